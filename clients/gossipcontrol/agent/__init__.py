@@ -1,0 +1,1 @@
+"""The agent library, and the reference agent on iroh-gossip."""

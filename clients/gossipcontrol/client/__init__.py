@@ -1,0 +1,1 @@
+"""The asynchronous client, its retry policy and the command line."""

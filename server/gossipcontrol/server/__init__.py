@@ -1,0 +1,1 @@
+"""The service: wiring, servicers, state and the pure core."""

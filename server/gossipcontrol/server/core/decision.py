@@ -1,0 +1,107 @@
+"""The words of deciding: causes, decisions, outcomes, rungs. Numbers equal those of ``gossipcontrol.v1``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
+
+
+class Cause(IntEnum):
+    """Why a rejoin is wanted."""
+
+    MANUAL = 1
+    NETWORK_CHANGE = 2
+    RESUME = 3
+    APP_FOREGROUND = 4
+    SUSPICION = 5
+    ISOLATED = 6
+    OUTBOUND_ROT = 7
+    INBOUND_ROT = 8
+    PARTITION = 9
+
+
+URGENCY = {
+    Cause.MANUAL: 0,
+    Cause.RESUME: 1,
+    Cause.APP_FOREGROUND: 2,
+    Cause.NETWORK_CHANGE: 3,
+    Cause.SUSPICION: 4,
+    Cause.ISOLATED: 4,
+    Cause.OUTBOUND_ROT: 4,
+    Cause.INBOUND_ROT: 4,
+    Cause.PARTITION: 4,
+}
+"""Place in the queue of one node; lower goes first."""
+
+
+class DecisionKind(IntEnum):
+    """What was decided about one trigger for one (node, store)."""
+
+    STARTED = 1
+    COALESCED = 2
+    SCHEDULED = 3
+    DUPLICATE = 4
+    PARKED = 5
+    SKIPPED = 6
+
+
+class Outcome(IntEnum):
+    """Where a rejoin stands, or how it ended."""
+
+    WAITING = 1
+    PARKED = 2
+    RUNNING = 3
+    VERIFIED = 4
+    UNVERIFIED = 5
+    FAILED = 6
+    EXPIRED = 7
+    SKIPPED = 8
+    SPLIT = 9
+
+
+class Rung(IntEnum):
+    """What an agent is asked to do."""
+
+    REJOIN = 1
+    REBIND = 2
+    RESUBSCRIBE = 3
+    RESTART_ADVISED = 4
+
+
+class Capability(IntEnum):
+    """What an agent can do beyond REJOIN."""
+
+    REBIND = 1
+    RESUBSCRIBE = 2
+    SYNC_WITH_PEER = 3
+
+
+class Rule(Enum):
+    """The rule that decided."""
+
+    LEADING_EDGE = auto()
+    WINDOW = auto()
+    WAITING = auto()
+    BACKOFF = auto()
+    GLOBAL_LIMIT = auto()
+    NOT_ATTACHED = auto()
+    UNKNOWN_NODE = auto()
+    UNKNOWN_HOST = auto()
+    KNOWN_GENERATION = auto()
+    SLEEPING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one trigger for one (node, store)."""
+
+    node_id: str
+    """Empty when a host is parked that has no known node."""
+    store_id: str
+    """Empty when the node's stores are not known."""
+    kind: DecisionKind
+    rule: Rule
+    rejoin_id: str
+    """Empty when skipped."""
+    start_at: float
+    """Service time at which the rejoin starts (an estimate in the global queue), or at which it expires when parked."""

@@ -1,0 +1,88 @@
+"""What the core wants done or known: the only way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossipcontrol.server.core.decision import Cause, Decision, Outcome, Rung
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapPeer:
+    """A peer that may be dialled, and the addresses its agent registered."""
+
+    peer_id: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTrigger:
+    """Answer the trigger that was handled."""
+
+    cause: Cause | None
+    """None for an announced sleep, which is no trigger."""
+    decisions: tuple[Decision, ...]
+    replayed: bool = False
+    """Whether this is the recorded answer to an earlier request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseTrigger:
+    """Refuse the trigger that was handled, nothing having changed: the queue is full."""
+
+    retry_in: float
+    """Seconds after which there may be room."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseNode:
+    """Refuse the registration that was handled, nothing having changed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptNode:
+    """The registration that was handled stands."""
+
+    node_id: str
+    session_id: str
+    unparked: int
+    """Number of rejoins that were parked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRejoin:
+    """Have the node's agent carry out one attempt, and report RejoinFinished within ``timeout`` seconds."""
+
+    rejoin_id: str
+    node_id: str
+    store_id: str
+    session_id: str
+    attempt: int
+    rung: Rung
+    causes: tuple[Cause, ...]
+    bootstrap: tuple[BootstrapPeer, ...]
+    timeout: float
+    delay: float
+    """Seconds from the arrival of the oldest uncovered trigger to this start."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceRejoin:
+    """Tell operators what became of a rejoin: it ended, or its attempt failed and another follows (outcome WAITING)."""
+
+    rejoin_id: str
+    node_id: str
+    store_id: str
+    cause: Cause
+    """Of its first trigger."""
+    outcome: Outcome
+    rung: Rung
+    attempts: int
+    duration: float | None
+    """Seconds from its first start to its verification; None unless verified."""
+    detail: str
+
+
+Effect = AnswerTrigger | RefuseTrigger | RefuseNode | AcceptNode | StartRejoin | AnnounceRejoin

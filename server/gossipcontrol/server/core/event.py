@@ -1,0 +1,133 @@
+"""What happens to the core: past tense, frozen, the only way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from gossipcontrol.server.core.decision import Capability, Cause
+
+
+class ChangeKind(IntEnum):
+    """What happened to a host; numbers equal those of ``gossipcontrol.v1``."""
+
+    CHANGED = 1
+    RESUMED = 2
+    SLEEPING = 3
+    FOREGROUND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RejoinRequested:
+    """Somebody asks for a rejoin of these stores (none: all) of a node."""
+
+    node_id: str
+    store_ids: tuple[str, ...] = ()
+    cause: Cause = Cause.MANUAL
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """A watcher reports a change of a host, or of these nodes."""
+
+    host_id: str
+    node_ids: tuple[str, ...] = ()
+    kind: ChangeKind = ChangeKind.CHANGED
+    boot_id: str = ""
+    generation: int = 0
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAttached:
+    """An agent registered a node, or replaced its registration."""
+
+    node_id: str
+    session_id: str
+    store_ids: tuple[str, ...]
+    host_id: str = ""
+    capabilities: frozenset[Capability] = frozenset()
+    addresses: tuple[str, ...] = ()
+    incarnation: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetached:
+    """An agent's stream ended. Nothing happens when a newer session of the node has attached meanwhile."""
+
+    node_id: str
+    session_id: str
+    left: bool = False
+    """Whether the node said goodbye."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeard:
+    """What an observer heard of one peer; instants are service time."""
+
+    peer_id: str
+    heard_at: float | None
+    direct: bool = False
+    heard_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborSeen:
+    """A peer in the observer's active view, and the service time since which it is."""
+
+    peer_id: str
+    up_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessReported:
+    """What one node reported of one store."""
+
+    node_id: str
+    store_id: str
+    peers: tuple[PeerHeard, ...] = ()
+    neighbors: tuple[NeighborSeen, ...] = ()
+    broadcast_count: int = 0
+    unsynced_writes: int = 0
+    going_to_sleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborChanged:
+    """A neighbour of a node came (``up``) or went; alone it never starts a rejoin."""
+
+    node_id: str
+    store_id: str
+    peer_id: str
+    up: bool
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RejoinFinished:
+    """An attempt was carried out, or failed; ``retry_in`` seconds from now the next is wanted, None: no more."""
+
+    rejoin_id: str
+    attempt: int
+    ok: bool
+    error: str = ""
+    retry_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The deadline of ``next_deadline`` has come."""
+
+
+Event = (
+    RejoinRequested
+    | NetworkChanged
+    | NodeAttached
+    | NodeDetached
+    | LivenessReported
+    | NeighborChanged
+    | RejoinFinished
+    | TimePassed
+)

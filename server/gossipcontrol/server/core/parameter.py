@@ -1,0 +1,51 @@
+"""The parameters of deciding, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What an operator may tune. Durations are seconds, sizes are counts."""
+
+    window: float = 6.0
+    """Shortest time between two starts of one (node, store)."""
+    rate: float = 200.0
+    """Starts per second over the whole service, in the long run."""
+    burst: int = 400
+    """Starts that may happen at once over the whole service."""
+    queue_limit: int = 100_000
+    """Rejoins that may wait or be parked at once."""
+    park_time: float = 600.0
+    """How long a rejoin of a node that is not attached is kept."""
+    verify_timeout: float = 5.0
+    """How long after a start its proof may come; never longer than the window, so that runs of a slot never overlap."""
+    fanout: int = 3
+    """Most bootstrap peers named in one command."""
+    request_memory: float = 600.0
+    """How long a request id is remembered."""
+    request_limit: int = 100_000
+    """Most request ids remembered; the oldest goes first."""
+    generation_limit: int = 100_000
+    """Most (host or node, boot) pairs remembered; the one longest unused goes first."""
+    history_limit: int = 10_000
+    """Most finished rejoins kept for ListRejoins."""
+    history_age: float = 86_400.0
+    """How long a finished rejoin is kept."""
+    node_limit: int = 20_000
+    """Most nodes known; a new one beyond it replaces the detached node seen longest ago, or is refused."""
+    stores_per_node: int = 1024
+    """Most stores of one node."""
+    peers_per_store: int = 10_000
+    """Most peers remembered in one store; the one longest unheard goes first."""
+    peer_age: float = 86_400.0
+    """How long an unheard peer is remembered."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError naming the first parameter that is out of range."""
+        for name in self.__dataclass_fields__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be greater than 0")
+        if self.verify_timeout > self.window:
+            raise ValueError("verify_timeout must not be greater than window")

@@ -1,0 +1,1 @@
+"""Drivers carry out a rejoin: one file each behind one interface."""
