@@ -87,8 +87,8 @@ class Rule(Enum):
     NOT_ATTACHED = auto()
     UNKNOWN_NODE = auto()
     UNKNOWN_HOST = auto()
+    UNKNOWN_STORE = auto()
     KNOWN_GENERATION = auto()
-    SLEEPING = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ class StartRejoin:
     causes: tuple[Cause, ...]
     bootstrap: tuple[BootstrapPeer, ...]
     timeout: float
-    delay: float
-    """Seconds from the arrival of the oldest uncovered trigger to this start."""
+    delay: float | None
+    """Seconds from the arrival of the oldest trigger that this start covers; None when it is a retry for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""The global limiter on starts, and the fair queue of what it delays."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+
+from gossipcontrol.server.core.rejoin import Rejoin
+
+
+class Gcra:
+    """Generic cell rate algorithm (ITU-T I.371): at most ``burst + rate * T`` takes in any interval of T seconds."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.interval = 1.0 / rate
+        self._tolerance = (burst - 1) * self.interval
+        self._arrival_at = float("-inf")
+
+    def next_at(self) -> float:
+        """The earliest instant at which a take succeeds."""
+        return self._arrival_at - self._tolerance
+
+    def take(self, now: float) -> bool:
+        """Take one if it is allowed now."""
+        if now < self._arrival_at - self._tolerance:
+            return False
+        self._arrival_at = max(now, self._arrival_at) + self.interval
+        return True
+
+
+class FairQueue:
+    """Round robin over nodes; within a node by urgency, then by arrival. Removed entries are passed over when met."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[str, list[tuple[int, int, Rejoin]]] = OrderedDict()
+        self._pushes = 0
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, rejoin: Rejoin) -> None:
+        """Queue a rejoin, or move one that waits already to the place its urgency now gives it."""
+        if not rejoin.queued:
+            rejoin.queued = True
+            self._length += 1
+        self._pushes += 1
+        heapq.heappush(self._nodes.setdefault(rejoin.node_id, []), (rejoin.urgency, self._pushes, rejoin))
+
+    def remove(self, rejoin: Rejoin) -> None:
+        """Take a rejoin out, wherever it is."""
+        if rejoin.queued:
+            rejoin.queued = False
+            self._length -= 1
+
+    def pop(self) -> Rejoin:
+        """The next rejoin; raises IndexError when there is none."""
+        while self._nodes:
+            node_id, entries = self._nodes.popitem(last=False)
+            rejoin = self._pop_entry(entries)
+            if entries:
+                self._nodes[node_id] = entries
+            if rejoin is not None:
+                self.remove(rejoin)
+                return rejoin
+        raise IndexError("the queue is empty")
+
+    @staticmethod
+    def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
+        while entries:
+            urgency, _, rejoin = heapq.heappop(entries)
+            if rejoin.queued and rejoin.urgency == urgency:
+                return rejoin
+        return None
+
+
+class Admission:
+    """Says when a due rejoin may start: at once, or in its turn when the limiter allows."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._limiter = Gcra(rate, burst)
+        self._queue = FairQueue()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin may start at once: nobody waits, and the limiter allows it."""
+        return not len(self._queue) and self._limiter.take(now)
+
+    def push(self, rejoin: Rejoin) -> None:
+        """Queue a rejoin, or move it after its urgency rose."""
+        self._queue.push(rejoin)
+
+    def remove(self, rejoin: Rejoin) -> None:
+        """Take a rejoin out of the queue."""
+        self._queue.remove(rejoin)
+
+    def pop(self, now: float) -> Rejoin | None:
+        """The next rejoin that may start now, if any."""
+        if len(self._queue) and self._limiter.take(now):
+            return self._queue.pop()
+        return None
+
+    def next_at(self) -> float | None:
+        """When the next queued rejoin may start; None when nobody waits."""
+        return self._limiter.next_at() if len(self._queue) else None
+
+    def estimate(self, now: float) -> float:
+        """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""
+        return max(now, self._limiter.next_at()) + len(self._queue) * self._limiter.interval

@@ -1,0 +1,47 @@
+"""Every rejoin that is kept: those that wait or run, and a bounded number of ended ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.rejoin import Rejoin
+
+
+class History:
+    """Rejoins by id, in the order in which they came up."""
+
+    def __init__(self, id_prefix: str, limit: int, age: float) -> None:
+        self._prefix = id_prefix
+        self._limit = limit
+        self._age = age
+        self._rejoins: dict[str, Rejoin] = {}
+        self._ended: deque[Rejoin] = deque()
+        self._count = 0
+
+    def new(self, node_id: str, store_id: str, cause: Cause, now: float) -> Rejoin:
+        """A rejoin with an id of its own."""
+        self._count += 1
+        rejoin_id = f"{self._prefix}-{self._count}"
+        rejoin = self._rejoins[rejoin_id] = Rejoin(self._count, rejoin_id, node_id, store_id, cause, now, now)
+        return rejoin
+
+    def get(self, rejoin_id: str) -> Rejoin | None:
+        """The rejoin, unless it is unknown or forgotten."""
+        return self._rejoins.get(rejoin_id)
+
+    def end(self, rejoin: Rejoin, now: float) -> None:
+        """Count a rejoin as ended, and forget what is beyond the limit or too old."""
+        ended = self._ended
+        ended.append(rejoin)
+        while len(ended) > self._limit or (ended[0].ended_at or now) < now - self._age:
+            del self._rejoins[ended.popleft().rejoin_id]
+
+    def newest(self, before: str = "") -> Iterator[Rejoin]:
+        """Rejoins, the newest first; with ``before``, those that came up earlier than that id, kept or not."""
+        number = before.removeprefix(f"{self._prefix}-")
+        limit = int(number) if number.isascii() and number.isdigit() else None
+        for rejoin in reversed(self._rejoins.values()):
+            if limit is None or rejoin.number < limit:
+                yield rejoin

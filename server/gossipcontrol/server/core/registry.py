@@ -1,0 +1,181 @@
+"""Who is known: hosts, nodes, stores, and the slot of each (node, store)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import islice
+
+from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.event import NodeAttached
+from gossipcontrol.server.core.presence import Sightings
+from gossipcontrol.server.core.rejoin import Rejoin
+
+LOOK = 16
+"""How many entries are looked at for one to forget: a full book must not make every request slow."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One (node, store): what runs, what waits, and what the node last said of the store."""
+
+    node: Node
+    store: Store
+    last_start_at: float = float("-inf")
+    running: Rejoin | None = None
+    waiting: Rejoin | None = None
+    """The one rejoin that shares all triggers until it starts: in its window, queued, backing off or parked."""
+    neighbors: dict[str, float] = field(default_factory=dict)
+    """Active view: peer id -> instant of its last sign of life to this node."""
+    reported_at: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One P2P process."""
+
+    node_id: str
+    known_at: float
+    host_id: str = ""
+    session_id: str = ""
+    """The attached agent's stream; empty while none is."""
+    seen_at: float = 0.0
+    registered: bool = False
+    """False while it was only named by a trigger."""
+    capabilities: frozenset[Capability] = frozenset()
+    addresses: tuple[str, ...] = ()
+    slots: dict[str, Slot] = field(default_factory=dict)
+    parked: Rejoin | None = None
+    """A trigger that came before any store of the node was known."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether an agent of it is attached."""
+        return bool(self.session_id)
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """One machine, and its last change: nodes of it that become known later need it too."""
+
+    host_id: str
+    node_ids: set[str] = field(default_factory=set)
+    changed_at: float = float("-inf")
+    cause: Cause = Cause.NETWORK_CHANGE
+    parked: Rejoin | None = None
+    """A trigger that came before any node of the host was known."""
+
+
+@dataclass(slots=True, eq=False)
+class Store:
+    """One replicated data set."""
+
+    store_id: str
+    slots: dict[str, Slot] = field(default_factory=dict)
+    """By node id."""
+    sightings: Sightings = field(default_factory=Sightings)
+    rejoin_at: float | None = None
+    """When the last rejoin in it started."""
+
+
+class Registry:
+    """Bounded books of hosts, nodes and stores."""
+
+    def __init__(self, node_limit: int) -> None:
+        self._limit = node_limit
+        self.nodes: dict[str, Node] = {}
+        self.hosts: dict[str, Host] = {}
+        self.stores: dict[str, Store] = {}
+        self.attached = 0
+        self.peers = 0
+        """(store, peer) pairs remembered."""
+        self._detached: OrderedDict[str, Node] = OrderedDict()
+        """The one longest without an agent first."""
+
+    def node(self, node_id: str, now: float) -> Node | None:
+        """The node, made known if there is room; None when there is none."""
+        node = self.nodes.get(node_id)
+        if node is None and self._make_room():
+            node = self.nodes[node_id] = self._detached[node_id] = Node(node_id, now, seen_at=now)
+        return node
+
+    def has_room(self, count: int) -> bool:
+        """Whether so many more nodes could be known; beyond the last free place, one idle node may go for one new."""
+        free = self._limit - len(self.nodes)
+        return count <= free or (count == 1 and self._idle_node() is not None)
+
+    def host(self, host_id: str) -> Host:
+        """The host, made known. It is forgotten once it has neither nodes nor a parked trigger, and so is bounded."""
+        host = self.hosts.get(host_id)
+        if host is None:
+            host = self.hosts[host_id] = Host(host_id)
+        return host
+
+    def forget_host(self, host: Host) -> None:
+        """Drop a host without nodes and without a parked trigger."""
+        if not host.node_ids and host.parked is None:
+            self.hosts.pop(host.host_id, None)
+
+    def slot(self, node: Node, store_id: str) -> Slot:
+        """The slot of a store of a node, made known."""
+        slot = node.slots.get(store_id)
+        if slot is None:
+            store = self.stores.get(store_id)
+            if store is None:
+                store = self.stores[store_id] = Store(store_id)
+            slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
+        return slot
+
+    def attach(self, node: Node, event: NodeAttached, now: float) -> None:
+        """Take over a registration; slots are left to the caller."""
+        self.attached += not node.attached
+        if node.host_id != event.host_id:
+            self._leave_host(node)
+            node.host_id = event.host_id
+        if node.host_id:
+            self.host(node.host_id).node_ids.add(node.node_id)
+        node.session_id = event.session_id
+        node.capabilities = event.capabilities
+        node.addresses = event.addresses
+        node.registered = True
+        node.seen_at = now
+        self._detached.pop(node.node_id, None)
+
+    def detach(self, node: Node, now: float) -> None:
+        """The node's agent is gone."""
+        self.attached -= node.attached
+        node.session_id = ""
+        node.seen_at = now
+        self._detached[node.node_id] = node
+
+    def drop_slot(self, slot: Slot) -> None:
+        """Forget a slot, and its store when no node has it."""
+        del slot.node.slots[slot.store.store_id]
+        del slot.store.slots[slot.node.node_id]
+        if not slot.store.slots:
+            self.peers -= len(slot.store.sightings)
+            del self.stores[slot.store.store_id]
+
+    def _make_room(self) -> bool:
+        if len(self.nodes) < self._limit:
+            return True
+        node = self._idle_node()
+        if node is None:
+            return False
+        for slot in list(node.slots.values()):
+            self.drop_slot(slot)
+        self._leave_host(node)
+        del self.nodes[node.node_id], self._detached[node.node_id]
+        return True
+
+    def _idle_node(self) -> Node | None:
+        for node in islice(self._detached.values(), LOOK):
+            if node.parked is None and all(slot.waiting is None for slot in node.slots.values()):
+                return node
+        return None
+
+    def _leave_host(self, node: Node) -> None:
+        host = self.hosts.get(node.host_id)
+        if host is not None:
+            host.node_ids.discard(node.node_id)
+            self.forget_host(host)

@@ -1,0 +1,111 @@
+"""One rejoin from its first trigger to its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from gossipcontrol.server.core.decision import URGENCY, Cause, DecisionKind, Outcome, Rule, Rung
+from gossipcontrol.server.core.effect import BootstrapPeer
+from gossipcontrol.server.core.record import RejoinRecord, TriggerRecord
+
+LAST_TRIGGERS = 15
+"""How many triggers are kept besides the first."""
+
+ENDED = frozenset({
+    Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED, Outcome.EXPIRED, Outcome.SKIPPED, Outcome.SPLIT,
+})  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Rejoin:
+    """A run of the rejoin action on one (node, store), shared by all triggers that it covers.
+
+    It has at most one deadline: the end of its window while it waits, its expiry while it is parked, the end of its
+    proof time while it runs; none while it queues for the global limiter or has ended.
+    """
+
+    number: int
+    rejoin_id: str
+    node_id: str
+    store_id: str
+    cause: Cause
+    """Of the first trigger."""
+    requested_at: float
+    uncovered_at: float | None
+    """Arrival of the oldest trigger that no start has covered."""
+    outcome: Outcome = Outcome.WAITING
+    rule: Rule = Rule.LEADING_EDGE
+    """Why it waits."""
+    deadline: float | None = None
+    queued: bool = False
+    """Whether it is in the fair queue."""
+    urgency: int = 0
+    attempts: int = 0
+    rung: Rung = Rung.REJOIN
+    climbs: int = 0
+    """How often it climbed the ladder."""
+    acknowledged: bool = False
+    """Whether the agent said that it carried out the running attempt."""
+    first_started_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    verified_after: float | None = None
+    detail: str = ""
+    bootstrap: tuple[BootstrapPeer, ...] = ()
+    host_id: str = ""
+    """Only while it is parked for a host of which no node is known."""
+    causes: set[Cause] | None = None
+    """Further causes than the first; None while there are none."""
+    first_trigger: TriggerTuple | None = None
+    last_triggers: deque[TriggerTuple] | None = None
+    trigger_count: int = 0
+
+    def add_trigger(self, cause: Cause, kind: DecisionKind, rule: Rule, now: float, request_id: str) -> None:
+        """Remember a trigger that shares this rejoin."""
+        trigger = (cause, kind, rule, now, request_id)
+        self.trigger_count += 1
+        if self.first_trigger is None:
+            self.first_trigger = trigger
+            return
+        if self.last_triggers is None:
+            self.last_triggers = deque(maxlen=LAST_TRIGGERS)
+        self.last_triggers.append(trigger)
+        if cause is not self.cause:
+            self.causes = (self.causes or set()) | {cause}
+
+    def latest_at(self) -> float:
+        """Arrival of its newest trigger."""
+        if self.last_triggers:
+            return self.last_triggers[-1][3]
+        return self.first_trigger[3] if self.first_trigger else self.requested_at
+
+    def all_causes(self) -> tuple[Cause, ...]:
+        """Every cause once, most urgent first."""
+        return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
+
+    def record(self) -> RejoinRecord:
+        """A frozen copy to show."""
+        triggers = [self.first_trigger] if self.first_trigger else []
+        triggers.extend(self.last_triggers or ())
+        return RejoinRecord(
+            rejoin_id=self.rejoin_id,
+            node_id=self.node_id,
+            store_id=self.store_id,
+            outcome=self.outcome,
+            requested_at=self.requested_at,
+            due_at=self.deadline if self.deadline is not None else self.requested_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            verified_after=self.verified_after,
+            attempts=self.attempts,
+            rung=self.rung,
+            detail=self.detail,
+            triggers=tuple(TriggerRecord(*trigger) for trigger in triggers),
+            trigger_count=self.trigger_count,
+            bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
+        )
+
+
+TriggerTuple = tuple[Cause, DecisionKind, Rule, float, str]
+"""The fields of a TriggerRecord: a tuple costs a third of a frozen dataclass on the hot path."""

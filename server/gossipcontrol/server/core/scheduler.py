@@ -1,0 +1,357 @@
+"""The life of rejoins: window, turn, start, proof, retry, ladder, park, end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gossipcontrol.server.core.admission import Admission
+from gossipcontrol.server.core.bootstrap import choose_bootstrap
+from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.effect import AnnounceRejoin, Effect, StartRejoin
+from gossipcontrol.server.core.event import RejoinFinished
+from gossipcontrol.server.core.history import History
+from gossipcontrol.server.core.ladder import next_rung
+from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.registry import Node, Registry, Slot
+from gossipcontrol.server.core.rejoin import Rejoin
+from gossipcontrol.server.core.timer import Timers
+
+RESULT_SHARE = 0.8
+"""Part of the verify timeout within which the agent must answer; the rest is left for the proof."""
+BACKOFF_CAP = 10
+"""The ladder waits at most this many windows between two rungs."""
+
+
+class Scheduler:
+    """Moves every rejoin through its states. A slot has at most one that waits and one that runs."""
+
+    def __init__(self, parameters: Parameters, registry: Registry, history: History) -> None:
+        self._parameters = parameters
+        self._registry = registry
+        self._history = history
+        self._admission = Admission(parameters.rate, parameters.burst)
+        self._timers = Timers()
+        self.waiting = 0
+        """In a window, backing off, or in the fair queue."""
+        self.parked = 0
+        self.running = 0
+
+    # Deciding.
+
+    def decide(self, slot: Slot, cause: Cause, request_id: str, now: float, effects: list[Effect]) -> Decision:
+        """The rule of one slot: leading edge now; every further trigger shares one trailing run."""
+        rejoin = slot.waiting
+        if rejoin is not None:
+            return self._coalesce(slot, rejoin, cause, request_id, now)
+        node = slot.node
+        rejoin = self._history.new(node.node_id, slot.store.store_id, cause, now)
+        window_ends_at = slot.last_start_at + self._parameters.window
+        if not node.session_id:
+            kind, rule, at = DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
+            slot.waiting = rejoin
+            self._park(rejoin, now)
+        elif window_ends_at > now:
+            kind, rule, at = DecisionKind.SCHEDULED, Rule.WINDOW, window_ends_at
+            self._wait(slot, rejoin, rule, at)
+        elif self._admission.take(now):
+            kind, rule, at = DecisionKind.STARTED, Rule.LEADING_EDGE, now
+            self._start(slot, rejoin, now, effects)
+        else:
+            kind, rule, at = DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, self._admission.estimate(now)
+            slot.waiting = rejoin
+            self.waiting += 1
+            self._queue(rejoin)
+        rejoin.add_trigger(cause, kind, rule, now, request_id)
+        return Decision(node.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+
+    def _coalesce(self, slot: Slot, rejoin: Rejoin, cause: Cause, request_id: str, now: float) -> Decision:
+        if rejoin.uncovered_at is None:
+            rejoin.uncovered_at = now
+        if URGENCY[cause] < rejoin.urgency:
+            rejoin.urgency = URGENCY[cause]
+            if rejoin.queued:
+                self._admission.push(rejoin)
+        kind, rule = DecisionKind.COALESCED, rejoin.rule
+        if rule is Rule.NOT_ATTACHED:
+            kind, at = DecisionKind.PARKED, now + self._parameters.park_time
+        elif rejoin.queued:
+            at = self._admission.estimate(now)
+        else:
+            if rule is Rule.BACKOFF:
+                self._hasten(slot, rejoin, now)
+            at = rejoin.deadline if rejoin.deadline is not None else now
+        rejoin.add_trigger(cause, kind, rule, now, request_id)
+        return Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+
+    def _hasten(self, slot: Slot, rejoin: Rejoin, now: float) -> None:
+        """A retry backs off, but a new trigger need wait no longer than the window."""
+        rejoin.rule = Rule.WINDOW
+        due_at = max(now, slot.last_start_at + self._parameters.window)
+        if rejoin.deadline is not None and due_at < rejoin.deadline:
+            self._timers.set(rejoin, due_at)
+
+    def park_unknown(self, rejoin: Rejoin, cause: Cause, rule: Rule, request_id: str, now: float) -> Decision:
+        """Park a trigger of a host or node of which no store is known yet."""
+        if rejoin.outcome is not Outcome.PARKED:
+            self._park(rejoin, now)
+            rejoin.rule = rule
+        rejoin.add_trigger(cause, DecisionKind.PARKED, rule, now, request_id)
+        expires_at = now + self._parameters.park_time
+        return Decision(rejoin.node_id, "", DecisionKind.PARKED, rule, rejoin.rejoin_id, expires_at)
+
+    def skip(self, rejoin: Rejoin, cause: Cause, rule: Rule, request_id: str, now: float) -> Decision:
+        """Record a trigger for which nothing runs."""
+        rejoin.add_trigger(cause, DecisionKind.SKIPPED, rule, now, request_id)
+        rejoin.outcome, rejoin.ended_at = Outcome.SKIPPED, now
+        self._history.end(rejoin, now)
+        return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", now)
+
+    def has_room(self, slots: Sequence[Slot], new: int, now: float) -> bool:
+        """Whether a trigger of these slots, and of so many new ones, finds a place for all that cannot start now."""
+        free = self._parameters.queue_limit - self.waiting - self.parked
+        if len(slots) + new <= free:
+            return True
+        busy = len(self._admission) > 0
+        window = self._parameters.window
+        return free >= new + sum(
+            slot.waiting is None and (busy or not slot.node.session_id or slot.last_start_at + window > now)
+            for slot in slots
+        )
+
+    def retry_in(self) -> float:
+        """Seconds after which a full queue has probably some room: a hundred starts at the global rate."""
+        return max(1.0, 100.0 / self._parameters.rate)
+
+    # Time.
+
+    def next_deadline(self) -> float | None:
+        """When ``advance`` has something to do; None while nothing waits."""
+        timer_at, queue_at = self._timers.next_at(), self._admission.next_at()
+        if timer_at is None or queue_at is None:
+            return queue_at if timer_at is None else timer_at
+        return min(timer_at, queue_at)
+
+    def advance(self, now: float, effects: list[Effect]) -> None:
+        """Do what is due."""
+        while (rejoin := self._timers.pop(now)) is not None:
+            if rejoin.outcome is Outcome.RUNNING:
+                self._climb(self._slot(rejoin), rejoin, now, effects)
+            elif rejoin.outcome is Outcome.PARKED:
+                self._expire(rejoin, now, effects)
+            else:
+                self._admit(self._slot(rejoin), rejoin, now, effects)
+        while (rejoin := self._admission.pop(now)) is not None:
+            self._leave_wait(self._slot(rejoin))
+            self._start(self._slot(rejoin), rejoin, now, effects)
+
+    # What agents tell.
+
+    def prove(self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect]) -> None:
+        """A sign of life at ``alive_at``: if it is newer than the start of the run, the rejoin worked."""
+        rejoin = slot.running
+        if rejoin is None or rejoin.started_at is None or alive_at <= rejoin.started_at:
+            return
+        rejoin.verified_after = now - (rejoin.first_started_at or rejoin.started_at)
+        self._stop(slot, rejoin)
+        self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
+
+    def finish(self, event: RejoinFinished, now: float, effects: list[Effect]) -> None:
+        """The agent's answer to an attempt; ignored when that attempt no longer runs."""
+        rejoin = self._history.get(event.rejoin_id)
+        if rejoin is None or rejoin.outcome is not Outcome.RUNNING or rejoin.attempts != event.attempt:
+            return
+        if event.ok:
+            rejoin.acknowledged = True
+            return
+        slot = self._slot(rejoin)
+        if event.retry_in is None:
+            self._stop(slot, rejoin)
+            self._end(rejoin, Outcome.FAILED, event.error, now, effects)
+        else:
+            self._try_again(slot, rejoin, now + event.retry_in, Outcome.FAILED, event.error, now, effects)
+
+    def attach(self, node: Node, now: float, effects: list[Effect]) -> int:
+        """Let what was parked for a node go on; returns how many rejoins that were."""
+        unparked = 0
+        for slot in node.slots.values():
+            rejoin = slot.waiting
+            if rejoin is not None and rejoin.outcome is Outcome.PARKED:
+                unparked += 1
+                self.parked -= 1
+                self._wait(slot, rejoin, Rule.WINDOW, max(now, slot.last_start_at + self._parameters.window))
+        self.advance(now, effects)
+        return unparked
+
+    def detach(self, node: Node, now: float, effects: list[Effect]) -> None:
+        """Park what waits or runs for a node: a command on a lost stream may never have arrived."""
+        for slot in node.slots.values():
+            running, waiting = slot.running, slot.waiting
+            if running is not None:
+                self._stop(slot, running)
+                if waiting is None:
+                    slot.waiting = running
+                    running.detail = "the agent's stream ended before it was verified"
+                    self._park(running, now)
+                else:
+                    detail = f"the agent's stream ended before it was verified; {waiting.rejoin_id} follows"
+                    self._end(running, Outcome.FAILED, detail, now, effects)
+            if waiting is not None and waiting.outcome is Outcome.WAITING:
+                self.waiting -= 1
+                self._admission.remove(waiting)
+                self._park(waiting, now)
+
+    def drop(self, slot: Slot, reason: str, now: float, effects: list[Effect]) -> None:
+        """End what waits or runs in a slot that goes away."""
+        if slot.running is not None:
+            running = slot.running
+            self._stop(slot, running)
+            self._end(running, Outcome.SKIPPED, reason, now, effects)
+        if slot.waiting is not None:
+            waiting = self._leave_wait(slot)
+            self._admission.remove(waiting)
+            self._end(waiting, Outcome.SKIPPED, reason, now, effects)
+
+    def split(self, rejoin: Rejoin, detail: str, now: float, effects: list[Effect]) -> None:
+        """End a rejoin of a host or node without known stores: others run in its place."""
+        self.parked -= 1
+        self._end(rejoin, Outcome.SPLIT, detail, now, effects)
+
+    # Moves.
+
+    def _slot(self, rejoin: Rejoin) -> Slot:
+        return self._registry.nodes[rejoin.node_id].slots[rejoin.store_id]
+
+    def _wait(self, slot: Slot, rejoin: Rejoin, rule: Rule, until: float) -> None:
+        slot.waiting = rejoin
+        self.waiting += 1
+        rejoin.outcome, rejoin.rule = Outcome.WAITING, rule
+        self._timers.set(rejoin, until)
+
+    def _leave_wait(self, slot: Slot) -> Rejoin:
+        rejoin = slot.waiting
+        assert rejoin is not None
+        slot.waiting = None
+        if rejoin.outcome is Outcome.PARKED:
+            self.parked -= 1
+        else:
+            self.waiting -= 1
+        return rejoin
+
+    def _park(self, rejoin: Rejoin, now: float) -> None:
+        self.parked += 1
+        rejoin.outcome, rejoin.rule = Outcome.PARKED, Rule.NOT_ATTACHED
+        self._timers.set(rejoin, now + self._parameters.park_time)
+
+    def _admit(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
+        if self._admission.take(now):
+            self._leave_wait(slot)
+            self._start(slot, rejoin, now, effects)
+        else:
+            self._queue(rejoin)
+
+    def _queue(self, rejoin: Rejoin) -> None:
+        rejoin.rule = Rule.GLOBAL_LIMIT
+        rejoin.urgency = min(URGENCY[cause] for cause in rejoin.all_causes())
+        self._admission.push(rejoin)
+
+    def _start(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
+        delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
+        since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
+        slot.running, slot.last_start_at, slot.store.rejoin_at = rejoin, now, now
+        self.running += 1
+        rejoin.outcome, rejoin.deadline, rejoin.acknowledged = Outcome.RUNNING, None, False
+        rejoin.uncovered_at = None
+        rejoin.attempts += 1
+        rejoin.started_at = now
+        if rejoin.first_started_at is None:
+            rejoin.first_started_at = now
+        rejoin.bootstrap = choose_bootstrap(self._registry, slot, self._parameters.fanout, since)
+        self._timers.set(rejoin, now + self._parameters.verify_timeout)
+        effects.append(
+            StartRejoin(
+                rejoin_id=rejoin.rejoin_id,
+                node_id=rejoin.node_id,
+                store_id=rejoin.store_id,
+                session_id=slot.node.session_id,
+                attempt=rejoin.attempts,
+                rung=rejoin.rung,
+                causes=rejoin.all_causes(),
+                bootstrap=rejoin.bootstrap,
+                timeout=self._parameters.verify_timeout * RESULT_SHARE,
+                delay=delay,
+            )
+        )
+
+    def _stop(self, slot: Slot, rejoin: Rejoin) -> None:
+        slot.running = None
+        self.running -= 1
+        rejoin.deadline = None
+
+    def _climb(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
+        """No proof came: try the next rung that the agent can carry out, if there is one."""
+        answered = "carried out" if rejoin.acknowledged else "no answer from the agent"
+        detail = f"{answered}, but no neighbour and no message within {self._parameters.verify_timeout:g} s"
+        rung = next_rung(rejoin.rung, slot.node.capabilities)
+        if rung is None:
+            self._stop(slot, rejoin)
+            self._end(rejoin, Outcome.UNVERIFIED, detail, now, effects)
+            return
+        rejoin.climbs += 1
+        wait = self._parameters.window * min(2.0**rejoin.climbs, BACKOFF_CAP)
+        follower = slot.waiting or rejoin
+        follower.rung, follower.climbs = rung, rejoin.climbs
+        self._try_again(slot, rejoin, (rejoin.started_at or now) + wait, Outcome.UNVERIFIED, detail, now, effects)
+
+    def _try_again(
+        self, slot: Slot, rejoin: Rejoin, at: float, outcome: Outcome, detail: str, now: float, effects: list[Effect]
+    ) -> None:
+        """Wait for a further attempt, never earlier than the window allows; a rejoin that waits anyway serves as it."""
+        self._stop(slot, rejoin)
+        if slot.waiting is not None:
+            self._end(rejoin, outcome, f"{detail}; {slot.waiting.rejoin_id} follows", now, effects)
+            return
+        self._wait(slot, rejoin, Rule.BACKOFF, max(at, slot.last_start_at + self._parameters.window))
+        rejoin.detail = f"{detail}; attempt {rejoin.attempts + 1} follows"
+        self._announce(rejoin, effects)
+
+    def _expire(self, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
+        expires_at = rejoin.latest_at() + self._parameters.park_time
+        if expires_at > now:
+            self._timers.set(rejoin, expires_at)
+            return
+        self._unbind(rejoin)
+        self.parked -= 1
+        detail = f"no agent attached within {self._parameters.park_time:g} s"
+        self._end(rejoin, Outcome.EXPIRED, detail, now, effects)
+
+    def _unbind(self, rejoin: Rejoin) -> None:
+        """Take an expired rejoin from the slot, node or host that holds it."""
+        if rejoin.store_id:
+            self._slot(rejoin).waiting = None
+        elif rejoin.node_id:
+            self._registry.nodes[rejoin.node_id].parked = None
+        else:
+            host = self._registry.hosts[rejoin.host_id]
+            host.parked = None
+            self._registry.forget_host(host)
+
+    def _end(self, rejoin: Rejoin, outcome: Outcome, detail: str, now: float, effects: list[Effect]) -> None:
+        rejoin.outcome, rejoin.detail, rejoin.ended_at, rejoin.deadline = outcome, detail, now, None
+        self._history.end(rejoin, now)
+        self._announce(rejoin, effects)
+
+    @staticmethod
+    def _announce(rejoin: Rejoin, effects: list[Effect]) -> None:
+        effects.append(
+            AnnounceRejoin(
+                rejoin_id=rejoin.rejoin_id,
+                node_id=rejoin.node_id,
+                store_id=rejoin.store_id,
+                cause=rejoin.cause,
+                outcome=rejoin.outcome,
+                rung=rejoin.rung,
+                attempts=rejoin.attempts,
+                duration=rejoin.verified_after,
+                detail=rejoin.detail,
+            )
+        )
