@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from gossipcontrol.server.core.effect import BootstrapPeer
 from gossipcontrol.server.core.registry import Registry, Slot
-
-LOOK = 32
-"""How many of the last heard peers are considered."""
 
 
 def choose_bootstrap(registry: Registry, slot: Slot, fanout: int, since: float) -> tuple[BootstrapPeer, ...]:
     """At most ``fanout`` peers, freshest first, without neighbours that gave a sign of life after ``since``."""
     chosen: list[BootstrapPeer] = []
-    for peer_id in islice(slot.store.sightings.freshest(), LOOK):
+    for peer_id in slot.store.sightings.freshest():
         if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, float("-inf")) > since:
             continue
         node = registry.nodes.get(peer_id)

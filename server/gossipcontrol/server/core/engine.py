@@ -6,12 +6,12 @@ Events are taken apart here; the life of a rejoin is in ``scheduler``. ALGORITHM
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
 from gossipcontrol.server.core.event import (
-    ChangeKind,
     Event,
     LivenessReported,
     NeighborChanged,
@@ -34,11 +34,8 @@ LISTED_NODES = 100
 REMEMBERED_DECISIONS = 1000
 """Most decisions remembered with a request id or a generation."""
 
-_CAUSES = {
-    ChangeKind.CHANGED: Cause.NETWORK_CHANGE,
-    ChangeKind.RESUMED: Cause.RESUME,
-    ChangeKind.FOREGROUND: Cause.APP_FOREGROUND,
-}
+_CAUSES = (None, Cause.NETWORK_CHANGE, Cause.RESUME, None, Cause.APP_FOREGROUND)
+"""By the number of the kind of change; an announced sleep is no cause."""
 
 
 class Engine:
@@ -67,8 +64,7 @@ class Engine:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event at service time ``now`` (seconds, never going backwards) and say what is to be done."""
         effects: list[Effect] = []
-        deadline = self._scheduler.next_deadline()
-        if deadline is not None and deadline <= now:
+        if self._scheduler.may_be_due(now):
             self._scheduler.advance(now, effects)
         self._handlers[type(event)](event, now, effects)
         return effects
@@ -93,7 +89,7 @@ class Engine:
     def _on_network_changed(self, event: NetworkChanged, now: float, effects: list[Effect]) -> None:
         if event.request_id and self._replay(event.request_id, now, effects):
             return
-        cause = _CAUSES.get(event.kind)
+        cause = _CAUSES[event.kind]
         if cause is None:
             self._answer(event.request_id, None, (), now, effects)
             return
@@ -112,16 +108,16 @@ class Engine:
         if event.generation and (earlier := self._generations.get(key, now)) is not None:
             return self._duplicates(earlier, cause, event.request_id, now)
         host = self._registry.hosts.get(event.host_id)
-        nodes = [self._registry.nodes[node_id] for node_id in sorted(host.node_ids)] if host else []
+        nodes = list(host.nodes.values()) if host else []
         if not self._has_room(nodes, not nodes, (), now):
             return None
         host = host or self._registry.host(event.host_id)
         host.changed_at, host.cause = now, cause
-        decisions: list[Decision] = []
-        for node in nodes:
-            decisions += self._decide_node(node, (), cause, event.request_id, now, effects)
-        if not nodes:
-            decisions.append(self._park_host(host, cause, event.request_id, now))
+        if nodes:
+            decided = [self._decide_node(node, (), cause, event.request_id, now, effects) for node in nodes]
+            decisions = decided[0] if len(decided) == 1 else list(chain.from_iterable(decided))
+        else:
+            decisions = [self._park_host(host, cause, event.request_id, now)]
         if event.generation:
             self._generations.put(key, tuple(decisions[:REMEMBERED_DECISIONS]), now)
         return decisions
@@ -218,9 +214,14 @@ class Engine:
         """Whether a trigger of these nodes, and of so many new ones, finds a place for all that it leads to."""
         if new and not self._registry.has_room(new):
             return False
-        slots = [slot for node in nodes for slot in node.slots.values()]
-        parked = sum(not node.registered for node in nodes)
-        return self._scheduler.has_room(slots, (new + parked) * max(1, len(store_ids)), now)
+        wanted = new * max(1, len(store_ids))
+        for node in nodes:
+            wanted += len(store_ids) or len(node.slots) or 1
+        free = self._scheduler.free()
+        if wanted <= free:
+            return True
+        slots = [node.slots.get(store_id) for node in nodes for store_id in store_ids or node.slots]
+        return wanted - sum(slot is not None and self._scheduler.needs_no_place(slot, now) for slot in slots) <= free
 
     def _new_node(self, node_id: str, now: float) -> Node:
         node = self._registry.node(node_id, now)

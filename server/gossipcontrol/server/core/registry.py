@@ -59,7 +59,7 @@ class Host:
     """One machine, and its last change: nodes of it that become known later need it too."""
 
     host_id: str
-    node_ids: set[str] = field(default_factory=set)
+    nodes: dict[str, Node] = field(default_factory=dict)
     changed_at: float = float("-inf")
     cause: Cause = Cause.NETWORK_CHANGE
     parked: Rejoin | None = None
@@ -113,7 +113,7 @@ class Registry:
 
     def forget_host(self, host: Host) -> None:
         """Drop a host without nodes and without a parked trigger."""
-        if not host.node_ids and host.parked is None:
+        if not host.nodes and host.parked is None:
             self.hosts.pop(host.host_id, None)
 
     def slot(self, node: Node, store_id: str) -> Slot:
@@ -133,7 +133,7 @@ class Registry:
             self._leave_host(node)
             node.host_id = event.host_id
         if node.host_id:
-            self.host(node.host_id).node_ids.add(node.node_id)
+            self.host(node.host_id).nodes[node.node_id] = node
         node.session_id = event.session_id
         node.capabilities = event.capabilities
         node.addresses = event.addresses
@@ -177,5 +177,5 @@ class Registry:
     def _leave_host(self, node: Node) -> None:
         host = self.hosts.get(node.host_id)
         if host is not None:
-            host.node_ids.discard(node.node_id)
+            host.nodes.pop(node.node_id, None)
             self.forget_host(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from gossipcontrol.server.core.decision import URGENCY, Cause, DecisionKind, Outcome, Rule, Rung
+from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import BootstrapPeer
 from gossipcontrol.server.core.record import RejoinRecord, TriggerRecord
 
@@ -40,6 +40,8 @@ class Rejoin:
     deadline: float | None = None
     queued: bool = False
     """Whether it is in the fair queue."""
+    expected_at: float = 0.0
+    """When it was thought to start as it entered the queue."""
     urgency: int = 0
     attempts: int = 0
     rung: Rung = Rung.REJOIN
@@ -60,6 +62,8 @@ class Rejoin:
     first_trigger: TriggerTuple | None = None
     last_triggers: deque[TriggerTuple] | None = None
     trigger_count: int = 0
+    decision: Decision | None = None
+    """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
 
     def add_trigger(self, cause: Cause, kind: DecisionKind, rule: Rule, now: float, request_id: str) -> None:
         """Remember a trigger that shares this rejoin."""

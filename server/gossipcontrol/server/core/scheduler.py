@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gossipcontrol.server.core.admission import Admission
 from gossipcontrol.server.core.bootstrap import choose_bootstrap
 from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule
@@ -57,10 +55,10 @@ class Scheduler:
             kind, rule, at = DecisionKind.STARTED, Rule.LEADING_EDGE, now
             self._start(slot, rejoin, now, effects)
         else:
-            kind, rule, at = DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, self._admission.estimate(now)
             slot.waiting = rejoin
             self.waiting += 1
-            self._queue(rejoin)
+            self._queue(rejoin, now)
+            kind, rule, at = DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, rejoin.expected_at
         rejoin.add_trigger(cause, kind, rule, now, request_id)
         return Decision(node.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
 
@@ -75,13 +73,17 @@ class Scheduler:
         if rule is Rule.NOT_ATTACHED:
             kind, at = DecisionKind.PARKED, now + self._parameters.park_time
         elif rejoin.queued:
-            at = self._admission.estimate(now)
+            at = max(now, rejoin.expected_at)
         else:
             if rule is Rule.BACKOFF:
                 self._hasten(slot, rejoin, now)
             at = rejoin.deadline if rejoin.deadline is not None else now
         rejoin.add_trigger(cause, kind, rule, now, request_id)
-        return Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+        decision = rejoin.decision
+        if decision is None or decision.start_at != at or decision.rule is not rule:
+            decision = Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+            rejoin.decision = decision
+        return decision
 
     def _hasten(self, slot: Slot, rejoin: Rejoin, now: float) -> None:
         """A retry backs off, but a new trigger need wait no longer than the window."""
@@ -106,17 +108,15 @@ class Scheduler:
         self._history.end(rejoin, now)
         return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", now)
 
-    def has_room(self, slots: Sequence[Slot], new: int, now: float) -> bool:
-        """Whether a trigger of these slots, and of so many new ones, finds a place for all that cannot start now."""
-        free = self._parameters.queue_limit - self.waiting - self.parked
-        if len(slots) + new <= free:
+    def free(self) -> int:
+        """Free places in the queue."""
+        return self._parameters.queue_limit - self.waiting - self.parked
+
+    def needs_no_place(self, slot: Slot, now: float) -> bool:
+        """Whether a trigger of the slot would start at once, or share a rejoin that waits."""
+        if slot.waiting is not None:
             return True
-        busy = len(self._admission) > 0
-        window = self._parameters.window
-        return free >= new + sum(
-            slot.waiting is None and (busy or not slot.node.session_id or slot.last_start_at + window > now)
-            for slot in slots
-        )
+        return slot.node.attached and not len(self._admission) and slot.last_start_at + self._parameters.window <= now
 
     def retry_in(self) -> float:
         """Seconds after which a full queue has probably some room: a hundred starts at the global rate."""
@@ -130,6 +130,10 @@ class Scheduler:
         if timer_at is None or queue_at is None:
             return queue_at if timer_at is None else timer_at
         return min(timer_at, queue_at)
+
+    def may_be_due(self, now: float) -> bool:
+        """A cheap look whether ``advance`` may have something to do; never False when it has."""
+        return self._timers.may_be_due(now) or self._admission.is_due(now)
 
     def advance(self, now: float, effects: list[Effect]) -> None:
         """Do what is due."""
@@ -247,10 +251,11 @@ class Scheduler:
             self._leave_wait(slot)
             self._start(slot, rejoin, now, effects)
         else:
-            self._queue(rejoin)
+            self._queue(rejoin, now)
 
-    def _queue(self, rejoin: Rejoin) -> None:
+    def _queue(self, rejoin: Rejoin, now: float) -> None:
         rejoin.rule = Rule.GLOBAL_LIMIT
+        rejoin.expected_at = self._admission.estimate(now)
         rejoin.urgency = min(URGENCY[cause] for cause in rejoin.all_causes())
         self._admission.push(rejoin)
 
