@@ -102,10 +102,6 @@ class Admission:
             return self._queue.pop()
         return None
 
-    def is_due(self, now: float) -> bool:
-        """Whether ``pop`` would give one."""
-        return len(self._queue) > 0 and self._limiter.next_at() <= now
-
     def next_at(self) -> float | None:
         """When the next queued rejoin may start; None when nobody waits."""
         return self._limiter.next_at() if len(self._queue) else None

@@ -6,7 +6,6 @@ Events are taken apart here; the life of a rejoin is in ``scheduler``. ALGORITHM
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
@@ -64,7 +63,7 @@ class Engine:
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event at service time ``now`` (seconds, never going backwards) and say what is to be done."""
         effects: list[Effect] = []
-        if self._scheduler.may_be_due(now):
+        if now >= self._scheduler.wake_at:
             self._scheduler.advance(now, effects)
         self._handlers[type(event)](event, now, effects)
         return effects
@@ -104,21 +103,25 @@ class Engine:
         self, event: NetworkChanged, cause: Cause, now: float, effects: list[Effect]
     ) -> Sequence[Decision] | None:
         """Decide for every node of a host; None when there is no room."""
-        key = (True, event.host_id, event.boot_id, event.generation)
-        if event.generation and (earlier := self._generations.get(key, now)) is not None:
-            return self._duplicates(earlier, cause, event.request_id, now)
-        host = self._registry.hosts.get(event.host_id)
-        nodes = list(host.nodes.values()) if host else []
+        host_id, request_id = event.host_id, event.request_id
+        if event.generation:
+            earlier = self._generations.get((True, host_id, event.boot_id, event.generation), now)
+            if earlier is not None:
+                return self._duplicates(earlier, cause, request_id, now)
+        host = self._registry.hosts.get(host_id)
+        nodes = tuple(host.nodes.values()) if host else ()
         if not self._has_room(nodes, not nodes, (), now):
             return None
-        host = host or self._registry.host(event.host_id)
+        host = host or self._registry.host(host_id)
         host.changed_at, host.cause = now, cause
         if nodes:
-            decided = [self._decide_node(node, (), cause, event.request_id, now, effects) for node in nodes]
-            decisions = decided[0] if len(decided) == 1 else list(chain.from_iterable(decided))
+            decisions: list[Decision] = []
+            for node in nodes:
+                decisions += self._decide_node(node, (), cause, request_id, now, effects)
         else:
-            decisions = [self._park_host(host, cause, event.request_id, now)]
+            decisions = [self._park_host(host, cause, request_id, now)]
         if event.generation:
+            key = (True, host_id, event.boot_id, event.generation)
             self._generations.put(key, tuple(decisions[:REMEMBERED_DECISIONS]), now)
         return decisions
 
@@ -212,12 +215,12 @@ class Engine:
 
     def _has_room(self, nodes: Sequence[Node], new: int, store_ids: Sequence[str], now: float) -> bool:
         """Whether a trigger of these nodes, and of so many new ones, finds a place for all that it leads to."""
+        free = self._scheduler.free()
+        if not new and free >= self._registry.places:
+            return True
         if new and not self._registry.has_room(new):
             return False
-        wanted = new * max(1, len(store_ids))
-        for node in nodes:
-            wanted += len(store_ids) or len(node.slots) or 1
-        free = self._scheduler.free()
+        wanted = new * max(1, len(store_ids)) + sum(len(store_ids) or len(node.slots) or 1 for node in nodes)
         if wanted <= free:
             return True
         slots = [node.slots.get(store_id) for node in nodes for store_id in store_ids or node.slots]

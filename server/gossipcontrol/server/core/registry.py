@@ -87,6 +87,8 @@ class Registry:
         self.hosts: dict[str, Host] = {}
         self.stores: dict[str, Store] = {}
         self.attached = 0
+        self.places = 0
+        """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
         self.peers = 0
         """(store, peer) pairs remembered."""
         self._detached: OrderedDict[str, Node] = OrderedDict()
@@ -96,6 +98,7 @@ class Registry:
         """The node, made known if there is room; None when there is none."""
         node = self.nodes.get(node_id)
         if node is None and self._make_room():
+            self.places += 1
             node = self.nodes[node_id] = self._detached[node_id] = Node(node_id, now, seen_at=now)
         return node
 
@@ -124,6 +127,7 @@ class Registry:
             if store is None:
                 store = self.stores[store_id] = Store(store_id)
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
+            self.places += 1
         return slot
 
     def attach(self, node: Node, event: NodeAttached, now: float) -> None:
@@ -152,6 +156,7 @@ class Registry:
         """Forget a slot, and its store when no node has it."""
         del slot.node.slots[slot.store.store_id]
         del slot.store.slots[slot.node.node_id]
+        self.places -= 1
         if not slot.store.slots:
             self.peers -= len(slot.store.sightings)
             del self.stores[slot.store.store_id]
@@ -166,6 +171,7 @@ class Registry:
             self.drop_slot(slot)
         self._leave_host(node)
         del self.nodes[node.node_id], self._detached[node.node_id]
+        self.places -= 1
         return True
 
     def _idle_node(self) -> Node | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gossipcontrol.server.core.admission import Admission
 from gossipcontrol.server.core.bootstrap import choose_bootstrap
 from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule
@@ -29,6 +31,8 @@ class Scheduler:
         self._history = history
         self._admission = Admission(parameters.rate, parameters.burst)
         self._timers = Timers()
+        self.wake_at = math.inf
+        """Nothing is due before this instant."""
         self.waiting = 0
         """In a window, backing off, or in the fair queue."""
         self.parked = 0
@@ -90,7 +94,7 @@ class Scheduler:
         rejoin.rule = Rule.WINDOW
         due_at = max(now, slot.last_start_at + self._parameters.window)
         if rejoin.deadline is not None and due_at < rejoin.deadline:
-            self._timers.set(rejoin, due_at)
+            self._set_timer(rejoin, due_at)
 
     def park_unknown(self, rejoin: Rejoin, cause: Cause, rule: Rule, request_id: str, now: float) -> Decision:
         """Park a trigger of a host or node of which no store is known yet."""
@@ -131,10 +135,6 @@ class Scheduler:
             return queue_at if timer_at is None else timer_at
         return min(timer_at, queue_at)
 
-    def may_be_due(self, now: float) -> bool:
-        """A cheap look whether ``advance`` may have something to do; never False when it has."""
-        return self._timers.may_be_due(now) or self._admission.is_due(now)
-
     def advance(self, now: float, effects: list[Effect]) -> None:
         """Do what is due."""
         while (rejoin := self._timers.pop(now)) is not None:
@@ -145,8 +145,11 @@ class Scheduler:
             else:
                 self._admit(self._slot(rejoin), rejoin, now, effects)
         while (rejoin := self._admission.pop(now)) is not None:
-            self._leave_wait(self._slot(rejoin))
-            self._start(self._slot(rejoin), rejoin, now, effects)
+            slot = self._slot(rejoin)
+            self._leave_wait(slot)
+            self._start(slot, rejoin, now, effects)
+        deadline = self.next_deadline()
+        self.wake_at = math.inf if deadline is None else deadline
 
     # What agents tell.
 
@@ -222,6 +225,10 @@ class Scheduler:
 
     # Moves.
 
+    def _set_timer(self, rejoin: Rejoin, at: float) -> None:
+        self._timers.set(rejoin, at)
+        self.wake_at = min(self.wake_at, at)
+
     def _slot(self, rejoin: Rejoin) -> Slot:
         return self._registry.nodes[rejoin.node_id].slots[rejoin.store_id]
 
@@ -229,7 +236,7 @@ class Scheduler:
         slot.waiting = rejoin
         self.waiting += 1
         rejoin.outcome, rejoin.rule = Outcome.WAITING, rule
-        self._timers.set(rejoin, until)
+        self._set_timer(rejoin, until)
 
     def _leave_wait(self, slot: Slot) -> Rejoin:
         rejoin = slot.waiting
@@ -244,7 +251,7 @@ class Scheduler:
     def _park(self, rejoin: Rejoin, now: float) -> None:
         self.parked += 1
         rejoin.outcome, rejoin.rule = Outcome.PARKED, Rule.NOT_ATTACHED
-        self._timers.set(rejoin, now + self._parameters.park_time)
+        self._set_timer(rejoin, now + self._parameters.park_time)
 
     def _admit(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
         if self._admission.take(now):
@@ -258,6 +265,7 @@ class Scheduler:
         rejoin.expected_at = self._admission.estimate(now)
         rejoin.urgency = min(URGENCY[cause] for cause in rejoin.all_causes())
         self._admission.push(rejoin)
+        self.wake_at = min(self.wake_at, self._admission.next_at() or now)
 
     def _start(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
         delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
@@ -271,7 +279,7 @@ class Scheduler:
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
         rejoin.bootstrap = choose_bootstrap(self._registry, slot, self._parameters.fanout, since)
-        self._timers.set(rejoin, now + self._parameters.verify_timeout)
+        self._set_timer(rejoin, now + self._parameters.verify_timeout)
         effects.append(
             StartRejoin(
                 rejoin_id=rejoin.rejoin_id,
@@ -322,7 +330,7 @@ class Scheduler:
     def _expire(self, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
         expires_at = rejoin.latest_at() + self._parameters.park_time
         if expires_at > now:
-            self._timers.set(rejoin, expires_at)
+            self._set_timer(rejoin, expires_at)
             return
         self._unbind(rejoin)
         self.parked -= 1

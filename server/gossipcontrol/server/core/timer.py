@@ -27,10 +27,6 @@ class Timers:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def may_be_due(self, now: float) -> bool:
-        """Whether the earliest entry, valid or not, is due."""
-        return bool(self._heap) and self._heap[0][0] <= now
-
     def pop(self, now: float) -> Rejoin | None:
         """A rejoin whose deadline has come, earliest first; its deadline is cleared."""
         at = self.next_at()
