@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
+from typing import NamedTuple
 
 
 class Cause(IntEnum):
@@ -81,8 +81,7 @@ class Rule(Enum):
     KNOWN_GENERATION = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What was decided about one trigger for one (node, store)."""
 
     node_id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Cause, Decision, Outcome, Rung
 
@@ -15,9 +16,8 @@ class BootstrapPeer:
     addresses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerTrigger:
-    """Answer the trigger that was handled."""
+class AnswerTrigger(NamedTuple):
+    """Answer the trigger that was handled: a named tuple, for one is made per trigger."""
 
     cause: Cause | None
     """None for an announced sleep, which is no trigger."""

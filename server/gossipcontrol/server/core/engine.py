@@ -1,6 +1,6 @@
 """The core: one object, ``handle(event, now) -> effects``, ``next_deadline()``. No IO, no clock, no randomness.
 
-Events are taken apart here; the life of a rejoin is in ``scheduler``. ALGORITHM states the rules.
+Triggers go to the ``intake``, the life of a rejoin is in the ``scheduler``. ALGORITHM states the rules.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
-from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
+from gossipcontrol.server.core.decision import Cause, Outcome
+from gossipcontrol.server.core.effect import AcceptNode, Effect, RefuseNode
 from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
@@ -22,19 +22,15 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.history import History
-from gossipcontrol.server.core.memory import Recent
+from gossipcontrol.server.core.intake import Intake
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.record import Counts, PeerRecord, RejoinRecord, StoreNode, StoreRecord
-from gossipcontrol.server.core.registry import Host, Node, Registry, Slot
+from gossipcontrol.server.core.registry import Node, Registry, Slot
+from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
 
 LISTED_NODES = 100
 """Most nodes listed in one StoreRecord."""
-REMEMBERED_DECISIONS = 1000
-"""Most decisions remembered with a request id or a generation."""
-
-_CAUSES = (None, Cause.NETWORK_CHANGE, Cause.RESUME, None, Cause.APP_FOREGROUND)
-"""By the number of the kind of change; an announced sleep is no cause."""
 
 
 class Engine:
@@ -45,16 +41,13 @@ class Engine:
         self._registry = Registry(parameters.node_limit)
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._scheduler = Scheduler(parameters, self._registry, self._history)
-        self._requests: Recent[str, tuple[Cause | None, tuple[Decision, ...]]]
-        self._requests = Recent(parameters.request_limit, parameters.request_memory)
-        self._generations: Recent[tuple[bool, str, str, int], tuple[Decision, ...]]
-        self._generations = Recent(parameters.generation_limit)
+        self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
-            NetworkChanged: self._on_network_changed,
-            RejoinRequested: self._on_rejoin_requested,
+            NetworkChanged: self._intake.take_change,
+            RejoinRequested: self._intake.take_request,
             LivenessReported: self._on_liveness_reported,
             NeighborChanged: self._on_neighbor_changed,
-            RejoinFinished: self._on_rejoin_finished,
+            RejoinFinished: self._scheduler.finish,
             NodeAttached: self._on_node_attached,
             NodeDetached: self._on_node_detached,
             TimePassed: self._on_time_passed,
@@ -71,165 +64,6 @@ class Engine:
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
         return self._scheduler.next_deadline()
-
-    # Triggers.
-
-    def _on_rejoin_requested(self, event: RejoinRequested, now: float, effects: list[Effect]) -> None:
-        if event.request_id and self._replay(event.request_id, now, effects):
-            return
-        known = self._registry.nodes.get(event.node_id)
-        if self._has_room([known] if known else [], known is None, event.store_ids, now):
-            node = known or self._new_node(event.node_id, now)
-            decisions = self._decide_node(node, event.store_ids, event.cause, event.request_id, now, effects)
-            self._answer(event.request_id, event.cause, decisions, now, effects)
-        else:
-            effects.append(RefuseTrigger(self._scheduler.retry_in()))
-
-    def _on_network_changed(self, event: NetworkChanged, now: float, effects: list[Effect]) -> None:
-        if event.request_id and self._replay(event.request_id, now, effects):
-            return
-        cause = _CAUSES[event.kind]
-        if cause is None:
-            self._answer(event.request_id, None, (), now, effects)
-            return
-        decide = self._decide_named if event.node_ids else self._decide_host
-        decisions = decide(event, cause, now, effects)
-        if decisions is None:
-            effects.append(RefuseTrigger(self._scheduler.retry_in()))
-        else:
-            self._answer(event.request_id, cause, decisions, now, effects)
-
-    def _decide_host(
-        self, event: NetworkChanged, cause: Cause, now: float, effects: list[Effect]
-    ) -> Sequence[Decision] | None:
-        """Decide for every node of a host; None when there is no room."""
-        host_id, request_id = event.host_id, event.request_id
-        if event.generation:
-            earlier = self._generations.get((True, host_id, event.boot_id, event.generation), now)
-            if earlier is not None:
-                return self._duplicates(earlier, cause, request_id, now)
-        host = self._registry.hosts.get(host_id)
-        nodes = tuple(host.nodes.values()) if host else ()
-        if not self._has_room(nodes, not nodes, (), now):
-            return None
-        host = host or self._registry.host(host_id)
-        host.changed_at, host.cause = now, cause
-        if nodes:
-            decisions: list[Decision] = []
-            for node in nodes:
-                decisions += self._decide_node(node, (), cause, request_id, now, effects)
-        else:
-            decisions = [self._park_host(host, cause, request_id, now)]
-        if event.generation:
-            key = (True, host_id, event.boot_id, event.generation)
-            self._generations.put(key, tuple(decisions[:REMEMBERED_DECISIONS]), now)
-        return decisions
-
-    def _decide_named(
-        self, event: NetworkChanged, cause: Cause, now: float, effects: list[Effect]
-    ) -> Sequence[Decision] | None:
-        """Decide for the nodes that the watcher named; None when there is no room."""
-        decisions: list[Decision] = []
-        fresh: list[str] = []
-        for node_id in event.node_ids:
-            earlier = self._generations.get((False, node_id, event.boot_id, event.generation), now)
-            if event.generation and earlier is not None:
-                decisions += self._duplicates(earlier, cause, event.request_id, now)
-            else:
-                fresh.append(node_id)
-        known = [node for node_id in fresh if (node := self._registry.nodes.get(node_id))]
-        if not self._has_room(known, len(fresh) - len(known), (), now):
-            return None
-        for node_id in fresh:
-            node = self._registry.nodes.get(node_id) or self._new_node(node_id, now)
-            decided = self._decide_node(node, (), cause, event.request_id, now, effects)
-            if event.generation:
-                key = (False, node_id, event.boot_id, event.generation)
-                self._generations.put(key, tuple(decided[:REMEMBERED_DECISIONS]), now)
-            decisions += decided
-        return decisions
-
-    def _decide_node(
-        self, node: Node, store_ids: Sequence[str], cause: Cause, request_id: str, now: float, effects: list[Effect]
-    ) -> list[Decision]:
-        """Decide for these stores of a node; none named: for all it has."""
-        decide = self._scheduler.decide
-        if not store_ids:
-            if node.slots or node.registered:
-                return [decide(slot, cause, request_id, now, effects) for slot in node.slots.values()]
-            return [self._park_node(node, cause, request_id, now)]
-        decisions: list[Decision] = []
-        for store_id in store_ids:
-            slot = node.slots.get(store_id)
-            if slot is None and not node.registered and len(node.slots) < self._parameters.stores_per_node:
-                slot = self._registry.slot(node, store_id)
-            if slot is not None:
-                decisions.append(decide(slot, cause, request_id, now, effects))
-            else:
-                rejoin = self._history.new(node.node_id, store_id, cause, now)
-                decisions.append(self._scheduler.skip(rejoin, cause, Rule.UNKNOWN_STORE, request_id, now))
-        return decisions
-
-    def _park_node(self, node: Node, cause: Cause, request_id: str, now: float) -> Decision:
-        if node.parked is None:
-            node.parked = self._history.new(node.node_id, "", cause, now)
-        return self._scheduler.park_unknown(node.parked, cause, Rule.UNKNOWN_NODE, request_id, now)
-
-    def _park_host(self, host: Host, cause: Cause, request_id: str, now: float) -> Decision:
-        if host.parked is None:
-            host.parked = self._history.new("", "", cause, now)
-            host.parked.host_id = host.host_id
-            host.parked.detail = f"no node of host {host.host_id} is known"
-        return self._scheduler.park_unknown(host.parked, cause, Rule.UNKNOWN_HOST, request_id, now)
-
-    def _duplicates(self, earlier: Sequence[Decision], cause: Cause, request_id: str, now: float) -> Sequence[Decision]:
-        """The decisions about a network event that was reported before: its rejoins stand."""
-        decisions: list[Decision] = []
-        for decision in earlier:
-            rejoin = self._history.get(decision.rejoin_id)
-            start_at = now
-            if rejoin is not None:
-                rejoin.add_trigger(cause, DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION, now, request_id)
-                if rejoin.outcome in (Outcome.WAITING, Outcome.PARKED) and rejoin.deadline is not None:
-                    start_at = rejoin.deadline
-            node_id, store_id, rejoin_id = decision.node_id, decision.store_id, decision.rejoin_id
-            kind, rule = DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION
-            decisions.append(Decision(node_id, store_id, kind, rule, rejoin_id, start_at))
-        return decisions
-
-    def _replay(self, request_id: str, now: float, effects: list[Effect]) -> bool:
-        """Give the recorded answer to a request id that is known."""
-        recorded = self._requests.get(request_id, now)
-        if recorded is None:
-            return False
-        effects.append(AnswerTrigger(*recorded, replayed=True))
-        return True
-
-    def _answer(
-        self, request_id: str, cause: Cause | None, decisions: Sequence[Decision], now: float, effects: list[Effect]
-    ) -> None:
-        answer = tuple(decisions)
-        if request_id:
-            self._requests.put(request_id, (cause, answer[:REMEMBERED_DECISIONS]), now)
-        effects.append(AnswerTrigger(cause, answer))
-
-    def _has_room(self, nodes: Sequence[Node], new: int, store_ids: Sequence[str], now: float) -> bool:
-        """Whether a trigger of these nodes, and of so many new ones, finds a place for all that it leads to."""
-        free = self._scheduler.free()
-        if not new and free >= self._registry.places:
-            return True
-        if new and not self._registry.has_room(new):
-            return False
-        wanted = new * max(1, len(store_ids)) + sum(len(store_ids) or len(node.slots) or 1 for node in nodes)
-        if wanted <= free:
-            return True
-        slots = [node.slots.get(store_id) for node in nodes for store_id in store_ids or node.slots]
-        return wanted - sum(slot is not None and self._scheduler.needs_no_place(slot, now) for slot in slots) <= free
-
-    def _new_node(self, node_id: str, now: float) -> Node:
-        node = self._registry.node(node_id, now)
-        assert node is not None, "room was made sure of"
-        return node
 
     # Agents.
 
@@ -262,30 +96,27 @@ class Engine:
 
     def _take_over(self, node: Node, new_to_host: bool, now: float, effects: list[Effect]) -> int:
         """Give a node the triggers that came before it was known; returns how many rejoins that makes."""
-        causes: list[Cause] = []
+        triggers: list[Trigger] = []
         if node.parked is not None:
-            causes.append(node.parked.cause)
+            triggers.append(Trigger(node.parked.cause, now))
             self._scheduler.split(node.parked, f"node {node.node_id} attached", now, effects)
             node.parked = None
         host = self._registry.hosts.get(node.host_id)
         if new_to_host and host is not None and host.changed_at + self._parameters.park_time > now:
-            causes.append(host.cause)
+            triggers.append(Trigger(host.cause, now))
             if host.parked is not None:
                 self._scheduler.split(host.parked, f"node {node.node_id} attached", now, effects)
                 host.parked = None
-        for cause in causes:
+        for trigger in triggers:
             for slot in node.slots.values():
-                self._scheduler.decide(slot, cause, "", now, effects)
-        return len(node.slots) if causes else 0
+                self._scheduler.decide(slot, trigger, effects)
+        return len(node.slots) if triggers else 0
 
     def _on_node_detached(self, event: NodeDetached, now: float, effects: list[Effect]) -> None:
         node = self._registry.nodes.get(event.node_id)
         if node is not None and node.attached and node.session_id == event.session_id:
             self._scheduler.detach(node, now, effects)
             self._registry.detach(node, now)
-
-    def _on_rejoin_finished(self, event: RejoinFinished, now: float, effects: list[Effect]) -> None:
-        self._scheduler.finish(event, now, effects)
 
     # Liveness.
 

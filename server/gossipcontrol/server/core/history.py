@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.rejoin import Rejoin
+from gossipcontrol.server.core.rejoin import Rejoin, Trigger
 
 
 class History:
@@ -20,11 +19,13 @@ class History:
         self._ended: deque[Rejoin] = deque()
         self._count = 0
 
-    def new(self, node_id: str, store_id: str, cause: Cause, now: float) -> Rejoin:
+    def new(self, node_id: str, store_id: str, trigger: Trigger) -> Rejoin:
         """A rejoin with an id of its own."""
         self._count += 1
         rejoin_id = f"{self._prefix}-{self._count}"
-        rejoin = self._rejoins[rejoin_id] = Rejoin(self._count, rejoin_id, node_id, store_id, cause, now, now)
+        at = trigger.arrived_at
+        rejoin = Rejoin(self._count, rejoin_id, node_id, store_id, trigger.cause, requested_at=at, uncovered_at=at)
+        self._rejoins[rejoin_id] = rejoin
         return rejoin
 
     def get(self, rejoin_id: str) -> Rejoin | None:

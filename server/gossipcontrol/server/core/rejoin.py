@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import BootstrapPeer
@@ -15,6 +16,17 @@ LAST_TRIGGERS = 15
 ENDED = frozenset({
     Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED, Outcome.EXPIRED, Outcome.SKIPPED, Outcome.SPLIT,
 })  # fmt: skip
+
+
+class Trigger(NamedTuple):
+    """A reason to rejoin: a named tuple, for one is made per trigger."""
+
+    cause: Cause
+    arrived_at: float
+    request_id: str = ""
+
+
+DecidedTrigger = tuple[Trigger, DecisionKind, Rule]
 
 
 @dataclass(slots=True, eq=False)
@@ -59,30 +71,29 @@ class Rejoin:
     """Only while it is parked for a host of which no node is known."""
     causes: set[Cause] | None = None
     """Further causes than the first; None while there are none."""
-    first_trigger: TriggerTuple | None = None
-    last_triggers: deque[TriggerTuple] | None = None
+    first_trigger: DecidedTrigger | None = None
+    last_triggers: deque[DecidedTrigger] | None = None
     trigger_count: int = 0
     decision: Decision | None = None
     """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
 
-    def add_trigger(self, cause: Cause, kind: DecisionKind, rule: Rule, now: float, request_id: str) -> None:
-        """Remember a trigger that shares this rejoin."""
-        trigger = (cause, kind, rule, now, request_id)
+    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule) -> None:
+        """Remember a trigger that shares this rejoin, and what was decided about it."""
         self.trigger_count += 1
         if self.first_trigger is None:
-            self.first_trigger = trigger
+            self.first_trigger = (trigger, kind, rule)
             return
         if self.last_triggers is None:
             self.last_triggers = deque(maxlen=LAST_TRIGGERS)
-        self.last_triggers.append(trigger)
-        if cause is not self.cause:
-            self.causes = (self.causes or set()) | {cause}
+        self.last_triggers.append((trigger, kind, rule))
+        if trigger.cause is not self.cause:
+            self.causes = (self.causes or set()) | {trigger.cause}
 
     def latest_at(self) -> float:
         """Arrival of its newest trigger."""
         if self.last_triggers:
-            return self.last_triggers[-1][3]
-        return self.first_trigger[3] if self.first_trigger else self.requested_at
+            return self.last_triggers[-1][0].arrived_at
+        return self.first_trigger[0].arrived_at if self.first_trigger else self.requested_at
 
     def all_causes(self) -> tuple[Cause, ...]:
         """Every cause once, most urgent first."""
@@ -90,8 +101,8 @@ class Rejoin:
 
     def record(self) -> RejoinRecord:
         """A frozen copy to show."""
-        triggers = [self.first_trigger] if self.first_trigger else []
-        triggers.extend(self.last_triggers or ())
+        kept = [self.first_trigger] if self.first_trigger else []
+        kept.extend(self.last_triggers or ())
         return RejoinRecord(
             rejoin_id=self.rejoin_id,
             node_id=self.node_id,
@@ -105,11 +116,9 @@ class Rejoin:
             attempts=self.attempts,
             rung=self.rung,
             detail=self.detail,
-            triggers=tuple(TriggerRecord(*trigger) for trigger in triggers),
+            triggers=tuple(
+                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id) for t, kind, rule in triggers
+            ),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
         )
-
-
-TriggerTuple = tuple[Cause, DecisionKind, Rule, float, str]
-"""The fields of a TriggerRecord: a tuple costs a third of a frozen dataclass on the hot path."""

@@ -6,14 +6,14 @@ import math
 
 from gossipcontrol.server.core.admission import Admission
 from gossipcontrol.server.core.bootstrap import choose_bootstrap
-from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.decision import URGENCY, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnnounceRejoin, Effect, StartRejoin
 from gossipcontrol.server.core.event import RejoinFinished
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Node, Registry, Slot
-from gossipcontrol.server.core.rejoin import Rejoin
+from gossipcontrol.server.core.rejoin import Rejoin, Trigger
 from gossipcontrol.server.core.timer import Timers
 
 RESULT_SHARE = 0.8
@@ -40,13 +40,13 @@ class Scheduler:
 
     # Deciding.
 
-    def decide(self, slot: Slot, cause: Cause, request_id: str, now: float, effects: list[Effect]) -> Decision:
+    def decide(self, slot: Slot, trigger: Trigger, effects: list[Effect]) -> Decision:
         """The rule of one slot: leading edge now; every further trigger shares one trailing run."""
         rejoin = slot.waiting
         if rejoin is not None:
-            return self._coalesce(slot, rejoin, cause, request_id, now)
-        node = slot.node
-        rejoin = self._history.new(node.node_id, slot.store.store_id, cause, now)
+            return self._coalesce(slot, rejoin, trigger)
+        node, now = slot.node, trigger.arrived_at
+        rejoin = self._history.new(node.node_id, slot.store.store_id, trigger)
         window_ends_at = slot.last_start_at + self._parameters.window
         if not node.session_id:
             kind, rule, at = DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
@@ -63,14 +63,15 @@ class Scheduler:
             self.waiting += 1
             self._queue(rejoin, now)
             kind, rule, at = DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, rejoin.expected_at
-        rejoin.add_trigger(cause, kind, rule, now, request_id)
+        rejoin.add_trigger(trigger, kind, rule)
         return Decision(node.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
 
-    def _coalesce(self, slot: Slot, rejoin: Rejoin, cause: Cause, request_id: str, now: float) -> Decision:
+    def _coalesce(self, slot: Slot, rejoin: Rejoin, trigger: Trigger) -> Decision:
+        now, urgency = trigger.arrived_at, URGENCY[trigger.cause]
         if rejoin.uncovered_at is None:
             rejoin.uncovered_at = now
-        if URGENCY[cause] < rejoin.urgency:
-            rejoin.urgency = URGENCY[cause]
+        if urgency < rejoin.urgency:
+            rejoin.urgency = urgency
             if rejoin.queued:
                 self._admission.push(rejoin)
         kind, rule = DecisionKind.COALESCED, rejoin.rule
@@ -82,7 +83,7 @@ class Scheduler:
             if rule is Rule.BACKOFF:
                 self._hasten(slot, rejoin, now)
             at = rejoin.deadline if rejoin.deadline is not None else now
-        rejoin.add_trigger(cause, kind, rule, now, request_id)
+        rejoin.add_trigger(trigger, kind, rule)
         decision = rejoin.decision
         if decision is None or decision.start_at != at or decision.rule is not rule:
             decision = Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
@@ -96,18 +97,20 @@ class Scheduler:
         if rejoin.deadline is not None and due_at < rejoin.deadline:
             self._set_timer(rejoin, due_at)
 
-    def park_unknown(self, rejoin: Rejoin, cause: Cause, rule: Rule, request_id: str, now: float) -> Decision:
+    def park_unknown(self, rejoin: Rejoin, trigger: Trigger, rule: Rule) -> Decision:
         """Park a trigger of a host or node of which no store is known yet."""
+        now = trigger.arrived_at
         if rejoin.outcome is not Outcome.PARKED:
             self._park(rejoin, now)
             rejoin.rule = rule
-        rejoin.add_trigger(cause, DecisionKind.PARKED, rule, now, request_id)
+        rejoin.add_trigger(trigger, DecisionKind.PARKED, rule)
         expires_at = now + self._parameters.park_time
         return Decision(rejoin.node_id, "", DecisionKind.PARKED, rule, rejoin.rejoin_id, expires_at)
 
-    def skip(self, rejoin: Rejoin, cause: Cause, rule: Rule, request_id: str, now: float) -> Decision:
+    def skip(self, rejoin: Rejoin, trigger: Trigger, rule: Rule) -> Decision:
         """Record a trigger for which nothing runs."""
-        rejoin.add_trigger(cause, DecisionKind.SKIPPED, rule, now, request_id)
+        now = trigger.arrived_at
+        rejoin.add_trigger(trigger, DecisionKind.SKIPPED, rule)
         rejoin.outcome, rejoin.ended_at = Outcome.SKIPPED, now
         self._history.end(rejoin, now)
         return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", now)
