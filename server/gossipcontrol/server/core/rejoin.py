@@ -116,9 +116,7 @@ class Rejoin:
             attempts=self.attempts,
             rung=self.rung,
             detail=self.detail,
-            triggers=tuple(
-                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id) for t, kind, rule in triggers
-            ),
+            triggers=tuple(TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id) for t, kind, rule in kept),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
         )
