@@ -123,6 +123,7 @@ class Engine:
     def _on_liveness_reported(self, event: LivenessReported, now: float, effects: list[Effect]) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
         if slot is None:
+            effects.append(RefuseNode("no further node or store can be remembered"))
             return
         slot.reported_at = now
         slot.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
@@ -142,6 +143,7 @@ class Engine:
     def _on_neighbor_changed(self, event: NeighborChanged, now: float, effects: list[Effect]) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
         if slot is None:
+            effects.append(RefuseNode("no further node or store can be remembered"))
             return
         if event.up:
             slot.neighbors[event.peer_id] = event.changed_at

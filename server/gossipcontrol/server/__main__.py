@@ -1,0 +1,65 @@
+"""The command ``gossipcontrol-server``: flags, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from gossipcontrol.server.config import Config, ConfigError, read_config
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "path", type=click.Path(path_type=Path), help="TOML file; GOSSIPCONTROL_* wins over it.")
+@click.version_option(package_name="gossipcontrol")
+@click.pass_context
+def main(context: click.Context, path: Path | None) -> None:
+    """Serve GossipControl until SIGTERM or SIGINT."""
+    if context.invoked_subcommand is None:
+        sys.exit(_serve(_read(path)))
+
+
+@main.command()
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def check(path: Path) -> None:
+    """Explain every mistake in a configuration FILE; exit with 1 if there is one."""
+    _read(path)
+    click.echo(f"{path}: no mistakes")
+
+
+def _read(path: Path | None) -> Config:
+    try:
+        return read_config(path)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            click.echo(mistake, err=True)
+        sys.exit(1)
+
+
+def _serve(config: Config) -> int:
+    # Imported late, so that `check` answers at once.
+    from gossipcontrol.server.app import StartError, serve
+    from gossipcontrol.server.log import make_logger
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(config, make_logger(config.log)))
+    except StartError as error:
+        click.echo(f"gossipcontrol-server: {error}", err=True)
+        return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's loop where there is one: it serves about a tenth more calls."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()

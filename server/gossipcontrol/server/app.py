@@ -1,0 +1,173 @@
+"""Wiring: makes the parts, starts the servers, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import threading
+import uuid
+from pathlib import Path
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+from gossipcontrol.server.clock import ServiceClock
+from gossipcontrol.server.config import Config, Limits
+from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.dispatcher import Dispatcher
+from gossipcontrol.server.drivers.agent import AgentDriver
+from gossipcontrol.server.errors import Stopping
+from gossipcontrol.server.interceptor import CallInterceptor
+from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.retry import RetryRule
+from gossipcontrol.server.service import GossipControlService
+from gossipcontrol.v1 import (
+    gossip_control_pb2,
+    gossip_control_pb2_grpc,
+    peer_knowledge_pb2,
+    peer_knowledge_pb2_grpc,
+)
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+from structlog.typing import FilteringBoundLogger
+
+SERVICES = (
+    gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"].full_name,
+    peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"].full_name,
+)
+
+
+class StartError(Exception):
+    """The service cannot start; the message names what is in the way."""
+
+
+class App:
+    """One running service."""
+
+    def __init__(self, config: Config, log: FilteringBoundLogger) -> None:
+        self._config = config
+        self._log = log
+        run_id = uuid.uuid4().hex[:8]
+        engine = Engine(config.deciding, id_prefix=run_id)
+        self.metrics = Metrics(engine.counts)
+        self._agents = AgentDriver()
+        retry = RetryRule(config.retry)
+        self._dispatcher = Dispatcher(engine, ServiceClock(), self.metrics, self._agents, retry, log)
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
+        )
+        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(
+            GossipControlService(self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id),
+            self._server,
+        )
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(
+            peer_knowledge_pb2_grpc.PeerKnowledgeServicer(),  # type: ignore[abstract]
+            self._server,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
+        self.tcp_port = 0
+        self.metrics_port = 0
+
+    async def start(self) -> None:
+        """Serve; raises StartError."""
+        listen = self._config.listen
+        if listen.socket:
+            self._bind_socket(Path(listen.socket))
+        if listen.tcp:
+            self.tcp_port = self._bind(listen.tcp)
+        self._start_metrics(self._config.metrics.address)
+        await self._server.start()
+        for name in ("", *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._log.info(
+            "serving",
+            socket=listen.socket,
+            tcp=_with_port(listen.tcp, self.tcp_port),
+            metrics=_with_port(self._config.metrics.address, self.metrics_port),
+        )
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, let calls under way end for the drain time, and go."""
+        self._log.info("stopping")
+        await self._health.enter_graceful_shutdown()
+        for session in self._agents.sessions():
+            session.close(Stopping("the service is stopping"))
+        await self._server.stop(self._config.limits.drain)
+        await self._dispatcher.close()
+        await asyncio.to_thread(self._stop_metrics)
+        self._log.info("stopped")
+
+    def _bind(self, address: str) -> int:
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StartError(f"{address} cannot be listened on: is another service running there?") from error
+
+    def _bind_socket(self, path: Path) -> None:
+        """Bind in a directory of the owner's; the mask makes the socket 0600 from its first moment."""
+        if len(os.fsencode(path)) > 107:
+            raise StartError(f"{path} is longer than the 107 bytes that a Unix socket's path may have")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+                raise StartError(f"{path} exists and is no socket")
+        except OSError as error:
+            raise StartError(f"{path}: {error.strerror}") from error
+        mask = os.umask(0o177)
+        try:
+            self._bind(f"unix:{path}")
+        finally:
+            os.umask(mask)
+
+    def _start_metrics(self, address: str) -> None:
+        if not address:
+            return
+        host, _, port = address.rpartition(":")
+        try:
+            self._scraped = start_http_server(int(port), host.strip("[]"), self.metrics.registry)
+        except OSError as error:
+            raise StartError(f"metrics.address {address}: {error.strerror}") from error
+        self.metrics_port = self._scraped[0].server_port
+
+    def _stop_metrics(self) -> None:
+        if self._scraped is not None:
+            server, thread = self._scraped
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def server_options(limits: Limits) -> list[tuple[str, int]]:
+    """GRPC's settings: bounds, and keepalive that finds a dead stream within 15 s and allows clients the same."""
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_concurrent_streams", limits.concurrent_calls),
+        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
+async def serve(config: Config, log: FilteringBoundLogger) -> None:
+    """Serve until SIGTERM or SIGINT; raises StartError."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    app = App(config, log)
+    await app.start()
+    await stopped.wait()
+    await app.stop()
+
+
+def _with_port(address: str, port: int) -> str:
+    return f"{address.rpartition(':')[0]}:{port}" if address else ""

@@ -1,0 +1,197 @@
+"""The configuration: one frozen dataclass, one reader of TOML and of the environment."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from gossipcontrol.server.core.parameter import Parameters
+
+PREFIX = "GOSSIPCONTROL_"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+
+
+def default_socket(environ: Mapping[str, str] | None = None) -> str:
+    """Where the Unix socket lies by default: the system's run directory for root, the user's own otherwise."""
+    environ = os.environ if environ is None else environ
+    if os.geteuid() == 0:
+        return "/run/gossipcontrol/gossipcontrol.sock"
+    base = environ.get("XDG_RUNTIME_DIR") or str(Path.home() / ".local/state")
+    return f"{base}/gossipcontrol/gossipcontrol.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where the service is reached."""
+
+    socket: str = field(default_factory=default_socket)
+    """Path of the Unix socket, mode 0600; empty: none."""
+    tcp: str = "127.0.0.1:7420"
+    """Loopback host and port; empty: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """What Prometheus scrapes."""
+
+    address: str = "127.0.0.1:9742"
+    """Host and port of the HTTP page; empty: none."""
+    stores: int = 50
+    """Most stores with a label of their own; the others are summed under ``other``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """One line per decision, on standard error."""
+
+    format: str = "logfmt"
+    """``logfmt`` or ``json``."""
+    level: str = "info"
+    """``debug``, ``info``, ``warning`` or ``error``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How a failed rejoin is tried again."""
+
+    attempts: int = 5
+    """Most attempts of one rejoin."""
+    base: float = 1.0
+    """Upper bound of the first wait in seconds; it doubles with every attempt."""
+    cap: float = 60.0
+    """Upper bound of every wait in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may ask of the service."""
+
+    message_bytes: int = 4 * 1024 * 1024
+    """Largest message; 100 reports of 200 peers each with 64-byte ids are 2 MB."""
+    concurrent_calls: int = 10_000
+    """Most calls under way on one connection."""
+    report_interval: float = 10.0
+    """Seconds between the liveness reports of an agent."""
+    drain: float = 3.0
+    """Seconds that calls under way get at a stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything an operator may set."""
+
+    listen: Listen = field(default_factory=Listen)
+    metrics: Metrics = field(default_factory=Metrics)
+    log: Log = field(default_factory=Log)
+    retry: Retry = field(default_factory=Retry)
+    limits: Limits = field(default_factory=Limits)
+    deciding: Parameters = field(default_factory=Parameters)
+
+
+class ConfigError(Exception):
+    """The configuration has mistakes; each is a sentence that names its key."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+def read_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration from a TOML file and from ``GOSSIPCONTROL_SECTION_KEY``, which wins; raises ConfigError."""
+    environ = os.environ if environ is None else environ
+    mistakes: list[str] = []
+    document = _load(path, mistakes) if path else {}
+    sections = get_type_hints(Config)
+    mistakes += [f"{key}: no such section; there are {', '.join(sections)}" for key in document if key not in sections]
+    built = {name: _section(name, kind, document.get(name, {}), environ, mistakes) for name, kind in sections.items()}
+    if mistakes:
+        raise ConfigError(mistakes)
+    return Config(**built)
+
+
+def _load(path: Path, mistakes: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        mistakes.append(f"{path}: cannot be read: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mistakes.append(f"{path}: is not TOML: {error}")
+    return {}
+
+
+def _section(name: str, kind: type[Any], table: object, environ: Mapping[str, str], mistakes: list[str]) -> Any:
+    """One section; its mistakes are added to the list, and its defaults stand in for what is wrong."""
+    if not isinstance(table, dict):
+        mistakes.append(f"{name}: must be a table, [{name}]")
+        table = {}
+    hints = get_type_hints(kind)
+    known = [one.name for one in fields(kind)]
+    mistakes += [f"{name}.{key}: no such key; there are {', '.join(known)}" for key in table if key not in known]
+    values: dict[str, Any] = {}
+    for key in known:
+        variable = f"{PREFIX}{name}_{key}".upper()
+        if variable in environ:
+            values[key] = _from_text(variable, environ[variable], hints[key], mistakes)
+        elif key in table:
+            values[key] = _from_toml(f"{name}.{key}", table[key], hints[key], mistakes)
+    values = {key: value for key, value in values.items() if value is not None}
+    mistakes += _check(name, values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        mistakes.append(f"{name}.{error}")
+        return kind()
+
+
+def _from_text(where: str, text: str, kind: type[Any], mistakes: list[str]) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        mistakes.append(f"{where}: {text!r} is not {_A[kind]}")
+        return None
+
+
+def _from_toml(where: str, value: object, kind: type[Any], mistakes: list[str]) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        mistakes.append(f"{where}: {value!r} is not {_A[kind]}")
+        return None
+    return value
+
+
+_A = {str: "a string", int: "a whole number", float: "a number"}
+
+
+def _check(section: str, values: Mapping[str, Any]) -> list[str]:
+    """What a single value must fulfil beyond its type."""
+    mistakes: list[str] = []
+    for key, value in values.items():
+        where = f"{section}.{key}"
+        if (section, key) in _CHOICES:
+            choices = _CHOICES[section, key]
+            if value not in choices:
+                mistakes.append(f"{where}: {value!r} is not one of {', '.join(choices)}")
+        elif (section, key) in (("listen", "tcp"), ("metrics", "address")):
+            mistakes += _check_address(where, value)
+        elif section != "deciding" and not isinstance(value, str) and not 0 < value < float("inf"):
+            mistakes.append(f"{where}: must be greater than 0 and finite")
+    return mistakes
+
+
+_CHOICES = {("log", "format"): ("logfmt", "json"), ("log", "level"): ("debug", "info", "warning", "error")}
+
+
+def _check_address(where: str, value: str) -> list[str]:
+    if not value:
+        return []
+    host, _, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        return [f"{where}: {value!r} is not HOST:PORT with a port from 0 to 65535"]
+    if where == "listen.tcp" and host not in LOOPBACK:
+        return [f"{where}: {host} is not loopback; without TLS only {', '.join(sorted(LOOPBACK))} are allowed"]
+    return []

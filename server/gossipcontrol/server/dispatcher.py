@@ -1,0 +1,146 @@
+"""The one place where events enter the core and effects leave it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from gossipcontrol.server.clock import ServiceClock
+from gossipcontrol.server.core.effect import AcceptNode, AnnounceRejoin, AnswerTrigger, Effect, RefuseNode, StartRejoin
+from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.event import Event, RejoinFinished, TimePassed
+from gossipcontrol.server.drivers.driver import Driver, Result
+from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.retry import RetryRule
+from gossipcontrol.server.sentence import explain_decision
+from structlog.typing import FilteringBoundLogger
+
+
+class Dispatcher:
+    """log -> core -> effects: a log will be appended to at the top of ``submit``. Runs in one event loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: ServiceClock,
+        metrics: Metrics,
+        driver: Driver,
+        retry: RetryRule,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self._metrics = metrics
+        self._driver = driver
+        self._retry = retry
+        self._log = log
+        self._logs_info = log.is_enabled_for(20)
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._performers: dict[type[Any], Callable[[Any, float], None]] = {
+            AnswerTrigger: self._answered,
+            StartRejoin: self._start,
+            AnnounceRejoin: self._announce,
+            AcceptNode: self._accepted,
+            RefuseNode: self._refused,
+        }
+
+    def submit(self, event: Event) -> list[Effect]:
+        """Let an event happen now; every effect is performed, and returned for whoever must answer it."""
+        now = self.clock.now()
+        effects = self.engine.handle(event, now)
+        for effect in effects:
+            perform = self._performers.get(type(effect))
+            if perform is not None:
+                perform(effect, now)
+        self._arm()
+        return effects
+
+    async def close(self) -> None:
+        """Stop the timer and every attempt under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._attempts:
+            task.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+
+    def _arm(self) -> None:
+        """Sleep until the core's next deadline."""
+        deadline = self.engine.next_deadline()
+        if deadline == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at, self._timer = deadline, None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - self.clock.now()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._timer_at = None
+        self.submit(TimePassed())
+
+    def _answered(self, answer: AnswerTrigger, now: float) -> None:
+        self._metrics.count_answer(answer)
+        if answer.cause is None or answer.replayed or not self._logs_info:
+            return
+        for decision in answer.decisions:
+            self._log.info(
+                "decided",
+                cause=answer.cause.name.lower(),
+                node=decision.node_id,
+                store=decision.store_id,
+                decision=decision.kind.name.lower(),
+                rejoin=decision.rejoin_id,
+                reason=explain_decision(decision, now),
+            )
+
+    def _start(self, start: StartRejoin, now: float) -> None:
+        del now
+        self._metrics.count_start(start)
+        self._log.info(
+            "rejoin started",
+            rejoin=start.rejoin_id,
+            node=start.node_id,
+            store=start.store_id,
+            attempt=start.attempt,
+            rung=start.rung.name.lower(),
+            causes=",".join(cause.name.lower() for cause in start.causes),
+            bootstrap=len(start.bootstrap),
+        )
+        task = asyncio.get_running_loop().create_task(self._attempt(start))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self, start: StartRejoin) -> None:
+        try:
+            async with asyncio.timeout(start.timeout):
+                result = await self._driver.rejoin(start)
+        except TimeoutError:
+            result = Result(False, f"no answer within {start.timeout:g} s")
+        retry_in = None if result.ok or result.permanent else self._retry.wait(start.attempt)
+        self.submit(RejoinFinished(start.rejoin_id, start.attempt, result.ok, result.error, retry_in))
+
+    def _announce(self, announced: AnnounceRejoin, now: float) -> None:
+        del now
+        self._metrics.count_end(announced)
+        self._log.info(
+            "rejoin " + announced.outcome.name.lower(),
+            rejoin=announced.rejoin_id,
+            node=announced.node_id,
+            store=announced.store_id,
+            cause=announced.cause.name.lower(),
+            attempts=announced.attempts,
+            rung=announced.rung.name.lower(),
+            seconds=announced.duration,
+            detail=announced.detail,
+        )
+
+    def _accepted(self, accepted: AcceptNode, now: float) -> None:
+        del now
+        self._log.info("node attached", node=accepted.node_id, session=accepted.session_id, unparked=accepted.unparked)
+
+    def _refused(self, refused: RefuseNode, now: float) -> None:
+        del now
+        self._log.warning("node refused", reason=refused.reason)

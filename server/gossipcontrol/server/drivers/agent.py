@@ -1,0 +1,53 @@
+"""Carries out rejoins through the streams of attached agents."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.drivers.driver import Result
+from gossipcontrol.server.present import rejoin_command
+from gossipcontrol.server.session import Session
+
+
+class AgentDriver:
+    """Sends the command on the node's stream, and waits for the result that the stream brings."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._awaited: dict[tuple[str, int], asyncio.Future[Result]] = {}
+
+    def attach(self, session: Session) -> Session | None:
+        """Use this session for its node from now on; returns the one that it replaces."""
+        replaced = self._sessions.get(session.node_id)
+        self._sessions[session.node_id] = session
+        return replaced if replaced is not session else None
+
+    def detach(self, session: Session) -> None:
+        """Use this session no more."""
+        if self._sessions.get(session.node_id) is session:
+            del self._sessions[session.node_id]
+
+    def sessions(self) -> list[Session]:
+        """Every stream that is attached."""
+        return list(self._sessions.values())
+
+    def finish(self, rejoin_id: str, attempt: int, result: Result) -> None:
+        """An agent's result; of no interest when nobody waits for it any more."""
+        awaited = self._awaited.get((rejoin_id, attempt))
+        if awaited is not None and not awaited.done():
+            awaited.set_result(result)
+
+    async def rejoin(self, start: StartRejoin) -> Result:
+        """Carry out one attempt; it is cancelled after ``start.timeout`` seconds."""
+        session = self._sessions.get(start.node_id)
+        if session is None or session.session_id != start.session_id:
+            return Result(False, "the agent's stream ended before the command was sent")
+        key = (start.rejoin_id, start.attempt)
+        awaited: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._awaited[key] = awaited
+        try:
+            session.send(rejoin_command(start))
+            return await awaited
+        finally:
+            del self._awaited[key]

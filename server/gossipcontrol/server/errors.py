@@ -1,0 +1,77 @@
+"""The one error tree; each class carries its gRPC status and details."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+
+
+class GossipControlError(Exception):
+    """A call cannot be served as asked; the message is for people."""
+
+    code = grpc.StatusCode.INTERNAL
+
+    def details(self) -> Sequence[Message]:
+        """The google.rpc details sent with the status."""
+        return ()
+
+    def trailers(self) -> Sequence[tuple[str, str]]:
+        """Further trailing metadata."""
+        return ()
+
+
+class InvalidRequest(GossipControlError):
+    """Fields of the request are wrong; each violation is (path of the field, what is wrong)."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{name}: {what}" for name, what in violations[:10]))
+        self.violations = violations
+
+    def details(self) -> Sequence[Message]:
+        """A google.rpc.BadRequest that names every field."""
+        violations = [BadRequest.FieldViolation(field=name, description=what) for name, what in self.violations]
+        return (BadRequest(field_violations=violations),)
+
+
+class Overloaded(GossipControlError):
+    """The queue is full; trying again after ``retry_in`` seconds may succeed."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, what: str, retry_in: float) -> None:
+        super().__init__(f"{what}; try again in {retry_in:g} s")
+        self.retry_in = retry_in
+
+    def details(self) -> Sequence[Message]:
+        """A google.rpc.RetryInfo."""
+        delay = Duration()
+        delay.FromMilliseconds(int(self.retry_in * 1000))
+        return (RetryInfo(retry_delay=delay),)
+
+    def trailers(self) -> Sequence[tuple[str, str]]:
+        """What gRPC clients that retry by themselves obey."""
+        return (("grpc-retry-pushback-ms", str(int(self.retry_in * 1000))),)
+
+
+class NotServed(GossipControlError):
+    """The call is part of the contract, but not served yet."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class Replaced(GossipControlError):
+    """A newer stream of the same node has taken over."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class Stopping(GossipControlError):
+    """The service is about to stop."""
+
+    code = grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,105 @@
+"""Around every call of the contract: errors become statuses with details, and calls are counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.rpc import status_pb2
+from gossipcontrol.server.errors import GossipControlError, NotServed
+from gossipcontrol.server.metrics import Metrics, RequestMetrics
+from grpc_status import rpc_status
+from structlog.typing import FilteringBoundLogger
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
+
+_WRAP = {
+    (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
+    (False, True): (grpc.unary_stream_rpc_method_handler, "unary_stream"),
+    (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary"),
+    (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream"),
+}
+
+
+NOT_SERVED = {
+    "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
+    "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
+    "/gossipcontrol.v1.GossipControl/Explain": "ListRejoins has the reason of every decision so far",
+    "/gossipcontrol.v1.PeerKnowledge/RecordIntentions": "knowledge is not tracked yet",
+    "/gossipcontrol.v1.PeerKnowledge/GetKnowledge": "knowledge is not tracked yet",
+    "/gossipcontrol.v1.PeerKnowledge/GetStabilityFrontier": "knowledge is not tracked yet",
+    "/gossipcontrol.v1.PeerKnowledge/GetLag": "knowledge is not tracked yet",
+}
+"""Calls of the contract that this version answers with UNIMPLEMENTED, and what to tell the caller."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each method once, and remembers the wrapped handler: a call must cost little more than a bare one."""
+
+    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._handlers: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The handler of a method, wrapped; health and reflection keep their own."""
+        method = handler_call_details.method
+        handler: Handler | None = self._handlers.get(method)
+        if handler is None:
+            handler = await continuation(handler_call_details)
+            # Only known methods are remembered: strangers must not fill the memory with names of their own.
+            if handler is not None and method.startswith("/gossipcontrol."):
+                handler = self._handlers[method] = self._wrap(method, handler)
+        return handler
+
+    def _wrap(self, method: str, inner: Handler) -> Handler:
+        make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
+        counted = self._metrics.requests(method.rpartition("/")[2])
+        behaviour = _refusal(method) if method in NOT_SERVED else getattr(inner, kind)
+        call = self._call(method, behaviour, counted, timed=kind == "unary_unary")
+        return make(call, inner.request_deserializer, inner.response_serializer)
+
+    def _call(self, method: str, behaviour: Behaviour, counted: RequestMetrics, *, timed: bool) -> Behaviour:
+        async def call(request: Any, context: Context) -> Any:
+            started_at = time.perf_counter()
+            try:
+                response = await behaviour(request, context)
+            except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
+                await self._fail(method, error, context, counted)
+            if timed:
+                counted.ok(time.perf_counter() - started_at)
+            else:
+                counted.ended(grpc.StatusCode.OK)
+            return response
+
+        return call
+
+    async def _fail(self, method: str, error: Exception, context: Context, counted: RequestMetrics) -> NoReturn:
+        if isinstance(error, GossipControlError):
+            counted.ended(error.code)
+            await context.abort(error.code, str(error), _trailers(error))
+        counted.ended(grpc.StatusCode.INTERNAL)
+        self._log.error("call failed", rpc=method, exc_info=error)
+        await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says how")
+
+
+def _refusal(method: str) -> Behaviour:
+    async def refuse(request: Any, context: Context) -> NoReturn:
+        raise NotServed(f"{method.rpartition('/')[2]} is not served by this version: {NOT_SERVED[method]}")
+
+    return refuse
+
+
+def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
+    status = status_pb2.Status(code=error.code.value[0], message=str(error))
+    for detail in error.details():
+        status.details.add().Pack(detail)
+    return (*(rpc_status.to_status(status).trailing_metadata or ()), *error.trailers())

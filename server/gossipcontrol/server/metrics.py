@@ -1,0 +1,161 @@
+"""What Prometheus sees. Names and labels are part of the contract; every label has a bounded set of values."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+import grpc
+from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rung
+from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.event import ChangeKind
+from gossipcontrol.server.core.record import Counts
+from gossipcontrol.v1 import gossip_control_pb2
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_DELAYS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 4, 6, 8, 12, 30, 60, 300, 600)
+_DURATIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_LATENCIES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
+_PLATFORMS = {number: name.removeprefix("PLATFORM_").lower() for name, number in gossip_control_pb2.Platform.items()}
+_ENDED = frozenset(Outcome) - {Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING}
+
+
+class Metrics:
+    """The service's own registry. Children are bound once: looking one up costs four times what counting does."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(_CountsCollector(counts))
+        triggers = Counter(
+            "gossipcontrol_triggers", "Triggers by cause and decision.", ("cause", "decision"), registry=registry
+        )
+        self._triggers = [[triggers.labels(*_names(cause, kind)) for kind in DecisionKind] for cause in Cause]
+        rejoins = Counter(
+            "gossipcontrol_rejoins",
+            "Rejoins that ended, by cause of the first trigger and outcome.",
+            ("cause", "outcome"),
+            registry=registry,
+        )
+        self._rejoins = {
+            (cause, outcome): rejoins.labels(*_names(cause, outcome)) for cause in Cause for outcome in _ENDED
+        }
+        self._start_delay = Histogram(
+            "gossipcontrol_rejoin_start_delay_seconds",
+            "From the arrival of the oldest trigger to the start of the rejoin that covers it.",
+            buckets=_DELAYS,
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "gossipcontrol_rejoin_duration_seconds",
+            "From the first start of a rejoin to its proof.",
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        escalations = Counter(
+            "gossipcontrol_escalations", "Attempts on a rung above rejoin.", ("rung",), registry=registry
+        )
+        self._escalations = {rung: escalations.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
+        changes = Counter(
+            "gossipcontrol_network_changes",
+            "Reported changes of hosts by platform and kind.",
+            ("platform", "kind"),
+            registry=registry,
+        )
+        self._changes: dict[tuple[int, ChangeKind], Counter] = {
+            (number, kind): changes.labels(name, kind.name.lower())
+            for number, name in _PLATFORMS.items()
+            for kind in ChangeKind
+        }
+        self._request_count = Counter(
+            "gossipcontrol_requests", "Calls by RPC and status code.", ("rpc", "code"), registry=registry
+        )
+        self._request_seconds = Histogram(
+            "gossipcontrol_request_duration_seconds",
+            "Time in the service of unary calls by RPC.",
+            ("rpc",),
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        build = Gauge(
+            "gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry
+        )
+        build.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
+
+    def count_answer(self, answer: AnswerTrigger) -> None:
+        """Count the decisions about a trigger; the recorded answer to a repeated request is no new trigger."""
+        if answer.cause is not None and not answer.replayed:
+            row = self._triggers[answer.cause - 1]
+            for decision in answer.decisions:
+                row[decision.kind - 1].inc()
+
+    def count_change(self, platform_number: int, kind: ChangeKind) -> None:
+        """Count a reported change of a host."""
+        self._changes[platform_number, kind].inc()
+
+    def count_start(self, start: StartRejoin) -> None:
+        """Count the start of an attempt."""
+        if start.delay is not None:
+            self._start_delay.observe(start.delay)
+        if start.rung > Rung.REJOIN:
+            self._escalations[start.rung].inc()
+
+    def count_end(self, announced: AnnounceRejoin) -> None:
+        """Count a rejoin that ended."""
+        if announced.outcome in _ENDED:
+            self._rejoins[announced.cause, announced.outcome].inc()
+        if announced.duration is not None:
+            self._duration.observe(announced.duration)
+
+    def requests(self, rpc: str) -> RequestMetrics:
+        """What an interceptor counts for one RPC."""
+        return RequestMetrics(
+            {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
+            self._request_seconds.labels(rpc),
+        )
+
+
+class RequestMetrics:
+    """Counts the calls of one RPC."""
+
+    def __init__(self, counters: dict[grpc.StatusCode, Counter], seconds: Histogram) -> None:
+        self._counters = counters
+        self._ok = counters[grpc.StatusCode.OK]
+        self._seconds = seconds
+
+    def ok(self, seconds: float) -> None:
+        """Count a unary call that succeeded."""
+        self._ok.inc()
+        self._seconds.observe(seconds)
+
+    def ended(self, code: grpc.StatusCode) -> None:
+        """Count a call that ended with this code; its time says nothing."""
+        self._counters[code].inc()
+
+
+class _CountsCollector(Collector):
+    """Reads the core's gauges when Prometheus asks."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges now."""
+        counts = self._counts()
+        for name, text, value in (
+            ("rejoin_queue_length", "Rejoins that wait for their window or their turn.", counts.queued),
+            ("rejoins_parked", "Rejoins that wait for an agent to attach.", counts.parked),
+            ("rejoins_running", "Rejoins that agents carry out now.", counts.running),
+            ("agents_attached", "Agents attached.", counts.attached),
+            ("nodes", "Nodes known.", counts.nodes),
+            ("stores", "Stores known.", counts.stores),
+            ("known_peers", "(store, peer) pairs remembered.", counts.peers),
+        ):
+            yield GaugeMetricFamily(f"gossipcontrol_{name}", text, value=value)
+
+
+def _names(cause: Cause, other: DecisionKind | Outcome) -> tuple[str, str]:
+    return cause.name.lower(), other.name.lower()

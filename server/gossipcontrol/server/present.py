@@ -1,0 +1,140 @@
+"""From the core's values to protobuf messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gossipcontrol.server.core.decision import Decision
+from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.record import PeerRecord, RejoinRecord, StoreRecord, TriggerRecord
+from gossipcontrol.server.sentence import explain_decision, explain_rejoin, explain_trigger
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, liveness_pb2
+
+LISTED_DECISIONS = 1000
+"""Most decisions listed in one answer."""
+
+
+def age_ms(at: float, now: float) -> int:
+    """The age of an instant in whole milliseconds, never below 0."""
+    return max(0, int((now - at) * 1000))
+
+
+def decision_message(decision: Decision, now: float) -> decision_pb2.Decision:
+    """One decision."""
+    return decision_pb2.Decision(
+        node_id=decision.node_id,
+        store_id=decision.store_id,
+        kind=int(decision.kind),  # type: ignore[arg-type] # the numbers are the contract's
+        rejoin_id=decision.rejoin_id,
+        start_in_ms=max(0, int((decision.start_at - now) * 1000)),
+        message=explain_decision(decision, now),
+    )
+
+
+def rejoin_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.RejoinResponse:
+    """The answer to Rejoin."""
+    return gossip_control_pb2.RejoinResponse(
+        decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
+        replayed=answer.replayed,
+        decision_count=len(answer.decisions),
+    )
+
+
+def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.ReportNetworkChangeResponse:
+    """The answer to ReportNetworkChange."""
+    return gossip_control_pb2.ReportNetworkChangeResponse(
+        decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
+        replayed=answer.replayed,
+        decision_count=len(answer.decisions),
+    )
+
+
+def store_view(store_id: str, peers: Iterable[PeerRecord], now: float) -> liveness_pb2.StoreView:
+    """The peers of a store with the age of the last sign of life of each."""
+    return liveness_pb2.StoreView(
+        store_id=store_id,
+        peers=[
+            liveness_pb2.PeerView(
+                peer_id=peer.peer_id,
+                heard_age_ms=None if peer.heard_at is None else age_ms(peer.heard_at, now),
+                observers=peer.observers,
+            )
+            for peer in peers
+        ],
+    )
+
+
+def registered(accepted: AcceptNode, next_report_ms: int) -> attach_pb2.AttachResponse:
+    """The answer to a Register frame."""
+    return attach_pb2.AttachResponse(
+        registered=attach_pb2.Registered(
+            session_id=accepted.session_id, next_report_ms=next_report_ms, unparked=accepted.unparked
+        )
+    )
+
+
+def rejoin_command(start: StartRejoin) -> attach_pb2.AttachResponse:
+    """The command to carry out an attempt."""
+    return attach_pb2.AttachResponse(
+        rejoin=attach_pb2.RejoinCommand(
+            rejoin_id=start.rejoin_id,
+            attempt=start.attempt,
+            store_id=start.store_id,
+            rung=int(start.rung),  # type: ignore[arg-type]
+            causes=[int(cause) for cause in start.causes],  # type: ignore[misc]
+            bootstrap=[
+                attach_pb2.BootstrapPeer(peer_id=peer.peer_id, addresses=peer.addresses) for peer in start.bootstrap
+            ],
+            deadline_ms=int(start.timeout * 1000),
+        )
+    )
+
+
+def rejoin_message(rejoin: RejoinRecord, now: float) -> decision_pb2.Rejoin:
+    """One rejoin with its triggers."""
+    return decision_pb2.Rejoin(
+        rejoin_id=rejoin.rejoin_id,
+        node_id=rejoin.node_id,
+        store_id=rejoin.store_id,
+        outcome=int(rejoin.outcome),  # type: ignore[arg-type]
+        requested_age_ms=age_ms(rejoin.requested_at, now),
+        started_age_ms=None if rejoin.started_at is None else age_ms(rejoin.started_at, now),
+        ended_age_ms=None if rejoin.ended_at is None else age_ms(rejoin.ended_at, now),
+        verified_after_ms=None if rejoin.verified_after is None else int(rejoin.verified_after * 1000),
+        attempts=rejoin.attempts,
+        detail=explain_rejoin(rejoin, now),
+        triggers=[_trigger_message(trigger, now) for trigger in rejoin.triggers],
+        trigger_count=rejoin.trigger_count,
+        rung=int(rejoin.rung),  # type: ignore[arg-type]
+        bootstrap_peers=rejoin.bootstrap,
+    )
+
+
+def _trigger_message(trigger: TriggerRecord, now: float) -> decision_pb2.TriggerRecord:
+    return decision_pb2.TriggerRecord(
+        cause=int(trigger.cause),  # type: ignore[arg-type]
+        kind=int(trigger.kind),  # type: ignore[arg-type]
+        age_ms=age_ms(trigger.arrived_at, now),
+        request_id=trigger.request_id,
+        reason=explain_trigger(trigger),
+    )
+
+
+def store_message(store: StoreRecord, now: float) -> gossip_control_pb2.Store:
+    """One store with its nodes."""
+    return gossip_control_pb2.Store(
+        store_id=store.store_id,
+        nodes=[
+            gossip_control_pb2.StoreNode(
+                node_id=node.node_id,
+                host_id=node.host_id,
+                attached=node.attached,
+                neighbors=node.neighbors,
+                report_age_ms=None if node.reported_at is None else age_ms(node.reported_at, now),
+            )
+            for node in store.nodes
+        ],
+        node_count=store.node_count,
+        peer_count=store.peer_count,
+        rejoin_age_ms=None if store.rejoin_at is None else age_ms(store.rejoin_at, now),
+    )

@@ -1,0 +1,204 @@
+"""The servicer of GossipControl: reads requests, submits events, presents answers; it decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+from gossipcontrol.server import convert, present
+from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
+from gossipcontrol.server.core.event import NodeDetached
+from gossipcontrol.server.dispatcher import Dispatcher
+from gossipcontrol.server.drivers.agent import AgentDriver
+from gossipcontrol.server.drivers.driver import Result
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed, Overloaded, Replaced
+from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.session import Session
+from gossipcontrol.v1 import (
+    attach_pb2,
+    gossip_control_pb2,
+    gossip_control_pb2_grpc,
+    liveness_pb2,
+)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+FULL_BOOK_RETRY = 60.0
+"""Seconds after which a node that found no place may ask again."""
+
+
+class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
+    """The calls that are served; the interceptor answers the others."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, agents: AgentDriver, metrics: Metrics, report_interval: float, run_id: str
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._engine = dispatcher.engine
+        self._clock = dispatcher.clock
+        self._agents = agents
+        self._metrics = metrics
+        self._next_report_ms = int(report_interval * 1000)
+        self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
+
+    async def Rejoin(
+        self, request: gossip_control_pb2.RejoinRequest, context: Context
+    ) -> gossip_control_pb2.RejoinResponse:
+        """Decide about a rejoin of stores of a node."""
+        del context
+        effects = self._dispatcher.submit(convert.rejoin_requested(request))
+        return present.rejoin_response(_answer(effects), self._clock.now())
+
+    async def ReportNetworkChange(
+        self, request: gossip_control_pb2.ReportNetworkChangeRequest, context: Context
+    ) -> gossip_control_pb2.ReportNetworkChangeResponse:
+        """Decide about a change of a host or of nodes."""
+        del context
+        event = convert.network_changed(request)
+        effects = self._dispatcher.submit(event)
+        answer = _answer(effects)
+        if not answer.replayed:
+            self._metrics.count_change(request.platform, event.kind)
+        return present.change_response(answer, self._clock.now())
+
+    async def PeerLiveness(
+        self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
+    ) -> gossip_control_pb2.PeerLivenessResponse:
+        """Record reports, and answer with when each peer was last heard."""
+        del context
+        reports = convert.liveness_reported(request, self._clock.now())
+        for report in reports:
+            _check_place(self._dispatcher.submit(report))
+        now = self._clock.now()
+        return gossip_control_pb2.PeerLivenessResponse(
+            views=[self._view(store_id, now) for store_id in dict.fromkeys(report.store_id for report in reports)],
+            next_report_ms=self._next_report_ms,
+        )
+
+    async def Attach(self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context) -> None:
+        """Serve an agent's stream until either side ends it."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("frame") != "register":
+            raise InvalidRequest([("frame", "the first frame must be register")])
+        session = Session(first.register.node_id, next(self._session_ids))
+        self._register(session, first.register)
+        reader = asyncio.create_task(self._read(request_iterator, session))
+        try:
+            async for frame in session.frames():
+                await context.write(frame)
+        finally:
+            session.close()
+            reader.cancel()
+            self._agents.detach(session)
+            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
+
+    async def ListRejoins(
+        self, request: gossip_control_pb2.ListRejoinsRequest, context: Context
+    ) -> gossip_control_pb2.ListRejoinsResponse:
+        """Recent rejoins, newest first."""
+        del context
+        now = self._clock.now()
+        query = convert.rejoin_query(request, now)
+        found = self._engine.rejoins(
+            node_id=query.node_id,
+            store_id=query.store_id,
+            cause=query.cause,
+            outcome=query.outcome,
+            since=query.since,
+            before=query.before,
+        )
+        page = list(itertools.islice(found, query.page_size))
+        more = next(found, None) is not None
+        return gossip_control_pb2.ListRejoinsResponse(
+            rejoins=[present.rejoin_message(rejoin, now) for rejoin in page],
+            next_page_token=page[-1].rejoin_id if more else "",
+        )
+
+    async def ListStores(
+        self, request: gossip_control_pb2.ListStoresRequest, context: Context
+    ) -> gossip_control_pb2.ListStoresResponse:
+        """Stores by id."""
+        del context
+        query = convert.store_query(request)
+        found = self._engine.stores(node_id=query.node_id, after=query.after)
+        page = list(itertools.islice(found, query.page_size))
+        more = next(found, None) is not None
+        now = self._clock.now()
+        return gossip_control_pb2.ListStoresResponse(
+            stores=[present.store_message(store, now) for store in page],
+            next_page_token=page[-1].store_id if more else "",
+        )
+
+    # An agent's stream.
+
+    def _register(self, session: Session, register: attach_pb2.Register) -> None:
+        event = convert.node_attached(register, session.session_id)
+        if register.node_id != session.node_id:
+            raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
+        # The session must be there before the core starts what was parked, and is taken back if it is refused.
+        replaced = self._agents.attach(session)
+        for effect in self._dispatcher.submit(event):
+            if isinstance(effect, RefuseNode):
+                self._agents.detach(session)
+                raise Overloaded(effect.reason, FULL_BOOK_RETRY)
+            if isinstance(effect, AcceptNode):
+                session.send(present.registered(effect, self._next_report_ms))
+        if replaced is not None:
+            replaced.close(Replaced("a newer stream of this node has attached"))
+
+    async def _read(self, frames: AsyncIterator[attach_pb2.AttachRequest], session: Session) -> None:
+        try:
+            async for frame in frames:
+                self._take(session, frame)
+            session.close()
+        except GossipControlError as error:
+            session.close(error)
+
+    def _take(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
+        """Handle one frame; raises InvalidRequest."""
+        now = self._clock.now()
+        match frame.WhichOneof("frame"):
+            case "liveness":
+                self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now))
+                ack = attach_pb2.LivenessAck(
+                    view=self._view(frame.liveness.store_id, now), next_report_ms=self._next_report_ms
+                )
+                session.send(attach_pb2.AttachResponse(ack=ack))
+            case "neighbor":
+                self._dispatcher.submit(convert.neighbor_changed(frame.neighbor, session.node_id, now))
+            case "rejoin_result":
+                result = frame.rejoin_result
+                convert.check_rejoin_result(result)
+                self._agents.finish(result.rejoin_id, result.attempt, Result(result.ok, result.error, result.permanent))
+            case "register":
+                self._register(session, frame.register)
+            case "goodbye":
+                convert.check_goodbye(frame.goodbye)
+                session.close()
+            case "sync_result":
+                convert.check_sync_result(frame.sync_result)
+            case "intentions":
+                raise NotServed("intentions are not tracked by this version")
+            case None:
+                raise InvalidRequest([("frame", "must be given")])
+
+    def _view(self, store_id: str, now: float) -> liveness_pb2.StoreView:
+        return present.store_view(store_id, self._engine.peers(store_id), now)
+
+
+def _answer(effects: Sequence[Effect]) -> AnswerTrigger:
+    """The answer among the effects of a trigger; raises Overloaded when it was refused."""
+    for effect in reversed(effects):
+        if type(effect) is AnswerTrigger:
+            return effect
+        if isinstance(effect, RefuseTrigger):
+            raise Overloaded("the queue of rejoins is full", effect.retry_in)
+    raise AssertionError("the core answers every trigger")
+
+
+def _check_place(effects: Sequence[Effect]) -> None:
+    for effect in effects:
+        if isinstance(effect, RefuseNode):
+            raise Overloaded(effect.reason, FULL_BOOK_RETRY)
