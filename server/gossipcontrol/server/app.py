@@ -59,10 +59,11 @@ class App:
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
         )
-        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(
-            GossipControlService(self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id),
-            self._server,
+        # Abstract in the stubs: the interceptor answers what is not served yet.
+        service = GossipControlService(  # type: ignore[abstract]
+            self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id
         )
+        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, self._server)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(
             peer_knowledge_pb2_grpc.PeerKnowledgeServicer(),  # type: ignore[abstract]
             self._server,

@@ -77,7 +77,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             next_report_ms=self._next_report_ms,
         )
 
-    async def Attach(self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context) -> None:
+    async def Attach(  # type: ignore[override] # the stubs know no reader-writer style
+        self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
+    ) -> None:
         """Serve an agent's stream until either side ends it."""
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("frame") != "register":

@@ -1,0 +1,251 @@
+"""The agent: keeps a node attached to the service, reports what it hears, carries out rejoins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TypeAlias
+
+import grpc
+from gossipcontrol.agent.command_desk import CommandDesk
+from gossipcontrol.agent.node import Node
+from gossipcontrol.agent.tally import Tally
+from gossipcontrol.client.address import default_address
+from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.retry import reconnect_wait
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1.decision_pb2 import Cause, Rung
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds within which an opened stream must be answered."""
+PROBE_TIMEOUT = 1.0
+"""Seconds within which a stream must prove after a kick that it lives."""
+EVENTS = 1000
+"""Most neighbour events that wait for the stream; the oldest go first, a report makes up for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """Something a person may want to see: ``what`` is attached, detached, command or result."""
+
+    what: str
+    detail: str
+    store_id: str = ""
+    rejoin_id: str = ""
+
+
+class Agent:
+    """Speaks for one node.
+
+    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; all of them, and
+    ``kick``, must be called in the event loop that ``run`` runs in.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        address: str | None = None,
+        *,
+        host_id: str = "",
+        on_event: Callable[[AgentEvent], None] = lambda event: None,
+    ) -> None:
+        self._node = node
+        self._address = address or default_address()
+        self._host_id = host_id
+        self._on_event = on_event
+        self._incarnation = uuid.uuid4().hex
+        self._tally = Tally()
+        self._wanted = asyncio.Event()
+        self._kicked = asyncio.Event()
+        self._desk = CommandDesk(node, self._wanted.set)
+        self._neighbor_events: deque[attach_pb2.NeighborEvent] = deque(maxlen=EVENTS)
+        self._due: set[str] = set()
+        """Stores whose report must not wait for its interval."""
+        self._awaiting_proof: set[str] = set()
+        self._interval = 10.0
+        self._leaving = False
+        self.attached = asyncio.Event()
+        """Set while the service has the node registered."""
+
+    # What the app tells.
+
+    def sent(self, store_id: str) -> None:
+        """The node broadcast a message."""
+        self._tally.sent(store_id)
+
+    def received(self, store_id: str, author_id: str, *, direct: bool) -> None:
+        """The node received a message of this author; ``direct`` when the author itself delivered it."""
+        self._tally.received(store_id, author_id, direct=direct)
+        if store_id in self._awaiting_proof:
+            self._awaiting_proof.discard(store_id)
+            self._report_soon(store_id)
+
+    def neighbor_up(self, store_id: str, peer_id: str) -> None:
+        """A neighbour came up."""
+        if self._tally.neighbor_up(store_id, peer_id):
+            self._tell_neighbor(store_id, peer_id, up=True)
+
+    def neighbor_down(self, store_id: str, peer_id: str) -> None:
+        """A neighbour went down."""
+        if self._tally.neighbor_down(store_id, peer_id):
+            self._tell_neighbor(store_id, peer_id, up=False)
+
+    def unsynced_writes(self, store_id: str, count: int) -> None:
+        """So many local writes are not yet known to be held elsewhere."""
+        self._tally.unsynced_writes(store_id, count)
+
+    def kick(self) -> None:
+        """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
+        self._kicked.set()
+
+    # The stream.
+
+    async def run(self) -> None:
+        """Stay attached until cancelled or ``leave`` is called."""
+        failures = 0
+        while not self._leaving:
+            try:
+                await self._attach_once()
+                failures = 0
+            except (grpc.aio.AioRpcError, TimeoutError, ConnectionError) as error:
+                failures = 0 if self.attached.is_set() else failures + 1
+                self._detached(_reason(error))
+            if not self._leaving:
+                await self._pause(reconnect_wait(failures + 1))
+
+    async def leave(self) -> None:
+        """Say goodbye on the stream, if there is one; ``run`` then returns."""
+        self._leaving = True
+        self._wanted.set()
+        self._kicked.set()
+        await self._desk.close()
+
+    async def _pause(self, seconds: float) -> None:
+        self._kicked.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._kicked.wait()
+
+    def _detached(self, reason: str) -> None:
+        if self.attached.is_set():
+            self.attached.clear()
+            self._on_event(AgentEvent("detached", reason))
+
+    async def _attach_once(self) -> None:
+        """One stream from its start to its end; raises what ended it."""
+        channel = open_channel(self._address)
+        try:
+            stub: gossip_control_pb2_grpc.GossipControlAsyncStub
+            stub = gossip_control_pb2_grpc.GossipControlStub(channel)
+            call = stub.Attach()
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await call.write(attach_pb2.AttachRequest(register=self._registration()))
+                first = await call.read()
+            if not isinstance(first, attach_pb2.AttachResponse):
+                raise ConnectionError(f"{(await call.code()).name}: {await call.details()}")
+            self._registered(first.registered)
+            await self._serve(call, channel)
+        finally:
+            await channel.close()
+
+    async def _serve(self, call: Call, channel: grpc.aio.Channel) -> None:
+        """Read, write and probe side by side until one of them ends."""
+        tasks = [asyncio.create_task(work) for work in (self._read(call), self._write(call), self._probe(channel))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, call: Call) -> None:
+        async for frame in call:
+            match frame.WhichOneof("frame"):
+                case "rejoin":
+                    self._take(frame.rejoin)
+                case "ack":
+                    self._interval = max(0.1, frame.ack.next_report_ms / 1000)
+                case _:
+                    pass
+        self._detached(f"{(await call.code()).name}: {await call.details() or 'the stream ended'}")
+
+    async def _write(self, call: Call) -> None:
+        """Send what is wanted as it comes, and every store's report once per interval."""
+        self._due.update(self._node.stores())
+        while True:
+            self._wanted.clear()
+            for key, result in list(self._desk.undelivered.items()):
+                await call.write(attach_pb2.AttachRequest(rejoin_result=result))
+                self._desk.undelivered.pop(key, None)
+                self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+            while self._neighbor_events:
+                await call.write(attach_pb2.AttachRequest(neighbor=self._neighbor_events.popleft()))
+            while self._due:
+                report = self._tally.report(self._due.pop())
+                await call.write(attach_pb2.AttachRequest(liveness=report))
+            if self._leaving:
+                await call.write(attach_pb2.AttachRequest(goodbye=attach_pb2.Goodbye(reason="stopping")))
+                await call.done_writing()
+                return
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._wanted.wait()
+            except TimeoutError:
+                self._due.update(self._node.stores())
+
+    async def _probe(self, channel: grpc.aio.Channel) -> None:
+        """After a kick, raise unless the service answers on this connection: its address may be gone."""
+        health = health_pb2_grpc.HealthStub(channel)
+        while True:
+            self._kicked.clear()
+            await self._kicked.wait()
+            if not self._leaving:
+                await health.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT)  # type: ignore[attr-defined]
+
+    def _registration(self) -> attach_pb2.Register:
+        return attach_pb2.Register(
+            node_id=self._node.node_id,
+            store_ids=self._node.stores(),
+            host_id=self._host_id,
+            capabilities=self._node.capabilities,
+            addresses=self._node.addresses(),
+            incarnation=self._incarnation,
+            agent=f"gossipcontrol-agent/{version('gossipcontrol')}",
+        )
+
+    def _registered(self, registered: attach_pb2.Registered) -> None:
+        self._interval = max(0.1, registered.next_report_ms / 1000)
+        self._neighbor_events.clear()
+        self.attached.set()
+        self._on_event(AgentEvent("attached", f"session {registered.session_id}, {registered.unparked} unparked"))
+
+    def _take(self, command: attach_pb2.RejoinCommand) -> None:
+        causes = ", ".join(Cause.Name(cause).removeprefix("CAUSE_").lower() for cause in command.causes)
+        rung = Rung.Name(command.rung).removeprefix("RUNG_").lower()
+        self._on_event(AgentEvent("command", f"{rung} because of {causes}", command.store_id, command.rejoin_id))
+        self._awaiting_proof.add(command.store_id)
+        self._desk.take(command)
+
+    def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
+        self._neighbor_events.append(attach_pb2.NeighborEvent(store_id=store_id, peer_id=peer_id, up=up))
+        self._wanted.set()
+
+    def _report_soon(self, store_id: str) -> None:
+        self._due.add(store_id)
+        self._wanted.set()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or f"no answer within {CONNECT_TIMEOUT:g} s"

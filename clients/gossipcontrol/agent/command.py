@@ -1,0 +1,169 @@
+"""The command ``gossipcontrol agent iroh``: a real iroh-gossip node with its agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from gossipcontrol.agent.agent import Agent, AgentEvent
+from gossipcontrol.agent.iroh import GossipEvent, IrohNode, read_key
+from gossipcontrol.watch.host import host_id as own_host_id
+from gossipcontrol.watch.watcher import Filter, watch_host
+
+HEARD_EVERY = 10.0
+"""Seconds between two lines about what was heard of one peer, in the output for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command was asked for."""
+
+    stores: tuple[str, ...]
+    peers: tuple[str, ...]
+    address: str | None
+    key_file: Path | None
+    host_id: str
+    heartbeat: float
+    control: bool
+    watch: bool
+    filter: Filter
+    as_json: bool
+
+
+@click.command()
+@click.option("--store", "stores", multiple=True, required=True, help="Store to replicate; may be given several times.")
+@click.option("--peer", "peers", multiple=True, metavar="NODEID[@IP:PORT]", help="A peer to join through; repeatable.")
+@click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Keeps the node's id over restarts.")
+@click.option("--host-id", default="", help="Host the node runs on; default: this machine's.")
+@click.option("--heartbeat", default=2.0, show_default=True, help="Seconds between two broadcasts.")
+@click.option("--control/--no-control", default=True, help="Attach to the service, or run the bare node.")
+@click.option("--watch/--no-watch", default=True, help="Reconnect to the service at once when the network changes.")
+@click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
+@click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def iroh(
+    stores: tuple[str, ...],
+    peers: tuple[str, ...],
+    address: str | None,
+    key_file: Path | None,
+    host_id: str,
+    heartbeat: float,
+    control: bool,
+    watch: bool,
+    include: tuple[str, ...],
+    ignore: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run one real iroh-gossip node beside the service until SIGTERM or SIGINT."""
+    chosen = Filter.default(include=include, ignore=ignore)
+    options = Options(stores, peers, address, key_file, host_id, heartbeat, control, watch, chosen, as_json)
+    asyncio.run(_Run(options).run())
+
+
+class _Run:
+    """The node, its agent and their output."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._agent: Agent | None = None
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    async def run(self) -> None:
+        options = self._options
+        key = read_key(options.key_file) if options.key_file else None
+        node = await IrohNode.start(self._gossip, key)
+        for peer in options.peers:
+            peer_id, _, where = peer.partition("@")
+            await node.know(peer_id, [where] if where else [])
+        if options.control:
+            host_id = options.host_id or own_host_id()
+            self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event)
+        self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
+                  addresses=list(node.addresses()))  # fmt: skip
+        for store_id in options.stores:
+            await node.join(store_id)
+        await self._serve(node)
+        if self._agent is not None:
+            await self._agent.leave()
+        await node.close()
+
+    async def _serve(self, node: IrohNode) -> None:
+        """Beat, stay attached and watch until a signal comes; a failure of any of them is raised."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        tasks = [asyncio.create_task(self._beat(node)), asyncio.create_task(stopped.wait())]
+        if self._agent is not None:
+            tasks.append(asyncio.create_task(self._agent.run()))
+            if self._options.watch:
+                tasks.append(asyncio.create_task(self._kick(node, self._agent)))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks[2:3]:
+                # The agent's stream stays, so that it can say goodbye.
+                if stopped.is_set() and self._agent is not None:
+                    await self._agent.leave()
+                    await asyncio.wait([task], timeout=1.0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _beat(self, node: IrohNode) -> None:
+        while True:
+            for store_id in self._options.stores:
+                await node.broadcast(store_id)
+                if self._agent is not None:
+                    self._agent.sent(store_id)
+            await asyncio.sleep(self._options.heartbeat)
+
+    async def _kick(self, node: IrohNode, agent: Agent) -> None:
+        async for change in watch_host(self._options.filter):
+            await node.refresh_addresses()
+            agent.kick()
+            self._say("network", f"the network changed: {change.detail}", generation=change.generation)
+
+    def _gossip(self, event: GossipEvent) -> None:
+        agent, store = self._agent, event.store_id
+        peer = event.peer_id[:10]
+        match event.what:
+            case "up":
+                if agent is not None:
+                    agent.neighbor_up(store, event.peer_id)
+                self._say("up", f"{store}: neighbour {peer} is up", store=store, peer=event.peer_id)
+            case "down":
+                if agent is not None:
+                    agent.neighbor_down(store, event.peer_id)
+                self._say("down", f"{store}: neighbour {peer} is down", store=store, peer=event.peer_id)
+            case "heard":
+                if agent is not None:
+                    agent.received(store, event.peer_id, direct=event.direct)
+                if self._options.as_json or self._is_news(store, event.peer_id):
+                    self._say("heard", f"{store}: heard {peer}", store=store, peer=event.peer_id, direct=event.direct)
+            case _:
+                self._say("error", f"{store}: {event.detail}", store=store, detail=event.detail)
+
+    def _is_news(self, store: str, peer: str) -> bool:
+        now = time.monotonic()
+        if now - self._told_at.get((store, peer), float("-inf")) < HEARD_EVERY:
+            return False
+        self._told_at[store, peer] = now
+        return True
+
+    def _agent_event(self, event: AgentEvent) -> None:
+        text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id)))
+        self._say(event.what, f"{text}: {event.detail}", store=event.store_id, rejoin=event.rejoin_id,
+                  detail=event.detail)  # fmt: skip
+
+    def _say(self, what: str, text: str, **fields: object) -> None:
+        if self._options.as_json:
+            text = json.dumps({"ts": time.time(), "event": what, **fields})
+        click.echo(text)

@@ -1,0 +1,239 @@
+"""The reference node: a real iroh-gossip node, on the ``iroh`` wheel 0.35 (HyParView and Plumtree)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import iroh
+from gossipcontrol.agent.node import RejoinFailedError
+from gossipcontrol.v1.attach_pb2 import CAPABILITY_RESUBSCRIBE, BootstrapPeer, Capability
+from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
+
+BOOTSTRAP = 5
+"""Most peers dialled in one rejoin: iroh-gossip's active view holds as many."""
+SEEN = 1024
+"""Most messages remembered per store, so that one delivered by two subscriptions counts once."""
+
+
+@dataclass(frozen=True, slots=True)
+class GossipEvent:
+    """What the overlay did: ``what`` is up, down, heard or error; ``peer_id`` is the author of what was heard."""
+
+    what: str
+    store_id: str
+    peer_id: str = ""
+    direct: bool = False
+    detail: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Topic:
+    store_id: str
+    topic: bytes
+    sender: iroh.Sender | None = None
+    joining: iroh.Sender | None = None
+    """A newer subscription that has no neighbour yet; the old one stays until it has."""
+    neighbors: set[str] = field(default_factory=set)
+    seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    broadcasts: int = 0
+
+
+class IrohNode:
+    """One iroh-gossip node with a topic per store. Make it with ``start``."""
+
+    capabilities: Sequence[Capability.ValueType] = (CAPABILITY_RESUBSCRIBE,)
+
+    def __init__(self, node: iroh.Iroh, node_id: str, on_event: Callable[[GossipEvent], None]) -> None:
+        self.node_id = node_id
+        self._node = node
+        self._on_event = on_event
+        self._topics: dict[str, _Topic] = {}
+        self._peers: dict[str, str] = {}
+        self._addresses: tuple[str, ...] = ()
+        self._incarnation = secrets.token_hex(4)
+
+    @classmethod
+    async def start(cls, on_event: Callable[[GossipEvent], None], key: bytes | None = None) -> IrohNode:
+        """Start a node with this 32-byte secret key, or a new one; takes about 3 s where no relay can be reached."""
+        iroh.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())  # type: ignore[arg-type] # any loop does
+        options = iroh.NodeOptions(gc_interval_millis=0, node_discovery=iroh.NodeDiscoveryConfig.NONE, secret_key=key)
+        node = await iroh.Iroh.memory_with_options(options)
+        made = cls(node, await node.net().node_id(), on_event)
+        await made.refresh_addresses()
+        return made
+
+    async def close(self) -> None:
+        """Leave every topic and stop the node."""
+        for topic in self._topics.values():
+            await _cancel(topic.joining)
+            await _cancel(topic.sender)
+        await self._node.node().shutdown()
+
+    def stores(self) -> Sequence[str]:
+        """The ids of its stores."""
+        return tuple(self._topics)
+
+    def addresses(self) -> Sequence[str]:
+        """Its own direct addresses, ``ip:port``, as of the last refresh."""
+        return self._addresses
+
+    def neighbors(self, store_id: str) -> set[str]:
+        """Its neighbours in a store."""
+        return set(self._topics[store_id].neighbors)
+
+    async def refresh_addresses(self) -> None:
+        """Ask the node where it can be dialled now."""
+        address = await self._node.net().node_addr()
+        self._addresses = tuple(sorted(address.direct_addresses())[:16])
+
+    async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
+        """Remember where a peer can be dialled."""
+        self._peers.setdefault(peer_id, "")
+        if addresses:
+            key = iroh.PublicKey.from_string(peer_id)
+            await self._node.net().add_node_addr(iroh.NodeAddr(key, None, list(addresses)))
+
+    async def join(self, store_id: str) -> None:
+        """Subscribe to a store's topic through the peers that are known."""
+        topic = self._topics[store_id] = _Topic(store_id, hashlib.blake2b(store_id.encode(), digest_size=32).digest())
+        topic.sender = await self._subscribe(topic, list(self._peers))
+
+    async def broadcast(self, store_id: str) -> None:
+        """Broadcast a heartbeat; who hears it knows its author."""
+        topic = self._topics[store_id]
+        if topic.sender is None:
+            return
+        topic.broadcasts += 1
+        message = {"author": self.node_id, "life": self._incarnation, "count": topic.broadcasts}
+        await topic.sender.broadcast(json.dumps(message).encode())
+
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+        """Subscribe again through these peers and known ones; raises RejoinFailedError."""
+        topic = self._topics.get(store_id)
+        if topic is None:
+            raise RejoinFailedError(f"the node has no store {store_id}", permanent=True)
+        if rung not in (RUNG_REJOIN, RUNG_RESUBSCRIBE):
+            raise RejoinFailedError(f"the node cannot carry out rung {rung}", permanent=True)
+        try:
+            for peer in bootstrap:
+                await self.know(peer.peer_id, peer.addresses)
+            peers = list(dict.fromkeys([*(peer.peer_id for peer in bootstrap), *self._peers]))[:BOOTSTRAP]
+            if rung == RUNG_RESUBSCRIBE:
+                await self._leave(topic)
+                topic.sender = await self._subscribe(topic, peers)
+            else:
+                superseded, topic.joining = topic.joining, await self._subscribe(topic, peers)
+                await _cancel(superseded)
+        except iroh.IrohError as error:
+            raise RejoinFailedError(error.message()) from error
+
+    async def _leave(self, topic: _Topic) -> None:
+        await _cancel(topic.joining)
+        await _cancel(topic.sender)
+        topic.sender = topic.joining = None
+        for peer_id in list(topic.neighbors):
+            self._down(topic, peer_id)
+
+    async def _subscribe(self, topic: _Topic, peers: list[str]) -> iroh.Sender:
+        callback = _Callback(self, topic)
+        sender = await self._node.gossip().subscribe(topic.topic, [p for p in peers if p != self.node_id], callback)
+        callback.sender = sender
+        if callback.joined:
+            self._settle(topic, sender)
+        return sender
+
+    def _settle(self, topic: _Topic, sender: iroh.Sender | None) -> None:
+        """The newer subscription has a neighbour: the older one may go."""
+        if sender is not None and topic.joining is sender:
+            old, topic.sender, topic.joining = topic.sender, sender, None
+            # Held by the loop only while it runs; nothing waits for it.
+            _TASKS.add(task := asyncio.ensure_future(_cancel(old)))
+            task.add_done_callback(_TASKS.discard)
+
+    def _up(self, topic: _Topic, peer_id: str) -> None:
+        if peer_id not in topic.neighbors:
+            topic.neighbors.add(peer_id)
+            self._peers.setdefault(peer_id, "")
+            self._on_event(GossipEvent("up", topic.store_id, peer_id))
+
+    def _down(self, topic: _Topic, peer_id: str) -> None:
+        if peer_id in topic.neighbors:
+            topic.neighbors.discard(peer_id)
+            self._on_event(GossipEvent("down", topic.store_id, peer_id))
+
+    def _heard(self, topic: _Topic, content: bytes, delivered_from: str) -> None:
+        if content in topic.seen:
+            return
+        topic.seen[content] = None
+        if len(topic.seen) > SEEN:
+            topic.seen.popitem(last=False)
+        try:
+            author = str(json.loads(content)["author"])
+        except (ValueError, KeyError, TypeError):
+            author = delivered_from
+        self._on_event(GossipEvent("heard", topic.store_id, author, direct=author == delivered_from))
+
+    def take(self, callback: _Callback, message: iroh.Message) -> None:
+        """Handle one event of a subscription."""
+        topic = callback.topic
+        match message.type():
+            case iroh.MessageType.JOINED:
+                # It may list neighbours of an older subscription, dead ones among them: only new ones count as up.
+                for peer_id in message.as_joined():
+                    self._up(topic, peer_id)
+                callback.joined = True
+                self._settle(topic, callback.sender)
+            case iroh.MessageType.NEIGHBOR_UP:
+                self._up(topic, message.as_neighbor_up())
+                callback.joined = True
+                self._settle(topic, callback.sender)
+            case iroh.MessageType.NEIGHBOR_DOWN:
+                self._down(topic, message.as_neighbor_down())
+            case iroh.MessageType.RECEIVED:
+                received = message.as_received()
+                self._heard(topic, bytes(received.content), received.delivered_from)
+            case iroh.MessageType.LAGGED:
+                self._on_event(GossipEvent("error", topic.store_id, detail="the subscription lagged and lost events"))
+            case iroh.MessageType.ERROR:
+                self._on_event(GossipEvent("error", topic.store_id, detail=message.as_error()))
+
+
+_TASKS: set[asyncio.Future[None]] = set()
+
+
+class _Callback(iroh.GossipMessageCallback):
+    """The wheel calls this with every event of one subscription."""
+
+    def __init__(self, node: IrohNode, topic: _Topic) -> None:
+        self._node = node
+        self.topic = topic
+        self.sender: iroh.Sender | None = None
+        self.joined = False
+
+    async def on_message(self, msg: iroh.Message) -> None:
+        """Hand the event to the node."""
+        self._node.take(self, msg)
+
+
+async def _cancel(sender: iroh.Sender | None) -> None:
+    if sender is not None:
+        await sender.cancel()
+
+
+def read_key(path: Path) -> bytes:
+    """The secret key kept in a file of mode 0600, made if there is none: the node keeps its id over restarts."""
+    try:
+        return bytes.fromhex(path.read_text())
+    except FileNotFoundError:
+        key = secrets.token_bytes(32)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(key.hex())
+        return key

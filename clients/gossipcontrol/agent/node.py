@@ -1,0 +1,41 @@
+"""What an agent needs of the node beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
+from gossipcontrol.v1.decision_pb2 import Rung
+
+
+class RejoinFailedError(Exception):
+    """The node could not carry out a rejoin; ``permanent`` when trying again is pointless."""
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class Node(Protocol):
+    """A P2P process, as its agent sees it."""
+
+    node_id: str
+    """Opaque, at most 128 bytes; usually a hex public key."""
+    capabilities: Sequence[Capability.ValueType]
+    """What it can do beyond joining a store's topic again."""
+
+    def stores(self) -> Sequence[str]:
+        """The ids of its stores."""
+        ...
+
+    def addresses(self) -> Sequence[str]:
+        """Where peers may dial it, in its own notation; may be empty."""
+        ...
+
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+        """Carry out a rejoin through these peers and those it knows itself; raises RejoinFailedError.
+
+        It need not wait for a neighbour: the agent reports neighbours and messages as they come.
+        """
+        ...

@@ -1,0 +1,97 @@
+"""Counts what a node sends and hears, and makes liveness reports of it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gossipcontrol.v1 import liveness_pb2
+
+PEERS = 1000
+"""Most peers remembered in one store; the one longest unheard goes first."""
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    heard_at: float
+    count: int
+    direct: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Store:
+    peers: OrderedDict[str, _Peer] = field(default_factory=OrderedDict)
+    neighbors: dict[str, float] = field(default_factory=dict)
+    broadcasts: int = 0
+    unsynced_writes: int = 0
+
+
+class Tally:
+    """Pure but for its clock, which is given. Ages are taken when a report is made."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stores: dict[str, _Store] = {}
+
+    def sent(self, store_id: str) -> None:
+        """The node broadcast a message."""
+        self._store(store_id).broadcasts += 1
+
+    def received(self, store_id: str, author_id: str, *, direct: bool) -> None:
+        """The node received a message of this author; ``direct`` when the author itself delivered it."""
+        peers = self._store(store_id).peers
+        peer = peers.get(author_id)
+        if peer is None:
+            peers[author_id] = _Peer(self._clock(), 1, direct)
+            if len(peers) > PEERS:
+                peers.popitem(last=False)
+        else:
+            peer.heard_at, peer.count, peer.direct = self._clock(), peer.count + 1, direct
+            peers.move_to_end(author_id)
+
+    def neighbor_up(self, store_id: str, peer_id: str) -> bool:
+        """A neighbour came up; returns whether it was not one before."""
+        neighbors = self._store(store_id).neighbors
+        if peer_id in neighbors or len(neighbors) >= PEERS:
+            return False
+        neighbors[peer_id] = self._clock()
+        return True
+
+    def neighbor_down(self, store_id: str, peer_id: str) -> bool:
+        """A neighbour went down; returns whether it was one before."""
+        return self._store(store_id).neighbors.pop(peer_id, None) is not None
+
+    def neighbors(self, store_id: str) -> list[str]:
+        """The neighbours now."""
+        return list(self._store(store_id).neighbors)
+
+    def unsynced_writes(self, store_id: str, count: int) -> None:
+        """So many local writes are not yet known to be held elsewhere."""
+        self._store(store_id).unsynced_writes = count
+
+    def report(self, store_id: str) -> liveness_pb2.LivenessReport:
+        """What the node knows of a store now."""
+        store, now = self._store(store_id), self._clock()
+        return liveness_pb2.LivenessReport(
+            store_id=store_id,
+            peers=[
+                liveness_pb2.PeerObservation(
+                    peer_id=peer_id,
+                    heard_age_ms=int((now - peer.heard_at) * 1000),
+                    path=liveness_pb2.PATH_DIRECT if peer.direct else liveness_pb2.PATH_FORWARDED,
+                    heard_count=peer.count,
+                )
+                for peer_id, peer in store.peers.items()
+            ],
+            neighbors=[
+                liveness_pb2.Neighbor(peer_id=peer_id, up_age_ms=int((now - up_at) * 1000))
+                for peer_id, up_at in store.neighbors.items()
+            ],
+            broadcast_count=store.broadcasts,
+            unsynced_writes=store.unsynced_writes,
+        )
+
+    def _store(self, store_id: str) -> _Store:
+        return self._stores.setdefault(store_id, _Store())

@@ -1,0 +1,28 @@
+"""The one way to open a channel to the service."""
+
+from __future__ import annotations
+
+import grpc
+from gossipcontrol.client.address import check_address
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # A dead connection is found within 15 s, also while nothing is under way.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # By default gRPC waits up to two minutes before it tries to connect again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Retries are ours (see retry): hidden ones would double them.
+    ("grpc.enable_retries", 0),
+    # Two channels of one process must not share a connection that one of them wants to give up.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to the service; connects when it is first used. Raises AddressError."""
+    return grpc.aio.insecure_channel(check_address(address), options=OPTIONS)

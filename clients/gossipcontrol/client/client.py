@@ -1,0 +1,116 @@
+"""The asynchronous client of GossipControl."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from gossipcontrol.client.address import default_address
+from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.errors import client_error
+from gossipcontrol.client.retry import call_with_retry
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+T = TypeVar("T")
+
+
+class Client:
+    """Calls the service at ``address``; ``timeout`` seconds bound every call with its retries.
+
+    Every method raises a ``ClientError``: UnreachableError, RefusedError, OverloadedError or a plain one.
+    """
+
+    def __init__(self, address: str | None = None, *, timeout: float = 5.0) -> None:
+        self.address = address or default_address()
+        self._timeout = timeout
+        self._channel = open_channel(self.address)
+        self._stub: gossip_control_pb2_grpc.GossipControlAsyncStub
+        self._stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def rejoin(
+        self,
+        node_id: str,
+        store_ids: Sequence[str] = (),
+        *,
+        cause: decision_pb2.Cause.ValueType = decision_pb2.CAUSE_MANUAL,
+    ) -> gossip_control_pb2.RejoinResponse:
+        """Have a node rejoin these stores, or all it has."""
+        request = gossip_control_pb2.RejoinRequest(
+            request_id=str(uuid.uuid4()), node_id=node_id, store_ids=store_ids, cause=cause
+        )
+        return await self._call(lambda: self._stub.Rejoin(request, timeout=self._timeout))
+
+    async def report_network_change(
+        self, request: gossip_control_pb2.ReportNetworkChangeRequest
+    ) -> gossip_control_pb2.ReportNetworkChangeResponse:
+        """Report a change; a request without an id is given one."""
+        if not request.request_id:
+            request.request_id = str(uuid.uuid4())
+        return await self._call(lambda: self._stub.ReportNetworkChange(request, timeout=self._timeout))
+
+    async def peer_liveness(
+        self, reports: Sequence[liveness_pb2.LivenessReport]
+    ) -> gossip_control_pb2.PeerLivenessResponse:
+        """Report what nodes heard of their peers."""
+        request = gossip_control_pb2.PeerLivenessRequest(reports=reports)
+        return await self._call(lambda: self._stub.PeerLiveness(request, timeout=self._timeout))
+
+    async def list_rejoins(
+        self, request: gossip_control_pb2.ListRejoinsRequest | None = None, *, most: int | None = None
+    ) -> AsyncIterator[decision_pb2.Rejoin]:
+        """Rejoins, newest first, at most ``most`` of them."""
+        asked = gossip_control_pb2.ListRejoinsRequest()
+        if request is not None:
+            asked.CopyFrom(request)
+        count = 0
+        while True:
+            page = await self._call(lambda: self._stub.ListRejoins(asked, timeout=self._timeout))
+            for rejoin in page.rejoins:
+                if most is not None and count >= most:
+                    return
+                count += 1
+                yield rejoin
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    async def list_stores(self, node_id: str = "") -> AsyncIterator[gossip_control_pb2.Store]:
+        """Stores by id, of one node or of all."""
+        asked = gossip_control_pb2.ListStoresRequest(node_id=node_id)
+        while True:
+            page = await self._call(lambda: self._stub.ListStores(asked, timeout=self._timeout))
+            for store in page.stores:
+                yield store
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    async def serving(self) -> bool:
+        """Whether the service says that it serves."""
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        request = health_pb2.HealthCheckRequest()
+        check = stub.Check  # type: ignore[attr-defined] # the published stubs leave it out
+        answer = await self._call(lambda: check(request, timeout=self._timeout))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await call_with_retry(call, self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise client_error(error) from error

@@ -1,0 +1,113 @@
+"""The command ``gossipcontrol watch``: this host's watcher in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+
+import click
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.errors import ClientError
+from gossipcontrol.v1.decision_pb2 import DecisionKind
+from gossipcontrol.watch.change import Change
+from gossipcontrol.watch.fingerprint import Filter
+from gossipcontrol.watch.host import boot_id
+from gossipcontrol.watch.host import host_id as own_host_id
+from gossipcontrol.watch.reporter import Delivery, Reporter
+from gossipcontrol.watch.watcher import Watcher, make_watcher
+
+
+@click.command()
+@click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+@click.option("--host-id", default="", help="Name of this host; default: derived from its machine id.")
+@click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of the host; repeatable.")
+@click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
+@click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
+@click.option("--quiet-time", default=0.25, show_default=True, help="Seconds without movement before churn is told.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def watch(
+    address: str | None,
+    host_id: str,
+    nodes: tuple[str, ...],
+    include: tuple[str, ...],
+    ignore: tuple[str, ...],
+    quiet_time: float,
+    as_json: bool,
+) -> None:
+    """Watch this host's network and power, and report changes until SIGTERM or SIGINT."""
+    watcher = make_watcher(Filter.default(include=include, ignore=ignore), quiet=quiet_time)
+    asyncio.run(_Run(watcher, address, host_id or own_host_id(), nodes, as_json).run())
+
+
+class _Run:
+    """The watcher, its reporter and their output."""
+
+    def __init__(
+        self, watcher: Watcher, address: str | None, host_id: str, nodes: tuple[str, ...], as_json: bool
+    ) -> None:
+        self._watcher = watcher
+        self._address = address
+        self._host_id = host_id
+        self._nodes = nodes
+        self._as_json = as_json
+        self._failing = False
+
+    async def run(self) -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with Client(self._address, timeout=2.0) as client:
+            reporter = Reporter(
+                client,
+                host_id=self._host_id,
+                boot_id=boot_id(),
+                node_ids=self._nodes,
+                on_delivery=self._delivered,
+                on_failure=self._failed,
+            )
+            works = (self._follow(reporter), reporter.run(), self._say_started(client.address), stopped.wait())
+            tasks = [asyncio.create_task(work) for work in works]
+            try:
+                done = {tasks[2]}
+                while done == {tasks[2]}:
+                    pending = [task for task in tasks if not task.done()]
+                    done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, reporter: Reporter) -> None:
+        async for change in self._watcher.changes():
+            reporter.report(change)
+            self._changed(change)
+
+    async def _say_started(self, address: str) -> None:
+        await self._watcher.started.wait()
+        self._say("watching", f"watching host {self._host_id}, reporting to {address}", host=self._host_id)
+
+    def _changed(self, change: Change) -> None:
+        text = f"{change.kind.value}: {change.detail}"
+        self._say("change", text, kind=change.kind.name.lower(), generation=change.generation, detail=change.detail)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        self._failing = False
+        kinds = [
+            DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
+            for decision in delivery.response.decisions
+        ]
+        counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing to decide"
+        text = f"delivered after {delivery.seconds * 1000:.1f} ms: {counted}"
+        self._say("delivered", text, generation=delivery.change.generation, decisions=kinds, seconds=delivery.seconds)
+
+    def _failed(self, error: ClientError) -> None:
+        if not self._failing:
+            self._say("undelivered", f"the service did not take the report, and is asked again: {error}")
+        self._failing = True
+
+    def _say(self, what: str, text: str, **fields: object) -> None:
+        click.echo(json.dumps({"ts": time.time(), "event": what, **fields}) if self._as_json else text)

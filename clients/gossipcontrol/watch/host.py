@@ -1,0 +1,38 @@
+"""Names of this host and of its boot."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+VARIABLE = "GOSSIPCONTROL_HOST_ID"
+
+
+def host_id(environ: Mapping[str, str] | None = None, paths: Iterable[Path] = MACHINE_IDS) -> str:
+    """GOSSIPCONTROL_HOST_ID, else the machine id, hashed with a key of our own so that it reveals nothing else."""
+    environ = os.environ if environ is None else environ
+    if environ.get(VARIABLE):
+        return environ[VARIABLE]
+    machine = next((path.read_text().strip() for path in paths if path.is_file()), "") or f"{uuid.getnode():x}"
+    return hashlib.blake2b(machine.encode(), key=b"gossipcontrol host", digest_size=16).hexdigest()
+
+
+def boot_id() -> str:
+    """The kernel's boot id; where there is none, the time of the boot to ten seconds."""
+    if BOOT_ID.is_file():
+        return BOOT_ID.read_text().strip()
+    return f"boot-{int((time.time() - time.monotonic()) / 10)}"
+
+
+def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Where watchers of this user share state until the next boot."""
+    environ = os.environ if environ is None else environ
+    if os.geteuid() == 0:
+        return Path("/run/gossipcontrol")
+    return Path(environ.get("XDG_RUNTIME_DIR") or Path.home() / ".local/state") / "gossipcontrol"

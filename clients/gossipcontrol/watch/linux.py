@@ -1,0 +1,107 @@
+"""Linux: rtnetlink tells that something changed, a fresh snapshot tells what."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from gossipcontrol.watch.change import Address, Link, Route, Snapshot
+from gossipcontrol.watch.source import Seen
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink import rtnl
+
+# LINK too: on an IPv4-only host a lost carrier is told to that group alone.
+GROUPS = (
+    rtnl.RTMGRP_LINK
+    | rtnl.RTMGRP_IPV4_IFADDR
+    | rtnl.RTMGRP_IPV6_IFADDR
+    | rtnl.RTMGRP_IPV4_ROUTE
+    | rtnl.RTMGRP_IPV6_ROUTE
+)
+IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
+IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x08, 0x20, 0x40
+SCOPE_GLOBAL = 0
+RTN_UNICAST = 1
+
+
+class RtnetlinkSource:
+    """Any message is a wake-up only: link down, say, removes IPv4 routes without a word."""
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+        self._lost: set[str] = set()
+
+    async def watch(self) -> AsyncIterator[Seen]:
+        """The state now, then each time that the kernel says anything."""
+        async with AsyncIPRoute() as events, AsyncIPRoute() as queries:
+            await events.bind(groups=GROUPS)
+            listener = asyncio.create_task(self._listen(events))
+            listener.add_done_callback(lambda task: self._woken.set())
+            try:
+                while not listener.done():
+                    self._woken.clear()
+                    lost = frozenset(self._lost)
+                    self._lost.clear()
+                    yield Seen(await _snapshot(queries), lost)
+                    await self._woken.wait()
+                await listener
+            finally:
+                listener.cancel()
+
+    async def _listen(self, events: AsyncIPRoute) -> None:
+        while True:
+            try:
+                async for message in events.get():
+                    self._take(message)
+            except OSError as error:
+                # Messages were lost: what matters is in the next snapshot, but for a carrier that went and came back.
+                if error.errno != errno.ENOBUFS:
+                    raise
+            self._woken.set()
+
+    def _take(self, message: Any) -> None:
+        if message["event"] in ("RTM_NEWLINK", "RTM_DELLINK"):
+            gone = message["event"] == "RTM_DELLINK" or not _has_carrier(message)
+            if gone and (name := message.get("ifname")):
+                self._lost.add(str(name))
+
+
+def _has_carrier(link: Any) -> bool:
+    flags = link["flags"]
+    carrier = link.get("carrier")
+    return bool(flags & IFF_UP and (flags & IFF_LOWER_UP if carrier is None else carrier))
+
+
+async def _snapshot(queries: AsyncIPRoute) -> Snapshot:
+    links = [Link(one["index"], str(one.get("ifname")), _has_carrier(one)) async for one in await queries.link("dump")]
+    addresses = [
+        Address(
+            one["index"],
+            str(one.get("local") or one.get("address")),
+            one["prefixlen"],
+            one["scope"] == SCOPE_GLOBAL and not _flags(one) & (IFA_F_DADFAILED | IFA_F_TENTATIVE | IFA_F_DEPRECATED),
+        )
+        async for one in await queries.addr("dump")
+    ]
+    routes: list[Route] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        async for one in await queries.route("dump", family=family, table=254):
+            if one["dst_len"] == 0 and one["type"] == RTN_UNICAST:
+                routes += _default_routes(one, family)
+    return Snapshot(tuple(links), tuple(addresses), tuple(routes))
+
+
+def _flags(address: Any) -> int:
+    flags = address.get("flags")
+    return int(address["flags"] if flags is None else flags)
+
+
+def _default_routes(route: Any, family: int) -> list[Route]:
+    """One route, or one for each hop of a multipath route."""
+    hops = route.get("multipath")
+    if hops:
+        return [Route(hop["oif"], family, str(hop.get("gateway") or "")) for hop in hops]
+    return [Route(route.get("oif"), family, str(route.get("gateway") or ""))]

@@ -1,0 +1,101 @@
+"""Resume seen by the clocks: BOOTTIME goes on while the host sleeps, MONOTONIC does not."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from gossipcontrol.watch.change import ChangeKind
+
+INTERVAL = 5.0
+"""Seconds between two looks, where the kernel does not wake us."""
+SHORTEST = 1.0
+"""Seconds of sleep that count."""
+TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2
+FAR = 1 << 33
+"""An instant that never comes, in seconds since the epoch."""
+
+
+class Suspension:
+    """Growth of BOOTTIME - MONOTONIC: immune to steps of the wall clock, and to a frozen process."""
+
+    def __init__(self, boottime: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._boottime = boottime
+        self._monotonic = monotonic
+        self._slept = boottime() - monotonic()
+
+    def grown(self) -> float:
+        """Seconds slept since the last time that this said more than ``SHORTEST``; 0 when less."""
+        slept = self._boottime() - self._monotonic()
+        growth = slept - self._slept
+        if growth < SHORTEST:
+            return 0.0
+        self._slept = slept
+        return growth
+
+
+class ClockSource:
+    """Looks at the clocks when the kernel cancels a timer, as it does at resume, and every few seconds."""
+
+    def __init__(self, suspension: Suspension | None = None, wait: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._suspension = suspension
+        self._wait = wait
+
+    async def watch(self) -> AsyncIterator[ChangeKind]:
+        """RESUMED each time; ends at once on a system without BOOTTIME."""
+        if not hasattr(time, "CLOCK_BOOTTIME"):
+            return
+        suspension = self._suspension or Suspension(
+            lambda: time.clock_gettime(time.CLOCK_BOOTTIME), lambda: time.clock_gettime(time.CLOCK_MONOTONIC)
+        )
+        with ClockStep() as step:
+            while True:
+                await (self._wait() if self._wait else step.wait(INTERVAL))
+                if suspension.grown():
+                    yield ChangeKind.RESUMED
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (
+        ("interval_seconds", ctypes.c_long),
+        ("interval_nanoseconds", ctypes.c_long),
+        ("seconds", ctypes.c_long),
+        ("nanoseconds", ctypes.c_long),
+    )
+
+
+class ClockStep:
+    """A timer of the kernel that is cancelled when the wall clock is set, as it is at resume."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = -1
+
+    def __enter__(self) -> ClockStep:
+        self._descriptor = self._libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._descriptor)
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait until the clock is set; returns False when it was not within ``timeout`` seconds."""
+        spec = _Itimerspec(0, 0, FAR, 0)
+        flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
+        self._libc.timerfd_settime(self._descriptor, flags, ctypes.byref(spec), None)
+        loop = asyncio.get_running_loop()
+        fired = loop.create_future()
+        loop.add_reader(self._descriptor, lambda: fired.done() or fired.set_result(None))
+        try:
+            async with asyncio.timeout(timeout):
+                await fired
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self._descriptor)
+        return True
