@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent / "proto"
 
 
 def generate(root: Path = ROOT) -> None:
-    """Write *_pb2.py, *_pb2_grpc.py and their .pyi for every .proto below ``root``; raise CalledProcessError if one is wrong.
+    """Write *_pb2.py, *_pb2_grpc.py and their .pyi for every .proto below ``root``; raises CalledProcessError.
 
     ``python -m grpc_tools.protoc`` and not ``grpc_tools.protoc.main()``: the latter misses the well-known types.
     """
@@ -32,7 +32,7 @@ OUTPUTS = (("python", ""), ("grpc_python", ""), ("mypy", "quiet:"), ("mypy_grpc"
 class ProtoBuildHook(BuildHookInterface[Any]):
     """Generates the stubs before every wheel, editable ones included."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's interface
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Run the generator."""
         generate()
 

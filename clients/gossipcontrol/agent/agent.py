@@ -17,6 +17,7 @@ from gossipcontrol.agent.node import Node
 from gossipcontrol.agent.tally import Tally
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.decision_pb2 import Cause, Rung
@@ -152,21 +153,9 @@ class Agent:
             if not isinstance(first, attach_pb2.AttachResponse):
                 raise ConnectionError(f"{(await call.code()).name}: {await call.details()}")
             self._registered(first.registered)
-            await self._serve(call, channel)
+            await run_until_first(self._read(call), self._write(call), self._probe(channel))
         finally:
             await channel.close()
-
-    async def _serve(self, call: Call, channel: grpc.aio.Channel) -> None:
-        """Read, write and probe side by side until one of them ends."""
-        tasks = [asyncio.create_task(work) for work in (self._read(call), self._write(call), self._probe(channel))]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, call: Call) -> None:
         async for frame in call:

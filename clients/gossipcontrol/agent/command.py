@@ -6,15 +6,21 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from gossipcontrol.agent.agent import Agent, AgentEvent
 from gossipcontrol.agent.iroh import GossipEvent, IrohNode, read_key
+from gossipcontrol.client.race import run_until_first
+from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
-from gossipcontrol.watch.watcher import Filter, watch_host
+from gossipcontrol.watch.watcher import make_watcher
 
+GOODBYE_TIME = 1.0
+"""Seconds that the goodbye may take at a stop."""
 HEARD_EVERY = 10.0
 """Seconds between two lines about what was heard of one peer, in the output for people."""
 
@@ -88,34 +94,29 @@ class _Run:
                   addresses=list(node.addresses()))  # fmt: skip
         for store_id in options.stores:
             await node.join(store_id)
-        await self._serve(node)
-        if self._agent is not None:
-            await self._agent.leave()
-        await node.close()
+        try:
+            await self._serve(node)
+        finally:
+            await node.close()
 
     async def _serve(self, node: IrohNode) -> None:
         """Beat, stay attached and watch until a signal comes; a failure of any of them is raised."""
+        works: list[Coroutine[Any, Any, Any]] = [self._beat(node), self._until_stopped()]
+        if self._agent is not None:
+            works.append(self._agent.run())
+            if self._options.watch:
+                works.append(self._kick(node, self._agent))
+        await run_until_first(*works)
+
+    async def _until_stopped(self) -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        tasks = [asyncio.create_task(self._beat(node)), asyncio.create_task(stopped.wait())]
+        await stopped.wait()
         if self._agent is not None:
-            tasks.append(asyncio.create_task(self._agent.run()))
-            if self._options.watch:
-                tasks.append(asyncio.create_task(self._kick(node, self._agent)))
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks[2:3]:
-                # The agent's stream stays, so that it can say goodbye.
-                if stopped.is_set() and self._agent is not None:
-                    await self._agent.leave()
-                    await asyncio.wait([task], timeout=1.0)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._agent.leave()
+            # The agent's run ends with its goodbye, and all the rest with it.
+            await asyncio.sleep(GOODBYE_TIME)
 
     async def _beat(self, node: IrohNode) -> None:
         while True:
@@ -126,7 +127,7 @@ class _Run:
             await asyncio.sleep(self._options.heartbeat)
 
     async def _kick(self, node: IrohNode, agent: Agent) -> None:
-        async for change in watch_host(self._options.filter):
+        async for change in make_watcher(self._options.filter).changes():
             await node.refresh_addresses()
             agent.kick()
             self._say("network", f"the network changed: {change.detail}", generation=change.generation)

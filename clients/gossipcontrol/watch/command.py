@@ -10,9 +10,10 @@ import time
 import click
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError
+from gossipcontrol.client.race import run_until_first
 from gossipcontrol.v1.decision_pb2 import DecisionKind
 from gossipcontrol.watch.change import Change
-from gossipcontrol.watch.fingerprint import Filter
+from gossipcontrol.watch.fingerprint import Filter, Fingerprint
 from gossipcontrol.watch.host import boot_id
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.reporter import Delivery, Reporter
@@ -67,28 +68,16 @@ class _Run:
                 on_delivery=self._delivered,
                 on_failure=self._failed,
             )
-            works = (self._follow(reporter), reporter.run(), self._say_started(client.address), stopped.wait())
-            tasks = [asyncio.create_task(work) for work in works]
-            try:
-                done = {tasks[2]}
-                while done == {tasks[2]}:
-                    pending = [task for task in tasks if not task.done()]
-                    done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await run_until_first(self._follow(reporter, client.address), reporter.run(), stopped.wait())
 
-    async def _follow(self, reporter: Reporter) -> None:
-        async for change in self._watcher.changes():
+    async def _follow(self, reporter: Reporter, address: str) -> None:
+        def started(source: str, first: Fingerprint) -> None:
+            text = f"watching host {self._host_id} through {source} ({first.describe()}), reporting to {address}"
+            self._say("watching", text, host=self._host_id, source=source, network=first.describe())
+
+        async for change in self._watcher.changes(started):
             reporter.report(change)
             self._changed(change)
-
-    async def _say_started(self, address: str) -> None:
-        await self._watcher.started.wait()
-        self._say("watching", f"watching host {self._host_id}, reporting to {address}", host=self._host_id)
 
     def _changed(self, change: Change) -> None:
         text = f"{change.kind.value}: {change.detail}"

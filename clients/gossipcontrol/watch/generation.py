@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 SAME_EVENT = 2.0
 """Seconds within which two watchers see one and the same event."""
@@ -37,12 +38,12 @@ class GenerationCounter:
         except OSError:
             self._last = self._next(self._last)
             return self._last
-        with open(descriptor, "r+", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self._last = self._advance_in(file.read(), event, file)
         return self._last
 
-    def _advance_in(self, text: str, event: str, file: object) -> int:
+    def _advance_in(self, text: str, event: str, file: IO[str]) -> int:
         now = self._clock()
         shared = _parse(text, self._boot_id)
         known = int(shared.get("generation", 0))
@@ -50,12 +51,9 @@ class GenerationCounter:
         if is_new_to_us and shared.get("event") == event:
             return known
         generation = self._next(max(known, self._last))
-        file.seek(0)  # type: ignore[attr-defined]
-        file.truncate()  # type: ignore[attr-defined]
-        json.dump(
-            {"boot_id": self._boot_id, "generation": generation, "event": event, "at": now},
-            file,  # type: ignore[arg-type]
-        )
+        file.seek(0)
+        file.truncate()
+        json.dump({"boot_id": self._boot_id, "generation": generation, "event": event, "at": now}, file)
         return generation
 
     def _next(self, last: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from gossipcontrol.watch.change import Address, Link, Route, Snapshot
@@ -30,11 +30,13 @@ RTN_UNICAST = 1
 class RtnetlinkSource:
     """Any message is a wake-up only: link down, say, removes IPv4 routes without a word."""
 
+    name = "rtnetlink"
+
     def __init__(self) -> None:
         self._woken = asyncio.Event()
         self._lost: set[str] = set()
 
-    async def watch(self) -> AsyncIterator[Seen]:
+    async def watch(self) -> AsyncGenerator[Seen, None]:
         """The state now, then each time that the kernel says anything."""
         async with AsyncIPRoute() as events, AsyncIPRoute() as queries:
             await events.bind(groups=GROUPS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 
@@ -74,7 +75,7 @@ class _Connection:
             body=["sleep", "gossipcontrol", "announce the sleep to peers", "delay"],
         )  # fmt: skip
         answer = await self._bus.call(ask)
-        if answer is not None and answer.message_type is MessageType.METHOD_RETURN and answer.unix_fds:
+        if answer.message_type is MessageType.METHOD_RETURN and answer.unix_fds:
             self._inhibitor = answer.unix_fds[0]
 
     def let_sleep(self, after: float) -> None:
@@ -97,9 +98,7 @@ class _Connection:
             self._changes.put_nowait(ChangeKind.SLEEPING if message.body[0] else ChangeKind.RESUMED)
 
     async def _wait_for_end(self) -> None:
-        try:
-            await self._bus.wait_for_disconnect()
-        except (OSError, EOFError, DBusError):
-            pass
-        finally:
-            self._changes.put_nowait(None)
+        # However the connection ends, the source opens another.
+        with contextlib.suppress(OSError, EOFError, DBusError):
+            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+        self._changes.put_nowait(None)

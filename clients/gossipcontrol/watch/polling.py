@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from gossipcontrol.watch.change import Address, Link, Route, Snapshot
 from gossipcontrol.watch.source import Seen
@@ -18,11 +18,13 @@ PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 class PollingSource:
     """Works on every system. It sees neither a short flap nor which interface it was."""
 
+    name = "polling"
+
     def __init__(self, interval: float = INTERVAL, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._interval = interval
         self._sleep = sleep
 
-    async def watch(self) -> AsyncIterator[Seen]:
+    async def watch(self) -> AsyncGenerator[Seen, None]:
         """The state now, then one per interval."""
         while True:
             yield Seen(look())

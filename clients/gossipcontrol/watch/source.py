@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,10 @@ class Seen:
 class NetworkSource(Protocol):
     """Tells the state of the network at the start, and whenever it may have changed."""
 
-    def watch(self) -> AsyncIterator[Seen]:
+    name: str
+    """For people."""
+
+    def watch(self) -> AsyncGenerator[Seen, None]:
         """The state now, then each further one; raises OSError when this source does not work here."""
         ...
 

@@ -89,8 +89,8 @@ class ClockStep:
         flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
         self._libc.timerfd_settime(self._descriptor, flags, ctypes.byref(spec), None)
         loop = asyncio.get_running_loop()
-        fired = loop.create_future()
-        loop.add_reader(self._descriptor, lambda: fired.done() or fired.set_result(None))
+        fired: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._descriptor, _fire, fired)
         try:
             async with asyncio.timeout(timeout):
                 await fired
@@ -99,3 +99,8 @@ class ClockStep:
         finally:
             loop.remove_reader(self._descriptor)
         return True
+
+
+def _fire(fired: asyncio.Future[None]) -> None:
+    if not fired.done():
+        fired.set_result(None)

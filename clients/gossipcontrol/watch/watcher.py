@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from gossipcontrol.watch.change import Change, ChangeKind
 from gossipcontrol.watch.debounce import Debounce
@@ -17,6 +18,8 @@ from gossipcontrol.watch.generation import GenerationCounter
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
 from gossipcontrol.watch.source import NetworkSource, PowerSource, Seen
+
+Changes: TypeAlias = AsyncGenerator[Change, None]
 
 SAME_RESUME = 10.0
 """Seconds within which two sources tell of one resume."""
@@ -41,42 +44,46 @@ class Watcher:
         self._filter = chosen
         self._quiet = quiet
         self._fallback = fallback or PollingSource()
-        self._changes: asyncio.Queue[Change] = asyncio.Queue()
         self._resumed_at = float("-inf")
-        self.started = asyncio.Event()
-        """Set once the first state of the network is known."""
 
-    async def changes(self) -> AsyncIterator[Change]:
-        """Each change as it is told."""
-        tasks = [asyncio.create_task(self._watch_network())]
-        tasks += [asyncio.create_task(self._watch_power(source)) for source in self._power]
-        getting: asyncio.Task[Change] | None = None
+    async def changes(self, on_start: Callable[[str, Fingerprint], None] = lambda _name, _first: None) -> Changes:
+        """Each change as it is told; ``on_start`` learns which source is used, and the first state of the network."""
+        told: asyncio.Queue[Change | None] = asyncio.Queue()
+        task = asyncio.create_task(self._run(told.put_nowait, on_start))
+        task.add_done_callback(lambda _: told.put_nowait(None))
         try:
-            while True:
-                getting = getting or asyncio.create_task(self._changes.get())
-                done, _ = await asyncio.wait([getting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-                if getting in done:
-                    yield getting.result()
-                    getting = None
-                for task in done & set(tasks):
-                    task.result()
-                    tasks.remove(task)
+            while (change := await told.get()) is not None:
+                yield change
+            await task
         finally:
-            for task in (*tasks, *((getting,) if getting else ())):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-    async def _watch_network(self) -> None:
+    async def _run(self, tell: Callable[[Change], None], on_start: Callable[[str, Fingerprint], None]) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_network(tell, on_start))
+            for source in self._power:
+                group.create_task(self._watch_power(source, tell))
+
+    async def _watch_network(
+        self, tell: Callable[[Change], None], on_start: Callable[[str, Fingerprint], None]
+    ) -> None:
         for source in (self._network, self._fallback):
+            # What follows is the fallback, which never fails.
             with suppress(OSError):
-                await self._follow(source)
+                await self._follow(source, tell, on_start)
 
-    async def _follow(self, source: NetworkSource) -> None:
+    async def _follow(
+        self,
+        source: NetworkSource,
+        tell: Callable[[Change], None],
+        on_start: Callable[[str, Fingerprint], None],
+    ) -> None:
         """Debounce what a source sees; raises OSError when it does not work here."""
-        async with aclosing(source.watch()) as states:  # type: ignore[type-var]
+        async with aclosing(source.watch()) as states:
             first = take_fingerprint((await anext(states)).snapshot, self._filter)
+            on_start(source.name, first)
             debounce = Debounce(first, quiet=self._quiet)
-            self.started.set()
             following: asyncio.Future[Seen] = asyncio.ensure_future(anext(states))
             try:
                 while True:
@@ -88,7 +95,7 @@ class Watcher:
                         told = self._observe(debounce, following.result()) or told
                         following = asyncio.ensure_future(anext(states))
                     if told is not None:
-                        self._tell(ChangeKind.CHANGED, told.describe(), told)
+                        tell(self._change(ChangeKind.CHANGED, told.describe(), told))
             finally:
                 following.cancel()
                 with suppress(asyncio.CancelledError, StopAsyncIteration, OSError):
@@ -99,18 +106,19 @@ class Watcher:
         lost = any(self._filter.counts(name) for name in seen.lost_links)
         return debounce.observe(fingerprint, time.monotonic(), lost=lost)
 
-    async def _watch_power(self, source: PowerSource) -> None:
+    async def _watch_power(self, source: PowerSource, tell: Callable[[Change], None]) -> None:
         async for kind in source.watch():
+            now = time.monotonic()
             if kind is ChangeKind.SLEEPING:
-                self._changes.put_nowait(Change(kind, 0, "about to sleep", time.monotonic()))
-            elif time.monotonic() - self._resumed_at > SAME_RESUME:
-                self._resumed_at = time.monotonic()
-                self._tell(kind, "woke from sleep", None)
+                tell(Change(kind, 0, "about to sleep", now))
+            elif now - self._resumed_at > SAME_RESUME:
+                self._resumed_at = now
+                tell(self._change(kind, "woke from sleep", None))
 
-    def _tell(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None) -> None:
+    def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None) -> Change:
         state = repr((kind.value, fingerprint and (sorted(fingerprint.ways), sorted(fingerprint.addresses))))
         generation = self._counter.advance(hashlib.blake2b(state.encode(), digest_size=8).hexdigest())
-        self._changes.put_nowait(Change(kind, generation, detail[:250], time.monotonic()))
+        return Change(kind, generation, detail[:250], time.monotonic())
 
 
 def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:
@@ -126,8 +134,3 @@ def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = No
         network, power = RtnetlinkSource(), [LogindSource(), ClockSource()]
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
     return Watcher(network, power, counter, chosen, quiet=quiet)
-
-
-def watch_host(chosen: Filter) -> AsyncIterator[Change]:
-    """The changes of this host."""
-    return make_watcher(chosen).changes()
