@@ -16,12 +16,11 @@ from gossipcontrol.agent.command_desk import CommandDesk
 from gossipcontrol.agent.node import Node
 from gossipcontrol.agent.tally import Tally
 from gossipcontrol.client.address import default_address
-from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.decision_pb2 import Cause, Rung
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
 
@@ -194,12 +193,11 @@ class Agent:
 
     async def _probe(self, channel: grpc.aio.Channel) -> None:
         """After a kick, raise unless the service answers on this connection: its address may be gone."""
-        health = health_pb2_grpc.HealthStub(channel)
         while True:
             self._kicked.clear()
             await self._kicked.wait()
             if not self._leaving:
-                await health.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT)  # type: ignore[attr-defined]
+                await is_serving(channel, PROBE_TIMEOUT)
 
     def _registration(self) -> attach_pb2.Register:
         return attach_pb2.Register(

@@ -40,8 +40,8 @@ class _Topic:
     sender: iroh.Sender | None = None
     joining: iroh.Sender | None = None
     """A newer subscription that has no neighbour yet; the old one stays until it has."""
-    neighbors: set[str] = field(default_factory=set)
-    seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    neighbors: set[str] = field(default_factory=set[str])
+    seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict[bytes, None])
     broadcasts: int = 0
 
 
@@ -64,7 +64,7 @@ class IrohNode:
         """Start a node with this 32-byte secret key, or a new one; takes about 3 s where no relay can be reached."""
         iroh.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())  # type: ignore[arg-type] # any loop does
         options = iroh.NodeOptions(gc_interval_millis=0, node_discovery=iroh.NodeDiscoveryConfig.NONE, secret_key=key)
-        node = await iroh.Iroh.memory_with_options(options)
+        node: iroh.Iroh = await iroh.Iroh.memory_with_options(options)
         made = cls(node, await node.net().node_id(), on_event)
         await made.refresh_addresses()
         return made

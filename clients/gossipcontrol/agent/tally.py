@@ -22,8 +22,8 @@ class _Peer:
 
 @dataclass(slots=True, eq=False)
 class _Store:
-    peers: OrderedDict[str, _Peer] = field(default_factory=OrderedDict)
-    neighbors: dict[str, float] = field(default_factory=dict)
+    peers: OrderedDict[str, _Peer] = field(default_factory=OrderedDict[str, _Peer])
+    neighbors: dict[str, float] = field(default_factory=dict[str, float])
     broadcasts: int = 0
     unsynced_writes: int = 0
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from gossipcontrol.client.address import check_address
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A dead connection is found within 15 s, also while nothing is under way.
@@ -26,3 +29,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to the service; connects when it is first used. Raises AddressError."""
     return grpc.aio.insecure_channel(check_address(address), options=OPTIONS)
+
+
+async def is_serving(channel: grpc.aio.Channel, timeout: float) -> bool:
+    """Whether the service says within ``timeout`` seconds that it serves; raises AioRpcError when it says nothing."""
+    check: Any = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined] # missing in the stubs
+    answer: health_pb2.HealthCheckResponse = await check(health_pb2.HealthCheckRequest(), timeout=timeout)
+    return answer.status == health_pb2.HealthCheckResponse.SERVING

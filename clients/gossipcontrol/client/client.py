@@ -9,11 +9,10 @@ from typing import Self, TypeVar
 
 import grpc
 from gossipcontrol.client.address import default_address
-from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.errors import client_error
 from gossipcontrol.client.retry import call_with_retry
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 T = TypeVar("T")
 
@@ -103,11 +102,7 @@ class Client:
 
     async def serving(self) -> bool:
         """Whether the service says that it serves."""
-        stub = health_pb2_grpc.HealthStub(self._channel)
-        request = health_pb2.HealthCheckRequest()
-        check = stub.Check  # type: ignore[attr-defined] # the published stubs leave it out
-        answer = await self._call(lambda: check(request, timeout=self._timeout))
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return await self._call(lambda: is_serving(self._channel, self._timeout))
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         try:

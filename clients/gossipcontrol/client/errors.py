@@ -67,6 +67,6 @@ def _violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
 
 def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
             return status_pb2.Status.FromString(value)
     return status_pb2.Status()

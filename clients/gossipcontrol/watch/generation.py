@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 SAME_EVENT = 2.0
 """Seconds within which two watchers see one and the same event."""
@@ -66,4 +66,7 @@ def _parse(text: str, boot_id: str) -> dict[str, str | int | float]:
         shared = json.loads(text)
     except ValueError:
         return {}
-    return shared if isinstance(shared, dict) and shared.get("boot_id") == boot_id else {}
+    if not isinstance(shared, dict):
+        return {}
+    known = cast("dict[str, str | int | float]", shared)
+    return known if known.get("boot_id") == boot_id else {}

@@ -39,7 +39,7 @@ class RtnetlinkSource:
     async def watch(self) -> AsyncGenerator[Seen, None]:
         """The state now, then each time that the kernel says anything."""
         async with AsyncIPRoute() as events, AsyncIPRoute() as queries:
-            await events.bind(groups=GROUPS)
+            await events.bind(groups=GROUPS)  # pyright: ignore[reportUnknownMemberType]
             listener = asyncio.create_task(self._listen(events))
             listener.add_done_callback(lambda task: self._woken.set())
             try:
@@ -53,7 +53,7 @@ class RtnetlinkSource:
             finally:
                 listener.cancel()
 
-    async def _listen(self, events: AsyncIPRoute) -> None:
+    async def _listen(self, events: Any) -> None:
         while True:
             try:
                 async for message in events.get():
@@ -77,7 +77,7 @@ def _has_carrier(link: Any) -> bool:
     return bool(flags & IFF_UP and (flags & IFF_LOWER_UP if carrier is None else carrier))
 
 
-async def _snapshot(queries: AsyncIPRoute) -> Snapshot:
+async def _snapshot(queries: Any) -> Snapshot:
     links = [Link(one["index"], str(one.get("ifname")), _has_carrier(one)) async for one in await queries.link("dump")]
     addresses = [
         Address(

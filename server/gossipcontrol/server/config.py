@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from gossipcontrol.server.core.parameter import Parameters
 
@@ -127,17 +127,17 @@ def _section(name: str, kind: type[Any], table: object, environ: Mapping[str, st
     """One section; its mistakes are added to the list, and its defaults stand in for what is wrong."""
     if not isinstance(table, dict):
         mistakes.append(f"{name}: must be a table, [{name}]")
-        table = {}
+    given = cast("dict[str, Any]", table) if isinstance(table, dict) else {}
     hints = get_type_hints(kind)
     known = [one.name for one in fields(kind)]
-    mistakes += [f"{name}.{key}: no such key; there are {', '.join(known)}" for key in table if key not in known]
+    mistakes += [f"{name}.{key}: no such key; there are {', '.join(known)}" for key in given if key not in known]
     values: dict[str, Any] = {}
     for key in known:
         variable = f"{PREFIX}{name}_{key}".upper()
         if variable in environ:
             values[key] = _from_text(variable, environ[variable], hints[key], mistakes)
-        elif key in table:
-            values[key] = _from_toml(f"{name}.{key}", table[key], hints[key], mistakes)
+        elif key in given:
+            values[key] = _from_toml(f"{name}.{key}", given[key], hints[key], mistakes)
     values = {key: value for key, value in values.items() if value is not None}
     mistakes += _check(name, values)
     try:

@@ -102,4 +102,5 @@ def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
     status = status_pb2.Status(code=error.code.value[0], message=str(error))
     for detail in error.details():
         status.details.add().Pack(detail)
-    return (*(rpc_status.to_status(status).trailing_metadata or ()), *error.trailers())
+    packed = rpc_status.to_status(status)  # pyright: ignore[reportUnknownMemberType]
+    return (*(packed.trailing_metadata or ()), *error.trailers())

@@ -18,7 +18,7 @@ class Sighting:
     """One peer of a store."""
 
     heard_at: float | None = None
-    observers: set[str] = field(default_factory=set)
+    observers: set[str] = field(default_factory=set[str])
     """The nodes that have heard it; itself excepted."""
 
 

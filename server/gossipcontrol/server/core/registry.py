@@ -25,7 +25,7 @@ class Slot:
     running: Rejoin | None = None
     waiting: Rejoin | None = None
     """The one rejoin that shares all triggers until it starts: in its window, queued, backing off or parked."""
-    neighbors: dict[str, float] = field(default_factory=dict)
+    neighbors: dict[str, float] = field(default_factory=dict[str, float])
     """Active view: peer id -> instant of its last sign of life to this node."""
     reported_at: float | None = None
 
@@ -44,7 +44,7 @@ class Node:
     """False while it was only named by a trigger."""
     capabilities: frozenset[Capability] = frozenset()
     addresses: tuple[str, ...] = ()
-    slots: dict[str, Slot] = field(default_factory=dict)
+    slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
     parked: Rejoin | None = None
     """A trigger that came before any store of the node was known."""
 
@@ -59,7 +59,7 @@ class Host:
     """One machine, and its last change: nodes of it that become known later need it too."""
 
     host_id: str
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     changed_at: float = float("-inf")
     cause: Cause = Cause.NETWORK_CHANGE
     parked: Rejoin | None = None
@@ -71,7 +71,7 @@ class Store:
     """One replicated data set."""
 
     store_id: str
-    slots: dict[str, Slot] = field(default_factory=dict)
+    slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
     """By node id."""
     sightings: Sightings = field(default_factory=Sightings)
     rejoin_at: float | None = None
