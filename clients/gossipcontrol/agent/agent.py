@@ -157,7 +157,7 @@ class Agent:
             await channel.close()
 
     async def _read(self, call: Call) -> None:
-        async for frame in call:
+        while isinstance(frame := await call.read(), attach_pb2.AttachResponse):
             match frame.WhichOneof("frame"):
                 case "rejoin":
                     self._take(frame.rejoin)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import iroh
 from gossipcontrol.agent.node import RejoinFailedError
@@ -41,6 +42,8 @@ class _Topic:
     joining: iroh.Sender | None = None
     """A newer subscription that has no neighbour yet; the old one stays until it has."""
     neighbors: set[str] = field(default_factory=set[str])
+    ever: set[str] = field(default_factory=set[str])
+    """Every neighbour since the topic was subscribed to: a later JOINED lists them again, dead or alive."""
     seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict[bytes, None])
     broadcasts: int = 0
 
@@ -64,7 +67,7 @@ class IrohNode:
         """Start a node with this 32-byte secret key, or a new one; takes about 3 s where no relay can be reached."""
         iroh.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())  # type: ignore[arg-type] # any loop does
         options = iroh.NodeOptions(gc_interval_millis=0, node_discovery=iroh.NodeDiscoveryConfig.NONE, secret_key=key)
-        node: iroh.Iroh = await iroh.Iroh.memory_with_options(options)
+        node = cast("iroh.Iroh", await iroh.Iroh.memory_with_options(options))  # pyright: ignore[reportUnknownMemberType]
         made = cls(node, await node.net().node_id(), on_event)
         await made.refresh_addresses()
         return made
@@ -138,26 +141,24 @@ class IrohNode:
         await _cancel(topic.joining)
         await _cancel(topic.sender)
         topic.sender = topic.joining = None
+        topic.ever.clear()
         for peer_id in list(topic.neighbors):
             self._down(topic, peer_id)
 
     async def _subscribe(self, topic: _Topic, peers: list[str]) -> iroh.Sender:
-        callback = _Callback(self, topic)
-        sender = await self._node.gossip().subscribe(topic.topic, [p for p in peers if p != self.node_id], callback)
-        callback.sender = sender
-        if callback.joined:
-            self._settle(topic, sender)
-        return sender
+        others = [peer_id for peer_id in peers if peer_id != self.node_id]
+        return await self._node.gossip().subscribe(topic.topic, others, _Callback(self, topic))
 
-    def _settle(self, topic: _Topic, sender: iroh.Sender | None) -> None:
-        """The newer subscription has a neighbour: the older one may go."""
-        if sender is not None and topic.joining is sender:
-            old, topic.sender, topic.joining = topic.sender, sender, None
+    def _settle(self, topic: _Topic) -> None:
+        """There is a neighbour: the older of two subscriptions may go."""
+        if topic.joining is not None:
+            old, topic.sender, topic.joining = topic.sender, topic.joining, None
             # Held by the loop only while it runs; nothing waits for it.
             _TASKS.add(task := asyncio.ensure_future(_cancel(old)))
             task.add_done_callback(_TASKS.discard)
 
     def _up(self, topic: _Topic, peer_id: str) -> None:
+        topic.ever.add(peer_id)
         if peer_id not in topic.neighbors:
             topic.neighbors.add(peer_id)
             self._peers.setdefault(peer_id, "")
@@ -185,15 +186,12 @@ class IrohNode:
         topic = callback.topic
         match message.type():
             case iroh.MessageType.JOINED:
-                # It may list neighbours of an older subscription, dead ones among them: only new ones count as up.
-                for peer_id in message.as_joined():
+                for peer_id in set(message.as_joined()) - topic.ever:
                     self._up(topic, peer_id)
-                callback.joined = True
-                self._settle(topic, callback.sender)
+                    self._settle(topic)
             case iroh.MessageType.NEIGHBOR_UP:
                 self._up(topic, message.as_neighbor_up())
-                callback.joined = True
-                self._settle(topic, callback.sender)
+                self._settle(topic)
             case iroh.MessageType.NEIGHBOR_DOWN:
                 self._down(topic, message.as_neighbor_down())
             case iroh.MessageType.RECEIVED:
@@ -214,8 +212,6 @@ class _Callback(iroh.GossipMessageCallback):
     def __init__(self, node: IrohNode, topic: _Topic) -> None:
         self._node = node
         self.topic = topic
-        self.sender: iroh.Sender | None = None
-        self.joined = False
 
     async def on_message(self, msg: iroh.Message) -> None:
         """Hand the event to the node."""

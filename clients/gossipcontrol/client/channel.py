@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from gossipcontrol.client.address import check_address
@@ -33,6 +33,6 @@ def open_channel(address: str) -> grpc.aio.Channel:
 
 async def is_serving(channel: grpc.aio.Channel, timeout: float) -> bool:
     """Whether the service says within ``timeout`` seconds that it serves; raises AioRpcError when it says nothing."""
-    check: Any = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined] # missing in the stubs
-    answer: health_pb2.HealthCheckResponse = await check(health_pb2.HealthCheckRequest(), timeout=timeout)
+    stub = cast("Any", health_pb2_grpc.HealthStub(channel))  # its stubs leave the methods out
+    answer = cast("health_pb2.HealthCheckResponse", await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout))
     return answer.status == health_pb2.HealthCheckResponse.SERVING

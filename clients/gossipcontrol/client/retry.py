@@ -36,7 +36,11 @@ async def call_with_retry(
         sleep=sleep,
         reraise=True,
     )
-    return await retrying(call)
+
+    async def attempt() -> T:  # tenacity awaits coroutine functions only
+        return await call()
+
+    return await retrying(attempt)
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -31,8 +31,10 @@ def boot_id() -> str:
 
 
 def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:
-    """Where watchers of this user share state until the next boot."""
+    """Where watchers share state until the next boot: systemd's RUNTIME_DIRECTORY, else one of this user."""
     environ = os.environ if environ is None else environ
+    if environ.get("RUNTIME_DIRECTORY"):
+        return Path(environ["RUNTIME_DIRECTORY"])
     if os.geteuid() == 0:
         return Path("/run/gossipcontrol")
     return Path(environ.get("XDG_RUNTIME_DIR") or Path.home() / ".local/state") / "gossipcontrol"

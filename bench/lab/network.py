@@ -1,0 +1,125 @@
+"""Network namespaces on one bridge: hosts whose links can be cut as users meet it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import subprocess
+from types import TracebackType
+from typing import Self
+
+_NUMBERS = itertools.count(1)
+
+
+def what_is_missing() -> str:
+    """What this machine lacks to make namespaces, as a sentence that says what to do; empty when it lacks nothing."""
+    if shutil.which("ip") is None:
+        return "the program ip is missing: apt-get install iproute2"
+    if os.geteuid() != 0:
+        return "network namespaces need root: run this as root, or with sudo"
+    made = subprocess.run(
+        ("ip", "netns", "add", f"gc-probe-{os.getpid()}"), capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        return f"network namespaces cannot be made here: {made.stderr.strip()}"
+    subprocess.run(("ip", "netns", "delete", f"gc-probe-{os.getpid()}"), check=True)
+    return ""
+
+
+class Host:
+    """One host: a namespace with the link ``eth0``, an address, and a default route through the hub."""
+
+    def __init__(self, prefix: str, number: int) -> None:
+        self.number = number
+        self.namespace = f"{prefix}h{number}"
+        self.address = f"10.77.0.{number + 1}"
+        self._hub = f"{prefix}hub"
+        self._port = f"p{number}"
+
+    async def make(self) -> None:
+        """Plug the host into the hub's bridge."""
+        await _ip(f"netns add {self.namespace}")
+        await _ip(f"link add {self._port} netns {self._hub} type veth peer name eth0 netns {self.namespace}")
+        await _ip(f"-n {self._hub} link set {self._port} master br0 up")
+        await _ip(
+            f"-n {self.namespace} -batch -",
+            f"link set lo up\naddress add {self.address}/24 dev eth0\nlink set eth0 up\n{self._default_route}\n",
+        )
+
+    @property
+    def _default_route(self) -> str:
+        return "route add default via 10.77.0.1 dev eth0"
+
+    async def link_down(self) -> None:
+        """Take the link down; the kernel removes its routes."""
+        await _ip(f"-n {self.namespace} link set eth0 down")
+
+    async def link_up(self) -> None:
+        """Bring the link up, and the route back as a network manager does."""
+        await _ip(f"-n {self.namespace} -batch -", f"link set eth0 up\n{self._default_route}\n")
+
+    async def unplug(self) -> None:
+        """Pull the cable: the carrier goes, addresses and routes stay."""
+        await _ip(f"-n {self._hub} link set {self._port} down")
+
+    async def plug(self) -> None:
+        """Put the cable back."""
+        await _ip(f"-n {self._hub} link set {self._port} up")
+
+    async def move(self, address: str) -> None:
+        """Give the host another address, as a new DHCP lease does."""
+        old, self.address = self.address, address
+        lines = f"address add {address}/24 dev eth0\naddress delete {old}/24 dev eth0\n"
+        await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
+
+    async def run(self, *command: str) -> None:
+        """Run a command in the host's namespace; raises CalledProcessError."""
+        await _run("ip", "netns", "exec", self.namespace, *command)
+
+
+class Network:
+    """A hub and its hosts; ``async with`` removes all of it, and kills what still runs in it."""
+
+    def __init__(self, hosts: int) -> None:
+        prefix = f"gc{os.getpid()}-{next(_NUMBERS)}"
+        self._hub = f"{prefix}hub"
+        self.hosts = [Host(prefix, number) for number in range(1, hosts + 1)]
+
+    async def __aenter__(self) -> Self:
+        await _ip(f"netns add {self._hub}")
+        await _ip(
+            f"-n {self._hub} -batch -",
+            "link set lo up\nlink add br0 type bridge\naddress add 10.77.0.1/24 dev br0\nlink set br0 up\n",
+        )
+        for host in self.hosts:
+            await host.make()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for namespace in (*(host.namespace for host in self.hosts), self._hub):
+            await _kill_in(namespace)
+            await _ip(f"netns delete {namespace}")
+
+
+async def _kill_in(namespace: str) -> None:
+    listed = await asyncio.create_subprocess_exec("ip", "netns", "pids", namespace, stdout=asyncio.subprocess.PIPE)
+    output, _ = await listed.communicate()
+    for pid in output.split():
+        await _run("kill", "-9", pid.decode())
+
+
+async def _ip(arguments: str, lines: str | None = None) -> None:
+    await _run("ip", *arguments.split(), lines=lines)
+
+
+async def _run(*command: str, lines: str | None = None) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate(None if lines is None else lines.encode())
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode or 1, command, output, errors)

@@ -1,0 +1,250 @@
+"""The command ``gossipcontrol``. Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import update_wrapper
+from importlib import import_module
+from typing import Any, Concatenate, ParamSpec
+
+import click
+from google.protobuf.json_format import MessageToDict
+from gossipcontrol.client import table
+from gossipcontrol.client.address import AddressError
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.errors import ClientError, UnreachableError
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+
+P = ParamSpec("P")
+
+FAILED, UNREACHABLE = 1, 3
+LATE = {"watch": ("gossipcontrol.watch.command", "watch"), "iroh": ("gossipcontrol.agent.command", "iroh")}
+"""Commands that are imported when they are wanted: they need more than the others, some of it from an extra."""
+CAUSES = {
+    name.removeprefix("CAUSE_").lower().replace("_", "-"): number
+    for name, number in decision_pb2.Cause.items()
+    if number
+}
+OUTCOMES = {
+    name.removeprefix("REJOIN_OUTCOME_").lower(): number
+    for name, number in decision_pb2.RejoinOutcome.items()
+    if number
+}
+WORKED = frozenset({decision_pb2.REJOIN_OUTCOME_VERIFIED})
+UNDER_WAY = frozenset({
+    decision_pb2.REJOIN_OUTCOME_WAITING, decision_pb2.REJOIN_OUTCOME_PARKED, decision_pb2.REJOIN_OUTCOME_RUNNING,
+})  # fmt: skip
+
+
+class _Group(click.Group):
+    """Imports the late commands only when they are called, and says which extra is missing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *(name for name in LATE if self._has(name))])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if not self._has(cmd_name):
+            return super().get_command(ctx, cmd_name)
+        module, attribute = LATE[cmd_name]
+        try:
+            command: click.Command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise click.UsageError(
+                f"this command needs the package {error.name}: pip install 'gossipcontrol[iroh]'"
+            ) from error
+        return command
+
+    def _has(self, name: str) -> bool:
+        return name in LATE and (name == "iroh") == (self.name == "agent")
+
+
+_address = click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+
+
+def _calls(
+    function: Callable[Concatenate[Client, P], Awaitable[int]],
+) -> Callable[..., None]:
+    """Give a command its client, and turn errors into one line and an exit code."""
+
+    def run(address: str | None, *args: P.args, **kwargs: P.kwargs) -> None:
+        async def call() -> int:
+            async with Client(address) as client:
+                try:
+                    return await function(client, *args, **kwargs)
+                except UnreachableError as error:
+                    click.echo(f"gossipcontrol: no service at {client.address}: {error}", err=True)
+                    return UNREACHABLE
+                except ClientError as error:
+                    click.echo(f"gossipcontrol: {error}", err=True)
+                    return FAILED
+
+        sys.exit(_run(call()))
+
+    return _address(update_wrapper(run, function))
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    try:
+        return asyncio.run(work)
+    except AddressError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gossipcontrol")
+def main() -> None:
+    """Keep peer-to-peer gossip alive: ask the service, tell it, or run a watcher or an agent.
+
+    The service is found through --address, GOSSIPCONTROL_ADDRESS, its Unix socket, or 127.0.0.1:7420.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable.
+    """
+
+
+@main.group(cls=_Group)
+def agent() -> None:
+    """Run an agent beside a node."""
+
+
+@main.command()
+@_json
+@_calls
+async def status(client: Client, as_json: bool) -> int:
+    """Say whether the service serves, and what it knows."""
+    serving = await client.serving()
+    stores = [store async for store in client.list_stores()]
+    nodes = {node.node_id: node.attached for store in stores for node in store.nodes}
+    request = gossip_control_pb2.ListRejoinsRequest(max_age_ms=3_600_000)
+    rejoins = [rejoin async for rejoin in client.list_rejoins(request, most=1000)]
+    if as_json:
+        counts = {name: sum(one.outcome == number for one in rejoins) for name, number in OUTCOMES.items()}
+        table.show_json({
+            "address": client.address, "serving": serving, "stores": len(stores), "nodes": len(nodes),
+            "attached": sum(nodes.values()), "rejoins_last_hour": counts,
+        })  # fmt: skip
+    else:
+        table.show_status(client.address, serving, stores, nodes, rejoins)
+    return 0 if serving else FAILED
+
+
+@main.command()
+@click.argument("node_id", metavar="NODE")
+@click.argument("store_ids", metavar="[STORE]...", nargs=-1)
+@click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
+@click.option("--wait", "wait", type=float, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
+@_json
+@_calls
+async def rejoin(
+    client: Client, node_id: str, store_ids: tuple[str, ...], cause: str, wait: float | None, as_json: bool
+) -> int:
+    """Have NODE rejoin these stores, or all it has."""
+    response = await client.rejoin(node_id, store_ids, cause=CAUSES[cause])
+    if wait is None:
+        _show_decisions(response, as_json)
+        return 0
+    ids = {decision.rejoin_id for decision in response.decisions if decision.rejoin_id}
+    rejoins = await _ended(client, node_id, ids, wait)
+    table.show_json(_dict(rejoins)) if as_json else table.show_rejoins(rejoins, verbose=False)
+    return 0 if rejoins and all(one.outcome in WORKED for one in rejoins) else FAILED
+
+
+async def _ended(client: Client, node_id: str, ids: set[str], wait: float) -> list[decision_pb2.Rejoin]:
+    """These rejoins once all have ended, or as they stand after ``wait`` seconds."""
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        request = gossip_control_pb2.ListRejoinsRequest(node_id=node_id)
+        rejoins = [one async for one in client.list_rejoins(request) if one.rejoin_id in ids]
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0 or not any(one.outcome in UNDER_WAY for one in rejoins):
+            return rejoins
+        await asyncio.sleep(min(0.2, left))
+
+
+@main.group()
+def report() -> None:
+    """Tell the service what happened to a host, for scripts and hooks that know it better than a watcher."""
+
+
+def _report_command(name: str, kind: gossip_control_pb2.NetworkChangeKind.ValueType, text: str) -> None:
+    @report.command(name, help=text)
+    @click.option("--host-id", default="", help="The host; default: this machine.")
+    @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
+    @click.option("--detail", default="", help="What changed, for people.")
+    @_json
+    @_calls
+    async def tell(client: Client, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
+        from gossipcontrol.watch.host import host_id as own_host_id
+
+        request = gossip_control_pb2.ReportNetworkChangeRequest(
+            host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail
+        )
+        _show_decisions(await client.report_network_change(request), as_json)
+        return 0
+
+
+_report_command(
+    "network-change", gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED, "Addresses, routes or links of the host changed."
+)
+_report_command("resume", gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED, "The host woke from sleep.")
+_report_command("sleep", gossip_control_pb2.NETWORK_CHANGE_KIND_SLEEPING, "The host is about to sleep.")
+_report_command("foreground", gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND, "The app came to the foreground.")
+
+
+@main.command()
+@click.option("--node", "node_id", default="", help="Only stores of this node.")
+@_json
+@_calls
+async def stores(client: Client, node_id: str, as_json: bool) -> int:
+    """List the stores and their nodes."""
+    found = [store async for store in client.list_stores(node_id)]
+    table.show_json(_dict(found)) if as_json else table.show_stores(found)
+    return 0
+
+
+@main.command()
+@click.option("--node", "node_id", default="", help="Only of this node.")
+@click.option("--store", "store_id", default="", help="Only of this store.")
+@click.option("--cause", type=click.Choice(sorted(CAUSES)), help="Only with a trigger of this cause.")
+@click.option("--outcome", type=click.Choice(sorted(OUTCOMES)), help="Only with this outcome.")
+@click.option("--since", type=float, default=0.0, metavar="SECONDS", help="Only requested within this time.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rejoins shown.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every trigger with its reason.")
+@_json
+@_calls
+async def rejoins(
+    client: Client,
+    node_id: str,
+    store_id: str,
+    cause: str | None,
+    outcome: str | None,
+    since: float,
+    limit: int,
+    verbose: bool,
+    as_json: bool,
+) -> int:
+    """List rejoins, newest first: what was decided, why, and what came of it."""
+    request = gossip_control_pb2.ListRejoinsRequest(
+        node_id=node_id,
+        store_id=store_id,
+        cause=CAUSES[cause] if cause else decision_pb2.CAUSE_UNSPECIFIED,
+        outcome=OUTCOMES[outcome] if outcome else decision_pb2.REJOIN_OUTCOME_UNSPECIFIED,
+        max_age_ms=int(since * 1000),
+        page_size=min(limit, 1000),
+    )
+    found = [one async for one in client.list_rejoins(request, most=limit)]
+    table.show_json(_dict(found)) if as_json else table.show_rejoins(found, verbose=verbose)
+    return 0
+
+
+Answer = gossip_control_pb2.RejoinResponse | gossip_control_pb2.ReportNetworkChangeResponse
+
+
+def _show_decisions(response: Answer, as_json: bool) -> None:
+    table.show_json(_dict(response.decisions)) if as_json else table.show_decisions(response.decisions)
+
+
+def _dict(messages: Any) -> list[dict[str, Any]]:
+    return [MessageToDict(message, preserving_proto_field_name=True) for message in messages]

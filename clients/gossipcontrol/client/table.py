@@ -1,0 +1,125 @@
+"""What people see: tables, one line per thing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+from rich.console import Console
+from rich.table import Table
+
+COLOURS = {
+    decision_pb2.REJOIN_OUTCOME_VERIFIED: "green",
+    decision_pb2.REJOIN_OUTCOME_UNVERIFIED: "red",
+    decision_pb2.REJOIN_OUTCOME_FAILED: "red",
+    decision_pb2.REJOIN_OUTCOME_EXPIRED: "yellow",
+}
+SHORT = 12
+"""Characters shown of an id that looks like a key."""
+
+
+def show_json(value: object) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def show_status(
+    address: str,
+    serving: bool,
+    stores: Sequence[gossip_control_pb2.Store],
+    nodes: Mapping[str, bool],
+    rejoins: Sequence[decision_pb2.Rejoin],
+) -> None:
+    """The service in five lines."""
+    outcomes = Counter(_outcome(rejoin.outcome) for rejoin in rejoins)
+    counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
+    click.echo(f"{address} is {'serving' if serving else 'not serving'}")
+    click.echo(f"stores           {len(stores)}")
+    click.echo(f"nodes            {len(nodes)}, {sum(nodes.values())} of them attached")
+    click.echo(f"rejoins (1 h)    {counted}")
+    if rejoins:
+        click.echo(f"last rejoin      {_ago(rejoins[0].requested_age_ms)}: {rejoins[0].detail}")
+
+
+def show_decisions(decisions: Iterable[decision_pb2.Decision]) -> None:
+    """One line per (node, store)."""
+    table = _table("NODE", "STORE", "DECISION", "REJOIN", "WHY")
+    for one in decisions:
+        kind = decision_pb2.DecisionKind.Name(one.kind).removeprefix("DECISION_KIND_").lower()
+        table.add_row(_short(one.node_id), one.store_id, kind, one.rejoin_id, one.message)
+    _show(table, "nothing to decide")
+
+
+def show_stores(stores: Iterable[gossip_control_pb2.Store]) -> None:
+    """One line per (store, node)."""
+    table = _table("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
+    for store in stores:
+        last = _ago(store.rejoin_age_ms) if store.HasField("rejoin_age_ms") else "never"
+        for number, node in enumerate(store.nodes):
+            head = (store.store_id, str(store.peer_count), last) if number == 0 else ("", "", "")
+            reported = _ago(node.report_age_ms) if node.HasField("report_age_ms") else "never"
+            attached = "yes" if node.attached else "no"
+            table.add_row(*head, _short(node.node_id), attached, str(node.neighbors), reported)
+        if store.node_count > len(store.nodes):
+            table.add_row("", "", "", f"and {store.node_count - len(store.nodes)} more", "", "", "")
+    _show(table, "no stores yet: no agent has attached")
+
+
+def show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], *, verbose: bool) -> None:
+    """One line per rejoin; with ``verbose`` one more per trigger."""
+    table = _table("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
+    for rejoin in rejoins:
+        causes = dict.fromkeys(_cause(trigger.cause) for trigger in rejoin.triggers)
+        after = f"{rejoin.verified_after_ms} ms" if rejoin.HasField("verified_after_ms") else ""
+        colour = COLOURS.get(rejoin.outcome, "default")
+        table.add_row(
+            rejoin.rejoin_id, _ago(rejoin.requested_age_ms), _short(rejoin.node_id), rejoin.store_id,
+            f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
+            f"[{colour}]{_outcome(rejoin.outcome)}[/]", after, str(rejoin.attempts), rejoin.detail,
+        )  # fmt: skip
+        for trigger in rejoin.triggers if verbose else ():
+            table.add_row("", _ago(trigger.age_ms), "", "", _cause(trigger.cause), "", "", "", trigger.reason)
+    _show(table, "no rejoins")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        # Sentences may wrap; ids, which are copied, must not.
+        table.add_column(name, overflow="fold", no_wrap=name not in ("WHY", "DETAIL"))
+    return table
+
+
+def _show(table: Table, empty: str) -> None:
+    console = Console()
+    if not table.row_count:
+        click.echo(empty)
+    elif console.is_terminal:
+        console.print(table)
+    else:
+        # Lines must not break where a program reads them.
+        Console(width=1000).print(table)
+
+
+def _short(identifier: str) -> str:
+    return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
+
+
+def _cause(cause: decision_pb2.Cause.ValueType) -> str:
+    return decision_pb2.Cause.Name(cause).removeprefix("CAUSE_").lower().replace("_", "-")
+
+
+def _outcome(outcome: decision_pb2.RejoinOutcome.ValueType) -> str:
+    return decision_pb2.RejoinOutcome.Name(outcome).removeprefix("REJOIN_OUTCOME_").lower()
+
+
+def _ago(milliseconds: int) -> str:
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s ago"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.1f} h ago"
