@@ -25,8 +25,8 @@ class Lab:
 
     parameters: Parameters = field(default_factory=Parameters)
     now: float = 1000.0
-    starts: list[tuple[float, StartRejoin]] = field(default_factory=list)
-    announcements: list[tuple[float, AnnounceRejoin]] = field(default_factory=list)
+    starts: list[tuple[float, StartRejoin]] = field(default_factory=list[tuple[float, StartRejoin]])
+    announcements: list[tuple[float, AnnounceRejoin]] = field(default_factory=list[tuple[float, AnnounceRejoin]])
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.parameters, id_prefix="t")

@@ -55,7 +55,7 @@ class Schedule:
 
     def __init__(self, chosen: Parameters) -> None:
         self.lab = Lab(chosen)
-        self.sessions = dict.fromkeys(NODES, 0)
+        self.sessions: dict[str, int] = dict.fromkeys(NODES, 0)
         self.accepted: list[tuple[float, str, str, str]] = []
         """Arrival, node, store, rejoin."""
 

@@ -1,0 +1,48 @@
+# make run and make test each work alone on a fresh machine: both make .venv first, and nothing twice.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROTOS := $(wildcard proto/gossipcontrol/v1/*.proto)
+
+.PHONY: setup run demo test lint type bench lock clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(READY) ## Make .venv with everything that the other targets need
+
+$(READY): deploy/setup.sh requirements-dev.lock pyproject.toml hatch_build.py $(PROTOS)
+	@deploy/setup.sh $(VENV)
+	@touch $@
+
+run: $(READY) ## Run the service, this host's watcher and a real iroh-gossip node until Ctrl-C
+	@$(BIN)/gossipcontrol run
+
+demo: $(READY) ## See gossip rot and recover: three real nodes, one cut off, without and with GossipControl
+	@$(BIN)/python -m bench.demo
+
+test: $(READY) ## Run all tests; those that this machine cannot run say what they need
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style, protos and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+type: $(READY) ## Check types with mypy and pyright, both strict
+	$(BIN)/mypy server clients tests bench
+	$(BIN)/pyright
+
+bench: $(READY) ## Produce every figure that the project claims
+	@$(BIN)/python -m bench
+
+lock: $(READY) ## Choose anew what the two lock files hold
+	$(BIN)/uv pip compile -q pyproject.toml --extra iroh --python-version 3.11 --universal --no-header --upgrade -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --python-version 3.11 --universal --no-header --upgrade -o requirements-dev.lock
+
+clean: ## Remove what setup and the tests made
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find proto -name '*_pb2*' -delete
