@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Callable
 
+from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.decision import Cause, Outcome
 from gossipcontrol.server.core.rejoin import Rejoin
 
 
@@ -26,6 +29,14 @@ class Gcra:
             return False
         self._arrival_at = max(now, self._arrival_at) + self.interval
         return True
+
+    def save(self) -> Plain:
+        """The theoretical arrival time."""
+        return self._arrival_at
+
+    def load(self, plain: Plain) -> None:
+        """Take it over."""
+        self._arrival_at = float(plain)
 
 
 class FairQueue:
@@ -65,6 +76,24 @@ class FairQueue:
                 return rejoin
         raise IndexError("the queue is empty")
 
+    def save(self) -> Plain:
+        """Every node in its turn with its entries, passed-over ones too, for they hold a place in the round."""
+        return [
+            [node_id, [[urgency, rejoin.rejoin_id] for urgency, _, rejoin in sorted(entries, key=_order)]]
+            for node_id, entries in self._nodes.items()
+        ]
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take over saved entries; a sorted list is a heap."""
+        self._nodes.clear()
+        for node_id, saved in plain:
+            entries = self._nodes[node_id] = []
+            for urgency, rejoin_id in saved:
+                self._pushes += 1
+                entries.append((urgency, self._pushes, get(rejoin_id) or _gone(rejoin_id)))
+        queued = {rejoin.rejoin_id for entries in self._nodes.values() for *_, rejoin in entries if rejoin.queued}
+        self._length = len(queued)
+
     @staticmethod
     def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
         while entries:
@@ -72,6 +101,15 @@ class FairQueue:
             if rejoin.queued and rejoin.urgency == urgency:
                 return rejoin
         return None
+
+
+def _order(entry: tuple[int, int, Rejoin]) -> tuple[int, int]:
+    return entry[:2]
+
+
+def _gone(rejoin_id: str) -> Rejoin:
+    """Stands for a rejoin that ended and is forgotten, but has an entry still."""
+    return Rejoin(0, rejoin_id, "", "", Cause.MANUAL, 0.0, None, outcome=Outcome.SKIPPED)
 
 
 class Admission:
@@ -109,3 +147,12 @@ class Admission:
     def estimate(self, now: float) -> float:
         """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""
         return max(now, self._limiter.next_at()) + len(self._queue) * self._limiter.interval
+
+    def save(self) -> Plain:
+        """Limiter and queue."""
+        return {"limiter": self._limiter.save(), "queue": self._queue.save()}
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take them over."""
+        self._limiter.load(plain["limiter"])
+        self._queue.load(plain["queue"], get)

@@ -8,8 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.decision import Cause, Outcome
-from gossipcontrol.server.core.effect import AcceptNode, Effect, RefuseNode
+from gossipcontrol.server.core.effect import (
+    AcceptNode,
+    AnswerTrigger,
+    Effect,
+    RefuseNode,
+    RefuseTrigger,
+    StartRejoin,
+)
 from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
@@ -18,7 +26,10 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinFinished,
+    RejoinProved,
     RejoinRequested,
+    ServiceStarted,
+    StoreSeen,
     TimePassed,
 )
 from gossipcontrol.server.core.history import History
@@ -28,19 +39,27 @@ from gossipcontrol.server.core.record import Counts, PeerRecord, RejoinRecord, S
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
+from gossipcontrol.server.core.witness import Said, Witness
 
 LISTED_NODES = 100
 """Most nodes listed in one StoreRecord."""
 
 
 class Engine:
-    """Decides. ``id_prefix`` makes the ids of rejoins unique over restarts."""
+    """Decides. ``id_prefix`` makes the ids of rejoins unique over restarts.
+
+    ``facts`` and ``said`` are what a log must keep of the event that was just handled: handling the same facts at the
+    same instants, with what was said, gives the same deciding state. Liveness is not among them: a report leaves a fact
+    only where it proved a rejoin or named a new store; what rules asked of liveness is in ``said``.
+    """
 
     def __init__(self, parameters: Parameters | None = None, *, id_prefix: str = "r") -> None:
         self._parameters = parameters = parameters or Parameters()
         self._registry = Registry(parameters.node_limit)
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
-        self._scheduler = Scheduler(parameters, self._registry, self._history)
+        self._witness = Witness()
+        self._scheduler = Scheduler(parameters, self._registry, self._history, self._witness)
+        self.facts: list[Event] = []
         self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
@@ -51,15 +70,59 @@ class Engine:
             NodeAttached: self._on_node_attached,
             NodeDetached: self._on_node_detached,
             TimePassed: self._on_time_passed,
+            StoreSeen: self._on_store_seen,
+            RejoinProved: self._scheduler.proved,
+            ServiceStarted: self._on_service_started,
         }
 
-    def handle(self, event: Event, now: float) -> list[Effect]:
-        """Take one event at service time ``now`` (seconds, never going backwards) and say what is to be done."""
+    def handle(self, event: Event, now: float, recalled: Sequence[Said] = ()) -> list[Effect]:
+        """Take one event at service time ``now`` (seconds, never going backwards) and say what is to be done.
+
+        A replay gives what was ``said`` when the event was first handled.
+        """
         effects: list[Effect] = []
-        if now >= self._scheduler.wake_at:
+        self._witness.open(recalled)
+        facts: list[Event] = []
+        self.facts = facts
+        if advanced := now >= self._scheduler.wake_at:
             self._scheduler.advance(now, effects)
-        self._handlers[type(event)](event, now, effects)
+        kind = type(event)
+        if kind is LivenessReported or kind is NeighborChanged or kind is TimePassed:
+            if advanced:
+                facts.append(TimePassed())
+            self._handlers[kind](event, now, effects)
+            return effects
+        self._handlers[kind](event, now, effects)
+        if not effects or not _changed_nothing(effects[-1]):
+            facts.append(event)
+        elif advanced:
+            facts.append(TimePassed())
         return effects
+
+    @property
+    def said(self) -> Sequence[Said]:
+        """What liveness said while the last event was handled; it belongs to the first of its facts."""
+        return self._witness.said
+
+    def runs(self, start: StartRejoin) -> bool:
+        """Whether this attempt still runs."""
+        return self._scheduler.runs(start)
+
+    def save(self) -> Plain:
+        """The deciding state as plain JSON; liveness stays out."""
+        return {
+            "registry": self._registry.save(),
+            "history": self._history.save(),
+            "scheduler": self._scheduler.save(),
+            "intake": self._intake.save(),
+        }
+
+    def load(self, plain: Plain) -> None:
+        """Take over a saved state; the engine must be new."""
+        self._history.load(plain["history"])
+        self._registry.load(plain["registry"], self._history.get)
+        self._scheduler.load(plain["scheduler"])
+        self._intake.load(plain["intake"])
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
@@ -134,11 +197,12 @@ class Engine:
         self._hear(slot, event.node_id, now)
         if slot.running is None:
             return
+        prove, facts = self._scheduler.prove, self.facts
         for neighbor in event.neighbors:
-            self._scheduler.prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects)
+            prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects, facts)
         for peer in event.peers:
             if peer.heard_at is not None:
-                self._scheduler.prove(slot, peer.heard_at, f"a message of {peer.peer_id}", now, effects)
+                prove(slot, peer.heard_at, f"a message of {peer.peer_id}", now, effects, facts)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float, effects: list[Effect]) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
@@ -148,7 +212,7 @@ class Engine:
         if event.up:
             slot.neighbors[event.peer_id] = event.changed_at
             self._hear(slot, event.peer_id, event.changed_at)
-            self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects)
+            self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects, self.facts)
         else:
             slot.neighbors.pop(event.peer_id, None)
 
@@ -157,7 +221,22 @@ class Engine:
         node = self._registry.node(node_id, now)
         if node is None or (store_id not in node.slots and len(node.slots) >= self._parameters.stores_per_node):
             return None
+        if store_id not in node.slots:
+            self.facts.append(StoreSeen(node_id, store_id))
         return self._registry.slot(node, store_id)
+
+    def _on_store_seen(self, event: StoreSeen, now: float, effects: list[Effect]) -> None:
+        del effects
+        node = self._registry.node(event.node_id, now)
+        if node is not None:
+            self._registry.slot(node, event.store_id)
+
+    def _on_service_started(self, event: ServiceStarted, now: float, effects: list[Effect]) -> None:
+        self._history.rename(event.run_id)
+        for node in list(self._registry.nodes.values()):
+            if node.attached:
+                self._scheduler.detach(node, now, effects)
+                self._registry.detach(node, now)
 
     def _hear(self, slot: Slot, peer_id: str, heard_at: float | None) -> None:
         sightings = slot.store.sightings
@@ -226,6 +305,13 @@ class Engine:
         """Peers of a store by id; none when the store is not known."""
         store = self._registry.stores.get(store_id)
         return store.sightings.records() if store else iter(())
+
+
+def _changed_nothing(answer: Effect) -> bool:
+    """Whether the event that got this last answer was refused, or had been answered before."""
+    if isinstance(answer, AnswerTrigger):
+        return answer.replayed
+    return isinstance(answer, (RefuseTrigger, RefuseNode))
 
 
 def _store_node(slot: Slot) -> StoreNode:

@@ -121,6 +121,29 @@ class TimePassed:
     """The deadline of ``next_deadline`` has come."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSeen:
+    """A report named a store of a node that was not known: what is logged of such a report."""
+
+    node_id: str
+    store_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejoinProved:
+    """A report proved a running rejoin: what is logged of such a report."""
+
+    rejoin_id: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStarted:
+    """The service runs anew: every stream is gone, and rejoins get ids with this prefix."""
+
+    run_id: str
+
+
 Event = (
     RejoinRequested
     | NetworkChanged
@@ -130,4 +153,7 @@ Event = (
     | NeighborChanged
     | RejoinFinished
     | TimePassed
+    | StoreSeen
+    | RejoinProved
+    | ServiceStarted
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from gossipcontrol.server.core.rejoin import Rejoin, Trigger
+from gossipcontrol.server.core.codec import Plain, decode, encode
+from gossipcontrol.server.core.rejoin import LAST_TRIGGERS, Rejoin, Trigger
 
 
 class History:
@@ -41,8 +42,30 @@ class History:
 
     def newest(self, before: str = "") -> Iterator[Rejoin]:
         """Rejoins, the newest first; with ``before``, those that came up earlier than that id, kept or not."""
-        number = before.removeprefix(f"{self._prefix}-")
+        number = before.rpartition("-")[2]
         limit = int(number) if number.isascii() and number.isdigit() else None
         for rejoin in reversed(self._rejoins.values()):
             if limit is None or rejoin.number < limit:
                 yield rejoin
+
+    def rename(self, id_prefix: str) -> None:
+        """Give further rejoins ids with this prefix; numbers go on, so that they order all."""
+        self._prefix = id_prefix
+
+    def save(self) -> Plain:
+        """Every rejoin, and the order in which they ended."""
+        return {
+            "prefix": self._prefix,
+            "count": self._count,
+            "rejoins": [encode(rejoin) for rejoin in self._rejoins.values()],
+            "ended": [rejoin.rejoin_id for rejoin in self._ended],
+        }
+
+    def load(self, plain: Plain) -> None:
+        """Take over what was saved."""
+        self._prefix, self._count = plain["prefix"], plain["count"]
+        self._rejoins = {rejoin.rejoin_id: rejoin for rejoin in (decode(one, Rejoin) for one in plain["rejoins"])}
+        for rejoin in self._rejoins.values():
+            if rejoin.last_triggers is not None:
+                rejoin.last_triggers = deque(rejoin.last_triggers, maxlen=LAST_TRIGGERS)
+        self._ended = deque(self._rejoins[rejoin_id] for rejoin_id in plain["ended"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
@@ -20,6 +21,7 @@ REMEMBERED_DECISIONS = 1000
 _CAUSES = (None, Cause.NETWORK_CHANGE, Cause.RESUME, None, Cause.APP_FOREGROUND)
 """By the number of the kind of change; an announced sleep is no cause."""
 
+Answer = tuple[Cause | None, tuple[Decision, ...]]
 GenerationKey = tuple[bool, str, str, int]
 """Whether of a host, the host or node, its boot, its generation."""
 
@@ -32,7 +34,7 @@ class Intake:
         self._registry = registry
         self._history = history
         self._scheduler = scheduler
-        self._requests: Recent[str, tuple[Cause | None, tuple[Decision, ...]]]
+        self._requests: Recent[str, Answer]
         self._requests = Recent(parameters.request_limit, parameters.request_memory)
         self._generations: Recent[GenerationKey, tuple[Decision, ...]] = Recent(parameters.generation_limit)
 
@@ -190,3 +192,12 @@ class Intake:
         node = self._registry.node(node_id, now)
         assert node is not None, "room was made sure of"
         return node
+
+    def save(self) -> Plain:
+        """What is remembered of requests and generations."""
+        return {"requests": self._requests.save(), "generations": self._generations.save()}
+
+    def load(self, plain: Plain) -> None:
+        """Take it over."""
+        self._requests.load(plain["requests"], str, Answer)
+        self._generations.load(plain["generations"], GenerationKey, tuple[Decision, ...])

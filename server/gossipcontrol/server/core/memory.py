@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from gossipcontrol.server.core.codec import Plain, decode, encode
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -33,3 +35,12 @@ class Recent(Generic[K, V]):
         entries.move_to_end(key)
         while len(entries) > self._limit or now - next(iter(entries.values()))[0] >= self._age:
             entries.popitem(last=False)
+
+    def save(self) -> Plain:
+        """Every entry, the oldest first."""
+        return [[encode(key), at, encode(value)] for key, (at, value) in self._entries.items()]
+
+    def load(self, plain: Plain, key_hint: Any, value_hint: Any) -> None:
+        """Take over what was saved."""
+        decoded = ((decode(key, key_hint), at, decode(value, value_hint)) for key, at, value in plain)
+        self._entries = OrderedDict((key, (at, value)) for key, at, value in decoded)

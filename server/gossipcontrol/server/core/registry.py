@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
+from gossipcontrol.server.core.codec import Plain, decode_fields, encode_fields
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.presence import Sightings
@@ -13,6 +15,13 @@ from gossipcontrol.server.core.rejoin import Rejoin
 
 LOOK = 16
 """How many entries are looked at for one to forget: a full book must not make every request slow."""
+
+SLOT_LINKS = ("node", "store", "running", "waiting")
+SLOT_LIVENESS = ("neighbors", "reported_at")
+"""Not saved: presence rebuilds itself within one report interval."""
+NODE_LINKS = ("slots", "parked")
+HOST_LINKS = ("nodes", "parked")
+STORE_LINKS = ("store_id", "slots", "sightings")
 
 
 @dataclass(slots=True, eq=False)
@@ -185,3 +194,53 @@ class Registry:
         if host is not None:
             host.nodes.pop(node.node_id, None)
             self.forget_host(host)
+
+    # Snapshots: every field but links and liveness, in the order of the books, for order decides who is first.
+
+    def save(self) -> Plain:
+        """Everything but liveness."""
+        return {
+            "nodes": [_save_node(node) for node in self.nodes.values()],
+            "hosts": [_save_host(host) for host in self.hosts.values()],
+            "stores": {store_id: encode_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
+            "detached": list(self._detached),
+        }
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take over what was saved; links to rejoins are looked up by id."""
+        for store_id, fields in plain["stores"].items():
+            self.stores[store_id] = Store(store_id, **decode_fields(fields, Store, STORE_LINKS))
+        for one in plain["nodes"]:
+            node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
+            self.nodes[node.node_id] = node
+            node.parked = get(one["parked"])
+            for store_id, running, waiting, fields in one["slots"]:
+                slot = self.slot(node, store_id)
+                slot.running, slot.waiting = get(running), get(waiting)
+                for name, value in decode_fields(fields, Slot, (*SLOT_LINKS, *SLOT_LIVENESS)).items():
+                    setattr(slot, name, value)
+        for one in plain["hosts"]:
+            host = Host(**decode_fields(one["fields"], Host, HOST_LINKS))
+            self.hosts[host.host_id] = host
+            host.parked = get(one["parked"])
+            host.nodes = {node_id: self.nodes[node_id] for node_id in one["nodes"]}
+        self._detached = OrderedDict((node_id, self.nodes[node_id]) for node_id in plain["detached"])
+        self.attached = sum(node.attached for node in self.nodes.values())
+        self.places += len(self.nodes)
+
+
+def _id(rejoin: Rejoin | None) -> str:
+    return rejoin.rejoin_id if rejoin is not None else ""
+
+
+def _save_node(node: Node) -> Plain:
+    without = (*SLOT_LINKS, *SLOT_LIVENESS)
+    slots = [
+        [store_id, _id(slot.running), _id(slot.waiting), encode_fields(slot, without)]
+        for store_id, slot in node.slots.items()
+    ]
+    return {"fields": encode_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}
+
+
+def _save_host(host: Host) -> Plain:
+    return {"fields": encode_fields(host, HOST_LINKS), "parked": _id(host.parked), "nodes": list(host.nodes)}

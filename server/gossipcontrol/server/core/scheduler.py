@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 
 from gossipcontrol.server.core.admission import Admission
-from gossipcontrol.server.core.bootstrap import choose_bootstrap
+from gossipcontrol.server.core.bootstrap import add_addresses, choose_bootstrap
+from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.decision import URGENCY, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnnounceRejoin, Effect, StartRejoin
-from gossipcontrol.server.core.event import RejoinFinished
+from gossipcontrol.server.core.event import Event, RejoinFinished, RejoinProved
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Rejoin, Trigger
 from gossipcontrol.server.core.timer import Timers
+from gossipcontrol.server.core.witness import Witness
 
 RESULT_SHARE = 0.8
 """Part of the verify timeout within which the agent must answer; the rest is left for the proof."""
@@ -25,10 +27,11 @@ BACKOFF_CAP = 10
 class Scheduler:
     """Moves every rejoin through its states. A slot has at most one that waits and one that runs."""
 
-    def __init__(self, parameters: Parameters, registry: Registry, history: History) -> None:
+    def __init__(self, parameters: Parameters, registry: Registry, history: History, witness: Witness) -> None:
         self._parameters = parameters
         self._registry = registry
         self._history = history
+        self._witness = witness
         self._admission = Admission(parameters.rate, parameters.burst)
         self._timers = Timers()
         self.wake_at = math.inf
@@ -156,11 +159,24 @@ class Scheduler:
 
     # What agents tell.
 
-    def prove(self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect]) -> None:
+    def prove(
+        self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect], facts: list[Event]
+    ) -> None:
         """A sign of life at ``alive_at``: if it is newer than the start of the run, the rejoin worked."""
         rejoin = slot.running
         if rejoin is None or rejoin.started_at is None or alive_at <= rejoin.started_at:
             return
+        facts.append(RejoinProved(rejoin.rejoin_id, what))
+        self._verify(slot, rejoin, what, now, effects)
+
+    def proved(self, event: RejoinProved, now: float, effects: list[Effect]) -> None:
+        """The logged form of a proof."""
+        rejoin = self._history.get(event.rejoin_id)
+        if rejoin is not None and rejoin.outcome is Outcome.RUNNING:
+            self._verify(self._slot(rejoin), rejoin, event.what, now, effects)
+
+    def _verify(self, slot: Slot, rejoin: Rejoin, what: str, now: float, effects: list[Effect]) -> None:
+        assert rejoin.started_at is not None
         rejoin.verified_after = now - (rejoin.first_started_at or rejoin.started_at)
         self._stop(slot, rejoin)
         self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
@@ -226,6 +242,24 @@ class Scheduler:
         self.parked -= 1
         self._end(rejoin, Outcome.SPLIT, detail, now, effects)
 
+    def runs(self, start: StartRejoin) -> bool:
+        """Whether this attempt still runs."""
+        rejoin = self._history.get(start.rejoin_id)
+        return rejoin is not None and rejoin.outcome is Outcome.RUNNING and rejoin.attempts == start.attempt
+
+    def save(self) -> Plain:
+        """What ``load`` needs besides the rejoins and slots themselves."""
+        counts = [self.waiting, self.parked, self.running]
+        return {"counts": counts, "admission": self._admission.save(), "timers": self._timers.save()}
+
+    def load(self, plain: Plain) -> None:
+        """Take over what was saved; registry and history are there already."""
+        self.waiting, self.parked, self.running = plain["counts"]
+        self._admission.load(plain["admission"], self._history.get)
+        self._timers.load(plain["timers"], self._history.get)
+        deadline = self.next_deadline()
+        self.wake_at = math.inf if deadline is None else deadline
+
     # Moves.
 
     def _set_timer(self, rejoin: Rejoin, at: float) -> None:
@@ -281,7 +315,8 @@ class Scheduler:
         rejoin.started_at = now
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
-        rejoin.bootstrap = choose_bootstrap(self._registry, slot, self._parameters.fanout, since)
+        peer_ids = self._witness.ask(lambda: choose_bootstrap(slot, self._parameters.fanout, since))
+        rejoin.bootstrap = add_addresses(self._registry, peer_ids)
         self._set_timer(rejoin, now + self._parameters.verify_timeout)
         effects.append(
             StartRejoin(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 
+from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.rejoin import Rejoin
 
 
@@ -35,3 +37,17 @@ class Timers:
         rejoin = heapq.heappop(self._heap)[2]
         rejoin.deadline = None
         return rejoin
+
+    def save(self) -> Plain:
+        """Deadlines that stand, in the order in which they fall due."""
+        return [[at, rejoin.rejoin_id] for at, _, rejoin in sorted(self._heap, key=_order) if rejoin.deadline == at]
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take over saved deadlines; a sorted list is a heap."""
+        known = [(at, get(rejoin_id)) for at, rejoin_id in plain]
+        self._heap = [(at, number, rejoin) for number, (at, rejoin) in enumerate(known) if rejoin is not None]
+        self._pushes = len(known)
+
+
+def _order(entry: tuple[float, int, Rejoin]) -> tuple[float, int]:
+    return entry[:2]

@@ -1,0 +1,123 @@
+"""Values to plain JSON and back by their type hints: explicit, without code in the data, open to new fields.
+
+A field that the data lacks takes its default; one that the class lacks is an error, for dropping it would lose state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections import deque
+from collections.abc import Callable, Collection
+from enum import Enum, IntEnum
+from functools import cache
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+Plain = Any
+"""What ``json`` writes and reads."""
+
+
+class CodecError(ValueError):
+    """The data does not fit the type."""
+
+
+def encode(value: Any) -> Plain:
+    """Any value of the core as plain JSON; enumerations of words by name, those of the API by number."""
+    kind: type[Any] = type(value)
+    if value is None or kind in (str, int, float, bool):
+        return value
+    if isinstance(value, Enum):
+        return int(value) if isinstance(value, IntEnum) else value.name
+    if isinstance(value, (tuple, list, deque)):
+        return [encode(one) for one in cast("Collection[Any]", value)]
+    if isinstance(value, (set, frozenset)):
+        return sorted(encode(one) for one in cast("Collection[Any]", value))
+    if dataclasses.is_dataclass(value):
+        return encode_fields(value)
+    raise CodecError(f"{kind.__name__} cannot be encoded")
+
+
+def encode_fields(value: Any, without: Collection[str] = ()) -> dict[str, Plain]:
+    """The fields of a dataclass by name; those that are empty by default and still are stay out."""
+    return {
+        name: encode(one)
+        for name, default in _defaults(cast("Any", type(value)))
+        if name not in without and ((one := getattr(value, name)) or one != default)
+    }
+
+
+def decode(plain: Plain, hint: Any) -> Any:
+    """The value of this type; raises CodecError."""
+    try:
+        return _decoder(hint)(plain)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise CodecError(f"{plain!r:.100} is not {hint}: {error}") from error
+
+
+def decode_fields(plain: dict[str, Plain], kind: type[T], without: Collection[str] = ()) -> dict[str, Any]:
+    """The given fields of a dataclass, decoded; raises CodecError for one that the class does not have."""
+    hints = _hints(cast("Any", kind))
+    if unknown := plain.keys() - (hints.keys() - set(without)):
+        raise CodecError(
+            f"{kind.__name__} has no field {', '.join(sorted(unknown))}: was this written by a newer version?"
+        )
+    return {name: decode(one, hints[name]) for name, one in plain.items()}
+
+
+def check(hint: Any) -> None:
+    """Raise CodecError when values of this type cannot be decoded."""
+    _decoder(hint)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Each field, and its default if that is empty; a field without one is never equal to the class itself."""
+    return tuple(
+        (one.name, kind if one.default is dataclasses.MISSING else one.default) for one in dataclasses.fields(kind)
+    )
+
+
+@cache
+def _decoder(hint: Any) -> Callable[[Plain], Any]:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        inner = _decoder(next(one for one in arguments if one is not type(None)))
+        return lambda plain: None if plain is None else inner(plain)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        inners = [_decoder(one) for one in arguments]
+        return lambda plain: tuple(inner(one) for inner, one in zip(inners, plain, strict=True))
+    if origin in (tuple, list, set, frozenset, deque):
+        inner, make = _decoder(arguments[0]), cast("Callable[[Any], Any]", origin)
+        return lambda plain: make(inner(one) for one in plain)
+    if isinstance(hint, type):
+        return _class_decoder(hint)
+    raise CodecError(f"{hint} cannot be decoded")
+
+
+def _class_decoder(kind: type[Any]) -> Callable[[Plain], Any]:
+    if kind is float:
+        return float
+    if kind in (str, int, bool):
+        return lambda plain: _exactly(kind, plain)
+    if issubclass(kind, IntEnum):
+        return kind
+    if issubclass(kind, Enum):
+        return lambda plain: kind[plain]
+    if hasattr(kind, "_fields"):
+        inners = [_decoder(one) for one in _hints(cast("Any", kind)).values()]
+        return lambda plain: kind(*(inner(one) for inner, one in zip(inners, plain, strict=False)))
+    if dataclasses.is_dataclass(kind):
+        return lambda plain: kind(**decode_fields(plain, kind))
+    raise CodecError(f"{kind.__name__} cannot be decoded")
+
+
+def _exactly(kind: type[T], plain: Plain) -> T:
+    if type(plain) is not kind:
+        raise CodecError(f"{plain!r:.100} is not of {kind.__name__}")
+    return plain

@@ -1,0 +1,34 @@
+"""What liveness said where a rule asked: the only way in which unlogged reports reach the deciding state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+Said = tuple[str, ...]
+"""One answer: ids of peers."""
+
+
+class Witness:
+    """Remembers the answers given while one event is handled, or gives those of its first handling again.
+
+    Liveness is not logged, so on replay nobody is a neighbour and nobody was heard. A rule that looks at liveness
+    asks through here, and the answers are logged with the event; then replay takes the same turns.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Said] = []
+        self._recalled: deque[Said] = deque()
+
+    def open(self, recalled: Sequence[Said]) -> None:
+        """Begin a new event; ``recalled`` are the answers of its first handling, if this is a replay."""
+        if self.said:
+            self.said = []
+        if recalled or self._recalled:
+            self._recalled = deque(recalled)
+
+    def ask(self, look: Callable[[], Said]) -> Said:
+        """The recalled answer, or what ``look`` finds."""
+        answer = self._recalled.popleft() if self._recalled else look()
+        self.said.append(answer)
+        return answer
