@@ -127,6 +127,7 @@ def _parse(line: str) -> Said:
 def service(host: Host | None, directory: Path, **settings: str) -> Process:
     """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` go before its defaults."""
     chosen = {"listen_socket": str(_socket(directory)), "listen_tcp": "", "metrics_address": "", "log_format": "json"}
+    chosen["state_path"] = str(directory / "state.db")
     environment = {f"GOSSIPCONTROL_{name.upper()}": value for name, value in {**chosen, **settings}.items()}
     return Process("service", sys.executable, "-m", "gossipcontrol.server", host=host, environment=environment)
 

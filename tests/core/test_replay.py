@@ -152,7 +152,7 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters _registry _history _witness _scheduler _intake _handlers facts",
+    "Engine": "_parameters _registry _history _witness _scheduler _intake _handlers facts handled_at",
     "Registry": "_limit nodes hosts stores attached places peers _detached",
     "History": "_prefix _limit _age _rejoins _ended _count",
     "Scheduler": "_parameters _registry _history _witness _admission _timers wake_at waiting parked running",

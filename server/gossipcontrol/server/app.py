@@ -13,15 +13,20 @@ from wsgiref.simple_server import WSGIServer
 
 import grpc
 from gossipcontrol.server.clock import ServiceClock
-from gossipcontrol.server.config import Config, Limits
-from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.config import Config, Limits, State
+from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
 from gossipcontrol.server.interceptor import CallInterceptor
 from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.outbox import Outbox
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.service import GossipControlService
+from gossipcontrol.server.state.journal import Journal, StateError
+from gossipcontrol.server.state.memory import MemoryJournal
+from gossipcontrol.server.state.recovery import recover
+from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -50,12 +55,24 @@ class App:
         self._config = config
         self._log = log
         run_id = uuid.uuid4().hex[:8]
-        engine = Engine(config.deciding, id_prefix=run_id)
+        journal = open_journal(config.state)
+        try:
+            loaded = journal.load()
+            engine = recover(loaded, config.deciding)
+        except StateError as error:
+            journal.close()
+            raise StartError(str(error)) from error
+        clock = ServiceClock(floor=loaded.last_at)
         self.metrics = Metrics(engine.counts)
+        self.metrics.show_state(journal.figures)
         self._agents = AgentDriver()
         retry = RetryRule(config.retry)
-        self._dispatcher = Dispatcher(engine, ServiceClock(), self.metrics, self._agents, retry, log)
         self._health = health.aio.HealthServicer()
+        outbox = Outbox(journal, engine, config.deciding, self.metrics, log, self._show_health)
+        self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
+        outbox.begin(clock.now())
+        self._dispatcher.submit(ServiceStarted(run_id))
+        self._health_changes: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
         )
@@ -83,8 +100,7 @@ class App:
             self.tcp_port = self._bind(listen.tcp)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
-        for name in ("", *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._set_health(self._dispatcher.outbox.accepts)
         self._log.info(
             "serving",
             socket=listen.socket,
@@ -102,6 +118,16 @@ class App:
         await self._dispatcher.close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
+
+    def _show_health(self, accepts: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._set_health(accepts))
+        self._health_changes.add(task)
+        task.add_done_callback(self._health_changes.discard)
+
+    async def _set_health(self, accepts: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if accepts else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)
 
     def _bind(self, address: str) -> int:
         try:
@@ -141,6 +167,13 @@ class App:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def open_journal(state: State) -> Journal:
+    """The backend that the configuration names."""
+    if state.backend == "memory":
+        return MemoryJournal()
+    return SqliteJournal(Path(state.path), full=state.durability == "full", max_bytes=state.max_bytes)
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

@@ -15,6 +15,15 @@ PREFIX = "GOSSIPCONTROL_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
+def default_state(environ: Mapping[str, str] | None = None) -> str:
+    """Where the state lies by default: the system's state directory for root, the user's own otherwise."""
+    environ = os.environ if environ is None else environ
+    if os.geteuid() == 0:
+        return "/var/lib/gossipcontrol/state.db"
+    base = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return f"{base}/gossipcontrol/state.db"
+
+
 def default_socket(environ: Mapping[str, str] | None = None) -> str:
     """Where the Unix socket lies by default: the system's run directory for root, the user's own otherwise."""
     environ = os.environ if environ is None else environ
@@ -81,6 +90,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What survives a restart, and where it is kept."""
+
+    backend: str = "sqlite"
+    """``sqlite``: acknowledged only once it is in the file; ``memory``: lost with the process."""
+    path: str = field(default_factory=default_state)
+    """The SQLite file; its directory is made if there is none."""
+    durability: str = "process"
+    """What an acknowledged trigger survives: ``process``, the end of the service; ``full``, of the power too."""
+    max_bytes: int = 1 << 30
+    """Largest size of the file; beyond it the service accepts nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything an operator may set."""
 
@@ -89,6 +112,7 @@ class Config:
     log: Log = field(default_factory=Log)
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
+    state: State = field(default_factory=State)
     deciding: Parameters = field(default_factory=Parameters)
 
 
@@ -178,12 +202,23 @@ def _check(section: str, values: Mapping[str, Any]) -> list[str]:
                 mistakes.append(f"{where}: {value!r} is not one of {', '.join(choices)}")
         elif (section, key) in (("listen", "tcp"), ("metrics", "address")):
             mistakes += _check_address(where, value)
+        elif (section, key) == ("state", "path") and not value:
+            mistakes.append(f"{where}: must name a file; for none, set state.backend to memory")
+        elif (section, key) == ("state", "max_bytes") and value < STATE_BYTES:
+            mistakes.append(f"{where}: must be at least {STATE_BYTES} (1 MiB), is {value}")
         elif section != "deciding" and not isinstance(value, str) and not 0 < value < float("inf"):
             mistakes.append(f"{where}: must be greater than 0 and finite")
     return mistakes
 
 
-_CHOICES = {("log", "format"): ("logfmt", "json"), ("log", "level"): ("debug", "info", "warning", "error")}
+_CHOICES = {
+    ("log", "format"): ("logfmt", "json"),
+    ("log", "level"): ("debug", "info", "warning", "error"),
+    ("state", "backend"): ("sqlite", "memory"),
+    ("state", "durability"): ("process", "full"),
+}
+STATE_BYTES = 1 << 20
+"""Least size of the state's file."""
 
 
 def _check_address(where: str, value: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gossipcontrol.server.clock import ServiceClock
@@ -12,13 +12,17 @@ from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import Event, RejoinFinished, TimePassed
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.outbox import Outbox
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.sentence import explain_decision
 from structlog.typing import FilteringBoundLogger
 
 
 class Dispatcher:
-    """log -> core -> effects: a log will be appended to at the top of ``submit``. Runs in one event loop."""
+    """log -> core -> effects. Runs in one event loop.
+
+    The core decides at once; what it wants done or answered is let out in order, once the log keeps what led to it.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class Dispatcher:
         driver: Driver,
         retry: RetryRule,
         log: FilteringBoundLogger,
+        outbox: Outbox,
     ) -> None:
         self.engine = engine
         self.clock = clock
@@ -35,6 +40,8 @@ class Dispatcher:
         self._driver = driver
         self._retry = retry
         self._log = log
+        self.outbox = outbox
+        outbox.start(self._perform, self._arm)
         self._logs_info = log.is_enabled_for(20)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
@@ -48,15 +55,26 @@ class Dispatcher:
         }
 
     def submit(self, event: Event) -> list[Effect]:
-        """Let an event happen now; every effect is performed, and returned for whoever must answer it."""
+        """Let an event happen now; its effects are performed once it is kept, and returned already."""
         now = self.clock.now()
         effects = self.engine.handle(event, now)
-        for effect in effects:
-            perform = self._performers.get(type(effect))
-            if perform is not None:
-                perform(effect, now)
+        self.outbox.put(effects, now)
         self._arm()
         return effects
+
+    async def settle(self, event: Event) -> list[Effect]:
+        """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""
+        self.outbox.check()
+        effects = self.submit(event)
+        await self.outbox.kept()
+        return effects
+
+    def _perform(self, effects: Sequence[Effect], at: float, late: bool) -> None:
+        for effect in effects:
+            perform = self._performers.get(type(effect))
+            # What waited for the disk may be over by now: an attempt that timed out meanwhile must not start as well.
+            if perform is not None and not (late and type(effect) is StartRejoin and not self.engine.runs(effect)):
+                perform(effect, at)
 
     async def close(self) -> None:
         """Stop the timer and every attempt under way."""
@@ -65,10 +83,11 @@ class Dispatcher:
         for task in self._attempts:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
+        await self.outbox.close(self.clock.now())
 
     def _arm(self) -> None:
         """Sleep until the core's next deadline."""
-        deadline = self.engine.next_deadline()
+        deadline = self.engine.next_deadline() if self.outbox.accepts else None
         if deadline == self._timer_at:
             return
         if self._timer is not None:

@@ -71,6 +71,15 @@ class Replaced(GossipControlError):
     code = grpc.StatusCode.ABORTED
 
 
+class StateFailing(GossipControlError):
+    """The state cannot be written, so nothing is accepted that a crash would lose."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the state cannot be written, so nothing is accepted that might be lost: {why}")
+
+
 class Stopping(GossipControlError):
     """The service is about to stop."""
 

@@ -11,6 +11,7 @@ from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Run
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
 from gossipcontrol.server.core.record import Counts
+from gossipcontrol.server.state.journal import Figures
 from gossipcontrol.v1 import gossip_control_pb2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -80,10 +81,29 @@ class Metrics:
             buckets=_LATENCIES,
             registry=registry,
         )
+        self.state_commit = Histogram(
+            "gossipcontrol_state_commit_seconds",
+            "Time of one transaction, which keeps all events that waited.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.state_failures = Counter(
+            "gossipcontrol_state_failures", "Transactions that failed; each is tried again.", registry=registry
+        )
+        self.state_accepting = Gauge(
+            "gossipcontrol_state_accepting",
+            "1 while events can be kept, 0 while triggers are refused.",
+            registry=registry,
+        )
+        self.state_accepting.set(1)
         build = Gauge(
             "gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry
         )
         build.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
+
+    def show_state(self, figures: Callable[[], Figures]) -> None:
+        """Show the sizes of the log."""
+        self.registry.register(_StateCollector(figures))
 
     def count_answer(self, answer: AnswerTrigger) -> None:
         """Count the decisions about a trigger; the recorded answer to a repeated request is no new trigger."""
@@ -155,6 +175,23 @@ class _CountsCollector(Collector):
             ("known_peers", "(store, peer) pairs remembered.", counts.peers),
         ):
             yield GaugeMetricFamily(f"gossipcontrol_{name}", text, value=value)
+
+
+class _StateCollector(Collector):
+    """Reads the log's sizes when Prometheus asks."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges now."""
+        figures = self._figures()
+        yield GaugeMetricFamily(
+            "gossipcontrol_state_log_bytes", "Bytes logged since the last snapshot.", value=figures.log_bytes
+        )
+        yield GaugeMetricFamily(
+            "gossipcontrol_state_log_events", "Events logged since the last snapshot.", value=figures.entries
+        )
 
 
 def _names(cause: Cause, other: DecisionKind | Outcome) -> tuple[str, str]:

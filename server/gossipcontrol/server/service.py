@@ -48,7 +48,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> gossip_control_pb2.RejoinResponse:
         """Decide about a rejoin of stores of a node."""
         del context
-        effects = self._dispatcher.submit(convert.rejoin_requested(request))
+        effects = await self._dispatcher.settle(convert.rejoin_requested(request))
         return present.rejoin_response(_answer(effects), self._clock.now())
 
     async def ReportNetworkChange(
@@ -57,7 +57,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Decide about a change of a host or of nodes."""
         del context
         event = convert.network_changed(request)
-        effects = self._dispatcher.submit(event)
+        effects = await self._dispatcher.settle(event)
         answer = _answer(effects)
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
@@ -85,7 +85,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         if first is None or first.WhichOneof("frame") != "register":
             raise InvalidRequest([("frame", "the first frame must be register")])
         session = Session(first.register.node_id, next(self._session_ids))
-        self._register(session, first.register)
+        await self._register(session, first.register)
         reader = asyncio.create_task(self._read(request_iterator, session))
         try:
             async for frame in session.frames():
@@ -135,13 +135,19 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
 
     # An agent's stream.
 
-    def _register(self, session: Session, register: attach_pb2.Register) -> None:
+    async def _register(self, session: Session, register: attach_pb2.Register) -> None:
         event = convert.node_attached(register, session.session_id)
         if register.node_id != session.node_id:
             raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
         # The session must be there before the core starts what was parked, and is taken back if it is refused.
         replaced = self._agents.attach(session)
-        for effect in self._dispatcher.submit(event):
+        try:
+            effects = await self._dispatcher.settle(event)
+        except BaseException:
+            self._agents.detach(session)
+            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
+            raise
+        for effect in effects:
             if isinstance(effect, RefuseNode):
                 self._agents.detach(session)
                 raise Overloaded(effect.reason, FULL_BOOK_RETRY)
@@ -153,12 +159,12 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     async def _read(self, frames: AsyncIterator[attach_pb2.AttachRequest], session: Session) -> None:
         try:
             async for frame in frames:
-                self._take(session, frame)
+                await self._take(session, frame)
             session.close()
         except GossipControlError as error:
             session.close(error)
 
-    def _take(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
+    async def _take(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
         """Handle one frame; raises InvalidRequest."""
         now = self._clock.now()
         match frame.WhichOneof("frame"):
@@ -175,7 +181,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 convert.check_rejoin_result(result)
                 self._agents.finish(result.rejoin_id, result.attempt, Result(result.ok, result.error, result.permanent))
             case "register":
-                self._register(session, frame.register)
+                await self._register(session, frame.register)
             case "goodbye":
                 convert.check_goodbye(frame.goodbye)
                 session.close()

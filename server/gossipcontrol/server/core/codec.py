@@ -24,18 +24,17 @@ class CodecError(ValueError):
 
 def encode(value: Any) -> Plain:
     """Any value of the core as plain JSON; enumerations of words by name, those of the API by number."""
-    kind: type[Any] = type(value)
-    if value is None or kind in (str, int, float, bool):
-        return value
     if isinstance(value, Enum):
         return int(value) if isinstance(value, IntEnum) else value.name
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, (tuple, list, deque)):
         return [encode(one) for one in cast("Collection[Any]", value)]
     if isinstance(value, (set, frozenset)):
         return sorted(encode(one) for one in cast("Collection[Any]", value))
     if dataclasses.is_dataclass(value):
         return encode_fields(value)
-    raise CodecError(f"{kind.__name__} cannot be encoded")
+    raise CodecError(f"{value!r:.100} cannot be encoded")
 
 
 def encode_fields(value: Any, without: Collection[str] = ()) -> dict[str, Plain]:

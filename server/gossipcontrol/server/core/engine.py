@@ -60,6 +60,7 @@ class Engine:
         self._witness = Witness()
         self._scheduler = Scheduler(parameters, self._registry, self._history, self._witness)
         self.facts: list[Event] = []
+        self.handled_at = 0.0
         self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
@@ -81,6 +82,7 @@ class Engine:
         A replay gives what was ``said`` when the event was first handled.
         """
         effects: list[Effect] = []
+        self.handled_at = now
         self._witness.open(recalled)
         facts: list[Event] = []
         self.facts = facts

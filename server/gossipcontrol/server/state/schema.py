@@ -1,0 +1,34 @@
+"""The tables of the SQLite file, version by version."""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION = 0x676F7373
+"""Marks a file as ours ("goss")."""
+STEPS = (
+    # 1: the log and its snapshot.
+    """
+    CREATE TABLE log (seq INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, fields TEXT NOT NULL);
+    CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL, body BLOB NOT NULL);
+    """,
+    # 2: what liveness said while an event was handled.
+    "ALTER TABLE log ADD COLUMN said TEXT NOT NULL DEFAULT '[]';",
+)
+"""Step N brings a file of version N - 1 to version N, which PRAGMA user_version holds."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file to the newest version, each step whole or not at all; raises ValueError for a stranger's file."""
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if application != APPLICATION and (application or tables):
+        raise ValueError("is the file of another program")
+    if version > len(STEPS):
+        raise ValueError(f"was written by a newer version (schema {version}, this one knows {len(STEPS)})")
+    for number in range(version + 1, len(STEPS) + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {STEPS[number - 1]}"
+            f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT;"
+        )

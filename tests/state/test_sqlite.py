@@ -1,0 +1,176 @@
+"""The SQLite journal: what it keeps, how it opens, how it fails and recovers; with real files and real threads."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
+from gossipcontrol.server.state.entry import Entry
+from gossipcontrol.server.state.journal import StateError, Watch
+from gossipcontrol.server.state.schema import APPLICATION, STEPS
+from gossipcontrol.server.state.sqlite import SqliteJournal
+
+ENTRIES = (
+    Entry(1000.0, NodeAttached("n", "s", ("a", "b"), "h", addresses=("127.0.0.1:1",)), (("p", "q"), ())),
+    Entry(1000.5, RejoinRequested("n", ("a",), Cause.RESUME, "q")),
+    Entry(1001.25, NetworkChanged("h", (), boot_id="b", generation=7)),
+    Entry(1002.0, RejoinProved("r-1", "neighbour p")),
+)
+
+
+class Told:
+    """What a journal said, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.committed = 0
+        self.failures: list[str] = []
+        self.watch = Watch(self._commit, self.failures.append, lambda seconds: None)
+
+    def _commit(self, number: int) -> None:
+        self.committed = number
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "state.db"
+
+
+async def written(path: Path, *entries: Entry) -> None:
+    journal = SqliteJournal(path)
+    journal.load()
+    told = Told()
+    journal.start(told.watch)
+    number = journal.append(entries)
+    await told.until(lambda: told.committed == number)
+    await asyncio.to_thread(journal.close)
+
+
+def read(path: Path) -> tuple[object, tuple[Entry, ...], float]:
+    journal = SqliteJournal(path)
+    try:
+        loaded = journal.load()
+    finally:
+        journal.close()
+    return loaded.snapshot, tuple(loaded.entries), loaded.last_at
+
+
+async def test_what_was_committed_is_there_again_in_order(path: Path) -> None:
+    await written(path, *ENTRIES[:2])
+    await written(path, *ENTRIES[2:])
+    assert read(path) == (None, ENTRIES, 1002.0)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_snapshot_takes_the_place_of_the_log_before_it(path: Path) -> None:
+    journal = SqliteJournal(path)
+    journal.load()
+    told = Told()
+    journal.start(told.watch)
+    journal.append(ENTRIES[:2])
+    journal.snapshot({"core": "x"}, 1001.0)
+    number = journal.append(ENTRIES[3:])
+    await told.until(lambda: told.committed == number)
+    assert journal.figures().entries == 1
+    await asyncio.to_thread(journal.close)
+    assert read(path) == ({"core": "x"}, ENTRIES[3:], 1002.0)
+
+
+async def test_a_second_service_on_the_same_file_is_told_so(path: Path) -> None:
+    first = SqliteJournal(path)
+    first.load()
+    second = SqliteJournal(path)
+    with pytest.raises(StateError, match="is another service using it"):
+        second.load()
+    second.close()
+    first.close()
+
+
+async def test_a_file_of_version_1_is_migrated(path: Path) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        f"{STEPS[0]} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1;"
+        """INSERT INTO log (at, kind, fields) VALUES (5.0, 'RejoinRequested', '{"node_id":"n"}');"""
+    )
+    connection.close()
+    assert read(path) == (None, (Entry(5.0, RejoinRequested("n")),), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("PRAGMA user_version = 99; PRAGMA application_id = 1735357299;", "newer version"),
+        ("CREATE TABLE theirs (x);", "another program"),
+    ],
+)
+async def test_a_strange_file_is_refused(path: Path, script: str, said: str) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.executescript(script)
+    connection.close()
+    with pytest.raises(StateError, match=said):
+        read(path)
+
+
+@pytest.mark.parametrize("offset", [0, 100, 4096])
+async def test_a_damaged_file_is_refused_with_what_to_do(path: Path, offset: int) -> None:
+    await written(path, *ENTRIES)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xa5" * 4000)
+    with pytest.raises(StateError, match=r"Move it away to start with an empty state"):
+        read(path)
+
+
+async def test_when_the_file_is_full_it_says_so_and_goes_on_once_there_is_room(path: Path) -> None:
+    journal = SqliteJournal(path, max_bytes=1 << 17)
+    journal.load()
+    told = Told()
+    journal.start(told.watch)
+    large = [Entry(float(number), RejoinRequested("n" * 100, request_id="q" * 100)) for number in range(2000)]
+    number = journal.append(large)
+    await told.until(lambda: bool(told.failures))
+    assert "full" in told.failures[0]
+    assert told.committed == 0
+    number = journal.snapshot({"core": "small"}, 2000.0)
+    await told.until(lambda: told.committed == number)
+    await asyncio.to_thread(journal.close)
+    assert read(path) == ({"core": "small"}, (), 2000.0)
+
+
+@pytest.mark.parametrize("harm", ["delete", "replace"])
+async def test_a_file_lost_while_it_runs_is_written_anew_from_a_snapshot(path: Path, harm: str) -> None:
+    journal = SqliteJournal(path)
+    journal.load()
+    told = Told()
+    journal.start(told.watch)
+    number = journal.append(ENTRIES[:1])
+    await told.until(lambda: told.committed == number)
+    path.unlink()
+    if harm == "replace":
+        path.write_bytes(b"this is no database, and never was one\n" * 200)
+    journal.append(ENTRIES[1:2])
+    await told.until(lambda: bool(told.failures))
+    assert told.committed == number
+    assert journal.wants_snapshot()
+    number = journal.snapshot({"core": "all"}, 1001.0)
+    await told.until(lambda: told.committed == number)
+    await asyncio.to_thread(journal.close)
+    assert read(path) == ({"core": "all"}, (), 1001.0)
+
+
+async def test_no_thread_is_left(path: Path) -> None:
+    await written(path, *ENTRIES)
+    assert "state" not in {thread.name for thread in threading.enumerate()}
