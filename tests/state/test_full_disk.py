@@ -1,0 +1,71 @@
+"""A real full disk under the real service: it says so, accepts nothing, and recovers by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bench.lab.process import service
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small tmpfs")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here (CAP_SYS_ADMIN is needed): {mounted.stderr.decode()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+async def until_health(stub: Any, wanted: int) -> None:
+    async with asyncio.timeout(20):
+        async for answer in stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True):
+            if answer.status == wanted:
+                return
+
+
+async def ask_until_refused(stub: gossip_control_pb2_grpc.GossipControlAsyncStub) -> None:
+    for number in range(3000):
+        await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id=f"n{number}" * 20, store_ids=["a"]))
+
+
+async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, disk: Path) -> None:
+    process = service(None, tmp_path, state_path=str(disk / "state.db"))
+    async with process, grpc.aio.insecure_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
+        await process.wait_for("serving", 20)
+        stub, health = gossip_control_pb2_grpc.GossipControlStub(channel), health_pb2_grpc.HealthStub(channel)
+        first = gossip_control_pb2.RejoinRequest(node_id="n", store_ids=["a"])
+        await stub.Rejoin(first, wait_for_ready=True)
+        filler = disk / "filler"
+        with pytest.raises(OSError, match="No space left"):
+            filler.write_bytes(b"x" * (4 << 20))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask_until_refused(stub)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the state cannot be written" in (refused.value.details() or "")
+        await until_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
+        assert process.all("state cannot be written")
+        filler.unlink()
+        await until_health(health, health_pb2.HealthCheckResponse.SERVING)
+        await process.wait_for("state is kept again", 20)
+        await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id="last", store_ids=["a"]))
+        await process.stop()
+        await process.start()
+        kept = await stub.ListRejoins(gossip_control_pb2.ListRejoinsRequest(page_size=1000), wait_for_ready=True)
+        assert {"n", "last"} <= {rejoin.node_id for rejoin in kept.rejoins}

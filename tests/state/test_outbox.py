@@ -1,0 +1,107 @@
+"""Nothing leaves before it is kept, everything in order, and nothing is accepted that may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from gossipcontrol.server.clock import ServiceClock
+from gossipcontrol.server.config import Log, Retry
+from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
+from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.dispatcher import Dispatcher
+from gossipcontrol.server.drivers.fake import FakeDriver
+from gossipcontrol.server.errors import StateFailing
+from gossipcontrol.server.log import make_logger
+from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.outbox import Outbox
+from gossipcontrol.server.retry import RetryRule
+from gossipcontrol.server.state.fake import FakeJournal
+
+
+class Desk:
+    """A dispatcher whose journal commits when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
+        self.engine = Engine(Parameters())
+        self.metrics = Metrics(self.engine.counts)
+        log = make_logger(Log(level="error"))
+        outbox = Outbox(self.journal, self.engine, Parameters(), self.metrics, log, self.health.append)
+        clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
+        self.dispatcher = Dispatcher(self.engine, clock, self.metrics, self.driver, RetryRule(Retry()), log, outbox)
+
+    def accepting(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gossipcontrol_state_accepting")
+
+
+async def turn() -> None:
+    """Let everything run that can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_an_answer_and_a_command_wait_for_the_commit() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    answer = asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n")))
+    await turn()
+    assert (answer.done(), desk.driver.started, len(desk.journal.entries)) == (False, [], 2)
+    desk.journal.commit()
+    await turn()
+    assert answer.done()
+    assert [start.node_id for start in desk.driver.started] == ["n"]
+    await desk.dispatcher.close()
+
+
+async def test_a_repeated_request_is_not_answered_before_the_first_is_kept() -> None:
+    desk = Desk()
+    tasks = [asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n", request_id="q"))) for _ in range(2)]
+    await turn()
+    assert [task.done() for task in tasks] == [False, False]
+    assert len(desk.journal.entries) == 1
+    desk.journal.commit()
+    await asyncio.gather(*tasks)
+    await desk.dispatcher.close()
+
+
+async def test_while_nothing_is_kept_triggers_are_refused_and_time_stands_still() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    waiting = asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n")))
+    await turn()
+    desk.journal.fail("disk full")
+    with pytest.raises(StateFailing, match="disk full"):
+        await waiting
+    with pytest.raises(StateFailing, match="disk full"):
+        await desk.dispatcher.settle(RejoinRequested("m"))
+    assert (desk.health, desk.accepting(), desk.driver.started) == ([False], 0.0, [])
+    assert len(desk.journal.entries) == 2, "what was refused is not logged"
+    desk.journal.commit()
+    await turn()
+    assert (desk.health, desk.accepting()) == ([False, True], 1.0)
+    assert len(desk.driver.started) == 1, "what was decided before is done in the end"
+    await desk.dispatcher.close()
+
+
+async def test_a_command_that_is_over_when_the_disk_returns_is_not_sent() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.fail("disk full")
+    desk.dispatcher.submit(NodeAttached("n", "s2", ("a",)))
+    desk.journal.commit()
+    await turn()
+    assert desk.driver.started == []
+    await desk.dispatcher.close()
+
+
+async def test_a_long_log_is_replaced_by_a_snapshot() -> None:
+    desk = Desk()
+    desk.journal.full = True
+    desk.dispatcher.submit(RejoinRequested("n"))
+    assert len(desk.journal.snapshots) == 1
+    assert set(desk.journal.snapshots[0]) == {"parameters", "core"}
+    await desk.dispatcher.close()
