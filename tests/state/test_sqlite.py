@@ -87,6 +87,23 @@ async def test_a_snapshot_takes_the_place_of_the_log_before_it(path: Path) -> No
     assert read(path) == ({"core": "x"}, ENTRIES[3:], 1002.0)
 
 
+async def test_the_file_stays_small_as_snapshots_replace_logs(path: Path) -> None:
+    journal = SqliteJournal(path)
+    journal.load()
+    told = Told()
+    journal.start(told.watch)
+    sizes: list[int] = []
+    for _ in range(6):
+        journal.append([Entry(1.0, RejoinRequested("n" * 100, request_id="q" * 100))] * 3000)
+        number = journal.append(ENTRIES[:1])
+        await told.until(lambda number=number: told.committed == number)  # type: ignore[misc]
+        number = journal.snapshot({"core": "small"}, 2.0)
+        await told.until(lambda number=number: told.committed == number)  # type: ignore[misc]
+        sizes.append(path.stat().st_size)
+    await asyncio.to_thread(journal.close)
+    assert max(sizes) <= 2 << 20, "freed pages are used again"
+
+
 async def test_a_second_service_on_the_same_file_is_told_so(path: Path) -> None:
     first = SqliteJournal(path)
     first.load()

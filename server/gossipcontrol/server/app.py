@@ -119,6 +119,10 @@ class App:
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
 
+    async def abandon(self) -> None:
+        """Let go of the state after a start that failed."""
+        await self._dispatcher.close()
+
     def _show_health(self, accepts: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._set_health(accepts))
         self._health_changes.add(task)
@@ -198,7 +202,11 @@ async def serve(config: Config, log: FilteringBoundLogger) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     app = App(config, log)
-    await app.start()
+    try:
+        await app.start()
+    except StartError:
+        await app.abandon()
+        raise
     await stopped.wait()
     await app.stop()
 

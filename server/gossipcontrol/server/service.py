@@ -139,6 +139,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         event = convert.node_attached(register, session.session_id)
         if register.node_id != session.node_id:
             raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
+        self._dispatcher.outbox.check()
         # The session must be there before the core starts what was parked, and is taken back if it is refused.
         replaced = self._agents.attach(session)
         try:
@@ -146,6 +147,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         except BaseException:
             self._agents.detach(session)
             self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
+            if replaced is not None:
+                replaced.close(Replaced("a newer stream of this node has come, and gone"))
             raise
         for effect in effects:
             if isinstance(effect, RefuseNode):

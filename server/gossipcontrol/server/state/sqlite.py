@@ -81,7 +81,6 @@ class SqliteJournal:
         try:
             # Exclusive: no second service on the same file, and no shared-memory file beside it.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA journal_size_limit = 4194304")
@@ -233,11 +232,10 @@ class SqliteJournal:
         body = zlib.compress(json.dumps(snapshot.plain, separators=(",", ":")).encode(), 1)
         connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (snapshot.at, body))
         connection.execute("DELETE FROM log")
-        connection.execute("PRAGMA incremental_vacuum")
         self._snapshot_bytes = len(body)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, whom: Callable[..., None], what: object) -> None:
     """Call in the loop, unless it has ended."""
-    if not loop.is_closed():
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(whom, what)

@@ -1,0 +1,33 @@
+"""The settings of the state, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import pytest
+from gossipcontrol.server.config import ConfigError, default_state, read_config
+
+
+def test_sqlite_is_the_default() -> None:
+    state = read_config(environ={}).state
+    assert (state.backend, state.durability) == ("sqlite", "process")
+
+
+def test_the_default_path_follows_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_state({}) == "/var/lib/gossipcontrol/state.db"
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert default_state({"XDG_STATE_HOME": "/home/u/state"}) == "/home/u/state/gossipcontrol/state.db"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("BACKEND", "etcd", "state.backend: 'etcd' is not one of sqlite, memory"),
+        ("DURABILITY", "some", "state.durability: 'some' is not one of process, full"),
+        ("PATH", "", "state.path: must name a file; for none, set state.backend to memory"),
+        ("MAX_BYTES", "1000", "state.max_bytes: must be at least 1048576 (1 MiB), is 1000"),
+    ],
+)
+def test_a_wrong_setting_is_explained(variable: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_config(environ={f"GOSSIPCONTROL_STATE_{variable}": value})
+    assert error.value.mistakes == [said]
