@@ -213,6 +213,28 @@ def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -
     assert [a.outcome for _, a in lab.announcements] == [Outcome.WAITING, Outcome.UNVERIFIED]
 
 
+def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.answer(RejoinRequested("n"))
+    lab.finish()
+    lab.advance(7)
+    assert next(lab.engine.rejoins()).outcome is Outcome.WAITING
+    lab.meet()
+    assert next(lab.engine.rejoins()).outcome is Outcome.VERIFIED
+    lab.advance(60)
+    assert len(lab.starts) == 1
+
+
+def test_a_late_proof_does_not_cover_a_trigger_that_came_after_the_start(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.answer(RejoinRequested("n"))
+    lab.advance(5.5)
+    lab.answer(RejoinRequested("n"))
+    lab.meet()
+    lab.advance(60)
+    assert lab.start_times() == [1000.0, 1006.0]
+
+
 def test_a_new_trigger_hastens_a_rejoin_that_backs_off(lab: Lab) -> None:
     lab.attach()
     lab.answer(RejoinRequested("n"))

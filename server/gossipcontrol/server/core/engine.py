@@ -132,7 +132,7 @@ class Engine:
         for peer in event.peers:
             self._hear(slot, peer.peer_id, peer.heard_at)
         self._hear(slot, event.node_id, now)
-        if slot.running is None:
+        if self._scheduler.unproved(slot) is None:
             return
         for neighbor in event.neighbors:
             self._scheduler.prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects)

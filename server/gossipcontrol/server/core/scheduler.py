@@ -156,13 +156,25 @@ class Scheduler:
 
     # What agents tell.
 
+    def unproved(self, slot: Slot) -> Rejoin | None:
+        """The rejoin that a sign of life would prove: the one that runs, or one that only waits to be tried again."""
+        if slot.running is not None:
+            return slot.running
+        waiting = slot.waiting
+        if waiting is None or waiting.started_at is None or waiting.uncovered_at is not None:
+            return None
+        return waiting if waiting.outcome is Outcome.WAITING else None
+
     def prove(self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect]) -> None:
-        """A sign of life at ``alive_at``: if it is newer than the start of the run, the rejoin worked."""
-        rejoin = slot.running
+        """A sign of life at ``alive_at``: if it is newer than the last start, the rejoin worked, late or in time."""
+        rejoin = self.unproved(slot)
         if rejoin is None or rejoin.started_at is None or alive_at <= rejoin.started_at:
             return
         rejoin.verified_after = now - (rejoin.first_started_at or rejoin.started_at)
-        self._stop(slot, rejoin)
+        if rejoin is slot.running:
+            self._stop(slot, rejoin)
+        else:
+            self._admission.remove(self._leave_wait(slot))
         self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
 
     def finish(self, event: RejoinFinished, now: float, effects: list[Effect]) -> None:
