@@ -72,6 +72,7 @@ class Agent:
         self._awaiting_proof: set[str] = set()
         self._interval = 10.0
         self._leaving = False
+        self._announcing = False
         self.attached = asyncio.Event()
         """Set while the service has the node registered."""
 
@@ -105,6 +106,11 @@ class Agent:
     def kick(self) -> None:
         """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
         self._kicked.set()
+
+    def announce(self) -> None:
+        """The node's stores, addresses or capabilities changed: register it anew."""
+        self._announcing = True
+        self._wanted.set()
 
     # The stream.
 
@@ -172,6 +178,9 @@ class Agent:
         self._due.update(self._node.stores())
         while True:
             self._wanted.clear()
+            if self._announcing:
+                self._announcing = False
+                await call.write(attach_pb2.AttachRequest(register=self._registration()))
             for key, result in list(self._desk.undelivered.items()):
                 await call.write(attach_pb2.AttachRequest(rejoin_result=result))
                 self._desk.undelivered.pop(key, None)

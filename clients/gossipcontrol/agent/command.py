@@ -14,7 +14,9 @@ from typing import Any
 import click
 from gossipcontrol.agent.agent import Agent, AgentEvent
 from gossipcontrol.agent.iroh import GossipEvent, IrohNode, read_key
+from gossipcontrol.agent.outage import Outage
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.watch.change import ChangeKind
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.watcher import make_watcher
@@ -127,10 +129,17 @@ class _Run:
             await asyncio.sleep(self._options.heartbeat)
 
     async def _kick(self, node: IrohNode, agent: Agent) -> None:
+        """Follow the host's network: reconnect at once when it changes, and suspend the node while there is none."""
+        outage = Outage(node)
         async for change in make_watcher(self._options.filter).changes():
-            await node.refresh_addresses()
+            self._say("network", f"{change.kind.value}: {change.detail}", generation=change.generation)
+            if change.kind is ChangeKind.LOST:
+                outage.lost()
+                continue
+            outage.back()
             agent.kick()
-            self._say("network", f"the network changed: {change.detail}", generation=change.generation)
+            if await node.refresh_addresses():
+                agent.announce()
 
     def _gossip(self, event: GossipEvent) -> None:
         agent, store = self._agent, event.store_id

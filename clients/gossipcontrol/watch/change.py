@@ -12,6 +12,8 @@ class ChangeKind(Enum):
     CHANGED = "network change"
     RESUMED = "resume"
     SLEEPING = "sleep"
+    LOST = "network loss"
+    """There is no way out any more: nothing to report, for nothing can be rejoined, but a node may want to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Change:
 
     kind: ChangeKind
     generation: int
-    """The host's counter; 0 for an announced sleep, which is not counted."""
+    """The host's counter; 0 for an announced sleep and for a loss, which are not counted."""
     detail: str
     seen_at: float
     """On the monotonic clock, seconds."""

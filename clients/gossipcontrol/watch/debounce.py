@@ -6,10 +6,10 @@ from gossipcontrol.watch.fingerprint import Fingerprint
 
 
 class Debounce:
-    """A way out after none is told at once; all else once nothing has moved for the quiet time.
+    """A way out after none is told at once; all else, a loss too, once nothing has moved for the quiet time.
 
-    A loss is not told, for nothing can be rejoined without a network, but it is remembered: when there is a way out
-    again it is a new network event, even if it looks as before (a Wi-Fi roam, a flap of 100 ms).
+    A loss is remembered even when it was too short to be told: when there is a way out again it is a new network event,
+    even if it looks as before (a Wi-Fi roam, a flap of 100 ms).
     """
 
     def __init__(self, first: Fingerprint, *, quiet: float = 0.25, longest: float = 2.0) -> None:
@@ -48,9 +48,16 @@ class Debounce:
         if deadline is None or now < deadline:
             return None
         self._since = None
-        if self._current.way_out and (self._lost or self._current != self._told):
+        if not self._current.way_out:
+            return self._tell_loss()
+        if self._lost or self._current != self._told:
             return self._tell(now)
         return None
+
+    def _tell_loss(self) -> Fingerprint | None:
+        """Tell a loss once; it stays remembered, so that the way back is an event whatever it looks like."""
+        told, self._told = self._told, self._current
+        return self._current if told.way_out else None
 
     def _tell(self, now: float) -> Fingerprint:
         self._told, self._told_at, self._since, self._lost = self._current, now, None, False

@@ -63,7 +63,9 @@ class Reporter:
         self._woken = asyncio.Event()
 
     def report(self, change: Change) -> None:
-        """Deliver a change; it takes the place of one of its kind that waits."""
+        """Deliver a change; it takes the place of one of its kind that waits. A loss is nothing to report."""
+        if change.kind not in KINDS:
+            return
         self._pending.pop(change.kind, None)
         self._pending[change.kind] = (change, str(uuid.uuid4()))
         self._woken.set()

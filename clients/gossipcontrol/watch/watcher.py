@@ -95,7 +95,7 @@ class Watcher:
                         told = self._observe(debounce, following.result()) or told
                         following = asyncio.ensure_future(anext(states))
                     if told is not None:
-                        tell(self._change(ChangeKind.CHANGED, told.describe(), told))
+                        tell(self._network_change(told))
             finally:
                 following.cancel()
                 with suppress(asyncio.CancelledError, StopAsyncIteration, OSError):
@@ -114,6 +114,11 @@ class Watcher:
             elif now - self._resumed_at > SAME_RESUME:
                 self._resumed_at = now
                 tell(self._change(kind, "woke from sleep", None))
+
+    def _network_change(self, told: Fingerprint) -> Change:
+        if told.way_out:
+            return self._change(ChangeKind.CHANGED, told.describe(), told)
+        return Change(ChangeKind.LOST, 0, told.describe(), time.monotonic())
 
     def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None) -> Change:
         state = repr((kind.value, fingerprint and (sorted(fingerprint.ways), sorted(fingerprint.addresses))))
