@@ -23,10 +23,13 @@ class Swarm:
     service of the first host can be asked from outside too.
     """
 
-    def __init__(self, directory: Path, *, hosts: int = 3, control: bool = True, metrics: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, hosts: int = 3, control: bool = True, heartbeat: float = 0.5, metrics: str = ""
+    ) -> None:
         self.directory = directory
+        self.controlled = control
         self._network = Network(hosts)
-        self._control = control
+        self._heartbeat = heartbeat
         self._metrics = metrics
         self._stack = AsyncExitStack()
         self.nodes: list[Process] = []
@@ -68,7 +71,7 @@ class Swarm:
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
         await enter(self._network)
-        if self._control:
+        if self.controlled:
             self.service = await enter(service(None, self.directory, metrics_address=self._metrics))
             await self.service.wait_for("serving", START_TIME)
             self.watcher = await enter(watcher(self.host, self.directory))
@@ -77,16 +80,17 @@ class Swarm:
         started: list[tuple[Process, str]] = []
         for number, host in reversed(list(enumerate(self._network.hosts))):
             peers = [flag for _, peer in started for flag in ("--peer", peer)]
-            directory = self.directory if self._control and number == 0 else None
+            directory = self.directory if self.controlled and number == 0 else None
             name = f"node {number + 1}"
-            node = await enter(agent(host, STORE, *peers, directory=directory, name=name))
+            flags = ("--heartbeat", str(self._heartbeat), *peers)
+            node = await enter(agent(host, STORE, *flags, directory=directory, name=name))
             said = await node.wait_for("node", START_TIME)
             started.append((node, f"{said['node']}@{_reachable(said, host)}"))
         self.nodes = [node for node, _ in reversed(started)]
         self.ids = [peer.partition("@")[0] for _, peer in reversed(started)]
         await asyncio.gather(*(node.wait_for("up", START_TIME) for node in self.nodes))
         await self.node.wait_for("heard", START_TIME, peer=self.ids[-1])
-        if self._control:
+        if self.controlled:
             await self.node.wait_for("attached", START_TIME)
 
     async def wait_for_loss(self, timeout: float) -> None:
