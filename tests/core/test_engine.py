@@ -203,6 +203,7 @@ def test_a_message_newer_than_the_start_verifies(lab: Lab) -> None:
 
 def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(120)
@@ -213,8 +214,19 @@ def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -
     assert [a.outcome for _, a in lab.announcements] == [Outcome.WAITING, Outcome.UNVERIFIED]
 
 
+def test_a_node_that_is_alone_climbs_no_ladder(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.handle(LivenessReported("n", "a"))
+    lab.answer(RejoinRequested("n"))
+    lab.advance(60)
+    assert len(lab.starts) == 1
+    [ended] = lab.engine.rejoins()
+    assert (ended.outcome, "no other peer of this store is known" in ended.detail) == (Outcome.UNVERIFIED, True)
+
+
 def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(7)
@@ -227,6 +239,7 @@ def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
 
 def test_a_late_proof_does_not_cover_a_trigger_that_came_after_the_start(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
     lab.answer(RejoinRequested("n"))
     lab.advance(5.5)
     lab.answer(RejoinRequested("n"))

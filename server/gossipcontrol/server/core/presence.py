@@ -54,6 +54,10 @@ class Sightings:
             self._peers.popitem(last=False)
         return count - len(self._peers)
 
+    def has_others(self, node_id: str) -> bool:
+        """Whether any peer but this one was ever named."""
+        return len(self._peers) > (node_id in self._peers)
+
     def freshest(self) -> list[str]:
         """Of the peers that were reported last, those that were heard, the last heard first."""
         heard = [

@@ -320,6 +320,8 @@ class Scheduler:
         answered = "carried out" if rejoin.acknowledged else "no answer from the agent"
         detail = f"{answered}, but no neighbour and no message within {self._parameters.verify_timeout:g} s"
         rung = next_rung(rejoin.rung, slot.node.capabilities)
+        if not slot.store.sightings.has_others(slot.node.node_id) and len(slot.store.slots) == 1:
+            rung, detail = None, f"{answered}, but no other peer of this store is known"
         if rung is None:
             self._stop(slot, rejoin)
             self._end(rejoin, Outcome.UNVERIFIED, detail, now, effects)
