@@ -7,7 +7,6 @@ core against rate limiters that decide less (one key each, no queue, no record, 
 from __future__ import annotations
 
 import asyncio
-import socket
 import statistics
 import sys
 import tempfile
@@ -26,8 +25,9 @@ from pyrate_limiter import InMemoryBucket, Limiter, Rate
 
 from bench.echo import METHOD
 from bench.lab import h2load
+from bench.lab.bare import echo_server, free_ports
 from bench.lab.node import SilentNode
-from bench.lab.process import Process, service
+from bench.lab.process import service
 from bench.report import Figure, arguments, at_least, show
 
 IN_FLIGHT = (1, 32, 128)
@@ -42,7 +42,7 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         host_id="0123456789abcdef0123456789abcdef", kind=gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
         platform=gossip_control_pb2.PLATFORM_LINUX, detail="eth0 via 192.0.2.1; 192.0.2.77",
     )  # fmt: skip
-    ports = _free_ports(2)
+    ports = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as name:
         directory = Path(name)
         serving = service(None, directory, listen_tcp=f"127.0.0.1:{ports[0]}")
@@ -53,7 +53,7 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
             await agent.attached.wait()
             response = await client.report_network_change(request)
             request.ClearField("request_id")
-            echo = Process("echo", sys.executable, "-m", "bench.echo", str(ports[1]), str(response.ByteSize()))
+            echo = echo_server(ports[1], response.ByteSize())
             async with echo:
                 await echo.wait_for("serving", 30)
                 targets = ((CHANGE, ports[0], serving.pid), (METHOD, ports[1], echo.pid))
@@ -128,14 +128,6 @@ def _throttled() -> Callable[[int], object]:
 def _pyrate() -> Callable[[int], object]:
     limiters = [Limiter(InMemoryBucket([Rate(1, 6000)])) for _ in range(KEYS)]
     return lambda number: limiters[number].try_acquire(blocking=False)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def main() -> None:
