@@ -21,6 +21,8 @@ from gossipcontrol.watch.reporter import Delivery, Reporter
 from gossipcontrol.watch.watcher import Audience, Watcher, make_watcher
 
 LONGEST_QUIET = 60.0
+ID_BYTES, MOST_NODES = 128, 128
+"""What the service takes."""
 
 
 @click.command()
@@ -41,6 +43,8 @@ def watch(
     as_json: bool,
 ) -> None:
     """Watch this host's network and power, and report changes until SIGTERM or SIGINT."""
+    _check_ids((host_id,) if host_id else (), "--host-id")
+    _check_ids(nodes, "--node")
     if not 0 <= quiet_time <= LONGEST_QUIET:
         raise click.BadParameter(f"must be from 0 to {LONGEST_QUIET} seconds", param_hint="--quiet-time")
     try:
@@ -49,6 +53,16 @@ def watch(
         raise click.UsageError(str(error)) from error
     watcher = make_watcher(Filter.default(include=include, ignore=ignore), quiet=quiet_time)
     asyncio.run(_Run(watcher, address, host_id or own_host_id(), nodes, as_json).run())
+
+
+def _check_ids(ids: tuple[str, ...], flag: str) -> None:
+    """What the service would refuse with every report is told at the start; raises BadParameter."""
+    if len(ids) > MOST_NODES:
+        raise click.BadParameter(f"at most {MOST_NODES}", param_hint=flag)
+    if not all(0 < len(one.encode(errors="replace")) <= ID_BYTES for one in ids):
+        raise click.BadParameter(f"must be from 1 to {ID_BYTES} bytes long", param_hint=flag)
+    if len(set(ids)) != len(ids):
+        raise click.BadParameter("must name each once", param_hint=flag)
 
 
 class _Run:
