@@ -63,6 +63,7 @@ class Sight:
         self.seen: list[Seen] = []
         self._chosen = chosen
         self._news = asyncio.Condition()
+        self._ends = 0
 
     async def collect(self, states: AsyncGenerator[Snapshot, None]) -> None:
         async for snapshot in states:
@@ -78,8 +79,10 @@ class Sight:
 
     async def told(self) -> list[Seen]:
         """What is told of all that happened until now: a link that does not count marks the end."""
-        await self.host.run("ip", "link", "add", "veth-end", "type", "bridge")
-        await self.until(lambda snapshot: any(link.name == "veth-end" for link in snapshot.links))
+        self._ends += 1
+        end = f"veth-end{self._ends}"
+        await self.host.run("ip", "link", "add", end, "type", "bridge")
+        await self.until(lambda snapshot: any(link.name == end for link in snapshot.links))
         return replay(self.first, self.seen)
 
 
