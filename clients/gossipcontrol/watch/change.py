@@ -12,8 +12,6 @@ class ChangeKind(Enum):
     CHANGED = "network change"
     RESUMED = "resume"
     SLEEPING = "sleep"
-    LOST = "network loss"
-    """There is no way out any more: nothing to report, for nothing can be rejoined, but a node may want to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Change:
 
     kind: ChangeKind
     generation: int
-    """The host's counter; 0 for an announced sleep and for a loss, which are not counted."""
+    """The host's counter; 0 for an announced sleep, which is not counted."""
     detail: str
     seen_at: float
     """On the monotonic clock, seconds."""
@@ -36,6 +34,8 @@ class Link:
     name: str
     carrier: bool
     """Up, and with a carrier."""
+    losses: int = 0
+    """How often it has lost its carrier, as the kernel counts."""
 
 
 @dataclass(frozen=True, slots=True)
