@@ -82,10 +82,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 response = await behaviour(read(request), context)
             except asyncio.CancelledError:
-                counted.ended(grpc.StatusCode.CANCELLED)
+                counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
-                await self._fail(method, error, context, counted)
+                counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
+                await self._fail(method, error, context)
             if timed:
                 counted.ok(time.perf_counter() - started_at)
             else:
@@ -94,13 +95,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _fail(self, method: str, error: Exception, context: Context, counted: RequestMetrics) -> NoReturn:
+    async def _fail(self, method: str, error: Exception, context: Context) -> NoReturn:
         if isinstance(error, GossipControlError):
-            counted.ended(error.code)
             await context.abort(error.code, str(error), _trailers(error))
-        counted.ended(grpc.StatusCode.INTERNAL)
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says how")
+
+
+def _code(error: Exception) -> grpc.StatusCode:
+    return error.code if isinstance(error, GossipControlError) else grpc.StatusCode.INTERNAL
 
 
 def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
