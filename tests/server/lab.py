@@ -167,10 +167,12 @@ def bad_fields(error: grpc.aio.AioRpcError) -> dict[str, str]:
     return {violation.field: violation.description for violation in bad.field_violations}
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str) -> None:
+async def until(
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
+) -> None:
     """Wait until a condition is true; fails after the deadline."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + DEADLINE
+    deadline = loop.time() + within
     while True:
         true = condition()
         if true if isinstance(true, bool) else await true:

@@ -120,6 +120,8 @@ class App:
                 raise StartError(f"{path} exists and is no socket")
             if _is_live(path):
                 raise StartError(f"{path} cannot be listened on: another service is running there")
+        except FileExistsError as error:
+            raise StartError(f"{path}: {path.parent} is no directory") from error
         except OSError as error:
             raise StartError(f"{path}: {error.strerror}") from error
         mask = os.umask(0o177)
