@@ -277,7 +277,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(orders=st.lists(ORDERS, min_size=1, max_size=10), seed=st.integers(0, 2**32))
 def collect(orders: list[list[str]], seed: int) -> None:
     draw = random.Random(seed)
@@ -289,7 +289,7 @@ def collect(orders: list[list[str]], seed: int) -> None:
                 inner = getattr(frame, name)
                 inner.SetInParent()
                 if draw.random() < 0.5:
-                    inner.CopyFrom(wild_message(type(inner), draw, 1))
+                    inner.CopyFrom(wild_message(inner.DESCRIPTOR._concrete_class, draw, 1))
             if name == "register" and draw.random() < 0.8:
                 frame.register.CopyFrom(attach_pb2.Register(node_id=f"n{draw.randrange(4)}", store_ids=["a"]))
             frames.append(frame.SerializeToString())
