@@ -281,6 +281,22 @@ async def test_a_full_backlog_of_small_frames_loses_the_stream_too() -> None:
         await session.deliver(never)
 
 
+async def test_a_few_large_frames_fill_the_backlog() -> None:
+    from gossipcontrol.server.errors import Overloaded
+    from gossipcontrol.server.session import BACKLOG_BYTES, Session
+
+    session = Session("n", "s")
+    command = attach_pb2.RejoinCommand(store_id="x" * (BACKLOG_BYTES // 3))
+    for _ in range(3):
+        session.send(attach_pb2.AttachResponse(rejoin=command))
+
+    async def never(frame: attach_pb2.AttachResponse) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Overloaded, match="2 frames unread"):
+        await session.deliver(never)
+
+
 async def test_what_is_wrong_in_a_frame_is_named(stub: Stub) -> None:
     agent = BareAgent(stub)
     await agent.register("n", "a")
