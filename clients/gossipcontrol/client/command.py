@@ -60,6 +60,7 @@ class _Group(click.Group):
         return name in LATE and (name == "iroh") == (self.name == "agent")
 
 
+_SECONDS = click.FloatRange(0, 1e9)
 _address = click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
@@ -134,7 +135,7 @@ async def status(client: Client, as_json: bool) -> int:
 @click.argument("node_id", metavar="NODE")
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
-@click.option("--wait", "wait", type=float, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
+@click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
 @_json
 @_calls
 async def rejoin(
@@ -209,7 +210,7 @@ async def stores(client: Client, node_id: str, as_json: bool) -> int:
 @click.option("--store", "store_id", default="", help="Only of this store.")
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), help="Only with a trigger of this cause.")
 @click.option("--outcome", type=click.Choice(sorted(OUTCOMES)), help="Only with this outcome.")
-@click.option("--since", type=float, default=0.0, metavar="SECONDS", help="Only requested within this time.")
+@click.option("--since", type=_SECONDS, default=0.0, metavar="SECONDS", help="Only requested within this time.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rejoins shown.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every trigger with its reason.")
 @_json

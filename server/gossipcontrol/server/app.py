@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import stat
 import threading
 import uuid
@@ -117,6 +118,10 @@ class App:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
                 raise StartError(f"{path} exists and is no socket")
+            if _is_live(path):
+                raise StartError(f"{path} cannot be listened on: another service is running there")
+        except FileExistsError as error:
+            raise StartError(f"{path}: {path.parent} is no directory") from error
         except OSError as error:
             raise StartError(f"{path}: {error.strerror}") from error
         mask = os.umask(0o177)
@@ -141,6 +146,19 @@ class App:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+def _is_live(path: Path) -> bool:
+    """Whether somebody listens there: gRPC would take the path from a live service as from a dead one."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True  # its queue is full, but it is there
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

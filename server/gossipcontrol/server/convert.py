@@ -231,7 +231,8 @@ def rejoin_query(request: gossip_control_pb2.ListRejoinsRequest, now: float) -> 
     cause = check_enum(request.cause, Cause, "cause", violations) if request.cause else None
     outcome = check_enum(request.outcome, Outcome, "outcome", violations) if request.outcome else None
     page_size = check_page_size(request.page_size, violations)
-    if request.page_token and not request.page_token.rpartition("-")[2].isdecimal():
+    number = request.page_token.rpartition("-")[2]
+    if request.page_token and not (number.isascii() and number.isdigit()):
         violations.append(("page_token", "is not the token of an earlier page"))
     check_text(request.page_token, "page_token", 64, violations)
     _refuse(violations)

@@ -119,6 +119,9 @@ class Dispatcher:
                 result = await self._driver.rejoin(start)
         except TimeoutError:
             result = Result(False, f"no answer within {start.timeout:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises, its rejoin must go on
+            self._log.error("driver failed", rejoin=start.rejoin_id, exc_info=error)
+            result = Result(False, f"the driver failed: {error}"[:250])
         retry_in = None if result.ok or result.permanent else self._retry.wait(start.attempt)
         self.submit(RejoinFinished(start.rejoin_id, start.attempt, result.ok, result.error, retry_in))
 

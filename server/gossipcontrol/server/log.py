@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 from gossipcontrol.server.config import Log
 from structlog.typing import FilteringBoundLogger, Processor
+
+
+class _Sink:
+    """A stream whose loss (a closed pipe, a full disk) costs lines, and never a decision."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def make_logger(config: Log) -> FilteringBoundLogger:
@@ -16,7 +33,7 @@ def make_logger(config: Log) -> FilteringBoundLogger:
     if config.format == "logfmt":
         renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
+        structlog.WriteLogger(cast("TextIO", _Sink(sys.stderr))),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -75,8 +75,8 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "gossipcontrol_request_duration_seconds",
-            "Time in the service of unary calls by RPC.",
-            ("rpc",),
+            "Time in the service of unary calls by RPC and status code.",
+            ("rpc", "code"),
             buckets=_LATENCIES,
             registry=registry,
         )
@@ -114,26 +114,31 @@ class Metrics:
         """What an interceptor counts for one RPC."""
         return RequestMetrics(
             {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
-            self._request_seconds.labels(rpc),
+            lambda code: self._request_seconds.labels(rpc, code.name),
         )
 
 
 class RequestMetrics:
     """Counts the calls of one RPC."""
 
-    def __init__(self, counters: dict[grpc.StatusCode, Counter], seconds: Histogram) -> None:
+    def __init__(
+        self, counters: dict[grpc.StatusCode, Counter], seconds: Callable[[grpc.StatusCode], Histogram]
+    ) -> None:
         self._counters = counters
         self._ok = counters[grpc.StatusCode.OK]
         self._seconds = seconds
+        self._ok_seconds = seconds(grpc.StatusCode.OK)
 
     def ok(self, seconds: float) -> None:
         """Count a unary call that succeeded."""
         self._ok.inc()
-        self._seconds.observe(seconds)
+        self._ok_seconds.observe(seconds)
 
-    def ended(self, code: grpc.StatusCode) -> None:
-        """Count a call that ended with this code; its time says nothing."""
+    def ended(self, code: grpc.StatusCode, seconds: float | None = None) -> None:
+        """Count a call that ended with this code; None: a stream, whose time says nothing."""
         self._counters[code].inc()
+        if seconds is not None:
+            self._seconds(code).observe(seconds)
 
 
 class _CountsCollector(Collector):

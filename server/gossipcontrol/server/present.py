@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 
 from gossipcontrol.server.core.decision import Decision
@@ -12,6 +13,8 @@ from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, liven
 
 LISTED_DECISIONS = 1000
 """Most decisions listed in one answer."""
+LISTED_PEERS = 1000
+"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
 
 
 def age_ms(at: float, now: float) -> int:
@@ -50,7 +53,11 @@ def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.Rep
 
 
 def store_view(store_id: str, peers: Iterable[PeerRecord], now: float) -> liveness_pb2.StoreView:
-    """The peers of a store with the age of the last sign of life of each."""
+    """The peers of a store with the age of the last sign of life of each; of very many, those heard last."""
+    listed = list(peers)
+    if len(listed) > LISTED_PEERS:
+        freshest = heapq.nlargest(LISTED_PEERS, listed, key=lambda peer: peer.heard_at or 0.0)
+        listed = sorted(freshest, key=lambda peer: peer.peer_id)
     return liveness_pb2.StoreView(
         store_id=store_id,
         peers=[
@@ -59,7 +66,7 @@ def store_view(store_id: str, peers: Iterable[PeerRecord], now: float) -> livene
                 heard_age_ms=None if peer.heard_at is None else age_ms(peer.heard_at, now),
                 observers=peer.observers,
             )
-            for peer in peers
+            for peer in listed
         ],
     )
 

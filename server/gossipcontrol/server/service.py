@@ -25,6 +25,8 @@ from gossipcontrol.v1 import (
 )
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+REGISTER_TIME = 10.0
+"""Seconds within which a stream must say for whom it speaks."""
 FULL_BOOK_RETRY = 60.0
 """Seconds after which a node that found no place may ask again."""
 
@@ -81,15 +83,18 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
     ) -> None:
         """Serve an agent's stream until either side ends it."""
-        first = await anext(aiter(request_iterator), None)
+        try:
+            async with asyncio.timeout(REGISTER_TIME):
+                first = await anext(aiter(request_iterator), None)
+        except TimeoutError:
+            raise InvalidRequest([("frame", f"register must come within {REGISTER_TIME:g} s")]) from None
         if first is None or first.WhichOneof("frame") != "register":
             raise InvalidRequest([("frame", "the first frame must be register")])
         session = Session(first.register.node_id, next(self._session_ids))
         self._register(session, first.register)
         reader = asyncio.create_task(self._read(request_iterator, session))
         try:
-            async for frame in session.frames():
-                await context.write(frame)
+            await session.deliver(context.write)
         finally:
             session.close()
             reader.cancel()
@@ -144,6 +149,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         for effect in self._dispatcher.submit(event):
             if isinstance(effect, RefuseNode):
                 self._agents.detach(session)
+                if replaced is not None:
+                    self._agents.attach(replaced)
                 raise Overloaded(effect.reason, FULL_BOOK_RETRY)
             if isinstance(effect, AcceptNode):
                 session.send(present.registered(effect, self._next_report_ms))
@@ -154,26 +161,28 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         try:
             async for frame in frames:
                 self._take(session, frame)
-            session.close()
         except GossipControlError as error:
             session.close(error)
+        finally:
+            session.close()
 
     def _take(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
         """Handle one frame; raises InvalidRequest."""
         now = self._clock.now()
         match frame.WhichOneof("frame"):
             case "liveness":
-                self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now))
+                _check_place(self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now)))
                 ack = attach_pb2.LivenessAck(
                     view=self._view(frame.liveness.store_id, now), next_report_ms=self._next_report_ms
                 )
                 session.send(attach_pb2.AttachResponse(ack=ack))
             case "neighbor":
-                self._dispatcher.submit(convert.neighbor_changed(frame.neighbor, session.node_id, now))
+                _check_place(self._dispatcher.submit(convert.neighbor_changed(frame.neighbor, session.node_id, now)))
             case "rejoin_result":
                 result = frame.rejoin_result
                 convert.check_rejoin_result(result)
-                self._agents.finish(result.rejoin_id, result.attempt, Result(result.ok, result.error, result.permanent))
+                outcome = Result(result.ok, result.error, result.permanent)
+                self._agents.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
             case "register":
                 self._register(session, frame.register)
             case "goodbye":
