@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 from urllib.request import urlopen
 
 import grpc
-import structlog
 from google.rpc import error_details_pb2, status_pb2
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Limits, Listen, Metrics
+from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics
 from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.log import Logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
@@ -43,6 +43,7 @@ class Service:
 
     app: App
     config: Config
+    log: Logger
     output: io.StringIO
 
     @property
@@ -57,6 +58,7 @@ class Service:
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
         """What it logged, or only these events."""
+        self.log.close()
         lines = [json.loads(line) for line in self.output.getvalue().splitlines()]
         return [line for line in lines if not event or line["event"] == event]
 
@@ -73,19 +75,11 @@ class Service:
 async def serving(settings: Config) -> AsyncGenerator[Service]:
     """The service from its start to its stop."""
     output = io.StringIO()
-    log = structlog.wrap_logger(
-        structlog.WriteLogger(output),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-    ).bind()
+    log = Logger(Log(format="json"), output)
     app = App(settings, log)
     await app.start()
     try:
-        yield Service(app, settings, output)
+        yield Service(app, settings, log, output)
     finally:
         await app.stop()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from typing import TypeAlias
 
 import pytest
 from gossipcontrol.server.config import Log
-from gossipcontrol.server.log import make_logger
+from gossipcontrol.server.log import Logger, make_logger
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
@@ -75,3 +76,18 @@ def test_a_lost_log_costs_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
         make_logger(Log()).info("decided")
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
+async def test_lines_that_follow_one_another_are_written_together_in_order_and_with_their_own_times() -> None:
+    output, times = io.StringIO(), iter((10.0, 20.0, 30.0))
+    log = Logger(Log(format="json"), output, wall=lambda: next(times))
+    log.info("first")
+    assert output.getvalue().count("\n") == 1
+    log.info("second")
+    log.warning("third")
+    assert output.getvalue().count("\n") == 1
+    await until(lambda: output.getvalue().count("\n") == 3, "the others are written")
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [(line["event"], line["timestamp"][17:19]) for line in lines] == [
+        ("first", "10"), ("second", "20"), ("third", "30"),
+    ]  # fmt: skip

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-import structlog
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Limits, Listen, Metrics
+from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics
+from gossipcontrol.server.log import make_logger
 from gossipcontrol.watch.change import Change, ChangeKind
 from gossipcontrol.watch.reporter import SLEEP_SHELF_LIFE, Delivery, Reporter
 from prometheus_client import generate_latest
@@ -57,7 +57,7 @@ class Desk:
 async def serving(path: Path) -> AsyncGenerator[App]:
     """The real service."""
     config = Config(listen=Listen(socket=str(path), tcp=""), metrics=Metrics(address=""), limits=Limits(drain=0.1))
-    app = App(config, structlog.wrap_logger(structlog.PrintLogger()))
+    app = App(config, make_logger(Log()))
     await app.start()
     try:
         yield app

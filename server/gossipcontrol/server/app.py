@@ -20,6 +20,7 @@ from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
 from gossipcontrol.server.interceptor import CallInterceptor
+from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.service import GossipControlService
@@ -32,7 +33,6 @@ from gossipcontrol.v1 import (
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
-from structlog.typing import FilteringBoundLogger
 
 SERVICES = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"].full_name,
@@ -47,7 +47,7 @@ class StartError(Exception):
 class App:
     """One running service."""
 
-    def __init__(self, config: Config, log: FilteringBoundLogger) -> None:
+    def __init__(self, config: Config, log: Logger) -> None:
         self._config = config
         self._log = log
         run_id = uuid.uuid4().hex[:8]
@@ -177,16 +177,19 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-async def serve(config: Config, log: FilteringBoundLogger) -> None:
+async def serve(config: Config, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT; raises StartError."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     app = App(config, log)
-    await app.start()
-    await stopped.wait()
-    await app.stop()
+    try:
+        await app.start()
+        await stopped.wait()
+        await app.stop()
+    finally:
+        log.close()
 
 
 def _with_port(address: str, port: int) -> str:

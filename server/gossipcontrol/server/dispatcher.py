@@ -11,10 +11,10 @@ from gossipcontrol.server.core.effect import AcceptNode, AnnounceRejoin, AnswerT
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import Event, RejoinFinished, TimePassed
 from gossipcontrol.server.drivers.driver import Driver, Result
+from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.sentence import explain_decision
-from structlog.typing import FilteringBoundLogger
 
 
 class Dispatcher:
@@ -27,7 +27,7 @@ class Dispatcher:
         metrics: Metrics,
         driver: Driver,
         retry: RetryRule,
-        log: FilteringBoundLogger,
+        log: Logger,
     ) -> None:
         self.engine = engine
         self.clock = clock

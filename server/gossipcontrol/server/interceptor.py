@@ -11,9 +11,9 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed
+from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics, RequestMetrics
 from grpc_status import rpc_status
-from structlog.typing import FilteringBoundLogger
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -46,7 +46,7 @@ UNREADABLE = object()
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each method once, and remembers the wrapped handler: a call must cost little more than a bare one."""
 
-    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    def __init__(self, metrics: Metrics, log: Logger) -> None:
         self._metrics = metrics
         self._log = log
         self._handlers: dict[str, Handler] = {}
