@@ -15,6 +15,7 @@ _REASONS = {
     Rule.UNKNOWN_HOST: "no node of the host has attached",
     Rule.UNKNOWN_STORE: "the node has not registered this store",
     Rule.KNOWN_GENERATION: "this network event was reported before",
+    Rule.FRESH_NEIGHBORS: "the node has fresh neighbours in this store, and a rejoin would only feed churn",
 }
 
 

@@ -126,13 +126,14 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         slot.reported_at = now
-        slot.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
+        slot.neighbors, slot.alive_at = {}, float("-inf")
         for neighbor in event.neighbors:
+            slot.see_neighbor(neighbor.peer_id, neighbor.up_at)
             self._hear(slot, neighbor.peer_id, neighbor.up_at)
         for peer in event.peers:
             self._hear(slot, peer.peer_id, peer.heard_at)
         self._hear(slot, event.node_id, now)
-        if slot.running is None:
+        if slot.running is None and not slot.restart_advised:
             return
         for neighbor in event.neighbors:
             self._scheduler.prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects)
@@ -146,11 +147,11 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         if event.up:
-            slot.neighbors[event.peer_id] = event.changed_at
+            slot.see_neighbor(event.peer_id, event.changed_at)
             self._hear(slot, event.peer_id, event.changed_at)
             self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects)
         else:
-            slot.neighbors.pop(event.peer_id, None)
+            slot.lose_neighbor(event.peer_id)
 
     def _reporting_slot(self, node_id: str, store_id: str, now: float) -> Slot | None:
         """The slot that a report concerns, made known; None when the books are full."""
@@ -167,7 +168,7 @@ class Engine:
             sightings.forget(self._parameters.peers_per_store, float("-inf"))
         self._registry.peers += len(sightings) - before
         if heard_at is not None and peer_id in slot.neighbors:
-            slot.neighbors[peer_id] = max(slot.neighbors[peer_id], heard_at)
+            slot.see_neighbor(peer_id, heard_at)
 
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""

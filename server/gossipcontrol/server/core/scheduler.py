@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from gossipcontrol.server.core.admission import Admission
-from gossipcontrol.server.core.bootstrap import choose_bootstrap
-from gossipcontrol.server.core.decision import URGENCY, Decision, DecisionKind, Outcome, Rule
-from gossipcontrol.server.core.effect import AnnounceRejoin, Effect, StartRejoin
+from gossipcontrol.server.core.bootstrap import Bootstrap
+from gossipcontrol.server.core.decision import SUSPICION_URGENCY, URGENCY, Decision, DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.effect import AdviseRestart, AnnounceRejoin, Effect, StartRejoin
 from gossipcontrol.server.core.event import RejoinFinished
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.ladder import next_rung
@@ -18,6 +18,7 @@ from gossipcontrol.server.core.timer import Timers
 
 RESULT_SHARE = 0.8
 """Part of the verify timeout within which the agent must answer; the rest is left for the proof."""
+REFUTED = "fresh neighbours came before it started"
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
 
@@ -30,6 +31,7 @@ class Scheduler:
         self._registry = registry
         self._history = history
         self._admission = Admission(parameters.rate, parameters.burst)
+        self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._timers = Timers()
         self.wake_at = math.inf
         """Nothing is due before this instant."""
@@ -42,6 +44,8 @@ class Scheduler:
 
     def decide(self, slot: Slot, trigger: Trigger, effects: list[Effect]) -> Decision:
         """The rule of one slot: leading edge now; every further trigger shares one trailing run."""
+        if URGENCY[trigger.cause] >= SUSPICION_URGENCY and self.is_fresh(slot, trigger.arrived_at):
+            return self._refute(slot, trigger)
         rejoin = slot.waiting
         if rejoin is not None:
             return self._coalesce(slot, rejoin, trigger)
@@ -65,6 +69,20 @@ class Scheduler:
             kind, rule, at = DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, rejoin.expected_at
         rejoin.add_trigger(trigger, kind, rule)
         return Decision(node.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+
+    def is_fresh(self, slot: Slot, now: float) -> bool:
+        """Whether a present neighbour gave a sign of life of late: then a rejoin would only feed churn."""
+        return slot.alive_at > now - self._parameters.fresh
+
+    def _refute(self, slot: Slot, trigger: Trigger) -> Decision:
+        """Skip a suspicion; those of one window share a record."""
+        earlier, now = slot.skipped, trigger.arrived_at
+        if earlier is None or earlier.requested_at + self._parameters.window <= now:
+            slot.skipped = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
+            return self.skip(slot.skipped, trigger, Rule.FRESH_NEIGHBORS)
+        kind, rule = DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS
+        earlier.add_trigger(trigger, kind, rule)
+        return Decision(earlier.node_id, earlier.store_id, kind, rule, "", now)
 
     def _coalesce(self, slot: Slot, rejoin: Rejoin, trigger: Trigger) -> Decision:
         now, urgency = trigger.arrived_at, URGENCY[trigger.cause]
@@ -150,7 +168,10 @@ class Scheduler:
         while (rejoin := self._admission.pop(now)) is not None:
             slot = self._slot(rejoin)
             self._leave_wait(slot)
-            self._start(slot, rejoin, now, effects)
+            if self._is_refuted(slot, rejoin, now):
+                self._end(rejoin, Outcome.SKIPPED, REFUTED, now, effects)
+            else:
+                self._start(slot, rejoin, now, effects)
         deadline = self.next_deadline()
         self.wake_at = math.inf if deadline is None else deadline
 
@@ -158,6 +179,8 @@ class Scheduler:
 
     def prove(self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect]) -> None:
         """A sign of life at ``alive_at``: if it is newer than the start of the run, the rejoin worked."""
+        if alive_at > slot.last_start_at:
+            slot.restart_advised = False
         rejoin = slot.running
         if rejoin is None or rejoin.started_at is None or alive_at <= rejoin.started_at:
             return
@@ -256,8 +279,15 @@ class Scheduler:
         rejoin.outcome, rejoin.rule = Outcome.PARKED, Rule.NOT_ATTACHED
         self._set_timer(rejoin, now + self._parameters.park_time)
 
+    def _is_refuted(self, slot: Slot, rejoin: Rejoin, now: float) -> bool:
+        """Whether only suspicions wait, and fresh neighbours came meanwhile."""
+        return self.is_fresh(slot, now) and all(URGENCY[one] >= SUSPICION_URGENCY for one in rejoin.all_causes())
+
     def _admit(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
-        if self._admission.take(now):
+        if self._is_refuted(slot, rejoin, now):
+            self._leave_wait(slot)
+            self._end(rejoin, Outcome.SKIPPED, REFUTED, now, effects)
+        elif self._admission.take(now):
             self._leave_wait(slot)
             self._start(slot, rejoin, now, effects)
         else:
@@ -281,7 +311,7 @@ class Scheduler:
         rejoin.started_at = now
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
-        rejoin.bootstrap = choose_bootstrap(self._registry, slot, self._parameters.fanout, since)
+        rejoin.bootstrap = self._bootstrap.choose(slot, since, now)
         self._set_timer(rejoin, now + self._parameters.verify_timeout)
         effects.append(
             StartRejoin(
@@ -311,12 +341,20 @@ class Scheduler:
         if rung is None:
             self._stop(slot, rejoin)
             self._end(rejoin, Outcome.UNVERIFIED, detail, now, effects)
+            self._advise_restart(slot, rejoin, effects)
             return
         rejoin.climbs += 1
         wait = self._parameters.window * min(2.0**rejoin.climbs, BACKOFF_CAP)
         follower = slot.waiting or rejoin
         follower.rung, follower.climbs = rung, rejoin.climbs
         self._try_again(slot, rejoin, (rejoin.started_at or now) + wait, Outcome.UNVERIFIED, detail, now, effects)
+
+    @staticmethod
+    def _advise_restart(slot: Slot, rejoin: Rejoin, effects: list[Effect]) -> None:
+        """The last rung, once per episode: a person must not be called again for what they know."""
+        if not slot.restart_advised:
+            slot.restart_advised = True
+            effects.append(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, rejoin.detail))
 
     def _try_again(
         self, slot: Slot, rejoin: Rejoin, at: float, outcome: Outcome, detail: str, now: float, effects: list[Effect]
