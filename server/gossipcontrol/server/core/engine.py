@@ -21,10 +21,11 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     TimePassed,
 )
+from gossipcontrol.server.core.explain import Explainer
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.intake import Intake
 from gossipcontrol.server.core.parameter import Parameters
-from gossipcontrol.server.core.record import Counts, PeerRecord, RejoinRecord, StoreNode, StoreRecord
+from gossipcontrol.server.core.record import Counts, Forecast, PeerRecord, RejoinRecord, StoreNode, StoreRecord
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
@@ -42,6 +43,7 @@ class Engine:
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._scheduler = Scheduler(parameters, self._registry, self._history)
         self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
+        self._explainer = Explainer(parameters, self._registry, self._scheduler, self._intake)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
             RejoinRequested: self._intake.take_request,
@@ -188,6 +190,15 @@ class Engine:
             running=scheduler.running,
         )
 
+    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
+        """What would happen to a trigger that came now; nothing changes."""
+        return self._explainer.foretell(event, now)
+
+    def rejoin(self, rejoin_id: str) -> RejoinRecord | None:
+        """One rejoin, unless it is unknown or forgotten."""
+        rejoin = self._history.get(rejoin_id)
+        return rejoin.record() if rejoin else None
+
     def rejoins(
         self,
         *,
@@ -195,6 +206,7 @@ class Engine:
         store_id: str = "",
         cause: Cause | None = None,
         outcome: Outcome | None = None,
+        request_id: str = "",
         since: float | None = None,
         before: str = "",
     ) -> Iterator[RejoinRecord]:
@@ -206,6 +218,7 @@ class Engine:
                 (not node_id or rejoin.node_id == node_id)
                 and (not store_id or rejoin.store_id == store_id)
                 and (outcome is None or rejoin.outcome is outcome)
+                and (not request_id or rejoin.has_request(request_id))
                 and (cause is None or cause is rejoin.cause or cause in (rejoin.causes or ()))
             ):
                 yield rejoin.record()
