@@ -52,6 +52,7 @@ class FairQueue:
             rejoin.queued = True
             self._length += 1
         self._pushes += 1
+        rejoin.place = self._pushes
         heapq.heappush(self._nodes.setdefault(rejoin.node_id, []), (rejoin.urgency, self._pushes, rejoin))
 
     def remove(self, rejoin: Rejoin) -> None:
@@ -75,8 +76,8 @@ class FairQueue:
     @staticmethod
     def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
         while entries:
-            urgency, _, rejoin = heapq.heappop(entries)
-            if rejoin.queued and rejoin.urgency == urgency:
+            _, place, rejoin = heapq.heappop(entries)
+            if rejoin.queued and rejoin.place == place:
                 return rejoin
         return None
 

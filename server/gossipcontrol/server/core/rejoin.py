@@ -50,8 +50,12 @@ class Rejoin:
     rule: Rule = Rule.LEADING_EDGE
     """Why it waits."""
     deadline: float | None = None
+    timer: int = 0
+    """Number of the entry among the timers that holds its deadline."""
     queued: bool = False
     """Whether it is in the fair queue."""
+    place: int = 0
+    """Number of its entry in the fair queue."""
     expected_at: float = 0.0
     """When it was thought to start as it entered the queue."""
     urgency: int = 0
