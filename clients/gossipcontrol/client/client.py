@@ -100,6 +100,10 @@ class Client:
                 return
             asked.page_token = page.next_page_token
 
+    async def explain(self, request: gossip_control_pb2.ExplainRequest) -> gossip_control_pb2.ExplainResponse:
+        """What would happen to a trigger now, or why a past one was decided as it was."""
+        return await self._call(lambda left: self._stub.Explain(request, timeout=left))
+
     async def serving(self) -> bool:
         """Whether the service says that it serves."""
         return await self._call(lambda left: is_serving(self._channel, left))

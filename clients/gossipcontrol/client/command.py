@@ -27,6 +27,12 @@ CAUSES = {
     for name, number in decision_pb2.Cause.items()
     if number
 }
+KINDS = {
+    "network-change": gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
+    "resume": gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED,
+    "app-foreground": gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND,
+}
+"""Causes that are reported as changes of a host or node."""
 OUTCOMES = {
     name.removeprefix("REJOIN_OUTCOME_").lower(): number
     for name, number in decision_pb2.RejoinOutcome.items()
@@ -238,6 +244,51 @@ async def rejoins(
     found = [one async for one in client.list_rejoins(request, most=limit)]
     table.show_json(_dict(found)) if as_json else table.show_rejoins(found, verbose=verbose)
     return 0
+
+
+@main.command()
+@click.argument("node_id", metavar="[NODE]", required=False)
+@click.argument("store_ids", metavar="[STORE]...", nargs=-1)
+@click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
+@click.option("--host-id", default="", help="As if this host's network changed; causes resume and app-foreground too.")
+@click.option("--rejoin", "rejoin_id", default="", help="Why the triggers of this rejoin were decided as they were.")
+@click.option("--request", "request_id", default="", help="Why the triggers of the call with this id were.")
+@_json
+@_calls
+async def explain(
+    client: Client,
+    node_id: str | None,
+    store_ids: tuple[str, ...],
+    cause: str,
+    host_id: str,
+    rejoin_id: str,
+    request_id: str,
+    as_json: bool,
+) -> int:
+    """Say what would happen to a trigger now, or why past ones were decided so; changes nothing."""
+    if sum(map(bool, (node_id, host_id, rejoin_id, request_id))) != 1:
+        raise click.UsageError("name one of: NODE, --host-id, --rejoin, --request")
+    response = await client.explain(_question(node_id or "", store_ids, cause, host_id, rejoin_id, request_id))
+    table.show_json(_dict([response])[0]) if as_json else table.show_explanations(response)
+    return 0
+
+
+def _question(
+    node_id: str, store_ids: tuple[str, ...], cause: str, host_id: str, rejoin_id: str, request_id: str
+) -> gossip_control_pb2.ExplainRequest:
+    if rejoin_id or request_id:
+        past = gossip_control_pb2.PastTrigger(request_id=request_id, rejoin_id=rejoin_id)
+        return gossip_control_pb2.ExplainRequest(past=past)
+    kind = KINDS.get(cause) or (host_id and KINDS["network-change"])
+    if not kind:
+        asked = gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
+        return gossip_control_pb2.ExplainRequest(rejoin=asked)
+    if store_ids:
+        raise click.UsageError(f"{cause} concerns every store of a node: name none")
+    change = gossip_control_pb2.ReportNetworkChangeRequest(
+        host_id=host_id, node_ids=[node_id] if node_id else [], kind=kind
+    )
+    return gossip_control_pb2.ExplainRequest(network_change=change)
 
 
 Answer = gossip_control_pb2.RejoinResponse | gossip_control_pb2.ReportNetworkChangeResponse

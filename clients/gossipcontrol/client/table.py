@@ -85,6 +85,25 @@ def show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], *, verbose: bool) -> No
     _show(table, "no rejoins")
 
 
+def show_explanations(response: gossip_control_pb2.ExplainResponse) -> None:
+    """What would happen or was decided: one paragraph per (node, store)."""
+    if response.HasField("refused_retry_ms"):
+        click.echo(f"refused: the queue is full; try again in {response.refused_retry_ms / 1000:g} s")
+    if response.replayed:
+        click.echo("the recorded answer to the earlier call with this request id would be given")
+    for one in response.explanations:
+        decision = one.decision
+        kind = decision_pb2.DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
+        rule = decision_pb2.Rule.Name(decision.rule).removeprefix("RULE_").lower().replace("_", " ")
+        where = f"{_short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
+        click.echo(f"{where}: {kind} by the rule '{rule}' ({_cause(one.cause)}, {_ago(one.age_ms)})")
+        click.echo(f"  {one.message}")
+    if response.decision_count > len(response.explanations):
+        click.echo(f"and {response.decision_count - len(response.explanations)} more")
+    if not response.explanations and not response.HasField("refused_retry_ms"):
+        click.echo("nothing to decide")
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from gossipcontrol.server.clock import ServiceClock
-from gossipcontrol.server.core.effect import AcceptNode, AnnounceRejoin, AnswerTrigger, Effect, RefuseNode, StartRejoin
+from gossipcontrol.server.core.effect import (
+    AcceptNode,
+    AdviseRestart,
+    AnnounceRejoin,
+    AnswerTrigger,
+    Effect,
+    RefuseNode,
+    StartRejoin,
+)
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import Event, RejoinFinished, TimePassed
 from gossipcontrol.server.drivers.driver import Driver, Result
@@ -43,6 +51,7 @@ class Dispatcher:
             AnswerTrigger: self._answered,
             StartRejoin: self._start,
             AnnounceRejoin: self._announce,
+            AdviseRestart: self._advise,
             AcceptNode: self._accepted,
             RefuseNode: self._refused,
         }
@@ -138,6 +147,17 @@ class Dispatcher:
             rung=announced.rung.name.lower(),
             seconds=announced.duration,
             detail=announced.detail,
+        )
+
+    def _advise(self, advice: AdviseRestart, now: float) -> None:
+        del now
+        self._metrics.count_advice()
+        self._log.warning(
+            "restart advised",
+            rejoin=advice.rejoin_id,
+            node=advice.node_id,
+            store=advice.store_id,
+            detail=advice.detail,
         )
 
     def _accepted(self, accepted: AcceptNode, now: float) -> None:

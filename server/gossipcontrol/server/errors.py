@@ -69,6 +69,12 @@ class NotServed(GossipControlError):
     code = grpc.StatusCode.UNIMPLEMENTED
 
 
+class NotKnown(GossipControlError):
+    """What was asked about is not known, or no longer."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
 class Replaced(GossipControlError):
     """A newer stream of the same node has taken over."""
 

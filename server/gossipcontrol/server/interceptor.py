@@ -30,7 +30,6 @@ _WRAP = {
 NOT_SERVED = {
     "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
     "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
-    "/gossipcontrol.v1.GossipControl/Explain": "ListRejoins has the reason of every decision so far",
     "/gossipcontrol.v1.PeerKnowledge/RecordIntentions": "knowledge is not tracked yet",
     "/gossipcontrol.v1.PeerKnowledge/GetKnowledge": "knowledge is not tracked yet",
     "/gossipcontrol.v1.PeerKnowledge/GetStabilityFrontier": "knowledge is not tracked yet",

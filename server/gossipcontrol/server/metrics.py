@@ -56,7 +56,10 @@ class Metrics:
             registry=registry,
         )
         escalations = Counter(
-            "gossipcontrol_escalations", "Attempts on a rung above rejoin.", ("rung",), registry=registry
+            "gossipcontrol_escalations",
+            "Attempts above rejoin, and advices to restart.",
+            ("rung",),
+            registry=registry,
         )
         self._escalations = {rung: escalations.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
         changes = Counter(
@@ -102,6 +105,10 @@ class Metrics:
             self._start_delay.observe(start.delay)
         if start.rung > Rung.REJOIN:
             self._escalations[start.rung].inc()
+
+    def count_advice(self) -> None:
+        """Count an advice to restart a node."""
+        self._escalations[Rung.RESTART_ADVISED].inc()
 
     def count_end(self, announced: AnnounceRejoin) -> None:
         """Count a rejoin that ended."""

@@ -14,7 +14,7 @@ from gossipcontrol.server.core.event import NodeDetached
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Result
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed, Overloaded, Replaced
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotKnown, NotServed, Overloaded, Replaced
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.session import Session
 from gossipcontrol.v1 import (
@@ -122,6 +122,23 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             rejoins=[present.rejoin_message(rejoin, now) for rejoin in page],
             next_page_token=page[-1].rejoin_id if more else "",
         )
+
+    async def Explain(
+        self, request: gossip_control_pb2.ExplainRequest, context: Context
+    ) -> gossip_control_pb2.ExplainResponse:
+        """What would happen to a trigger, or why a past one was decided as it was."""
+        del context
+        query, now = convert.explain_query(request), self._clock.now()
+        if not isinstance(query, convert.PastQuery):
+            return present.forecast_response(self._engine.foretell(query, now), now)
+        if query.rejoin_id:
+            rejoin = self._engine.rejoin(query.rejoin_id)
+            found = [rejoin] if rejoin else []
+        else:
+            found = list(itertools.islice(self._engine.rejoins(request_id=query.request_id), present.LISTED_DECISIONS))
+        if not found:
+            raise NotKnown(f"no trigger of {query.rejoin_id or query.request_id} is kept")
+        return present.past_response(found, query.request_id, now)
 
     async def ListStores(
         self, request: gossip_control_pb2.ListStoresRequest, context: Context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from typing import Protocol
 
 from gossipcontrol.server.core.rejoin import Rejoin
 
@@ -15,6 +16,12 @@ class Gcra:
         self.interval = 1.0 / rate
         self._tolerance = (burst - 1) * self.interval
         self._arrival_at = float("-inf")
+
+    def copy(self) -> Gcra:
+        """One that goes on from here on its own."""
+        copied = Gcra.__new__(Gcra)
+        copied.interval, copied._tolerance, copied._arrival_at = self.interval, self._tolerance, self._arrival_at
+        return copied
 
     def next_at(self) -> float:
         """The earliest instant at which a take succeeds."""
@@ -45,6 +52,7 @@ class FairQueue:
             rejoin.queued = True
             self._length += 1
         self._pushes += 1
+        rejoin.place = self._pushes
         heapq.heappush(self._nodes.setdefault(rejoin.node_id, []), (rejoin.urgency, self._pushes, rejoin))
 
     def remove(self, rejoin: Rejoin) -> None:
@@ -68,10 +76,39 @@ class FairQueue:
     @staticmethod
     def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
         while entries:
-            urgency, _, rejoin = heapq.heappop(entries)
-            if rejoin.queued and rejoin.urgency == urgency:
+            _, place, rejoin = heapq.heappop(entries)
+            if rejoin.queued and rejoin.place == place:
                 return rejoin
         return None
+
+
+class Lane(Protocol):
+    """What a judgement asks of admission."""
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin may start at once."""
+        ...
+
+    def estimate(self, now: float) -> float:
+        """When one that queues now would start."""
+        ...
+
+
+class DryLane:
+    """Admission as it would go on, without any of it happening."""
+
+    def __init__(self, limiter: Gcra, queued: int) -> None:
+        self._limiter = limiter
+        self._queued = queued
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin would start at once."""
+        return not self._queued and self._limiter.take(now)
+
+    def estimate(self, now: float) -> float:
+        """When a rejoin that queues now would start; it counts as queued from here on."""
+        self._queued += 1
+        return max(now, self._limiter.next_at()) + (self._queued - 1) * self._limiter.interval
 
 
 class Admission:
@@ -83,6 +120,10 @@ class Admission:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def dry(self) -> DryLane:
+        """A lane to try things out on."""
+        return DryLane(self._limiter.copy(), len(self._queue))
 
     def take(self, now: float) -> bool:
         """Whether a rejoin may start at once: nobody waits, and the limiter allows it."""

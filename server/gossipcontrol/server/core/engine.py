@@ -21,10 +21,11 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     TimePassed,
 )
+from gossipcontrol.server.core.explain import Explainer
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.intake import Intake
 from gossipcontrol.server.core.parameter import Parameters
-from gossipcontrol.server.core.record import Counts, PeerRecord, RejoinRecord, StoreNode, StoreRecord
+from gossipcontrol.server.core.record import Counts, Forecast, PeerRecord, RejoinRecord, StoreNode, StoreRecord
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
@@ -42,6 +43,7 @@ class Engine:
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._scheduler = Scheduler(parameters, self._registry, self._history)
         self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
+        self._explainer = Explainer(parameters, self._registry, self._scheduler, self._intake)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
             RejoinRequested: self._intake.take_request,
@@ -126,13 +128,14 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         slot.reported_at = now
-        slot.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
+        slot.neighbors, slot.alive_at = {}, float("-inf")
         for neighbor in event.neighbors:
+            slot.see_neighbor(neighbor.peer_id, neighbor.up_at)
             self._hear(slot, neighbor.peer_id, neighbor.up_at)
         for peer in event.peers:
             self._hear(slot, peer.peer_id, peer.heard_at)
         self._hear(slot, event.node_id, now)
-        if self._scheduler.unproved(slot) is None:
+        if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         for neighbor in event.neighbors:
             self._scheduler.prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects)
@@ -146,11 +149,11 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         if event.up:
-            slot.neighbors[event.peer_id] = event.changed_at
+            slot.see_neighbor(event.peer_id, event.changed_at)
             self._hear(slot, event.peer_id, event.changed_at)
             self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects)
         else:
-            slot.neighbors.pop(event.peer_id, None)
+            slot.lose_neighbor(event.peer_id)
 
     def _reporting_slot(self, node_id: str, store_id: str, now: float) -> Slot | None:
         """The slot that a report concerns, made known; None when the books are full."""
@@ -167,7 +170,7 @@ class Engine:
             sightings.forget(self._parameters.peers_per_store, float("-inf"))
         self._registry.peers += len(sightings) - before
         if heard_at is not None and peer_id in slot.neighbors:
-            slot.neighbors[peer_id] = max(slot.neighbors[peer_id], heard_at)
+            slot.see_neighbor(peer_id, heard_at)
 
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""
@@ -187,6 +190,15 @@ class Engine:
             running=scheduler.running,
         )
 
+    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
+        """What would happen to a trigger that came now; nothing changes."""
+        return self._explainer.foretell(event, now)
+
+    def rejoin(self, rejoin_id: str) -> RejoinRecord | None:
+        """One rejoin, unless it is unknown or forgotten."""
+        rejoin = self._history.get(rejoin_id)
+        return rejoin.record() if rejoin else None
+
     def rejoins(
         self,
         *,
@@ -194,6 +206,7 @@ class Engine:
         store_id: str = "",
         cause: Cause | None = None,
         outcome: Outcome | None = None,
+        request_id: str = "",
         since: float | None = None,
         before: str = "",
     ) -> Iterator[RejoinRecord]:
@@ -205,6 +218,7 @@ class Engine:
                 (not node_id or rejoin.node_id == node_id)
                 and (not store_id or rejoin.store_id == store_id)
                 and (outcome is None or rejoin.outcome is outcome)
+                and (not request_id or rejoin.has_request(request_id))
                 and (cause is None or cause is rejoin.cause or cause in (rejoin.causes or ()))
             ):
                 yield rejoin.record()

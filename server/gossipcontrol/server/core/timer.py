@@ -8,7 +8,10 @@ from gossipcontrol.server.core.rejoin import Rejoin
 
 
 class Timers:
-    """A heap of (deadline, rejoin). A rejoin whose deadline has changed since is passed over."""
+    """A heap of (deadline, number, rejoin). An entry that is not the rejoin's last is passed over.
+
+    By number, not by deadline: one set anew to the instant it had before must not depend on when somebody looked.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Rejoin]] = []
@@ -16,14 +19,14 @@ class Timers:
 
     def set(self, rejoin: Rejoin, deadline: float) -> None:
         """Give a rejoin its deadline, in place of any it had."""
-        rejoin.deadline = deadline
         self._pushes += 1
+        rejoin.deadline, rejoin.timer = deadline, self._pushes
         heapq.heappush(self._heap, (deadline, self._pushes, rejoin))
 
     def next_at(self) -> float | None:
         """The earliest deadline, or None."""
         heap = self._heap
-        while heap and heap[0][2].deadline != heap[0][0]:
+        while heap and (heap[0][2].timer != heap[0][1] or heap[0][2].deadline is None):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
