@@ -1,0 +1,128 @@
+"""Answers about one store, each computed from the vectors of its peers; nothing is changed."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from gossipcontrol.server.core.knowledge.chain import LOW, Chain
+from gossipcontrol.server.core.knowledge.record import AuthorLag, PeerKnowledge, PeerLag, Position, Unshared
+from gossipcontrol.server.core.knowledge.tracker import Tracker
+from gossipcontrol.server.core.knowledge.vector import counts, join, meet
+
+
+def positions(tracker: Tracker, vector: int) -> tuple[Position, ...]:
+    """The newest intentions of a vector, by author, life and position: those without a successor in it."""
+    chains = tracker.graph.chains
+    held = counts(vector, len(chains))
+    continued = {chain.parent for chain in tracker.graph.further if held[chain.number]}
+    found = [
+        Position(chain.life.author_id, chain.offset + count, chain.hash_at(count), chain.life.incarnation)
+        for chain, count in zip(chains, held, strict=True)
+        if count and not (continued and chain.number << 32 | count in continued)
+    ]
+    found.sort(key=_position_key)
+    return tuple(found)
+
+
+def _position_key(position: Position) -> tuple[str, str, int, bytes]:
+    return position.author_id, position.incarnation, position.position, position.hash
+
+
+def knowledge(tracker: Tracker, peer_id: str) -> PeerKnowledge:
+    """What one peer provably holds."""
+    life, vector = tracker.life(peer_id), tracker.vector(peer_id)
+    return PeerKnowledge(
+        peer_id=peer_id,
+        positions=positions(tracker, vector),
+        held=sum(counts(vector, len(tracker.graph.chains))),
+        proved_at=life.proved_at if life else None,
+        incarnation=tracker.incarnation(peer_id),
+        lives=len({*tracker.graph.lives.get(peer_id, ()), tracker.incarnation(peer_id)}),
+        active=tracker.active(peer_id),
+        forks=sum(author_id == peer_id for author_id, _, _ in tracker.graph.forks),
+    )
+
+
+def holders(tracker: Tracker, name: bytes) -> list[str] | None:
+    """The peers that provably hold an intention, by id; None when it is not known (any more)."""
+    place = tracker.graph.places.get(name)
+    if place is None:
+        return None
+    shift = tracker.graph.chains[place >> 32].shift
+    return [peer_id for peer_id in tracker.peers() if (tracker.vector(peer_id) >> shift & LOW) >= (place & LOW)]
+
+
+def lag(tracker: Tracker, peer_id: str) -> PeerLag:
+    """How far behind one peer provably may be."""
+    life, vector = tracker.life(peer_id), tracker.vector(peer_id)
+    behind = behind_by_author(tracker, vector)
+    return PeerLag(
+        peer_id=peer_id,
+        behind=sum(behind.values()),
+        authors=tuple(AuthorLag(*one) for one in sorted(behind.items())),
+        proved_at=life.proved_at if life else None,
+        active=tracker.active(peer_id),
+    )
+
+
+def behind_by_author(tracker: Tracker, vector: int) -> dict[str, int]:
+    """How many content intentions of each author a vector lacks; only authors of which it lacks some."""
+    chains = tracker.graph.chains
+    behind: dict[str, int] = {}
+    for chain, count in zip(chains, counts(vector, len(chains)), strict=True):
+        if count < chain.length:
+            missing = chain.contents(chain.length) - chain.contents(count) if chain.acked else chain.length - count
+            if missing:
+                author_id = chain.life.author_id
+                behind[author_id] = behind.get(author_id, 0) + missing
+    return behind
+
+
+def shared(tracker: Tracker) -> tuple[array[int], array[int]]:
+    """By chain, the most that an active peer provably holds of it, and the most that a second one does."""
+    guard = tracker.graph.guard
+    most = second = 0
+    for peer_id in tracker.peers():
+        if tracker.active(peer_id):
+            vector = tracker.vector(peer_id)
+            second = join(second, meet(most, vector, guard), guard)
+            most = join(most, vector, guard)
+    lanes = len(tracker.graph.chains)
+    return counts(most, lanes), counts(second, lanes)
+
+
+def at_risk(tracker: Tracker) -> int:
+    """Content intentions that one active peer at most provably holds."""
+    _, second = shared(tracker)
+    return sum(
+        chain.contents(chain.length) - chain.contents(count)
+        for chain, count in zip(tracker.graph.chains, second, strict=True)
+    )
+
+
+def unshared(tracker: Tracker, store_id: str, since: float) -> Iterator[Unshared]:
+    """Writes in the newest life of an active peer that no other active peer provably holds, though recorded by then.
+
+    Nothing while there is no other active peer that could hold them.
+    """
+    active = [peer_id for peer_id in tracker.peers() if tracker.active(peer_id)]
+    if len(active) < 2:
+        return
+    _, second = shared(tracker)
+    for author_id in active:
+        life = tracker.life(author_id)
+        found = [_old_writes(chain, second[chain.number], since) for chain in life.chains] if life else []
+        writes = sum(number for number, _ in found)
+        if writes:
+            oldest_at = min(at for number, at in found if number)
+            yield Unshared(store_id, author_id, writes, oldest_at)
+
+
+def _old_writes(chain: Chain, held: int, since: float) -> tuple[int, float]:
+    """How many content intentions above a count were recorded by an instant, and when the oldest was."""
+    oldest = chain.next_content(held)
+    if oldest is None or chain.recorded_at(oldest) > since:
+        return 0, 0.0
+    newest = chain.recorded_until(since)
+    return chain.contents(newest) - chain.contents(oldest - 1), chain.recorded_at(oldest)
