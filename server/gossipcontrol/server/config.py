@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.parameter import Parameters
 
 PREFIX = "GOSSIPCONTROL_"
@@ -90,6 +91,7 @@ class Config:
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
     deciding: Parameters = field(default_factory=Parameters)
+    knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
 
 
 class ConfigError(Exception):
@@ -178,7 +180,7 @@ def _check(section: str, values: Mapping[str, Any]) -> list[str]:
                 mistakes.append(f"{where}: {value!r} is not one of {', '.join(choices)}")
         elif (section, key) in (("listen", "tcp"), ("metrics", "address")):
             mistakes += _check_address(where, value)
-        elif section != "deciding" and not isinstance(value, str) and not 0 < value < float("inf"):
+        elif section not in ("deciding", "knowledge") and not isinstance(value, str) and not 0 < value < float("inf"):
             mistakes.append(f"{where}: must be greater than 0 and finite")
     return mistakes
 

@@ -59,6 +59,12 @@ class Overloaded(GossipControlError):
         return (("grpc-retry-pushback-ms", str(int(self.retry_in * 1000))),)
 
 
+class NotFound(GossipControlError):
+    """What is asked for is not known."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
 class NotServed(GossipControlError):
     """The call is part of the contract, but not served yet."""
 

@@ -29,10 +29,6 @@ NOT_SERVED = {
     "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
     "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
     "/gossipcontrol.v1.GossipControl/Explain": "ListRejoins has the reason of every decision so far",
-    "/gossipcontrol.v1.PeerKnowledge/RecordIntentions": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetKnowledge": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetStabilityFrontier": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetLag": "knowledge is not tracked yet",
 }
 """Calls of the contract that this version answers with UNIMPLEMENTED, and what to tell the caller."""
 

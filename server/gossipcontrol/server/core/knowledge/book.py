@@ -60,19 +60,19 @@ class Book:
         for store_id, tracker in self._trackers.items():
             yield from unshared(tracker, store_id, now - self.parameters.unshared_age)
 
-    def counts(self) -> Iterator[StoreCounts]:
-        """The gauges of every store."""
-        for store_id, tracker in self._trackers.items():
-            yield StoreCounts(
-                store_id=store_id,
-                recorded=tracker.graph.order,
-                retained=tracker.graph.retained,
-                floating=len(tracker.floating),
-                dropped=tracker.floating.dropped,
-                forks=len(tracker.graph.forks),
-                lag=sum(behind_by_author(tracker, tracker.frontier()).values()),
-                at_risk=at_risk(tracker),
-            )
+    def counts(self, store_id: str) -> StoreCounts:
+        """The gauges of a store that is tracked."""
+        tracker = self._trackers[store_id]
+        return StoreCounts(
+            store_id=store_id,
+            recorded=tracker.graph.order,
+            retained=tracker.graph.retained,
+            floating=len(tracker.floating),
+            dropped=tracker.floating.dropped,
+            forks=len(tracker.graph.forks),
+            lag=sum(behind_by_author(tracker, tracker.frontier()).values()),
+            at_risk=at_risk(tracker),
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as dictionaries, lists, strings, numbers and bytes."""

@@ -58,8 +58,9 @@ def restore(plain: dict[str, Any], parameters: KnowledgeParameters) -> Tracker:
     lives: list[Life] = [_restore_life(*one) for one in plain["lives"]]
     for life in lives:
         graph.lives.setdefault(life.author_id, {})[life.incarnation] = life
-    for number, one in enumerate(plain["chains"]):
-        graph.adopt(_restore_chain(number, lives[int(one["life"])], one, len(plain["chains"])))
+    chains: list[dict[str, Any]] = plain["chains"]
+    for number, one in enumerate(chains):
+        graph.adopt(_restore_chain(number, lives[int(one["life"])], one, len(chains)))
     graph.order = plain["order"]
     graph.forks = {(author_id, incarnation, name) for author_id, incarnation, name in plain["forks"]}
     graph.recognise(zip(array("Q", plain["name_places"]), _restore_names(*plain["names"]), strict=True))
