@@ -87,11 +87,10 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         query = convert.lag_query(request)
         tracker = self._tracker(query.store_id)
         response, now, listed = pb.GetLagResponse(), self._clock.now(), 0
-        for peer_id in _peers(tracker, query):
+        for lag in answer.lags(tracker, _peers(tracker, query)):
             if listed >= LISTED or len(response.peers) >= query.page_size:
                 response.next_page_token = response.peers[-1].peer_id
                 break
-            lag = answer.lag(tracker, peer_id)
             listed += len(lag.authors)
             response.peers.append(present.lag_message(lag, now))
         return response

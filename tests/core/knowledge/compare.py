@@ -7,7 +7,7 @@ from gossipcontrol.server.core.knowledge.answer import (
     behind_by_author,
     holders,
     knowledge,
-    lag,
+    lags,
     positions,
     unshared,
 )
@@ -28,7 +28,7 @@ def check_same(tracker: Tracker, oracle: Oracle) -> None:
         assert shown.active == (peer in view.active)
         assert shown.held == len(view.held[peer])
         assert heads(tracker, tracker.vector(peer)) == view.heads(view.held[peer])
-        behind = lag(tracker, peer)
+        behind = next(lags(tracker, [peer]))
         assert dict(behind.authors) == view.behind(view.held[peer])
         assert behind.behind == sum(dict(behind.authors).values())
     stable = view.frontier()

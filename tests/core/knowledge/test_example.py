@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.knowledge.answer import at_risk, holders, knowledge, lag, positions, unshared
+from gossipcontrol.server.core.knowledge.answer import at_risk, holders, knowledge, lags, positions, unshared
 from gossipcontrol.server.core.knowledge.event import Member
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.record import PeerLag
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 
 
@@ -23,6 +24,10 @@ def track(*intentions: Intention) -> Tracker:
 
 def held(tracker: Tracker, peer: str) -> list[str]:
     return [position.hash.decode() for position in knowledge(tracker, peer).positions]
+
+
+def lag(tracker: Tracker, peer: str) -> PeerLag:
+    return next(lags(tracker, [peer]))
 
 
 def stable(tracker: Tracker) -> list[str]:

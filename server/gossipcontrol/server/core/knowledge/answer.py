@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 
 from gossipcontrol.server.core.knowledge.chain import LOW, Chain
-from gossipcontrol.server.core.knowledge.record import AuthorLag, PeerKnowledge, PeerLag, Position, Unshared
+from gossipcontrol.server.core.knowledge.record import PeerKnowledge, PeerLag, Position, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 from gossipcontrol.server.core.knowledge.vector import counts, join, meet
 
@@ -53,28 +54,51 @@ def holders(tracker: Tracker, name: bytes) -> list[str] | None:
     return [peer_id for peer_id in tracker.peers() if (tracker.vector(peer_id) >> shift & LOW) >= (place & LOW)]
 
 
-def lag(tracker: Tracker, peer_id: str) -> PeerLag:
-    """How far behind one peer provably may be."""
-    life, vector = tracker.life(peer_id), tracker.vector(peer_id)
-    behind = behind_by_author(tracker, vector)
-    return PeerLag(
-        peer_id=peer_id,
-        behind=sum(behind.values()),
-        authors=tuple(AuthorLag(*one) for one in sorted(behind.items())),
-        proved_at=life.proved_at if life else None,
-        active=tracker.active(peer_id),
-    )
+def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
+    """How far behind each of these peers provably may be."""
+    authors = _authors(tracker)
+    for peer_id in peer_ids:
+        life = tracker.life(peer_id)
+        behind = _behind(tracker, tracker.vector(peer_id), authors)
+        yield PeerLag(
+            peer_id=peer_id,
+            behind=sum(behind.values()),
+            authors=tuple(behind.items()),
+            proved_at=life.proved_at if life else None,
+            active=tracker.active(peer_id),
+        )
 
 
 def behind_by_author(tracker: Tracker, vector: int) -> dict[str, int]:
-    """How many content intentions of each author a vector lacks; only authors of which it lacks some."""
-    chains = tracker.graph.chains
+    """How many content intentions of each author a vector lacks, by id; only authors of which it lacks some."""
+    return _behind(tracker, vector, _authors(tracker))
+
+
+Column = tuple[str, Chain, int, int]
+"""An author, a chain of it, the chain's length, and how many of that carry content."""
+
+
+def _authors(tracker: Tracker) -> list[Column]:
+    columns = [
+        (chain.life.author_id, chain, chain.length, chain.contents(chain.length)) for chain in tracker.graph.chains
+    ]
+    columns.sort(key=lambda column: column[0])
+    return columns
+
+
+def _behind(tracker: Tracker, vector: int, authors: list[Column]) -> dict[str, int]:
+    held = counts(vector, len(authors))
     behind: dict[str, int] = {}
-    for chain, count in zip(chains, counts(vector, len(chains)), strict=True):
-        if count < chain.length:
-            missing = chain.contents(chain.length) - chain.contents(count) if chain.acked else chain.length - count
+    for author_id, chain, length, contents in authors:
+        count = held[chain.number]
+        if count < length:
+            # This is ``contents``, without the call where it is a matter of a subtraction.
+            acks = chain.acks
+            if count < chain.first:
+                missing = contents - chain.contents(count)
+            else:
+                missing = length - count - (len(acks) - bisect_right(acks, count) if acks else 0)
             if missing:
-                author_id = chain.life.author_id
                 behind[author_id] = behind.get(author_id, 0) + missing
     return behind
 

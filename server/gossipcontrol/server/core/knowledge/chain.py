@@ -128,11 +128,6 @@ class Chain:
             high, high_order = self.check_at[index + 1], self.check_orders[index + 1]
         return low_order + (high_order - low_order) * (count - low) // max(1, high - low)
 
-    @property
-    def acked(self) -> bool:
-        """Whether there are bare acknowledgements in it."""
-        return bool(self.acks) or self.forgotten_acks > 0
-
     def contents(self, count: int) -> int:
         """How many of the first so many carry content; of forgotten ones at least."""
         if count < self.first:

@@ -37,11 +37,8 @@ class PeerKnowledge:
     """How many of its intentions have several successors of its own."""
 
 
-class AuthorLag(NamedTuple):
-    """How many content intentions of one author a peer does not provably hold."""
-
-    author_id: str
-    behind: int
+AuthorLag = tuple[str, int]
+"""An author, and how many of its content intentions a peer does not provably hold."""
 
 
 @dataclass(frozen=True, slots=True)
