@@ -186,6 +186,7 @@ def measure(number: int) -> dict[str, Figure]:
         end = f"of {part:,}, forgetting what is stable"
         figures[f"retained {end}"] = Figure(found["retained"], "intentions")
         figures[f"recorded {end}"] = Figure(found["rate"], "intentions/s", 100_000)
+        figures[f"memory in all {end}"] = Figure(found["bytes"] * found["retained"] / 1e6, "MB")
         figures[f"longest batch of 1000 {end}"] = Figure(found["worst_batch_ms"], "ms")
     for size in (1000, 10_000):
         intentions = list(write(size, 100, "steady", random.Random(1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from gossipcontrol.server.core.knowledge.answer import holders, lags
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from tests.core.knowledge.compare import heads
 from tests.core.knowledge.graphs import Shape, arrive, grow
 
-FORGETFUL = KnowledgeParameters(keep=1, forget_every=1)
+FORGETFUL = KnowledgeParameters(keep=1, forget_every=1, recent=3)
 
 
 def rounds(authors: int, number: int) -> list[Intention]:
@@ -78,7 +79,7 @@ def test_a_lively_store_keeps_little() -> None:
 
 def test_what_is_forgotten_is_recognised_for_a_while() -> None:
     made = rounds(3, 300)
-    tracker = Tracker(KnowledgeParameters(keep=1, forget_every=1, name_limit=50))
+    tracker = Tracker(KnowledgeParameters(keep=1, forget_every=1, name_limit=50, recent=1))
     for one in made:
         tracker.record([one], 1.0)
     assert tracker.record(made[-40:], 1.0) == Recorded(known=40)
@@ -141,7 +142,10 @@ def test_a_snapshot_restores_everything_and_what_follows_goes_on_alike(seed: int
         for store in ("s0", "s1"):
             check_twins(book.tracker(store), twin.tracker(store))
     assert twin.last_sequence("sender") == book.last_sequence("sender")
-    assert list(twin.unshared(1000.0)) == list(book.unshared(1000.0))
+    assert twin.store_ids() == book.store_ids()
+    for store in book.store_ids():
+        assert list(twin.unshared(store, 1000.0)) == list(book.unshared(store, 1000.0))
+        assert replace(twin.counts(store), retained=0) == replace(book.counts(store), retained=0)
 
 
 def check_twins(one: Tracker | None, other: Tracker | None) -> None:

@@ -7,6 +7,7 @@ import random
 import pytest
 from gossipcontrol.server.core.knowledge.event import Member
 from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +49,7 @@ def test_any_graph_in_any_order_gives_the_oracles_answers_after_every_step(
 ) -> None:
     arriving = build(chosen)
     rng.shuffle(arriving)
-    tracker, oracle = Tracker(), Oracle()
+    tracker, oracle = Tracker(KnowledgeParameters(recent=1 + absent % 2 * 9)), Oracle()
     for one in arriving[absent:]:
         tracker.record([one, one], 1.0)
         oracle.record([one])
@@ -96,9 +97,10 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("disorder", [0.0, 0.05, 1.0])
-def test_shapes_in_orders(shape: Shape, disorder: float) -> None:
+@pytest.mark.parametrize("recent", [1, 8192])
+def test_shapes_in_orders(shape: Shape, disorder: float, recent: int) -> None:
     rng = random.Random(f"{shape}{disorder}")
-    tracker, oracle = Tracker(), Oracle()
+    tracker, oracle = Tracker(KnowledgeParameters(recent=recent)), Oracle()
     arriving = arrive(grow(shape, rng), shape, rng, disorder)
     step = max(1, len(arriving) // 5)
     for start in range(0, len(arriving), step):
@@ -110,7 +112,7 @@ def test_shapes_in_orders(shape: Shape, disorder: float) -> None:
 def test_ten_thousand_intentions_of_two_hundred_authors() -> None:
     rng = random.Random(7)
     shape = Shape(200, 10_000, merges=3, reach=1500, forks=0.0005, losses=0.0005)
-    tracker, oracle = Tracker(), Oracle()
+    tracker, oracle = Tracker(KnowledgeParameters(recent=500)), Oracle()
     arriving = arrive(grow(shape, rng), shape, rng, 0.3)
     tracker.record(arriving, 1.0)
     oracle.record(arriving)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from gossipcontrol.server.core.knowledge.chain import LOW, Chain
 from gossipcontrol.server.core.knowledge.record import PeerKnowledge, PeerLag, Position, Unshared
@@ -59,7 +60,7 @@ def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
     authors = _authors(tracker)
     for peer_id in peer_ids:
         life = tracker.life(peer_id)
-        behind = _behind(tracker, tracker.vector(peer_id), authors)
+        behind = _behind(tracker.vector(peer_id), authors)
         yield PeerLag(
             peer_id=peer_id,
             behind=sum(behind.values()),
@@ -71,33 +72,33 @@ def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
 
 def behind_by_author(tracker: Tracker, vector: int) -> dict[str, int]:
     """How many content intentions of each author a vector lacks, by id; only authors of which it lacks some."""
-    return _behind(tracker, vector, _authors(tracker))
+    return _behind(vector, _authors(tracker))
 
 
-Column = tuple[str, Chain, int, int]
-"""An author, a chain of it, the chain's length, and how many of that carry content."""
+Column: TypeAlias = "tuple[str, Chain, int, int, int, array[int], int]"
+"""An author, a chain of it, its number, ``first`` and length, its acknowledgements, and how many those are."""
 
 
 def _authors(tracker: Tracker) -> list[Column]:
     columns = [
-        (chain.life.author_id, chain, chain.length, chain.contents(chain.length)) for chain in tracker.graph.chains
+        (one.life.author_id, one, one.number, one.first, one.length, one.acks, len(one.acks))
+        for one in tracker.graph.chains
     ]
     columns.sort(key=lambda column: column[0])
     return columns
 
 
-def _behind(tracker: Tracker, vector: int, authors: list[Column]) -> dict[str, int]:
+def _behind(vector: int, authors: list[Column]) -> dict[str, int]:
     held = counts(vector, len(authors))
     behind: dict[str, int] = {}
-    for author_id, chain, length, contents in authors:
-        count = held[chain.number]
-        if count < length:
-            # This is ``contents``, without the call where it is a matter of a subtraction.
-            acks = chain.acks
-            if count < chain.first:
-                missing = contents - chain.contents(count)
-            else:
-                missing = length - count - (len(acks) - bisect_right(acks, count) if acks else 0)
+    for author_id, chain, number, first, length, acks, acked in authors:
+        missing = length - (count := held[number])
+        if missing:
+            if count < first:
+                missing = chain.contents(length) - chain.contents(count)
+            elif acked:
+                # What is missing is new, so that its acknowledgements are among the last few.
+                missing -= acked - bisect_right(acks, count, acked - missing if missing < acked else 0)
             if missing:
                 behind[author_id] = behind.get(author_id, 0) + missing
     return behind

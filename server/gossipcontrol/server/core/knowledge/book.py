@@ -55,10 +55,13 @@ class Book:
         """The tracker of a store, to be asked only."""
         return self._trackers.get(store_id)
 
-    def unshared(self, now: float) -> Iterator[Unshared]:
-        """Writes that no other peer provably holds though they are older than ``unshared_age``, by store and author."""
-        for store_id, tracker in self._trackers.items():
-            yield from unshared(tracker, store_id, now - self.parameters.unshared_age)
+    def store_ids(self) -> list[str]:
+        """The stores that are tracked."""
+        return list(self._trackers)
+
+    def unshared(self, store_id: str, now: float) -> Iterator[Unshared]:
+        """Writes older than ``unshared_age`` that no other peer of the store provably holds, by author."""
+        return unshared(self._trackers[store_id], store_id, now - self.parameters.unshared_age)
 
     def counts(self, store_id: str) -> StoreCounts:
         """The gauges of a store that is tracked."""

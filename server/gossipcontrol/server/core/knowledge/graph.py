@@ -19,7 +19,8 @@ from gossipcontrol.server.core.knowledge.vector import COUNT, LANE, guards, join
 class Graph:
     """Grows by one intention at a time, whose predecessor and dependencies are all in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, recent: int) -> None:
+        self._recent = recent
         self.chains: list[Chain] = []
         self.places: dict[bytes, int] = {}
         """By hash, the forgotten ones included as long as they are recognised."""
@@ -129,7 +130,8 @@ class Graph:
         if parent != ROOT:
             trunk = self.chains[parent >> 32]
             offset = trunk.offset + (parent & LOW)
-            twins = twins or (trunk.life is life and (parent & LOW) < trunk.length)
+            # In its own life it would have continued the trunk, unless another intention has done so.
+            twins = twins or trunk.life is life
         if twins:
             self.forks.add((one.author_id, one.incarnation, one.store_prev))
         chain = Chain(len(self.chains), life, parent, offset)
@@ -163,7 +165,7 @@ class Graph:
         number = len(self.chains)
         self.guard = guards(number)
         self.stride = max(8, min(256, number // 2))
-        self._cache_size = min(max(8 * number, 4096), 8_000_000 // number)
+        self._cache_size = min(self._recent, 8_000_000 // number)
 
     def forget(self, stable: array[int], name_limit: int) -> None:
         """Forget the intentions below the stable counts; recognise so many of their hashes later on."""

@@ -17,6 +17,8 @@ class KnowledgeParameters:
     """Most peers that were added or removed by name."""
     intention_limit: int = 2_000_000
     """Most intentions retained; further ones are refused until the stability frontier moves."""
+    recent: int = 8192
+    """Newest vectors kept whole, but no more than 35 MB of them."""
     floating_limit: int = 100_000
     """Most hashes named by floating intentions; the intention that floats longest goes first."""
     keep: int = 10_000

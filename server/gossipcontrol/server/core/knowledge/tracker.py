@@ -32,7 +32,7 @@ class Tracker:
 
     def __init__(self, parameters: KnowledgeParameters | None = None) -> None:
         self._parameters = parameters = parameters or KnowledgeParameters()
-        self.graph = Graph()
+        self.graph = Graph(parameters.recent)
         self.floating = Floating(parameters.floating_limit)
         self.added: dict[str, str] = {}
         """Peers that were added by name, with the least life that each is in."""
