@@ -38,6 +38,9 @@ from bench.report import Figure, show
 
 BATCH = 1000
 NEVER = 1_000_000_000
+QUERIES = (
+    "frontier", "lag_of_one", "lag_of_all", "stability_lag", "row_of_one", "holders", "at_risk", "old_vector",
+)  # fmt: skip
 PATTERNS = ("steady", "skewed", "late")
 
 
@@ -116,7 +119,11 @@ def ask(tracker: Tracker) -> dict[str, float]:
         "holders_ms": lambda: holders(tracker, name),
         "at_risk_ms": lambda: at_risk(tracker),
     }
-    return {key: min(seconds(query) for _ in range(5)) * 1000 for key, query in queries.items()}
+    found = {key: min(seconds(query) for _ in range(5)) * 1000 for key, query in queries.items()}
+    chains, rng = tracker.graph.chains, random.Random(2)
+    places = [chain.number << 32 | rng.randint(chain.first, chain.length) for chain in rng.choices(chains, k=50)]
+    found["old_vector_ms"] = seconds(lambda: [tracker.graph.vector(place) for place in places]) * 1000 / len(places)
+    return found
 
 
 def walk(intentions: list[Intention]) -> float:
@@ -171,7 +178,16 @@ def measure(number: int) -> dict[str, Figure]:
         end = f"at {authors} authors"
         figures[f"recorded {end}"] = Figure(found["rate"], "intentions/s", 100_000 if aim else None)
         figures[f"memory {end}"] = Figure(found["bytes"], "bytes/retained intention", 200 if aim else None, True)
-        for key in ("frontier", "lag_of_one", "lag_of_all", "stability_lag", "row_of_one", "holders", "at_risk"):
+        for key in (
+            "frontier",
+            "lag_of_one",
+            "lag_of_all",
+            "stability_lag",
+            "row_of_one",
+            "holders",
+            "at_risk",
+            "old_vector",
+        ):
             target = 5 if aim and key in ("frontier", "lag_of_one", "lag_of_all") else None
             figures[f"{key.replace('_', ' ')} {end}"] = Figure(found[f"{key}_ms"], "ms", target, True)
         figures[f"snapshot {end}"] = Figure(found["snapshot_s"] * 1e6 / number, "us/retained intention")

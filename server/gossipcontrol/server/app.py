@@ -14,8 +14,11 @@ from wsgiref.simple_server import WSGIServer
 import grpc
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Limits
+from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.event import RejoinRequested
 from gossipcontrol.server.core.knowledge.book import Book
+from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
@@ -26,6 +29,7 @@ from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.service import GossipControlService
+from gossipcontrol.server.suspector import Suspector
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -63,6 +67,7 @@ class App:
             Book(config.knowledge), clock, KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         )
         self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log)
+        self._suspector = Suspector(self._recorder.book, clock, self._suspect)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
@@ -88,6 +93,7 @@ class App:
             self.tcp_port = self._bind(listen.tcp)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
+        self._suspector.start()
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._log.info(
@@ -104,10 +110,19 @@ class App:
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
         await self._server.stop(self._config.limits.drain)
+        self._suspector.close()
         self._recorder.close()
         await self._dispatcher.close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
+
+    def _suspect(self, found: Unshared, now: float) -> bool:
+        """Have an attached node rejoin whose writes stay alone."""
+        if not self._dispatcher.engine.serves(found.author_id, found.store_id):
+            return False
+        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=found.say(now))
+        self._dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION))
+        return True
 
     def _bind(self, address: str) -> int:
         try:

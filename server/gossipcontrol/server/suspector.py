@@ -9,8 +9,6 @@ from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.record import Unshared
 
-ROUND = 30.0
-"""Seconds in which every store is looked at once."""
 STEP = 0.05
 """Least seconds between two stores: a look costs milliseconds."""
 
@@ -31,7 +29,7 @@ class Suspector:
 
     def start(self) -> None:
         """Begin to look."""
-        wait = max(STEP, ROUND / max(1, len(self._book.store_ids())))
+        wait = max(STEP, self._book.parameters.look_every / max(1, len(self._book.store_ids())))
         self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from gossipcontrol.server.core.knowledge.answer import holders, lags
+from gossipcontrol.server.core.knowledge.answer import holders, lags, unshared
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
@@ -109,12 +109,28 @@ def test_lag_after_forgetting_counts_content_only() -> None:
     for one in made:
         forgetful.record([one], 1.0)
         full.record([one], 1.0)
+        # A peer that holds nothing lacks what is forgotten as well, but for the acknowledgements in it.
+        forgetful.change_members([], ["gone"])
+        full.change_members([], ["gone"])
     assert list(lags(forgetful, full.peers())) == list(lags(full, full.peers()))
+
+
+def test_the_age_of_unshared_writes_survives_forgetting() -> None:
+    forgetful, full = Tracker(FORGETFUL), Tracker()
+    made = rounds(3, 90)
+    made += [Intention("p0", b"alone%d" % count, b"alone%d" % (count - 1)) for count in range(20)]
+    made[90] = made[90]._replace(store_prev=made[87].hash)
+    for number, one in enumerate(made):
+        forgetful.record([one], number * 4.0)
+        full.record([one], number * 4.0)
+        for since in (number * 4.0, number * 4.0 - 30):
+            assert list(unshared(forgetful, "s", since)) == list(unshared(full, "s", since))
+    assert forgetful.graph.retained < 40
 
 
 def events(seed: int) -> list[IntentionsRecorded | MembersChanged]:
     rng = random.Random(seed)
-    shape = Shape(6, 400, forks=0.02, losses=0.01, missing=0.005)
+    shape = Shape(6, 400, forks=0.02, losses=0.005, missing=0.002)
     made = arrive(grow(shape, rng), shape, rng, 0.1)
     batches: list[IntentionsRecorded | MembersChanged] = []
     for sequence, start in enumerate(range(0, len(made), 20), 1):
@@ -128,7 +144,7 @@ def events(seed: int) -> list[IntentionsRecorded | MembersChanged]:
 @given(st.integers(0, 1000), st.integers(0, 25))
 @settings(max_examples=25, deadline=None)
 def test_a_snapshot_restores_everything_and_what_follows_goes_on_alike(seed: int, taken: int) -> None:
-    parameters = KnowledgeParameters(keep=30, forget_every=5, name_limit=40)
+    parameters = KnowledgeParameters(keep=5, forget_every=5, name_limit=40, floating_limit=50)
     book = Book(parameters)
     happened = events(seed)
     for event in happened[:taken]:
@@ -156,6 +172,24 @@ def check_twins(one: Tracker | None, other: Tracker | None) -> None:
             assert one.vector(peer) == other.vector(peer)
         assert one.frontier() == other.frontier()
         assert one.graph.forks == other.graph.forks
+
+
+def test_what_is_forgotten_is_recognised_after_a_restore() -> None:
+    made = tuple(rounds(3, 300))
+    book, twin = Book(FORGETFUL), Book(FORGETFUL)
+    for one in made:
+        book.handle(IntentionsRecorded("s", (one,)), 1.0)
+    twin.restore(book.snapshot())
+    newcomer = Intention("new", b"n", b"", (made[150].hash,))
+    for each in (book, twin):
+        assert each.handle(IntentionsRecorded("s", made), 1.0).recorded == Recorded(known=300)
+        each.handle(IntentionsRecorded("s", (newcomer,)), 1.0)
+    tracker, other = book.tracker("s"), twin.tracker("s")
+    assert tracker is not None
+    assert other is not None
+    assert holders(other, made[150].hash) == ["new", "p0", "p1", "p2"]
+    assert holders(other, made[153].hash) == ["p0", "p1", "p2"]
+    check_twins(tracker, other)
 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:

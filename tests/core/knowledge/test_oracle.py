@@ -109,10 +109,20 @@ def test_shapes_in_orders(shape: Shape, disorder: float, recent: int) -> None:
         check_same(tracker, oracle)
 
 
+def test_an_intention_may_name_a_thousand_others() -> None:
+    made = [Intention(f"p{number}", b"%d" % number) for number in range(1000)]
+    made.append(Intention("all", b"all1", b"", tuple(one.hash for one in made)))
+    made += [Intention("all", b"all2", b"all1"), Intention("late", b"late1", b"", (b"all1",))]
+    tracker, oracle = Tracker(KnowledgeParameters(recent=1)), Oracle()
+    tracker.record(made, 1.0)
+    oracle.record(made)
+    check_same(tracker, oracle)
+
+
 def test_ten_thousand_intentions_of_two_hundred_authors() -> None:
     rng = random.Random(7)
     shape = Shape(200, 10_000, merges=3, reach=1500, forks=0.0005, losses=0.0005)
-    tracker, oracle = Tracker(KnowledgeParameters(recent=500)), Oracle()
+    tracker, oracle = Tracker(KnowledgeParameters(recent=2000)), Oracle()
     arriving = arrive(grow(shape, rng), shape, rng, 0.3)
     tracker.record(arriving, 1.0)
     oracle.record(arriving)

@@ -29,6 +29,7 @@ class Book:
         self.parameters = parameters or KnowledgeParameters()
         self._trackers: dict[str, Tracker] = {}
         self._senders: OrderedDict[str, int] = OrderedDict()
+        self._retained = 0
 
     def handle(self, event: KnowledgeEvent, now: float) -> Outcome:
         """Take one event at service time ``now`` (seconds)."""
@@ -38,9 +39,14 @@ class Book:
                 return Outcome(Recorded(), f"{self.parameters.store_limit} stores are tracked already")
             tracker = self._trackers[event.store_id] = Tracker(self.parameters)
         if not isinstance(event, IntentionsRecorded):
+            self._retained -= tracker.graph.retained
             refused = tracker.change_members(event.added, event.removed)
+            self._retained += tracker.graph.retained
             return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "")
+        others = self._retained - tracker.graph.retained
+        tracker.room = self.parameters.intention_limit - others
         recorded = tracker.record(event.intentions, now)
+        self._retained = others + tracker.graph.retained
         if recorded.refused:
             return Outcome(recorded, f"store {event.store_id} has no room for further intentions or authors")
         if event.sender_id:
@@ -90,6 +96,7 @@ class Book:
         snapshot.check(plain["version"])
         self._senders = OrderedDict((sender_id, sequence) for sender_id, sequence in plain["senders"])
         self._trackers = {store_id: snapshot.restore(one, self.parameters) for store_id, one in plain["stores"].items()}
+        self._retained = sum(tracker.graph.retained for tracker in self._trackers.values())
 
     def _hear(self, sender_id: str, sequence: int) -> None:
         self._senders[sender_id] = max(sequence, self._senders.get(sender_id, 0))

@@ -161,10 +161,10 @@ class Graph:
         return any(chain.named_from > 1 and chain.life.incarnation == one.incarnation for chain in chains)
 
     def _size(self) -> None:
-        """Fit what is kept to the number of chains: some 9 bytes per intention, and at most 35 MB of newest vectors."""
+        """Fit what is kept to the number of chains: 9 bytes per intention up to 100, and 35 MB of newest vectors."""
         number = len(self.chains)
         self.guard = guards(number)
-        self.stride = max(8, min(256, number // 2))
+        self.stride = max(8, min(50, number // 2))
         self._cache_size = min(self._recent, 8_000_000 // number)
 
     def forget(self, stable: array[int], name_limit: int) -> None:

@@ -16,7 +16,7 @@ class KnowledgeParameters:
     member_limit: int = 10_000
     """Most peers that were added or removed by name."""
     intention_limit: int = 2_000_000
-    """Most intentions retained; further ones are refused until the stability frontier moves."""
+    """Most intentions retained over all stores, some 200 bytes each; further ones are refused until frontiers move."""
     recent: int = 8192
     """Newest vectors kept whole, but no more than 35 MB of them."""
     floating_limit: int = 100_000
@@ -31,6 +31,8 @@ class KnowledgeParameters:
     """Most senders over all stores whose last sequence is remembered; the one longest unheard goes first."""
     unshared_age: float = 300.0
     """Seconds after which a write that no other peer provably holds is suspicious."""
+    look_every: float = 30.0
+    """Seconds in which every store is looked at once for such writes."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""

@@ -63,6 +63,12 @@ class Unshared:
     oldest_at: float
     """When the oldest of them was recorded."""
 
+    def say(self, now: float) -> str:
+        """The evidence as a sentence a person understands."""
+        writes = "1 write" if self.writes == 1 else f"{self.writes} writes"
+        age = now - self.oldest_at
+        return f"no other peer provably holds {writes} of {self.author_id}, the oldest from {age:.0f} s ago"
+
 
 @dataclass(frozen=True, slots=True)
 class StoreCounts:

@@ -37,6 +37,8 @@ class Tracker:
         self.added: dict[str, str] = {}
         """Peers that were added by name, with the least life that each is in."""
         self.removed: set[str] = set()
+        self.room = parameters.intention_limit
+        """Most intentions retained in this store."""
         self.forget_at = parameters.keep
         """How many intentions are retained when it is tried to forget some."""
 
@@ -94,7 +96,7 @@ class Tracker:
     def _place(self, one: Intention, parent: int, places: list[int], now: float) -> int:
         """Put an intention into the graph that names nothing unknown; returns what to count."""
         graph = self.graph
-        if graph.retained >= self._parameters.intention_limit:
+        if graph.retained >= self.room:
             return REFUSED
         if parent != ROOT:
             chain = graph.chains[parent >> 32]
