@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.core.knowledge.book import Book
@@ -12,7 +13,9 @@ from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
 
 REFRESH = 0.1
-"""Seconds between two stores' gauges: each costs milliseconds, and nobody scrapes more often than every few seconds."""
+"""Least seconds between two stores' gauges: nobody scrapes more often than every few seconds."""
+SHARE = 0.05
+"""Most of the time that gauges may take: those of a store with a thousand authors cost 20 ms."""
 FULL_BOOK_RETRY = 60.0
 """Seconds after which what found no room may be recorded again."""
 
@@ -46,7 +49,13 @@ class Recorder:
             self._timer.cancel()
 
     def _refresh(self) -> None:
+        self._timer = None
+        if not self._stale:
+            return
         store_id = next(iter(self._stale))
         del self._stale[store_id]
+        started_at = time.perf_counter()
         self._metrics.show(self.book.counts(store_id))
-        self._timer = asyncio.get_running_loop().call_later(REFRESH, self._refresh) if self._stale else None
+        wait = max(REFRESH, (time.perf_counter() - started_at) / SHARE)
+        # The timer stays on for that long even when nothing is stale now: the next event must not shorten the wait.
+        self._timer = asyncio.get_running_loop().call_later(wait, self._refresh)
