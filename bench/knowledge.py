@@ -38,9 +38,7 @@ from bench.report import Figure, show
 
 BATCH = 1000
 NEVER = 1_000_000_000
-QUERIES = (
-    "frontier", "lag_of_one", "lag_of_all", "stability_lag", "row_of_one", "holders", "at_risk", "old_vector",
-)  # fmt: skip
+QUERIES = ("frontier", "lag_of_one", "lag_of_all", "stability_lag", "row_of_one", "holders", "at_risk", "old_vector")
 PATTERNS = ("steady", "skewed", "late")
 
 
@@ -173,37 +171,12 @@ def measure(number: int) -> dict[str, Figure]:
     """All figures; ``number`` intentions in each run."""
     figures: dict[str, Figure] = {}
     for authors in (10, 100, 1000):
-        found = apart(number, authors, "steady", NEVER)
-        aim = authors == 100
-        end = f"at {authors} authors"
-        figures[f"recorded {end}"] = Figure(found["rate"], "intentions/s", 100_000 if aim else None)
-        figures[f"memory {end}"] = Figure(found["bytes"], "bytes/retained intention", 200 if aim else None, True)
-        for key in (
-            "frontier",
-            "lag_of_one",
-            "lag_of_all",
-            "stability_lag",
-            "row_of_one",
-            "holders",
-            "at_risk",
-            "old_vector",
-        ):
-            target = 5 if aim and key in ("frontier", "lag_of_one", "lag_of_all") else None
-            figures[f"{key.replace('_', ' ')} {end}"] = Figure(found[f"{key}_ms"], "ms", target, True)
-        figures[f"snapshot {end}"] = Figure(found["snapshot_s"] * 1e6 / number, "us/retained intention")
-        figures[f"snapshot size {end}"] = Figure(found["snapshot_bytes"], "bytes/retained intention")
-        figures[f"restore {end}"] = Figure(found["restore_s"] * 1e6 / number, "us/retained intention")
-        figures[f"replay {end}"] = Figure(1e6 / found["rate"], "us/intention")
+        figures |= by_authors(number, authors)
     for pattern in ("skewed", "late"):
         found = apart(number, 100, pattern, NEVER)
         figures[f"recorded at 100 authors, {pattern}"] = Figure(found["rate"], "intentions/s", 100_000)
     for part in (number // 10, number):
-        found = apart(part, 100, "steady", 10_000)
-        end = f"of {part:,}, forgetting what is stable"
-        figures[f"retained {end}"] = Figure(found["retained"], "intentions")
-        figures[f"recorded {end}"] = Figure(found["rate"], "intentions/s", 100_000)
-        figures[f"memory in all {end}"] = Figure(found["bytes"] * found["retained"] / 1e6, "MB")
-        figures[f"longest batch of 1000 {end}"] = Figure(found["worst_batch_ms"], "ms")
+        figures |= by_growth(part)
     for size in (1000, 10_000):
         intentions = list(write(size, 100, "steady", random.Random(1)))
         tracker = Tracker()
@@ -211,6 +184,38 @@ def measure(number: int) -> dict[str, Figure]:
         figures[f"frontier of {size:,} by naive walk"] = Figure(walk(intentions), "ms")
         figures[f"frontier of {size:,} by vectors"] = Figure(ask(tracker)["frontier_ms"], "ms")
     return figures
+
+
+def by_authors(number: int, authors: int) -> dict[str, Figure]:
+    """Rate, memory, queries and snapshots with everything retained; the targets are for 100 authors."""
+    found = apart(number, authors, "steady", NEVER)
+    aim = authors == 100
+    figures = {
+        "recorded": Figure(found["rate"], "intentions/s", 100_000 if aim else None),
+        "memory": Figure(found["bytes"], "bytes/retained intention", 200 if aim else None, True),
+    }
+    for key in QUERIES:
+        target = 5 if aim and key in ("frontier", "lag_of_one", "lag_of_all") else None
+        figures[key.replace("_", " ")] = Figure(found[f"{key}_ms"], "ms", target, True)
+    figures |= {
+        "snapshot": Figure(found["snapshot_s"] * 1e6 / number, "us/retained intention"),
+        "snapshot size": Figure(found["snapshot_bytes"], "bytes/retained intention"),
+        "restore": Figure(found["restore_s"] * 1e6 / number, "us/retained intention"),
+        "replay": Figure(1e6 / found["rate"], "us/intention"),
+    }
+    return {f"{name} at {authors} authors": figure for name, figure in figures.items()}
+
+
+def by_growth(number: int) -> dict[str, Figure]:
+    """What stays when what is stable is forgotten."""
+    found = apart(number, 100, "steady", 10_000)
+    figures = {
+        "retained": Figure(found["retained"], "intentions"),
+        "recorded": Figure(found["rate"], "intentions/s", 100_000),
+        "memory in all": Figure(found["bytes"] * found["retained"] / 1e6, "MB"),
+        "longest batch of 1000": Figure(found["worst_batch_ms"], "ms"),
+    }
+    return {f"{name} of {number:,}, forgetting what is stable": figure for name, figure in figures.items()}
 
 
 @click.command()
