@@ -102,7 +102,7 @@ async def test_a_stream_that_breaks_is_resumed(socket: Path, tmp_path: Path) -> 
         async with Client(f"unix:{breaker.path}", timeout=60.0) as client:
             answer = await client.knowledge.record(batches)
             rows = [row async for row in client.knowledge.rows("s")]
-        assert breaker.connections == 2
+        assert breaker.connections >= 2
     assert answer.last_sequence == 200
     assert 0 < answer.recorded < 20_000, "it went on where it broke off"
     assert rows[0].held == 20_000

@@ -171,3 +171,10 @@ def test_what_finds_no_room_is_refused_and_changes_nothing() -> None:
     assert tracker.record([one("alice1"), one("bob1"), one("carol1")], 1.0) == Recorded(new=2, refused=1)
     assert tracker.record([one("alice2", "alice1"), one("alice3", "alice2")], 1.0) == Recorded(new=1, refused=1)
     assert tracker.peers() == ["alice", "bob"]
+
+
+def test_an_author_that_forks_without_end_takes_no_room_from_others() -> None:
+    tracker = Tracker(KnowledgeParameters(branch_limit=3))
+    lives = [one(f"alice{number}", life=str(number)) for number in range(5)]
+    assert tracker.record(lives, 1.0) == Recorded(new=3, refused=2)
+    assert tracker.record([one("bob1"), one("alice8", "alice2", life="2")], 1.0) == Recorded(new=2)

@@ -100,7 +100,7 @@ SHAPES = {
 @pytest.mark.parametrize("recent", [1, 8192])
 def test_shapes_in_orders(shape: Shape, disorder: float, recent: int) -> None:
     rng = random.Random(f"{shape}{disorder}")
-    tracker, oracle = Tracker(KnowledgeParameters(recent=recent)), Oracle()
+    tracker, oracle = Tracker(KnowledgeParameters(recent=recent, branch_limit=1000)), Oracle()
     arriving = arrive(grow(shape, rng), shape, rng, disorder)
     step = max(1, len(arriving) // 5)
     for start in range(0, len(arriving), step):

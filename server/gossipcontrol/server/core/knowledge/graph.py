@@ -160,6 +160,10 @@ class Graph:
         chains = self.branches.get((one.author_id, ROOT), ())
         return any(chain.named_from > 1 and chain.life.incarnation == one.incarnation for chain in chains)
 
+    def may_branch(self, one: Intention, limit: int) -> bool:
+        """Whether the author of an intention has fewer chains than that."""
+        return sum(len(life.chains) for life in self.lives.get(one.author_id, {}).values()) < limit
+
     def _size(self) -> None:
         """Fit what is kept to the number of chains: 9 bytes per intention up to 100, and 35 MB of newest vectors."""
         number = len(self.chains)

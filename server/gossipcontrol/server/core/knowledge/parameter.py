@@ -13,6 +13,8 @@ class KnowledgeParameters:
     """Most stores whose intentions are tracked."""
     chain_limit: int = 2000
     """Most chains: one per author, one more per branch of a fork and per incarnation."""
+    branch_limit: int = 64
+    """Most chains of one author, so that one that forks or begins lives without end takes no room from others."""
     member_limit: int = 10_000
     """Most peers that were added or removed by name."""
     intention_limit: int = 2_000_000

@@ -109,7 +109,9 @@ class Tracker:
             places = [parent, *places]
         elif graph.outlived(one):
             return KNOWN
-        if len(graph.chains) >= self._parameters.chain_limit:
+        if len(graph.chains) >= self._parameters.chain_limit or not graph.may_branch(
+            one, self._parameters.branch_limit
+        ):
             return REFUSED
         graph.extend(graph.open(one, parent), 0, one, places, now)
         return NEW
