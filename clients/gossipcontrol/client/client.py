@@ -11,6 +11,7 @@ import grpc
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.errors import client_error
+from gossipcontrol.client.knowledge import Knowledge
 from gossipcontrol.client.retry import call_with_retry
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
@@ -29,6 +30,7 @@ class Client:
         self._channel = open_channel(self.address)
         self._stub: gossip_control_pb2_grpc.GossipControlAsyncStub
         self._stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
+        self.knowledge = Knowledge(self._channel, self._call)
 
     async def __aenter__(self) -> Self:
         return self

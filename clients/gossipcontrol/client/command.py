@@ -11,11 +11,11 @@ from typing import Any, Concatenate, ParamSpec
 
 import click
 from google.protobuf.json_format import MessageToDict
-from gossipcontrol.client import table
+from gossipcontrol.client import knowledge_table, table
 from gossipcontrol.client.address import AddressError
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError, UnreachableError
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, peer_knowledge_pb2
 
 P = ParamSpec("P")
 
@@ -289,6 +289,35 @@ def _question(
         host_id=host_id, node_ids=[node_id] if node_id else [], kind=kind
     )
     return gossip_control_pb2.ExplainRequest(network_change=change)
+
+
+@main.command()
+@click.argument("store_id", metavar="STORE")
+@click.option("--peer", "peer_id", default="", help="Only of this peer.")
+@click.option("--holds", metavar="HASH", default="", help="Only peers that provably hold this intention; hexadecimal.")
+@click.option("--add", "added", multiple=True, metavar="PEER", help="Make a peer active first; repeatable.")
+@click.option("--remove", "removed", multiple=True, metavar="PEER", help="Take a dead peer out first; repeatable.")
+@_json
+@_calls
+async def knowledge(
+    client: Client,
+    store_id: str,
+    peer_id: str,
+    holds: str,
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Show what each peer of STORE provably holds, and how far behind it is."""
+    try:
+        wanted = bytes.fromhex(holds)
+    except ValueError as error:
+        raise click.UsageError(f"--holds: {holds} is not hexadecimal") from error
+    if added or removed:
+        members = [peer_knowledge_pb2.Member(peer_id=one) for one in added]
+        await client.knowledge.change_members(store_id, added=members, removed=removed)
+    await knowledge_table.report(client, store_id, peer_id, wanted, as_json)
+    return 0
 
 
 Answer = gossip_control_pb2.RejoinResponse | gossip_control_pb2.ReportNetworkChangeResponse

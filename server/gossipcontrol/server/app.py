@@ -15,15 +15,23 @@ from wsgiref.simple_server import WSGIServer
 import grpc
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Limits
+from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.event import RejoinRequested
+from gossipcontrol.server.core.knowledge.book import Book
+from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
 from gossipcontrol.server.interceptor import CallInterceptor
+from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
+from gossipcontrol.server.knowledge_service import PeerKnowledgeService
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.service import GossipControlService
+from gossipcontrol.server.suspector import Suspector
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -55,20 +63,22 @@ class App:
         self.metrics = Metrics(engine.counts)
         self._agents = AgentDriver()
         retry = RetryRule(config.retry)
-        self._dispatcher = Dispatcher(engine, ServiceClock(), self.metrics, self._agents, retry, log)
+        clock = ServiceClock()
+        self._recorder = Recorder(
+            Book(config.knowledge), clock, KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
+        )
+        self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log)
+        self._suspector = Suspector(self._recorder.book, clock, self._suspect)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
         )
         # Abstract in the stubs: the interceptor answers what is not served yet.
         service = GossipControlService(  # type: ignore[abstract]
-            self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id
+            self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id, self._recorder
         )
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, self._server)
-        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(
-            peer_knowledge_pb2_grpc.PeerKnowledgeServicer(),  # type: ignore[abstract]
-            self._server,
-        )
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
@@ -84,6 +94,7 @@ class App:
             self.tcp_port = self._bind(listen.tcp)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
+        self._suspector.start()
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._log.info(
@@ -100,9 +111,19 @@ class App:
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
         await self._server.stop(self._config.limits.drain)
+        self._suspector.close()
+        self._recorder.close()
         await self._dispatcher.close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
+
+    def _suspect(self, found: Unshared, now: float) -> bool:
+        """Have an attached node rejoin whose writes stay alone."""
+        if not self._dispatcher.engine.serves(found.author_id, found.store_id):
+            return False
+        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=found.say(now))
+        self._dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION))
+        return True
 
     def _bind(self, address: str) -> int:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.parameter import Parameters
 
 PREFIX = "GOSSIPCONTROL_"
@@ -90,6 +91,7 @@ class Config:
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
     deciding: Parameters = field(default_factory=Parameters)
+    knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
 
 
 class ConfigError(Exception):

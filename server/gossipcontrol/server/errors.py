@@ -63,16 +63,16 @@ class Overloaded(GossipControlError):
         return (("grpc-retry-pushback-ms", str(int(self.retry_in * 1000))),)
 
 
+class NotFound(GossipControlError):
+    """What is asked for is not known."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
 class NotServed(GossipControlError):
     """The call is part of the contract, but not served yet."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
-
-
-class NotKnown(GossipControlError):
-    """What was asked about is not known, or no longer."""
-
-    code = grpc.StatusCode.NOT_FOUND
 
 
 class Replaced(GossipControlError):

@@ -30,10 +30,6 @@ _WRAP = {
 NOT_SERVED = {
     "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
     "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/RecordIntentions": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetKnowledge": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetStabilityFrontier": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetLag": "knowledge is not tracked yet",
 }
 """Calls of the contract that this version answers with UNIMPLEMENTED, and what to tell the caller."""
 

@@ -14,8 +14,10 @@ from gossipcontrol.server.core.event import NodeDetached
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Result
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotKnown, NotServed, Overloaded, Replaced
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotFound, Overloaded, Replaced
+from gossipcontrol.server.knowledge_convert import intentions_recorded
 from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.session import Session
 from gossipcontrol.v1 import (
     attach_pb2,
@@ -35,13 +37,20 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     """The calls that are served; the interceptor answers the others."""
 
     def __init__(
-        self, dispatcher: Dispatcher, agents: AgentDriver, metrics: Metrics, report_interval: float, run_id: str
+        self,
+        dispatcher: Dispatcher,
+        agents: AgentDriver,
+        metrics: Metrics,
+        report_interval: float,
+        run_id: str,
+        recorder: Recorder,
     ) -> None:
         self._dispatcher = dispatcher
         self._engine = dispatcher.engine
         self._clock = dispatcher.clock
         self._agents = agents
         self._metrics = metrics
+        self._recorder = recorder
         self._next_report_ms = int(report_interval * 1000)
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
 
@@ -137,7 +146,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         else:
             found = list(itertools.islice(self._engine.rejoins(request_id=query.request_id), present.LISTED_DECISIONS))
         if not found:
-            raise NotKnown(f"no trigger of {query.rejoin_id or query.request_id} is kept")
+            raise NotFound(f"no trigger of {query.rejoin_id or query.request_id} is kept")
         return present.past_response(found, query.request_id, now)
 
     async def ListStores(
@@ -208,7 +217,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             case "sync_result":
                 convert.check_sync_result(frame.sync_result)
             case "intentions":
-                raise NotServed("intentions are not tracked by this version")
+                self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
                 raise InvalidRequest([("frame", "must be given")])
 

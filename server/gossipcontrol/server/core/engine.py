@@ -236,6 +236,11 @@ class Engine:
                     rejoin_at=store.rejoin_at,
                 )
 
+    def serves(self, node_id: str, store_id: str) -> bool:
+        """Whether an agent of this node is attached, and the node has this store."""
+        node = self._registry.nodes.get(node_id)
+        return node is not None and node.attached and store_id in node.slots
+
     def peers(self, store_id: str) -> Iterator[PeerRecord]:
         """Peers of a store by id; none when the store is not known."""
         store = self._registry.stores.get(store_id)
