@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("gossipcontrol", deadline=None)
+settings.load_profile("gossipcontrol")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

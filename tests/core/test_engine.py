@@ -304,6 +304,19 @@ def test_a_stream_that_ends_during_a_rejoin_is_made_up_for_on_attach(lab: Lab) -
     assert lab.starts[1][1].session_id == "s2"
 
 
+def test_a_trailing_run_is_parked_when_the_stream_ends(lab: Lab) -> None:
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.meet(ago=-0.5)
+    lab.advance(1)
+    lab.answer(RejoinRequested("n"))
+    lab.detach()
+    lab.advance(60)
+    assert lab.start_times() == [1000.0]
+    lab.attach(session_id="s2")
+    assert lab.start_times() == [1000.0, 1061.0]
+
+
 def test_the_end_of_a_replaced_stream_detaches_nobody(lab: Lab) -> None:
     lab.attach(session_id="old")
     lab.attach(session_id="new")
@@ -345,6 +358,17 @@ def test_the_global_limit_delays_and_shares_fairly(lab_with: Callable[[Parameter
     order = [start.node_id for _, start in lab.starts]
     assert len(order) == 7
     assert order.index("small") == 3
+
+
+def test_within_a_node_the_urgent_go_first(lab_with: Callable[[Parameters], Lab]) -> None:
+    lab = lab_with(Parameters(rate=1.0, burst=1))
+    lab.attach("n", "a", "b", "c", "d", host_id="h")
+    lab.answer(RejoinRequested("n", ("a", "b", "c"), Cause.SUSPICION))
+    lab.answer(RejoinRequested("n", ("d",)))
+    lab.answer(RejoinRequested("n", ("c",)))
+    lab.advance(60)
+    first = [start.store_id for _, start in lab.starts if start.attempt == 1]
+    assert first == ["a", "d", "c", "b"]
 
 
 def test_a_full_queue_refuses_and_changes_nothing(lab_with: Callable[[Parameters], Lab]) -> None:

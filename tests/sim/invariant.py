@@ -16,6 +16,7 @@ from gossipcontrol.server.core.event import (
     LivenessReported,
     NeighborChanged,
     NetworkChanged,
+    NodeAttached,
     NodeDetached,
     RejoinRequested,
 )
@@ -32,7 +33,7 @@ SlotId = tuple[str, str]
 
 def violations(parameters: Parameters, taken: Sequence[Taken]) -> list[str]:
     """Every breach of an invariant, as a sentence that begins with the invariant's name."""
-    checks = (_coverage, _spread, _bound, _idempotence, _quiet)
+    checks = (_coverage, _addressed, _spread, _bound, _idempotence, _quiet)
     return [text for check in checks for text in check(parameters, taken)]
 
 
@@ -82,6 +83,21 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
                     continue
                 if not any(one.at <= at <= one.at + delay for at in detached[decision.node_id]):
                     yield f"coverage: {slot} triggered at {one.at:.3f} starts {delay:.3f} s later, limit {limit:.3f}"
+
+
+def _addressed(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
+    """A start covers only what an attached agent can carry out: it goes to the session that is attached."""
+    del parameters
+    sessions: dict[str, str] = {}
+    for one in taken:
+        event = one.event
+        if isinstance(event, NodeAttached):
+            sessions[event.node_id] = event.session_id
+        for effect in one.effects:
+            if isinstance(effect, StartRejoin) and effect.session_id != sessions.get(effect.node_id):
+                yield f"coverage: {effect.rejoin_id} starts at {one.at:.3f} on a session that is not attached"
+        if isinstance(event, NodeDetached) and sessions.get(event.node_id) == event.session_id:
+            del sessions[event.node_id]
 
 
 def _spread(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
