@@ -7,7 +7,6 @@ of nodes grows. Latencies are those that the clients' process sees, its own queu
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
@@ -24,7 +23,7 @@ from gossipcontrol.server.core.event import NetworkChanged, NodeAttached
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
-from bench.report import Figure, show
+from bench.report import Figure, arguments, at_least, at_most, show
 
 STORES = 10
 CHANNELS = 8
@@ -96,7 +95,7 @@ class Fleet:
             await channel.close(None)
 
 
-async def over_grpc(nodes: int) -> list[Figure]:
+async def over_grpc(nodes: int) -> dict[str, Figure]:
     """The storm against the real service in a process of its own."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "s.sock"
@@ -115,7 +114,7 @@ async def over_grpc(nodes: int) -> list[Figure]:
             await service.wait()
 
 
-async def _measure(target: str, nodes: int, pid: int) -> list[Figure]:
+async def _measure(target: str, nodes: int, pid: int) -> dict[str, Figure]:
     fleet = Fleet(target, nodes)
     try:
         began = time.monotonic()
@@ -131,22 +130,22 @@ async def _measure(target: str, nodes: int, pid: int) -> list[Figure]:
     decided, per_node = sum(kinds.values()), Counter(number for _, number in commands)
     allowed = limits.burst + limits.rate * seconds
     ranked = sorted(latencies)
-    return [
-        Figure("answered", len(latencies) / nodes, "of all reports", 1.0, "at least"),
-        Figure("decisions", decided, "decisions", nodes * STORES, "at least"),
-        Figure("storm_seconds", took, "s"),
-        Figure("reports_per_second", nodes / took, "1/s"),
-        Figure("latency_p50", statistics.median(ranked) * 1000, "ms"),
-        Figure("latency_p99", ranked[int(len(ranked) * 0.99)] * 1000, "ms"),
-        Figure("latency_max", ranked[-1] * 1000, "ms"),
-        Figure("attach_seconds", attached, "s"),
-        Figure("memory_attached", before, "MB"),
-        Figure("memory_after", _memory(pid), "MB"),
-        Figure("started_at_once", kinds[decision_pb2.DECISION_KIND_STARTED], "rejoins"),
-        Figure("starts", len(commands), f"rejoins in {seconds:.1f} s", allowed),
-        Figure("most_turns_of_a_node_after_the_storm", _turns(commands, began + took), "turns", 1),
-        Figure("nodes_served", len(per_node), "nodes"),
-    ]
+    return {
+        "reports answered": at_least(len(latencies), "reports", nodes),
+        "decisions": at_least(decided, "decisions", nodes * STORES),
+        "storm": Figure(took, "s"),
+        "reports": Figure(nodes / took, "1/s"),
+        "latency, p50": Figure(statistics.median(ranked) * 1000, "ms"),
+        "latency, p99": Figure(ranked[int(len(ranked) * 0.99)] * 1000, "ms"),
+        "latency, maximum": Figure(ranked[-1] * 1000, "ms"),
+        "attaching": Figure(attached, "s"),
+        "memory, attached": Figure(before, "MB"),
+        "memory, after the storm": Figure(_memory(pid), "MB"),
+        "started at once": Figure(kinds[decision_pb2.DECISION_KIND_STARTED], "rejoins"),
+        f"starts in {seconds:.1f} s": at_most(len(commands), "rejoins", allowed),
+        "most turns of a node after the storm": at_most(_turns(commands, began + took), "turns", 1),
+        "nodes served": Figure(len(per_node), "nodes"),
+    }
 
 
 def _turns(commands: list[tuple[float, int]], since: float) -> int:
@@ -177,15 +176,12 @@ def core_cost(nodes: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", dest="as_json", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="1,000 nodes instead of 10,000")
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__).parse_args()
     sizes = (100, 1000) if chosen.quick else (100, 1000, 10_000)
     costs = {nodes: core_cost(nodes) for nodes in sizes}
     figures = asyncio.run(over_grpc(sizes[-1]))
-    figures += [Figure(f"core_per_decision_{nodes}_nodes", cost, "us") for nodes, cost in costs.items()]
-    figures.append(Figure("core_growth", costs[sizes[-1]] / costs[sizes[0]], "times", 2.0))
+    figures |= {f"core per decision, {nodes:,} nodes": Figure(cost, "us") for nodes, cost in costs.items()}
+    figures["growth of that"] = Figure(costs[sizes[-1]] / costs[sizes[0]], "times", "about 1: it should not grow")
     show("storm", figures, chosen.as_json)
 
 

@@ -11,8 +11,8 @@ from gossipcontrol.server.core import engine
 
 CORE = Path(engine.__file__).parent
 ALLOWED = frozenset({
-    "__future__", "collections", "collections.abc", "dataclasses", "enum", "heapq", "itertools", "math", "operator",
-    "typing", "bisect", "functools",
+    "__future__", "array", "collections", "collections.abc", "dataclasses", "enum", "heapq", "itertools", "math",
+    "operator", "sys.byteorder", "typing", "bisect", "functools",
 })  # fmt: skip
 """What computes only; anything else must be argued for here."""
 OWN = "gossipcontrol.server.core."
@@ -26,7 +26,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "the house imports by full name"
             module = node.module or ""
-            yield from (f"random.{alias.name}" for alias in node.names) if module == "random" else (module,)
+            yield from (f"{module}.{one.name}" for one in node.names) if module in ("random", "sys") else (module,)
 
 
 def impurities(source: str) -> list[str]:

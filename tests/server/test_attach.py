@@ -237,15 +237,6 @@ async def test_a_stream_without_any_frame_is_refused(stub: Stub) -> None:
     assert (await agent.ended())[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_intentions_are_not_served_yet(stub: Stub) -> None:
-    from gossipcontrol.v1.peer_knowledge_pb2 import IntentionBatch
-
-    agent = BareAgent(stub)
-    await agent.register("n", "a")
-    await agent.send(intentions=IntentionBatch(store_id="a"))
-    assert (await agent.ended())[0] is grpc.StatusCode.UNIMPLEMENTED
-
-
 async def test_an_agent_that_reads_nothing_loses_its_stream(service: Service, stub: Stub) -> None:
     peers = [PeerObservation(peer_id=f"{number:0128}", heard_age_ms=1) for number in range(1000)]
     agent = BareAgent(stub)

@@ -52,6 +52,25 @@ class Logind:
         async with self._asked:
             self._asked.notify_all()
 
+    async def arrive(self) -> None:
+        """Take the name, as logind does when it has started."""
+        await self._bus.request_name(NAME)
+
+    async def joined(self) -> None:
+        """Wait until a client has connected, before there is anybody to ask."""
+        async with asyncio.timeout(LIMIT):
+            while await self._connections() < 2:
+                await asyncio.sleep(0.01)
+
+    async def _connections(self) -> int:
+        ask = Message(
+            destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
+            member="ListNames",
+        )  # fmt: skip
+        answer = await self._bus.call(ask)
+        assert answer is not None
+        return sum(name.startswith(":") for name in answer.body[0])
+
     async def held(self, times: int) -> None:
         """Wait until the inhibitor has been taken so often."""
         async with asyncio.timeout(LIMIT), self._asked:
@@ -84,7 +103,7 @@ class Logind:
 
 
 @asynccontextmanager
-async def bus_daemon(directory: Path) -> AsyncGenerator[Logind]:
+async def bus_daemon(directory: Path, *, own_name: bool = True) -> AsyncGenerator[Logind]:
     """A private system bus with logind on it."""
     config, path = directory / "bus.conf", directory / "bus.sock"
     path.unlink(missing_ok=True)
@@ -99,7 +118,8 @@ async def bus_daemon(directory: Path) -> AsyncGenerator[Logind]:
         bus = await MessageBus(bus_address=f"unix:path={path}", negotiate_unix_fd=True).connect()
         logind = Logind(bus)
         bus.add_message_handler(logind.take)
-        await bus.request_name(NAME)
+        if own_name:
+            await logind.arrive()
         yield logind
         logind.close()
         bus.disconnect()
@@ -182,6 +202,17 @@ async def test_the_death_of_the_bus_and_its_return_are_survived(directory: Path)
             await logind.held(1)
             await logind.prepare_for_sleep(False)
             assert await waiting is ChangeKind.RESUMED
+
+
+@needs_bus
+async def test_a_logind_that_comes_after_the_bus_is_asked_too(directory: Path) -> None:
+    async with bus_daemon(directory, own_name=False) as logind, aclosing(source().watch()) as changes:
+        waiting = asyncio.create_task(following(changes))
+        await logind.joined()
+        await logind.arrive()
+        await logind.held(1)
+        await logind.prepare_for_sleep(False)
+        assert await waiting is ChangeKind.RESUMED
 
 
 @pytest.mark.parametrize("address", ["unix:path=/nonexistent/bus", "nonsense", "unix:", ""])

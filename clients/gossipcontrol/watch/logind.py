@@ -15,6 +15,8 @@ from gossipcontrol.watch.change import ChangeKind
 
 NAME, PATH, MANAGER = "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
 MATCH = f"type='signal',sender='{NAME}',path='{PATH}',interface='{MANAGER}',member='PrepareForSleep'"
+ARRIVAL = f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{NAME}'"
+"""logind may come after the bus, and may be started anew: an inhibitor of the one before it is worth nothing."""
 ANNOUNCE_TIME = 1.0
 """Seconds for which sleep is held back, so that it can be announced."""
 ANSWER_TIME = 5.0
@@ -73,6 +75,7 @@ class _Connection:
         self._inhibitor = -1
         self._release_timer: asyncio.TimerHandle | None = None
         self._ended: asyncio.Task[None] | None = None
+        self._holding: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect, and listen before asking for anything; raises one of BROKEN."""
@@ -80,13 +83,14 @@ class _Connection:
             await self._bus.connect()
         self._ended = asyncio.create_task(self._wait_for_end())
         self._bus.add_message_handler(self._take)
-        match = Message(
-            destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
-            member="AddMatch", signature="s", body=[MATCH],
-        )  # fmt: skip
-        answer = await self._call(match)
-        if answer.message_type is not MessageType.METHOD_RETURN:
-            raise OSError(f"D-Bus does not tell of sleep: {answer.error_name}")
+        for rule in (MATCH, ARRIVAL):
+            match = Message(
+                destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
+                member="AddMatch", signature="s", body=[rule],
+            )  # fmt: skip
+            answer = await self._call(match)
+            if answer.message_type is not MessageType.METHOD_RETURN:
+                raise OSError(f"D-Bus does not tell of sleep: {answer.error_name}")
         await self.hold_sleep()
 
     async def hold_sleep(self) -> None:
@@ -112,8 +116,9 @@ class _Connection:
         if self._release_timer is not None:
             self._release_timer.cancel()
         self._release()
-        if self._ended is not None:
-            self._ended.cancel()
+        for task in (self._ended, self._holding):
+            if task is not None:
+                task.cancel()
         self._bus.disconnect()
 
     async def _call(self, message: Message) -> Message:
@@ -131,6 +136,15 @@ class _Connection:
             return
         if (message.interface, message.member, message.signature) == (MANAGER, "PrepareForSleep", "b"):
             self._changes.put_nowait(ChangeKind.SLEEPING if message.body[0] else ChangeKind.RESUMED)
+        elif message.member == "NameOwnerChanged" and message.signature == "sss" and message.body[0] == NAME:
+            self._release()
+            if message.body[2]:
+                self._holding = asyncio.create_task(self._hold_again())
+
+    async def _hold_again(self) -> None:
+        # A connection that breaks meanwhile is noticed by whoever waits for its end.
+        with contextlib.suppress(*BROKEN):
+            await self.hold_sleep()
 
     async def _wait_for_end(self) -> None:
         # However the connection ends, the source opens another.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from sys import byteorder
 from typing import Any
 
 from gossipcontrol.server.core.knowledge.chain import ROOT, Chain, Life
@@ -12,7 +12,7 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 
-VERSION = f"1-{sys.byteorder}"
+VERSION = f"1-{byteorder}"
 """Of this form; columns are in the machine's byte order."""
 
 _NUMBERS = (

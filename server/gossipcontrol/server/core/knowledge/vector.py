@@ -7,8 +7,8 @@ Lamport 1975). The top bit of each lane is kept free: it takes the borrow of a s
 
 from __future__ import annotations
 
-import sys
 from array import array
+from sys import byteorder
 
 LANE = 32
 """Bits per count."""
@@ -38,6 +38,6 @@ def meet(one: int, other: int, guard: int) -> int:
 def counts(vector: int, lanes: int) -> array[int]:
     """The counts, by number of the chain."""
     found = array("I", vector.to_bytes(lanes * 4, "little"))
-    if sys.byteorder == "big":
+    if byteorder == "big":
         found.byteswap()
     return found
