@@ -132,11 +132,17 @@ def _parse(line: str) -> Said:
     return said
 
 
-def service(host: Host | None, directory: Path, **settings: str) -> Process:
-    """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` go before its defaults."""
+def service(host: Host | None, directory: Path, *, log_to: Path | None = None, **settings: str) -> Process:
+    """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` go before its defaults.
+
+    With ``log_to`` it says nothing here, and writes its log to that file.
+    """
     chosen = {"listen_socket": str(_socket(directory)), "listen_tcp": "", "metrics_address": "", "log_format": "json"}
     environment = {f"GOSSIPCONTROL_{name.upper()}": value for name, value in {**chosen, **settings}.items()}
-    return Process("service", sys.executable, "-m", "gossipcontrol.server", host=host, environment=environment)
+    command = (sys.executable, "-m", "gossipcontrol.server")
+    if log_to is not None:
+        command = ("sh", "-c", f"exec {sys.executable} -m gossipcontrol.server 2>{log_to}")
+    return Process("service", *command, host=host, environment=environment)
 
 
 def watcher(host: Host, directory: Path, *flags: str) -> Process:
