@@ -18,13 +18,13 @@ $(READY): deploy/setup.sh requirements-dev.lock pyproject.toml hatch_build.py $(
 	@touch $@
 
 run: $(READY) ## Run the service, this host's watcher and a real iroh-gossip node until Ctrl-C
-	@$(BIN)/gossipcontrol run
+	@$(BIN)/python deploy/run.py
 
 demo: $(READY) ## See gossip rot and recover: three real nodes, one cut off, without and with GossipControl
 	@$(BIN)/python -m bench.demo
 
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/ruff check .
@@ -33,7 +33,7 @@ lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/buf format --diff --exit-code
 
 type: $(READY) ## Check types with mypy and pyright, both strict
-	$(BIN)/mypy server clients tests bench
+	$(BIN)/mypy server clients tests bench deploy/run.py
 	$(BIN)/pyright
 
 bench: $(READY) ## Produce every figure that the project claims

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sqlite3
 import tempfile
@@ -14,7 +13,7 @@ import grpc
 from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
 
 from bench.lab.process import service
-from bench.report import Figure, show
+from bench.report import Figure, arguments, at_least, show
 
 IN_FLIGHT = (1, 32, 256)
 NODES = 1000
@@ -76,24 +75,21 @@ async def measure(directory: Path, seconds: float, rounds: int) -> dict[str, Fig
     for in_flight in IN_FLIGHT:
         memory, kept = median(rates["memory", in_flight]), median(rates["sqlite", in_flight])
         ratio = kept / memory
-        target, met = (">= 0.5", ratio >= 0.5) if in_flight >= 32 else (None, None)
+        unit = "sqlite/memory"
         figures[f"memory_{in_flight}"] = Figure(memory, "triggers/s")
         figures[f"sqlite_{in_flight}"] = Figure(kept, "triggers/s")
-        figures[f"ratio_{in_flight}"] = Figure(ratio, "sqlite/memory", target, met)
+        figures[f"ratio_{in_flight}"] = at_least(ratio, unit, 0.5) if in_flight >= 32 else Figure(ratio, unit)
         limit = await asyncio.to_thread(bare, directory / "bare.db", in_flight, seconds / 2)
         figures[f"bare_sqlite_{in_flight}"] = Figure(limit, "rows/s")
     return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="measure for a short time")
-    flags = parser.parse_args()
+    flags = arguments(__doc__).parse_args()
     seconds, rounds = (0.7, 2) if flags.quick else (2.0, 5)
     with tempfile.TemporaryDirectory() as directory:
         figures = asyncio.run(measure(Path(directory), seconds, rounds))
-    show("durability", figures, flags.json)
+    show("durability", figures, flags.as_json)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,71 @@
-"""What a bench prints: figures with their targets, for people or as one JSON object."""
+"""How every measurement shows its figures: a table for people, one JSON object for programs."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import grpc
+from rich.console import Console
+from rich.table import Table
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure."""
+    """One figure; ``met`` is None where no target was set."""
 
-    value: float
+    value: float | None
+    """None: it did not happen within the time that it was watched for."""
     unit: str
     target: str | None = None
     met: bool | None = None
 
 
+def at_least(value: float, unit: str, least: float) -> Figure:
+    """A figure that must not be lower."""
+    return Figure(value, unit, f"at least {least:g}", value >= least)
+
+
+def at_most(value: float | None, unit: str, most: float) -> Figure:
+    """A figure that must not be higher; None never happened, and so misses the target."""
+    return Figure(value, unit, f"at most {most:g}", value is not None and value <= most)
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The flags that every measurement has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object instead of a table")
+    parser.add_argument("--quick", action="store_true", help="a short run: it works, but its figures say little")
+    return parser
+
+
 def show(name: str, figures: Mapping[str, Figure], as_json: bool) -> None:
-    """Print the figures."""
-    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    """Print the figures of one measurement."""
     if as_json:
-        told = {key: asdict(figure) for key, figure in figures.items()}
-        print(json.dumps({"bench": name, "machine": machine, "figures": told}))
+        print(json.dumps({"bench": name, "machine": machine(), "figures": {k: asdict(v) for k, v in figures.items()}}))
         return
-    for key, figure in figures.items():
-        target = "" if figure.target is None else f"  (target {figure.target}: {'met' if figure.met else 'MISSED'})"
-        print(f"{key:40} {figure.value:12,.2f} {figure.unit}{target}")
+    table = Table("FIGURE", "VALUE", "UNIT", "TARGET", "", box=None, pad_edge=False, header_style="bold")
+    for label, figure in figures.items():
+        met = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[figure.met]
+        table.add_row(label, _number(figure.value), figure.unit, figure.target or "", met)
+    Console(width=None if Console().is_terminal else 140).print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "never"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def machine() -> dict[str, str | int | None]:
+    """What the figures were measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "grpcio": grpc.__version__,
+    }

@@ -71,7 +71,8 @@ class Host:
     async def move(self, address: str) -> None:
         """Give the host another address, as a new DHCP lease does."""
         old, self.address = self.address, address
-        lines = f"address add {address}/24 dev eth0\naddress delete {old}/24 dev eth0\n"
+        # The old one first: while it is the primary of its subnet, the kernel deletes the others with it.
+        lines = f"address delete {old}/24 dev eth0\naddress add {address}/24 dev eth0\n"
         await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
 
     async def run(self, *command: str) -> None:

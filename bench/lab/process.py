@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Self, TypeAlias
 from bench.lab.network import Host
 
 Said: TypeAlias = dict[str, Any]
-"""One line: ``event``, ``ts`` (wall clock, seconds), and what else the process said."""
+"""One line: ``event``, ``ts`` (wall clock, seconds; at the latest when it was read), and what else the process said."""
 STOP_TIME = 8.0
 """Seconds that a process gets to stop after SIGTERM."""
 CLIENT = (sys.executable, "-m", "gossipcontrol.client")
@@ -84,15 +85,21 @@ class Process:
 
     async def wait_for(self, event: str, timeout: float, *, after: float = 0.0, **fields: object) -> Said:
         """The first line with this event and these fields after an instant; raises TimeoutError with what it said."""
+        return await self._wait(lambda: self.all(event, after=after, **fields), timeout, f"{event} {fields}")
+
+    async def wait_for_text(self, text: str, timeout: float) -> Said:
+        """The first line for people with this text in it; raises TimeoutError with what it said."""
+        return await self._wait(lambda: [one for one in self.all("line") if text in one["text"]], timeout, repr(text))
+
+    async def _wait(self, find: Callable[[], list[Said]], timeout: float, what: str) -> Said:
         try:
             async with asyncio.timeout(timeout), self._news:
-                while True:
-                    for said in self.all(event, after=after, **fields):
-                        return said
+                while not (found := find()):
                     await self._news.wait()
+                return found[0]
         except TimeoutError:
             told = "\n".join(json.dumps(said) for said in self.said[-40:])
-            raise TimeoutError(f"{self.name} did not say {event} {fields} in {timeout:g} s; it said:\n{told}") from None
+            raise TimeoutError(f"{self.name} did not say {what} in {timeout:g} s; it said:\n{told}") from None
 
     def all(self, event: str, *, after: float = 0.0, **fields: object) -> list[Said]:
         """Every line with this event and these fields said after an instant."""
@@ -118,18 +125,25 @@ def _parse(line: str) -> Said:
     try:
         said: Said = json.loads(line)
     except ValueError:
-        return {"event": "line", "ts": 0.0, "text": line}
+        return {"event": "line", "ts": time.time(), "text": line}
     if "timestamp" in said:
         said["ts"] = datetime.fromisoformat(said["timestamp"]).timestamp()
+    said.setdefault("ts", time.time())
     return said
 
 
-def service(host: Host | None, directory: Path, **settings: str) -> Process:
-    """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` go before its defaults."""
+def service(host: Host | None, directory: Path, *, log_to: Path | None = None, **settings: str) -> Process:
+    """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` go before its defaults.
+
+    With ``log_to`` it says nothing here, and writes its log to that file.
+    """
     chosen = {"listen_socket": str(_socket(directory)), "listen_tcp": "", "metrics_address": "", "log_format": "json"}
     chosen["state_path"] = str(directory / "state.db")
     environment = {f"GOSSIPCONTROL_{name.upper()}": value for name, value in {**chosen, **settings}.items()}
-    return Process("service", sys.executable, "-m", "gossipcontrol.server", host=host, environment=environment)
+    command = (sys.executable, "-m", "gossipcontrol.server")
+    if log_to is not None:
+        command = ("sh", "-c", f"exec {sys.executable} -m gossipcontrol.server 2>{log_to}")
+    return Process("service", *command, host=host, environment=environment)
 
 
 def watcher(host: Host, directory: Path, *flags: str) -> Process:
@@ -141,7 +155,7 @@ def watcher(host: Host, directory: Path, *flags: str) -> Process:
 def agent(host: Host, store: str, *flags: str, directory: Path | None = None, name: str = "agent") -> Process:
     """An iroh-gossip node with its agent, attached to the service of ``directory``; without one, the bare node."""
     attached = ("--address", f"unix:{_socket(directory)}") if directory else ("--no-control",)
-    command = (*CLIENT, "agent", "iroh", "--json", "--store", store, "--heartbeat", "0.5", "--host-id", host.namespace)
+    command = (*CLIENT, "agent", "iroh", "--json", "--store", store, "--host-id", host.namespace)
     environment = {"RUNTIME_DIRECTORY": str(directory)} if directory else {}
     return Process(name, *command, *attached, *flags, host=host, environment=environment)
 

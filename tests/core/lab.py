@@ -8,10 +8,12 @@ from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, Effe
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import (
     Event,
+    LivenessReported,
     NeighborChanged,
     NetworkChanged,
     NodeAttached,
     NodeDetached,
+    PeerHeard,
     RejoinFinished,
     RejoinRequested,
     TimePassed,
@@ -66,6 +68,10 @@ class Lab:
     def meet(self, peer_id: str = "p", node_id: str = "n", store_id: str = "a", ago: float = 0.0) -> None:
         """Report a neighbour up."""
         self.handle(NeighborChanged(node_id, store_id, peer_id, True, self.now - ago))
+
+    def name(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
+        """Report a peer that was never heard."""
+        self.handle(LivenessReported(node_id, store_id, (PeerHeard(peer_id, None),)))
 
     def start_times(self, node_id: str = "n", store_id: str = "a") -> list[float]:
         """When rejoins of a slot started."""

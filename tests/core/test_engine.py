@@ -203,6 +203,7 @@ def test_a_message_newer_than_the_start_verifies(lab: Lab) -> None:
 
 def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(120)
@@ -211,6 +212,40 @@ def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -
         (1012.0, Rung.RESUBSCRIBE, 2),
     ]
     assert [a.outcome for _, a in lab.announcements] == [Outcome.WAITING, Outcome.UNVERIFIED]
+
+
+def test_a_node_that_is_alone_climbs_no_ladder(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.handle(LivenessReported("n", "a"))
+    lab.answer(RejoinRequested("n"))
+    lab.advance(60)
+    assert len(lab.starts) == 1
+    [ended] = lab.engine.rejoins()
+    assert (ended.outcome, "no other peer of this store is known" in ended.detail) == (Outcome.UNVERIFIED, True)
+
+
+def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
+    lab.answer(RejoinRequested("n"))
+    lab.finish()
+    lab.advance(7)
+    assert next(lab.engine.rejoins()).outcome is Outcome.WAITING
+    lab.meet()
+    assert next(lab.engine.rejoins()).outcome is Outcome.VERIFIED
+    lab.advance(60)
+    assert len(lab.starts) == 1
+
+
+def test_a_late_proof_does_not_cover_a_trigger_that_came_after_the_start(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
+    lab.answer(RejoinRequested("n"))
+    lab.advance(5.5)
+    lab.answer(RejoinRequested("n"))
+    lab.meet()
+    lab.advance(60)
+    assert lab.start_times() == [1000.0, 1006.0]
 
 
 def test_a_new_trigger_hastens_a_rejoin_that_backs_off(lab: Lab) -> None:
@@ -269,6 +304,19 @@ def test_a_stream_that_ends_during_a_rejoin_is_made_up_for_on_attach(lab: Lab) -
     assert lab.starts[1][1].session_id == "s2"
 
 
+def test_a_trailing_run_is_parked_when_the_stream_ends(lab: Lab) -> None:
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.meet(ago=-0.5)
+    lab.advance(1)
+    lab.answer(RejoinRequested("n"))
+    lab.detach()
+    lab.advance(60)
+    assert lab.start_times() == [1000.0]
+    lab.attach(session_id="s2")
+    assert lab.start_times() == [1000.0, 1061.0]
+
+
 def test_the_end_of_a_replaced_stream_detaches_nobody(lab: Lab) -> None:
     lab.attach(session_id="old")
     lab.attach(session_id="new")
@@ -310,6 +358,17 @@ def test_the_global_limit_delays_and_shares_fairly(lab_with: Callable[[Parameter
     order = [start.node_id for _, start in lab.starts]
     assert len(order) == 7
     assert order.index("small") == 3
+
+
+def test_within_a_node_the_urgent_go_first(lab_with: Callable[[Parameters], Lab]) -> None:
+    lab = lab_with(Parameters(rate=1.0, burst=1))
+    lab.attach("n", "a", "b", "c", "d", host_id="h")
+    lab.answer(RejoinRequested("n", ("a", "b", "c"), Cause.SUSPICION))
+    lab.answer(RejoinRequested("n", ("d",)))
+    lab.answer(RejoinRequested("n", ("c",)))
+    lab.advance(60)
+    first = [start.store_id for _, start in lab.starts if start.attempt == 1]
+    assert first == ["a", "d", "c", "b"]
 
 
 def test_a_full_queue_refuses_and_changes_nothing(lab_with: Callable[[Parameters], Lab]) -> None:

@@ -9,9 +9,17 @@ from typing import Any, get_type_hints
 
 import pytest
 from gossipcontrol.server.core import codec
+from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.event import Event, NodeAttached, RejoinRequested, ServiceStarted, TimePassed
+from gossipcontrol.server.core.event import (
+    AdviceOutdated,
+    Event,
+    NodeAttached,
+    RejoinRequested,
+    ServiceStarted,
+    TimePassed,
+)
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.record import StoreRecord
 from gossipcontrol.server.core.registry import Host, Node, Slot, Store
@@ -132,8 +140,60 @@ def test_what_was_refused_or_answered_before_leaves_no_fact() -> None:
     assert len(lab.log) == 1
 
 
+def replays(lab: LoggingLab) -> None:
+    """Whether the log alone gives the state that there is."""
+    assert shown(restored(lab.parameters, None, lab.log)) == shown(lab.engine)
+
+
+def test_a_suspicion_that_fresh_neighbours_refuted_is_refuted_again() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.meet()
+    kinds = [lab.answer(RejoinRequested("n", cause=Cause.SUSPICION)).decisions[0].kind for _ in range(3)]
+    assert kinds == [DecisionKind.SKIPPED] * 3
+    assert len(list(lab.engine.rejoins())) == 1
+    replays(lab)
+
+
+def test_a_suspicion_that_was_refuted_while_it_waited_is_refuted_again() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.answer(RejoinRequested("n", cause=Cause.SUSPICION))
+    lab.advance(1)
+    lab.meet()
+    lab.advance(10)
+    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.SKIPPED, Outcome.VERIFIED]
+    replays(lab)
+
+
+def test_a_late_proof_is_taken_again() -> None:
+    lab = LoggingLab()
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    lab.name("q")
+    lab.answer(RejoinRequested("n"))
+    lab.advance(lab.parameters.verify_timeout + 0.1)
+    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.WAITING]
+    lab.meet()
+    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.VERIFIED]
+    replays(lab)
+
+
+def test_an_advice_that_life_outdated_stays_outdated() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.name("q")
+    lab.answer(RejoinRequested("n"))
+    lab.advance(60)
+    replays(lab)
+    before = len(lab.log)
+    lab.meet()
+    assert [fact for _, fact, _ in lab.log[before:]] == [AdviceOutdated("n", "a")]
+    replays(lab)
+
+
 LINKS: dict[type[Any], set[str]] = {
-    Slot: {"node", "store", "running", "waiting", "neighbors", "reported_at"},
+    Slot: {"node", "store", "running", "waiting", "neighbors", "alive_at", "reported_at"},
     Node: {"slots", "parked"},
     Host: {"nodes", "parked"},
     Store: {"slots", "sightings"},
@@ -152,10 +212,13 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters _registry _history _witness _scheduler _intake _handlers facts handled_at",
+    "Engine": "_parameters _registry _history _witness _scheduler _intake _explainer _handlers facts handled_at",
     "Registry": "_limit nodes hosts stores attached places peers _detached",
     "History": "_prefix _limit _age _rejoins _ended _count",
-    "Scheduler": "_parameters _registry _history _witness _admission _timers wake_at waiting parked running",
+    "Explainer": "_parameters _registry _scheduler _intake",
+    "Scheduler": "_parameters _registry _history _witness _admission _bootstrap _timers wake_at waiting parked running",
+    "Bootstrap": "_registry _fanout _spread _fresh _load",
+    "Load": "_most _named",
     "Intake": "_stores_per_node _registry _history _scheduler _requests _generations",
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",

@@ -60,7 +60,7 @@ async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, 
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "the state cannot be written" in (refused.value.details() or "")
         await until_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
-        assert process.all("state cannot be written")
+        await process.wait_for("state cannot be written", 10)
         filler.unlink()
         await until_health(health, health_pb2.HealthCheckResponse.SERVING)
         await process.wait_for("state is kept again", 20)

@@ -21,10 +21,10 @@ def test_the_default_path_follows_the_user(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("BACKEND", "etcd", "state.backend: 'etcd' is not one of sqlite, memory"),
-        ("DURABILITY", "some", "state.durability: 'some' is not one of process, full"),
-        ("PATH", "", "state.path: must name a file; for none, set state.backend to memory"),
-        ("MAX_BYTES", "1000", "state.max_bytes: must be at least 1048576 (1 MiB), is 1000"),
+        ("BACKEND", "etcd", "GOSSIPCONTROL_STATE_BACKEND: 'etcd' is not one of sqlite, memory"),
+        ("DURABILITY", "some", "GOSSIPCONTROL_STATE_DURABILITY: 'some' is not one of process, full"),
+        ("PATH", "", "GOSSIPCONTROL_STATE_PATH: must name a file; for none, set state.backend to memory"),
+        ("MAX_BYTES", "1000", "GOSSIPCONTROL_STATE_MAX_BYTES: must be at least 1048576 (1 MiB), is 1000"),
     ],
 )
 def test_a_wrong_setting_is_explained(variable: str, value: str, said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TypeAlias
 import grpc
 from gossipcontrol.agent.command_desk import CommandDesk
 from gossipcontrol.agent.node import Node
-from gossipcontrol.agent.tally import Tally
+from gossipcontrol.agent.tally import Tally, age_ms
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.race import run_until_first
@@ -28,18 +29,39 @@ CONNECT_TIMEOUT = 5.0
 """Seconds within which an opened stream must be answered."""
 PROBE_TIMEOUT = 1.0
 """Seconds within which a stream must prove after a kick that it lives."""
+STEADY = 10.0
+"""Seconds after which a stream counts as having worked: one that ends sooner makes the next wait longer."""
+GOODBYE_TIMEOUT = 1.0
+"""Seconds that the service has to take a goodbye."""
 EVENTS = 1000
 """Most neighbour events that wait for the stream; the oldest go first, a report makes up for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentEvent:
-    """Something a person may want to see: ``what`` is attached, detached, command or result."""
+    """Something a person may want to see: ``what`` is attached, detached, unattached, command or result.
+
+    Unattached says why the service cannot be attached to; once per reason, however often it is tried.
+    """
 
     what: str
     detail: str
     store_id: str = ""
     rejoin_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _NeighborEvent:
+    """A neighbour came or went; its age is taken when it is sent, or an old one could pass for a proof."""
+
+    store_id: str
+    peer_id: str
+    up: bool
+    at: float
+
+    def message(self, now: float) -> attach_pb2.NeighborEvent:
+        age = age_ms(self.at, now)
+        return attach_pb2.NeighborEvent(store_id=self.store_id, peer_id=self.peer_id, up=self.up, age_ms=age)
 
 
 class Agent:
@@ -66,12 +88,16 @@ class Agent:
         self._wanted = asyncio.Event()
         self._kicked = asyncio.Event()
         self._desk = CommandDesk(node, self._wanted.set)
-        self._neighbor_events: deque[attach_pb2.NeighborEvent] = deque(maxlen=EVENTS)
+        self._neighbor_events: deque[_NeighborEvent] = deque(maxlen=EVENTS)
         self._due: set[str] = set()
         """Stores whose report must not wait for its interval."""
         self._awaiting_proof: set[str] = set()
         self._interval = 10.0
         self._leaving = False
+        self._announcing = False
+        self._attached_at = 0.0
+        self._told = ""
+        """Why it is not attached, as last told."""
         self.attached = asyncio.Event()
         """Set while the service has the node registered."""
 
@@ -106,20 +132,29 @@ class Agent:
         """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
         self._kicked.set()
 
+    def announce(self) -> None:
+        """The node's stores, addresses or capabilities changed: register it anew."""
+        self._announcing = True
+        self._wanted.set()
+
     # The stream.
 
     async def run(self) -> None:
         """Stay attached until cancelled or ``leave`` is called."""
         failures = 0
         while not self._leaving:
+            self._kicked.clear()
+            reason = "left"
             try:
                 await self._attach_once()
-                failures = 0
-            except (grpc.aio.AioRpcError, TimeoutError, ConnectionError) as error:
-                failures = 0 if self.attached.is_set() else failures + 1
-                self._detached(_reason(error))
+            except (grpc.aio.AioRpcError, TimeoutError, ConnectionError, asyncio.InvalidStateError) as error:
+                reason = _reason(error)
+            # Two agents of one node take the stream from each other: without this they would do so without end.
+            steady = self.attached.is_set() and time.monotonic() - self._attached_at >= STEADY
+            failures = 0 if steady else failures + 1
+            self._detached(reason)
             if not self._leaving:
-                await self._pause(reconnect_wait(failures + 1))
+                await self._pause(reconnect_wait(max(1, failures)))
 
     async def leave(self) -> None:
         """Say goodbye on the stream, if there is one; ``run`` then returns."""
@@ -129,7 +164,6 @@ class Agent:
         await self._desk.close()
 
     async def _pause(self, seconds: float) -> None:
-        self._kicked.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._kicked.wait()
@@ -138,6 +172,9 @@ class Agent:
         if self.attached.is_set():
             self.attached.clear()
             self._on_event(AgentEvent("detached", reason))
+        elif reason != self._told and not self._leaving:
+            self._told = reason
+            self._on_event(AgentEvent("unattached", reason))
 
     async def _attach_once(self) -> None:
         """One stream from its start to its end; raises what ended it."""
@@ -147,14 +184,20 @@ class Agent:
             stub = gossip_control_pb2_grpc.GossipControlStub(channel)
             call = stub.Attach()
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await call.write(attach_pb2.AttachRequest(register=self._registration()))
-                first = await call.read()
-            if not isinstance(first, attach_pb2.AttachResponse):
-                raise ConnectionError(f"{(await call.code()).name}: {await call.details()}")
-            self._registered(first.registered)
+                # A kick says that the way has changed: what hangs on the old one is not worth waiting for.
+                await run_until_first(self._register(call), self._kicked.wait())
+            if not self.attached.is_set():
+                raise ConnectionError("the network changed while connecting")
             await run_until_first(self._read(call), self._write(call), self._probe(channel))
         finally:
             await channel.close()
+
+    async def _register(self, call: Call) -> None:
+        await call.write(attach_pb2.AttachRequest(register=self._registration()))
+        first = await call.read()
+        if not isinstance(first, attach_pb2.AttachResponse):
+            raise ConnectionError(await _end(call))
+        self._registered(first.registered)
 
     async def _read(self, call: Call) -> None:
         while isinstance(frame := await call.read(), attach_pb2.AttachResponse):
@@ -165,25 +208,34 @@ class Agent:
                     self._interval = max(0.1, frame.ack.next_report_ms / 1000)
                 case _:
                     pass
-        self._detached(f"{(await call.code()).name}: {await call.details() or 'the stream ended'}")
+        if not self._leaving:
+            raise ConnectionError(await _end(call))
 
     async def _write(self, call: Call) -> None:
         """Send what is wanted as it comes, and every store's report once per interval."""
         self._due.update(self._node.stores())
         while True:
             self._wanted.clear()
+            if self._announcing:
+                self._announcing = False
+                await call.write(attach_pb2.AttachRequest(register=self._registration()))
             for key, result in list(self._desk.undelivered.items()):
                 await call.write(attach_pb2.AttachRequest(rejoin_result=result))
                 self._desk.undelivered.pop(key, None)
                 self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
             while self._neighbor_events:
-                await call.write(attach_pb2.AttachRequest(neighbor=self._neighbor_events.popleft()))
+                event = self._neighbor_events.popleft()
+                await call.write(attach_pb2.AttachRequest(neighbor=event.message(time.monotonic())))
             while self._due:
                 report = self._tally.report(self._due.pop())
                 await call.write(attach_pb2.AttachRequest(liveness=report))
             if self._leaving:
                 await call.write(attach_pb2.AttachRequest(goodbye=attach_pb2.Goodbye(reason="stopping")))
                 await call.done_writing()
+                # A channel that is closed at once takes the goodbye with it.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GOODBYE_TIMEOUT):
+                        await call.code()
                 return
             try:
                 async with asyncio.timeout(self._interval):
@@ -194,8 +246,8 @@ class Agent:
     async def _probe(self, channel: grpc.aio.Channel) -> None:
         """After a kick, raise unless the service answers on this connection: its address may be gone."""
         while True:
-            self._kicked.clear()
             await self._kicked.wait()
+            self._kicked.clear()
             if not self._leaving:
                 await is_serving(channel, PROBE_TIMEOUT)
 
@@ -213,6 +265,7 @@ class Agent:
     def _registered(self, registered: attach_pb2.Registered) -> None:
         self._interval = max(0.1, registered.next_report_ms / 1000)
         self._neighbor_events.clear()
+        self._attached_at, self._told = time.monotonic(), ""
         self.attached.set()
         self._on_event(AgentEvent("attached", f"session {registered.session_id}, {registered.unparked} unparked"))
 
@@ -224,12 +277,16 @@ class Agent:
         self._desk.take(command)
 
     def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
-        self._neighbor_events.append(attach_pb2.NeighborEvent(store_id=store_id, peer_id=peer_id, up=up))
+        self._neighbor_events.append(_NeighborEvent(store_id, peer_id, up, time.monotonic()))
         self._wanted.set()
 
     def _report_soon(self, store_id: str) -> None:
         self._due.add(store_id)
         self._wanted.set()
+
+
+async def _end(call: Call) -> str:
+    return f"{(await call.code()).name}: {await call.details() or 'the stream ended'}"
 
 
 def _reason(error: BaseException) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 import click
 from gossipcontrol.agent.agent import Agent, AgentEvent
 from gossipcontrol.agent.iroh import GossipEvent, IrohNode, read_key
+from gossipcontrol.agent.outage import Outage
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
-from gossipcontrol.watch.watcher import make_watcher
+from gossipcontrol.watch.watcher import Audience, make_watcher
 
 GOODBYE_TIME = 1.0
 """Seconds that the goodbye may take at a stop."""
@@ -127,10 +128,19 @@ class _Run:
             await asyncio.sleep(self._options.heartbeat)
 
     async def _kick(self, node: IrohNode, agent: Agent) -> None:
-        async for change in make_watcher(self._options.filter).changes():
-            await node.refresh_addresses()
+        """Follow the host's network: reconnect at once when it changes, and suspend the node while there is none."""
+        outage = Outage(node)
+
+        def lost() -> None:
+            outage.lost()
+            self._say("lost", "the network is gone")
+
+        async for change in make_watcher(self._options.filter).changes(Audience(on_loss=lost)):
+            outage.back()
             agent.kick()
-            self._say("network", f"the network changed: {change.detail}", generation=change.generation)
+            self._say("network", f"{change.kind.value}: {change.detail}", generation=change.generation)
+            if await node.refresh_addresses():
+                agent.announce()
 
     def _gossip(self, event: GossipEvent) -> None:
         agent, store = self._agent, event.store_id

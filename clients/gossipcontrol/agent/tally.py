@@ -13,6 +13,10 @@ PEERS = 1000
 """Most peers remembered in one store; the one longest unheard goes first."""
 
 
+OLDEST_MS = 30 * 24 * 3600 * 1000
+"""Oldest age that the service takes; a neighbour of many days must not make it refuse the report."""
+
+
 @dataclass(slots=True, eq=False)
 class _Peer:
     heard_at: float
@@ -79,14 +83,14 @@ class Tally:
             peers=[
                 liveness_pb2.PeerObservation(
                     peer_id=peer_id,
-                    heard_age_ms=int((now - peer.heard_at) * 1000),
+                    heard_age_ms=age_ms(peer.heard_at, now),
                     path=liveness_pb2.PATH_DIRECT if peer.direct else liveness_pb2.PATH_FORWARDED,
                     heard_count=peer.count,
                 )
                 for peer_id, peer in store.peers.items()
             ],
             neighbors=[
-                liveness_pb2.Neighbor(peer_id=peer_id, up_age_ms=int((now - up_at) * 1000))
+                liveness_pb2.Neighbor(peer_id=peer_id, up_age_ms=age_ms(up_at, now))
                 for peer_id, up_at in store.neighbors.items()
             ],
             broadcast_count=store.broadcasts,
@@ -95,3 +99,8 @@ class Tally:
 
     def _store(self, store_id: str) -> _Store:
         return self._stores.setdefault(store_id, _Store())
+
+
+def age_ms(at: float, now: float) -> int:
+    """The age of an instant in milliseconds, as the service takes it."""
+    return min(OLDEST_MS, max(0, int((now - at) * 1000)))

@@ -12,6 +12,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # A dead connection is found within 15 s, also while nothing is under way.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else the ping itself waits for a minute, whatever keepalive says
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # By default gRPC waits up to two minutes before it tries to connect again.

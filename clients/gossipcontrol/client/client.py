@@ -11,6 +11,7 @@ import grpc
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.errors import client_error
+from gossipcontrol.client.knowledge import Knowledge
 from gossipcontrol.client.retry import call_with_retry
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
@@ -29,6 +30,7 @@ class Client:
         self._channel = open_channel(self.address)
         self._stub: gossip_control_pb2_grpc.GossipControlAsyncStub
         self._stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
+        self.knowledge = Knowledge(self._channel, self._call)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,7 +55,7 @@ class Client:
         request = gossip_control_pb2.RejoinRequest(
             request_id=str(uuid.uuid4()), node_id=node_id, store_ids=store_ids, cause=cause
         )
-        return await self._call(lambda: self._stub.Rejoin(request, timeout=self._timeout))
+        return await self._call(lambda left: self._stub.Rejoin(request, timeout=left))
 
     async def report_network_change(
         self, request: gossip_control_pb2.ReportNetworkChangeRequest
@@ -61,14 +63,14 @@ class Client:
         """Report a change; a request without an id is given one."""
         if not request.request_id:
             request.request_id = str(uuid.uuid4())
-        return await self._call(lambda: self._stub.ReportNetworkChange(request, timeout=self._timeout))
+        return await self._call(lambda left: self._stub.ReportNetworkChange(request, timeout=left))
 
     async def peer_liveness(
         self, reports: Sequence[liveness_pb2.LivenessReport]
     ) -> gossip_control_pb2.PeerLivenessResponse:
         """Report what nodes heard of their peers."""
         request = gossip_control_pb2.PeerLivenessRequest(reports=reports)
-        return await self._call(lambda: self._stub.PeerLiveness(request, timeout=self._timeout))
+        return await self._call(lambda left: self._stub.PeerLiveness(request, timeout=left))
 
     async def list_rejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest | None = None, *, most: int | None = None
@@ -79,7 +81,7 @@ class Client:
             asked.CopyFrom(request)
         count = 0
         while True:
-            page = await self._call(lambda: self._stub.ListRejoins(asked, timeout=self._timeout))
+            page = await self._call(lambda left: self._stub.ListRejoins(asked, timeout=left))
             for rejoin in page.rejoins:
                 if most is not None and count >= most:
                     return
@@ -93,18 +95,22 @@ class Client:
         """Stores by id, of one node or of all."""
         asked = gossip_control_pb2.ListStoresRequest(node_id=node_id)
         while True:
-            page = await self._call(lambda: self._stub.ListStores(asked, timeout=self._timeout))
+            page = await self._call(lambda left: self._stub.ListStores(asked, timeout=left))
             for store in page.stores:
                 yield store
             if not page.next_page_token:
                 return
             asked.page_token = page.next_page_token
 
+    async def explain(self, request: gossip_control_pb2.ExplainRequest) -> gossip_control_pb2.ExplainResponse:
+        """What would happen to a trigger now, or why a past one was decided as it was."""
+        return await self._call(lambda left: self._stub.Explain(request, timeout=left))
+
     async def serving(self) -> bool:
         """Whether the service says that it serves."""
-        return await self._call(lambda: is_serving(self._channel, self._timeout))
+        return await self._call(lambda left: is_serving(self._channel, left))
 
-    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _call(self, call: Callable[[float], Awaitable[T]]) -> T:
         try:
             return await call_with_retry(call, self._timeout)
         except grpc.aio.AioRpcError as error:

@@ -11,11 +11,11 @@ from typing import Any, Concatenate, ParamSpec
 
 import click
 from google.protobuf.json_format import MessageToDict
-from gossipcontrol.client import table
+from gossipcontrol.client import knowledge_table, table
 from gossipcontrol.client.address import AddressError
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError, UnreachableError
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, peer_knowledge_pb2
 
 P = ParamSpec("P")
 
@@ -27,6 +27,12 @@ CAUSES = {
     for name, number in decision_pb2.Cause.items()
     if number
 }
+KINDS = {
+    "network-change": gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
+    "resume": gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED,
+    "app-foreground": gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND,
+}
+"""Causes that are reported as changes of a host or node."""
 OUTCOMES = {
     name.removeprefix("REJOIN_OUTCOME_").lower(): number
     for name, number in decision_pb2.RejoinOutcome.items()
@@ -60,6 +66,7 @@ class _Group(click.Group):
         return name in LATE and (name == "iroh") == (self.name == "agent")
 
 
+_SECONDS = click.FloatRange(0, 1e9)
 _address = click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
@@ -134,7 +141,7 @@ async def status(client: Client, as_json: bool) -> int:
 @click.argument("node_id", metavar="NODE")
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
-@click.option("--wait", "wait", type=float, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
+@click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
 @_json
 @_calls
 async def rejoin(
@@ -209,7 +216,7 @@ async def stores(client: Client, node_id: str, as_json: bool) -> int:
 @click.option("--store", "store_id", default="", help="Only of this store.")
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), help="Only with a trigger of this cause.")
 @click.option("--outcome", type=click.Choice(sorted(OUTCOMES)), help="Only with this outcome.")
-@click.option("--since", type=float, default=0.0, metavar="SECONDS", help="Only requested within this time.")
+@click.option("--since", type=_SECONDS, default=0.0, metavar="SECONDS", help="Only requested within this time.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rejoins shown.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every trigger with its reason.")
 @_json
@@ -236,6 +243,80 @@ async def rejoins(
     )
     found = [one async for one in client.list_rejoins(request, most=limit)]
     table.show_json(_dict(found)) if as_json else table.show_rejoins(found, verbose=verbose)
+    return 0
+
+
+@main.command()
+@click.argument("node_id", metavar="[NODE]", required=False)
+@click.argument("store_ids", metavar="[STORE]...", nargs=-1)
+@click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
+@click.option("--host-id", default="", help="As if this host's network changed; causes resume and app-foreground too.")
+@click.option("--rejoin", "rejoin_id", default="", help="Why the triggers of this rejoin were decided as they were.")
+@click.option("--request", "request_id", default="", help="Why the triggers of the call with this id were.")
+@_json
+@_calls
+async def explain(
+    client: Client,
+    node_id: str | None,
+    store_ids: tuple[str, ...],
+    cause: str,
+    host_id: str,
+    rejoin_id: str,
+    request_id: str,
+    as_json: bool,
+) -> int:
+    """Say what would happen to a trigger now, or why past ones were decided so; changes nothing."""
+    if sum(map(bool, (node_id, host_id, rejoin_id, request_id))) != 1:
+        raise click.UsageError("name one of: NODE, --host-id, --rejoin, --request")
+    response = await client.explain(_question(node_id or "", store_ids, cause, host_id, rejoin_id, request_id))
+    table.show_json(_dict([response])[0]) if as_json else table.show_explanations(response)
+    return 0
+
+
+def _question(
+    node_id: str, store_ids: tuple[str, ...], cause: str, host_id: str, rejoin_id: str, request_id: str
+) -> gossip_control_pb2.ExplainRequest:
+    if rejoin_id or request_id:
+        past = gossip_control_pb2.PastTrigger(request_id=request_id, rejoin_id=rejoin_id)
+        return gossip_control_pb2.ExplainRequest(past=past)
+    kind = KINDS.get(cause) or (host_id and KINDS["network-change"])
+    if not kind:
+        asked = gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
+        return gossip_control_pb2.ExplainRequest(rejoin=asked)
+    if store_ids:
+        raise click.UsageError(f"{cause} concerns every store of a node: name none")
+    change = gossip_control_pb2.ReportNetworkChangeRequest(
+        host_id=host_id, node_ids=[node_id] if node_id else [], kind=kind
+    )
+    return gossip_control_pb2.ExplainRequest(network_change=change)
+
+
+@main.command()
+@click.argument("store_id", metavar="STORE")
+@click.option("--peer", "peer_id", default="", help="Only of this peer.")
+@click.option("--holds", metavar="HASH", default="", help="Only peers that provably hold this intention; hexadecimal.")
+@click.option("--add", "added", multiple=True, metavar="PEER", help="Make a peer active first; repeatable.")
+@click.option("--remove", "removed", multiple=True, metavar="PEER", help="Take a dead peer out first; repeatable.")
+@_json
+@_calls
+async def knowledge(
+    client: Client,
+    store_id: str,
+    peer_id: str,
+    holds: str,
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Show what each peer of STORE provably holds, and how far behind it is."""
+    try:
+        wanted = bytes.fromhex(holds)
+    except ValueError as error:
+        raise click.UsageError(f"--holds: {holds} is not hexadecimal") from error
+    if added or removed:
+        members = [peer_knowledge_pb2.Member(peer_id=one) for one in added]
+        await client.knowledge.change_members(store_id, added=members, removed=removed)
+    await knowledge_table.report(client, store_id, peer_id, wanted, as_json)
     return 0
 
 

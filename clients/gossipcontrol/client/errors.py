@@ -41,7 +41,8 @@ def client_error(error: grpc.aio.AioRpcError) -> ClientError:
         case grpc.StatusCode.INVALID_ARGUMENT:
             return RefusedError(message, _violations(error))
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return OverloadedError(message, retry_delay(error) or 1.0)
+            retry_in = retry_delay(error)
+            return ClientError(message) if retry_in is None else OverloadedError(message, retry_in)
         case code:
             return ClientError(f"{code.name}: {message}")
 

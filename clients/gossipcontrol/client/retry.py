@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,28 +24,42 @@ def reconnect_wait(attempt: int) -> float:
 
 
 async def call_with_retry(
-    call: Callable[[], Awaitable[T]], timeout: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    call: Callable[[float], Awaitable[T]],
+    timeout: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """The call's result; transient failures are tried again for ``timeout`` seconds, the last one is raised.
+    """The result of the call, which is given the seconds it has left.
+
+    Transient failures are tried again for ``timeout`` seconds in all, the last one is raised; nobody is kept waiting
+    for a further attempt that would come too late.
 
     Every call that changes something carries a request id, so that trying again changes nothing twice.
     """
+    ends_at = clock() + timeout
+
+    def comes_too_late(state: tenacity.RetryCallState) -> bool:
+        return clock() + state.upcoming_sleep >= ends_at
+
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_is_transient),
         wait=_wait,
-        stop=tenacity.stop_after_delay(timeout),
+        stop=comes_too_late,
         sleep=sleep,
         reraise=True,
     )
 
     async def attempt() -> T:  # tenacity awaits coroutine functions only
-        return await call()
+        return await call(max(0.001, ends_at - clock()))
 
     return await retrying(attempt)
 
 
 def _is_transient(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in TRANSIENT
+    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in TRANSIENT:
+        return False
+    # gRPC itself says RESOURCE_EXHAUSTED of a message that is too large, and always will.
+    return error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or retry_delay(error) is not None
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

@@ -46,54 +46,75 @@ def show_status(
 
 def show_decisions(decisions: Iterable[decision_pb2.Decision]) -> None:
     """One line per (node, store)."""
-    table = _table("NODE", "STORE", "DECISION", "REJOIN", "WHY")
+    table = columns("NODE", "STORE", "DECISION", "REJOIN", "WHY")
     for one in decisions:
         kind = decision_pb2.DecisionKind.Name(one.kind).removeprefix("DECISION_KIND_").lower()
-        table.add_row(_short(one.node_id), one.store_id, kind, one.rejoin_id, one.message)
-    _show(table, "nothing to decide")
+        table.add_row(short(one.node_id), one.store_id, kind, one.rejoin_id, one.message)
+    show(table, "nothing to decide")
 
 
 def show_stores(stores: Iterable[gossip_control_pb2.Store]) -> None:
     """One line per (store, node)."""
-    table = _table("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
+    table = columns("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
     for store in stores:
         last = _ago(store.rejoin_age_ms) if store.HasField("rejoin_age_ms") else "never"
         for number, node in enumerate(store.nodes):
             head = (store.store_id, str(store.peer_count), last) if number == 0 else ("", "", "")
             reported = _ago(node.report_age_ms) if node.HasField("report_age_ms") else "never"
             attached = "yes" if node.attached else "no"
-            table.add_row(*head, _short(node.node_id), attached, str(node.neighbors), reported)
+            table.add_row(*head, short(node.node_id), attached, str(node.neighbors), reported)
         if store.node_count > len(store.nodes):
             table.add_row("", "", "", f"and {store.node_count - len(store.nodes)} more", "", "", "")
-    _show(table, "no stores yet: no agent has attached")
+    show(table, "no stores yet: no agent has attached")
 
 
 def show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], *, verbose: bool) -> None:
     """One line per rejoin; with ``verbose`` one more per trigger."""
-    table = _table("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
+    table = columns("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
     for rejoin in rejoins:
         causes = dict.fromkeys(_cause(trigger.cause) for trigger in rejoin.triggers)
         after = f"{rejoin.verified_after_ms} ms" if rejoin.HasField("verified_after_ms") else ""
         colour = COLOURS.get(rejoin.outcome, "default")
         table.add_row(
-            rejoin.rejoin_id, _ago(rejoin.requested_age_ms), _short(rejoin.node_id), rejoin.store_id,
+            rejoin.rejoin_id, _ago(rejoin.requested_age_ms), short(rejoin.node_id), rejoin.store_id,
             f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
             f"[{colour}]{_outcome(rejoin.outcome)}[/]", after, str(rejoin.attempts), rejoin.detail,
         )  # fmt: skip
         for trigger in rejoin.triggers if verbose else ():
             table.add_row("", _ago(trigger.age_ms), "", "", _cause(trigger.cause), "", "", "", trigger.reason)
-    _show(table, "no rejoins")
+    show(table, "no rejoins")
 
 
-def _table(*columns: str) -> Table:
+def show_explanations(response: gossip_control_pb2.ExplainResponse) -> None:
+    """What would happen or was decided: one paragraph per (node, store)."""
+    if response.HasField("refused_retry_ms"):
+        click.echo(f"refused: the queue is full; try again in {response.refused_retry_ms / 1000:g} s")
+    if response.replayed:
+        click.echo("the recorded answer to the earlier call with this request id would be given")
+    for one in response.explanations:
+        decision = one.decision
+        kind = decision_pb2.DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
+        rule = decision_pb2.Rule.Name(decision.rule).removeprefix("RULE_").lower().replace("_", " ")
+        where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
+        click.echo(f"{where}: {kind} by the rule '{rule}' ({_cause(one.cause)}, {_ago(one.age_ms)})")
+        click.echo(f"  {one.message}")
+    if response.decision_count > len(response.explanations):
+        click.echo(f"and {response.decision_count - len(response.explanations)} more")
+    if not response.explanations and not response.HasField("refused_retry_ms"):
+        click.echo("nothing to decide")
+
+
+def columns(*names: str) -> Table:
+    """An empty table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
+    for name in names:
         # Sentences may wrap; ids, which are copied, must not.
         table.add_column(name, overflow="fold", no_wrap=name not in ("WHY", "DETAIL"))
     return table
 
 
-def _show(table: Table, empty: str) -> None:
+def show(table: Table, empty: str) -> None:
+    """Print a table, or what to say when it is empty."""
     console = Console()
     if not table.row_count:
         click.echo(empty)
@@ -104,7 +125,8 @@ def _show(table: Table, empty: str) -> None:
         Console(width=1000).print(table)
 
 
-def _short(identifier: str) -> str:
+def short(identifier: str) -> str:
+    """An id, cut when it looks like a key."""
     return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
 
 

@@ -34,6 +34,8 @@ class Link:
     name: str
     carrier: bool
     """Up, and with a carrier."""
+    losses: int = 0
+    """How often it has lost its carrier, as the kernel counts."""
 
 
 @dataclass(frozen=True, slots=True)

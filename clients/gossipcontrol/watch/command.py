@@ -8,6 +8,7 @@ import signal
 import time
 
 import click
+from gossipcontrol.client.address import AddressError, check_address, default_address
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.client.race import run_until_first
@@ -17,7 +18,11 @@ from gossipcontrol.watch.fingerprint import Filter, Fingerprint
 from gossipcontrol.watch.host import boot_id
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.reporter import Delivery, Reporter
-from gossipcontrol.watch.watcher import Watcher, make_watcher
+from gossipcontrol.watch.watcher import Audience, Watcher, make_watcher
+
+LONGEST_QUIET = 60.0
+ID_BYTES, MOST_NODES = 128, 128
+"""What the service takes."""
 
 
 @click.command()
@@ -38,16 +43,32 @@ def watch(
     as_json: bool,
 ) -> None:
     """Watch this host's network and power, and report changes until SIGTERM or SIGINT."""
+    _check_ids((host_id,) if host_id else (), "--host-id")
+    _check_ids(nodes, "--node")
+    if not 0 <= quiet_time <= LONGEST_QUIET:
+        raise click.BadParameter(f"must be from 0 to {LONGEST_QUIET} seconds", param_hint="--quiet-time")
+    try:
+        address = check_address(address) if address else default_address()
+    except AddressError as error:
+        raise click.UsageError(str(error)) from error
     watcher = make_watcher(Filter.default(include=include, ignore=ignore), quiet=quiet_time)
     asyncio.run(_Run(watcher, address, host_id or own_host_id(), nodes, as_json).run())
+
+
+def _check_ids(ids: tuple[str, ...], flag: str) -> None:
+    """What the service would refuse with every report is told at the start; raises BadParameter."""
+    if len(ids) > MOST_NODES:
+        raise click.BadParameter(f"at most {MOST_NODES}", param_hint=flag)
+    if not all(0 < len(one.encode(errors="replace")) <= ID_BYTES for one in ids):
+        raise click.BadParameter(f"must be from 1 to {ID_BYTES} bytes long", param_hint=flag)
+    if len(set(ids)) != len(ids):
+        raise click.BadParameter("must name each once", param_hint=flag)
 
 
 class _Run:
     """The watcher, its reporter and their output."""
 
-    def __init__(
-        self, watcher: Watcher, address: str | None, host_id: str, nodes: tuple[str, ...], as_json: bool
-    ) -> None:
+    def __init__(self, watcher: Watcher, address: str, host_id: str, nodes: tuple[str, ...], as_json: bool) -> None:
         self._watcher = watcher
         self._address = address
         self._host_id = host_id
@@ -67,17 +88,22 @@ class _Run:
                 node_ids=self._nodes,
                 on_delivery=self._delivered,
                 on_failure=self._failed,
+                on_refusal=self._refused,
             )
-            await run_until_first(self._follow(reporter, client.address), reporter.run(), stopped.wait())
+            await run_until_first(self._follow(reporter), reporter.run(), stopped.wait())
 
-    async def _follow(self, reporter: Reporter, address: str) -> None:
-        def started(source: str, first: Fingerprint) -> None:
-            text = f"watching host {self._host_id} through {source} ({first.describe()}), reporting to {address}"
-            self._say("watching", text, host=self._host_id, source=source, network=first.describe())
-
-        async for change in self._watcher.changes(started):
+    async def _follow(self, reporter: Reporter) -> None:
+        async for change in self._watcher.changes(Audience(self._started, self._lost)):
             reporter.report(change)
             self._changed(change)
+
+    def _started(self, source: str, first: Fingerprint) -> None:
+        whom = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
+        text = f"watching {whom} through {source} ({first.describe()}), reporting to {self._address}"
+        self._say("watching", text, host=self._host_id, source=source, network=first.describe())
+
+    def _lost(self) -> None:
+        self._say("lost", "no way out: its return will be reported")
 
     def _changed(self, change: Change) -> None:
         text = f"{change.kind.value}: {change.detail}"
@@ -89,14 +115,28 @@ class _Run:
             DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
             for decision in delivery.response.decisions
         ]
-        counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing to decide"
-        text = f"delivered after {delivery.seconds * 1000:.1f} ms: {counted}"
+        counted = (
+            ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+            or "no node of this host has a store to rejoin"
+        )
+        text = f"delivered {delivery.change.kind.value} after {_duration(delivery.seconds)}: {counted}"
         self._say("delivered", text, generation=delivery.change.generation, decisions=kinds, seconds=delivery.seconds)
 
     def _failed(self, error: ClientError) -> None:
         if not self._failing:
-            self._say("undelivered", f"the service did not take the report, and is asked again: {error}")
+            self._say("undelivered", f"no service takes the report, which waits: {error}", error=str(error))
         self._failing = True
 
+    def _refused(self, change: Change, error: ClientError) -> None:
+        text = f"the service refused the {change.kind.value}, which is dropped: {error}"
+        self._say("refused", text, generation=change.generation, error=str(error))
+
     def _say(self, what: str, text: str, **fields: object) -> None:
-        click.echo(json.dumps({"ts": time.time(), "event": what, **fields}) if self._as_json else text)
+        if self._as_json:
+            click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
+        else:
+            click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

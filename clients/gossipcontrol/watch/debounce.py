@@ -10,6 +10,7 @@ class Debounce:
 
     A loss is not told, for nothing can be rejoined without a network, but it is remembered: when there is a way out
     again it is a new network event, even if it looks as before (a Wi-Fi roam, a flap of 100 ms).
+    A carrier that went and came back between two looks counts as such a loss: the fingerprint holds how often it did.
     """
 
     def __init__(self, first: Fingerprint, *, quiet: float = 0.25, longest: float = 2.0) -> None:
@@ -22,12 +23,12 @@ class Debounce:
         self._since: float | None = None
         self._moved_at = 0.0
 
-    def observe(self, current: Fingerprint, now: float, *, lost: bool = False) -> Fingerprint | None:
-        """Take what the network is now; ``lost``: a carrier went meanwhile. Returns what must be told at once."""
-        back = current.way_out and (lost or not self._current.way_out)
-        if lost or not current.way_out:
+    def observe(self, current: Fingerprint, now: float) -> Fingerprint | None:
+        """Take what the network is now. Returns what must be told at once."""
+        back = current.way_out and (not self._current.way_out or current.flapped_since(self._current))
+        if not current.way_out:
             self._lost = True
-        moved = current != self._current or lost
+        moved = current != self._current
         self._current = current
         if back and now - self._told_at >= self._quiet:
             return self._tell(now)
@@ -35,6 +36,11 @@ class Debounce:
             self._moved_at = now
             self._since = now if self._since is None else self._since
         return None
+
+    @property
+    def owes(self) -> bool:
+        """Whether something was seen that is not told yet."""
+        return self._lost or self._since is not None
 
     def next_deadline(self) -> float | None:
         """When ``settle`` has something to say; None when nothing moves."""

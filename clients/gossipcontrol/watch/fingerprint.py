@@ -44,11 +44,23 @@ class Fingerprint:
     """(Interface, gateway) of every default route that has a carrier."""
     addresses: frozenset[tuple[str, str]] = frozenset()
     """(Interface, address) on those interfaces; of IPv6 the /64 only, for privacy addresses come and go in it."""
+    carriers: frozenset[tuple[int, int]] = frozenset()
+    """(Index of the interface, how often it lost its carrier): a flap between two looks leaves its trace here."""
 
     @property
     def way_out(self) -> bool:
         """Whether there is any way out."""
         return bool(self.ways)
+
+    @property
+    def parts(self) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]], frozenset[tuple[int, int]]]:
+        """All that it compares."""
+        return self.ways, self.addresses, self.carriers
+
+    def flapped_since(self, earlier: Fingerprint) -> bool:
+        """Whether an interface that is a way out now and was one then has lost its carrier meanwhile."""
+        changed = {index for index, _ in self.carriers - earlier.carriers}
+        return any(index in changed for index, _ in earlier.carriers)
 
     def describe(self) -> str:
         """In words."""
@@ -71,6 +83,7 @@ def take_fingerprint(snapshot: Snapshot, chosen: Filter) -> Fingerprint:
     return Fingerprint(
         frozenset((names[route.index], route.gateway) for route in snapshot.routes if route.index in addressed),
         frozenset((names[index], network) for index, network in addresses),
+        frozenset((link.index, link.losses) for link in snapshot.links if link.index in addressed),
     )
 
 

@@ -7,14 +7,19 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, cast
 
 SAME_EVENT = 2.0
 """Seconds within which two watchers see one and the same event."""
+LONGEST = 4096
+"""Most bytes that are read of the shared file."""
+HIGHEST = 1 << 62
+"""Numbers above this are nobody's count; the service takes 64 bits."""
 
 
-def _boottime() -> float:
+def boottime() -> float:
+    """Seconds since the boot, sleep included where the system can tell."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -24,7 +29,7 @@ class GenerationCounter:
     A number never comes twice in a boot: each is above the last, and at least the boot's age in milliseconds.
     """
 
-    def __init__(self, path: Path, boot_id: str, clock: Callable[[], float] = _boottime) -> None:
+    def __init__(self, path: Path, boot_id: str, clock: Callable[[], float] = boottime) -> None:
         self._path = path
         self._boot_id = boot_id
         self._clock = clock
@@ -33,40 +38,48 @@ class GenerationCounter:
     def advance(self, event: str) -> int:
         """The number of this event; that of another watcher if it has just seen the same."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
+            self._last = self._advance_shared(event)
+        except OSError:  # no place for the file, no room in it, no locks there
             self._last = self._next(self._last)
-            return self._last
-        with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            self._last = self._advance_in(file.read(), event, file)
         return self._last
 
-    def _advance_in(self, text: str, event: str, file: IO[str]) -> int:
-        now = self._clock()
-        shared = _parse(text, self._boot_id)
-        known = int(shared.get("generation", 0))
-        is_new_to_us = known > self._last and now - float(shared.get("at", 0.0)) < SAME_EVENT
-        if is_new_to_us and shared.get("event") == event:
-            return known
-        generation = self._next(max(known, self._last))
-        file.seek(0)
-        file.truncate()
-        json.dump({"boot_id": self._boot_id, "generation": generation, "event": event, "at": now}, file)
-        return generation
+    def _advance_shared(self, event: str) -> int:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            now = self._clock()
+            known = _parse(file.read(LONGEST), self._boot_id)
+            is_new_to_us = known.generation > self._last and now - known.at < SAME_EVENT
+            if is_new_to_us and known.event == event:
+                return known.generation
+            told = _Told(self._next(max(known.generation, self._last)), event, now)
+            file.seek(0)
+            file.truncate()
+            file.write(json.dumps({"boot_id": self._boot_id, **asdict(told)}).encode())
+            return told.generation
 
     def _next(self, last: int) -> int:
         return max(last + 1, int(self._clock() * 1000))
 
 
-def _parse(text: str, boot_id: str) -> dict[str, str | int | float]:
-    """What watchers shared in this boot; nothing when the file is empty, torn or of another boot."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The newest event that a watcher counted."""
+
+    generation: int = 0
+    event: str = ""
+    at: float = 0.0
+
+
+def _parse(text: bytes, boot_id: str) -> _Told:
+    """What watchers shared in this boot; nothing when the file is empty, torn, of another boot or no file of ours."""
     try:
         shared = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(shared, dict):
-        return {}
-    known = cast("dict[str, str | int | float]", shared)
-    return known if known.get("boot_id") == boot_id else {}
+    except (ValueError, RecursionError):
+        return _Told()
+    match shared:
+        case {"boot_id": str(boot), "generation": int(generation), "event": str(event), "at": float(at)}:
+            return _Told(generation, event, at) if boot == boot_id and 0 <= generation < HIGHEST else _Told()
+        case _:
+            return _Told()

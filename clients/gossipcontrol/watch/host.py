@@ -19,8 +19,17 @@ def host_id(environ: Mapping[str, str] | None = None, paths: Iterable[Path] = MA
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
         return environ[VARIABLE]
-    machine = next((path.read_text().strip() for path in paths if path.is_file()), "") or f"{uuid.getnode():x}"
+    machine = next((machine for path in paths if (machine := _machine_id(path))), "") or f"{uuid.getnode():x}"
     return hashlib.blake2b(machine.encode(), key=b"gossipcontrol host", digest_size=16).hexdigest()
+
+
+def _machine_id(path: Path) -> str:
+    """The id in this file; empty where there is none yet, as in the images that containers and machines start from."""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "" if text == "uninitialized" else text
 
 
 def boot_id() -> str:

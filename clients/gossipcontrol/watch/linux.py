@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from gossipcontrol.watch.change import Address, Link, Route, Snapshot
-from gossipcontrol.watch.source import Seen
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink import rtnl
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 # LINK too: on an IPv4-only host a lost carrier is told to that group alone.
 GROUPS = (
@@ -25,18 +26,22 @@ IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x08, 0x20, 0x40
 SCOPE_GLOBAL = 0
 RTN_UNICAST = 1
+TRIES = 10
+"""Most tries of a snapshot while the network moves under it."""
 
 
 class RtnetlinkSource:
-    """Any message is a wake-up only: link down, say, removes IPv4 routes without a word."""
+    """Any message is a wake-up only: link down, say, removes IPv4 routes without a word.
+
+    That a carrier went and came back is read from the kernel's count of losses, not from messages: those may be lost.
+    """
 
     name = "rtnetlink"
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
-        self._lost: set[str] = set()
 
-    async def watch(self) -> AsyncGenerator[Seen, None]:
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """The state now, then each time that the kernel says anything."""
         async with AsyncIPRoute() as events, AsyncIPRoute() as queries:
             await events.bind(groups=GROUPS)  # pyright: ignore[reportUnknownMemberType]
@@ -45,9 +50,7 @@ class RtnetlinkSource:
             try:
                 while not listener.done():
                     self._woken.clear()
-                    lost = frozenset(self._lost)
-                    self._lost.clear()
-                    yield Seen(await _snapshot(queries), lost)
+                    yield await _steady_snapshot(queries)
                     await self._woken.wait()
                 await listener
             finally:
@@ -56,19 +59,13 @@ class RtnetlinkSource:
     async def _listen(self, events: Any) -> None:
         while True:
             try:
-                async for message in events.get():
-                    self._take(message)
+                async for _ in events.get():
+                    pass
             except OSError as error:
-                # Messages were lost: what matters is in the next snapshot, but for a carrier that went and came back.
+                # Messages were lost; what matters is in the next snapshot.
                 if error.errno != errno.ENOBUFS:
                     raise
             self._woken.set()
-
-    def _take(self, message: Any) -> None:
-        if message["event"] in ("RTM_NEWLINK", "RTM_DELLINK"):
-            gone = message["event"] == "RTM_DELLINK" or not _has_carrier(message)
-            if gone and (name := message.get("ifname")):
-                self._lost.add(str(name))
 
 
 def _has_carrier(link: Any) -> bool:
@@ -77,8 +74,23 @@ def _has_carrier(link: Any) -> bool:
     return bool(flags & IFF_UP and (flags & IFF_LOWER_UP if carrier is None else carrier))
 
 
+async def _steady_snapshot(queries: Any) -> Snapshot:
+    """A snapshot; raises OSError."""
+    try:
+        for _ in range(TRIES):
+            # Interrupted: something changed between two parts of the kernel's answer.
+            with contextlib.suppress(NetlinkDumpInterrupted):
+                return await _snapshot(queries)
+        return await _snapshot(queries)
+    except NetlinkError as error:
+        raise OSError(f"rtnetlink: {error}") from error
+
+
 async def _snapshot(queries: Any) -> Snapshot:
-    links = [Link(one["index"], str(one.get("ifname")), _has_carrier(one)) async for one in await queries.link("dump")]
+    links = [
+        Link(one["index"], str(one.get("ifname")), _has_carrier(one), int(one.get("carrier_down_count") or 0))
+        async for one in await queries.link("dump")
+    ]
     addresses = [
         Address(
             one["index"],

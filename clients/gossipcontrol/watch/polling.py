@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from gossipcontrol.watch.change import Address, Link, Route, Snapshot
-from gossipcontrol.watch.source import Seen
 
 INTERVAL = 5.0
 """Seconds between two looks."""
@@ -24,10 +23,10 @@ class PollingSource:
         self._interval = interval
         self._sleep = sleep
 
-    async def watch(self) -> AsyncGenerator[Seen, None]:
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """The state now, then one per interval."""
         while True:
-            yield Seen(look())
+            yield look()
             await self._sleep(self._interval)
 
 

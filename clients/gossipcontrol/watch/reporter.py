@@ -27,6 +27,8 @@ PLATFORMS = {
 }
 SLEEP_SHELF_LIFE = 5.0
 """Seconds after which an undelivered announcement of a sleep is worth nothing."""
+OLDEST_MS = 30 * 24 * 3600 * 1000
+"""The highest age that the service takes, in milliseconds; a report must not be refused for having waited long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Reporter:
         node_ids: Sequence[str] = (),
         on_delivery: Callable[[Delivery], None] = lambda delivery: None,
         on_failure: Callable[[ClientError], None] = lambda error: None,
+        on_refusal: Callable[[Change, ClientError], None] = lambda change, error: None,
     ) -> None:
         self._client = client
         self._host_id = "" if node_ids else host_id
@@ -58,6 +61,7 @@ class Reporter:
         self._boot_id = boot_id
         self._on_delivery = on_delivery
         self._on_failure = on_failure
+        self._on_refusal = on_refusal
         self._pending: dict[ChangeKind, tuple[Change, str]] = {}
         """With the request id, which stays the same however often it is sent."""
         self._woken = asyncio.Event()
@@ -65,6 +69,9 @@ class Reporter:
     def report(self, change: Change) -> None:
         """Deliver a change; it takes the place of one of its kind that waits."""
         self._pending.pop(change.kind, None)
+        if change.kind is ChangeKind.RESUMED:
+            # Told after the sleep, its announcement would be a lie.
+            self._pending.pop(ChangeKind.SLEEPING, None)
         self._pending[change.kind] = (change, str(uuid.uuid4()))
         self._woken.set()
 
@@ -86,8 +93,8 @@ class Reporter:
                 await self._pause(max(reconnect_wait(failures), getattr(error, "retry_in", 0.0)))
             except ClientError as error:
                 # The service understands the report and refuses it: sending it again would change nothing.
-                self._on_failure(error)
                 self._forget(change)
+                self._on_refusal(change, error)
 
     async def _deliver(self, change: Change, request_id: str) -> None:
         age = time.monotonic() - change.seen_at
@@ -102,7 +109,7 @@ class Reporter:
             boot_id=self._boot_id,
             generation=change.generation,
             platform=PLATFORMS.get(sys.platform, gossip_control_pb2.PLATFORM_UNSPECIFIED),
-            age_ms=int(age * 1000),
+            age_ms=min(int(age * 1000), OLDEST_MS),
             detail=change.detail,
         )
         response = await self._client.report_network_change(request)

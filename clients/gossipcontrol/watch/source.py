@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from gossipcontrol.watch.change import ChangeKind, Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The network as it is now; ``lost``: a link that counts lost its carrier since the last time."""
-
-    snapshot: Snapshot
-    lost_links: frozenset[str] = frozenset()
 
 
 class NetworkSource(Protocol):
@@ -23,7 +14,7 @@ class NetworkSource(Protocol):
     name: str
     """For people."""
 
-    def watch(self) -> AsyncGenerator[Seen, None]:
+    def watch(self) -> AsyncGenerator[Snapshot, None]:
         """The state now, then each further one; raises OSError when this source does not work here."""
         ...
 

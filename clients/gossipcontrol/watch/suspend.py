@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from gossipcontrol.watch.change import ChangeKind
 
@@ -44,8 +44,8 @@ class ClockSource:
         self._suspension = suspension
         self._wait = wait
 
-    async def watch(self) -> AsyncIterator[ChangeKind]:
-        """RESUMED each time; ends at once on a system without BOOTTIME."""
+    async def watch(self) -> AsyncGenerator[ChangeKind, None]:
+        """RESUMED each time; ends at once without BOOTTIME, raises OSError where the kernel refuses timers."""
         if not hasattr(time, "CLOCK_BOOTTIME"):
             return
         suspension = self._suspension or Suspension(

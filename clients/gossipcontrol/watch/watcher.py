@@ -8,21 +8,34 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from gossipcontrol.watch.change import Change, ChangeKind
+from gossipcontrol.watch.change import Change, ChangeKind, Snapshot
 from gossipcontrol.watch.debounce import Debounce
 from gossipcontrol.watch.fingerprint import Filter, Fingerprint, take_fingerprint
-from gossipcontrol.watch.generation import GenerationCounter
+from gossipcontrol.watch.generation import GenerationCounter, boottime
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
-from gossipcontrol.watch.source import NetworkSource, PowerSource, Seen
+from gossipcontrol.watch.source import NetworkSource, PowerSource
 
 Changes: TypeAlias = AsyncGenerator[Change, None]
 
 SAME_RESUME = 10.0
-"""Seconds within which two sources tell of one resume."""
+"""Seconds within which two sources tell of one resume, on a clock that goes on during sleep."""
+DETAIL_BYTES = 256
+"""Most bytes of the detail that the service takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who is told what is no change to report."""
+
+    on_start: Callable[[str, Fingerprint], None] = lambda _name, _first: None
+    """Which source is used, and the first state of the network."""
+    on_loss: Callable[[], None] = lambda: None
+    """The last way out is gone; its return will be a change."""
 
 
 class Watcher:
@@ -37,6 +50,7 @@ class Watcher:
         *,
         quiet: float = 0.25,
         fallback: NetworkSource | None = None,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         self._network = network
         self._power = power
@@ -44,12 +58,14 @@ class Watcher:
         self._filter = chosen
         self._quiet = quiet
         self._fallback = fallback or PollingSource()
+        self._clock = clock
+        self._owes = False
         self._resumed_at = float("-inf")
 
-    async def changes(self, on_start: Callable[[str, Fingerprint], None] = lambda _name, _first: None) -> Changes:
-        """Each change as it is told; ``on_start`` learns which source is used, and the first state of the network."""
+    async def changes(self, audience: Audience = Audience()) -> Changes:
+        """Each change as it is told."""
         told: asyncio.Queue[Change | None] = asyncio.Queue()
-        task = asyncio.create_task(self._run(told.put_nowait, on_start))
+        task = asyncio.create_task(self._run(told.put_nowait, audience))
         task.add_done_callback(lambda _: told.put_nowait(None))
         try:
             while (change := await told.get()) is not None:
@@ -59,66 +75,72 @@ class Watcher:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _run(self, tell: Callable[[Change], None], on_start: Callable[[str, Fingerprint], None]) -> None:
+    async def _run(self, tell: Callable[[Change], None], audience: Audience) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_network(tell, on_start))
+            group.create_task(self._watch_network(tell, audience))
             for source in self._power:
                 group.create_task(self._watch_power(source, tell))
 
-    async def _watch_network(
-        self, tell: Callable[[Change], None], on_start: Callable[[str, Fingerprint], None]
-    ) -> None:
+    async def _watch_network(self, tell: Callable[[Change], None], audience: Audience) -> None:
         for source in (self._network, self._fallback):
             # What follows is the fallback, which never fails.
             with suppress(OSError):
-                await self._follow(source, tell, on_start)
+                await self._follow(source, tell, audience)
 
-    async def _follow(
-        self,
-        source: NetworkSource,
-        tell: Callable[[Change], None],
-        on_start: Callable[[str, Fingerprint], None],
-    ) -> None:
+    async def _follow(self, source: NetworkSource, tell: Callable[[Change], None], audience: Audience) -> None:
         """Debounce what a source sees; raises OSError when it does not work here."""
         async with aclosing(source.watch()) as states:
-            first = take_fingerprint((await anext(states)).snapshot, self._filter)
-            on_start(source.name, first)
-            debounce = Debounce(first, quiet=self._quiet)
-            following: asyncio.Future[Seen] = asyncio.ensure_future(anext(states))
+            current = take_fingerprint(await anext(states), self._filter)
+            audience.on_start(source.name, current)
+            # What the source before this one saw and did not tell is told by this one.
+            debounce = Debounce(Fingerprint() if self._owes else current, quiet=self._quiet)
+            self._tell_network(debounce.observe(current, time.monotonic()), tell)
+            following: asyncio.Future[Snapshot] = asyncio.ensure_future(anext(states))
             try:
                 while True:
                     deadline = debounce.next_deadline()
                     timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                     await asyncio.wait([following], timeout=timeout)
-                    told = debounce.settle(time.monotonic())
+                    told = None
                     if following.done():
-                        told = self._observe(debounce, following.result()) or told
+                        # Before the deadline is served: what has just moved again must not be told as it was.
+                        before, current = current, take_fingerprint(following.result(), self._filter)
                         following = asyncio.ensure_future(anext(states))
-                    if told is not None:
-                        tell(self._change(ChangeKind.CHANGED, told.describe(), told))
+                        told = debounce.observe(current, time.monotonic())
+                        if before.way_out and not current.way_out:
+                            audience.on_loss()
+                    self._tell_network(told or debounce.settle(time.monotonic()), tell)
             finally:
+                self._owes = debounce.owes
                 following.cancel()
                 with suppress(asyncio.CancelledError, StopAsyncIteration, OSError):
                     await following
 
-    def _observe(self, debounce: Debounce, seen: Seen) -> Fingerprint | None:
-        fingerprint = take_fingerprint(seen.snapshot, self._filter)
-        lost = any(self._filter.counts(name) for name in seen.lost_links)
-        return debounce.observe(fingerprint, time.monotonic(), lost=lost)
+    def _tell_network(self, told: Fingerprint | None, tell: Callable[[Change], None]) -> None:
+        if told is not None:
+            tell(self._change(ChangeKind.CHANGED, told.describe(), told))
 
     async def _watch_power(self, source: PowerSource, tell: Callable[[Change], None]) -> None:
-        async for kind in source.watch():
-            now = time.monotonic()
-            if kind is ChangeKind.SLEEPING:
-                tell(Change(kind, 0, "about to sleep", now))
-            elif now - self._resumed_at > SAME_RESUME:
-                self._resumed_at = now
-                tell(self._change(kind, "woke from sleep", None))
+        # A source that does not work here is left out.
+        with suppress(OSError):
+            async for kind in source.watch():
+                now = self._clock()
+                if kind is ChangeKind.SLEEPING:
+                    self._resumed_at = float("-inf")
+                    tell(Change(kind, 0, "about to sleep", time.monotonic()))
+                elif now - self._resumed_at > SAME_RESUME:
+                    self._resumed_at = now
+                    tell(self._change(kind, "woke from sleep", None))
 
     def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None) -> Change:
-        state = repr((kind.value, fingerprint and (sorted(fingerprint.ways), sorted(fingerprint.addresses))))
+        state = repr((kind.value, fingerprint and [sorted(part) for part in fingerprint.parts]))
         generation = self._counter.advance(hashlib.blake2b(state.encode(), digest_size=8).hexdigest())
-        return Change(kind, generation, detail[:250], time.monotonic())
+        return Change(kind, generation, _cut(detail), time.monotonic())
+
+
+def _cut(detail: str) -> str:
+    """What the service takes of a detail; the names in it are the user's, and may be of any characters."""
+    return detail.encode(errors="replace")[:DETAIL_BYTES].decode(errors="ignore")
 
 
 def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:

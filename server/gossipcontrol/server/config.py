@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.parameter import Parameters
 
 PREFIX = "GOSSIPCONTROL_"
@@ -114,6 +115,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     state: State = field(default_factory=State)
     deciding: Parameters = field(default_factory=Parameters)
+    knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
 
 
 class ConfigError(Exception):
@@ -131,10 +133,18 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     document = _load(path, mistakes) if path else {}
     sections = get_type_hints(Config)
     mistakes += [f"{key}: no such section; there are {', '.join(sections)}" for key in document if key not in sections]
+    mistakes += _unknown_variables(environ, sections)
     built = {name: _section(name, kind, document.get(name, {}), environ, mistakes) for name, kind in sections.items()}
     if mistakes:
         raise ConfigError(mistakes)
     return Config(**built)
+
+
+def _unknown_variables(environ: Mapping[str, str], sections: Mapping[str, type[Any]]) -> list[str]:
+    """Variables of a section that has no such key: a slip of the pen would else be silence."""
+    known = {f"{PREFIX}{name}_{one.name}".upper() for name, kind in sections.items() for one in fields(kind)}
+    prefixes = tuple(f"{PREFIX}{name}_".upper() for name in sections)
+    return [f"{name}: no such variable" for name in sorted(environ) if name.startswith(prefixes) and name not in known]
 
 
 def _load(path: Path, mistakes: list[str]) -> dict[str, Any]:
@@ -157,13 +167,18 @@ def _section(name: str, kind: type[Any], table: object, environ: Mapping[str, st
     mistakes += [f"{name}.{key}: no such key; there are {', '.join(known)}" for key in given if key not in known]
     values: dict[str, Any] = {}
     for key in known:
-        variable = f"{PREFIX}{name}_{key}".upper()
+        where, variable = f"{name}.{key}", f"{PREFIX}{name}_{key}".upper()
+        found: list[str] = []
         if variable in environ:
-            values[key] = _from_text(variable, environ[variable], hints[key], mistakes)
+            where = variable
+            values[key] = _from_text(variable, environ[variable], hints[key], found)
         elif key in given:
-            values[key] = _from_toml(f"{name}.{key}", given[key], hints[key], mistakes)
-    values = {key: value for key, value in values.items() if value is not None}
-    mistakes += _check(name, values)
+            values[key] = _from_toml(where, given[key], hints[key], found)
+        if key in values and not found:
+            found = _check(name, key, where, values[key])
+        if found:
+            mistakes += found
+            del values[key]
     try:
         return kind(**values)
     except ValueError as error:
@@ -191,42 +206,40 @@ def _from_toml(where: str, value: object, kind: type[Any], mistakes: list[str]) 
 _A = {str: "a string", int: "a whole number", float: "a number"}
 
 
-def _check(section: str, values: Mapping[str, Any]) -> list[str]:
+def _check(section: str, key: str, where: str, value: Any) -> list[str]:
     """What a single value must fulfil beyond its type."""
-    mistakes: list[str] = []
-    for key, value in values.items():
-        where = f"{section}.{key}"
-        if (section, key) in _CHOICES:
-            choices = _CHOICES[section, key]
-            if value not in choices:
-                mistakes.append(f"{where}: {value!r} is not one of {', '.join(choices)}")
-        elif (section, key) in (("listen", "tcp"), ("metrics", "address")):
-            mistakes += _check_address(where, value)
-        elif (section, key) == ("state", "path") and not value:
-            mistakes.append(f"{where}: must name a file; for none, set state.backend to memory")
-        elif (section, key) == ("state", "max_bytes") and value < STATE_BYTES:
-            mistakes.append(f"{where}: must be at least {STATE_BYTES} (1 MiB), is {value}")
-        elif section != "deciding" and not isinstance(value, str) and not 0 < value < float("inf"):
-            mistakes.append(f"{where}: must be greater than 0 and finite")
-    return mistakes
+    if (section, key) in _CHOICES:
+        choices = _CHOICES[section, key]
+        return [] if value in choices else [f"{where}: {value!r} is not one of {', '.join(choices)}"]
+    if (section, key) in (("listen", "tcp"), ("metrics", "address")):
+        return _check_address(where, value, loopback=section == "listen")
+    if (section, key) == ("state", "path") and not value:
+        return [f"{where}: must name a file; for none, set state.backend to memory"]
+    if (section, key) == ("state", "max_bytes") and value < STATE_BYTES:
+        return [f"{where}: must be at least {STATE_BYTES} (1 MiB), is {value}"]
+    if not isinstance(value, str) and not 0 < value <= _MOST[type(value)]:
+        return [f"{where}: must be greater than 0 and at most {_MOST[type(value)]}, is {value}"]
+    return []
 
 
+STATE_BYTES = 1 << 20
+"""Least size of the state's file."""
+_MOST = {int: 2**31 - 1, float: 30 * 86_400.0}
+"""What gRPC's settings and the fields of the contract can hold; 30 days where it is seconds."""
 _CHOICES = {
     ("log", "format"): ("logfmt", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
     ("state", "backend"): ("sqlite", "memory"),
     ("state", "durability"): ("process", "full"),
 }
-STATE_BYTES = 1 << 20
-"""Least size of the state's file."""
 
 
-def _check_address(where: str, value: str) -> list[str]:
+def _check_address(where: str, value: str, *, loopback: bool) -> list[str]:
     if not value:
         return []
     host, _, port = value.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         return [f"{where}: {value!r} is not HOST:PORT with a port from 0 to 65535"]
-    if where == "listen.tcp" and host not in LOOPBACK:
+    if loopback and host not in LOOPBACK:
         return [f"{where}: {host} is not loopback; without TLS only {', '.join(sorted(LOOPBACK))} are allowed"]
     return []

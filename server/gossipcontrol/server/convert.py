@@ -231,12 +231,50 @@ def rejoin_query(request: gossip_control_pb2.ListRejoinsRequest, now: float) -> 
     cause = check_enum(request.cause, Cause, "cause", violations) if request.cause else None
     outcome = check_enum(request.outcome, Outcome, "outcome", violations) if request.outcome else None
     page_size = check_page_size(request.page_size, violations)
-    if request.page_token and not request.page_token.rpartition("-")[2].isdecimal():
+    number = request.page_token.rpartition("-")[2]
+    if request.page_token and not (number.isascii() and number.isdigit()):
         violations.append(("page_token", "is not the token of an earlier page"))
     check_text(request.page_token, "page_token", 64, violations)
     _refuse(violations)
     since = now - request.max_age_ms / 1000 if request.max_age_ms else None
     return RejoinQuery(request.node_id, request.store_id, cause, outcome, since, request.page_token, page_size)
+
+
+@dataclass(frozen=True, slots=True)
+class PastQuery:
+    """Which past triggers are to be explained; one field is given."""
+
+    request_id: str
+    rejoin_id: str
+
+
+def explain_query(request: gossip_control_pb2.ExplainRequest) -> RejoinRequested | NetworkChanged | PastQuery:
+    """What an Explain call asks for; raises InvalidRequest, naming fields below that of the trigger."""
+    given = request.WhichOneof("trigger")
+    try:
+        match given:
+            case "rejoin":
+                return rejoin_requested(request.rejoin)
+            case "network_change":
+                return network_changed(request.network_change)
+            case "past":
+                return _past_query(request.past)
+            case None:
+                raise InvalidRequest([("trigger", "must be given")])
+    except InvalidRequest as error:
+        if given is None:
+            raise
+        raise InvalidRequest([(f"{given}.{name}", what) for name, what in error.violations]) from error
+
+
+def _past_query(past: gossip_control_pb2.PastTrigger) -> PastQuery:
+    violations: Violations = []
+    check_request_id(past.request_id, violations)
+    check_text(past.rejoin_id, "rejoin_id", 64, violations)
+    if bool(past.request_id) == bool(past.rejoin_id):
+        violations.append(("request_id", "must be given, or rejoin_id; not both"))
+    _refuse(violations)
+    return PastQuery(past.request_id, past.rejoin_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gossipcontrol.server.clock import ServiceClock
-from gossipcontrol.server.core.effect import AcceptNode, AnnounceRejoin, AnswerTrigger, Effect, RefuseNode, StartRejoin
+from gossipcontrol.server.core.effect import (
+    AcceptNode,
+    AdviseRestart,
+    AnnounceRejoin,
+    AnswerTrigger,
+    Effect,
+    RefuseNode,
+    StartRejoin,
+)
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import Event, RejoinFinished, TimePassed
 from gossipcontrol.server.drivers.driver import Driver, Result
+from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.outbox import Outbox
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.sentence import explain_decision
-from structlog.typing import FilteringBoundLogger
 
 
 class Dispatcher:
@@ -31,7 +39,7 @@ class Dispatcher:
         metrics: Metrics,
         driver: Driver,
         retry: RetryRule,
-        log: FilteringBoundLogger,
+        log: Logger,
         outbox: Outbox,
     ) -> None:
         self.engine = engine
@@ -50,6 +58,7 @@ class Dispatcher:
             AnswerTrigger: self._answered,
             StartRejoin: self._start,
             AnnounceRejoin: self._announce,
+            AdviseRestart: self._advise,
             AcceptNode: self._accepted,
             RefuseNode: self._refused,
         }
@@ -138,6 +147,9 @@ class Dispatcher:
                 result = await self._driver.rejoin(start)
         except TimeoutError:
             result = Result(False, f"no answer within {start.timeout:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises, its rejoin must go on
+            self._log.error("driver failed", rejoin=start.rejoin_id, exc_info=error)
+            result = Result(False, f"the driver failed: {error}"[:250])
         retry_in = None if result.ok or result.permanent else self._retry.wait(start.attempt)
         self.submit(RejoinFinished(start.rejoin_id, start.attempt, result.ok, result.error, retry_in))
 
@@ -154,6 +166,17 @@ class Dispatcher:
             rung=announced.rung.name.lower(),
             seconds=announced.duration,
             detail=announced.detail,
+        )
+
+    def _advise(self, advice: AdviseRestart, now: float) -> None:
+        del now
+        self._metrics.count_advice()
+        self._log.warning(
+            "restart advised",
+            rejoin=advice.rejoin_id,
+            node=advice.node_id,
+            store=advice.store_id,
+            detail=advice.detail,
         )
 
     def _accepted(self, accepted: AcceptNode, now: float) -> None:

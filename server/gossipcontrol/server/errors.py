@@ -9,6 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
+LISTED_VIOLATIONS = 25
+"""Most fields named in one answer: gRPC clients refuse trailers of more than 8 kB, and would see none of it."""
+
 
 class GossipControlError(Exception):
     """A call cannot be served as asked; the message is for people."""
@@ -25,16 +28,17 @@ class GossipControlError(Exception):
 
 
 class InvalidRequest(GossipControlError):
-    """Fields of the request are wrong; each violation is (path of the field, what is wrong)."""
+    """Fields of the request are wrong; each violation is (path of the field, what is wrong); the first are told."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{name}: {what}" for name, what in violations[:10]))
-        self.violations = violations
+        more = f"; and {len(violations) - 5} more" if len(violations) > 5 else ""
+        super().__init__("; ".join(f"{name}: {what}" for name, what in violations[:5]) + more)
+        self.violations = violations[:LISTED_VIOLATIONS]
 
     def details(self) -> Sequence[Message]:
-        """A google.rpc.BadRequest that names every field."""
+        """A google.rpc.BadRequest that names the fields."""
         violations = [BadRequest.FieldViolation(field=name, description=what) for name, what in self.violations]
         return (BadRequest(field_violations=violations),)
 
@@ -57,6 +61,12 @@ class Overloaded(GossipControlError):
     def trailers(self) -> Sequence[tuple[str, str]]:
         """What gRPC clients that retry by themselves obey."""
         return (("grpc-retry-pushback-ms", str(int(self.retry_in * 1000))),)
+
+
+class NotFound(GossipControlError):
+    """What is asked for is not known."""
+
+    code = grpc.StatusCode.NOT_FOUND
 
 
 class NotServed(GossipControlError):

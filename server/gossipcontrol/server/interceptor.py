@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from gossipcontrol.server.errors import GossipControlError, NotServed
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed
+from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics, RequestMetrics
 from grpc_status import rpc_status
-from structlog.typing import FilteringBoundLogger
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -28,19 +30,18 @@ _WRAP = {
 NOT_SERVED = {
     "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
     "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
-    "/gossipcontrol.v1.GossipControl/Explain": "ListRejoins has the reason of every decision so far",
-    "/gossipcontrol.v1.PeerKnowledge/RecordIntentions": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetKnowledge": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetStabilityFrontier": "knowledge is not tracked yet",
-    "/gossipcontrol.v1.PeerKnowledge/GetLag": "knowledge is not tracked yet",
 }
 """Calls of the contract that this version answers with UNIMPLEMENTED, and what to tell the caller."""
+
+
+UNREADABLE = object()
+"""Stands for bytes that are no message of the kind that the call takes."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each method once, and remembers the wrapped handler: a call must cost little more than a bare one."""
 
-    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    def __init__(self, metrics: Metrics, log: Logger) -> None:
         self._metrics = metrics
         self._log = log
         self._handlers: dict[str, Handler] = {}
@@ -64,16 +65,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
         behaviour = _refusal(method) if method in NOT_SERVED else getattr(inner, kind)
-        call = self._call(method, behaviour, counted, timed=kind == "unary_unary")
-        return make(call, inner.request_deserializer, inner.response_serializer)
+        read = _read_all if inner.request_streaming else _read_one
+        call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
+        return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
 
-    def _call(self, method: str, behaviour: Behaviour, counted: RequestMetrics, *, timed: bool) -> Behaviour:
+    def _call(
+        self, method: str, behaviour: Behaviour, read: Callable[[Any], Any], counted: RequestMetrics, *, timed: bool
+    ) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
             try:
-                response = await behaviour(request, context)
+                response = await behaviour(read(request), context)
+            except asyncio.CancelledError:
+                counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
+                raise
             except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
-                await self._fail(method, error, context, counted)
+                counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
+                await self._fail(method, error, context)
             if timed:
                 counted.ok(time.perf_counter() - started_at)
             else:
@@ -82,13 +90,40 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _fail(self, method: str, error: Exception, context: Context, counted: RequestMetrics) -> NoReturn:
+    async def _fail(self, method: str, error: Exception, context: Context) -> NoReturn:
         if isinstance(error, GossipControlError):
-            counted.ended(error.code)
             await context.abort(error.code, str(error), _trailers(error))
-        counted.ended(grpc.StatusCode.INTERNAL)
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says how")
+
+
+def _code(error: Exception) -> grpc.StatusCode:
+    return error.code if isinstance(error, GossipControlError) else grpc.StatusCode.INTERNAL
+
+
+def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer whose failure the call itself can answer; gRPC would log a traceback and say UNKNOWN."""
+    if deserialize is None:
+        return None
+
+    def forgive(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return UNREADABLE
+
+    return forgive
+
+
+def _read_one(request: Any) -> Any:
+    if request is UNREADABLE:
+        raise InvalidRequest([("request", "its bytes are no message of this call's kind")])
+    return request
+
+
+async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _read_one(request)
 
 
 def _refusal(method: str) -> Behaviour:

@@ -57,7 +57,10 @@ class Metrics:
             registry=registry,
         )
         escalations = Counter(
-            "gossipcontrol_escalations", "Attempts on a rung above rejoin.", ("rung",), registry=registry
+            "gossipcontrol_escalations",
+            "Attempts above rejoin, and advices to restart.",
+            ("rung",),
+            registry=registry,
         )
         self._escalations = {rung: escalations.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
         changes = Counter(
@@ -76,8 +79,8 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "gossipcontrol_request_duration_seconds",
-            "Time in the service of unary calls by RPC.",
-            ("rpc",),
+            "Time in the service of unary calls by RPC and status code.",
+            ("rpc", "code"),
             buckets=_LATENCIES,
             registry=registry,
         )
@@ -123,6 +126,10 @@ class Metrics:
         if start.rung > Rung.REJOIN:
             self._escalations[start.rung].inc()
 
+    def count_advice(self) -> None:
+        """Count an advice to restart a node."""
+        self._escalations[Rung.RESTART_ADVISED].inc()
+
     def count_end(self, announced: AnnounceRejoin) -> None:
         """Count a rejoin that ended."""
         if announced.outcome in _ENDED:
@@ -134,26 +141,31 @@ class Metrics:
         """What an interceptor counts for one RPC."""
         return RequestMetrics(
             {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
-            self._request_seconds.labels(rpc),
+            lambda code: self._request_seconds.labels(rpc, code.name),
         )
 
 
 class RequestMetrics:
     """Counts the calls of one RPC."""
 
-    def __init__(self, counters: dict[grpc.StatusCode, Counter], seconds: Histogram) -> None:
+    def __init__(
+        self, counters: dict[grpc.StatusCode, Counter], seconds: Callable[[grpc.StatusCode], Histogram]
+    ) -> None:
         self._counters = counters
         self._ok = counters[grpc.StatusCode.OK]
         self._seconds = seconds
+        self._ok_seconds = seconds(grpc.StatusCode.OK)
 
     def ok(self, seconds: float) -> None:
         """Count a unary call that succeeded."""
         self._ok.inc()
-        self._seconds.observe(seconds)
+        self._ok_seconds.observe(seconds)
 
-    def ended(self, code: grpc.StatusCode) -> None:
-        """Count a call that ended with this code; its time says nothing."""
+    def ended(self, code: grpc.StatusCode, seconds: float | None = None) -> None:
+        """Count a call that ended with this code; None: a stream, whose time says nothing."""
         self._counters[code].inc()
+        if seconds is not None:
+            self._seconds(code).observe(seconds)
 
 
 class _CountsCollector(Collector):

@@ -10,11 +10,11 @@ from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.errors import StateFailing
+from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.state.entry import Entry
 from gossipcontrol.server.state.journal import Journal, Watch
 from gossipcontrol.server.state.recovery import take_snapshot
-from structlog.typing import FilteringBoundLogger
 
 Perform = Callable[[Sequence[Effect], float, bool], None]
 """Takes effects, the instant at which the core wanted them, and whether they had to wait."""
@@ -29,7 +29,7 @@ class Outbox:
         engine: Engine,
         parameters: Parameters,
         metrics: Metrics,
-        log: FilteringBoundLogger,
+        log: Logger,
         on_change: Callable[[bool], None],
     ) -> None:
         self._journal = journal

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Sequence
+from math import isinf
 
-from gossipcontrol.server.core.decision import Decision
+from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
-from gossipcontrol.server.core.record import PeerRecord, RejoinRecord, StoreRecord, TriggerRecord
-from gossipcontrol.server.sentence import explain_decision, explain_rejoin, explain_trigger
+from gossipcontrol.server.core.record import (
+    UNSEEN,
+    Explanation,
+    Forecast,
+    PeerRecord,
+    RejoinRecord,
+    Seen,
+    StoreRecord,
+    TriggerRecord,
+)
+from gossipcontrol.server.sentence import explain_decision, explain_past, explain_rejoin, explain_seen, explain_trigger
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, liveness_pb2
 
 LISTED_DECISIONS = 1000
 """Most decisions listed in one answer."""
+LISTED_PEERS = 1000
+"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
 
 
 def age_ms(at: float, now: float) -> int:
@@ -28,6 +41,7 @@ def decision_message(decision: Decision, now: float) -> decision_pb2.Decision:
         rejoin_id=decision.rejoin_id,
         start_in_ms=max(0, int((decision.start_at - now) * 1000)),
         message=explain_decision(decision, now),
+        rule=int(decision.rule),  # type: ignore[arg-type]
     )
 
 
@@ -50,7 +64,11 @@ def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.Rep
 
 
 def store_view(store_id: str, peers: Iterable[PeerRecord], now: float) -> liveness_pb2.StoreView:
-    """The peers of a store with the age of the last sign of life of each."""
+    """The peers of a store with the age of the last sign of life of each; of very many, those heard last."""
+    listed = list(peers)
+    if len(listed) > LISTED_PEERS:
+        freshest = heapq.nlargest(LISTED_PEERS, listed, key=lambda peer: peer.heard_at or 0.0)
+        listed = sorted(freshest, key=lambda peer: peer.peer_id)
     return liveness_pb2.StoreView(
         store_id=store_id,
         peers=[
@@ -59,7 +77,7 @@ def store_view(store_id: str, peers: Iterable[PeerRecord], now: float) -> livene
                 heard_age_ms=None if peer.heard_at is None else age_ms(peer.heard_at, now),
                 observers=peer.observers,
             )
-            for peer in peers
+            for peer in listed
         ],
     )
 
@@ -117,6 +135,78 @@ def _trigger_message(trigger: TriggerRecord, now: float) -> decision_pb2.Trigger
         age_ms=age_ms(trigger.arrived_at, now),
         request_id=trigger.request_id,
         reason=explain_trigger(trigger),
+        rule=int(trigger.rule),  # type: ignore[arg-type]
+        seen=_seen_message(trigger.seen, trigger.arrived_at),
+    )
+
+
+def _seen_message(seen: Seen, at: float) -> decision_pb2.SeenState | None:
+    if seen is UNSEEN:
+        return None
+    return decision_pb2.SeenState(
+        attached=seen.attached,
+        started_age_ms=None if isinf(seen.started_at) else age_ms(seen.started_at, at),
+        neighbor_age_ms=None if isinf(seen.alive_at) else age_ms(seen.alive_at, at),
+        waiting_rejoin_id=seen.waiting_id,
+        waiting_count=seen.waiting,
+    )
+
+
+def forecast_response(forecast: Forecast, now: float) -> gossip_control_pb2.ExplainResponse:
+    """What would happen now."""
+    listed = forecast.explanations[:LISTED_DECISIONS]
+    return gossip_control_pb2.ExplainResponse(
+        decisions=[decision_message(one.decision, now) for one in listed],
+        explanations=[_explanation_message(one, now) for one in listed],
+        decision_count=len(forecast.explanations),
+        replayed=forecast.replayed,
+        refused_retry_ms=None if forecast.retry_in is None else int(forecast.retry_in * 1000),
+    )
+
+
+def _explanation_message(explained: Explanation, now: float) -> gossip_control_pb2.Explanation:
+    decision, seen = explained.decision, explain_seen(explained.seen, explained.arrived_at)
+    return gossip_control_pb2.Explanation(
+        decision=decision_message(decision, now),
+        cause=int(explained.cause),  # type: ignore[arg-type]
+        age_ms=age_ms(explained.arrived_at, now),
+        seen=_seen_message(explained.seen, explained.arrived_at),
+        message="; ".join(filter(None, (explain_decision(decision, now), seen))),
+    )
+
+
+def past_response(rejoins: Sequence[RejoinRecord], request_id: str, now: float) -> gossip_control_pb2.ExplainResponse:
+    """Why the triggers of these rejoins were decided as they were; with ``request_id`` only those of that call."""
+    explanations = [
+        _past_message(rejoin, trigger, now)
+        for rejoin in rejoins
+        for trigger in rejoin.triggers
+        if not request_id or trigger.request_id == request_id
+    ]
+    return gossip_control_pb2.ExplainResponse(
+        explanations=explanations[:LISTED_DECISIONS],
+        rejoins=[rejoin_message(rejoin, now) for rejoin in rejoins],
+        decision_count=len(explanations),
+    )
+
+
+def _past_message(rejoin: RejoinRecord, trigger: TriggerRecord, now: float) -> gossip_control_pb2.Explanation:
+    waits = rejoin.outcome in (Outcome.WAITING, Outcome.PARKED)
+    rejoin_id = "" if trigger.kind is DecisionKind.SKIPPED else rejoin.rejoin_id
+    return gossip_control_pb2.Explanation(
+        decision=decision_pb2.Decision(
+            node_id=rejoin.node_id,
+            store_id=rejoin.store_id,
+            kind=int(trigger.kind),  # type: ignore[arg-type]
+            rejoin_id=rejoin_id,
+            start_in_ms=max(0, int((rejoin.due_at - now) * 1000)) if waits else 0,
+            message=explain_trigger(trigger),
+            rule=int(trigger.rule),  # type: ignore[arg-type]
+        ),
+        cause=int(trigger.cause),  # type: ignore[arg-type]
+        age_ms=age_ms(trigger.arrived_at, now),
+        seen=_seen_message(trigger.seen, trigger.arrived_at),
+        message=explain_past(rejoin, trigger, now),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import isinf
+
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome, Rule
-from gossipcontrol.server.core.record import RejoinRecord, TriggerRecord
+from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
 _REASONS = {
     Rule.LEADING_EDGE: "nothing started in this store within the window",
@@ -15,6 +17,7 @@ _REASONS = {
     Rule.UNKNOWN_HOST: "no node of the host has attached",
     Rule.UNKNOWN_STORE: "the node has not registered this store",
     Rule.KNOWN_GENERATION: "this network event was reported before",
+    Rule.FRESH_NEIGHBORS: "the node has fresh neighbours in this store, and a rejoin would only feed churn",
 }
 
 
@@ -41,7 +44,28 @@ def explain_decision(decision: Decision, now: float) -> str:
 
 def explain_trigger(trigger: TriggerRecord) -> str:
     """Why a trigger was decided as it was."""
-    return f"{trigger.kind.name.lower()}: {_REASONS[trigger.rule]}"
+    seen = explain_seen(trigger.seen, trigger.arrived_at)
+    return f"{trigger.kind.name.lower()}: {_REASONS[trigger.rule]}" + (f"; {seen}" if seen else "")
+
+
+def explain_seen(seen: Seen, at: float) -> str:
+    """What a decision at an instant saw; empty when the node or store was not known."""
+    if seen is UNSEEN:
+        return ""
+    started = "no start yet" if isinf(seen.started_at) else f"last start {at - seen.started_at:.1f} s before"
+    alive = "no neighbour" if isinf(seen.alive_at) else f"a neighbour's sign of life {at - seen.alive_at:.1f} s before"
+    waiting = f"{seen.waiting_id} waited" if seen.waiting_id else "no rejoin of it waited"
+    attached = "an agent attached" if seen.attached else "no agent attached"
+    return f"it saw {attached}, {started}, {alive}, {waiting}, {seen.waiting} waiting in all"
+
+
+def explain_past(rejoin: RejoinRecord, trigger: TriggerRecord, now: float) -> str:
+    """Why a trigger was decided as it was, and what became of the rejoin that it shares."""
+    if trigger.kind is DecisionKind.SKIPPED:
+        return explain_trigger(trigger)
+    outcome = f"rejoin {rejoin.rejoin_id} is {rejoin.outcome.name.lower()}"
+    detail = explain_rejoin(rejoin, now)
+    return f"{explain_trigger(trigger)}; {outcome}" + (f": {detail}" if detail else "")
 
 
 def explain_rejoin(rejoin: RejoinRecord, now: float) -> str:

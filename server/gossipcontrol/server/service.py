@@ -14,8 +14,10 @@ from gossipcontrol.server.core.event import NodeDetached
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Result
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed, Overloaded, Replaced
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotFound, Overloaded, Replaced
+from gossipcontrol.server.knowledge_convert import intentions_recorded
 from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.session import Session
 from gossipcontrol.v1 import (
     attach_pb2,
@@ -25,6 +27,8 @@ from gossipcontrol.v1 import (
 )
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+REGISTER_TIME = 10.0
+"""Seconds within which a stream must say for whom it speaks."""
 FULL_BOOK_RETRY = 60.0
 """Seconds after which a node that found no place may ask again."""
 
@@ -33,13 +37,20 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     """The calls that are served; the interceptor answers the others."""
 
     def __init__(
-        self, dispatcher: Dispatcher, agents: AgentDriver, metrics: Metrics, report_interval: float, run_id: str
+        self,
+        dispatcher: Dispatcher,
+        agents: AgentDriver,
+        metrics: Metrics,
+        report_interval: float,
+        run_id: str,
+        recorder: Recorder,
     ) -> None:
         self._dispatcher = dispatcher
         self._engine = dispatcher.engine
         self._clock = dispatcher.clock
         self._agents = agents
         self._metrics = metrics
+        self._recorder = recorder
         self._next_report_ms = int(report_interval * 1000)
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
 
@@ -81,15 +92,18 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
     ) -> None:
         """Serve an agent's stream until either side ends it."""
-        first = await anext(aiter(request_iterator), None)
+        try:
+            async with asyncio.timeout(REGISTER_TIME):
+                first = await anext(aiter(request_iterator), None)
+        except TimeoutError:
+            raise InvalidRequest([("frame", f"register must come within {REGISTER_TIME:g} s")]) from None
         if first is None or first.WhichOneof("frame") != "register":
             raise InvalidRequest([("frame", "the first frame must be register")])
         session = Session(first.register.node_id, next(self._session_ids))
         await self._register(session, first.register)
         reader = asyncio.create_task(self._read(request_iterator, session))
         try:
-            async for frame in session.frames():
-                await context.write(frame)
+            await session.deliver(context.write)
         finally:
             session.close()
             reader.cancel()
@@ -117,6 +131,23 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             rejoins=[present.rejoin_message(rejoin, now) for rejoin in page],
             next_page_token=page[-1].rejoin_id if more else "",
         )
+
+    async def Explain(
+        self, request: gossip_control_pb2.ExplainRequest, context: Context
+    ) -> gossip_control_pb2.ExplainResponse:
+        """What would happen to a trigger, or why a past one was decided as it was."""
+        del context
+        query, now = convert.explain_query(request), self._clock.now()
+        if not isinstance(query, convert.PastQuery):
+            return present.forecast_response(self._engine.foretell(query, now), now)
+        if query.rejoin_id:
+            rejoin = self._engine.rejoin(query.rejoin_id)
+            found = [rejoin] if rejoin else []
+        else:
+            found = list(itertools.islice(self._engine.rejoins(request_id=query.request_id), present.LISTED_DECISIONS))
+        if not found:
+            raise NotFound(f"no trigger of {query.rejoin_id or query.request_id} is kept")
+        return present.past_response(found, query.request_id, now)
 
     async def ListStores(
         self, request: gossip_control_pb2.ListStoresRequest, context: Context
@@ -153,6 +184,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         for effect in effects:
             if isinstance(effect, RefuseNode):
                 self._agents.detach(session)
+                if replaced is not None:
+                    self._agents.attach(replaced)
                 raise Overloaded(effect.reason, FULL_BOOK_RETRY)
             if isinstance(effect, AcceptNode):
                 session.send(present.registered(effect, self._next_report_ms))
@@ -163,26 +196,28 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         try:
             async for frame in frames:
                 await self._take(session, frame)
-            session.close()
         except GossipControlError as error:
             session.close(error)
+        finally:
+            session.close()
 
     async def _take(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
         """Handle one frame; raises InvalidRequest."""
         now = self._clock.now()
         match frame.WhichOneof("frame"):
             case "liveness":
-                self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now))
+                _check_place(self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now)))
                 ack = attach_pb2.LivenessAck(
                     view=self._view(frame.liveness.store_id, now), next_report_ms=self._next_report_ms
                 )
                 session.send(attach_pb2.AttachResponse(ack=ack))
             case "neighbor":
-                self._dispatcher.submit(convert.neighbor_changed(frame.neighbor, session.node_id, now))
+                _check_place(self._dispatcher.submit(convert.neighbor_changed(frame.neighbor, session.node_id, now)))
             case "rejoin_result":
                 result = frame.rejoin_result
                 convert.check_rejoin_result(result)
-                self._agents.finish(result.rejoin_id, result.attempt, Result(result.ok, result.error, result.permanent))
+                outcome = Result(result.ok, result.error, result.permanent)
+                self._agents.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
             case "register":
                 await self._register(session, frame.register)
             case "goodbye":
@@ -191,7 +226,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             case "sync_result":
                 convert.check_sync_result(frame.sync_result)
             case "intentions":
-                raise NotServed("intentions are not tracked by this version")
+                self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
                 raise InvalidRequest([("frame", "must be given")])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
 from gossipcontrol.server.errors import GossipControlError, Overloaded
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 BACKLOG = 1024
 """Most frames that wait for an agent that reads slowly."""
+BACKLOG_BYTES = 8 * 1024 * 1024
+"""Most bytes of them; views of large stores are large."""
 
 
 class Session:
@@ -19,15 +21,21 @@ class Session:
         self.node_id = node_id
         self.session_id = session_id
         self._frames: asyncio.Queue[AttachResponse | GossipControlError | None] = asyncio.Queue()
+        self._bytes = 0
         self._closed = False
+        self._broken: asyncio.Future[GossipControlError] = asyncio.get_running_loop().create_future()
 
     def send(self, frame: AttachResponse) -> None:
         """Queue a frame; an agent that lets too many wait loses its stream."""
         if self._closed:
             return
-        if self._frames.qsize() >= BACKLOG:
-            self.close(Overloaded(f"the agent left {BACKLOG} frames unread", 1.0))
+        size = frame.ByteSize()
+        waiting = self._frames.qsize()
+        if waiting >= BACKLOG or (waiting and self._bytes + size > BACKLOG_BYTES):
+            self._closed = True
+            self._broken.set_result(Overloaded(f"the agent left {waiting} frames unread", 1.0))
         else:
+            self._bytes += size
             self._frames.put_nowait(frame)
 
     def close(self, error: GossipControlError | None = None) -> None:
@@ -36,12 +44,24 @@ class Session:
             self._closed = True
             self._frames.put_nowait(error)
 
-    async def frames(self) -> AsyncIterator[AttachResponse]:
-        """The frames as they come; raises the error that the session was closed with."""
-        while True:
-            frame = await self._frames.get()
-            if frame is None:
-                return
+    async def deliver(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
+        """Write the frames as they come until the session is closed; raises the error that it was closed with.
+
+        A write to an agent that reads no more may never end: the frame that was one too many breaks it off.
+        """
+        writing = asyncio.ensure_future(self._write(write))
+        try:
+            await asyncio.wait((writing, self._broken), return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                raise self._broken.result()
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    async def _write(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
+        while (frame := await self._frames.get()) is not None:
             if isinstance(frame, GossipControlError):
                 raise frame
-            yield frame
+            self._bytes -= frame.ByteSize()
+            await write(frame)

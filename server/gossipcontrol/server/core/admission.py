@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.decision import Cause, Outcome
@@ -18,6 +19,12 @@ class Gcra:
         self.interval = 1.0 / rate
         self._tolerance = (burst - 1) * self.interval
         self._arrival_at = float("-inf")
+
+    def copy(self) -> Gcra:
+        """One that goes on from here on its own."""
+        copied = Gcra.__new__(Gcra)
+        copied.interval, copied._tolerance, copied._arrival_at = self.interval, self._tolerance, self._arrival_at
+        return copied
 
     def next_at(self) -> float:
         """The earliest instant at which a take succeeds."""
@@ -56,6 +63,7 @@ class FairQueue:
             rejoin.queued = True
             self._length += 1
         self._pushes += 1
+        rejoin.place = self._pushes
         heapq.heappush(self._nodes.setdefault(rejoin.node_id, []), (rejoin.urgency, self._pushes, rejoin))
 
     def remove(self, rejoin: Rejoin) -> None:
@@ -78,27 +86,28 @@ class FairQueue:
 
     def save(self) -> Plain:
         """Every node in its turn with its entries, passed-over ones too, for they hold a place in the round."""
-        return [
-            [node_id, [[urgency, rejoin.rejoin_id] for urgency, _, rejoin in sorted(entries, key=_order)]]
+        nodes = [
+            [node_id, [[urgency, place, rejoin.rejoin_id] for urgency, place, rejoin in sorted(entries, key=_order)]]
             for node_id, entries in self._nodes.items()
         ]
+        return {"pushes": self._pushes, "nodes": nodes}
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
         """Take over saved entries; a sorted list is a heap."""
+        self._pushes = plain["pushes"]
         self._nodes.clear()
-        for node_id, saved in plain:
-            entries = self._nodes[node_id] = []
-            for urgency, rejoin_id in saved:
-                self._pushes += 1
-                entries.append((urgency, self._pushes, get(rejoin_id) or _gone(rejoin_id)))
+        for node_id, saved in plain["nodes"]:
+            self._nodes[node_id] = [
+                (urgency, place, get(rejoin_id) or _gone(rejoin_id)) for urgency, place, rejoin_id in saved
+            ]
         queued = {rejoin.rejoin_id for entries in self._nodes.values() for *_, rejoin in entries if rejoin.queued}
         self._length = len(queued)
 
     @staticmethod
     def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
         while entries:
-            urgency, _, rejoin = heapq.heappop(entries)
-            if rejoin.queued and rejoin.urgency == urgency:
+            _, place, rejoin = heapq.heappop(entries)
+            if rejoin.queued and rejoin.place == place:
                 return rejoin
         return None
 
@@ -112,6 +121,35 @@ def _gone(rejoin_id: str) -> Rejoin:
     return Rejoin(0, rejoin_id, "", "", Cause.MANUAL, 0.0, None, outcome=Outcome.SKIPPED)
 
 
+class Lane(Protocol):
+    """What a judgement asks of admission."""
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin may start at once."""
+        ...
+
+    def estimate(self, now: float) -> float:
+        """When one that queues now would start."""
+        ...
+
+
+class DryLane:
+    """Admission as it would go on, without any of it happening."""
+
+    def __init__(self, limiter: Gcra, queued: int) -> None:
+        self._limiter = limiter
+        self._queued = queued
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin would start at once."""
+        return not self._queued and self._limiter.take(now)
+
+    def estimate(self, now: float) -> float:
+        """When a rejoin that queues now would start; it counts as queued from here on."""
+        self._queued += 1
+        return max(now, self._limiter.next_at()) + (self._queued - 1) * self._limiter.interval
+
+
 class Admission:
     """Says when a due rejoin may start: at once, or in its turn when the limiter allows."""
 
@@ -121,6 +159,10 @@ class Admission:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def dry(self) -> DryLane:
+        """A lane to try things out on."""
+        return DryLane(self._limiter.copy(), len(self._queue))
 
     def take(self, now: float) -> bool:
         """Whether a rejoin may start at once: nobody waits, and the limiter allows it."""

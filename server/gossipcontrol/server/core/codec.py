@@ -6,11 +6,11 @@ A field that the data lacks takes its default; one that the class lacks is an er
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections import deque
 from collections.abc import Callable, Collection
 from enum import Enum, IntEnum
 from functools import cache
+from types import UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
 @cache
 def _decoder(hint: Any) -> Callable[[Plain], Any]:
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
+    if origin in (Union, UnionType):
         inner = _decoder(next(one for one in arguments if one is not type(None)))
         return lambda plain: None if plain is None else inner(plain)
     if origin is tuple and arguments[-1] is not Ellipsis:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum, auto
+from enum import IntEnum
 from typing import NamedTuple
 
 
@@ -22,6 +22,8 @@ class Cause(IntEnum):
 
 URGENCY = (0, 0, 3, 1, 2, 4, 4, 4, 4, 4)
 """Place of each cause, by its number, in the queue of one node; lower goes first. (Hashing an enum is slow.)"""
+SUSPICION_URGENCY = URGENCY[Cause.SUSPICION]
+"""Causes of this urgency are guesses about the overlay that fresh neighbours refute; others are news from outside."""
 
 
 class DecisionKind(IntEnum):
@@ -66,19 +68,19 @@ class Capability(IntEnum):
     SYNC_WITH_PEER = 3
 
 
-class Rule(Enum):
+class Rule(IntEnum):
     """The rule that decided."""
 
-    LEADING_EDGE = auto()
-    WINDOW = auto()
-    WAITING = auto()
-    BACKOFF = auto()
-    GLOBAL_LIMIT = auto()
-    NOT_ATTACHED = auto()
-    UNKNOWN_NODE = auto()
-    UNKNOWN_HOST = auto()
-    UNKNOWN_STORE = auto()
-    KNOWN_GENERATION = auto()
+    LEADING_EDGE = 1
+    WINDOW = 2
+    BACKOFF = 3
+    GLOBAL_LIMIT = 4
+    NOT_ATTACHED = 5
+    UNKNOWN_NODE = 6
+    UNKNOWN_HOST = 7
+    UNKNOWN_STORE = 8
+    KNOWN_GENERATION = 9
+    FRESH_NEIGHBORS = 10
 
 
 class Decision(NamedTuple):

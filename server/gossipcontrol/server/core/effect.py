@@ -85,4 +85,15 @@ class AnnounceRejoin:
     detail: str
 
 
-Effect = AnswerTrigger | RefuseTrigger | RefuseNode | AcceptNode | StartRejoin | AnnounceRejoin
+@dataclass(frozen=True, slots=True)
+class AdviseRestart:
+    """The last rung: nothing that the agent can do helped. Once per episode; the service never kills anything."""
+
+    rejoin_id: str
+    """The rejoin that found no rung above it."""
+    node_id: str
+    store_id: str
+    detail: str
+
+
+Effect = AnswerTrigger | RefuseTrigger | RefuseNode | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart

@@ -19,6 +19,7 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.event import (
+    AdviceOutdated,
     Event,
     LivenessReported,
     NeighborChanged,
@@ -32,10 +33,11 @@ from gossipcontrol.server.core.event import (
     StoreSeen,
     TimePassed,
 )
+from gossipcontrol.server.core.explain import Explainer
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.intake import Intake
 from gossipcontrol.server.core.parameter import Parameters
-from gossipcontrol.server.core.record import Counts, PeerRecord, RejoinRecord, StoreNode, StoreRecord
+from gossipcontrol.server.core.record import Counts, Forecast, PeerRecord, RejoinRecord, StoreNode, StoreRecord
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
@@ -50,7 +52,7 @@ class Engine:
 
     ``facts`` and ``said`` are what a log must keep of the event that was just handled: handling the same facts at the
     same instants, with what was said, gives the same deciding state. Liveness is not among them: a report leaves a fact
-    only where it proved a rejoin or named a new store; what rules asked of liveness is in ``said``.
+    only where it proved a rejoin, outdated an advice or named a new store; what rules asked of liveness is in ``said``.
     """
 
     def __init__(self, parameters: Parameters | None = None, *, id_prefix: str = "r") -> None:
@@ -62,6 +64,7 @@ class Engine:
         self.facts: list[Event] = []
         self.handled_at = 0.0
         self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
+        self._explainer = Explainer(parameters, self._registry, self._scheduler, self._intake)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
             RejoinRequested: self._intake.take_request,
@@ -73,6 +76,7 @@ class Engine:
             TimePassed: self._on_time_passed,
             StoreSeen: self._on_store_seen,
             RejoinProved: self._scheduler.proved,
+            AdviceOutdated: self._on_advice_outdated,
             ServiceStarted: self._on_service_started,
         }
 
@@ -191,13 +195,14 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         slot.reported_at = now
-        slot.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
+        slot.neighbors, slot.alive_at = {}, float("-inf")
         for neighbor in event.neighbors:
+            slot.see_neighbor(neighbor.peer_id, neighbor.up_at)
             self._hear(slot, neighbor.peer_id, neighbor.up_at)
         for peer in event.peers:
             self._hear(slot, peer.peer_id, peer.heard_at)
         self._hear(slot, event.node_id, now)
-        if slot.running is None:
+        if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         prove, facts = self._scheduler.prove, self.facts
         for neighbor in event.neighbors:
@@ -212,11 +217,11 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         if event.up:
-            slot.neighbors[event.peer_id] = event.changed_at
+            slot.see_neighbor(event.peer_id, event.changed_at)
             self._hear(slot, event.peer_id, event.changed_at)
             self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects, self.facts)
         else:
-            slot.neighbors.pop(event.peer_id, None)
+            slot.lose_neighbor(event.peer_id)
 
     def _reporting_slot(self, node_id: str, store_id: str, now: float) -> Slot | None:
         """The slot that a report concerns, made known; None when the books are full."""
@@ -233,6 +238,12 @@ class Engine:
         if node is not None:
             self._registry.slot(node, event.store_id)
 
+    def _on_advice_outdated(self, event: AdviceOutdated, now: float, effects: list[Effect]) -> None:
+        del now, effects
+        node = self._registry.nodes.get(event.node_id)
+        if node is not None and event.store_id in node.slots:
+            node.slots[event.store_id].restart_advised = False
+
     def _on_service_started(self, event: ServiceStarted, now: float, effects: list[Effect]) -> None:
         self._history.rename(event.run_id)
         for node in list(self._registry.nodes.values()):
@@ -248,7 +259,7 @@ class Engine:
             sightings.forget(self._parameters.peers_per_store, float("-inf"))
         self._registry.peers += len(sightings) - before
         if heard_at is not None and peer_id in slot.neighbors:
-            slot.neighbors[peer_id] = max(slot.neighbors[peer_id], heard_at)
+            slot.see_neighbor(peer_id, heard_at)
 
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""
@@ -268,6 +279,15 @@ class Engine:
             running=scheduler.running,
         )
 
+    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
+        """What would happen to a trigger that came now; nothing changes."""
+        return self._explainer.foretell(event, now)
+
+    def rejoin(self, rejoin_id: str) -> RejoinRecord | None:
+        """One rejoin, unless it is unknown or forgotten."""
+        rejoin = self._history.get(rejoin_id)
+        return rejoin.record() if rejoin else None
+
     def rejoins(
         self,
         *,
@@ -275,6 +295,7 @@ class Engine:
         store_id: str = "",
         cause: Cause | None = None,
         outcome: Outcome | None = None,
+        request_id: str = "",
         since: float | None = None,
         before: str = "",
     ) -> Iterator[RejoinRecord]:
@@ -286,6 +307,7 @@ class Engine:
                 (not node_id or rejoin.node_id == node_id)
                 and (not store_id or rejoin.store_id == store_id)
                 and (outcome is None or rejoin.outcome is outcome)
+                and (not request_id or rejoin.has_request(request_id))
                 and (cause is None or cause is rejoin.cause or cause in (rejoin.causes or ()))
             ):
                 yield rejoin.record()
@@ -302,6 +324,11 @@ class Engine:
                     peer_count=len(store.sightings),
                     rejoin_at=store.rejoin_at,
                 )
+
+    def serves(self, node_id: str, store_id: str) -> bool:
+        """Whether an agent of this node is attached, and the node has this store."""
+        node = self._registry.nodes.get(node_id)
+        return node is not None and node.attached and store_id in node.slots
 
     def peers(self, store_id: str) -> Iterator[PeerRecord]:
         """Peers of a store by id; none when the store is not known."""

@@ -138,6 +138,14 @@ class RejoinProved:
 
 
 @dataclass(frozen=True, slots=True)
+class AdviceOutdated:
+    """A report showed life after a restart was advised: what is logged of such a report."""
+
+    node_id: str
+    store_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStarted:
     """The service runs anew: every stream is gone, and rejoins get ids with this prefix."""
 
@@ -155,5 +163,6 @@ Event = (
     | TimePassed
     | StoreSeen
     | RejoinProved
+    | AdviceOutdated
     | ServiceStarted
 )

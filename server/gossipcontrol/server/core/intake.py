@@ -18,7 +18,7 @@ from gossipcontrol.server.core.scheduler import Scheduler
 REMEMBERED_DECISIONS = 1000
 """Most decisions remembered with a request id or a generation."""
 
-_CAUSES = (None, Cause.NETWORK_CHANGE, Cause.RESUME, None, Cause.APP_FOREGROUND)
+CAUSES = (None, Cause.NETWORK_CHANGE, Cause.RESUME, None, Cause.APP_FOREGROUND)
 """By the number of the kind of change; an announced sleep is no cause."""
 
 Answer = tuple[Cause | None, tuple[Decision, ...]]
@@ -43,7 +43,7 @@ class Intake:
         if event.request_id and self._replay(event.request_id, now, effects):
             return
         node = self._registry.nodes.get(event.node_id)
-        if not self._has_room((node,) if node else (), node is None, event.store_ids, now):
+        if not self.has_room((node,) if node else (), node is None, event.store_ids, now):
             effects.append(RefuseTrigger(self._scheduler.retry_in()))
             return
         decisions: list[Decision] = []
@@ -55,7 +55,7 @@ class Intake:
         """Decide about every store of every node that the change concerns."""
         if event.request_id and self._replay(event.request_id, now, effects):
             return
-        cause = _CAUSES[event.kind]
+        cause = CAUSES[event.kind]
         if cause is None:
             self._answer(event.request_id, None, (), now, effects)
             return
@@ -74,7 +74,7 @@ class Intake:
             return self._duplicates(earlier, trigger)
         host = self._registry.hosts.get(event.host_id)
         nodes = tuple(host.nodes.values()) if host else ()
-        if not self._has_room(nodes, not nodes, (), now):
+        if not self.has_room(nodes, not nodes, (), now):
             return None
         host = host or self._registry.host(event.host_id)
         host.changed_at, host.cause = now, trigger.cause
@@ -96,7 +96,7 @@ class Intake:
         }
         known = [self._registry.nodes.get(node_id) for node_id, decided in earlier.items() if decided is None]
         nodes = [node for node in known if node is not None]
-        if not self._has_room(nodes, len(known) - len(nodes), (), now):
+        if not self.has_room(nodes, len(known) - len(nodes), (), now):
             return None
         decisions: list[Decision] = []
         for node_id, decided in earlier.items():
@@ -151,13 +151,28 @@ class Intake:
         decisions: list[Decision] = []
         for decision in earlier:
             rejoin = self._history.get(decision.rejoin_id)
-            start_at = trigger.arrived_at
             if rejoin is not None:
                 rejoin.add_trigger(trigger, kind, rule)
-                if rejoin.outcome in (Outcome.WAITING, Outcome.PARKED) and rejoin.deadline is not None:
-                    start_at = rejoin.deadline
-            decisions.append(decision._replace(kind=kind, rule=rule, start_at=start_at))
+            decisions.append(self.restate(decision, trigger.arrived_at))
         return decisions
+
+    def restate(self, decision: Decision, now: float) -> Decision:
+        """An earlier decision as that about a duplicate."""
+        rejoin = self._history.get(decision.rejoin_id)
+        start_at = now
+        if rejoin is not None and rejoin.outcome in (Outcome.WAITING, Outcome.PARKED) and rejoin.deadline is not None:
+            start_at = rejoin.deadline
+        return decision._replace(kind=DecisionKind.DUPLICATE, rule=Rule.KNOWN_GENERATION, start_at=start_at)
+
+    def recorded(self, request_id: str, now: float) -> tuple[Cause | None, tuple[Decision, ...]] | None:
+        """The recorded answer to a request id, if it is known."""
+        return self._requests.get(request_id, now) if request_id else None
+
+    def known(self, event: NetworkChanged, node_id: str, now: float) -> tuple[Decision, ...] | None:
+        """What was decided about this network event before: of this node, or of the host when none is named."""
+        if not event.generation:
+            return None
+        return self._generations.get((not node_id, node_id or event.host_id, event.boot_id, event.generation), now)
 
     def _replay(self, request_id: str, now: float, effects: list[Effect]) -> bool:
         """Give the recorded answer to a request id that is known."""
@@ -175,7 +190,7 @@ class Intake:
             self._requests.put(request_id, (cause, answer[:REMEMBERED_DECISIONS]), now)
         effects.append(AnswerTrigger(cause, answer))
 
-    def _has_room(self, nodes: Sequence[Node], new: int, store_ids: Sequence[str], now: float) -> bool:
+    def has_room(self, nodes: Sequence[Node], new: int, store_ids: Sequence[str], now: float) -> bool:
         """Whether a trigger of these nodes, and of so many new ones, finds a place for all that it leads to."""
         free = self._scheduler.free()
         if not new and free >= self._registry.places:

@@ -21,8 +21,12 @@ class Parameters:
     """How long a rejoin of a node that is not attached is kept."""
     verify_timeout: float = 5.0
     """How long after a start its proof may come; never longer than the window, so that runs of a slot never overlap."""
+    fresh: float = 20.0
+    """How long a neighbour's sign of life (it came up, or a message of it arrived) refutes a suspicion."""
     fanout: int = 3
     """Most bootstrap peers named in one command."""
+    spread: int = 10
+    """Most commands per second that name one bootstrap peer."""
     request_memory: float = 600.0
     """How long a request id is remembered."""
     request_limit: int = 100_000

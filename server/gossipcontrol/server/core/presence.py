@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from gossipcontrol.server.core.record import PeerRecord
-
-LOOK = 32
-"""How many of the peers reported last are ranked: a start must cost the same in a store of any size."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,14 +50,15 @@ class Sightings:
             self._peers.popitem(last=False)
         return count - len(self._peers)
 
-    def freshest(self) -> list[str]:
-        """Of the peers that were reported last, those that were heard, the last heard first."""
-        heard = [
-            (sighting.heard_at, peer_id)
-            for peer_id, sighting in islice(reversed(self._peers.items()), LOOK)
-            if sighting.heard_at is not None
-        ]
-        return [peer_id for _, peer_id in sorted(heard, reverse=True)]
+    def has_others(self, node_id: str) -> bool:
+        """Whether any peer but this one was ever named."""
+        return len(self._peers) > (node_id in self._peers)
+
+    def last_heard(self) -> Iterator[tuple[str, float]]:
+        """Peers that were heard, and when; those reported last come first."""
+        for peer_id, sighting in reversed(self._peers.items()):
+            if sighting.heard_at is not None:
+                yield peer_id, sighting.heard_at
 
     def records(self) -> Iterator[PeerRecord]:
         """The peers by id."""

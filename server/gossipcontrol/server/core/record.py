@@ -3,8 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rule, Rung
+from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
+
+
+class Seen(NamedTuple):
+    """What a decision saw of its (node, store): a named tuple, for one is made per trigger."""
+
+    attached: bool = False
+    started_at: float = float("-inf")
+    """The last start before."""
+    alive_at: float = float("-inf")
+    """The newest sign of life of a present neighbour."""
+    waiting_id: str = ""
+    """The rejoin that waited."""
+    waiting: int = 0
+    """Rejoins that waited in the whole service."""
+
+
+UNSEEN = Seen()
+"""What is seen of a node or store that is not known."""
+
+
+class Explanation(NamedTuple):
+    """One decision, made or foretold, with what it saw."""
+
+    decision: Decision
+    cause: Cause
+    arrived_at: float
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What would happen to a trigger now."""
+
+    explanations: tuple[Explanation, ...] = ()
+    replayed: bool = False
+    """Whether the recorded answer to an earlier request would be given."""
+    retry_in: float | None = None
+    """Seconds after which a refused trigger might find room; None unless it would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +55,7 @@ class TriggerRecord:
     rule: Rule
     arrived_at: float
     request_id: str = ""
+    seen: Seen = UNSEEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ LOOK = 16
 """How many entries are looked at for one to forget: a full book must not make every request slow."""
 
 SLOT_LINKS = ("node", "store", "running", "waiting")
-SLOT_LIVENESS = ("neighbors", "reported_at")
+SLOT_LIVENESS = ("neighbors", "alive_at", "reported_at")
 """Not saved: presence rebuilds itself within one report interval."""
 NODE_LINKS = ("slots", "parked")
 HOST_LINKS = ("nodes", "parked")
@@ -36,7 +36,23 @@ class Slot:
     """The one rejoin that shares all triggers until it starts: in its window, queued, backing off or parked."""
     neighbors: dict[str, float] = field(default_factory=dict[str, float])
     """Active view: peer id -> instant of its last sign of life to this node."""
+    alive_at: float = float("-inf")
+    """The newest sign of life of a present neighbour."""
     reported_at: float | None = None
+    skipped_id: str = ""
+    """The record of the suspicions of one window that fresh neighbours refuted: many must not fill the history."""
+    restart_advised: bool = False
+    """Whether a restart was advised in this episode, which lasts until a sign of life newer than the last start."""
+
+    def see_neighbor(self, peer_id: str, alive_at: float) -> None:
+        """A present neighbour gave a sign of life."""
+        self.neighbors[peer_id] = max(alive_at, self.neighbors.get(peer_id, alive_at))
+        self.alive_at = max(self.alive_at, alive_at)
+
+    def lose_neighbor(self, peer_id: str) -> None:
+        """A neighbour went."""
+        if self.neighbors.pop(peer_id, None) == self.alive_at:
+            self.alive_at = max(self.neighbors.values(), default=float("-inf"))
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import BootstrapPeer
-from gossipcontrol.server.core.record import RejoinRecord, TriggerRecord
+from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
 LAST_TRIGGERS = 15
 """How many triggers are kept besides the first."""
@@ -26,7 +26,7 @@ class Trigger(NamedTuple):
     request_id: str = ""
 
 
-DecidedTrigger = tuple[Trigger, DecisionKind, Rule]
+DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +50,12 @@ class Rejoin:
     rule: Rule = Rule.LEADING_EDGE
     """Why it waits."""
     deadline: float | None = None
+    timer: int = 0
+    """Number of the entry among the timers that holds its deadline."""
     queued: bool = False
     """Whether it is in the fair queue."""
+    place: int = 0
+    """Number of its entry in the fair queue."""
     expected_at: float = 0.0
     """When it was thought to start as it entered the queue."""
     urgency: int = 0
@@ -77,17 +81,22 @@ class Rejoin:
     decision: Decision | None = None
     """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
 
-    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule) -> None:
+    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> None:
         """Remember a trigger that shares this rejoin, and what was decided about it."""
         self.trigger_count += 1
         if self.first_trigger is None:
-            self.first_trigger = (trigger, kind, rule)
+            self.first_trigger = (trigger, kind, rule, seen)
             return
         if self.last_triggers is None:
             self.last_triggers = deque(maxlen=LAST_TRIGGERS)
-        self.last_triggers.append((trigger, kind, rule))
+        self.last_triggers.append((trigger, kind, rule, seen))
         if trigger.cause is not self.cause:
             self.causes = (self.causes or set()) | {trigger.cause}
+
+    def has_request(self, request_id: str) -> bool:
+        """Whether a trigger that is kept came with this request id."""
+        kept = (self.first_trigger, *(self.last_triggers or ()))
+        return any(decided is not None and decided[0].request_id == request_id for decided in kept)
 
     def latest_at(self) -> float:
         """Arrival of its newest trigger."""
@@ -116,7 +125,9 @@ class Rejoin:
             attempts=self.attempts,
             rung=self.rung,
             detail=self.detail,
-            triggers=tuple(TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id) for t, kind, rule in kept),
+            triggers=tuple(
+                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen) for t, kind, rule, seen in kept
+            ),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
         )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-from gossipcontrol.server.core.admission import Admission
-from gossipcontrol.server.core.bootstrap import add_addresses, choose_bootstrap
+from gossipcontrol.server.core.admission import Admission, DryLane, Lane
+from gossipcontrol.server.core.bootstrap import Bootstrap
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.decision import URGENCY, Decision, DecisionKind, Outcome, Rule
-from gossipcontrol.server.core.effect import AnnounceRejoin, Effect, StartRejoin
-from gossipcontrol.server.core.event import Event, RejoinFinished, RejoinProved
+from gossipcontrol.server.core.decision import SUSPICION_URGENCY, URGENCY, Decision, DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.effect import AdviseRestart, AnnounceRejoin, Effect, StartRejoin
+from gossipcontrol.server.core.event import AdviceOutdated, Event, RejoinFinished, RejoinProved
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.record import UNSEEN, Seen
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Rejoin, Trigger
 from gossipcontrol.server.core.timer import Timers
@@ -20,6 +21,7 @@ from gossipcontrol.server.core.witness import Witness
 
 RESULT_SHARE = 0.8
 """Part of the verify timeout within which the agent must answer; the rest is left for the proof."""
+REFUTED = "fresh neighbours came before it started"
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
 
@@ -33,6 +35,7 @@ class Scheduler:
         self._history = history
         self._witness = witness
         self._admission = Admission(parameters.rate, parameters.burst)
+        self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._timers = Timers()
         self.wake_at = math.inf
         """Nothing is due before this instant."""
@@ -43,62 +46,98 @@ class Scheduler:
 
     # Deciding.
 
-    def decide(self, slot: Slot, trigger: Trigger, effects: list[Effect]) -> Decision:
-        """The rule of one slot: leading edge now; every further trigger shares one trailing run."""
-        rejoin = slot.waiting
+    def judge(self, slot: Slot, trigger: Trigger, seen: Seen, lane: Lane) -> tuple[DecisionKind, Rule, float]:
+        """The rule of one slot, for real or dry: nothing changes but what is taken from the lane."""
+        now, rejoin = trigger.arrived_at, slot.waiting
+        if URGENCY[trigger.cause] >= SUSPICION_URGENCY and self._is_fresh(seen.alive_at, now):
+            return DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS, now
         if rejoin is not None:
-            return self._coalesce(slot, rejoin, trigger)
-        node, now = slot.node, trigger.arrived_at
-        rejoin = self._history.new(node.node_id, slot.store.store_id, trigger)
+            return self._judge_waiting(slot, rejoin, now)
         window_ends_at = slot.last_start_at + self._parameters.window
-        if not node.session_id:
-            kind, rule, at = DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
+        if not slot.node.session_id:
+            return DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
+        if window_ends_at > now:
+            return DecisionKind.SCHEDULED, Rule.WINDOW, window_ends_at
+        if lane.take(now):
+            return DecisionKind.STARTED, Rule.LEADING_EDGE, now
+        return DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, lane.estimate(now)
+
+    def _judge_waiting(self, slot: Slot, rejoin: Rejoin, now: float) -> tuple[DecisionKind, Rule, float]:
+        rule = rejoin.rule
+        if rule is Rule.NOT_ATTACHED:
+            return DecisionKind.PARKED, rule, now + self._parameters.park_time
+        if rejoin.queued:
+            return DecisionKind.COALESCED, rule, max(now, rejoin.expected_at)
+        at = now if rejoin.deadline is None else rejoin.deadline
+        if rule is Rule.BACKOFF:
+            # A retry backs off, but a new trigger need wait no longer than the window.
+            at = min(at, max(now, slot.last_start_at + self._parameters.window))
+        return DecisionKind.COALESCED, rule, at
+
+    def see(self, slot: Slot, alive_at: float) -> Seen:
+        """What a decision about the slot sees now."""
+        waiting_id = slot.waiting.rejoin_id if slot.waiting else ""
+        return Seen(slot.node.attached, slot.last_start_at, alive_at, waiting_id, self.waiting)
+
+    def decide(self, slot: Slot, trigger: Trigger, effects: list[Effect]) -> Decision:
+        """Leading edge now; every further trigger shares one trailing run."""
+        seen = self.see(slot, self._witness.ask_instant(slot.alive_at))
+        kind, rule, at = self.judge(slot, trigger, seen, self._admission)
+        rejoin, now = slot.waiting, trigger.arrived_at
+        if kind is DecisionKind.SKIPPED:
+            return self._refute(slot, trigger, seen)
+        if rejoin is not None:
+            return self._coalesce(rejoin, trigger, kind, rule, at, seen)
+        rejoin = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
+        if kind is DecisionKind.STARTED:
+            self._start(slot, rejoin, now, effects)
+        elif rule is Rule.WINDOW:
+            self._wait(slot, rejoin, rule, at)
+        elif kind is DecisionKind.PARKED:
             slot.waiting = rejoin
             self._park(rejoin, now)
-        elif window_ends_at > now:
-            kind, rule, at = DecisionKind.SCHEDULED, Rule.WINDOW, window_ends_at
-            self._wait(slot, rejoin, rule, at)
-        elif self._admission.take(now):
-            kind, rule, at = DecisionKind.STARTED, Rule.LEADING_EDGE, now
-            self._start(slot, rejoin, now, effects)
         else:
             slot.waiting = rejoin
             self.waiting += 1
             self._queue(rejoin, now)
-            kind, rule, at = DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, rejoin.expected_at
-        rejoin.add_trigger(trigger, kind, rule)
-        return Decision(node.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+        rejoin.add_trigger(trigger, kind, rule, seen)
+        return Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
 
-    def _coalesce(self, slot: Slot, rejoin: Rejoin, trigger: Trigger) -> Decision:
-        now, urgency = trigger.arrived_at, URGENCY[trigger.cause]
+    def _is_fresh(self, alive_at: float, now: float) -> bool:
+        """Whether a present neighbour gave a sign of life of late: then a rejoin would only feed churn."""
+        return alive_at > now - self._parameters.fresh
+
+    def _refute(self, slot: Slot, trigger: Trigger, seen: Seen) -> Decision:
+        """Skip a suspicion; those of one window share a record."""
+        earlier, now = self._history.get(slot.skipped_id), trigger.arrived_at
+        if earlier is None or earlier.requested_at + self._parameters.window <= now:
+            skipped = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
+            slot.skipped_id = skipped.rejoin_id
+            return self.skip(skipped, trigger, Rule.FRESH_NEIGHBORS, seen)
+        kind, rule = DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS
+        earlier.add_trigger(trigger, kind, rule, seen)
+        return Decision(earlier.node_id, earlier.store_id, kind, rule, "", now)
+
+    def _coalesce(
+        self, rejoin: Rejoin, trigger: Trigger, kind: DecisionKind, rule: Rule, at: float, seen: Seen
+    ) -> Decision:
+        urgency = URGENCY[trigger.cause]
         if rejoin.uncovered_at is None:
-            rejoin.uncovered_at = now
+            rejoin.uncovered_at = trigger.arrived_at
         if urgency < rejoin.urgency:
             rejoin.urgency = urgency
             if rejoin.queued:
                 self._admission.push(rejoin)
-        kind, rule = DecisionKind.COALESCED, rejoin.rule
-        if rule is Rule.NOT_ATTACHED:
-            kind, at = DecisionKind.PARKED, now + self._parameters.park_time
-        elif rejoin.queued:
-            at = max(now, rejoin.expected_at)
-        else:
-            if rule is Rule.BACKOFF:
-                self._hasten(slot, rejoin, now)
-            at = rejoin.deadline if rejoin.deadline is not None else now
-        rejoin.add_trigger(trigger, kind, rule)
+        if rule is Rule.BACKOFF:
+            rejoin.rule = Rule.WINDOW
+            if rejoin.deadline is not None and at < rejoin.deadline:
+                self._set_timer(rejoin, at)
+        rejoin.add_trigger(trigger, kind, rule, seen)
         decision = rejoin.decision
         if decision is None or decision.start_at != at or decision.rule is not rule:
             decision = Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
             rejoin.decision = decision
         return decision
-
-    def _hasten(self, slot: Slot, rejoin: Rejoin, now: float) -> None:
-        """A retry backs off, but a new trigger need wait no longer than the window."""
-        rejoin.rule = Rule.WINDOW
-        due_at = max(now, slot.last_start_at + self._parameters.window)
-        if rejoin.deadline is not None and due_at < rejoin.deadline:
-            self._set_timer(rejoin, due_at)
 
     def park_unknown(self, rejoin: Rejoin, trigger: Trigger, rule: Rule) -> Decision:
         """Park a trigger of a host or node of which no store is known yet."""
@@ -110,13 +149,17 @@ class Scheduler:
         expires_at = now + self._parameters.park_time
         return Decision(rejoin.node_id, "", DecisionKind.PARKED, rule, rejoin.rejoin_id, expires_at)
 
-    def skip(self, rejoin: Rejoin, trigger: Trigger, rule: Rule) -> Decision:
+    def skip(self, rejoin: Rejoin, trigger: Trigger, rule: Rule, seen: Seen = UNSEEN) -> Decision:
         """Record a trigger for which nothing runs."""
         now = trigger.arrived_at
-        rejoin.add_trigger(trigger, DecisionKind.SKIPPED, rule)
+        rejoin.add_trigger(trigger, DecisionKind.SKIPPED, rule, seen)
         rejoin.outcome, rejoin.ended_at = Outcome.SKIPPED, now
         self._history.end(rejoin, now)
         return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", now)
+
+    def dry(self) -> DryLane:
+        """Admission to try things out on."""
+        return self._admission.dry()
 
     def free(self) -> int:
         """Free places in the queue."""
@@ -153,17 +196,32 @@ class Scheduler:
         while (rejoin := self._admission.pop(now)) is not None:
             slot = self._slot(rejoin)
             self._leave_wait(slot)
-            self._start(slot, rejoin, now, effects)
+            if self._is_refuted(slot, rejoin, now):
+                self._end(rejoin, Outcome.SKIPPED, REFUTED, now, effects)
+            else:
+                self._start(slot, rejoin, now, effects)
         deadline = self.next_deadline()
         self.wake_at = math.inf if deadline is None else deadline
 
     # What agents tell.
 
+    def unproved(self, slot: Slot) -> Rejoin | None:
+        """The rejoin that a sign of life would prove: the one that runs, or one that only waits to be tried again."""
+        if slot.running is not None:
+            return slot.running
+        waiting = slot.waiting
+        if waiting is None or waiting.started_at is None or waiting.uncovered_at is not None:
+            return None
+        return waiting if waiting.outcome is Outcome.WAITING else None
+
     def prove(
         self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect], facts: list[Event]
     ) -> None:
-        """A sign of life at ``alive_at``: if it is newer than the start of the run, the rejoin worked."""
-        rejoin = slot.running
+        """A sign of life at ``alive_at``: if it is newer than the last start, the rejoin worked, late or in time."""
+        if slot.restart_advised and alive_at > slot.last_start_at:
+            slot.restart_advised = False
+            facts.append(AdviceOutdated(slot.node.node_id, slot.store.store_id))
+        rejoin = self.unproved(slot)
         if rejoin is None or rejoin.started_at is None or alive_at <= rejoin.started_at:
             return
         facts.append(RejoinProved(rejoin.rejoin_id, what))
@@ -172,13 +230,16 @@ class Scheduler:
     def proved(self, event: RejoinProved, now: float, effects: list[Effect]) -> None:
         """The logged form of a proof."""
         rejoin = self._history.get(event.rejoin_id)
-        if rejoin is not None and rejoin.outcome is Outcome.RUNNING:
+        if rejoin is not None and rejoin.outcome in (Outcome.RUNNING, Outcome.WAITING):
             self._verify(self._slot(rejoin), rejoin, event.what, now, effects)
 
     def _verify(self, slot: Slot, rejoin: Rejoin, what: str, now: float, effects: list[Effect]) -> None:
         assert rejoin.started_at is not None
         rejoin.verified_after = now - (rejoin.first_started_at or rejoin.started_at)
-        self._stop(slot, rejoin)
+        if rejoin is slot.running:
+            self._stop(slot, rejoin)
+        else:
+            self._admission.remove(self._leave_wait(slot))
         self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
 
     def finish(self, event: RejoinFinished, now: float, effects: list[Effect]) -> None:
@@ -250,12 +311,18 @@ class Scheduler:
     def save(self) -> Plain:
         """What ``load`` needs besides the rejoins and slots themselves."""
         counts = [self.waiting, self.parked, self.running]
-        return {"counts": counts, "admission": self._admission.save(), "timers": self._timers.save()}
+        return {
+            "counts": counts,
+            "admission": self._admission.save(),
+            "bootstrap": self._bootstrap.save(),
+            "timers": self._timers.save(),
+        }
 
     def load(self, plain: Plain) -> None:
         """Take over what was saved; registry and history are there already."""
         self.waiting, self.parked, self.running = plain["counts"]
         self._admission.load(plain["admission"], self._history.get)
+        self._bootstrap.load(plain["bootstrap"])
         self._timers.load(plain["timers"], self._history.get)
         deadline = self.next_deadline()
         self.wake_at = math.inf if deadline is None else deadline
@@ -290,8 +357,17 @@ class Scheduler:
         rejoin.outcome, rejoin.rule = Outcome.PARKED, Rule.NOT_ATTACHED
         self._set_timer(rejoin, now + self._parameters.park_time)
 
+    def _is_refuted(self, slot: Slot, rejoin: Rejoin, now: float) -> bool:
+        """Whether only suspicions wait, and fresh neighbours came meanwhile."""
+        if any(URGENCY[one] < SUSPICION_URGENCY for one in rejoin.all_causes()):
+            return False
+        return self._is_fresh(self._witness.ask_instant(slot.alive_at), now)
+
     def _admit(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
-        if self._admission.take(now):
+        if self._is_refuted(slot, rejoin, now):
+            self._leave_wait(slot)
+            self._end(rejoin, Outcome.SKIPPED, REFUTED, now, effects)
+        elif self._admission.take(now):
             self._leave_wait(slot)
             self._start(slot, rejoin, now, effects)
         else:
@@ -315,8 +391,8 @@ class Scheduler:
         rejoin.started_at = now
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
-        peer_ids = self._witness.ask(lambda: choose_bootstrap(slot, self._parameters.fanout, since))
-        rejoin.bootstrap = add_addresses(self._registry, peer_ids)
+        peer_ids = self._witness.ask(lambda: self._bootstrap.choose(slot, since, now))
+        rejoin.bootstrap = self._bootstrap.name(peer_ids, now)
         self._set_timer(rejoin, now + self._parameters.verify_timeout)
         effects.append(
             StartRejoin(
@@ -343,15 +419,29 @@ class Scheduler:
         answered = "carried out" if rejoin.acknowledged else "no answer from the agent"
         detail = f"{answered}, but no neighbour and no message within {self._parameters.verify_timeout:g} s"
         rung = next_rung(rejoin.rung, slot.node.capabilities)
-        if rung is None:
+        is_alone = len(slot.store.slots) == 1 and not self._witness.ask_whether(
+            slot.store.sightings.has_others(slot.node.node_id)
+        )
+        if is_alone:
+            detail = f"{answered}, but no other peer of this store is known"
+        if rung is None or is_alone:
             self._stop(slot, rejoin)
             self._end(rejoin, Outcome.UNVERIFIED, detail, now, effects)
+            if not is_alone:
+                self._advise_restart(slot, rejoin, effects)
             return
         rejoin.climbs += 1
         wait = self._parameters.window * min(2.0**rejoin.climbs, BACKOFF_CAP)
         follower = slot.waiting or rejoin
         follower.rung, follower.climbs = rung, rejoin.climbs
         self._try_again(slot, rejoin, (rejoin.started_at or now) + wait, Outcome.UNVERIFIED, detail, now, effects)
+
+    @staticmethod
+    def _advise_restart(slot: Slot, rejoin: Rejoin, effects: list[Effect]) -> None:
+        """The last rung, once per episode: a person must not be called again for what they know."""
+        if not slot.restart_advised:
+            slot.restart_advised = True
+            effects.append(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, rejoin.detail))
 
     def _try_again(
         self, slot: Slot, rejoin: Rejoin, at: float, outcome: Outcome, detail: str, now: float, effects: list[Effect]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
 Said = tuple[str, ...]
-"""One answer: ids of peers."""
+"""One answer: ids of peers, an instant as text, or a word for yes; empty for none."""
 
 
 class Witness:
@@ -32,3 +33,12 @@ class Witness:
         answer = self._recalled.popleft() if self._recalled else look()
         self.said.append(answer)
         return answer
+
+    def ask_instant(self, found: float) -> float:
+        """The recalled instant, or the one that was found; minus infinity is no answer."""
+        answer = self.ask(lambda: (repr(found),) if found > -math.inf else ())
+        return float(answer[0]) if answer else -math.inf
+
+    def ask_whether(self, found: bool) -> bool:
+        """The recalled truth, or the one that was found."""
+        return bool(self.ask(lambda: ("yes",) if found else ()))

@@ -15,7 +15,7 @@ class AgentDriver:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
-        self._awaited: dict[tuple[str, int], asyncio.Future[Result]] = {}
+        self._awaited: dict[tuple[str, str, int], asyncio.Future[Result]] = {}
 
     def attach(self, session: Session) -> Session | None:
         """Use this session for its node from now on; returns the one that it replaces."""
@@ -32,9 +32,9 @@ class AgentDriver:
         """Every stream that is attached."""
         return list(self._sessions.values())
 
-    def finish(self, rejoin_id: str, attempt: int, result: Result) -> None:
-        """An agent's result; of no interest when nobody waits for it any more."""
-        awaited = self._awaited.get((rejoin_id, attempt))
+    def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
+        """A node's result; of no interest when nobody waits for it any more, or it is another node's rejoin."""
+        awaited = self._awaited.get((node_id, rejoin_id, attempt))
         if awaited is not None and not awaited.done():
             awaited.set_result(result)
 
@@ -43,7 +43,7 @@ class AgentDriver:
         session = self._sessions.get(start.node_id)
         if session is None or session.session_id != start.session_id:
             return Result(False, "the agent's stream ended before the command was sent")
-        key = (start.rejoin_id, start.attempt)
+        key = (start.node_id, start.rejoin_id, start.attempt)
         awaited: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._awaited[key] = awaited
         try:

@@ -23,6 +23,7 @@ LOGGED: dict[str, type[Any]] = {
         events.TimePassed,
         events.StoreSeen,
         events.RejoinProved,
+        events.AdviceOutdated,
         events.ServiceStarted,
     )
 }

@@ -1,0 +1,165 @@
+"""How many network changes the service takes per second, and how many decisions the core alone makes.
+
+The service is measured against the limit, a bare grpc.aio server that answers as many bytes, in turns in one run; the
+core against rate limiters that decide less (one key each, no queue, no record, no reason), in turns in one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import limits
+import throttled
+from gossipcontrol.agent.agent import Agent
+from gossipcontrol.client.client import Client
+from gossipcontrol.server.app import tune_collector
+from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
+from gossipcontrol.v1 import gossip_control_pb2
+from pyrate_limiter import InMemoryBucket, Limiter, Rate
+
+from bench.echo import METHOD
+from bench.lab import h2load
+from bench.lab.bare import echo_server, free_ports
+from bench.lab.node import SilentNode
+from bench.lab.process import service
+from bench.report import Figure, arguments, at_least, show
+
+IN_FLIGHT = (1, 32, 128)
+CHANGE = "/gossipcontrol.v1.GossipControl/ReportNetworkChange"
+CORE = "core, ten stores per trigger"
+STORES = 10
+"""A network change concerns every store of a node, and is decided for each."""
+KEYS = 1000
+"""Nodes, or keys, that the decisions are spread over."""
+
+
+async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
+    """The service, with and without its log, and the bare server, in turns."""
+    request = gossip_control_pb2.ReportNetworkChangeRequest(
+        host_id="0123456789abcdef0123456789abcdef", kind=gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
+        platform=gossip_control_pb2.PLATFORM_LINUX, detail="eth0 via 192.0.2.1; 192.0.2.77",
+    )  # fmt: skip
+    ports = free_ports(3)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        pids: list[int] = []
+        answer_bytes = 0
+        for port, level in zip(ports, ("info", "warning"), strict=False):
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
+            # To a file, as under systemd: reading the log here would take the core that the load needs.
+            serving = await enter(
+                service(None, directory, log_to=directory / "log", listen_tcp=f"127.0.0.1:{port}", log_level=level)
+            )
+            pids.append(serving.pid)
+            client = await enter(Client(f"127.0.0.1:{port}", timeout=30))
+            await client.serving()
+            agent = Agent(SilentNode(["notes"]), f"127.0.0.1:{port}", host_id=request.host_id)
+            stack.callback(asyncio.create_task(agent.run()).cancel)
+            await agent.attached.wait()
+            answer_bytes = (await client.report_network_change(request)).ByteSize()
+            request.ClearField("request_id")
+        echo = await enter(echo_server(ports[2], answer_bytes))
+        await echo.wait_for("serving", 30)
+        targets = [(CHANGE, ports[0], pids[0]), (CHANGE, ports[1], pids[1]), (METHOD, ports[2], echo.pid)]
+        return await asyncio.to_thread(_in_turns, targets, request.SerializeToString(), turns, calls)
+
+
+def _in_turns(targets: Sequence[tuple[str, int, int]], message: bytes, turns: int, calls: int) -> dict[str, Figure]:
+    """The service, the service that logs no decision, and the bare server."""
+    shown: dict[str, Figure] = {}
+    for in_flight in IN_FLIGHT:
+        many = calls if in_flight > 1 else calls // 4
+        seen: list[list[h2load.Load]] = []
+        for turn in range(turns + 1):
+            loads = [
+                h2load.run(port, method, message, calls=many, in_flight=in_flight, server_pid=pid)
+                for method, port, pid in targets
+            ]
+            seen += [loads] if turn else []  # the first turn warms up
+        ours, silent, bare = ([loads[index] for loads in seen] for index in range(3))
+        what = f"{in_flight} in flight"
+        shown[f"service, {what}"] = Figure(statistics.median(one.rate for one in ours), "calls/s")
+        shown[f"bare server, {what}"] = Figure(statistics.median(one.rate for one in bare), "calls/s")
+        shown[f"ratio, {what}"] = at_least(_ratio(ours, bare), "%", 70)
+        shown[f"ratio without a line per decision, {what}"] = Figure(_ratio(silent, bare), "%")
+        shown[f"load generator, {what}"] = Figure(max(one.client_share for one in bare) * 100, "% of one core")
+        shown[f"bare server's use, {what}"] = Figure(min(one.server_share for one in bare) * 100, "% of one core")
+    return shown
+
+
+def _ratio(ours: Sequence[h2load.Load], bare: Sequence[h2load.Load]) -> float:
+    return statistics.median(a.rate / b.rate for a, b in zip(ours, bare, strict=True)) * 100
+
+
+def measure_core(turns: int, decisions: int) -> dict[str, Figure]:
+    """The core and its peers in turns, each over as many keys; in CPU time, so that the neighbours do not count."""
+    tune_collector()  # as in the service; the peers have it too
+    rates: dict[str, list[float]] = {}
+    for _ in range(turns):
+        for name, make, each in (
+            (CORE, partial(_core, STORES), STORES), ("core, one store per trigger", partial(_core, 1), 1),
+            ("limits", _limits, 1), ("throttled-py", _throttled, 1), ("pyrate-limiter", _pyrate, 1),
+        ):  # fmt: skip
+            decide = make()
+            started_at = time.thread_time()
+            for number in range(decisions // each):
+                decide(number % (KEYS // each))
+            rates.setdefault(name, []).append(decisions / (time.thread_time() - started_at))
+    medians = {name: statistics.median(seen) for name, seen in rates.items()}
+    shown = {f"decisions, {name}": Figure(rate, "1/s of CPU time") for name, rate in medians.items()}
+    best = max(rate for name, rate in medians.items() if not name.startswith("core"))
+    shown["core against the best of them"] = at_least(medians[CORE] / best, "times", 1)
+    return shown
+
+
+def _core(stores: int) -> Callable[[int], object]:
+    """Triggers for a thousand slots, each a tenth of a millisecond after the last for each store that it concerns.
+
+    Windows end meanwhile, rejoins start, wait for the limiter, and go unproved.
+    """
+    engine, names = Engine(), [f"node-{number}" for number in range(KEYS // stores)]
+    for name in names:
+        engine.handle(NodeAttached(name, "session", tuple(f"store-{number}" for number in range(stores))), 0.0)
+    now = iter(range(1 << 62))
+    return lambda number: engine.handle(RejoinRequested(names[number]), next(now) * 1e-4 * stores)
+
+
+def _limits() -> Callable[[int], object]:
+    limiter = limits.strategies.FixedWindowRateLimiter(limits.storage.MemoryStorage())
+    rule, names = limits.RateLimitItemPerSecond(1, 6), [f"node-{number}" for number in range(KEYS)]
+    return lambda number: limiter.hit(rule, names[number])
+
+
+def _throttled() -> Callable[[int], object]:
+    quota = throttled.per_min(10)
+    limiter = throttled.Throttled(using="gcra", quota=quota, store=throttled.MemoryStore())
+    names = [f"node-{number}" for number in range(KEYS)]
+    return lambda number: limiter.limit(names[number])
+
+
+def _pyrate() -> Callable[[int], object]:
+    # One bucket: each limiter has a thread of its own, and a thousand of them would measure those.
+    limiter = Limiter(InMemoryBucket([Rate(1, 6000)]))
+    return lambda number: limiter.try_acquire(str(number), blocking=False)
+
+
+def main() -> None:
+    chosen = arguments(__doc__).parse_args()
+    if missing := h2load.what_is_missing():
+        sys.exit(missing)
+    turns, calls, decisions = (1, 2_000, 20_000) if chosen.quick else (7, 20_000, 200_000)
+    figures = asyncio.run(measure_service(turns, calls))
+    show("throughput", {**figures, **measure_core(turns, decisions)}, chosen.as_json)
+
+
+if __name__ == "__main__":
+    main()

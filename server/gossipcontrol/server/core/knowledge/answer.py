@@ -1,0 +1,153 @@
+"""Answers about one store, each computed from the vectors of its peers; nothing is changed."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from gossipcontrol.server.core.knowledge.chain import LOW, Chain
+from gossipcontrol.server.core.knowledge.record import PeerKnowledge, PeerLag, Position, Unshared
+from gossipcontrol.server.core.knowledge.tracker import Tracker
+from gossipcontrol.server.core.knowledge.vector import counts, join, meet
+
+
+def positions(tracker: Tracker, vector: int) -> tuple[Position, ...]:
+    """The newest intentions of a vector, by author, life and position: those without a successor in it."""
+    chains = tracker.graph.chains
+    held = counts(vector, len(chains))
+    continued = {chain.parent for chain in tracker.graph.further if held[chain.number]}
+    found = [
+        Position(chain.life.author_id, chain.offset + count, chain.hash_at(count), chain.life.incarnation)
+        for chain, count in zip(chains, held, strict=True)
+        if count and not (continued and chain.number << 32 | count in continued)
+    ]
+    found.sort(key=_position_key)
+    return tuple(found)
+
+
+def _position_key(position: Position) -> tuple[str, str, int, bytes]:
+    return position.author_id, position.incarnation, position.position, position.hash
+
+
+def knowledge(tracker: Tracker, peer_id: str) -> PeerKnowledge:
+    """What one peer provably holds."""
+    life, vector = tracker.life(peer_id), tracker.vector(peer_id)
+    return PeerKnowledge(
+        peer_id=peer_id,
+        positions=positions(tracker, vector),
+        held=sum(counts(vector, len(tracker.graph.chains))),
+        proved_at=life.proved_at if life else None,
+        incarnation=tracker.incarnation(peer_id),
+        lives=len({*tracker.graph.lives.get(peer_id, ()), tracker.incarnation(peer_id)}),
+        active=tracker.active(peer_id),
+        forks=sum(author_id == peer_id for author_id, _, _ in tracker.graph.forks),
+    )
+
+
+def holders(tracker: Tracker, name: bytes) -> list[str] | None:
+    """The peers that provably hold an intention, by id; None when it is not known (any more)."""
+    place = tracker.graph.places.get(name)
+    if place is None:
+        return None
+    shift = tracker.graph.chains[place >> 32].shift
+    return [peer_id for peer_id in tracker.peers() if (tracker.vector(peer_id) >> shift & LOW) >= (place & LOW)]
+
+
+def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
+    """How far behind each of these peers provably may be."""
+    authors = _authors(tracker)
+    for peer_id in peer_ids:
+        life = tracker.life(peer_id)
+        behind = _behind(tracker.vector(peer_id), authors)
+        yield PeerLag(
+            peer_id=peer_id,
+            behind=sum(behind.values()),
+            authors=tuple(behind.items()),
+            proved_at=life.proved_at if life else None,
+            active=tracker.active(peer_id),
+        )
+
+
+def behind_by_author(tracker: Tracker, vector: int) -> dict[str, int]:
+    """How many content intentions of each author a vector lacks, by id; only authors of which it lacks some."""
+    return _behind(vector, _authors(tracker))
+
+
+Column: TypeAlias = "tuple[str, Chain, int, int, int, array[int], int]"
+"""An author, a chain of it, its number, ``first`` and length, its acknowledgements, and how many those are."""
+
+
+def _authors(tracker: Tracker) -> list[Column]:
+    columns = [
+        (one.life.author_id, one, one.number, one.first, one.length, one.acks, len(one.acks))
+        for one in tracker.graph.chains
+    ]
+    columns.sort(key=lambda column: column[0])
+    return columns
+
+
+def _behind(vector: int, authors: list[Column]) -> dict[str, int]:
+    held = counts(vector, len(authors))
+    behind: dict[str, int] = {}
+    for author_id, chain, number, first, length, acks, acked in authors:
+        missing = length - (count := held[number])
+        if missing:
+            if count < first:
+                missing = chain.contents(length) - chain.contents(count)
+            elif acked:
+                # What is missing is new, so that its acknowledgements are among the last few.
+                missing -= acked - bisect_right(acks, count, acked - missing if missing < acked else 0)
+            if missing:
+                behind[author_id] = behind.get(author_id, 0) + missing
+    return behind
+
+
+def shared(tracker: Tracker) -> tuple[array[int], array[int]]:
+    """By chain, the most that an active peer provably holds of it, and the most that a second one does."""
+    guard = tracker.graph.guard
+    most = second = 0
+    for peer_id in tracker.peers():
+        if tracker.active(peer_id):
+            vector = tracker.vector(peer_id)
+            second = join(second, meet(most, vector, guard), guard)
+            most = join(most, vector, guard)
+    lanes = len(tracker.graph.chains)
+    return counts(most, lanes), counts(second, lanes)
+
+
+def at_risk(tracker: Tracker) -> int:
+    """Content intentions that one active peer at most provably holds."""
+    _, second = shared(tracker)
+    return sum(
+        chain.contents(chain.length) - chain.contents(count)
+        for chain, count in zip(tracker.graph.chains, second, strict=True)
+    )
+
+
+def unshared(tracker: Tracker, store_id: str, since: float) -> Iterator[Unshared]:
+    """Writes in the newest life of an active peer that no other active peer provably holds, though recorded by then.
+
+    Nothing while there is no other active peer that could hold them.
+    """
+    active = [peer_id for peer_id in tracker.peers() if tracker.active(peer_id)]
+    if len(active) < 2:
+        return
+    _, second = shared(tracker)
+    for author_id in active:
+        life = tracker.life(author_id)
+        found = [_old_writes(chain, second[chain.number], since) for chain in life.chains] if life else []
+        writes = sum(number for number, _ in found)
+        if writes:
+            oldest_at = min(at for number, at in found if number)
+            yield Unshared(store_id, author_id, writes, oldest_at)
+
+
+def _old_writes(chain: Chain, held: int, since: float) -> tuple[int, float]:
+    """How many content intentions above a count were recorded by an instant, and when the oldest was."""
+    oldest = chain.next_content(held)
+    if oldest is None or chain.recorded_at(oldest) > since:
+        return 0, 0.0
+    newest = chain.recorded_until(since)
+    return chain.contents(newest) - chain.contents(oldest - 1), chain.recorded_at(oldest)

@@ -1,0 +1,37 @@
+"""What happens to knowledge: past tense, frozen, the only way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossipcontrol.server.core.knowledge.intention import Intention
+
+
+@dataclass(frozen=True, slots=True)
+class IntentionsRecorded:
+    """A batch of intentions of one store has come; a sender that numbers its batches can resume a broken stream."""
+
+    store_id: str
+    intentions: tuple[Intention, ...]
+    sender_id: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A peer, and the least life that it is known to be in."""
+
+    peer_id: str
+    incarnation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """Peers joined a store, or left it for good. A peer that authors is a member unless it was removed."""
+
+    store_id: str
+    added: tuple[Member, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+KnowledgeEvent = IntentionsRecorded | MembersChanged

@@ -1,0 +1,188 @@
+"""The graph of the intentions of one store: chains, and the vector of every place in them.
+
+A *place* is an integer: the chain's number in the upper bits, the count within the chain in the lower 32.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections import deque
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+
+from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Chain, Life
+from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.knowledge.vector import COUNT, LANE, guards, join
+
+
+class Graph:
+    """Grows by one intention at a time, whose predecessor and dependencies are all in it."""
+
+    def __init__(self, recent: int) -> None:
+        self._recent = recent
+        self.chains: list[Chain] = []
+        self.places: dict[bytes, int] = {}
+        """By hash, the forgotten ones included as long as they are recognised."""
+        self.lives: dict[str, dict[str, Life]] = {}
+        """By author and incarnation."""
+        self.branches: dict[tuple[str, int], list[Chain]] = {}
+        """Chains by author and the place that they branch off."""
+        self.further: list[Chain] = []
+        """Chains that do not begin with their author's first intention, but branch off another chain."""
+        self.forks: set[tuple[str, str, bytes]] = set()
+        """(Author, incarnation, hash of the predecessor) that has several successors in that life."""
+        self.guard = 0
+        self.stride = 8
+        """How far apart the vectors lie that a chain keeps."""
+        self.order = 0
+        """How many intentions have been added, the forgotten ones included."""
+        self._cache: dict[int, int] = {}
+        """Vectors of the places used last, for dependencies are new as a rule."""
+        self._cached: deque[int] = deque()
+        self._cache_size = 0
+        self.retained = 0
+        self.names: deque[tuple[int, bytes]] = deque()
+        """Places and hashes of what is forgotten but recognised, in the order of forgetting."""
+
+    def vector(self, place: int) -> int:
+        """What the intention at a place reaches, itself included."""
+        vector = self.kept_vector(place)
+        if vector is None:
+            chain, count = self.chains[place >> 32], place & LOW
+            if count < chain.first:
+                # Forgotten: all that it reaches is stable, and its own chain is what is still known of that.
+                return count << chain.shift
+            vector = self._compute(place)
+            self._remember(place, vector)
+        return vector
+
+    def kept_vector(self, place: int) -> int | None:
+        """The vector of a place, if it need not be computed."""
+        vector = self._cache.get(place)
+        return self.chains[place >> 32].kept_vector(place & LOW) if vector is None else vector
+
+    def _compute(self, place: int) -> int:
+        """Walk down from a place, newest first, and join the vectors that are kept: they cover most of the rest."""
+        chains = self.chains
+        vector = 0
+        tops: dict[int, int] = {}
+        passed: set[int] = set()
+        heap = [(0, place)]
+        while heap:
+            place = heappop(heap)[1]
+            chain, count = chains[place >> 32], place & LOW
+            if (vector >> chain.shift & COUNT) >= count or place in passed:
+                continue
+            passed.add(place)
+            kept = self.kept_vector(place)
+            if kept is not None:
+                vector = join(vector, kept, self.guard)
+                continue
+            tops[chain.number] = max(count, tops.get(chain.number, 0))
+            if count > chain.first:
+                heappush(heap, (-chain.estimate_order(count - 1), place - 1))
+            if count >= chain.first:
+                for below in chain.dependencies_of(count):
+                    other = chains[below >> 32]
+                    if (vector >> other.shift & COUNT) < (below & LOW) and below not in passed:
+                        heappush(heap, (-other.estimate_order(below & LOW), below))
+        return join(vector, sum(count << number * LANE for number, count in tops.items()), self.guard)
+
+    def _remember(self, place: int, vector: int) -> None:
+        self._cache[place] = vector
+        self._cached.append(place)
+        while len(self._cached) > self._cache_size:
+            del self._cache[self._cached.popleft()]
+
+    def extend(self, chain: Chain, vector: int, one: Intention, places: Sequence[int], now: float) -> None:
+        """Add an intention to the end of a chain; ``vector`` is what its predecessor reaches."""
+        kept: list[int] = []
+        guard, cached = self.guard, self._cache.get
+        for place in places:
+            if (vector >> (place >> 32) * LANE & COUNT) < (place & LOW):
+                kept.append(place)
+                reached = cached(place) or self.vector(place)
+                # This is ``join``, without the call.
+                greater = ((vector | guard) - reached) & guard
+                vector = reached ^ ((vector ^ reached) & (greater - (greater >> 31)))
+        vector += 1 << chain.shift
+        self.order += 1
+        self.retained += 1
+        chain.append(one.hash, vector, kept, one.acknowledgement, self.order, self.stride)
+        chain.mark(int(now))
+        self.places[one.hash] = place = chain.number << 32 | chain.length
+        self._remember(place, vector)
+        life = chain.life
+        # A life of one chain reaches all that it did before, so there is nothing to join.
+        life.vector = join(life.vector, vector, guard) if len(life.chains) > 1 else vector
+        life.proved_at = now
+
+    def open(self, one: Intention, parent: int) -> Chain:
+        """Begin a chain: of a new author, of a new life, or of a further branch of a fork."""
+        lives = self.lives.setdefault(one.author_id, {})
+        life = lives.get(one.incarnation)
+        if life is None:
+            life = lives[one.incarnation] = Life(one.author_id, one.incarnation)
+        siblings = self.branches.get((one.author_id, parent), ())
+        offset = 0
+        twins = any(chain.life is life for chain in siblings)
+        if parent != ROOT:
+            trunk = self.chains[parent >> 32]
+            offset = trunk.offset + (parent & LOW)
+            # In its own life it would have continued the trunk, unless another intention has done so.
+            twins = twins or trunk.life is life
+        if twins:
+            self.forks.add((one.author_id, one.incarnation, one.store_prev))
+        chain = Chain(len(self.chains), life, parent, offset)
+        self.adopt(chain)
+        return chain
+
+    def adopt(self, chain: Chain) -> None:
+        """Take a chain in, with what it holds."""
+        self.chains.append(chain)
+        chain.life.chains.append(chain)
+        self.branches.setdefault((chain.life.author_id, chain.parent), []).append(chain)
+        if chain.parent != ROOT:
+            self.further.append(chain)
+        self.retained += len(chain.hashes)
+        self.places.update(zip(chain.hashes, itertools.count(chain.number << 32 | chain.first), strict=False))
+        self._size()
+
+    def recognise(self, names: Iterable[tuple[int, bytes]]) -> None:
+        """Know these places and hashes of forgotten intentions."""
+        for place, name in names:
+            self.names.append((place, name))
+            self.places[name] = place
+
+    def outlived(self, one: Intention) -> bool:
+        """Whether a beginning may be one that was forgotten so long ago that its hash is no longer recognised."""
+        chains = self.branches.get((one.author_id, ROOT), ())
+        return any(chain.named_from > 1 and chain.life.incarnation == one.incarnation for chain in chains)
+
+    def may_branch(self, one: Intention, limit: int) -> bool:
+        """Whether the author of an intention has fewer chains than that."""
+        return sum(len(life.chains) for life in self.lives.get(one.author_id, {}).values()) < limit
+
+    def _size(self) -> None:
+        """Fit what is kept to the number of chains: 9 bytes per intention up to 100, and 35 MB of newest vectors."""
+        number = len(self.chains)
+        self.guard = guards(number)
+        self.stride = max(8, min(50, number // 2))
+        self._cache_size = min(self._recent, 8_000_000 // number)
+
+    def forget(self, stable: array[int], name_limit: int) -> None:
+        """Forget the intentions below the stable counts; recognise so many of their hashes later on."""
+        for chain in self.chains:
+            stable_at = min(stable[chain.number], chain.length)
+            vector = self.kept_vector(chain.number << 32 | stable_at) if stable_at >= chain.first else None
+            first, vector = chain.checkpoint(stable_at) if vector is None else (stable_at, vector)
+            if first > chain.first:
+                before = chain.first
+                hashes = chain.forget(first, vector)
+                self.retained -= len(hashes)
+                self.names.extend(enumerate(hashes, chain.number << 32 | before))
+        while len(self.names) > name_limit:
+            place, name = self.names.popleft()
+            del self.places[name]
+            self.chains[place >> 32].named_from = (place & LOW) + 1

@@ -1,0 +1,88 @@
+"""What knowledge shows of its state: frozen answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """A place in an author's chain. A forked author, or one that lost its data, may have several at once."""
+
+    author_id: str
+    position: int
+    """Number of its author's intentions up to it, itself included, along its own branch."""
+    hash: bytes
+    """Empty when it is forgotten."""
+    incarnation: str = ""
+    """The author's life in which it was authored."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKnowledge:
+    """What one peer provably holds in its newest life."""
+
+    peer_id: str
+    positions: tuple[Position, ...]
+    """The newest intentions that it provably holds, and with each all that it reaches."""
+    held: int
+    """How many intentions that is."""
+    proved_at: float | None
+    """Service time of the newest proof; None when there is none."""
+    incarnation: str
+    lives: int
+    """How many lives of it have been seen: one more for each loss of its data."""
+    active: bool
+    forks: int
+    """How many of its intentions have several successors of its own."""
+
+
+AuthorLag = tuple[str, int]
+"""An author, and how many of its content intentions a peer does not provably hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLag:
+    """How far behind one peer provably may be."""
+
+    peer_id: str
+    behind: int
+    authors: tuple[AuthorLag, ...]
+    """Those that it is behind, by id."""
+    proved_at: float | None
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unshared:
+    """Writes of a peer that no other peer provably holds, each recorded at or before the instant asked for."""
+
+    store_id: str
+    author_id: str
+    writes: int
+    oldest_at: float
+    """When the oldest of them was recorded."""
+
+    def say(self, now: float) -> str:
+        """The evidence as a sentence a person understands."""
+        writes = "1 write" if self.writes == 1 else f"{self.writes} writes"
+        age = now - self.oldest_at
+        return f"no other peer provably holds {writes} of {self.author_id}, the oldest from {age:.0f} s ago"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """Gauges of one store."""
+
+    store_id: str
+    recorded: int
+    """Intentions placed, the forgotten ones included."""
+    retained: int
+    floating: int
+    dropped: int
+    """Floating intentions that were given up."""
+    forks: int
+    lag: int
+    """Content intentions above the stability frontier."""
+    at_risk: int
+    """Content intentions that one active peer at most provably holds."""

@@ -1,0 +1,176 @@
+"""The tracker of one store: takes intentions in any order, and changes of membership."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Life
+from gossipcontrol.server.core.knowledge.event import Member
+from gossipcontrol.server.core.knowledge.floating import Floating
+from gossipcontrol.server.core.knowledge.graph import Graph
+from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.vector import counts, meet
+
+
+class Recorded(NamedTuple):
+    """What became of a batch."""
+
+    new: int = 0
+    """Taken, floating ones included."""
+    known: int = 0
+    """Taken before."""
+    invalid: int = 0
+    """Refused: the predecessor is another author's."""
+    refused: int = 0
+    """Refused: no further intention or chain can be remembered."""
+
+
+class Tracker:
+    """Knowledge of one store. The same intentions give the same answers, in whichever order they come."""
+
+    def __init__(self, parameters: KnowledgeParameters | None = None) -> None:
+        self._parameters = parameters = parameters or KnowledgeParameters()
+        self.graph = Graph(parameters.recent)
+        self.floating = Floating(parameters.floating_limit)
+        self.added: dict[str, str] = {}
+        """Peers that were added by name, with the least life that each is in."""
+        self.removed: set[str] = set()
+        self.room = parameters.intention_limit
+        """Most intentions retained in this store."""
+        self.forget_at = parameters.keep
+        """How many intentions are retained when it is tried to forget some."""
+
+    # What happens.
+
+    def record(self, intentions: Iterable[Intention], now: float) -> Recorded:
+        """Take intentions at service time ``now``."""
+        find, floating = self.graph.places.get, self.floating
+        tally = [0, 0, 0, 0]
+        for one in intentions:
+            if one.hash in self.graph.places or one.hash in floating:
+                tally[KNOWN] += 1
+                continue
+            parent = find(one.store_prev) if one.store_prev else ROOT
+            places: list[int] = []
+            for name in one.dependencies:
+                if (place := find(name)) is not None:
+                    places.append(place)
+            if parent is None or len(places) < len(one.dependencies):
+                self.suspend(one)
+                tally[NEW] += 1
+                continue
+            fate = self._place(one, parent, places, now)
+            tally[fate] += 1
+            if fate == NEW and floating:
+                self._release(one.hash, now, tally)
+        if self.graph.retained >= self.forget_at:
+            self._forget()
+        return Recorded(*tally)
+
+    def change_members(self, added: Iterable[Member], removed: Iterable[str]) -> int:
+        """Add and remove peers; returns how many could not be remembered."""
+        refused = 0
+        for member in added:
+            self.removed.discard(member.peer_id)
+            known = self.added.get(member.peer_id)
+            if known is None and len(self.added) + len(self.removed) >= self._parameters.member_limit:
+                refused += 1
+            else:
+                self.added[member.peer_id] = max(known or "", member.incarnation)
+        for peer_id in removed:
+            if peer_id not in self.removed and len(self.added) + len(self.removed) >= self._parameters.member_limit:
+                refused += 1
+            else:
+                self.removed.add(peer_id)
+        if self.graph.retained > self._parameters.keep:
+            self._forget()
+        return refused
+
+    def suspend(self, one: Intention) -> None:
+        """Let an intention wait for what it names and is not known."""
+        names = (one.store_prev, *one.dependencies)
+        self.floating.add(one, {name for name in names if name and name not in self.graph.places})
+
+    def _place(self, one: Intention, parent: int, places: list[int], now: float) -> int:
+        """Put an intention into the graph that names nothing unknown; returns what to count."""
+        graph = self.graph
+        if graph.retained >= self.room:
+            return REFUSED
+        if parent != ROOT:
+            chain = graph.chains[parent >> 32]
+            life = chain.life
+            if life.author_id != one.author_id:
+                return INVALID
+            if (parent & LOW) == chain.length and life.incarnation == one.incarnation:
+                graph.extend(chain, chain.tip, one, places, now)
+                return NEW
+            places = [parent, *places]
+        elif graph.outlived(one):
+            return KNOWN
+        if len(graph.chains) >= self._parameters.chain_limit or not graph.may_branch(
+            one, self._parameters.branch_limit
+        ):
+            return REFUSED
+        graph.extend(graph.open(one, parent), 0, one, places, now)
+        return NEW
+
+    def _release(self, name: bytes, now: float, tally: list[int]) -> None:
+        """Place what floated for want of this intention, and what floated for want of that."""
+        names = [name]
+        while names:
+            for one in self.floating.release(names.pop()):
+                parent = self.graph.places[one.store_prev] if one.store_prev else ROOT
+                fate = self._place(one, parent, [self.graph.places[name] for name in one.dependencies], now)
+                if fate == NEW:
+                    names.append(one.hash)
+                else:
+                    tally[fate] += 1
+
+    def _forget(self) -> None:
+        graph, parameters = self.graph, self._parameters
+        if graph.retained > parameters.keep:
+            graph.forget(counts(self.frontier(), len(graph.chains)), parameters.name_limit)
+        self.forget_at = max(
+            parameters.keep,
+            graph.retained + parameters.forget_every,
+        )
+
+    # Who is a peer, and in which life.
+
+    def peers(self) -> list[str]:
+        """Every peer that authored, or was added or removed."""
+        return sorted({*self.graph.lives, *self.added, *self.removed})
+
+    def active(self, peer_id: str) -> bool:
+        """Whether a peer holds the stability frontier back."""
+        return peer_id not in self.removed and (peer_id in self.graph.lives or peer_id in self.added)
+
+    def incarnation(self, peer_id: str) -> str:
+        """The newest life of a peer."""
+        return max(self.added.get(peer_id, ""), *self.graph.lives.get(peer_id, ()), "")
+
+    def life(self, peer_id: str) -> Life | None:
+        """What is known of the newest life of a peer; None when it has proved nothing in it."""
+        lives = self.graph.lives.get(peer_id)
+        return lives.get(self.incarnation(peer_id)) if lives else None
+
+    def vector(self, peer_id: str) -> int:
+        """What a peer provably holds in its newest life."""
+        life = self.life(peer_id)
+        return life.vector if life else 0
+
+    def frontier(self) -> int:
+        """What all active peers provably hold; nothing when there are none."""
+        vectors = [self.vector(peer_id) for peer_id in self.peers() if self.active(peer_id)]
+        if not vectors:
+            return 0
+        stable = vectors[0]
+        for vector in vectors[1:]:
+            stable = meet(stable, vector, self.graph.guard)
+        return stable
+
+
+NEW, KNOWN, INVALID, REFUSED = range(4)
+"""Fields of ``Recorded``."""

@@ -1,0 +1,75 @@
+"""What Prometheus sees of knowledge; the label ``store`` has a bounded number of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gossipcontrol.server.core.knowledge.record import StoreCounts
+from gossipcontrol.server.core.knowledge.tracker import Recorded
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+OTHER = "other"
+"""The label of the stores that have none of their own."""
+
+_GAUGES = (
+    ("stability_lag_intentions", "Content intentions above the stability frontier.", "lag"),
+    ("knowledge_at_risk_intentions", "Content intentions that one peer at most provably holds.", "at_risk"),
+    ("knowledge_floating", "Intentions that wait for a predecessor or dependency.", "floating"),
+    ("knowledge_forks", "Intentions with several successors by their author.", "forks"),
+    ("knowledge_retained_intentions", "Intentions kept in memory.", "retained"),
+)
+
+
+class KnowledgeMetrics(Collector):
+    """Counts what is recorded, and shows the gauges of each store as they were when it changed last.
+
+    Prometheus asks in a thread of its own, so it is given finished values and never reads the book.
+    """
+
+    def __init__(self, registry: CollectorRegistry, stores: int) -> None:
+        self._stores = stores
+        self._shown: dict[str, StoreCounts] = {}
+        self._intentions = Counter(
+            "gossipcontrol_knowledge_intentions", "Intentions recorded for the first time.", registry=registry
+        )
+        self._refused = Counter(
+            "gossipcontrol_knowledge_refused",
+            "Intentions refused: an invalid predecessor, or no room.",
+            ("reason",),
+            registry=registry,
+        )
+        self._invalid, self._full = self._refused.labels("invalid"), self._refused.labels("full")
+        registry.register(self)
+
+    def count(self, recorded: Recorded) -> None:
+        """Count a batch."""
+        self._intentions.inc(recorded.new)
+        self._invalid.inc(recorded.invalid)
+        self._full.inc(recorded.refused)
+
+    def show(self, counts: StoreCounts) -> None:
+        """Show a store's gauges from now on."""
+        self._shown[counts.store_id] = counts
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The gauges, those of later stores summed."""
+        rows = list(self._shown.values())
+        labelled = {row.store_id: [row] for row in rows[: self._stores]}
+        if len(rows) > self._stores:
+            labelled[OTHER] = rows[self._stores :] + labelled.get(OTHER, [])
+        for name, text, field in _GAUGES:
+            family = GaugeMetricFamily(f"gossipcontrol_{name}", text, labels=("store",))
+            for label, group in labelled.items():
+                family.add_metric((label,), _sum(group, field))
+            yield family
+        yield CounterMetricFamily(
+            "gossipcontrol_knowledge_floating_dropped",
+            "Floating intentions given up because too many floated.",
+            value=_sum(rows, "dropped"),
+        )
+
+
+def _sum(rows: Iterable[StoreCounts], field: str) -> int:
+    return sum(getattr(row, field) for row in rows)

@@ -1,0 +1,122 @@
+"""A node that does as it is told, and a way to the service that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from gossipcontrol.agent.agent import Agent, AgentEvent
+from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
+from gossipcontrol.v1.decision_pb2 import Rung
+
+
+class FakeNode:
+    """Records its rejoins; ``failure`` is raised by each, ``held`` makes each wait."""
+
+    def __init__(self, node_id: str = "n", *store_ids: str) -> None:
+        self.node_id = node_id
+        self.capabilities: Sequence[Capability.ValueType] = ()
+        self.rejoins: list[tuple[str, Rung.ValueType, list[str]]] = []
+        self.failure: Exception | None = None
+        self.held: asyncio.Event | None = None
+        self._stores = list(store_ids or ("a",))
+
+    def stores(self) -> Sequence[str]:
+        return self._stores
+
+    def addresses(self) -> Sequence[str]:
+        return ("192.0.2.1:4",)
+
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+        self.rejoins.append((store_id, rung, [peer.peer_id for peer in bootstrap]))
+        if self.held is not None:
+            await self.held.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+class Proxy:
+    """TCP to the service; ``dead`` swallows every byte, ``cut`` ends every connection."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, port = target.rpartition(":")
+        self._port = int(port)
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.dead = False
+        self.connections = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """End every connection."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        with suppress(OSError, asyncio.CancelledError):
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+            try:
+                await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            finally:
+                far_writer.close()
+        writer.close()
+        self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dead = self.dead
+        while data := await reader.read(65536):
+            # A connection made while the way is dead stays dead; so does one that was made before.
+            dead = dead or self.dead
+            if not dead:
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    @staticmethod
+    @asynccontextmanager
+    async def to(target: str) -> AsyncGenerator[Proxy]:
+        """A proxy to this address."""
+        proxy = Proxy(target)
+        proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
+        try:
+            yield proxy
+        finally:
+            proxy._server.close()
+            proxy.cut()
+            await asyncio.gather(*proxy._tasks, return_exceptions=True)
+
+
+class Watched:
+    """An agent that runs, and what it told."""
+
+    def __init__(self, node: FakeNode, address: str, host_id: str = "") -> None:
+        self.events: list[AgentEvent] = []
+        self.agent = Agent(node, address, host_id=host_id, on_event=self.events.append)
+
+    def told(self, what: str) -> list[AgentEvent]:
+        """The events of one kind."""
+        return [event for event in self.events if event.what == what]
+
+
+@asynccontextmanager
+async def running(node: FakeNode, address: str, host_id: str = "") -> AsyncGenerator[Watched]:
+    """An agent from its start until it is cancelled."""
+    watched = Watched(node, address, host_id)
+    task = asyncio.create_task(watched.agent.run())
+    try:
+        yield watched
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

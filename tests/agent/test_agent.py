@@ -1,0 +1,219 @@
+"""The agent beside a fake node, against the real service: attach, carry out, report, and attach again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeAlias
+
+import pytest
+from gossipcontrol.agent.node import RejoinFailedError
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest, StoreNode
+
+from tests.agent.fake import FakeNode, Proxy, running
+from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, rejoin, serving, until
+
+Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
+
+
+async def node_in(stub: Stub, node_id: str = "n") -> StoreNode:
+    stores = (await stub.ListStores(ListStoresRequest(node_id=node_id))).stores
+    return next(node for store in stores for node in store.nodes if node.node_id == node_id)
+
+
+async def newest(stub: Stub) -> decision_pb2.Rejoin:
+    return (await stub.ListRejoins(ListRejoinsRequest())).rejoins[0]
+
+
+async def until_outcome(stub: Stub, outcome: decision_pb2.RejoinOutcome.ValueType) -> decision_pb2.Rejoin:
+    async def come() -> bool:
+        return (await newest(stub)).outcome == outcome
+
+    await until(come, f"the newest rejoin is {decision_pb2.RejoinOutcome.Name(outcome)}")
+    return await newest(stub)
+
+
+async def attached(agent_event: asyncio.Event) -> None:
+    async with asyncio.timeout(DEADLINE):
+        await agent_event.wait()
+
+
+async def test_it_attaches_and_registers_its_node(service: Service, stub: Stub) -> None:
+    async with running(FakeNode("n", "a", "b"), service.address, host_id="h") as watched:
+        await attached(watched.agent.attached)
+        node = await node_in(stub)
+        assert (node.host_id, node.attached) == ("h", True)
+        assert watched.told("attached")
+
+        async def reported() -> bool:
+            stores = (await stub.ListStores(ListStoresRequest(node_id="n"))).stores
+            return [store.nodes[0].HasField("report_age_ms") for store in stores] == [True, True]
+
+        await until(reported, "every store was reported at once")
+
+
+async def test_a_rejoin_is_carried_out_and_proved_by_a_neighbour(service: Service, stub: Stub) -> None:
+    node = FakeNode()
+    async with running(node, service.address) as watched:
+        await attached(watched.agent.attached)
+        await stub.Rejoin(rejoin("n"))
+        await until(lambda: bool(node.rejoins), "the node rejoined")
+        watched.agent.neighbor_up("a", "p")
+        verified = await until_outcome(stub, decision_pb2.REJOIN_OUTCOME_VERIFIED)
+        assert verified.detail == "verified by neighbour p"
+        assert node.rejoins == [("a", decision_pb2.RUNG_REJOIN, [])]
+        await until(lambda: bool(watched.told("result")), "the result was delivered")
+        assert watched.told("command")[0].detail == "rejoin because of manual"
+
+
+async def test_a_rejoin_is_proved_by_a_message(service: Service, stub: Stub) -> None:
+    node = FakeNode()
+    async with running(node, service.address) as watched:
+        await attached(watched.agent.attached)
+        await stub.Rejoin(rejoin("n"))
+        await until(lambda: bool(node.rejoins), "the node rejoined")
+        watched.agent.received("a", "author", direct=False)
+        verified = await until_outcome(stub, decision_pb2.REJOIN_OUTCOME_VERIFIED)
+        assert verified.detail == "verified by a message of author"
+
+
+@pytest.mark.parametrize(
+    ("failure", "detail"),
+    [
+        (RejoinFailedError("no such store", permanent=True), "no such store"),
+        (RejoinFailedError("no route"), "no route"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+async def test_a_failure_is_told_to_the_service(service: Service, stub: Stub, failure: Exception, detail: str) -> None:
+    node = FakeNode()
+    node.failure = failure
+    async with running(node, service.address) as watched:
+        await attached(watched.agent.attached)
+        await stub.Rejoin(rejoin("n"))
+
+        async def told() -> bool:
+            return (await newest(stub)).detail.startswith(detail)
+
+        await until(told, "the service tells what went wrong")
+
+
+async def test_neighbours_come_and_go(service: Service, stub: Stub) -> None:
+    async with running(FakeNode(), service.address) as watched:
+        await attached(watched.agent.attached)
+        for peer in ("p", "q", "p"):
+            watched.agent.neighbor_up("a", peer)
+
+        async def count(wanted: int) -> bool:
+            return (await node_in(stub)).neighbors == wanted
+
+        await until(lambda: count(2), "both neighbours are known")
+        watched.agent.neighbor_down("a", "p")
+        await until(lambda: count(1), "one has gone")
+
+
+async def test_it_attaches_again_when_the_stream_is_cut(service: Service, stub: Stub) -> None:
+    async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
+        await attached(watched.agent.attached)
+        proxy.cut()
+        await until(lambda: len(watched.told("attached")) == 2, "it attached again")
+        assert len(watched.told("detached")) == 1
+        await until(lambda: proxy.connections >= 2, "over a connection of its own")
+
+
+async def test_a_result_is_delivered_after_it_attached_again(service: Service) -> None:
+    node = FakeNode()
+    node.held = asyncio.Event()
+    async with Proxy.to(service.tcp) as proxy, running(node, proxy.address) as watched:
+        await attached(watched.agent.attached)
+        async with connected(service.address) as stub:
+            await stub.Rejoin(rejoin("n"))
+            await until(lambda: bool(node.rejoins), "the node rejoins")
+            proxy.cut()
+            await until(lambda: bool(watched.told("detached")), "the stream is gone")
+            node.held.set()
+            await until(lambda: len(watched.told("attached")) == 2, "it attached again")
+            await until(lambda: len(watched.told("result")) >= 1, "the result was delivered on the new stream")
+
+
+async def test_a_dead_stream_is_found_by_keepalive(service: Service) -> None:
+    async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
+        await attached(watched.agent.attached)
+        proxy.dead = True
+        await until(lambda: bool(watched.told("detached")), "keepalive found it", within=25.0)
+        proxy.dead = False
+        watched.agent.kick()
+        await until(lambda: len(watched.told("attached")) == 2, "it attached again")
+
+
+async def test_a_dead_stream_is_found_at_once_after_a_kick(service: Service) -> None:
+    async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
+        await attached(watched.agent.attached)
+        proxy.dead = True
+        watched.agent.kick()
+        await until(lambda: bool(watched.told("detached")), "the probe found it")
+        proxy.dead = False
+        watched.agent.kick()
+        await until(lambda: len(watched.told("attached")) == 2, "it attached again")
+
+
+async def test_a_kick_leaves_a_stream_that_lives(service: Service, stub: Stub) -> None:
+    node = FakeNode()
+    async with running(node, service.address) as watched:
+        await attached(watched.agent.attached)
+        for _ in range(3):
+            watched.agent.kick()
+            await node_in(stub)
+        await stub.Rejoin(rejoin("n"))
+        await until(lambda: bool(node.rejoins), "the same stream brings the command")
+        assert not watched.told("detached")
+
+
+async def test_a_kick_gives_up_a_connection_that_hangs(service: Service) -> None:
+    async with Proxy.to(service.tcp) as proxy:
+        proxy.dead = True
+        async with running(FakeNode(), proxy.address) as watched:
+            await until(lambda: proxy.connections == 1, "it tries to connect")
+            proxy.dead = False
+            watched.agent.kick()
+            await attached(watched.agent.attached)
+            reasons = [event.detail for event in watched.told("unattached")]
+            assert reasons == ["the network changed while connecting"]
+
+
+async def test_it_says_once_why_it_cannot_attach(service: Service) -> None:
+    async with running(FakeNode("x" * 129), service.address) as watched:
+        await until(lambda: bool(watched.told("unattached")), "it says why")
+        assert "register.node_id: must be at most 128 bytes" in watched.told("unattached")[0].detail
+        for _ in range(5):
+            watched.agent.kick()
+            await asyncio.sleep(0)
+        assert len(watched.told("unattached")) == 1
+
+
+async def test_it_waits_for_a_service_that_comes_later(tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings = config(tmp_path_factory.mktemp("late"))
+    async with running(FakeNode(), f"unix:{settings.listen.socket}") as watched:
+        await until(lambda: bool(watched.told("unattached")), "there is no service yet")
+        async with serving(settings):
+            await attached(watched.agent.attached)
+
+
+async def test_the_older_of_two_agents_of_one_node_gives_way(service: Service, stub: Stub) -> None:
+    async with running(FakeNode(), service.address) as watched:
+        await attached(watched.agent.attached)
+        newer = BareAgent(stub)
+        await newer.register("n", "a")
+        await until(lambda: bool(watched.told("detached")), "the older is cut off")
+        assert watched.told("detached")[0].detail.startswith("ABORTED: a newer stream")
+
+
+async def test_leaving_says_goodbye_and_ends(service: Service, stub: Stub) -> None:
+    async with running(FakeNode(), service.address) as watched:
+        await attached(watched.agent.attached)
+        await watched.agent.leave()
+        await until(lambda: not watched.agent.attached.is_set(), "it left")
+        assert not (await node_in(stub)).attached
+        page = service.app.metrics.registry
+        labels = {"rpc": "Attach", "code": "OK"}
+        await until(lambda: page.get_sample_value("gossipcontrol_requests_total", labels) == 1.0, "it ended well")

@@ -1,0 +1,63 @@
+"""What a node sends and hears, as the reports tell it."""
+
+from __future__ import annotations
+
+from gossipcontrol.agent.tally import OLDEST_MS, PEERS, Tally
+from gossipcontrol.v1 import liveness_pb2
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_report_tells_ages_counts_and_paths() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    tally.sent("a")
+    tally.received("a", "p", direct=True)
+    tally.received("a", "q", direct=True)
+    tally.neighbor_up("a", "p")
+    tally.unsynced_writes("a", 3)
+    clock.now += 2
+    tally.received("a", "q", direct=False)
+    clock.now += 1
+    report = tally.report("a")
+    assert [(one.peer_id, one.heard_age_ms, one.heard_count, one.path) for one in report.peers] == [
+        ("p", 3000, 1, liveness_pb2.PATH_DIRECT), ("q", 1000, 2, liveness_pb2.PATH_FORWARDED),
+    ]  # fmt: skip
+    assert [(one.peer_id, one.up_age_ms) for one in report.neighbors] == [("p", 3000)]
+    assert (report.broadcast_count, report.unsynced_writes) == (1, 3)
+
+
+def test_a_neighbour_is_told_once() -> None:
+    tally = Tally()
+    assert [tally.neighbor_up("a", "p"), tally.neighbor_up("a", "p")] == [True, False]
+    assert [tally.neighbor_down("a", "p"), tally.neighbor_down("a", "p")] == [True, False]
+
+
+def test_ages_never_pass_what_the_service_takes() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    tally.received("a", "p", direct=True)
+    tally.neighbor_up("a", "p")
+    clock.now += 40 * 24 * 3600
+    report = tally.report("a")
+    assert report.peers[0].heard_age_ms == report.neighbors[0].up_age_ms == OLDEST_MS == 2_592_000_000
+
+
+def test_the_peer_longest_unheard_goes_first() -> None:
+    tally = Tally()
+    for number in range(PEERS):
+        tally.received("a", f"p{number}", direct=True)
+    tally.received("a", "p0", direct=True)
+    tally.received("a", "new", direct=True)
+    peers = {one.peer_id for one in tally.report("a").peers}
+    assert len(peers) == PEERS
+    assert {"p0", "new"} <= peers
+    assert "p1" not in peers

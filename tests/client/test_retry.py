@@ -1,0 +1,106 @@
+"""The retry policy, with the clock and the sleep in hand."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from gossipcontrol.client.retry import call_with_retry, reconnect_wait
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def error(code: grpc.StatusCode, retry_in: int | None = None) -> grpc.aio.AioRpcError:
+    trailing = grpc.aio.Metadata()
+    if retry_in is not None:
+        status = Status()
+        status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=retry_in)))
+        trailing.add("grpc-status-details-bin", status.SerializeToString())
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, code.name)
+
+
+class Service:
+    """Fails with these errors in turn, then answers."""
+
+    def __init__(self, *errors: grpc.aio.AioRpcError) -> None:
+        self._errors = list(errors)
+        self.left: list[float] = []
+
+    async def call(self, left: float) -> str:
+        self.left.append(left)
+        if self._errors:
+            raise self._errors.pop(0)
+        return "answer"
+
+
+async def run(service: Service, time: Time, timeout: float = 5.0) -> str:
+    return await call_with_retry(service.call, timeout, time.sleep, time.clock)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED])
+async def test_a_transient_failure_is_tried_again_with_what_time_is_left(code: grpc.StatusCode) -> None:
+    service, time = Service(error(code), error(code)), Time()
+    assert await run(service, time) == "answer"
+    assert len(time.slept) == 2
+    assert service.left == [5.0, 5.0 - time.slept[0], pytest.approx(5.0 - sum(time.slept))]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        error(grpc.StatusCode.INVALID_ARGUMENT),
+        error(grpc.StatusCode.INTERNAL),
+        error(grpc.StatusCode.DEADLINE_EXCEEDED),
+        error(grpc.StatusCode.RESOURCE_EXHAUSTED),  # a message that is too large
+    ],
+    ids=str,
+)
+async def test_other_failures_are_raised_at_once(failure: grpc.aio.AioRpcError) -> None:
+    service, time = Service(failure), Time()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(service, time)
+    assert caught.value is failure
+    assert time.slept == []
+
+
+async def test_the_service_is_given_the_time_it_asked_for() -> None:
+    service, time = Service(error(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_in=2)), Time()
+    assert await run(service, time) == "answer"
+    assert time.slept[0] >= 2.0
+
+
+async def test_nobody_waits_for_an_attempt_that_would_come_too_late() -> None:
+    service, time = Service(error(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_in=60)), Time()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await run(service, time)
+    assert time.slept == []
+
+
+async def test_all_attempts_end_within_the_timeout() -> None:
+    service, time = Service(*[error(grpc.StatusCode.UNAVAILABLE)] * 1000), Time()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await run(service, time)
+    assert 0 < time.now < 5.0
+    assert all(left > 0 for left in service.left)
+
+
+def test_the_wait_before_connecting_again_grows_to_its_cap_with_full_jitter() -> None:
+    for attempt, bound in ((1, 0.1), (2, 0.2), (4, 0.8), (20, 5.0), (10_000, 5.0)):
+        waits = [reconnect_wait(attempt) for _ in range(200)]
+        assert 0 <= min(waits) < bound / 4
+        assert bound / 2 < max(waits) <= bound

@@ -1,0 +1,84 @@
+"""Whom a start names: bounded per peer, spread over the fresh ones."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+
+from gossipcontrol.server.core.bootstrap import Load
+from gossipcontrol.server.core.event import LivenessReported, NodeAttached, PeerHeard, RejoinRequested
+from gossipcontrol.server.core.parameter import Parameters
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.lab import Lab
+
+
+def storm(peers: int, nodes: int, waits: list[float]) -> Lab:
+    """Many nodes of one store rejoin while one observer hears some peers."""
+    lab = Lab(Parameters(rate=1000.0, burst=1000))
+    lab.attach("observer")
+    for number in range(nodes):
+        lab.handle(NodeAttached(f"n{number}", "s", ("a",)))
+    heard = tuple(PeerHeard(f"p{number}", lab.now - number * 0.01) for number in range(peers))
+    lab.handle(LivenessReported("observer", "a", heard))
+    for wait in waits:
+        lab.advance(wait)
+        for number in range(nodes):
+            lab.answer(RejoinRequested(f"n{number}"))
+    lab.advance(60)
+    return lab
+
+
+@given(st.integers(0, 40), st.integers(1, 30), st.lists(st.floats(0, 3), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_no_peer_is_named_in_more_than_ten_joins_per_second(peers: int, nodes: int, waits: list[float]) -> None:
+    named: defaultdict[str, list[float]] = defaultdict(list)
+    for at, start in storm(peers, nodes, waits).starts:
+        assert len(start.bootstrap) <= 3
+        assert start.node_id not in {peer.peer_id for peer in start.bootstrap}
+        for peer in start.bootstrap:
+            named[peer.peer_id].append(at)
+    for times in named.values():
+        for index, at in enumerate(times):
+            assert bisect_right(times, at + 1.0 - 1e-6) - index <= 10
+
+
+def test_the_load_spreads_evenly_over_the_fresh_peers() -> None:
+    lab = storm(peers=30, nodes=60, waits=[1.0])
+    named = Counter(peer.peer_id for _, start in lab.starts for peer in start.bootstrap)
+    assert sum(named.values()) == 180
+    fresh = [named[f"p{number}"] for number in range(30)]
+    assert max(fresh) - min(fresh) <= 1
+
+
+def test_stale_peers_are_named_only_when_fresh_ones_do_not_suffice() -> None:
+    lab = Lab()
+    lab.attach()
+    lab.handle(LivenessReported("n", "a", (PeerHeard("old", lab.now - 100), PeerHeard("new", lab.now - 5))))
+    lab.answer(RejoinRequested("n"))
+    assert [peer.peer_id for peer in lab.starts[0][1].bootstrap] == ["new", "old"]
+
+
+def test_a_neighbour_that_lives_after_the_trigger_is_not_named() -> None:
+    lab = Lab()
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.advance(1)
+    lab.answer(RejoinRequested("n"))
+    lab.advance(0.1)
+    lab.meet("p")
+    lab.handle(LivenessReported("m", "a", (PeerHeard("q", lab.now),)))
+    lab.advance(10)
+    assert "p" not in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
+    assert "q" in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
+
+
+def test_the_books_hold_nothing_older_than_a_second() -> None:
+    load = Load(10)
+    for number in range(1000):
+        load.forget(number * 0.1)
+        load.name(f"p{number}", number * 0.1)
+        assert len(load) <= 11
+    assert load.of("p999", 99.95) == 1
+    assert load.of("p999", 100.9) == 0

@@ -1,0 +1,33 @@
+"""What the end-to-end tests need of the machine: real hosts in network namespaces, real iroh-gossip nodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from bench.lab.network import what_is_missing
+from bench.lab.swarm import Swarm
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and say what it lacks."""
+    here = Path(__file__).parent
+    mine = [item for item in items if here in item.path.parents]
+    if not mine:
+        return
+    missing = what_is_missing()
+    if find_spec("iroh") is None:
+        missing = "the package iroh is missing: pip install 'gossipcontrol[iroh]'"
+    if missing:
+        for item in mine:
+            item.add_marker(pytest.mark.skip(reason=missing))
+
+
+@pytest.fixture
+async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
+    """Three nodes on three hosts; the first one is cared for."""
+    async with Swarm(tmp_path) as started:
+        yield started

@@ -1,0 +1,120 @@
+"""Explain over a real socket, and as a person sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.errors import ClientError, RefusedError
+from gossipcontrol.server.app import App
+from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
+from gossipcontrol.server.log import make_logger
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a service of its own."""
+    config = Config(
+        listen=Listen(socket=str(tmp_path / "s.sock"), tcp=""),
+        metrics=Metrics(address=""),
+        state=State(backend="memory"),
+        log=Log(level="error"),
+    )
+    app = App(config, make_logger(config.log))
+    await app.start()
+    async with Client(f"unix:{config.listen.socket}") as made:
+        yield made
+    await app.stop()
+
+
+def asking(node_id: str, *store_ids: str) -> gossip_control_pb2.ExplainRequest:
+    return gossip_control_pb2.ExplainRequest(
+        rejoin=gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids)
+    )
+
+
+async def test_a_forecast_changes_nothing_and_past_triggers_are_explained(client: Client) -> None:
+    foretold = await client.explain(asking("n", "a"))
+    assert [one.kind for one in foretold.decisions] == [decision_pb2.DECISION_KIND_PARKED]
+    assert foretold.explanations[0].decision.rule == decision_pb2.RULE_NOT_ATTACHED
+    assert [one async for one in client.list_rejoins()] == []
+    (decision,) = (await client.rejoin("n", ["a"])).decisions
+    again = await client.explain(asking("n", "a"))
+    assert again.decisions[0].rejoin_id == decision.rejoin_id
+    past = gossip_control_pb2.ExplainRequest(past=gossip_control_pb2.PastTrigger(rejoin_id=decision.rejoin_id))
+    told = await client.explain(past)
+    assert [one.decision.kind for one in told.explanations] == [decision_pb2.DECISION_KIND_PARKED]
+    assert told.rejoins[0].outcome == decision_pb2.REJOIN_OUTCOME_PARKED
+    assert 0 < told.explanations[0].decision.start_in_ms <= 600_000
+    assert "no agent" in told.explanations[0].message
+
+
+async def test_the_triggers_of_a_call_are_found_by_its_request_id(client: Client) -> None:
+    request_id = str(uuid.uuid4())
+    change = gossip_control_pb2.ReportNetworkChangeRequest(
+        request_id=request_id, node_ids=["n1", "n2"], kind=gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED
+    )
+    await client.report_network_change(change)
+    past = gossip_control_pb2.ExplainRequest(past=gossip_control_pb2.PastTrigger(request_id=request_id))
+    told = await client.explain(past)
+    assert {one.decision.node_id for one in told.explanations} == {"n1", "n2"}
+    assert {one.cause for one in told.explanations} == {decision_pb2.CAUSE_RESUME}
+    replay = await client.explain(gossip_control_pb2.ExplainRequest(network_change=change))
+    assert replay.replayed
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (gossip_control_pb2.ExplainRequest(), "trigger"),
+        (asking(""), "rejoin.node_id"),
+        (
+            gossip_control_pb2.ExplainRequest(network_change=gossip_control_pb2.ReportNetworkChangeRequest()),
+            "network_change.host_id",
+        ),
+        (gossip_control_pb2.ExplainRequest(past=gossip_control_pb2.PastTrigger()), "past.request_id"),
+    ],
+)
+async def test_a_wrong_question_names_its_field(
+    client: Client, request_: gossip_control_pb2.ExplainRequest, field: str
+) -> None:
+    with pytest.raises(RefusedError) as raised:
+        await client.explain(request_)
+    assert field in {name for name, _ in raised.value.violations}
+
+
+async def test_an_unknown_rejoin_is_not_found(client: Client) -> None:
+    past = gossip_control_pb2.ExplainRequest(past=gossip_control_pb2.PastTrigger(rejoin_id="x-1"))
+    with pytest.raises(ClientError, match="no trigger of x-1"):
+        await client.explain(past)
+
+
+async def command(client: Client, *arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gossipcontrol.client", *arguments, "--address", client.address,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+async def test_the_command_says_it_in_words_and_in_json(client: Client) -> None:
+    code, words = await command(client, "explain", "n", "a", "--cause", "suspicion")
+    assert code == 0, words
+    assert "parked by the rule 'not attached'" in words
+    code, document = await command(client, "explain", "n", "--cause", "resume", "--json")
+    assert code == 0, document
+    assert json.loads(document)["decisions"][0]["rule"] == "RULE_UNKNOWN_NODE"
+    await client.rejoin("n", ["a"])
+    code, listed = await command(client, "rejoins", "--json", "--outcome", "parked")
+    rejoin_id = json.loads(listed)[0]["rejoin_id"]
+    code, words = await command(client, "explain", "--rejoin", rejoin_id)
+    assert f"rejoin {rejoin_id} is parked" in words
+    assert (await command(client, "explain"))[0] == 2

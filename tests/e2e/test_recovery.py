@@ -1,0 +1,115 @@
+"""The main job: the network of a real host changes, and its real iroh-gossip node is in the overlay again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+from gossipcontrol.client.client import Client
+from gossipcontrol.v1.decision_pb2 import (
+    CAUSE_NETWORK_CHANGE,
+    REJOIN_OUTCOME_SPLIT,
+    REJOIN_OUTCOME_VERIFIED,
+    Rejoin,
+)
+
+from bench.lab.swarm import Swarm
+
+GIVEN_UP = 90.0
+"""Seconds within which the transport gives up a peer that is silent; about 30 here, 56 in other measurements."""
+SOON = 30.0
+"""Seconds within which anything must have happened that takes milliseconds on a quiet machine."""
+BEATS = 16
+"""Messages heard in more than one window of 6 s, at two per second: whatever was to follow has followed."""
+
+
+async def rejoins(swarm: Swarm) -> list[Rejoin]:
+    """All that ran; what was parked before its stores were known is replaced by one of them each."""
+    async with Client(swarm.address) as client:
+        return [one async for one in client.list_rejoins() if one.outcome != REJOIN_OUTCOME_SPLIT]
+
+
+async def check_that_it_recovered(swarm: Swarm, since: float) -> None:
+    """One leading rejoin, at most one trailing one, both verified; messages arrive in both directions."""
+    await swarm.node.wait_for("up", SOON, after=since)
+    await swarm.node.wait_for("heard", SOON, after=since, peer=swarm.ids[-1])
+    await swarm.others[-1].wait_for("heard", SOON, after=since, peer=swarm.ids[0])
+    await check_the_rejoins(swarm)
+
+
+async def check_the_rejoins(swarm: Swarm) -> None:
+    await swarm.wait_for_beats(BEATS, SOON)
+    ended = await rejoins(swarm)
+    assert 1 <= len(ended) <= 2, ended
+    assert [one.outcome for one in ended] == [REJOIN_OUTCOME_VERIFIED] * len(ended), ended
+    assert {trigger.cause for one in ended for trigger in one.triggers} == {CAUSE_NETWORK_CHANGE}
+    assert {(one.node_id, one.store_id, one.attempts) for one in ended} == {(swarm.ids[0], "notes", 1)}
+
+
+async def test_a_link_that_was_down_for_longer_than_the_idle_timeout(swarm: Swarm) -> None:
+    await swarm.host.link_down()
+    await swarm.wait_for_loss(GIVEN_UP)
+    since = time.time()
+    await swarm.host.link_up()
+    await check_that_it_recovered(swarm, since)
+    assert len(swarm.watcher.all("delivered")) == 1
+
+
+async def test_a_cable_that_was_pulled(swarm: Swarm) -> None:
+    await swarm.host.unplug()
+    await swarm.wait_for_loss(GIVEN_UP)
+    since = time.time()
+    await swarm.host.plug()
+    await check_that_it_recovered(swarm, since)
+
+
+async def test_the_service_is_killed_and_comes_back_after_the_link(swarm: Swarm) -> None:
+    await swarm.host.link_down()
+    await swarm.wait_for_loss(GIVEN_UP)
+    await swarm.service.stop(signal.SIGKILL)
+    since = time.time()
+    await swarm.host.link_up()
+    await swarm.watcher.wait_for("undelivered", SOON, after=since)
+    await swarm.service.start()
+    await swarm.watcher.wait_for("delivered", SOON, after=since)
+    await swarm.node.wait_for("command", SOON, after=since)
+    await check_that_it_recovered(swarm, since)
+    assert len(swarm.watcher.all("delivered")) == 1
+
+
+async def test_the_agents_stream_dies_during_the_cut(swarm: Swarm) -> None:
+    await swarm.host.link_down()
+    os.kill(swarm.service.pid, signal.SIGSTOP)
+    # Keepalive finds out: a frozen service neither answers nor closes anything.
+    await swarm.node.wait_for("detached", SOON)
+    os.kill(swarm.service.pid, signal.SIGCONT)
+    attached = swarm.node.all("attached")[-1]
+    await swarm.node.wait_for("attached", SOON, after=float(attached["ts"]))
+    await swarm.wait_for_loss(GIVEN_UP)
+    since = time.time()
+    await swarm.host.link_up()
+    await check_that_it_recovered(swarm, since)
+
+
+async def test_another_address_instead_of_a_lost_link(swarm: Swarm) -> None:
+    since = time.time()
+    await swarm.host.move("10.77.0.200")
+    await swarm.watcher.wait_for("delivered", SOON, after=since)
+    await swarm.node.wait_for("command", SOON, after=since)
+    moved = time.time()
+    await swarm.node.wait_for("heard", SOON, after=moved, peer=swarm.ids[-1])
+    await swarm.others[-1].wait_for("heard", SOON, after=moved, peer=swarm.ids[0])
+    await check_the_rejoins(swarm)
+
+
+async def test_a_flap_of_100_ms(swarm: Swarm) -> None:
+    since = time.time()
+    await swarm.host.link_down()
+    await asyncio.sleep(0.1)  # the flap itself, not a wait
+    await swarm.host.link_up()
+    await swarm.watcher.wait_for("delivered", SOON, after=since)
+    await swarm.node.wait_for("command", SOON, after=since)
+    await swarm.node.wait_for("heard", SOON, after=since + 0.1, peer=swarm.ids[-1])
+    await check_the_rejoins(swarm)

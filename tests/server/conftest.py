@@ -1,0 +1,25 @@
+"""Fixtures of the service's tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from gossipcontrol.v1 import gossip_control_pb2_grpc
+
+from tests.server.lab import Service, config, connected, deciding, serving
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """A service with short windows."""
+    async with serving(config(tmp_path, deciding=deciding())) as running:
+        yield running
+
+
+@pytest.fixture
+async def stub(service: Service) -> AsyncIterator[gossip_control_pb2_grpc.GossipControlAsyncStub]:
+    """A stub of that service, over its Unix socket."""
+    async with connected(service.address) as one:
+        yield one

@@ -1,0 +1,115 @@
+"""What happens to a fleet, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gossipcontrol.server.core.parameter import Parameters
+
+What = Literal["outage", "lid", "flap", "restart", "partition", "suspect", "ask", "clock", "churn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Something that happens, ``times`` times, ``every`` seconds."""
+
+    at: float
+    what: What
+    share: float = 1.0
+    """Of the hosts or nodes that it hits."""
+    length: float = 0.0
+    """Seconds that it lasts; of a clock step the seconds it steps, also below 0."""
+    times: int = 1
+    every: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A fleet and what happens to it."""
+
+    name: str
+    nodes: int
+    steps: tuple[Step, ...] = ()
+    stores: int = 2
+    """Stores in all; a node has ``stores_per_node`` of them."""
+    stores_per_node: int = 1
+    nodes_per_host: int = 1
+    away: float = 0.0
+    """Share of the nodes whose agents are not attached at first, and attach at half time."""
+    duration: float = 120.0
+    report_interval: float = 10.0
+    loss: float = 0.0
+    """Share of the calls that are lost; the caller tries again with the same request id."""
+    duplicate: float = 0.0
+    """Share of the calls that arrive twice, the second time at any later moment."""
+    delay: float = 0.2
+    """Most seconds that a message takes; each takes its own, so that messages overtake each other."""
+    parameters: Parameters = field(default_factory=Parameters)
+    seeds: int = 1
+
+
+TIGHT = Parameters(rate=2.0, burst=3, park_time=30.0)
+
+SMALL = (
+    Scenario(
+        name="everything at once", nodes=6, stores=3, stores_per_node=2, nodes_per_host=2, away=0.3, seeds=350,
+        parameters=TIGHT, loss=0.2, duplicate=0.3, delay=1.5,
+        steps=(
+            Step(at=5, what="outage", share=0.5, length=20),
+            Step(at=12, what="ask", times=5, every=3),
+            Step(at=20, what="suspect", times=6, every=4),
+            Step(at=30, what="restart", length=4),
+            Step(at=33, what="clock", length=-500),
+            Step(at=45, what="restart", length=2),
+            Step(at=50, what="flap", times=30, every=0.1),
+            Step(at=60, what="partition", length=20),
+            Step(at=90, what="clock", length=40),
+        ),
+    ),
+    Scenario(
+        name="crash after crash", nodes=4, stores_per_node=2, seeds=250, loss=0.2, duplicate=0.3, delay=1.5,
+        steps=(
+            Step(at=2, what="ask", times=40, every=1.1),
+            Step(at=5, what="restart", length=1, times=8, every=7),
+            Step(at=8, what="clock", length=-60, times=3, every=14),
+        ),
+    ),
+    Scenario(
+        name="a small office", nodes=8, nodes_per_host=2, seeds=250, parameters=Parameters(rate=1.0, burst=2),
+        loss=0.1, steps=(Step(at=5, what="outage", length=70), Step(at=10, what="suspect", times=10, every=5)),
+    ),
+    Scenario(
+        name="half of a small fleet parked", nodes=8, away=0.5, seeds=150, parameters=TIGHT, duplicate=0.5,
+        steps=(Step(at=5, what="ask", times=6, every=6), Step(at=20, what="flap", share=0.5, times=5, every=0.1)),
+    ),
+    Scenario(
+        name="neighbours churn and nobody asks", nodes=12, seeds=60, duration=90,
+        steps=(Step(at=5, what="churn", times=200, every=0.4), Step(at=30, what="restart", length=2)),
+    ),
+)  # fmt: skip
+"""Scenarios of many seeds."""
+
+LARGE = (
+    Scenario(
+        name="office Wi-Fi outage", nodes=2000, stores=20, duration=100, report_interval=20,
+        steps=(Step(at=10, what="outage", length=30), Step(at=60, what="suspect", share=0.05, times=3, every=5)),
+    ),
+    Scenario(
+        name="a lid closed and opened 50 times", nodes=6, stores_per_node=2, nodes_per_host=2, duration=600, seeds=3,
+        steps=(Step(at=5, what="lid", share=0.34, times=50, every=10),),
+    ),
+    Scenario(
+        name="a flapping link", nodes=6, stores_per_node=2, nodes_per_host=2, duration=620, seeds=2,
+        steps=(Step(at=5, what="flap", share=0.34, times=6000, every=0.1),),
+    ),
+    Scenario(
+        name="a hub restarts under 10,000 nodes", nodes=10_000, stores=50, duration=40, report_interval=30,
+        steps=(Step(at=5, what="ask", share=0.2), Step(at=10, what="restart", length=5)),
+    ),
+    Scenario(
+        name="half of the agents parked", nodes=600, stores=10, away=0.5, duration=90, seeds=2,
+        steps=(Step(at=5, what="flap", times=3, every=8),),
+    ),
+)  # fmt: skip
+"""Scenarios of many nodes or much time."""

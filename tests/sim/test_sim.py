@@ -1,0 +1,79 @@
+"""The invariants hold in every scenario, over many seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.event import TimePassed
+from gossipcontrol.server.core.parameter import Parameters
+
+from tests.sim.invariant import violations
+from tests.sim.record import Taken, finish
+from tests.sim.scenario import LARGE, SMALL, Scenario
+from tests.sim.shrink import shrink, told
+from tests.sim.world import World
+
+CHUNK = 25
+"""Seeds of one test, so that they spread over workers."""
+
+
+def chunks() -> Iterator[object]:
+    for scenario in (*SMALL, *LARGE):
+        for first in range(0, scenario.seeds, CHUNK):
+            seeds = range(first, min(first + CHUNK, scenario.seeds))
+            yield pytest.param(scenario, seeds, id=f"{scenario.name} {seeds.start}-{seeds.stop - 1}")
+
+
+def rest_of(scenario: Scenario) -> float:
+    """Seconds in which everything that waits or is parked comes to its end."""
+    slots = scenario.nodes * scenario.stores_per_node
+    return scenario.parameters.park_time + 20 * scenario.parameters.window + 3 * slots / scenario.parameters.rate
+
+
+def ended(scenario: Scenario, taken: list[Taken]) -> list[Taken]:
+    """The run with all deadlines served until nothing is left to do."""
+    return finish(scenario.parameters, taken, rest_of(scenario))
+
+
+@pytest.mark.parametrize(("scenario", "seeds"), list(chunks()))
+def test_the_invariants_hold(scenario: Scenario, seeds: range) -> None:
+    for seed in seeds:
+        world = World(scenario, seed)
+        taken = world.run()
+        found = world.losses + violations(scenario.parameters, ended(scenario, taken))
+        if found:
+            small = shrink(scenario.parameters, taken, violations, rest_of(scenario))
+            pytest.fail(f"{scenario.name!r}, seed {seed}: {found[:5]}\n{told(small)[:20_000]}")
+
+
+def test_there_are_a_thousand_seeds() -> None:
+    assert sum(scenario.seeds for scenario in SMALL) >= 1000
+
+
+@pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
+def test_the_same_seed_gives_the_same_trace(scenario: Scenario) -> None:
+    assert World(scenario, 7).run() == World(scenario, 7).run()
+    assert World(scenario, 7).run() != World(scenario, 8).run()
+
+
+def test_nobody_asks_and_nothing_starts() -> None:
+    (scenario,) = [one for one in SMALL if one.name == "neighbours churn and nobody asks"]
+    taken = World(scenario, 1).run()
+    assert len(taken) > 300
+    assert not any(isinstance(effect, StartRejoin) for one in taken for effect in one.effects)
+
+
+def test_a_failing_run_shrinks_to_the_events_that_matter() -> None:
+    def check(parameters: Parameters, taken: Sequence[Taken]) -> list[str]:
+        del parameters
+        starts = [effect for one in taken for effect in one.effects if isinstance(effect, StartRejoin)]
+        return ["invented: n1 starts twice in one store"] * (sum(one.node_id == "n1" for one in starts) > 2)
+
+    scenario = SMALL[1]
+    taken = World(scenario, 3).run()
+    assert check(scenario.parameters, taken)
+    small = shrink(scenario.parameters, taken, check, 60.0)
+    assert check(scenario.parameters, small)
+    assert sum(not isinstance(one.event, TimePassed) for one in small) <= 4

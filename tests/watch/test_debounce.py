@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+from gossipcontrol.watch.debounce import Debounce
+from gossipcontrol.watch.fingerprint import Fingerprint
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.watch.lab import LONGEST, QUIET, Seen, replay
+
+
+def network(address: str = "10.0.0.2", losses: int = 0) -> Fingerprint:
+    return Fingerprint(frozenset({("eth0", "10.0.0.1")}), frozenset({("eth0", address)}), frozenset({(2, losses)}))
+
+
+HOME, AWAY, NONE = network(), network("10.0.0.9"), Fingerprint()
+FLAPPED = network(losses=1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        pytest.param([], [], id="nothing happens"),
+        pytest.param([(1, HOME), (2, HOME)], [], id="messages without a change"),
+        pytest.param([(1, NONE)], [], id="a loss alone"),
+        pytest.param([(1, NONE), (9, HOME)], [(9, HOME)], id="a way out after none, at once"),
+        pytest.param([(1, NONE), (1.1, HOME)], [(1.1, HOME)], id="a flap of 100 ms seen in two looks"),
+        pytest.param([(1, FLAPPED)], [(1, FLAPPED)], id="a flap between two looks, at once"),
+        pytest.param([(1, AWAY)], [(1.25, AWAY)], id="another address, after the quiet time"),
+        pytest.param([(1, AWAY), (1.2, HOME)], [], id="there and back, nothing lost"),
+        pytest.param([(1, AWAY), (1.2, network("10.0.0.3"))], [(1.45, network("10.0.0.3"))], id="churn, once"),
+        pytest.param([(1, NONE), (2, HOME), (2.1, AWAY)], [(2, HOME), (2.35, AWAY)], id="back, then an address"),
+        pytest.param(
+            [(1, NONE), (2, HOME), (2.1, NONE), (2.2, HOME)], [(2, HOME), (2.45, HOME)], id="twice lost within quiet"
+        ),
+    ],
+)
+def test_what_is_told(seen: list[Seen], told: list[Seen]) -> None:
+    found = replay(HOME, seen)
+    assert [what for _, what in found] == [what for _, what in told]
+    assert [at for at, _ in found] == pytest.approx([at for at, _ in told])
+
+
+def test_churn_that_does_not_end_is_told_at_the_longest_time() -> None:
+    seen = [(1 + number * 0.1, network(f"10.0.0.{number + 3}")) for number in range(30)]
+    told = replay(HOME, seen)
+    assert told[0][0] == pytest.approx(1 + LONGEST)
+    assert len(told) == 2
+    assert told[-1][1] == seen[-1][1]
+
+
+def test_nothing_moves_nothing_is_due() -> None:
+    debounce = Debounce(HOME)
+    assert debounce.next_deadline() is None
+    assert debounce.settle(1e9) is None
+
+
+schedules = st.lists(
+    st.tuples(
+        st.floats(0.001, 4.0), st.sampled_from((HOME, AWAY, NONE, FLAPPED, network("10.0.0.9", 1), network(losses=2)))
+    ),
+    max_size=40,
+).map(lambda steps: [(sum(wait for wait, _ in steps[: n + 1]), state) for n, (_, state) in enumerate(steps)])
+firsts = st.sampled_from((HOME, NONE, AWAY))
+
+
+def _current(seen: Sequence[Seen], first: Fingerprint, at: float) -> Fingerprint:
+    return next((state for when, state in reversed(seen) if when <= at), first)
+
+
+@given(schedules, firsts)
+def test_no_way_out_is_never_told(seen: list[Seen], first: Fingerprint) -> None:
+    assert all(state.way_out for _, state in replay(first, seen))
+
+
+@given(schedules, firsts)
+def test_what_is_told_is_always_the_network_of_that_moment(seen: list[Seen], first: Fingerprint) -> None:
+    assert all(state == _current(seen, first, at) for at, state in replay(first, seen))
+
+
+@given(schedules, firsts)
+def test_in_the_end_the_last_way_out_has_always_been_told(seen: list[Seen], first: Fingerprint) -> None:
+    last = _current(seen, first, math.inf)
+    told = [first, *(state for _, state in replay(first, seen))]
+    if last.way_out:
+        assert told[-1] == last
+
+
+@given(schedules, firsts)
+def test_a_way_out_after_none_is_always_told_at_once_or_within_the_quiet_time(
+    seen: list[Seen], first: Fingerprint
+) -> None:
+    told = [at for at, _ in replay(first, seen)]
+    before, last_loss = first, -math.inf
+    for at, state in seen:
+        if state.way_out and not before.way_out:
+            just_told = any(at - QUIET < when < at for when in told)
+            assert at in told or just_told
+            until = min((when for when, later in seen if when > at and not later.way_out), default=math.inf)
+            if until > at + LONGEST:
+                assert any(last_loss < when <= at + LONGEST for when in told)
+        last_loss = at if not state.way_out else last_loss
+        before = state
+
+
+@given(schedules, firsts)
+def test_told_changes_are_always_a_quiet_time_apart(seen: list[Seen], first: Fingerprint) -> None:
+    told = [at for at, _ in replay(first, seen)]
+    assert all(later - earlier >= QUIET - 1e-9 for earlier, later in itertools.pairwise(told))
+
+
+@given(schedules)
+def test_without_a_loss_a_network_that_returns_to_what_was_told_is_never_told_again(seen: list[Seen]) -> None:
+    told = [HOME, *(state for _, state in replay(HOME, [(at, state) for at, state in seen if state in (HOME, AWAY)]))]
+    assert all(earlier != later for earlier, later in itertools.pairwise(told))

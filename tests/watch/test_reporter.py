@@ -1,0 +1,182 @@
+"""Delivery to the real service over a real Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.errors import ClientError
+from gossipcontrol.server.app import App
+from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
+from gossipcontrol.server.log import make_logger
+from gossipcontrol.watch.change import Change, ChangeKind
+from gossipcontrol.watch.reporter import SLEEP_SHELF_LIFE, Delivery, Reporter
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+T = TypeVar("T")
+LIMIT = 30.0
+
+
+class Desk:
+    """A reporter at work, and all that it said."""
+
+    def __init__(self, client: Client, host_id: str = "h") -> None:
+        self.delivered: list[Delivery] = []
+        self.failed: list[ClientError] = []
+        self.refused: list[tuple[Change, ClientError]] = []
+        self._news = asyncio.Event()
+        self.reporter = Reporter(
+            client,
+            host_id=host_id,
+            boot_id="b",
+            on_delivery=lambda delivery: self._say(self.delivered, delivery),
+            on_failure=lambda error: self._say(self.failed, error),
+            on_refusal=lambda change, error: self._say(self.refused, (change, error)),
+        )
+
+    def _say(self, book: list[T], entry: T) -> None:
+        book.append(entry)
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LIMIT):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def serving(path: Path) -> AsyncGenerator[App]:
+    """The real service."""
+    config = Config(
+        listen=Listen(socket=str(path), tcp=""),
+        metrics=Metrics(address=""),
+        state=State(backend="memory"),
+        limits=Limits(drain=0.1),
+    )
+    app = App(config, make_logger(Log()))
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
+
+
+@asynccontextmanager
+async def desk_for(path: Path, host_id: str = "h") -> AsyncGenerator[Desk]:
+    async with Client(f"unix:{path}", timeout=0.3) as client:
+        desk = Desk(client, host_id)
+        running = asyncio.create_task(desk.reporter.run())
+        try:
+            yield desk
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+
+def changes_counted(app: App) -> dict[str, float]:
+    """What the service counted, by kind."""
+    text = generate_latest(app.metrics.registry).decode()
+    return {
+        sample.labels["kind"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "gossipcontrol_network_changes_total" and sample.value
+    }
+
+
+def change(kind: ChangeKind = ChangeKind.CHANGED, generation: int = 1, age: float = 0.0) -> Change:
+    return Change(kind, generation, "test", time.monotonic() - age)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "s.sock"
+
+
+async def test_a_change_is_delivered_once(path: Path) -> None:
+    async with serving(path) as app, desk_for(path) as desk:
+        desk.reporter.report(change())
+        await desk.until(lambda: bool(desk.delivered))
+        assert sum(changes_counted(app).values()) == 1
+        assert desk.failed == []
+
+
+async def test_a_change_waits_while_the_service_is_away_and_is_delivered_once(path: Path) -> None:
+    async with desk_for(path) as desk:
+        desk.reporter.report(change())
+        await desk.until(lambda: len(desk.failed) >= 2)
+        async with serving(path) as app:
+            await desk.until(lambda: bool(desk.delivered))
+            desk.reporter.report(change(ChangeKind.RESUMED, 2))
+            await desk.until(lambda: len(desk.delivered) == 2)
+            assert sorted(changes_counted(app).values()) == [1, 1]
+
+
+async def test_of_each_kind_the_newest_waits(path: Path) -> None:
+    async with desk_for(path) as desk:
+        desk.reporter.report(change(generation=1))
+        await desk.until(lambda: bool(desk.failed))
+        desk.reporter.report(change(ChangeKind.RESUMED, generation=2))
+        desk.reporter.report(change(generation=3))
+        desk.reporter.report(change(generation=4))
+        async with serving(path) as app:
+            await desk.until(lambda: len(desk.delivered) == 2)
+            assert [one.change.generation for one in desk.delivered] == [2, 4]
+            assert sum(changes_counted(app).values()) == 2
+
+
+async def test_a_service_that_was_restarted_gets_the_next_change(path: Path) -> None:
+    async with desk_for(path) as desk:
+        for generation in (1, 2):
+            async with serving(path):
+                desk.reporter.report(change(generation=generation))
+                await desk.until(lambda: len(desk.delivered) == generation)  # noqa: B023 - awaited at once
+    assert [one.change.generation for one in desk.delivered] == [1, 2]
+
+
+async def test_a_refused_report_is_dropped_and_the_next_one_delivered(path: Path) -> None:
+    async with serving(path), desk_for(path) as desk:
+        desk.reporter.report(replace(change(), detail="x" * 257))
+        await desk.until(lambda: bool(desk.refused))
+        assert "detail" in str(desk.refused[0][1])
+        desk.reporter.report(change(generation=2))
+        await desk.until(lambda: bool(desk.delivered))
+        assert len(desk.refused) == 1
+        assert desk.failed == []
+
+
+async def test_an_old_announcement_of_a_sleep_is_dropped(path: Path) -> None:
+    async with serving(path) as app, desk_for(path) as desk:
+        desk.reporter.report(change(ChangeKind.SLEEPING, 0, age=SLEEP_SHELF_LIFE + 1))
+        desk.reporter.report(change())
+        await desk.until(lambda: bool(desk.delivered))
+        assert [one.change.kind for one in desk.delivered] == [ChangeKind.CHANGED]
+        assert sum(changes_counted(app).values()) == 1
+
+
+async def test_a_sleep_is_never_announced_after_its_resume(path: Path) -> None:
+    async with desk_for(path) as desk:
+        desk.reporter.report(change(ChangeKind.SLEEPING, 0))
+        await desk.until(lambda: bool(desk.failed))
+        desk.reporter.report(change(ChangeKind.RESUMED, 2))
+        async with serving(path):
+            await desk.until(lambda: bool(desk.delivered))
+            desk.reporter.report(change(generation=3))
+            await desk.until(lambda: len(desk.delivered) == 2)
+    assert [one.change.kind for one in desk.delivered] == [ChangeKind.RESUMED, ChangeKind.CHANGED]
+
+
+async def test_a_report_that_waited_for_months_is_taken(path: Path) -> None:
+    async with serving(path), desk_for(path) as desk:
+        desk.reporter.report(change(age=90 * 24 * 3600.0))
+        await desk.until(lambda: bool(desk.delivered))
