@@ -20,7 +20,7 @@ from bench.lab.recovery import Round, cut_off, restore
 from bench.lab.swarm import Swarm
 from bench.report import Figure, arguments, at_most, show
 
-SIDE_BY_SIDE = 2
+SIDE_BY_SIDE = 3
 """Swarms of each kind at once: they mostly wait."""
 HEARTBEAT = 0.05
 """Seconds between two messages of each node: the wait for one is part of the figure, and must not be most of it."""

@@ -55,8 +55,16 @@ async def call_with_retry(
     return await retrying(attempt)
 
 
+_BROKEN_STREAM = "Internal error from Core"
+"""What grpc.aio says, instead of the status, when a stream ends while it writes to it."""
+
+
 def _is_transient(error: BaseException) -> bool:
-    if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in TRANSIENT:
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    if error.code() is grpc.StatusCode.INTERNAL:
+        return error.details() == _BROKEN_STREAM
+    if error.code() not in TRANSIENT:
         return False
     # gRPC itself says RESOURCE_EXHAUSTED of a message that is too large, and always will.
     return error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or retry_delay(error) is not None
