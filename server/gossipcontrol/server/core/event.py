@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Capability, Cause
 
@@ -63,9 +65,8 @@ class NodeDetached:
     """Whether the node said goodbye."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerHeard:
-    """What an observer heard of one peer; instants are service time."""
+class PeerHeard(NamedTuple):
+    """What an observer heard of one peer; instants are service time. A tuple, for a report has a thousand of them."""
 
     peer_id: str
     heard_at: float | None
@@ -87,7 +88,7 @@ class LivenessReported:
 
     node_id: str
     store_id: str
-    peers: tuple[PeerHeard, ...] = ()
+    peers: Sequence[PeerHeard] = ()
     neighbors: tuple[NeighborSeen, ...] = ()
     broadcast_count: int = 0
     unsynced_writes: int = 0
@@ -103,6 +104,31 @@ class NeighborChanged:
     peer_id: str
     up: bool
     changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFinished:
+    """A node synced a store directly with a peer, or could not reach it."""
+
+    node_id: str
+    store_id: str
+    peer_id: str
+    ok: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodesSlept:
+    """The host of these nodes is about to sleep: their silence is no failure."""
+
+    node_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesWoke:
+    """The host of these nodes resumed."""
+
+    node_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +192,15 @@ Event = (
     | AdviceOutdated
     | ServiceStarted
 )
+
+LivenessEvent = (
+    LivenessReported
+    | NeighborChanged
+    | NodeAttached
+    | NodeDetached
+    | NodesSlept
+    | NodesWoke
+    | SyncFinished
+    | TimePassed
+)
+"""What the liveness part of the core takes; none of it is logged there."""
