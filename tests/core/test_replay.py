@@ -167,6 +167,26 @@ def test_a_suspicion_that_was_refuted_while_it_waited_is_refuted_again() -> None
     replays(lab)
 
 
+def test_evidence_survives_a_snapshot_and_a_replay() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.answer(RejoinRequested("n", cause=Cause.SUSPICION, evidence="3 writes by n"))
+    replays(lab)
+    again = restored(lab.parameters, json.dumps(lab.engine.save()), ())
+    assert [one.triggers[0].evidence for one in again.rejoins()] == ["3 writes by n"]
+
+
+def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.answer(RejoinRequested("n", request_id="q"))
+    saved = lab.engine.save()
+    trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
+    assert trigger.pop() == ""
+    again = restored(lab.parameters, json.dumps(saved), ())
+    assert [one.triggers[0].evidence for one in again.rejoins()] == [""]
+
+
 def test_a_late_proof_is_taken_again() -> None:
     lab = LoggingLab()
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))

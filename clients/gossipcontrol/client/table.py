@@ -10,6 +10,7 @@ import click
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 COLOURS = {
     decision_pb2.REJOIN_OUTCOME_VERIFIED: "green",
@@ -74,11 +75,11 @@ def show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], *, verbose: bool) -> No
     for rejoin in rejoins:
         causes = dict.fromkeys(_cause(trigger.cause) for trigger in rejoin.triggers)
         after = f"{rejoin.verified_after_ms} ms" if rejoin.HasField("verified_after_ms") else ""
-        colour = COLOURS.get(rejoin.outcome, "default")
         table.add_row(
             rejoin.rejoin_id, _ago(rejoin.requested_age_ms), short(rejoin.node_id), rejoin.store_id,
             f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
-            f"[{colour}]{_outcome(rejoin.outcome)}[/]", after, str(rejoin.attempts), rejoin.detail,
+            Text(_outcome(rejoin.outcome), COLOURS.get(rejoin.outcome, "")), after, str(rejoin.attempts),
+            _detail(rejoin, verbose=verbose),
         )  # fmt: skip
         for trigger in rejoin.triggers if verbose else ():
             table.add_row("", _ago(trigger.age_ms), "", "", _cause(trigger.cause), "", "", "", trigger.reason)
@@ -115,19 +116,26 @@ def columns(*names: str) -> Table:
 
 def show(table: Table, empty: str) -> None:
     """Print a table, or what to say when it is empty."""
-    console = Console()
+    # Ids and sentences may hold brackets: no markup.
+    console = Console(markup=False)
     if not table.row_count:
         click.echo(empty)
     elif console.is_terminal:
         console.print(table)
     else:
         # Lines must not break where a program reads them.
-        Console(width=1000).print(table)
+        Console(width=1000, markup=False).print(table)
 
 
 def short(identifier: str) -> str:
     """An id, cut when it looks like a key."""
     return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
+
+
+def _detail(rejoin: decision_pb2.Rejoin, *, verbose: bool) -> str:
+    """What happened, and on what evidence: that of its newest trigger, unless every trigger is shown anyway."""
+    evidence = "" if verbose else next((one.evidence for one in reversed(rejoin.triggers) if one.evidence), "")
+    return "; ".join(filter(None, (rejoin.detail, evidence and f"evidence: {evidence}")))
 
 
 def _cause(cause: decision_pb2.Cause.ValueType) -> str:

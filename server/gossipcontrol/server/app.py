@@ -151,8 +151,9 @@ class App:
         dispatcher = self._dispatcher
         if not dispatcher.outbox.accepts or not dispatcher.engine.serves(found.author_id, found.store_id):
             return False
-        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=found.say(now))
-        dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION))
+        evidence = found.say(now)
+        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=evidence)
+        dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION, evidence=evidence))
         return True
 
     def _bind(self, address: str) -> int:

@@ -137,6 +137,7 @@ def _trigger_message(trigger: TriggerRecord, now: float) -> decision_pb2.Trigger
         reason=explain_trigger(trigger),
         rule=int(trigger.rule),  # type: ignore[arg-type]
         seen=_seen_message(trigger.seen, trigger.arrived_at),
+        evidence=trigger.evidence,
     )
 
 
@@ -207,6 +208,7 @@ def _past_message(rejoin: RejoinRecord, trigger: TriggerRecord, now: float) -> g
         age_ms=age_ms(trigger.arrived_at, now),
         seen=_seen_message(trigger.seen, trigger.arrived_at),
         message=explain_past(rejoin, trigger, now),
+        evidence=trigger.evidence,
     )
 
 

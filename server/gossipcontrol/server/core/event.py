@@ -27,6 +27,8 @@ class RejoinRequested:
     store_ids: tuple[str, ...] = ()
     cause: Cause = Cause.MANUAL
     request_id: str = ""
+    evidence: str = ""
+    """What a suspicion rests on, as a sentence; beyond ``EVIDENCE`` characters it is cut."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.memory import Recent
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Host, Node, Registry
-from gossipcontrol.server.core.rejoin import Trigger
+from gossipcontrol.server.core.rejoin import EVIDENCE, Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
 
 REMEMBERED_DECISIONS = 1000
@@ -47,7 +47,7 @@ class Intake:
             effects.append(RefuseTrigger(self._scheduler.retry_in()))
             return
         decisions: list[Decision] = []
-        trigger = Trigger(event.cause, now, event.request_id)
+        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE])
         self._decide_node(node or self._new_node(event.node_id, now), event.store_ids, trigger, decisions, effects)
         self._answer(event.request_id, event.cause, decisions, now, effects)
 

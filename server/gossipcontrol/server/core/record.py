@@ -56,6 +56,8 @@ class TriggerRecord:
     arrived_at: float
     request_id: str = ""
     seen: Seen = UNSEEN
+    evidence: str = ""
+    """What a suspicion rests on, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

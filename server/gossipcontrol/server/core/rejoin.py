@@ -10,6 +10,8 @@ from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, Decisio
 from gossipcontrol.server.core.effect import BootstrapPeer
 from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
+EVIDENCE = 300
+"""Most characters of evidence kept with a trigger."""
 LAST_TRIGGERS = 15
 """How many triggers are kept besides the first."""
 
@@ -24,6 +26,8 @@ class Trigger(NamedTuple):
     cause: Cause
     arrived_at: float
     request_id: str = ""
+    evidence: str = ""
+    """What a suspicion rests on; at most ``EVIDENCE`` characters."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -126,7 +130,8 @@ class Rejoin:
             rung=self.rung,
             detail=self.detail,
             triggers=tuple(
-                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen) for t, kind, rule, seen in kept
+                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen, t.evidence)
+                for t, kind, rule, seen in kept
             ),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
