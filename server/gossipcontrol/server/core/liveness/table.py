@@ -14,6 +14,7 @@ OBSERVERS = 256
 """Most observers of a store that are told apart, and so counted."""
 SPARE_WORDS = 1024
 """So many ids may be held that no row has, and as many again as there are rows."""
+TAIL = 2.0
 MASKS = 65_536
 """Most sets of observers kept once for all rows that have them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
@@ -22,7 +23,7 @@ STATES: tuple[PeerState, ...] = tuple(PeerState)
 class Store:
     """The peers of a store by id, those heard last at the end, and what is known of it as a whole."""
 
-    __slots__ = ("bits", "changes", "counts", "due", "index", "informed_at", "oldest", "store_id")
+    __slots__ = ("bits", "changes", "counts", "due", "index", "informed_at", "oldest", "store_id", "tail")
 
     def __init__(self, store_id: str, changes: ChangeLog) -> None:
         self.store_id = store_id
@@ -37,7 +38,9 @@ class Store:
         """Up to when healthy observers have told of this store."""
         self.due: list[int] = []
         """Rows that are overdue, though no observer has proved it yet."""
-        self.oldest = -math.inf
+        self.tail = TAIL
+        """How far peaks of silence seldom go beyond their means (seconds); the detector learns it."""
+        self.oldest = math.inf
         """No peer's last sign of life is older; it may be an underestimate."""
 
     def bit(self, node_id: str) -> int:
