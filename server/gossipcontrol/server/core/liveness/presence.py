@@ -73,6 +73,10 @@ class Presence:
             del self._hushed[row]
         self._look(row, now)
 
+    def is_hushed(self, store: Store, peer_id: str) -> bool:
+        """Whether only broadcasts of the peer count as signs of life."""
+        return store.index.get(peer_id, -1) in self._hushed
+
     # What is seen.
 
     def store(self, store_id: str) -> Store:

@@ -12,9 +12,10 @@ FREE = 0
 """The state of a row that nobody has, or whose state is not judged yet."""
 OBSERVERS = 256
 """Most observers of a store that are told apart, and so counted."""
-SPARE_WORDS = 1024
-"""So many ids may be held that no row has, and as many again as there are rows."""
+WORDS = 65_536
+"""Most ids that are looked up to be kept once for all stores that name them: more than there are nodes by default."""
 TAIL = 2.0
+"""Seconds that are assumed before anything is known."""
 MASKS = 65_536
 """Most sets of observers kept once for all rows that have them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
@@ -69,13 +70,15 @@ class Table:
         self._free: list[int] = []
         self._masks: dict[int, int] = {0: 0}
         self._words: dict[str, str] = {}
-        """Each id once, however many stores name it."""
+        """Each id once, however many stores name it, as long as they fit."""
 
     def __len__(self) -> int:
         return len(self.names) - len(self._free)
 
     def add(self, store: Store, peer_id: str) -> tuple[int, bool]:
         """A row for a peer, and whether the columns have grown by it."""
+        if len(self._words) >= WORDS:
+            self._words.clear()
         peer_id = self._words.setdefault(peer_id, peer_id)
         if self._free:
             row, grown = self._free.pop(), False
@@ -101,8 +104,6 @@ class Table:
         store.counts[self.states[row]] -= 1
         self.names[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
-        if len(self._words) > 2 * len(self) + SPARE_WORDS:
-            self._words = {name: name for name in self.names if name}
 
     def store(self, row: int) -> Store:
         """The store of a row that is not free."""
@@ -114,7 +115,7 @@ class Table:
         """An observer has heard the peer."""
         mask = self.observers[row] | bit
         if len(self._masks) > MASKS:
-            self._masks = {}
+            self._masks.clear()
         self.observers[row] = self._masks.setdefault(mask, mask)
 
     def record(self, row: int) -> PeerRecord:
