@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.decision import Cause, Outcome
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.effect import (
     AcceptNode,
     AnswerTrigger,
@@ -323,12 +323,30 @@ class Engine:
                     node_count=len(store.slots),
                     peer_count=len(store.sightings),
                     rejoin_at=store.rejoin_at,
+                    attached=sum(slot.node.attached for slot in store.slots.values()),
+                    running=sum(slot.running is not None for slot in store.slots.values()),
+                    waiting=sum(slot.waiting is not None for slot in store.slots.values()),
                 )
 
     def serves(self, node_id: str, store_id: str) -> bool:
         """Whether an agent of this node is attached, and the node has this store."""
         node = self._registry.nodes.get(node_id)
         return node is not None and node.attached and store_id in node.slots
+
+    def nodes_on(self, host_id: str) -> tuple[str, ...]:
+        """The nodes of a host."""
+        host = self._registry.hosts.get(host_id)
+        return tuple(host.nodes) if host else ()
+
+    def capabilities(self, node_id: str) -> frozenset[Capability] | None:
+        """What the attached agent of a node can do; None when none is attached."""
+        node = self._registry.nodes.get(node_id)
+        return node.capabilities if node is not None and node.attached else None
+
+    def addresses(self, node_id: str) -> tuple[str, ...]:
+        """Where peers may dial a node, as its agent registered it last."""
+        node = self._registry.nodes.get(node_id)
+        return node.addresses if node else ()
 
     def peers(self, store_id: str) -> Iterator[PeerRecord]:
         """Peers of a store by id; none when the store is not known."""
