@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from gossipcontrol.server.errors import GossipControlError, Overloaded
@@ -48,7 +48,7 @@ class Audience:
         self.count = 0
 
     @contextmanager
-    def place(self, store_id: str) -> Iterator[Place]:
+    def place(self, store_id: str) -> Generator[Place]:
         """A place to watch a store from; raises Overloaded."""
         if self.count >= self._limit:
             raise Overloaded(f"{self.count} watchers are served already", FULL_RETRY)

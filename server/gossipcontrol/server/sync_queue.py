@@ -29,4 +29,5 @@ class SyncQueue:
 
     def take(self, node_id: str) -> list[SyncWanted]:
         """The syncs that wait for a node, which wait no more."""
-        return list(self._waiting.pop(node_id, {}).values())
+        of_node = self._waiting.pop(node_id, None)
+        return list(of_node.values()) if of_node else []
