@@ -22,12 +22,18 @@ class ScriptedLiveness(Liveness):
         self.deadline: float | None = None
         self._stores: dict[str, dict[str, PeerRecord]] = {}
         self._logs: dict[str, ChangeLog] = {}
+        self.total = 0
+        """Changes so far in all stores: an unknown store's version."""
         self._then: dict[tuple[str, int], PeerRecord | None] = {}
 
     def put(self, store_id: str, peer_id: str, state: PeerState | None, heard_at: float | None = None) -> None:
         """A peer is in this state from now on; None: it is forgotten."""
         peers = self._stores.setdefault(store_id, {})
-        log = self._logs.setdefault(store_id, ChangeLog(self.parameters.change_limit))
+        log = self._logs.get(store_id)
+        if log is None:
+            log = self._logs[store_id] = ChangeLog(self.parameters.change_limit)
+            log.version = self.total
+        self.total += 1
         if state is None:
             del peers[peer_id]
         else:
@@ -40,8 +46,8 @@ class ScriptedLiveness(Liveness):
         return self._stores.get(store_id, {})
 
     def version(self, store_id: str) -> int:
-        """The number of changes so far."""
-        return self._logs[store_id].version if store_id in self._logs else 0
+        """The version of a store."""
+        return self._logs[store_id].version if store_id in self._logs else self.total
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
         del now
@@ -69,7 +75,7 @@ class ScriptedLiveness(Liveness):
     def changes(self, store_id: str, since: int) -> list[tuple[int, PeerRecord | None, str]] | None:
         log = self._logs.get(store_id)
         if log is None:
-            return [] if since == 0 else None
+            return [] if since == self.total else None
         if not log.reaches(since):
             return None
         return [(version, self._then[store_id, version], peer_id) for version, peer_id, _ in log.since(since)]

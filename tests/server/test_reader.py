@@ -49,6 +49,20 @@ def test_an_unknown_store_begins_empty_and_comes_to_life() -> None:
     assert reader.next() is None
 
 
+def test_an_unknown_store_stays_quiet_while_others_change() -> None:
+    liveness = ScriptedLiveness()
+    reader = Reader(liveness, "s")
+    reader.next()
+    for _ in range(3):
+        liveness.put("other", "p", ONLINE)
+        assert reader.next() is None
+    liveness.put("other", "p", ONLINE)
+    liveness.put("s", "p", ONLINE)
+    step = reader.next()
+    assert step is not None
+    assert (step.lagged, [peer.peer_id for peer in step.peers]) == (False, ["p"])
+
+
 def test_changes_of_one_peer_are_told_one_by_one() -> None:
     liveness = ScriptedLiveness()
     reader = Reader(liveness, "s")
@@ -68,13 +82,14 @@ def test_changes_of_one_peer_are_told_one_by_one() -> None:
 
 def test_a_reader_that_fell_behind_is_told_so_and_begins_anew() -> None:
     liveness = ScriptedLiveness(LivenessParameters(change_limit=3))
+    liveness.put("s", "p", ONLINE)
     reader = Reader(liveness, "s")
     reader.next()
     for number in range(4):
         liveness.put("s", f"p{number}", ONLINE)
     step = reader.next()
     assert step is not None
-    assert (step.lagged, step.delta, len(step.peers), step.version) == (True, False, 4, 4)
+    assert (step.lagged, step.delta, len(step.peers), step.version) == (True, False, 5, 5)
     assert reader.next() is None
 
 
@@ -157,7 +172,7 @@ def test_what_a_reader_has_is_always_what_was(
             return False
         if not step.delta:
             told_from = None
-            assert step.lagged is (len(seen) > 0)
+            assert step.lagged is (len(seen) > 0 and not (seen[-1].delta is False and not seen[-1].peers))
         seen.append(step)
         screen.show(step)
         if step.whole:

@@ -41,6 +41,8 @@ class Reader:
         self._after: str | None = None
         """The last peer of the part of a snapshot that was told last; None: the snapshot was told whole."""
         self._lagged = lagged
+        self._blank = False
+        """Whether all it was told is that there are no peers."""
 
     def next(self) -> Step | None:
         """The next step; None when there is nothing to tell."""
@@ -61,10 +63,14 @@ class Reader:
             return self._changed(told)
         return self._next_part() if self._after is not None else None
 
-    def _begin(self, *, lagged: bool) -> Step:
+    def _begin(self, *, lagged: bool) -> Step | None:
         view = self._liveness.view(self._store_id)
         self._version = view.version
-        return self._part(view.peers[: PART + 1], delta=False, lagged=lagged)
+        # The version of a store that is not known follows that of all others: to this reader nothing has happened.
+        was_blank, self._blank = self._blank, not view.peers
+        if was_blank and self._blank:
+            return None
+        return self._part(view.peers[: PART + 1], delta=False, lagged=lagged and not was_blank)
 
     def _next_part(self) -> Step:
         found = self._liveness.peers(self._store_id, self._after or "")
@@ -79,6 +85,7 @@ class Reader:
 
     def _changed(self, told: dict[str, PeerRecord | None]) -> Step:
         assert self._version is not None
+        self._blank = False
         return Step(
             self._version,
             tuple(peer for peer in told.values() if peer is not None),
