@@ -19,7 +19,9 @@ class ScriptedLiveness(Liveness):
         super().__init__(parameters)
         self.heard: list[LivenessEvent] = []
         self.script: list[Finding] = []
-        self.deadline: float | None = None
+        self.deadline_after: float | None = None
+        """So many seconds after the next event, time is to pass once."""
+        self._deadline: float | None = None
         self._stores: dict[str, dict[str, PeerRecord]] = {}
         self._logs: dict[str, ChangeLog] = {}
         self.total = 0
@@ -50,9 +52,9 @@ class ScriptedLiveness(Liveness):
         return self._logs[store_id].version if store_id in self._logs else self.total
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
-        del now
         self.heard.append(event)
-        self.deadline = None
+        self._deadline = None if self.deadline_after is None else now + self.deadline_after
+        self.deadline_after = None
         found, self.script = self.script, []
         return found
 
@@ -61,7 +63,7 @@ class ScriptedLiveness(Liveness):
         self.script.append(PresenceChanged(store_id))
 
     def next_deadline(self) -> float | None:
-        return self.deadline
+        return self._deadline
 
     def view(self, store_id: str, since: int | None = None) -> View:
         changes = None if since is None else self.changes(store_id, since)
