@@ -73,7 +73,7 @@ class App:
         journal = open_journal(config.state)
         try:
             loaded = journal.load()
-            engine = recover(loaded, config.deciding)
+            engine = recover(loaded, config.deciding, Liveness(config.liveness))
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
@@ -87,13 +87,11 @@ class App:
         )
         self._suspector = Suspector(self._recorder.book, clock, self._suspect)
         self._health = health.aio.HealthServicer()
-        liveness = Liveness(config.liveness)
-        liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, liveness)
+        liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
         outbox = Outbox(journal, engine, config.deciding, self.metrics, log, self._show_health)
         self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
-        self._watchtower = Watchtower(
-            liveness, self._dispatcher, self._agents, liveness_metrics, Audience(config.limits.watchers), log
-        )
+        audience = Audience(config.limits.watchers)
+        self._watchtower = Watchtower(self._dispatcher, self._agents, liveness_metrics, audience, log)
         outbox.begin(clock.now())
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()

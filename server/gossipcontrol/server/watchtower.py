@@ -19,7 +19,6 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.liveness.finding import NodeSuspected, PresenceChanged, SuspicionCleared, SyncWanted
-from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.liveness_metrics import LivenessMetrics
@@ -36,14 +35,13 @@ class Watchtower:
 
     def __init__(
         self,
-        liveness: Liveness,
         dispatcher: Dispatcher,
         agents: AgentDriver,
         metrics: LivenessMetrics,
         audience: Audience,
         log: Logger,
     ) -> None:
-        self.liveness = liveness
+        self.liveness = liveness = dispatcher.engine.liveness
         self.audience = audience
         self._dispatcher = dispatcher
         self._engine = dispatcher.engine
