@@ -16,7 +16,7 @@ from gossipcontrol.server.core.liveness.matchmaker import Matchmaker
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
 from gossipcontrol.server.core.liveness.reunion import Reunion
-from gossipcontrol.server.core.liveness.rot import HOLD_SHARE, Rot
+from gossipcontrol.server.core.liveness.rot import HOLD_SHARE, Rot, begin_anew_across
 from gossipcontrol.server.core.liveness.suspicion import Suspicions
 from gossipcontrol.server.core.liveness.testimony import Testimony
 
@@ -153,6 +153,7 @@ class Case:
             found += self._drop(node_id)
         found += self.reunion.look(links, self.able, now)
         found += self._look_for_isolation(links, now)
+        begin_anew_across(self.testimony, links)
         if len(links.fresh) > 1:
             found += self._look_for_rot(links, now)
         self._hush(links, now)

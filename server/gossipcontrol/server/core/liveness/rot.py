@@ -14,7 +14,7 @@ OUTBOUND_SHARE = 0.1
 """Least share of a node's broadcasts that nobody heard, to call it rot."""
 INBOUND_SHARE = 0.25
 """Least share of what others heard that a node did not, to call it rot."""
-HOLD_SHARE = 1 / 3
+HOLD_SHARE = 1 / 6
 """How long rot must stand, in parts of the window: shorter cuts deliver late what they held up."""
 
 
@@ -36,13 +36,23 @@ class _Ear:
     authors: int = 0
 
 
+def begin_anew_across(testimony: Testimony, links: Links) -> None:
+    """What the sides of a store miss of each other is no rot, neither now nor when they are one again."""
+    mates: dict[str, set[int]] = {}
+    for node_id, observer in links.fresh.items():
+        mates.setdefault(links.side(node_id), set()).add(observer.number)
+    if len(mates) > 1:
+        for author_id, voice in testimony.voices.items():
+            voice.begin_anew_without(mates.get(links.side(author_id), ()))
+
+
 class Rot:
     """One look at the counts of a store. Nodes of which nothing is proved are in neither list."""
 
     def __init__(self, testimony: Testimony, links: Links, parameters: LivenessParameters, now: float) -> None:
         self._links = links
         self._settled_at = now - parameters.rot_window / 2
-        """A mark must be that old to prove health: what is sent more seldom may be just what is lost."""
+        """Marks must be that old to prove health: what is sent more seldom may be just what is lost."""
         self._least = parameters.rot_messages
         self._mates: dict[str, int] = {}
         """How many nodes report, on each side."""
@@ -50,34 +60,32 @@ class Rot:
             side = links.side(node_id)
             self._mates[side] = self._mates.get(side, 0) + 1
         ears: dict[int, _Ear] = {}
-        lately: dict[int, _Ear] = {}
         self.outbound: list[Verdict] = []
         for author_id, voice in testimony.voices.items():
             if author_id not in links.fresh:
                 self._compare_gains(author_id, voice, ears)
                 continue
-            losses = self._of(author_id, voice, lately=False)
-            recent = self._of(author_id, voice, lately=True) if voice.marked_at <= self._settled_at else []
-            self.outbound += self._judge_author(author_id, losses, recent)
+            losses = self._of(author_id, voice)
+            self.outbound += self._judge_author(author_id, losses, is_settled=voice.marked_at <= self._settled_at)
             self._compare(losses, ears)
-            self._compare(recent, lately)
-        self.inbound: list[Verdict] = list(self._judge_ears(ears, lately))
+        self.inbound: list[Verdict] = list(self._judge_ears(ears))
 
-    def _of(self, author_id: str, voice: Voice, *, lately: bool) -> list[Loss]:
+    def _of(self, author_id: str, voice: Voice) -> list[Loss]:
         """What the nodes on the author's side did not hear of it."""
         links, side = self._links, self._links.side(author_id)
-        losses = voice.losses(links.reported, lately=lately)
+        losses = voice.losses(links.reported)
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]
 
-    def _judge_author(self, author_id: str, losses: list[Loss], recent: list[Loss]) -> Iterator[Verdict]:
+    def _judge_author(self, author_id: str, losses: list[Loss], *, is_settled: bool) -> Iterator[Verdict]:
         """A node that says nothing is never judged: nothing of it can be lost."""
-        least_lost = self._best(author_id, losses)
-        lately = self._best(author_id, recent)
-        if any(one is not None and one.sent >= self._least and one.lost <= 0 for one in (least_lost, lately)):
-            yield Verdict(author_id)
-        elif least_lost is not None and least_lost.lost >= max(self._least, OUTBOUND_SHARE * least_lost.sent):
-            lost, sent = f"{least_lost.lost:.0f}", f"{least_lost.sent:.0f}"
+        least = self._best(author_id, losses)
+        if least is None:
+            return
+        if least.lost >= max(self._least, OUTBOUND_SHARE * least.sent):
+            lost, sent = f"{least.lost:.0f}", f"{least.sent:.0f}"
             yield Verdict(author_id, f"{lost} of its {sent} last broadcasts reached none of {len(losses)} observers")
+        elif is_settled and least.sent >= self._least and least.lost <= 0:
+            yield Verdict(author_id)
 
     def _best(self, author_id: str, losses: list[Loss]) -> Loss | None:
         """The loss of the observer that heard most; None while too few can say."""
@@ -116,12 +124,12 @@ class Rot:
             ear.missed += proved - gain if gain < proved / 2 else 0.0
             ear.authors += 1
 
-    def _judge_ears(self, ears: dict[int, _Ear], lately: dict[int, _Ear]) -> Iterator[Verdict]:
+    def _judge_ears(self, ears: dict[int, _Ear]) -> Iterator[Verdict]:
         for number, ear in ears.items():
             node_id = self._links.by_number[number].node_id
-            if any(one and one.heard_by_others >= self._least and not one.missed for one in (ear, lately.get(number))):
-                yield Verdict(node_id)
-            elif ear.missed >= max(self._least, INBOUND_SHARE * ear.heard_by_others):
+            if ear.missed >= max(self._least, INBOUND_SHARE * ear.heard_by_others):
                 missed, all_of_it = f"{ear.missed:.0f}", f"{ear.heard_by_others:.0f}"
                 told = f"did not hear {missed} of {all_of_it} messages of {ear.authors} peers that others heard"
                 yield Verdict(node_id, told)
+            elif ear.heard_by_others >= self._least and not ear.missed:
+                yield Verdict(node_id)

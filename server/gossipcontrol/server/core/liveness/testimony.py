@@ -99,6 +99,9 @@ class Testimony:
                 return None
             observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval, now)
             self.observers[event.node_id] = observer
+        elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
+            for voice in self.voices.values():
+                voice.begin_anew_for(observer.number)
         before = observer.neighbors
         observer.report(event, self._parameters.report_ceiling, now)
         self._own_voice(event.node_id, now).speak(event.broadcast_count, now, self.period(observer))

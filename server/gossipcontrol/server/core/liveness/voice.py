@@ -152,10 +152,10 @@ class Voice:
                 missed = 0.0 if math.isnan(sent) else max(0.0, sent - cells[place + _SPOKEN])
                 yield Hearing(number, cells[place + _HEARD_AT], missed)
 
-    def losses(self, reported: Mapping[int, float], *, lately: bool) -> list[Loss]:
-        """What the observers with these numbers did not hear since the older mark, or ``lately``, since the newer.
+    def losses(self, reported: Mapping[int, float]) -> list[Loss]:
+        """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
 
-        Observers of which that is not known are left out; where the older mark is not known the newer serves.
+        Observers of which neither is known are left out.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
@@ -165,7 +165,7 @@ class Voice:
             place = index * _WIDTH
             sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
             ago, before = self._old, self._cells[place + _OLD]
-            if lately or math.isnan(ago + before):
+            if math.isnan(ago + before):
                 ago, before = self._new, self._cells[place + _NEW]
             if not math.isnan(sent + ago + before):
                 found.append(Loss(number, (sent - ago) - (heard - before), sent - ago))
@@ -200,6 +200,12 @@ class Voice:
         """Forget the marks of one observer."""
         if number in self._numbers:
             self._forget_marks(self._numbers.index(number) * _WIDTH)
+
+    def begin_anew_without(self, mates: Collection[int]) -> None:
+        """Forget the marks of every observer but these."""
+        for index, number in enumerate(self._numbers):
+            if number not in mates:
+                self._forget_marks(index * _WIDTH)
 
     def keep(self, numbers: Collection[int]) -> None:
         """Forget every observer but these."""
