@@ -69,7 +69,8 @@ def test_a_report_gives_the_sign_of_life_of_a_neighbour(lab: Lab) -> None:
     lab.handle(LivenessReported("n", "a", (), old))
     assert lab.answer(RejoinRequested("n", cause=Cause.ISOLATED)).decisions[0].kind is DecisionKind.STARTED
     lab.advance(10)
-    lab.handle(LivenessReported("n", "a", (PeerHeard("p", lab.now - 5),), old))
+    heard = (NeighborSeen("p", lab.now - 110, lab.now - 5),)
+    lab.handle(LivenessReported("n", "a", (PeerHeard("p", lab.now - 5),), heard))
     assert lab.answer(RejoinRequested("n", cause=Cause.ISOLATED)).decisions[0].kind is DecisionKind.SKIPPED
 
 

@@ -173,9 +173,9 @@ def _follow(neighbors: defaultdict[SlotId, dict[str, float]], one: Taken) -> Non
             view.pop(event.peer_id, None)
     elif isinstance(event, LivenessReported):
         view = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
-        for peer in event.peers:
-            if peer.heard_at is not None and peer.peer_id in view:
-                view[peer.peer_id] = max(view[peer.peer_id], peer.heard_at)
+        for peer_id, heard_at, _, _ in event.peers:
+            if heard_at is not None and peer_id in view:
+                view[peer_id] = max(view[peer_id], heard_at)
         neighbors[event.node_id, event.store_id] = view
 
 

@@ -20,6 +20,7 @@ from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import RejoinRequested, ServiceStarted
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.record import Unshared
+from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
@@ -67,7 +68,7 @@ class App:
         journal = open_journal(config.state)
         try:
             loaded = journal.load()
-            engine = recover(loaded, config.deciding)
+            engine = recover(loaded, config.deciding, Liveness(config.liveness))
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.parameter import Parameters
 
 PREFIX = "GOSSIPCONTROL_"
@@ -115,6 +116,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     state: State = field(default_factory=State)
     deciding: Parameters = field(default_factory=Parameters)
+    liveness: LivenessParameters = field(default_factory=LivenessParameters)
     knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
 
 

@@ -17,7 +17,7 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.event import Event, RejoinFinished, TimePassed
+from gossipcontrol.server.core.event import Event, LivenessEvent, RejoinFinished, TimePassed
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
@@ -68,6 +68,8 @@ class Dispatcher:
         now = self.clock.now()
         effects = self.engine.handle(event, now)
         self.outbox.put(effects, now)
+        if isinstance(event, LivenessEvent) and not any(isinstance(effect, RefuseNode) for effect in effects):
+            self.engine.liveness.handle(event, now)
         self._arm()
         return effects
 
@@ -96,7 +98,7 @@ class Dispatcher:
 
     def _arm(self) -> None:
         """Sleep until the core's next deadline."""
-        deadline = self.engine.next_deadline() if self.outbox.accepts else None
+        deadline = self._next_deadline() if self.outbox.accepts else None
         if deadline == self._timer_at:
             return
         if self._timer is not None:
@@ -104,6 +106,10 @@ class Dispatcher:
         self._timer_at, self._timer = deadline, None
         if deadline is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - self.clock.now()), self._tick)
+
+    def _next_deadline(self) -> float | None:
+        deadlines = (self.engine.next_deadline(), self.engine.liveness.next_deadline())
+        return min((at for at in deadlines if at is not None), default=None)
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None

@@ -8,11 +8,11 @@ from math import isinf
 
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.liveness.record import PeerRecord
 from gossipcontrol.server.core.record import (
     UNSEEN,
     Explanation,
     Forecast,
-    PeerRecord,
     RejoinRecord,
     Seen,
     StoreRecord,

@@ -231,7 +231,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 raise InvalidRequest([("frame", "must be given")])
 
     def _view(self, store_id: str, now: float) -> liveness_pb2.StoreView:
-        return present.store_view(store_id, self._engine.peers(store_id), now)
+        return present.store_view(store_id, self._engine.liveness.peers(store_id), now)
 
 
 def _answer(effects: Sequence[Effect]) -> AnswerTrigger:

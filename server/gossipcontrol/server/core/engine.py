@@ -36,8 +36,9 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.explain import Explainer
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.intake import Intake
+from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.parameter import Parameters
-from gossipcontrol.server.core.record import Counts, Forecast, PeerRecord, RejoinRecord, StoreNode, StoreRecord
+from gossipcontrol.server.core.record import Counts, Forecast, RejoinRecord, StoreNode, StoreRecord
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
@@ -55,9 +56,13 @@ class Engine:
     only where it proved a rejoin, outdated an advice or named a new store; what rules asked of liveness is in ``said``.
     """
 
-    def __init__(self, parameters: Parameters | None = None, *, id_prefix: str = "r") -> None:
+    def __init__(
+        self, parameters: Parameters | None = None, *, liveness: Liveness | None = None, id_prefix: str = "r"
+    ) -> None:
         self._parameters = parameters = parameters or Parameters()
-        self._registry = Registry(parameters.node_limit)
+        self.liveness = liveness if liveness is not None else Liveness()
+        """Who was heard, and when; it is fed beside the engine, which only asks it and never logs it."""
+        self._registry = Registry(parameters.node_limit, self.liveness)
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._witness = Witness()
         self._scheduler = Scheduler(parameters, self._registry, self._history, self._witness)
@@ -197,19 +202,16 @@ class Engine:
         slot.reported_at = now
         slot.neighbors, slot.alive_at = {}, float("-inf")
         for neighbor in event.neighbors:
-            slot.see_neighbor(neighbor.peer_id, neighbor.up_at)
-            self._hear(slot, neighbor.peer_id, neighbor.up_at)
-        for peer in event.peers:
-            self._hear(slot, peer.peer_id, peer.heard_at)
-        self._hear(slot, event.node_id, now)
+            heard_at = neighbor.heard_at
+            slot.see_neighbor(neighbor.peer_id, neighbor.up_at if heard_at is None else max(heard_at, neighbor.up_at))
         if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         prove, facts = self._scheduler.prove, self.facts
         for neighbor in event.neighbors:
             prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects, facts)
-        for peer in event.peers:
-            if peer.heard_at is not None:
-                prove(slot, peer.heard_at, f"a message of {peer.peer_id}", now, effects, facts)
+        for peer_id, heard_at, _, _ in event.peers:
+            if heard_at is not None:
+                prove(slot, heard_at, f"a message of {peer_id}", now, effects, facts)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float, effects: list[Effect]) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
@@ -218,7 +220,6 @@ class Engine:
             return
         if event.up:
             slot.see_neighbor(event.peer_id, event.changed_at)
-            self._hear(slot, event.peer_id, event.changed_at)
             self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects, self.facts)
         else:
             slot.lose_neighbor(event.peer_id)
@@ -251,16 +252,6 @@ class Engine:
                 self._scheduler.detach(node, now, effects)
                 self._registry.detach(node, now)
 
-    def _hear(self, slot: Slot, peer_id: str, heard_at: float | None) -> None:
-        sightings = slot.store.sightings
-        before = len(sightings)
-        sightings.hear(peer_id, slot.node.node_id, heard_at)
-        if len(sightings) > self._parameters.peers_per_store:
-            sightings.forget(self._parameters.peers_per_store, float("-inf"))
-        self._registry.peers += len(sightings) - before
-        if heard_at is not None and peer_id in slot.neighbors:
-            slot.see_neighbor(peer_id, heard_at)
-
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""
 
@@ -273,7 +264,7 @@ class Engine:
             attached=registry.attached,
             nodes=len(registry.nodes),
             stores=len(registry.stores),
-            peers=registry.peers,
+            peers=self.liveness.peer_total,
             queued=scheduler.waiting,
             parked=scheduler.parked,
             running=scheduler.running,
@@ -321,7 +312,7 @@ class Engine:
                     store_id=store_id,
                     nodes=tuple(_store_node(store.slots[one]) for one in sorted(store.slots)[:LISTED_NODES]),
                     node_count=len(store.slots),
-                    peer_count=len(store.sightings),
+                    peer_count=self.liveness.peer_count(store_id),
                     rejoin_at=store.rejoin_at,
                 )
 
@@ -329,11 +320,6 @@ class Engine:
         """Whether an agent of this node is attached, and the node has this store."""
         node = self._registry.nodes.get(node_id)
         return node is not None and node.attached and store_id in node.slots
-
-    def peers(self, store_id: str) -> Iterator[PeerRecord]:
-        """Peers of a store by id; none when the store is not known."""
-        store = self._registry.stores.get(store_id)
-        return store.sightings.records() if store else iter(())
 
 
 def _changed_nothing(answer: Effect) -> bool:

@@ -67,8 +67,12 @@ class NodeDetached:
     """Whether the node said goodbye."""
 
 
+Heard = tuple[str, float | None, bool, int]
+"""What an observer heard of one peer, as a plain tuple in the order of PeerHeard: a report has a thousand of them."""
+
+
 class PeerHeard(NamedTuple):
-    """What an observer heard of one peer; instants are service time. A tuple, for a report has a thousand of them."""
+    """What an observer heard of one peer; instants are service time."""
 
     peer_id: str
     heard_at: float | None
@@ -82,6 +86,8 @@ class NeighborSeen:
 
     peer_id: str
     up_at: float
+    heard_at: float | None = None
+    """When the observer last heard it itself, as in ``peers``; None: never, or not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,8 @@ class LivenessReported:
 
     node_id: str
     store_id: str
-    peers: Sequence[PeerHeard] = ()
+    peers: Sequence[Heard] = ()
+    """Take them apart as tuples: they need not be PeerHeard."""
     neighbors: tuple[NeighborSeen, ...] = ()
     broadcast_count: int = 0
     unsynced_writes: int = 0

@@ -109,15 +109,6 @@ class StoreRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerRecord:
-    """One peer of a store, fused over its observers."""
-
-    peer_id: str
-    heard_at: float | None
-    observers: int
-
-
-@dataclass(frozen=True, slots=True)
 class Counts:
     """Gauges of the core, each read in constant time."""
 

@@ -420,7 +420,7 @@ class Scheduler:
         detail = f"{answered}, but no neighbour and no message within {self._parameters.verify_timeout:g} s"
         rung = next_rung(rejoin.rung, slot.node.capabilities)
         is_alone = len(slot.store.slots) == 1 and not self._witness.ask_whether(
-            slot.store.sightings.has_others(slot.node.node_id)
+            self._registry.liveness.has_others(slot.store.store_id, slot.node.node_id)
         )
         if is_alone:
             detail = f"{answered}, but no other peer of this store is known"
