@@ -235,14 +235,15 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters liveness _registry _history _witness _scheduler _intake _explainer _handlers facts handled_at",  # noqa: E501
+    "Engine": "_parameters liveness _registry _history _witness _scheduler _judge _intake _explainer _handlers facts handled_at",  # noqa: E501
     "Registry": "_limit liveness nodes hosts stores attached places _detached",
     "History": "_prefix _limit _age _rejoins _ended _count",
-    "Explainer": "_parameters _registry _scheduler _intake",
-    "Scheduler": "_parameters _registry _history _witness _admission _bootstrap _timers wake_at waiting parked running",
+    "Explainer": "_parameters _registry _judge _intake",
+    "Judge": "_parameters _history _witness _scheduler",
+    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers wake_at waiting parked running",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "Load": "_most _named",
-    "Intake": "_stores_per_node _registry _history _scheduler _requests _generations",
+    "Intake": "_stores_per_node _registry _history _judge _requests _generations",
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",

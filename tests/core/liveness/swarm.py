@@ -313,7 +313,9 @@ class Swarm:
     def suspected(self, *causes: Cause) -> list[tuple[float, NodeSuspected]]:
         """The triggers, of these causes or any."""
         return [
-            (at, one) for at, one in self.findings if isinstance(one, NodeSuspected) and (not causes or one.cause in causes)
+            (at, one)
+            for at, one in self.findings
+            if isinstance(one, NodeSuspected) and (not causes or one.cause in causes)
         ]
 
     def cleared(self) -> list[tuple[float, SuspicionCleared]]:

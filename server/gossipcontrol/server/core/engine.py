@@ -1,6 +1,6 @@
 """The core: one object, ``handle(event, now) -> effects``, ``next_deadline()``. No IO, no clock, no randomness.
 
-Triggers go to the ``intake``, the life of a rejoin is in the ``scheduler``. ALGORITHM states the rules.
+Triggers go to the ``intake``, the ``judge`` decides, rejoins live in the ``scheduler``. ALGORITHM states the rules.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.explain import Explainer
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.intake import Intake
+from gossipcontrol.server.core.judge import Judge
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.record import Counts, Forecast, RejoinRecord, StoreNode, StoreRecord
@@ -66,10 +67,11 @@ class Engine:
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._witness = Witness()
         self._scheduler = Scheduler(parameters, self._registry, self._history, self._witness)
+        self._judge = Judge(parameters, self._history, self._witness, self._scheduler)
         self.facts: list[Event] = []
         self.handled_at = 0.0
-        self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
-        self._explainer = Explainer(parameters, self._registry, self._scheduler, self._intake)
+        self._intake = Intake(parameters, self._registry, self._history, self._judge)
+        self._explainer = Explainer(parameters, self._registry, self._judge, self._intake)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
             RejoinRequested: self._intake.take_request,
@@ -183,7 +185,7 @@ class Engine:
                 host.parked = None
         for trigger in triggers:
             for slot in node.slots.values():
-                self._scheduler.decide(slot, trigger, effects)
+                self._judge.decide(slot, trigger, effects)
         return len(node.slots) if triggers else 0
 
     def _on_node_detached(self, event: NodeDetached, now: float, effects: list[Effect]) -> None:

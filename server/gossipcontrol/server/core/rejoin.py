@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
-from gossipcontrol.server.core.effect import BootstrapPeer
+from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
 EVIDENCE = 300
@@ -111,6 +111,20 @@ class Rejoin:
     def all_causes(self) -> tuple[Cause, ...]:
         """Every cause once, most urgent first."""
         return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
+
+    def announce(self) -> AnnounceRejoin:
+        """What the service tells of where it stands now."""
+        return AnnounceRejoin(
+            rejoin_id=self.rejoin_id,
+            node_id=self.node_id,
+            store_id=self.store_id,
+            cause=self.cause,
+            outcome=self.outcome,
+            rung=self.rung,
+            attempts=self.attempts,
+            duration=self.verified_after,
+            detail=self.detail,
+        )
 
     def record(self) -> RejoinRecord:
         """A frozen copy to show."""

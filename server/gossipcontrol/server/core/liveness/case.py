@@ -32,7 +32,7 @@ IDLE = 60.0
 """Seconds between two looks at a store of which nothing is heard."""
 
 
-class Presence(Protocol):
+class Roster(Protocol):
     """What diagnosis asks of presence, and tells it."""
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
@@ -51,7 +51,7 @@ class Presence(Protocol):
 class Case:
     """All there is to one store."""
 
-    def __init__(self, store_id: str, parameters: LivenessParameters, presence: Presence, budget: Budget) -> None:
+    def __init__(self, store_id: str, parameters: LivenessParameters, presence: Roster, budget: Budget) -> None:
         self.store_id = store_id
         self.attached: dict[str, None] = {}
         """Nodes of the store that have an agent."""

@@ -22,7 +22,7 @@ from gossipcontrol.server.core.event import (
     SyncFinished,
 )
 from gossipcontrol.server.core.liveness.budget import Budget
-from gossipcontrol.server.core.liveness.case import Case, Presence
+from gossipcontrol.server.core.liveness.case import Case, Roster
 from gossipcontrol.server.core.liveness.finding import Finding
 from gossipcontrol.server.core.liveness.matchmaker import PAIR_LIMIT
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
@@ -44,7 +44,7 @@ class _Agent:
 class Diagnosis:
     """All stores. ``presence`` is asked who is online, and told whose broadcasts reach nobody."""
 
-    def __init__(self, parameters: LivenessParameters, presence: Presence) -> None:
+    def __init__(self, parameters: LivenessParameters, presence: Roster) -> None:
         self.pairs_unsynced = 0
         """Pairs that are online and have never met since, or are overdue for a direct sync."""
         self.partitioned = 0

@@ -23,7 +23,8 @@ def stuck(observer: Observer, event: LivenessReported, parameters: LivenessParam
         return ""
     horizon = now - parameters.suspect_ceiling
     heard = sum(
-        peer.heard_at is not None and peer.heard_at > horizon and peer.peer_id != event.node_id for peer in event.peers
+        heard_at is not None and heard_at > horizon and peer_id != event.node_id
+        for peer_id, heard_at, _, _ in event.peers
     )
     if heard >= parameters.few_peers:
         return ""
