@@ -179,12 +179,34 @@ def test_evidence_survives_a_snapshot_and_a_replay() -> None:
     assert [one.triggers[0].evidence for one in again.rejoins()] == ["3 writes by n"]
 
 
+def test_a_bridge_survives_a_crash_between_the_trigger_and_its_start() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.advance(1)
+    lab.answer(RejoinRequested("n", cause=Cause.PARTITION, evidence="notes falls apart", bridge=("far", "further")))
+    log = len(lab.log)
+    saved = json.dumps(lab.engine.save())
+    lab.advance(10)
+    trailing = next(iter(lab.engine.rejoins()))
+    assert trailing.bootstrap == ("far", "further")
+    replays(lab)
+    assert next(iter(restored(lab.parameters, saved, lab.log[log:]).rejoins())) == trailing
+
+
+def test_a_bridge_is_read_back_from_the_log() -> None:
+    event = RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far", "further"))
+    assert codec.decode(json.loads(json.dumps(codec.encode(event))), RejoinRequested) == event
+    assert codec.decode({"node_id": "n"}, RejoinRequested).bridge == ()
+
+
 def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab = LoggingLab()
     lab.attach()
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.engine.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
+    assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())
     assert [one.triggers[0].evidence for one in again.rejoins()] == [""]
