@@ -75,6 +75,7 @@ class Process:
         assert self._reader is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
+            self.thaw()  # a frozen one takes no other signal
             try:
                 async with asyncio.timeout(STOP_TIME):
                     await self._process.wait()
@@ -82,6 +83,14 @@ class Process:
                 self._process.kill()
         await self._reader
         return await self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop the process where it is (SIGSTOP): it neither answers nor closes anything."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     async def wait_for(self, event: str, timeout: float, *, after: float = 0.0, **fields: object) -> Said:
         """The first line with this event and these fields after an instant; raises TimeoutError with what it said."""

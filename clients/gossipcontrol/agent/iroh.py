@@ -12,7 +12,6 @@ no relay can be reached, but needs nothing of the peers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import cast
 
 import iroh
-from gossipcontrol.agent.heartbeat import Heartbeat
+from gossipcontrol.agent.heartbeat import Heartbeat, Position
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
 from gossipcontrol.agent.sync import ALPN, SharedStore, SyncProtocol, sync
 from gossipcontrol.agent.topic import Callback, GossipEvent, Topic, cancel
@@ -34,12 +33,16 @@ from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
 
 BOOTSTRAP = 5
 """Most peers dialled in one rejoin: iroh-gossip's active view holds as many."""
+PEERS = 1000
+"""Most peers remembered; the one longest unnamed goes first."""
 ADDRESSES = 16
 """Most addresses remembered of one peer."""
 UP_TIME = 0.5
 """Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
-KNOCK_TIME = 0.7
-"""Seconds that peers have to knock: a partition must be over within 3 s of the path's return."""
+KNOCK_TIME = 1.5
+"""Seconds that peers have to knock: QUIC says its first packet again after 1 s, should the first have gone nowhere."""
+OTHERS_TIME = 0.1
+"""Seconds that the others have once one has knocked: one neighbour is enough to be in the overlay."""
 
 
 class IrohNode:
@@ -84,6 +87,10 @@ class IrohNode:
             await cancel(topic.sender)
         await self._node.node().shutdown()
 
+    def endpoint(self) -> iroh.Endpoint:
+        """Its QUIC endpoint; another one after RESUBSCRIBE."""
+        return self._node.node().endpoint()
+
     def stores(self) -> Sequence[str]:
         """The ids of its stores."""
         return tuple(self._topics)
@@ -96,6 +103,10 @@ class IrohNode:
         """Its neighbours in a store."""
         return set(self._topics[store_id].neighbors)
 
+    def newest(self, store_id: str) -> dict[str, Position]:
+        """The newest heartbeat that it knows of each author in a store."""
+        return self._topics[store_id].newest.known()
+
     async def refresh_addresses(self) -> bool:
         """Ask the node where it can be dialled now; returns whether that has changed."""
         address = await self._node.net().node_addr()
@@ -103,11 +114,18 @@ class IrohNode:
         return self._addresses != before
 
     async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
-        """Remember where a peer can be dialled."""
-        known = self._peers.setdefault(peer_id, ())
+        """Remember where a peer can be dialled; raises IrohError for what is no key or no address."""
         if addresses:
-            self._peers[peer_id] = tuple(dict.fromkeys([*addresses, *known]))[:ADDRESSES]
             await _add_address(self._node, peer_id, addresses)
+        else:
+            iroh.PublicKey.from_string(peer_id)  # what is no key must not get among the peers that are joined through
+        self._remember(peer_id, addresses)
+
+    def _remember(self, peer_id: str, addresses: Sequence[str]) -> None:
+        known = self._peers.pop(peer_id, ())
+        self._peers[peer_id] = tuple(dict.fromkeys([*addresses, *known]))[:ADDRESSES]
+        if len(self._peers) > PEERS:
+            del self._peers[next(iter(self._peers))]
 
     async def join(self, store_id: str) -> None:
         """Subscribe to a store's topic through the peers that are known."""
@@ -152,7 +170,7 @@ class IrohNode:
             await self.know(peer_id, addresses)
         except iroh.IrohError as error:
             raise SyncFailedError(error.message()) from error
-        newer = await sync(self._node.node().endpoint(), self._dialled(peer_id), store_id, topic.newest)
+        newer = await sync(self.endpoint(), self._dialled(peer_id), store_id, topic.newest)
         self._synced(store_id, peer_id, newer)
 
     async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
@@ -174,27 +192,32 @@ class IrohNode:
 
     async def _ask_to_knock(self, topic: Topic, peers: Sequence[str]) -> None:
         """Sync with these peers and have them knock; what fails changes nothing. Never asked of a neighbour."""
-        endpoint = self._node.node().endpoint()
-
-        async def ask(peer_id: str) -> None:
-            with contextlib.suppress(SyncFailedError, iroh.IrohError):
-                newer = await sync(endpoint, self._dialled(peer_id), topic.store_id, topic.newest, knock=True)
-                topic.lost.discard(peer_id)
-                self._synced(topic.store_id, peer_id, newer)
-
         strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
-        if tasks := [asyncio.ensure_future(ask(peer_id)) for peer_id in strangers]:
-            _, slow = await asyncio.wait(tasks, timeout=KNOCK_TIME)
-            for task in slow:
-                task.cancel()
-            await asyncio.gather(*slow, return_exceptions=True)
+        tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
+        deadline = time.monotonic() + KNOCK_TIME
+        while tasks and (left := deadline - time.monotonic()) > 0:
+            done, tasks = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if any(task.result() for task in done):
+                deadline = min(deadline, time.monotonic() + OTHERS_TIME)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_one(self, topic: Topic, peer_id: str) -> bool:
+        try:
+            newer = await sync(self.endpoint(), self._dialled(peer_id), topic.store_id, topic.newest, knock=True)
+        except (SyncFailedError, iroh.IrohError):
+            return False
+        topic.lost.discard(peer_id)
+        self._synced(topic.store_id, peer_id, newer)
+        return True
 
     def _dialled(self, peer_id: str) -> iroh.NodeAddr:
         return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.get(peer_id, ())))
 
     def _tell(self, event: GossipEvent) -> None:
         if event.what == "up":
-            self._peers.setdefault(event.peer_id, ())
+            self._remember(event.peer_id, ())
         self._on_event(event)
 
     def _synced(self, store_id: str, peer_id: str, newer: int) -> None:
@@ -255,7 +278,7 @@ class IrohNode:
 
     async def _subscribe(self, topic: Topic, hints: Sequence[str] = ()) -> iroh.Sender:
         """Subscribe through these peers first, and through others that are known."""
-        peers = [peer_id for peer_id in dict.fromkeys([*hints, *self._peers]) if peer_id != self.node_id]
+        peers = [peer_id for peer_id in dict.fromkeys([*hints, *reversed(self._peers)]) if peer_id != self.node_id]
         others = peers[:BOOTSTRAP]
         return await self._node.gossip().subscribe(topic.id, others, Callback(topic))
 

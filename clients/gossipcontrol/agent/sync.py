@@ -105,9 +105,11 @@ class SyncProtocol(iroh.ProtocolCreator, iroh.ProtocolHandler):
             conn.close(1, b"busy")
             return
         async with self._places:
-            with contextlib.suppress(iroh.IrohError, TimeoutError):
+            try:
                 async with asyncio.timeout(ANSWER_TIME):
                     await self._answer(conn)
+            except (iroh.IrohError, TimeoutError):
+                conn.close(2, b"broken off")
 
     async def shutdown(self) -> None:
         """The endpoint stops."""
