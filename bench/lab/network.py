@@ -77,9 +77,9 @@ class Host:
         await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
 
     async def drop(self, *chains: str) -> None:
-        """Drop all UDP packets, without a link event: ``INPUT`` those that come, ``OUTPUT`` those that go."""
+        """Drop every packet, without a link event: ``INPUT`` those that come, ``OUTPUT`` those that go."""
         for chain in chains:
-            await self.run("iptables", "-A", chain, "-p", "udp", "-j", "DROP")
+            await self.run("iptables", "-A", chain, "!", "-i" if chain == "INPUT" else "-o", "lo", "-j", "DROP")
 
     async def drop_large(self, chain: str = "OUTPUT", size: int = 600) -> None:
         """Drop UDP packets of this size and more: a path-MTU black hole, in which small messages pass."""

@@ -161,12 +161,19 @@ def watcher(host: Host, directory: Path, *flags: str) -> Process:
     return Process("watcher", *command, *flags, host=host, environment={"RUNTIME_DIRECTORY": str(directory)})
 
 
-def agent(host: Host, store: str, *flags: str, directory: Path | None = None, name: str = "agent") -> Process:
+def agent(
+    host: Host,
+    store: str,
+    *flags: str,
+    directory: Path | None = None,
+    name: str = "agent",
+    on_line: Callable[[Process, Said], None] = lambda _process, _said: None,
+) -> Process:
     """An iroh-gossip node with its agent, attached to the service of ``directory``; without one, the bare node."""
     attached = ("--address", f"unix:{_socket(directory)}") if directory else ("--no-control",)
     command = (*CLIENT, "agent", "iroh", "--json", "--store", store, "--host-id", host.namespace)
     environment = {"RUNTIME_DIRECTORY": str(directory)} if directory else {}
-    return Process(name, *command, *attached, *flags, host=host, environment=environment)
+    return Process(name, *command, *attached, *flags, host=host, environment=environment, on_line=on_line)
 
 
 def _socket(directory: Path) -> Path:
