@@ -16,10 +16,17 @@ NOWHERE = "192.0.2.1:4"
 """An address of a network that exists in documentation only: it takes packets and gives none."""
 GIVEN_UP = 35.0
 """Seconds after which a dial of it has failed: QUIC's idle timeout is 30."""
-SOON = 10.0
+SOON = 20.0
+BEATS = 20
+"""Messages after which whatever a rejoin left behind would have ended the link."""
 
 
-async def test_a_rejoin_reaches_a_peer_that_both_dialled_in_vain() -> None:
+def through(peer: IrohNode) -> list[BootstrapPeer]:
+    return [BootstrapPeer(peer_id=peer.node_id, addresses=peer.addresses())]
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one rejoins", "both rejoin at once"])
+async def test_a_rejoin_reaches_a_peer_that_both_dialled_in_vain(both: bool) -> None:
     told: asyncio.Queue[GossipEvent] = asyncio.Queue()
     one, two = await asyncio.gather(IrohNode.start(told.put_nowait), IrohNode.start(told.put_nowait))
     try:
@@ -29,10 +36,17 @@ async def test_a_rejoin_reaches_a_peer_that_both_dialled_in_vain() -> None:
         await two.join("a")
         await asyncio.sleep(GIVEN_UP)  # nothing tells that the dial has failed
         assert told.empty()
-        await one.rejoin("a", [BootstrapPeer(peer_id=two.node_id, addresses=two.addresses())], RUNG_REJOIN)
+        rejoins = [(one, two), (two, one)][: 2 if both else 1]
+        await asyncio.gather(*(node.rejoin("a", through(peer), RUNG_REJOIN) for node, peer in rejoins))
+        ups, heard = set[str](), 0
         async with asyncio.timeout(SOON):
-            up = {(await told.get()) for _ in range(4)}
-        assert {event.peer_id for event in up if event.what == "synced"} == {one.node_id, two.node_id}
+            while len(ups) < 2 or heard < BEATS:
+                await one.broadcast("a")
+                await two.broadcast("a")
+                event = await told.get()
+                assert event.what != "down", event
+                ups |= {event.peer_id} if event.what == "up" else set()
+                heard += event.what == "heard"
         assert one.neighbors("a") == {two.node_id}
         assert two.neighbors("a") == {one.node_id}
     finally:

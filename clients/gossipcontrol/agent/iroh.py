@@ -170,49 +170,69 @@ class IrohNode:
             await self.know(peer_id, addresses)
         except iroh.IrohError as error:
             raise SyncFailedError(error.message()) from error
-        newer = await sync(self.endpoint(), self._dialled(peer_id), store_id, topic.newest)
+        newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
         self._synced(store_id, peer_id, newer)
 
     async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
-        """Subscribe anew; have the hints knock before if they were lost, and after if none of them comes up."""
-        await self._ask_to_knock(topic, [peer_id for peer_id in hints if peer_id in topic.lost])
-        await self._subscribe_anew(topic, hints)
+        """Subscribe anew; have the hints knock before if they were lost, and again if none of them comes up."""
+        if await self._try_through(topic, hints, [peer_id for peer_id in hints if peer_id in topic.lost]):
+            return
+        await self._try_through(topic, hints, hints)
+
+    async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str]) -> bool:
+        """Have some of the hints knock, subscribe through all of them; whether one comes up, or there are none."""
+        await self._ask_to_knock(topic, deaf)
         try:
+            topic.dialled.update(hints)
+            superseded, topic.joining = topic.joining, await self._subscribe(topic, hints)
+            await cancel(superseded)
             async with asyncio.timeout(UP_TIME):
                 while hints and topic.neighbors.isdisjoint(hints):
                     topic.came.clear()
                     await topic.came.wait()
         except TimeoutError:
-            await self._ask_to_knock(topic, hints)
-            await self._subscribe_anew(topic, hints)
-
-    async def _subscribe_anew(self, topic: Topic, hints: Sequence[str]) -> None:
-        superseded, topic.joining = topic.joining, await self._subscribe(topic, hints)
-        await cancel(superseded)
+            return False
+        finally:
+            topic.dialled.clear()
+        return True
 
     async def _ask_to_knock(self, topic: Topic, peers: Sequence[str]) -> None:
         """Sync with these peers and have them knock; what fails changes nothing. Never asked of a neighbour."""
         strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
+        topic.asked.update(strangers)
         tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
+        waited = set(tasks)
         deadline = time.monotonic() + KNOCK_TIME
-        while tasks and (left := deadline - time.monotonic()) > 0:
-            done, tasks = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if any(task.result() for task in done):
-                deadline = min(deadline, time.monotonic() + OTHERS_TIME)
-        for task in tasks:
-            task.cancel()
+        try:
+            while waited and (left := deadline - time.monotonic()) > 0:
+                done, waited = await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.result() for task in done):
+                    deadline = min(deadline, time.monotonic() + OTHERS_TIME)
+        finally:
+            for task in tasks:
+                task.cancel()
+            topic.asked.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_one(self, topic: Topic, peer_id: str) -> bool:
         try:
-            newer = await sync(self.endpoint(), self._dialled(peer_id), topic.store_id, topic.newest, knock=True)
+            newer = await sync(self.endpoint(), self._address_of(peer_id), topic.store_id, topic.newest, knock=True)
         except (SyncFailedError, iroh.IrohError):
             return False
         topic.lost.discard(peer_id)
         self._synced(topic.store_id, peer_id, newer)
         return True
 
-    def _dialled(self, peer_id: str) -> iroh.NodeAddr:
+    def _may_knock(self, peer_id: str) -> bool:
+        """Not at a neighbour or one that is joined through; and of two that ask each other, one has to join."""
+        return not any(
+            peer_id in topic.neighbors
+            or peer_id in topic.dialled
+            or (peer_id in topic.asked and self.node_id < peer_id)
+            for topic in self._topics.values()
+        )
+
+    def _address_of(self, peer_id: str) -> iroh.NodeAddr:
         return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.get(peer_id, ())))
 
     def _tell(self, event: GossipEvent) -> None:
@@ -267,7 +287,7 @@ class IrohNode:
         await old.node().shutdown()
 
     async def _endpoint(self) -> iroh.Iroh:
-        protocol = SyncProtocol(self._shared, self._synced)
+        protocol = SyncProtocol(self._shared, self._may_knock, self._synced)
         options = iroh.NodeOptions(
             gc_interval_millis=0,
             node_discovery=iroh.NodeDiscoveryConfig.NONE,

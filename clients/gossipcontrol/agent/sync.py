@@ -41,6 +41,8 @@ class SharedStore:
 
 
 Find = Callable[[str], SharedStore | None]
+MayKnock = Callable[[str], bool]
+"""Whether nothing is under way with this peer that a knock would disturb."""
 OnSync = Callable[[str, str, int], None]
 """Store, peer, and how many heartbeats were newer there."""
 
@@ -73,6 +75,7 @@ async def knock(endpoint: iroh.Endpoint, peer_id: str, topic: bytes) -> None:
     *from* that peer makes it active, and a message that is no request makes it let go of a peer that is no neighbour:
     it then knows nothing of it, and dials when it next has something to say. A shuffle reply with no nodes in it is
     such a message, and changes nothing else. Without it the connection's end leaves the peer active but unreachable.
+    Never knock at a neighbour, or one that is about to be: the connection would take the place of theirs, and end.
     """
     connection = await endpoint.connect(iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, []), GOSSIP_ALPN)
     try:
@@ -88,8 +91,9 @@ async def knock(endpoint: iroh.Endpoint, peer_id: str, topic: bytes) -> None:
 class SyncProtocol(iroh.ProtocolCreator, iroh.ProtocolHandler):
     """The side that answers. Whatever comes in, it never raises and never takes more than its bounds."""
 
-    def __init__(self, find: Find, on_sync: OnSync) -> None:
+    def __init__(self, find: Find, may_knock: MayKnock, on_sync: OnSync) -> None:
         self._find = find
+        self._may_knock = may_knock
         self._on_sync = on_sync
         self._places = asyncio.Semaphore(AT_ONCE)
         self._endpoint: iroh.Endpoint | None = None
@@ -128,7 +132,7 @@ class SyncProtocol(iroh.ProtocolCreator, iroh.ProtocolHandler):
                 await _send(stream, {"error": "the peer has no such store"})
             else:
                 newer = store.newest.merge(beats)
-                if asked.get("knock") is True and self._endpoint is not None:
+                if asked.get("knock") is True and self._endpoint is not None and self._may_knock(peer_id):
                     with contextlib.suppress(iroh.IrohError):
                         await knock(self._endpoint, peer_id, store.topic)
                 await _send(stream, {"beats": store.newest.known()})

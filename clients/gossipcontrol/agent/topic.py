@@ -42,6 +42,10 @@ class Topic:
     """Every neighbour since the topic was subscribed to: a later JOINED lists them again, dead or alive."""
     lost: set[str] = field(default_factory=set[str])
     """Neighbours that the overlay gave up and that have not come up again: it may be deaf to them."""
+    asked: set[str] = field(default_factory=set[str])
+    """Peers that are being asked to knock, before the topic is joined through them."""
+    dialled: set[str] = field(default_factory=set[str])
+    """Peers that the topic is being joined through."""
     seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict[bytes, None])
     newest: Newest = field(default_factory=Newest)
     came: asyncio.Event = field(default_factory=asyncio.Event)
