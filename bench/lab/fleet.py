@@ -20,6 +20,8 @@ from bench.lab.process import Process, Said, agent, service
 START_TIME = 90.0
 """Seconds within which all must have started, on a machine that is busy with other things too."""
 STORE = "notes"
+SELDOM = 3600.0
+"""Seconds between two messages of a silent node."""
 
 
 class Overlay:
@@ -61,7 +63,10 @@ class Overlay:
 
 
 class Fleet:
-    """``near`` hosts on the first bridge, ``beyond`` on the second; the nodes in ``bare`` (from 0) have no agent."""
+    """``near`` hosts on the first bridge, ``beyond`` on the second.
+
+    Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say something once and no more.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class Fleet:
         beyond: int = 0,
         control: bool = True,
         bare: Collection[int] = (),
+        silent: Collection[int] = (),
         heartbeat: float = 0.5,
         size: int = 0,
         settings: Mapping[str, str] | None = None,
@@ -83,7 +89,9 @@ class Fleet:
         self.ids: list[str] = []
         self._near = near
         self._bare = frozenset(bare if control else range(near + beyond))
-        self._flags = ("--heartbeat", str(heartbeat), "--size", str(size), "--no-watch")
+        self._silent = frozenset(silent)
+        self._heartbeat = heartbeat
+        self._flags = ("--size", str(size), "--no-watch")
         self._settings = settings or {}
         self._stack = AsyncExitStack()
         self._moved = asyncio.Condition()
@@ -136,7 +144,8 @@ class Fleet:
     async def _start_node(self, number: int, *peers: str) -> str:
         """Start one node; returns its id and address."""
         host = self.hosts[number]
-        flags = [*self._flags, *(flag for peer in peers for flag in ("--peer", peer))]
+        heartbeat = SELDOM if number in self._silent else self._heartbeat
+        flags = ["--heartbeat", str(heartbeat), *self._flags, *(flag for peer in peers for flag in ("--peer", peer))]
         directory = None if number in self._bare else self.directory
         node = agent(host, STORE, *flags, directory=directory, name=f"node {number + 1}", on_line=self._heard)
         self.nodes.insert(number, node)
