@@ -84,6 +84,11 @@ async def test_stores_and_rejoins_are_listed(service: Service) -> None:
     assert "never" in (await run(service, "stores")).stdout
 
 
+async def test_ids_with_brackets_are_shown_as_they_are(service: Service) -> None:
+    await run(service, "rejoin", "[/red]", "[bold]a")
+    assert "[/red] [bold]a" in " ".join((await run(service, "rejoins")).stdout.split())
+
+
 async def test_empty_lists_say_so(service: Service) -> None:
     assert (await run(service, "stores")).stdout == "no stores yet: no agent has attached\n"
     assert (await run(service, "rejoins")).stdout == "no rejoins\n"

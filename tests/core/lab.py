@@ -8,6 +8,7 @@ from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, Effe
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import (
     Event,
+    LivenessEvent,
     LivenessReported,
     NeighborChanged,
     NetworkChanged,
@@ -36,6 +37,8 @@ class Lab:
     def handle(self, event: Event) -> list[Effect]:
         """Let an event happen now."""
         effects = self.engine.handle(event, self.now)
+        if isinstance(event, LivenessEvent):
+            self.engine.liveness.handle(event, self.now)
         self.starts += [(self.now, effect) for effect in effects if isinstance(effect, StartRejoin)]
         self.announcements += [(self.now, effect) for effect in effects if isinstance(effect, AnnounceRejoin)]
         return effects

@@ -430,14 +430,3 @@ def test_ended_rejoins_are_forgotten_beyond_their_number(lab_with: Callable[[Par
     for _ in range(10):
         lab.answer(RejoinRequested("n", ("unknown",)))
     assert len(list(lab.engine.rejoins())) == 5
-
-
-def test_peers_of_a_store_are_fused_over_observers_and_bounded(lab_with: Callable[[Parameters], Lab]) -> None:
-    lab = lab_with(Parameters(peers_per_store=3))
-    lab.attach("n1")
-    lab.attach("n2")
-    lab.handle(LivenessReported("n1", "a", (PeerHeard("p", lab.now - 5), PeerHeard("never", None))))
-    lab.handle(LivenessReported("n2", "a", (PeerHeard("p", lab.now - 3),)))
-    peers = {peer.peer_id: (peer.heard_at, peer.observers) for peer in lab.engine.peers("a")}
-    assert peers == {"n1": (1000.0, 0), "p": (997.0, 2), "n2": (1000.0, 0)}
-    assert lab.engine.counts().peers == 3

@@ -8,6 +8,8 @@ from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Ru
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.rejoin import EVIDENCE
+from gossipcontrol.server.sentence import explain_trigger
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,3 +105,16 @@ def test_past_triggers_keep_the_rule_and_what_it_saw(lab: Lab) -> None:
     assert list(lab.engine.rejoins(request_id="q3")) == [trailing]
     assert lab.engine.rejoin(leading.rejoin_id) == leading
     assert lab.engine.rejoin("t-99") is None
+
+
+def test_a_trigger_keeps_its_evidence_cut_to_what_is_kept(lab: Lab) -> None:
+    lab.attach()
+    lab.answer(RejoinRequested("n", cause=Cause.SUSPICION, evidence="3 writes by n"))
+    lab.advance(1)
+    lab.answer(RejoinRequested("n", cause=Cause.SUSPICION, evidence="x" * 10_000))
+    lab.answer(RejoinRequested("n"))
+    trailing, leading = lab.engine.rejoins()
+    assert [one.evidence for one in leading.triggers] == ["3 writes by n"]
+    assert [one.evidence for one in trailing.triggers] == ["x" * EVIDENCE, ""]
+    assert "evidence: 3 writes by n; it saw" in explain_trigger(leading.triggers[0])
+    assert "evidence" not in explain_trigger(trailing.triggers[1])

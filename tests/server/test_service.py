@@ -237,7 +237,7 @@ async def test_stores_are_listed_with_their_nodes(stub: Stub) -> None:
     await agent.register("n", "a", "b", host_id="h")
     await stub.PeerLiveness(PeerLivenessRequest(reports=[LivenessReport(node_id="m", store_id="a")]))
     [store] = (await stub.ListStores(ListStoresRequest(node_id="m"))).stores
-    assert (store.store_id, store.node_count, store.peer_count) == ("a", 2, 1)
+    assert (store.store_id, store.node_count, store.peer_count) == ("a", 2, 2)
     assert [(one.node_id, one.host_id, one.attached) for one in store.nodes] == [("m", "", False), ("n", "h", True)]
     assert [one.HasField("report_age_ms") for one in store.nodes] == [True, False]
     assert not store.HasField("rejoin_age_ms")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import grpc
 import structlog
+from click.testing import CliRunner
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.command import main
 from gossipcontrol.server.app import App
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Listen, Metrics, State
@@ -16,7 +19,7 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.suspector import Suspector
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 QUIET = structlog.make_filtering_bound_logger(50)
@@ -66,9 +69,10 @@ def test_what_nobody_acted_on_is_told_again() -> None:
 
 
 def test_the_evidence_is_a_sentence() -> None:
-    assert Unshared("s", "n", 2, 100.0).say(460.0) == (
-        "no other peer provably holds 2 writes of n, the oldest from 360 s ago"
+    assert Unshared("s", "n", 2, 100.0, bytes(range(32))).say(460.0) == (
+        "2 writes by n that no other peer provably holds for 360 s; oldest 00010203"
     )
+    assert "1 write by abababababab… that" in Unshared("s", "ab" * 32, 1, 0.0, b"h").say(1.0)
 
 
 async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) -> None:
@@ -95,4 +99,17 @@ async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) ->
         assert isinstance(frame, attach_pb2.AttachResponse)
         assert (frame.rejoin.store_id, list(frame.rejoin.causes)) == ("s", [decision_pb2.CAUSE_SUSPICION])
         await call.done_writing()
+        async with Client(f"unix:{path}") as client:
+            (rejoin,) = [one async for one in client.list_rejoins()]
+            evidence = rejoin.triggers[0].evidence
+            assert evidence.startswith("1 write by n that no other peer provably holds for ")
+            assert evidence.endswith("; oldest 6e")
+            past = gossip_control_pb2.PastTrigger(rejoin_id=rejoin.rejoin_id)
+            (told,) = (await client.explain(gossip_control_pb2.ExplainRequest(past=past))).explanations
+            assert told.evidence == evidence
+            assert f"evidence: {evidence}" in told.message
+        for words in (["rejoins"], ["rejoins", "-v"], ["explain", "--rejoin", rejoin.rejoin_id]):
+            arguments = [*words, "--address", f"unix:{path}"]
+            shown = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+            assert shown.stdout.count(f"evidence: {evidence}") == 1, shown.output
     await app.stop()

@@ -26,7 +26,8 @@ from tests.sim.record import Taken
 
 SLACK = 1e-6
 """Seconds by which float rounding of instants may be off."""
-NEWS = frozenset({Cause.MANUAL, Cause.NETWORK_CHANGE, Cause.RESUME, Cause.APP_FOREGROUND})
+GUESSES = frozenset({Cause.SUSPICION, Cause.ISOLATED})
+"""What a single node guesses of itself, and its fresh neighbours refute."""
 EXCUSED = frozenset({Outcome.EXPIRED, Outcome.SKIPPED})
 SlotId = tuple[str, str]
 
@@ -143,7 +144,7 @@ def _idempotence(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str
 
 
 def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """Nothing starts that no trigger wanted, and no suspicion starts what has fresh neighbours."""
+    """Nothing starts that no trigger wanted, and no guess of a single node starts what has fresh neighbours."""
     wanted: set[str] = set()
     everyone = False
     neighbors: defaultdict[SlotId, dict[str, float]] = defaultdict(dict)
@@ -159,7 +160,7 @@ def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
             if not everyone and effect.node_id not in wanted:
                 yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} and nothing asked for it"
             alive_at = max(neighbors[effect.node_id, effect.store_id].values(), default=-math.inf)
-            if not NEWS & set(effect.causes) and alive_at > one.at - parameters.fresh:
+            if set(effect.causes) <= GUESSES and alive_at > one.at - parameters.fresh:
                 yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} in spite of fresh neighbours"
 
 
@@ -173,9 +174,9 @@ def _follow(neighbors: defaultdict[SlotId, dict[str, float]], one: Taken) -> Non
             view.pop(event.peer_id, None)
     elif isinstance(event, LivenessReported):
         view = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
-        for peer in event.peers:
-            if peer.heard_at is not None and peer.peer_id in view:
-                view[peer.peer_id] = max(view[peer.peer_id], peer.heard_at)
+        for peer_id, heard_at, _, _ in event.peers:
+            if heard_at is not None and peer_id in view:
+                view[peer_id] = max(view[peer_id], heard_at)
         neighbors[event.node_id, event.store_id] = view
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.event import Event, TimePassed
+from gossipcontrol.server.core.event import Event, LivenessEvent, TimePassed
 from gossipcontrol.server.core.parameter import Parameters
 
 
@@ -20,11 +20,19 @@ class Taken:
     effects: tuple[Effect, ...]
 
 
+def take(engine: Engine, event: Event, now: float) -> list[Effect]:
+    """Let an event happen to an engine and to its liveness, as the service does."""
+    effects = engine.handle(event, now)
+    if isinstance(event, LivenessEvent):
+        engine.liveness.handle(event, now)
+    return effects
+
+
 def restore(parameters: Parameters, taken: Sequence[Taken]) -> Engine:
     """A new core that has handled the same events: what a crash leaves is the log."""
     engine = Engine(parameters, id_prefix="sim")
     for one in taken:
-        engine.handle(one.event, one.at)
+        take(engine, one.event, one.at)
     return engine
 
 
@@ -36,7 +44,7 @@ def finish(parameters: Parameters, taken: Sequence[Taken], rest: float) -> list[
 
 def _serve(engine: Engine, until: float) -> Iterator[Taken]:
     while (deadline := engine.next_deadline()) is not None and deadline <= until:
-        yield Taken(deadline, TimePassed(), tuple(engine.handle(TimePassed(), deadline)))
+        yield Taken(deadline, TimePassed(), tuple(take(engine, TimePassed(), deadline)))
 
 
 def rerun(parameters: Parameters, events: Sequence[Taken], rest: float) -> list[Taken]:
@@ -45,6 +53,6 @@ def rerun(parameters: Parameters, events: Sequence[Taken], rest: float) -> list[
     for one in events:
         if not isinstance(one.event, TimePassed):
             taken.extend(_serve(engine, one.at))
-            taken.append(Taken(one.at, one.event, tuple(engine.handle(one.event, one.at))))
+            taken.append(Taken(one.at, one.event, tuple(take(engine, one.event, one.at))))
     taken.extend(_serve(engine, (events[-1].at if events else 0.0) + rest))
     return taken

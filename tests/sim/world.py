@@ -29,7 +29,7 @@ from gossipcontrol.server.core.event import (
 )
 
 from tests.sim.overlay import Overlay
-from tests.sim.record import Taken, restore
+from tests.sim.record import Taken, restore, take
 from tests.sim.scenario import Scenario, Step
 
 LINK_LIFE = (48.0, 60.0)
@@ -118,7 +118,7 @@ class World:
     def _handle(self, event: Event, not_before: float = 0.0) -> None:
         last_at = self.taken[-1].at if self.taken else 0.0
         now = max(self._time.now(), not_before, last_at)
-        effects = self._engine.handle(event, now)
+        effects = take(self._engine, event, now)
         self.taken.append(Taken(now, event, tuple(effects)))
         for effect in effects:
             if isinstance(effect, StartRejoin):
@@ -208,8 +208,11 @@ class World:
         for store_id in node.store_ids:
             view = self._overlays[store_id].views[node.node_id]
             heard = [peer for peer in view if self._reaches(node.node_id, peer)]
-            neighbors = tuple(NeighborSeen(peer, min(now, node.up_at.get((store_id, peer), now))) for peer in view)
-            peers = tuple(PeerHeard(peer, now - self._chance.random(), direct=True) for peer in heard)
+            at = {peer: now - self._chance.random() for peer in heard}
+            neighbors = tuple(
+                NeighborSeen(peer, min(now, node.up_at.get((store_id, peer), now)), at.get(peer)) for peer in view
+            )
+            peers = tuple(PeerHeard(peer, heard_at, direct=True) for peer, heard_at in at.items())
             self._handle(LivenessReported(node.node_id, store_id, peers, neighbors))
 
     def _teller(self, store_id: str) -> Callable[[str, str, bool], None]:

@@ -17,8 +17,10 @@ from gossipcontrol.agent.event import AgentEvent, NeighborEvent
 from gossipcontrol.agent.node import Node
 from gossipcontrol.agent.sync_desk import SyncDesk
 from gossipcontrol.agent.tally import Tally
+from gossipcontrol.agent.views import Views
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
+from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
@@ -52,6 +54,7 @@ class Agent:
         *,
         host_id: str = "",
         on_event: Callable[[AgentEvent], None] = lambda event: None,
+        on_peer: Callable[[str, PeerChange], None] = lambda store_id, change: None,
     ) -> None:
         self._node = node
         self._address = address or default_address()
@@ -59,6 +62,7 @@ class Agent:
         self._on_event = on_event
         self._incarnation = uuid.uuid4().hex
         self._tally = Tally()
+        self._views = Views(on_peer)
         self._wanted = asyncio.Event()
         self._kicked = asyncio.Event()
         self._desk = CommandDesk(node, self._wanted.set)
@@ -102,6 +106,10 @@ class Agent:
     def unsynced_writes(self, store_id: str, count: int) -> None:
         """So many local writes are not yet known to be held elsewhere."""
         self._tally.unsynced_writes(store_id, count)
+
+    def peers(self, store_id: str) -> list[Peer]:
+        """The peers of a store, as the service last saw them; ``on_peer`` is told when one changes."""
+        return self._views.peers(store_id)
 
     def kick(self) -> None:
         """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
@@ -184,6 +192,7 @@ class Agent:
                     self._syncs.take(frame.sync)
                 case "ack":
                     self._interval = max(0.1, frame.ack.next_report_ms / 1000)
+                    self._views.take(frame.ack.view)
                 case _:
                     pass
         if not self._leaving:
@@ -202,7 +211,7 @@ class Agent:
                 event = self._neighbor_events.popleft()
                 await call.write(attach_pb2.AttachRequest(neighbor=event.message(time.monotonic())))
             while self._due:
-                report = self._tally.report(self._due.pop())
+                report = self._views.name(self._tally.report(self._due.pop()))
                 await call.write(attach_pb2.AttachRequest(liveness=report))
             if self._leaving:
                 await call.write(attach_pb2.AttachRequest(goodbye=attach_pb2.Goodbye(reason="stopping")))

@@ -10,8 +10,9 @@ from typing import Self, TypeVar
 import grpc
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
-from gossipcontrol.client.errors import client_error
+from gossipcontrol.client.errors import ClientError, client_error
 from gossipcontrol.client.knowledge import Knowledge
+from gossipcontrol.client.presence import watch
 from gossipcontrol.client.retry import call_with_retry
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
@@ -71,6 +72,30 @@ class Client:
         """Report what nodes heard of their peers."""
         request = gossip_control_pb2.PeerLivenessRequest(reports=reports)
         return await self._call(lambda left: self._stub.PeerLiveness(request, timeout=left))
+
+    async def list_peers(
+        self, store_id: str, *, state: liveness_pb2.PeerState.ValueType = liveness_pb2.PEER_STATE_UNSPECIFIED
+    ) -> AsyncIterator[liveness_pb2.PeerView]:
+        """The peers of a store by id, or only those in this state."""
+        asked = gossip_control_pb2.ListPeersRequest(store_id=store_id, state=state)
+        while True:
+            page = await self._call(lambda left: self._stub.ListPeers(asked, timeout=left))
+            for peer in page.peers:
+                yield peer
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    def watch_peers(
+        self, store_id: str, *, resume_token: str = "", on_loss: Callable[[ClientError], None] = lambda error: None
+    ) -> AsyncIterator[gossip_control_pb2.WatchPeersResponse]:
+        """A store's presence: a snapshot, then every change in order, until it is closed.
+
+        A stream that breaks is opened again behind what it brought last; ``on_loss`` is told why it broke. Only the
+        first answer must come within the client's timeout.
+        """
+        request = gossip_control_pb2.WatchPeersRequest(store_id=store_id, resume_token=resume_token)
+        return watch(self._stub.WatchPeers, request, self._timeout, on_loss)
 
     async def list_rejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest | None = None, *, most: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import socket
 import stat
@@ -14,18 +15,22 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 import grpc
+from gossipcontrol.server.audience import Audience
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import RejoinRequested, ServiceStarted
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.record import Unshared
+from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
+from gossipcontrol.server.edition import Edition
 from gossipcontrol.server.errors import Stopping
 from gossipcontrol.server.interceptor import CallInterceptor
 from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
 from gossipcontrol.server.knowledge_service import PeerKnowledgeService
+from gossipcontrol.server.liveness_metrics import LivenessMetrics
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.outbox import Outbox
@@ -37,6 +42,7 @@ from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.suspector import Suspector
+from gossipcontrol.server.watchtower import Watchtower
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -67,7 +73,7 @@ class App:
         journal = open_journal(config.state)
         try:
             loaded = journal.load()
-            engine = recover(loaded, config.deciding)
+            engine = recover(loaded, config.deciding, Liveness(config.liveness))
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
@@ -81,17 +87,20 @@ class App:
         )
         self._suspector = Suspector(self._recorder.book, clock, self._suspect)
         self._health = health.aio.HealthServicer()
+        liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
         outbox = Outbox(journal, engine, config.deciding, self.metrics, log, self._show_health)
         self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
+        audience = Audience(config.limits.watchers)
+        self._watchtower = Watchtower(self._dispatcher, self._agents, liveness_metrics, audience, log)
         outbox.begin(clock.now())
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(
             interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
         )
-        # Abstract in the stubs: the interceptor answers what is not served yet.
-        service = GossipControlService(  # type: ignore[abstract]
-            self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id, self._recorder
+        edition = Edition(secrets.randbelow(2**31 - 1) + 1)
+        service = GossipControlService(
+            self._dispatcher, self._agents, self.metrics, run_id, self._recorder, self._watchtower, edition
         )
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, self._server)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), self._server)
@@ -125,15 +134,18 @@ class App:
         await self._health.enter_graceful_shutdown()
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
+        self._watchtower.audience.close(Stopping("the service is stopping"))
         await self._server.stop(self._config.limits.drain)
         self._suspector.close()
         self._recorder.close()
+        self._watchtower.close()
         await self._dispatcher.close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
 
     async def abandon(self) -> None:
         """Let go of the state after a start that failed."""
+        self._watchtower.close()
         await self._dispatcher.close()
 
     def _show_health(self, accepts: bool) -> None:
@@ -151,8 +163,9 @@ class App:
         dispatcher = self._dispatcher
         if not dispatcher.outbox.accepts or not dispatcher.engine.serves(found.author_id, found.store_id):
             return False
-        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=found.say(now))
-        dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION))
+        evidence = found.say(now)
+        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=evidence)
+        dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION, evidence=evidence))
         return True
 
     def _bind(self, address: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.parameter import Parameters
 
 PREFIX = "GOSSIPCONTROL_"
@@ -84,8 +85,8 @@ class Limits:
     """Largest message; 100 reports of 200 peers each with 64-byte ids are 2 MB."""
     concurrent_calls: int = 10_000
     """Most calls under way on one connection."""
-    report_interval: float = 10.0
-    """Seconds between the liveness reports of an agent."""
+    watchers: int = 1000
+    """Most WatchPeers calls at once."""
     drain: float = 3.0
     """Seconds that calls under way get at a stop."""
 
@@ -115,6 +116,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     state: State = field(default_factory=State)
     deciding: Parameters = field(default_factory=Parameters)
+    liveness: LivenessParameters = field(default_factory=LivenessParameters)
     knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
 
 

@@ -134,10 +134,22 @@ def _liveness_reported(
             )
             for peer in report.peers
         ),
-        neighbors=tuple(NeighborSeen(one.peer_id, now - one.up_age_ms / 1000) for one in report.neighbors),
+        neighbors=_neighbors_seen(report, now),
         broadcast_count=report.broadcast_count,
         unsynced_writes=report.unsynced_writes,
         going_to_sleep=report.going_to_sleep,
+    )
+
+
+def _neighbors_seen(report: liveness_pb2.LivenessReport, now: float) -> tuple[NeighborSeen, ...]:
+    ages = {peer.peer_id: peer.heard_age_ms for peer in report.peers if peer.HasField("heard_age_ms")}
+    return tuple(
+        NeighborSeen(
+            one.peer_id,
+            now - one.up_age_ms / 1000,
+            now - ages[one.peer_id] / 1000 if one.peer_id in ages else None,
+        )
+        for one in report.neighbors
     )
 
 
@@ -191,15 +203,6 @@ def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
     check_text(result.error, "rejoin_result.error", 1024, violations)
     if result.ok and result.error:
         violations.append(("rejoin_result.error", "must be empty when ok"))
-    _refuse(violations)
-
-
-def check_sync_result(result: attach_pb2.SyncResult) -> None:
-    """Raise InvalidRequest when a SyncResult frame is wrong."""
-    violations: Violations = []
-    check_text(result.store_id, "sync_result.store_id", ID_BYTES, violations, required=True)
-    check_text(result.peer_id, "sync_result.peer_id", ID_BYTES, violations, required=True)
-    check_text(result.error, "sync_result.error", 1024, violations)
     _refuse(violations)
 
 

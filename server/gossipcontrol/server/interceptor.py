@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics, RequestMetrics
 from grpc_status import rpc_status
@@ -25,13 +25,6 @@ _WRAP = {
     (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary"),
     (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream"),
 }
-
-
-NOT_SERVED = {
-    "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
-    "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
-}
-"""Calls of the contract that this version answers with UNIMPLEMENTED, and what to tell the caller."""
 
 
 UNREADABLE = object()
@@ -64,7 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, inner: Handler) -> Handler:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
-        behaviour = _refusal(method) if method in NOT_SERVED else getattr(inner, kind)
+        behaviour = getattr(inner, kind)
         read = _read_all if inner.request_streaming else _read_one
         call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
         return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
@@ -124,13 +117,6 @@ def _read_one(request: Any) -> Any:
 async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _read_one(request)
-
-
-def _refusal(method: str) -> Behaviour:
-    async def refuse(request: Any, context: Context) -> NoReturn:
-        raise NotServed(f"{method.rpartition('/')[2]} is not served by this version: {NOT_SERVED[method]}")
-
-    return refuse
 
 
 def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:

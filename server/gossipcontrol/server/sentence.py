@@ -44,8 +44,9 @@ def explain_decision(decision: Decision, now: float) -> str:
 
 def explain_trigger(trigger: TriggerRecord) -> str:
     """Why a trigger was decided as it was."""
-    seen = explain_seen(trigger.seen, trigger.arrived_at)
-    return f"{trigger.kind.name.lower()}: {_REASONS[trigger.rule]}" + (f"; {seen}" if seen else "")
+    decided = f"{trigger.kind.name.lower()}: {_REASONS[trigger.rule]}"
+    evidence = f"evidence: {trigger.evidence}" if trigger.evidence else ""
+    return "; ".join(filter(None, (decided, evidence, explain_seen(trigger.seen, trigger.arrived_at))))
 
 
 def explain_seen(seen: Seen, at: float) -> str:

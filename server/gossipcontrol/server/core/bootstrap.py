@@ -73,7 +73,7 @@ class Bootstrap:
         """
         load, stale_at = self._load, now - self._fresh
         ranked: list[tuple[bool, int, float, str]] = []
-        for peer_id, heard_at in islice(slot.store.sightings.last_heard(), REACH):
+        for peer_id, heard_at in islice(self._registry.liveness.last_heard(slot.store.store_id), REACH):
             if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, float("-inf")) > since:
                 continue
             named = load.of(peer_id, now)

@@ -1,6 +1,6 @@
 """The core: one object, ``handle(event, now) -> effects``, ``next_deadline()``. No IO, no clock, no randomness.
 
-Triggers go to the ``intake``, the life of a rejoin is in the ``scheduler``. ALGORITHM states the rules.
+Triggers go to the ``intake``, the ``judge`` decides, rejoins live in the ``scheduler``. ALGORITHM states the rules.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.decision import Cause, Outcome
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.effect import (
     AcceptNode,
     AnswerTrigger,
@@ -36,8 +36,10 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.explain import Explainer
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.intake import Intake
+from gossipcontrol.server.core.judge import Judge
+from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.parameter import Parameters
-from gossipcontrol.server.core.record import Counts, Forecast, PeerRecord, RejoinRecord, StoreNode, StoreRecord
+from gossipcontrol.server.core.record import Counts, Forecast, RejoinRecord, StoreNode, StoreRecord
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Trigger
 from gossipcontrol.server.core.scheduler import Scheduler
@@ -55,16 +57,21 @@ class Engine:
     only where it proved a rejoin, outdated an advice or named a new store; what rules asked of liveness is in ``said``.
     """
 
-    def __init__(self, parameters: Parameters | None = None, *, id_prefix: str = "r") -> None:
+    def __init__(
+        self, parameters: Parameters | None = None, *, liveness: Liveness | None = None, id_prefix: str = "r"
+    ) -> None:
         self._parameters = parameters = parameters or Parameters()
-        self._registry = Registry(parameters.node_limit)
+        self.liveness = liveness if liveness is not None else Liveness()
+        """Who was heard, and when; it is fed beside the engine, which only asks it and never logs it."""
+        self._registry = Registry(parameters.node_limit, self.liveness)
         self._history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._witness = Witness()
         self._scheduler = Scheduler(parameters, self._registry, self._history, self._witness)
+        self._judge = Judge(parameters, self._history, self._witness, self._scheduler)
         self.facts: list[Event] = []
         self.handled_at = 0.0
-        self._intake = Intake(parameters, self._registry, self._history, self._scheduler)
-        self._explainer = Explainer(parameters, self._registry, self._scheduler, self._intake)
+        self._intake = Intake(parameters, self._registry, self._history, self._judge)
+        self._explainer = Explainer(parameters, self._registry, self._judge, self._intake)
         self._handlers: dict[type[Any], Callable[[Any, float, list[Effect]], None]] = {
             NetworkChanged: self._intake.take_change,
             RejoinRequested: self._intake.take_request,
@@ -178,7 +185,7 @@ class Engine:
                 host.parked = None
         for trigger in triggers:
             for slot in node.slots.values():
-                self._scheduler.decide(slot, trigger, effects)
+                self._judge.decide(slot, trigger, effects)
         return len(node.slots) if triggers else 0
 
     def _on_node_detached(self, event: NodeDetached, now: float, effects: list[Effect]) -> None:
@@ -197,19 +204,16 @@ class Engine:
         slot.reported_at = now
         slot.neighbors, slot.alive_at = {}, float("-inf")
         for neighbor in event.neighbors:
-            slot.see_neighbor(neighbor.peer_id, neighbor.up_at)
-            self._hear(slot, neighbor.peer_id, neighbor.up_at)
-        for peer in event.peers:
-            self._hear(slot, peer.peer_id, peer.heard_at)
-        self._hear(slot, event.node_id, now)
+            heard_at = neighbor.heard_at
+            slot.see_neighbor(neighbor.peer_id, neighbor.up_at if heard_at is None else max(heard_at, neighbor.up_at))
         if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         prove, facts = self._scheduler.prove, self.facts
         for neighbor in event.neighbors:
             prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects, facts)
-        for peer in event.peers:
-            if peer.heard_at is not None:
-                prove(slot, peer.heard_at, f"a message of {peer.peer_id}", now, effects, facts)
+        for peer_id, heard_at, _, _ in event.peers:
+            if heard_at is not None:
+                prove(slot, heard_at, f"a message of {peer_id}", now, effects, facts)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float, effects: list[Effect]) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
@@ -218,7 +222,6 @@ class Engine:
             return
         if event.up:
             slot.see_neighbor(event.peer_id, event.changed_at)
-            self._hear(slot, event.peer_id, event.changed_at)
             self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now, effects, self.facts)
         else:
             slot.lose_neighbor(event.peer_id)
@@ -251,16 +254,6 @@ class Engine:
                 self._scheduler.detach(node, now, effects)
                 self._registry.detach(node, now)
 
-    def _hear(self, slot: Slot, peer_id: str, heard_at: float | None) -> None:
-        sightings = slot.store.sightings
-        before = len(sightings)
-        sightings.hear(peer_id, slot.node.node_id, heard_at)
-        if len(sightings) > self._parameters.peers_per_store:
-            sightings.forget(self._parameters.peers_per_store, float("-inf"))
-        self._registry.peers += len(sightings) - before
-        if heard_at is not None and peer_id in slot.neighbors:
-            slot.see_neighbor(peer_id, heard_at)
-
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""
 
@@ -273,7 +266,7 @@ class Engine:
             attached=registry.attached,
             nodes=len(registry.nodes),
             stores=len(registry.stores),
-            peers=registry.peers,
+            peers=self.liveness.peer_total,
             queued=scheduler.waiting,
             parked=scheduler.parked,
             running=scheduler.running,
@@ -321,8 +314,11 @@ class Engine:
                     store_id=store_id,
                     nodes=tuple(_store_node(store.slots[one]) for one in sorted(store.slots)[:LISTED_NODES]),
                     node_count=len(store.slots),
-                    peer_count=len(store.sightings),
+                    peer_count=self.liveness.peer_count(store_id),
                     rejoin_at=store.rejoin_at,
+                    attached=sum(slot.node.attached for slot in store.slots.values()),
+                    running=sum(slot.running is not None for slot in store.slots.values()),
+                    waiting=sum(slot.waiting is not None for slot in store.slots.values()),
                 )
 
     def serves(self, node_id: str, store_id: str) -> bool:
@@ -330,10 +326,20 @@ class Engine:
         node = self._registry.nodes.get(node_id)
         return node is not None and node.attached and store_id in node.slots
 
-    def peers(self, store_id: str) -> Iterator[PeerRecord]:
-        """Peers of a store by id; none when the store is not known."""
-        store = self._registry.stores.get(store_id)
-        return store.sightings.records() if store else iter(())
+    def nodes_on(self, host_id: str) -> tuple[str, ...]:
+        """The nodes of a host."""
+        host = self._registry.hosts.get(host_id)
+        return tuple(host.nodes) if host else ()
+
+    def capabilities(self, node_id: str) -> frozenset[Capability] | None:
+        """What the attached agent of a node can do; None when none is attached."""
+        node = self._registry.nodes.get(node_id)
+        return node.capabilities if node is not None and node.attached else None
+
+    def addresses(self, node_id: str) -> tuple[str, ...]:
+        """Where peers may dial a node, as its agent registered it last."""
+        node = self._registry.nodes.get(node_id)
+        return node.addresses if node else ()
 
 
 def _changed_nothing(answer: Effect) -> bool:

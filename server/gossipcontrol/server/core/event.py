@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Capability, Cause
 
@@ -25,6 +27,8 @@ class RejoinRequested:
     store_ids: tuple[str, ...] = ()
     cause: Cause = Cause.MANUAL
     request_id: str = ""
+    evidence: str = ""
+    """What a suspicion rests on, as a sentence; beyond ``EVIDENCE`` characters it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,11 @@ class NodeDetached:
     """Whether the node said goodbye."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerHeard:
+Heard = tuple[str, float | None, bool, int]
+"""What an observer heard of one peer, as a plain tuple in the order of PeerHeard: a report has a thousand of them."""
+
+
+class PeerHeard(NamedTuple):
     """What an observer heard of one peer; instants are service time."""
 
     peer_id: str
@@ -79,6 +86,8 @@ class NeighborSeen:
 
     peer_id: str
     up_at: float
+    heard_at: float | None = None
+    """When the observer last heard it itself, as in ``peers``; None: never, or not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,8 @@ class LivenessReported:
 
     node_id: str
     store_id: str
-    peers: tuple[PeerHeard, ...] = ()
+    peers: Sequence[Heard] = ()
+    """Take them apart as tuples: they need not be PeerHeard."""
     neighbors: tuple[NeighborSeen, ...] = ()
     broadcast_count: int = 0
     unsynced_writes: int = 0
@@ -103,6 +113,31 @@ class NeighborChanged:
     peer_id: str
     up: bool
     changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFinished:
+    """A node synced a store directly with a peer, or could not reach it."""
+
+    node_id: str
+    store_id: str
+    peer_id: str
+    ok: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodesSlept:
+    """The host of these nodes is about to sleep: their silence is no failure."""
+
+    node_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesWoke:
+    """The host of these nodes resumed."""
+
+    node_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +201,15 @@ Event = (
     | AdviceOutdated
     | ServiceStarted
 )
+
+LivenessEvent = (
+    LivenessReported
+    | NeighborChanged
+    | NodeAttached
+    | NodeDetached
+    | NodesSlept
+    | NodesWoke
+    | SyncFinished
+    | TimePassed
+)
+"""What the liveness part of the core takes; none of it is logged there."""

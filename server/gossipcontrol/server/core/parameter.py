@@ -41,10 +41,6 @@ class Parameters:
     """Most nodes known; a new one beyond it replaces the detached node seen longest ago, or is refused."""
     stores_per_node: int = 1024
     """Most stores of one node."""
-    peers_per_store: int = 10_000
-    """Most peers remembered in one store; the one longest unheard goes first."""
-    peer_age: float = 86_400.0
-    """How long an unheard peer is remembered."""
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""

@@ -56,6 +56,8 @@ class TriggerRecord:
     arrived_at: float
     request_id: str = ""
     seen: Seen = UNSEEN
+    evidence: str = ""
+    """What a suspicion rests on, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +106,12 @@ class StoreRecord:
     node_count: int
     peer_count: int
     rejoin_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRecord:
-    """One peer of a store, fused over its observers."""
-
-    peer_id: str
-    heard_at: float | None
-    observers: int
+    attached: int
+    """Nodes with an agent attached."""
+    running: int
+    """Rejoins that agents carry out."""
+    waiting: int
+    """Rejoins that wait, parked ones included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from itertools import islice
 from gossipcontrol.server.core.codec import Plain, decode_fields, encode_fields
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.event import NodeAttached
-from gossipcontrol.server.core.presence import Sightings
+from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.rejoin import Rejoin
 
 LOOK = 16
@@ -21,7 +21,7 @@ SLOT_LIVENESS = ("neighbors", "alive_at", "reported_at")
 """Not saved: presence rebuilds itself within one report interval."""
 NODE_LINKS = ("slots", "parked")
 HOST_LINKS = ("nodes", "parked")
-STORE_LINKS = ("store_id", "slots", "sightings")
+STORE_LINKS = ("store_id", "slots")
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +98,6 @@ class Store:
     store_id: str
     slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
     """By node id."""
-    sightings: Sightings = field(default_factory=Sightings)
     rejoin_at: float | None = None
     """When the last rejoin in it started."""
 
@@ -106,16 +105,15 @@ class Store:
 class Registry:
     """Bounded books of hosts, nodes and stores."""
 
-    def __init__(self, node_limit: int) -> None:
+    def __init__(self, node_limit: int, liveness: Liveness) -> None:
         self._limit = node_limit
+        self.liveness = liveness
         self.nodes: dict[str, Node] = {}
         self.hosts: dict[str, Host] = {}
         self.stores: dict[str, Store] = {}
         self.attached = 0
         self.places = 0
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
-        self.peers = 0
-        """(store, peer) pairs remembered."""
         self._detached: OrderedDict[str, Node] = OrderedDict()
         """The one longest without an agent first."""
 
@@ -183,7 +181,7 @@ class Registry:
         del slot.store.slots[slot.node.node_id]
         self.places -= 1
         if not slot.store.slots:
-            self.peers -= len(slot.store.sightings)
+            self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]
 
     def _make_room(self) -> bool:

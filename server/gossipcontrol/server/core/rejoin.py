@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
-from gossipcontrol.server.core.effect import BootstrapPeer
+from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
+EVIDENCE = 300
+"""Most characters of evidence kept with a trigger."""
 LAST_TRIGGERS = 15
 """How many triggers are kept besides the first."""
 
@@ -24,6 +26,8 @@ class Trigger(NamedTuple):
     cause: Cause
     arrived_at: float
     request_id: str = ""
+    evidence: str = ""
+    """What a suspicion rests on; at most ``EVIDENCE`` characters."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -108,6 +112,20 @@ class Rejoin:
         """Every cause once, most urgent first."""
         return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
 
+    def announce(self) -> AnnounceRejoin:
+        """What the service tells of where it stands now."""
+        return AnnounceRejoin(
+            rejoin_id=self.rejoin_id,
+            node_id=self.node_id,
+            store_id=self.store_id,
+            cause=self.cause,
+            outcome=self.outcome,
+            rung=self.rung,
+            attempts=self.attempts,
+            duration=self.verified_after,
+            detail=self.detail,
+        )
+
     def record(self) -> RejoinRecord:
         """A frozen copy to show."""
         kept = [self.first_trigger] if self.first_trigger else []
@@ -126,7 +144,8 @@ class Rejoin:
             rung=self.rung,
             detail=self.detail,
             triggers=tuple(
-                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen) for t, kind, rule, seen in kept
+                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen, t.evidence)
+                for t, kind, rule, seen in kept
             ),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),

@@ -138,16 +138,17 @@ def unshared(tracker: Tracker, store_id: str, since: float) -> Iterator[Unshared
     for author_id in active:
         life = tracker.life(author_id)
         found = [_old_writes(chain, second[chain.number], since) for chain in life.chains] if life else []
-        writes = sum(number for number, _ in found)
+        writes = sum(one[0] for one in found)
         if writes:
-            oldest_at = min(at for number, at in found if number)
-            yield Unshared(store_id, author_id, writes, oldest_at)
+            _, oldest_at, oldest = min((one for one in found if one[0]), key=lambda one: one[1])
+            yield Unshared(store_id, author_id, writes, oldest_at, oldest)
 
 
-def _old_writes(chain: Chain, held: int, since: float) -> tuple[int, float]:
-    """How many content intentions above a count were recorded by an instant, and when the oldest was."""
+def _old_writes(chain: Chain, held: int, since: float) -> tuple[int, float, bytes]:
+    """How many content intentions above a count were recorded by an instant; of the oldest, when, and its hash."""
     oldest = chain.next_content(held)
     if oldest is None or chain.recorded_at(oldest) > since:
-        return 0, 0.0
+        return 0, 0.0, b""
     newest = chain.recorded_until(since)
-    return chain.contents(newest) - chain.contents(oldest - 1), chain.recorded_at(oldest)
+    writes = chain.contents(newest) - chain.contents(oldest - 1)
+    return writes, chain.recorded_at(oldest), chain.hash_at(oldest)

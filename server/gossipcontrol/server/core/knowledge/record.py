@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+SHORT = 12
+"""Characters shown of an id that looks like a key."""
+HASH_SHOWN = 4
+"""Bytes shown of a hash, in hexadecimal."""
+
 
 class Position(NamedTuple):
     """A place in an author's chain. A forked author, or one that lost its data, may have several at once."""
@@ -62,12 +67,15 @@ class Unshared:
     writes: int
     oldest_at: float
     """When the oldest of them was recorded."""
+    oldest: bytes
+    """Its hash."""
 
     def say(self, now: float) -> str:
         """The evidence as a sentence a person understands."""
         writes = "1 write" if self.writes == 1 else f"{self.writes} writes"
-        age = now - self.oldest_at
-        return f"no other peer provably holds {writes} of {self.author_id}, the oldest from {age:.0f} s ago"
+        author = self.author_id if len(self.author_id) <= 2 * SHORT else self.author_id[:SHORT] + "…"
+        held = f"{writes} by {author} that no other peer provably holds for {now - self.oldest_at:.0f} s"
+        return f"{held}; oldest {self.oldest[:HASH_SHOWN].hex()}"
 
 
 @dataclass(frozen=True, slots=True)

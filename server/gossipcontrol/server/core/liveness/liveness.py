@@ -1,0 +1,233 @@
+"""Liveness as a whole: reports in, findings out; one object beside the engine, as pure as that."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gossipcontrol.server.core.event import (
+    LivenessEvent,
+    LivenessReported,
+    NeighborChanged,
+    NeighborSeen,
+    NodeAttached,
+    NodeDetached,
+    NodesSlept,
+    NodesWoke,
+    SyncFinished,
+    TimePassed,
+)
+from gossipcontrol.server.core.liveness.finding import Finding, PresenceChanged
+from gossipcontrol.server.core.liveness.load import Load
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.presence import Presence
+from gossipcontrol.server.core.liveness.record import LivenessCounts, PeerRecord, PeerState, View
+from gossipcontrol.server.core.liveness.table import Store
+
+LATE = 1.5
+"""Report intervals after which a report is late."""
+
+
+@dataclass(slots=True, eq=False)
+class Speaker:
+    """A node that speaks to the service."""
+
+    session_id: str = ""
+    stores: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Its stores, and whether it has reported without a break: else its next report proves nothing of others."""
+
+
+class Liveness:
+    """Takes what nodes report, and finds who is online, what has rotted and who should sync."""
+
+    def __init__(self, parameters: LivenessParameters | None = None) -> None:
+        self.parameters = parameters = parameters or LivenessParameters()
+        self._load = Load(parameters)
+        self.presence = Presence(parameters, self._load.next_report)
+        self._speakers: dict[str, Speaker] = {}
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            LivenessReported: self._on_liveness_reported,
+            NeighborChanged: self._on_neighbor_changed,
+            NodeAttached: self._on_node_attached,
+            NodeDetached: self._on_node_detached,
+            NodesSlept: self._on_nodes_slept,
+            NodesWoke: self._on_nodes_woke,
+            SyncFinished: self._on_sync_finished,
+            TimePassed: self._on_time_passed,
+        }
+
+    def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
+        """Take one event at service time ``now`` (seconds, never going backwards) and say what it shows."""
+        presence = self.presence
+        if presence.started_at is None:
+            presence.started_at = now
+        due_at = presence.next_at()
+        if due_at is not None and due_at <= now:
+            presence.advance(now)
+        self._handlers[type(event)](event, now)
+        if not presence.changed:
+            return []
+        changed, presence.changed = presence.changed, {}
+        return [PresenceChanged(store_id) for store_id in changed]
+
+    def next_deadline(self) -> float | None:
+        """The service time at which TimePassed is due; None when nothing ages."""
+        return self.presence.next_at()
+
+    # Events.
+
+    def _on_liveness_reported(self, event: LivenessReported, now: float) -> None:
+        presence, node_id = self.presence, event.node_id
+        store = presence.store(event.store_id)
+        speaker = self._speakers.get(node_id) or self._speakers.setdefault(node_id, Speaker())
+        if event.going_to_sleep:
+            presence.part(event.store_id, node_id, PeerState.ASLEEP, now)
+        reported_at = presence.greet(store, node_id, now)
+        presence.hear(store, node_id, event.peers, now)
+        presence.meet(store, node_id, event.neighbors, now)
+        if speaker.stores.get(event.store_id):
+            # Who is late may have been stopped itself: what it did not hear counts for less.
+            late = now - reported_at - LATE * self._load.next_report(now)
+            presence.inform(store, now - max(0.0, late), now)
+        else:
+            speaker.stores[event.store_id] = True
+        self._load.count(reported_at, now)
+        presence.drop_empty(store)
+
+    def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> None:
+        store = self.presence.store(event.store_id)
+        self.presence.greet(store, event.node_id, now)
+        if event.up:
+            self.presence.meet(store, event.node_id, (NeighborSeen(event.peer_id, event.changed_at),), now)
+        self.presence.drop_empty(store)
+
+    def _on_node_attached(self, event: NodeAttached, now: float) -> None:
+        self._speakers[event.node_id] = Speaker(event.session_id, dict.fromkeys(event.store_ids, False))
+        for store_id in event.store_ids:
+            store = self.presence.store(store_id)
+            self.presence.greet(store, event.node_id, now, anew=True)
+            self.presence.drop_empty(store)
+
+    def _on_node_detached(self, event: NodeDetached, now: float) -> None:
+        speaker = self._speakers.get(event.node_id)
+        if speaker is None or speaker.session_id != event.session_id:
+            return
+        del self._speakers[event.node_id]
+        if event.left:
+            for store_id in speaker.stores:
+                self.presence.part(store_id, event.node_id, PeerState.LEFT, now)
+
+    def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
+        for node_id in event.node_ids:
+            for store_id in self._stores_of(node_id):
+                self.presence.part(store_id, node_id, PeerState.ASLEEP, now)
+
+    def _on_nodes_woke(self, event: NodesWoke, now: float) -> None:
+        for node_id in event.node_ids:
+            for store_id in self._stores_of(node_id):
+                self.presence.wake(store_id, node_id, now)
+
+    def _on_sync_finished(self, event: SyncFinished, now: float) -> None:
+        store = self.presence.store(event.store_id)
+        self.presence.greet(store, event.node_id, now)
+        if event.ok:
+            self.presence.hear(store, event.node_id, ((event.peer_id, now, True, 0),), now)
+        self.presence.drop_empty(store)
+
+    def _on_time_passed(self, event: TimePassed, now: float) -> None:
+        """Nothing more: what is due was looked at before the event."""
+
+    def _stores_of(self, node_id: str) -> list[str]:
+        speaker = self._speakers.get(node_id)
+        return list(speaker.stores) if speaker else []
+
+    # What is known.
+
+    def view(self, store_id: str, since: int | None = None) -> View:
+        """A store's presence, or what changed since that version, where that is still known."""
+        store = self.presence.stores.get(store_id)
+        if store is None:
+            return View(store_id, self.presence.version, (), delta=since == self.presence.version)
+        if since is None or not store.changes.reaches(since):
+            return View(store_id, store.changes.version, tuple(self.peers(store_id)))
+        changed = sorted({peer_id for _, peer_id, _ in store.changes.since(since)})
+        records = tuple(self.presence.table.record(store.index[one]) for one in changed if one in store.index)
+        removed = tuple(one for one in changed if one not in store.index)
+        return View(store_id, store.changes.version, records, delta=True, removed=removed)
+
+    def changes(self, store_id: str, since: int) -> list[tuple[int, PeerRecord | None, str]] | None:
+        """Each change after that version in order: version, the peer then (None: forgotten), its id.
+
+        None when some of them are no longer kept: the reader lagged, and needs a view.
+        """
+        store = self.presence.stores.get(store_id)
+        if store is None:
+            return [] if since == self.presence.version else None
+        if not store.changes.reaches(since):
+            return None
+        return [
+            (version, None if state is None else self._then(store, peer_id, state), peer_id)
+            for version, peer_id, state in store.changes.since(since)
+        ]
+
+    def _then(self, store: Store, peer_id: str, state: PeerState) -> PeerRecord:
+        """A peer in an earlier state; when it was heard is only known as of now."""
+        row = store.index.get(peer_id)
+        if row is None:
+            return PeerRecord(peer_id, state, None, 0)
+        return self.presence.table.record(row)._replace(state=state)
+
+    def peers(self, store_id: str, after: str = "") -> Iterator[PeerRecord]:
+        """Peers of a store by id, those behind ``after``; none when the store is not known."""
+        store = self.presence.stores.get(store_id)
+        if store is not None:
+            peer_ids = sorted(store.index)
+            for peer_id in peer_ids[bisect_right(peer_ids, after) :]:
+                yield self.presence.table.record(store.index[peer_id])
+
+    def peer_count(self, store_id: str) -> int:
+        """Number of peers of a store."""
+        store = self.presence.stores.get(store_id)
+        return len(store.index) if store else 0
+
+    @property
+    def peer_total(self) -> int:
+        """Number of (store, peer) remembered."""
+        return len(self.presence.table)
+
+    def last_heard(self, store_id: str) -> Iterator[tuple[str, float]]:
+        """Peers of a store that were heard, and when; those heard last come first."""
+        store, table = self.presence.stores.get(store_id), self.presence.table
+        if store is not None:
+            for peer_id, row in reversed(store.index.items()):
+                at = max(table.heard[row], table.reported[row])
+                if at > float("-inf"):
+                    yield peer_id, at
+
+    def has_others(self, store_id: str, node_id: str) -> bool:
+        """Whether any peer of the store but this one was ever named."""
+        store = self.presence.stores.get(store_id)
+        return store is not None and len(store.index) > (node_id in store.index)
+
+    def forget_store(self, store_id: str) -> None:
+        """Forget a store that no node has any longer; the next event's findings tell its watchers."""
+        self.presence.forget(store_id)
+
+    def next_report(self, now: float) -> float:
+        """Seconds until a node should report again, from the load."""
+        return self._load.next_report(now)
+
+    def counts(self) -> LivenessCounts:
+        """The gauges."""
+        return _counts(self.presence.counts)
+
+    def store_counts(self, store_id: str) -> LivenessCounts:
+        """The gauges of one store."""
+        store = self.presence.stores.get(store_id)
+        return _counts(store.counts if store else [0] * (len(PeerState) + 1))
+
+
+def _counts(peers: list[int]) -> LivenessCounts:
+    return LivenessCounts(peers={state: peers[state] for state in PeerState}, pairs_unsynced=0, partitioned=0)

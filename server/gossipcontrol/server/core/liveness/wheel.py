@@ -1,0 +1,84 @@
+"""Deadlines of very many rows, as data: a calendar queue, in which to put off is to do nothing."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from array import array
+
+RATE = 16
+"""Ticks per second: a row is looked at no later than a tick after its deadline."""
+FAR = 64 * RATE
+"""Deadlines further away are kept in coarse ticks, and looked at up to this many ticks early."""
+NEVER = -1
+STALE = 1024
+"""So many entries may be out of date, and as many again as there are rows."""
+
+
+class Wheel:
+    """Rows by tick. Each row has one deadline; an entry that is not the row's last is passed over."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[int]] = {}
+        self._ticks: list[int] = []
+        """A heap of the keys."""
+        self._tick_of = array("q")
+        """Row -> the tick of its deadline."""
+        self._entries = 0
+
+    def grow(self) -> None:
+        """One more row."""
+        self._tick_of.append(NEVER)
+
+    def put(self, row: int, at: float, now: float) -> None:
+        """Give a row its deadline, in place of any it had."""
+        tick = math.ceil(at * RATE)
+        if tick - now * RATE > FAR:
+            tick -= tick % FAR
+        if self._tick_of[row] == tick:
+            return
+        self._tick_of[row] = tick
+        rows = self._rows.get(tick)
+        if rows is None:
+            rows = self._rows[tick] = []
+            heapq.heappush(self._ticks, tick)
+        rows.append(row)
+        self._entries += 1
+        if self._entries > 2 * len(self._tick_of) + STALE:
+            self._rebuild()
+
+    def at(self, row: int) -> float:
+        """The deadline of a row, to the tick; infinite when it has none."""
+        tick = self._tick_of[row]
+        return math.inf if tick == NEVER else tick / RATE
+
+    def cancel(self, row: int) -> None:
+        """A row has no deadline any longer."""
+        self._tick_of[row] = NEVER
+
+    def next_at(self) -> float | None:
+        """When the next row is due, or None; nothing may be due then after all."""
+        return self._ticks[0] / RATE if self._ticks else None
+
+    def pop(self, now: float) -> list[int]:
+        """The rows that are due, earliest first; their deadlines are cleared."""
+        due: list[int] = []
+        tick_of, limit = self._tick_of, now * RATE
+        while self._ticks and self._ticks[0] <= limit:
+            tick = heapq.heappop(self._ticks)
+            rows = self._rows.pop(tick)
+            self._entries -= len(rows)
+            for row in rows:
+                if tick_of[row] == tick:
+                    tick_of[row] = NEVER
+                    due.append(row)
+        return due
+
+    def _rebuild(self) -> None:
+        """Drop what is out of date: so often moved, or so many, that it would fill the memory."""
+        kept: dict[int, list[int]] = {}
+        for tick, rows in self._rows.items():
+            if standing := list(dict.fromkeys(row for row in rows if self._tick_of[row] == tick)):
+                kept[tick] = standing
+        self._rows, self._ticks = kept, sorted(kept)
+        self._entries = sum(map(len, kept.values()))
