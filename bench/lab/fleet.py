@@ -65,7 +65,7 @@ class Overlay:
 class Fleet:
     """``near`` hosts on the first bridge, ``beyond`` on the second.
 
-    Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say something once and no more.
+    Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say one thing and no more.
     """
 
     def __init__(

@@ -41,10 +41,7 @@ async def test_both_sides_are_one_again_soon_after_the_path_is_back(tmp_path: Pa
         assert "falls into" in first.triggers[0].evidence
         await seen.until_metric("gossipcontrol_partitions", 0.0, store="notes")
         await seen.until_all_online()
-        sides = [set(side) for side in fleet.sides]
+        near_ids, beyond_ids = fleet.sides
         for number, node in enumerate(fleet.nodes):
-            other = sides[1] if number < near else sides[0]
-            await until(
-                lambda node=node, other=other: other <= {str(one["peer"]) for one in node.all("heard", after=healed_at)},
-                f"node {number + 1} hears the other side", HEALED,
-            )  # fmt: skip
+            for peer in beyond_ids if number < near else near_ids:
+                await node.wait_for("heard", HEALED, after=healed_at, peer=peer)

@@ -17,7 +17,9 @@ from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.iroh import IrohNode, read_key
 from gossipcontrol.agent.outage import Outage
 from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.v1.liveness_pb2 import PeerState
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.watcher import Audience, make_watcher
@@ -95,7 +97,7 @@ class _Run:
             await node.know(peer_id, [where] if where else [])
         if options.control:
             host_id = options.host_id or own_host_id()
-            self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event)
+            self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event, on_peer=self._peer)
         self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip
         for store_id in options.stores:
@@ -180,6 +182,11 @@ class _Run:
         text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id, event.peer_id[:10])))
         self._say(event.what, f"{text}: {event.detail}", store=event.store_id, rejoin=event.rejoin_id,
                   peer=event.peer_id, detail=event.detail)  # fmt: skip
+
+    def _peer(self, store: str, change: PeerChange) -> None:
+        state = PeerState.Name(change.after).removeprefix("PEER_STATE_").lower()
+        text = f"{store}: {change.peer_id[:10]} is {state}"
+        self._say("presence", text, store=store, peer=change.peer_id, state=state)
 
     def _say(self, what: str, text: str, **fields: object) -> None:
         if self._options.as_json:
