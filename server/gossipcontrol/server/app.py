@@ -11,6 +11,7 @@ import stat
 import threading
 import uuid
 from pathlib import Path
+from typing import cast
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -23,7 +24,7 @@ from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
-from gossipcontrol.server.interceptor import CallInterceptor
+from gossipcontrol.server.interceptor import WrappingServer
 from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
 from gossipcontrol.server.knowledge_service import PeerKnowledgeService
 from gossipcontrol.server.log import Logger
@@ -86,15 +87,14 @@ class App:
         outbox.begin(clock.now())
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
-        )
-        # Abstract in the stubs: the interceptor answers what is not served yet.
+        self._server = grpc.aio.server(options=server_options(config.limits))
+        wrapping = cast("grpc.aio.Server", WrappingServer(self._server, self.metrics, log))
+        # Abstract in the stubs: the wrapping answers what is not served yet.
         service = GossipControlService(  # type: ignore[abstract]
             self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id, self._recorder
         )
-        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, self._server)
-        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), self._server)
+        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None

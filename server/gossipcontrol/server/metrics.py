@@ -74,7 +74,7 @@ class Metrics:
             self._duration.observe(announced.duration)
 
     def requests(self, rpc: str) -> RequestMetrics:
-        """What an interceptor counts for one RPC."""
+        """What is counted for one RPC."""
         return RequestMetrics(
             {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
             lambda code: self._request_seconds.labels(rpc, code.name),

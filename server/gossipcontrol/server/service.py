@@ -34,7 +34,7 @@ FULL_BOOK_RETRY = 60.0
 
 
 class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
-    """The calls that are served; the interceptor answers the others."""
+    """The calls that are served; the wrapping of the handlers answers the others."""
 
     def __init__(
         self,
