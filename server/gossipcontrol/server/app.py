@@ -12,6 +12,7 @@ import stat
 import threading
 import uuid
 from pathlib import Path
+from typing import cast
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -27,7 +28,7 @@ from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.edition import Edition
 from gossipcontrol.server.errors import Stopping
-from gossipcontrol.server.interceptor import CallInterceptor
+from gossipcontrol.server.interceptor import WrappingServer
 from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
 from gossipcontrol.server.knowledge_service import PeerKnowledgeService
 from gossipcontrol.server.liveness_metrics import LivenessMetrics
@@ -95,15 +96,14 @@ class App:
         outbox.begin(clock.now())
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
-        )
+        self._server = grpc.aio.server(options=server_options(config.limits))
+        wrapping = cast("grpc.aio.Server", WrappingServer(self._server, self.metrics, log))
         edition = Edition(secrets.randbelow(2**31 - 1) + 1)
         service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._recorder, self._watchtower, edition
         )
-        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, self._server)
-        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), self._server)
+        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
