@@ -9,6 +9,7 @@ from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Log, Retry
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
+from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.fake import FakeDriver
@@ -26,10 +27,10 @@ class Desk:
     def __init__(self) -> None:
         self.now = 1000.0
         self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
-        self.engine = Engine(Parameters())
+        self.engine, self.book = Engine(Parameters()), Book()
         self.metrics = Metrics(self.engine.counts)
         log = make_logger(Log(level="error"))
-        outbox = Outbox(self.journal, self.engine, Parameters(), self.metrics, log, self.health.append)
+        outbox = Outbox(self.journal, self.engine, self.book, Parameters(), self.metrics, log, self.health.append)
         clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
         self.dispatcher = Dispatcher(self.engine, clock, self.metrics, self.driver, RetryRule(Retry()), log, outbox)
 

@@ -226,7 +226,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             case "sync_result":
                 convert.check_sync_result(frame.sync_result)
             case "intentions":
-                self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
+                await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
                 raise InvalidRequest([("frame", "must be given")])
 
