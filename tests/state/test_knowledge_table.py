@@ -51,6 +51,7 @@ class Shelf:
 
     def write(self, store_id: str, authors: int = 1, each: int = 1) -> int:
         """Have each of so many authors write one after the other; returns the number of the last fact."""
+        number = 0
         for _ in range(each):
             batch: list[Intention] = []
             for author in range(authors):

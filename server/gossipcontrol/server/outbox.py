@@ -107,6 +107,10 @@ class Outbox:
         if self._failure:
             raise StateFailing(self._failure)
 
+    def has_room(self) -> bool:
+        """Whether further intentions may be logged."""
+        return self._journal.has_room()
+
     async def kept(self, number: int | None = None) -> None:
         """Wait until everything so far, or up to a number, is kept; raises StateFailing when that fails."""
         number = self._appended if number is None else number

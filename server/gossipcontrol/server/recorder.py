@@ -7,7 +7,7 @@ import time
 
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.core.knowledge.book import Book
-from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent
 from gossipcontrol.server.core.knowledge.tracker import Recorded
 from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
@@ -51,6 +51,9 @@ class Recorder:
         Raises Overloaded when something found no room (what did stays), StateFailing when nothing can be kept.
         """
         self._outbox.check()
+        if isinstance(event, IntentionsRecorded) and not self._outbox.has_room():
+            # A change of members is taken all the same: that a dead peer is removed may be what makes room.
+            raise Overloaded("intentions take up half of the state file already", FULL_BOOK_RETRY)
         now = self.clock.now()
         outcome = self.book.handle(event, now)
         number = 0

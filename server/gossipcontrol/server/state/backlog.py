@@ -18,6 +18,7 @@ class Backlog:
     """
 
     def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._least = min(LEAST, max_bytes // 8)
         self._logs: dict[str, int] = {}
         self._snapshots: dict[str, int] = {}
@@ -37,6 +38,14 @@ class Backlog:
         if self._move or self.bytes <= max(self._least, sum(self._snapshots.values()) // 2):
             return None
         return max(self._logs, key=lambda one: self._logs[one] / (self._snapshots.get(one, 0) + OVERHEAD))
+
+    def is_full(self) -> bool:
+        """Whether logs and snapshots take what they may: half of the file, so that triggers find room in any case.
+
+        Counted twice: a page may be half empty, and a snapshot lies beside its predecessor until it is written.
+        """
+        logs = self.bytes + (self._moved if self._move else 0)
+        return 2 * (logs + sum(self._snapshots.values())) > self._max_bytes // 2
 
     def begin(self, store_id: str, move: int) -> None:
         """A snapshot of a store was taken: what is appended from now on comes after it."""

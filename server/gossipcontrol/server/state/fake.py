@@ -24,6 +24,7 @@ class FakeJournal:
         self.due: str | None = None
         """The store of which it wants a snapshot."""
         self.knowledge: list[KnowledgeSnapshot] = []
+        self.room = True
         self.watch: Watch | None = None
         self._number = 0
 
@@ -68,6 +69,10 @@ class FakeJournal:
     def due_store(self) -> str | None:
         """As the test says."""
         return self.due
+
+    def has_room(self) -> bool:
+        """As the test says."""
+        return self.room
 
     def figures(self) -> Figures:
         """The length of the list."""

@@ -112,6 +112,10 @@ class Journal(Protocol):
         """The store that should be snapshotted now, for its log has become long."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether knowledge takes less than its share of what may be kept."""
+        ...
+
     def figures(self) -> Figures:
         """Sizes now."""
         ...

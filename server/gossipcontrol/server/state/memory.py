@@ -48,6 +48,10 @@ class MemoryJournal:
         """Never."""
         return None
 
+    def has_room(self) -> bool:
+        """Always."""
+        return True
+
     def figures(self) -> Figures:
         """Nothing."""
         return Figures()

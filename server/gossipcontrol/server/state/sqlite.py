@@ -155,6 +155,10 @@ class SqliteJournal:
         """The store whose log outweighs its snapshot, unless the last try failed just now."""
         return None if time.monotonic() < self._move_at else self._backlog.due()
 
+    def has_room(self) -> bool:
+        """Whether the logs and snapshots of stores take less than half of what the file may hold."""
+        return not self._backlog.is_full()
+
     def figures(self) -> Figures:
         """Sizes now."""
         return Figures(self._log_bytes + self._backlog.bytes, self._entries)
