@@ -55,6 +55,8 @@ class Breaker:
         self.path, self._behind, self._left = path, behind, limit
         self.connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self.broken: list[OSError] = []
+        """Ends of connections that did not end well, as those that it breaks do."""
 
     async def __aenter__(self) -> Breaker:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -86,8 +88,8 @@ class Breaker:
                     break
                 writer.write(data)
                 await writer.drain()
-        except OSError:
-            pass
+        except OSError as error:
+            self.broken.append(error)
         finally:
             writer.close()
             other.close()

@@ -21,7 +21,6 @@ from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import RejoinRequested, ServiceStarted
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.dispatcher import Dispatcher
@@ -40,7 +39,7 @@ from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.service import GossipControlService
 from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
-from gossipcontrol.server.state.recovery import recover
+from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.suspector import Suspector
 from gossipcontrol.server.watchtower import Watchtower
@@ -75,6 +74,7 @@ class App:
         try:
             loaded = journal.load()
             engine = recover(loaded, config.deciding, Liveness(config.liveness))
+            book, whole = recover_book(loaded.knowledge, config.knowledge)
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
@@ -83,17 +83,16 @@ class App:
         self.metrics.show_state(journal.figures)
         self._agents = AgentDriver()
         retry = RetryRule(config.retry)
-        self._recorder = Recorder(
-            Book(config.knowledge), clock, KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
-        )
-        self._suspector = Suspector(self._recorder.book, clock, self._suspect)
         self._health = health.aio.HealthServicer()
         liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
-        outbox = Outbox(journal, engine, config.deciding, self.metrics, log, self._show_health)
+        outbox = Outbox(journal, engine, book, config.deciding, self.metrics, log, self._show_health)
+        knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
+        self._recorder = Recorder(book, clock, knowledge_metrics, outbox)
+        self._suspector = Suspector(book, clock, self._suspect)
         self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
         audience = Audience(config.limits.watchers)
         self._watchtower = Watchtower(self._dispatcher, self._agents, liveness_metrics, audience, log)
-        outbox.begin(clock.now())
+        outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(options=server_options(config.limits))
@@ -119,6 +118,7 @@ class App:
             self.tcp_port = self._bind(listen.tcp)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
+        self._recorder.start()
         self._suspector.start()
         await self._set_health(self._dispatcher.outbox.accepts)
         self._log.info(
