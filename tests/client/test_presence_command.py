@@ -21,7 +21,7 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeerObservation
 
 from tests.client.test_command import read, run
-from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, deciding, serving
+from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, deciding, serving, until
 
 
 async def hear(service: Service, *peer_ids: str, store_id: str = "a", node_id: str = "n") -> None:
@@ -192,11 +192,11 @@ main()
 
 
 class Terminal:
-    """A terminal of 100 x 20 with a command on it."""
+    """A terminal of 80 x 20 with a command on it."""
 
     def __init__(self) -> None:
         self.near, self.far = pty.openpty()
-        fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
+        fcntl.ioctl(self.far, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 80, 0, 0))
         self.shown = ""
         os.set_blocking(self.near, False)
 
@@ -205,11 +205,13 @@ class Terminal:
 
     async def until(self, text: str) -> None:
         """Read until the command has shown this."""
-        async with asyncio.timeout(DEADLINE):
-            while text not in self.shown:
-                with suppress(BlockingIOError):
-                    self.shown += os.read(self.near, 65536).decode()
-                await asyncio.sleep(0.01)
+
+        def there() -> bool:
+            with suppress(BlockingIOError):
+                self.shown += os.read(self.near, 65536).decode()
+            return text in self.shown
+
+        await until(there, f"{text!r} is shown; there is only {self.shown!r}")
 
     def press(self, keys: bytes) -> None:
         os.write(self.near, keys)
@@ -226,7 +228,8 @@ async def test_top_on_a_terminal_refreshes_in_place_and_restores_it(service: Ser
     before = terminal.settings()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ON_ITS_TERMINAL, "top", "--interval", "0.1",
-        env=os.environ | {"GOSSIPCONTROL_ADDRESS": service.address, "TERM": "xterm"},
+        env={name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        | {"GOSSIPCONTROL_ADDRESS": service.address, "TERM": "xterm"},
         stdin=terminal.far, stdout=terminal.far, stderr=terminal.far,
         start_new_session=True,
     )  # fmt: skip
