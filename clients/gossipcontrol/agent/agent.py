@@ -8,14 +8,15 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeAlias
 
 import grpc
 from gossipcontrol.agent.command_desk import CommandDesk
+from gossipcontrol.agent.event import AgentEvent, NeighborEvent
 from gossipcontrol.agent.node import Node
-from gossipcontrol.agent.tally import Tally, age_ms
+from gossipcontrol.agent.sync_desk import SyncDesk
+from gossipcontrol.agent.tally import Tally
 from gossipcontrol.agent.views import Views
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
@@ -37,33 +38,6 @@ GOODBYE_TIMEOUT = 1.0
 """Seconds that the service has to take a goodbye."""
 EVENTS = 1000
 """Most neighbour events that wait for the stream; the oldest go first, a report makes up for them."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentEvent:
-    """Something a person may want to see: ``what`` is attached, detached, unattached, command or result.
-
-    Unattached says why the service cannot be attached to; once per reason, however often it is tried.
-    """
-
-    what: str
-    detail: str
-    store_id: str = ""
-    rejoin_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _NeighborEvent:
-    """A neighbour came or went; its age is taken when it is sent, or an old one could pass for a proof."""
-
-    store_id: str
-    peer_id: str
-    up: bool
-    at: float
-
-    def message(self, now: float) -> attach_pb2.NeighborEvent:
-        age = age_ms(self.at, now)
-        return attach_pb2.NeighborEvent(store_id=self.store_id, peer_id=self.peer_id, up=self.up, age_ms=age)
 
 
 class Agent:
@@ -92,7 +66,8 @@ class Agent:
         self._wanted = asyncio.Event()
         self._kicked = asyncio.Event()
         self._desk = CommandDesk(node, self._wanted.set)
-        self._neighbor_events: deque[_NeighborEvent] = deque(maxlen=EVENTS)
+        self._syncs = SyncDesk(node, self._wanted.set)
+        self._neighbor_events: deque[NeighborEvent] = deque(maxlen=EVENTS)
         self._due: set[str] = set()
         """Stores whose report must not wait for its interval."""
         self._awaiting_proof: set[str] = set()
@@ -170,6 +145,7 @@ class Agent:
         self._wanted.set()
         self._kicked.set()
         await self._desk.close()
+        await self._syncs.close()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -212,6 +188,8 @@ class Agent:
             match frame.WhichOneof("frame"):
                 case "rejoin":
                     self._take(frame.rejoin)
+                case "sync":
+                    self._syncs.take(frame.sync)
                 case "ack":
                     self._interval = max(0.1, frame.ack.next_report_ms / 1000)
                     self._views.take(frame.ack.view)
@@ -228,10 +206,7 @@ class Agent:
             if self._announcing:
                 self._announcing = False
                 await call.write(attach_pb2.AttachRequest(register=self._registration()))
-            for key, result in list(self._desk.undelivered.items()):
-                await call.write(attach_pb2.AttachRequest(rejoin_result=result))
-                self._desk.undelivered.pop(key, None)
-                self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+            await self._deliver(call)
             while self._neighbor_events:
                 event = self._neighbor_events.popleft()
                 await call.write(attach_pb2.AttachRequest(neighbor=event.message(time.monotonic())))
@@ -251,6 +226,17 @@ class Agent:
                     await self._wanted.wait()
             except TimeoutError:
                 self._due.update(self._node.stores())
+
+    async def _deliver(self, call: Call) -> None:
+        """Send the results of commands; what a broken stream did not take, the next one is offered."""
+        for key, result in list(self._desk.undelivered.items()):
+            await call.write(attach_pb2.AttachRequest(rejoin_result=result))
+            self._desk.undelivered.pop(key, None)
+            self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+        while (synced := self._syncs.next_result()) is not None:
+            await call.write(attach_pb2.AttachRequest(sync_result=synced))
+            self._syncs.delivered(synced)
+            self._on_event(AgentEvent("sync", synced.error or "ok", synced.store_id, peer_id=synced.peer_id))
 
     async def _probe(self, channel: grpc.aio.Channel) -> None:
         """After a kick, raise unless the service answers on this connection: its address may be gone."""
@@ -286,7 +272,7 @@ class Agent:
         self._desk.take(command)
 
     def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
-        self._neighbor_events.append(_NeighborEvent(store_id, peer_id, up, time.monotonic()))
+        self._neighbor_events.append(NeighborEvent(store_id, peer_id, up, time.monotonic()))
         self._wanted.set()
 
     def _report_soon(self, store_id: str) -> None:
