@@ -9,6 +9,7 @@ import time
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -34,11 +35,8 @@ def prepare(number: int, store_id: str) -> list[bytes]:
             for one in batch
         ]  # fmt: skip
         message = pb.IntentionBatch(store_id=store_id, intentions=intentions)
-        requests.append(
-            pb.RecordIntentionsRequest(
-                batch=message, sender_id=store_id, sequence=len(requests) + 1
-            ).SerializeToString()
-        )
+        request = pb.RecordIntentionsRequest(batch=message, sender_id=store_id, sequence=len(requests) + 1)
+        requests.append(request.SerializeToString())
     return requests
 
 
@@ -46,6 +44,7 @@ def send(address: str, requests: list[bytes]) -> float:
     """Seconds until a stream was acknowledged."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         grpc.channel_ready_future(channel).result(20)
+        call: Any
         call = channel.stream_unary(METHOD, None, pb.RecordIntentionsResponse.FromString)
         started_at = time.perf_counter()
         answer: pb.RecordIntentionsResponse = call(iter(requests), timeout=300)
@@ -68,7 +67,7 @@ async def measure(directory: Path, number: int, rounds: int) -> dict[str, Figure
             for backend, found in rates.items():
                 address = f"unix:{directory / backend}/gossipcontrol.sock"
                 found.append(number / await asyncio.to_thread(send, address, requests))
-        size = (directory / "sqlite" / "state.db").stat().st_size
+        size = sum(path.stat().st_size for path in (directory / "sqlite").glob("state.db*"))
         await kept.stop()
         started_at = time.perf_counter()
         await kept.start()
