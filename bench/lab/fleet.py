@@ -187,11 +187,12 @@ class Fleet:
         """What all nodes said of one kind in a time."""
         return [said for node in self.nodes for said in node.all(event, after=since) if said["ts"] <= until]
 
-    async def cut_for(self, seconds: float) -> tuple[float, float]:
-        """Cut the cable for so long; returns when it was cut and when it was whole again (wall clock)."""
+    async def cut_for(self, seconds: float) -> tuple[float, float, int]:
+        """Cut the cable for so long; returns when it was cut and whole again (wall clock), and the parts just before."""
         cut_at = time.time()
         await self.network.cut()
         await asyncio.sleep(seconds)
+        parts = len(self.overlay.components(self.ids))
         healed_at = time.time()
         await self.network.heal()
-        return cut_at, healed_at
+        return cut_at, healed_at, parts
