@@ -43,9 +43,7 @@ async def test_both_sides_are_one_again_soon_after_the_path_is_back(tmp_path: Pa
         healed_at = time.time()
         await fleet.network.heal()
         took = await fleet.until_parts(1, HEALED) - healed_at
-        print(
-            f"{near} + {beyond}: one component {took:.2f} s after a cut of {CUT:g} s, {len(dials)} dials in the end of it"
-        )
+        print(f"{near} + {beyond}: one component {took:.2f} s after a cut of {CUT:g} s, {len(dials)} dials in its end")
 
         async def verified() -> bool:
             return any(one.outcome == REJOIN_OUTCOME_VERIFIED for one in await seen.rejoins(CAUSE_PARTITION))
