@@ -151,7 +151,7 @@ def service(host: Host | None, directory: Path, *, log_to: Path | None = None, *
     environment = {f"GOSSIPCONTROL_{name.upper()}": value for name, value in {**chosen, **settings}.items()}
     command = (sys.executable, "-m", "gossipcontrol.server")
     if log_to is not None:
-        command = ("sh", "-c", f"exec {sys.executable} -m gossipcontrol.server 2>{log_to}")
+        command = ("sh", "-c", f"exec {sys.executable} -m gossipcontrol.server 2>>{log_to}")
     return Process("service", *command, host=host, environment=environment)
 
 

@@ -26,7 +26,7 @@ class ScriptedLiveness(Liveness):
         self._logs: dict[str, ChangeLog] = {}
         self.total = 0
         """Changes so far in all stores: an unknown store's version."""
-        self._then: dict[tuple[str, int], PeerRecord | None] = {}
+        self._records: dict[tuple[str, int], PeerRecord | None] = {}
 
     def put(self, store_id: str, peer_id: str, state: PeerState | None, heard_at: float | None = None) -> None:
         """A peer is in this state from now on; None: it is forgotten."""
@@ -41,7 +41,7 @@ class ScriptedLiveness(Liveness):
         else:
             peers[peer_id] = PeerRecord(peer_id, state, heard_at, 1)
         log.add(peer_id, state)
-        self._then[store_id, log.version] = peers.get(peer_id)
+        self._records[store_id, log.version] = peers.get(peer_id)
 
     def present(self, store_id: str) -> dict[str, PeerRecord]:
         """The peers now."""
@@ -80,7 +80,7 @@ class ScriptedLiveness(Liveness):
             return [] if since == self.total else None
         if not log.reaches(since):
             return None
-        return [(version, self._then[store_id, version], peer_id) for version, peer_id, _ in log.since(since)]
+        return [(version, self._records[store_id, version], peer_id) for version, peer_id, _ in log.since(since)]
 
     def peers(self, store_id: str, after: str = "") -> Iterator[PeerRecord]:
         return (peer for peer_id, peer in sorted(self.present(store_id).items()) if peer_id > after)

@@ -12,6 +12,7 @@ from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.errors import ClientError, client_error
 from gossipcontrol.client.knowledge import Knowledge
+from gossipcontrol.client.page import each
 from gossipcontrol.client.presence import watch
 from gossipcontrol.client.retry import call_with_retry
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
@@ -104,28 +105,26 @@ class Client:
         asked = gossip_control_pb2.ListRejoinsRequest()
         if request is not None:
             asked.CopyFrom(request)
+        found = each(
+            asked,
+            lambda one: self._call(lambda left: self._stub.ListRejoins(one, timeout=left)),
+            lambda page: page.rejoins,
+        )
         count = 0
-        while True:
-            page = await self._call(lambda left: self._stub.ListRejoins(asked, timeout=left))
-            for rejoin in page.rejoins:
-                if most is not None and count >= most:
-                    return
-                count += 1
-                yield rejoin
-            if not page.next_page_token:
+        async for rejoin in found:
+            if most is not None and count >= most:
                 return
-            asked.page_token = page.next_page_token
+            count += 1
+            yield rejoin
 
-    async def list_stores(self, node_id: str = "") -> AsyncIterator[gossip_control_pb2.Store]:
+    def list_stores(self, node_id: str = "") -> AsyncIterator[gossip_control_pb2.Store]:
         """Stores by id, of one node or of all."""
         asked = gossip_control_pb2.ListStoresRequest(node_id=node_id)
-        while True:
-            page = await self._call(lambda left: self._stub.ListStores(asked, timeout=left))
-            for store in page.stores:
-                yield store
-            if not page.next_page_token:
-                return
-            asked.page_token = page.next_page_token
+        return each(
+            asked,
+            lambda one: self._call(lambda left: self._stub.ListStores(one, timeout=left)),
+            lambda page: page.stores,
+        )
 
     async def explain(self, request: gossip_control_pb2.ExplainRequest) -> gossip_control_pb2.ExplainResponse:
         """What would happen to a trigger now, or why a past one was decided as it was."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -31,28 +31,24 @@ UNREADABLE = object()
 """Stands for bytes that are no message of the kind that the call takes."""
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each method once, and remembers the wrapped handler: a call must cost little more than a bare one."""
+class WrappingServer:
+    """Stands for the server while a service is added to it, and wraps each handler once.
 
-    def __init__(self, metrics: Metrics, log: Logger) -> None:
+    A ``grpc.aio.ServerInterceptor`` could do the same, but is asked at every call.
+    """
+
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger) -> None:
+        self._server = server
         self._metrics = metrics
         self._log = log
-        self._handlers: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """The handler of a method, wrapped; health and reflection keep their own."""
-        method = handler_call_details.method
-        handler: Handler | None = self._handlers.get(method)
-        if handler is None:
-            handler = await continuation(handler_call_details)
-            # Only known methods are remembered: strangers must not fill the memory with names of their own.
-            if handler is not None and method.startswith("/gossipcontrol."):
-                handler = self._handlers[method] = self._wrap(method, handler)
-        return handler
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: the same handlers come by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Add the handlers of a service, wrapped."""
+        wrapped = {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrap(self, method: str, inner: Handler) -> Handler:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]

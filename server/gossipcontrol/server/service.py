@@ -271,7 +271,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             case "sync_result":
                 self._watchtower.take(liveness_convert.sync_finished(frame.sync_result, session.node_id))
             case "intentions":
-                self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
+                await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
                 raise InvalidRequest([("frame", "must be given")])
 

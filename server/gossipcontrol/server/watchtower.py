@@ -111,7 +111,8 @@ class Watchtower:
             attached=acts,
         )
         if acts:
-            dispatcher.submit(RejoinRequested(found.node_id, (found.store_id,), found.cause, evidence=found.evidence))
+            node_id, store_ids = found.node_id, (found.store_id,)
+            dispatcher.submit(RejoinRequested(node_id, store_ids, found.cause, "", found.evidence, found.bridge))
 
     def _cleared(self, found: SuspicionCleared) -> None:
         self._log.info("suspicion cleared", node=found.node_id, store=found.store_id, cause=found.cause.name.lower())

@@ -97,9 +97,11 @@ class Engine:
         self._witness.open(recalled)
         facts: list[Event] = []
         self.facts = facts
-        if advanced := now >= self._scheduler.wake_at:
-            self._scheduler.advance(now, effects)
         kind = type(event)
+        # A new run parks first: what fell due while it was away would start on streams that are gone, or count as
+        # tried in vain though its command may never have left.
+        if advanced := now >= self._scheduler.wake_at and kind is not ServiceStarted:
+            self._scheduler.advance(now, effects)
         if kind is LivenessReported or kind is NeighborChanged or kind is TimePassed:
             if advanced:
                 facts.append(TimePassed())

@@ -29,6 +29,8 @@ class RejoinRequested:
     request_id: str = ""
     evidence: str = ""
     """What a suspicion rests on, as a sentence; beyond ``EVIDENCE`` characters it is cut."""
+    bridge: tuple[str, ...] = ()
+    """Peers of the other side of a partition, to be dialled first; beyond ``BRIDGE`` they are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gossipcontrol.server.core.judge import Judge
 from gossipcontrol.server.core.memory import Recent
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Host, Node, Registry
-from gossipcontrol.server.core.rejoin import EVIDENCE, Trigger
+from gossipcontrol.server.core.rejoin import BRIDGE, EVIDENCE, Trigger
 
 REMEMBERED_DECISIONS = 1000
 """Most decisions remembered with a request id or a generation."""
@@ -47,7 +47,8 @@ class Intake:
             effects.append(RefuseTrigger(self._judge.retry_in()))
             return
         decisions: list[Decision] = []
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE])
+        bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
+        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge)
         self._decide_node(node or self._new_node(event.node_id, now), event.store_ids, trigger, decisions, effects)
         self._answer(event.request_id, event.cause, decisions, now, effects)
 

@@ -94,6 +94,7 @@ class Judge:
     ) -> Decision:
         if rejoin.uncovered_at is None:
             rejoin.uncovered_at = trigger.arrived_at
+        rejoin.bridge = trigger.bridge or rejoin.bridge
         self._scheduler.press(rejoin, URGENCY[trigger.cause])
         if rule is Rule.BACKOFF:
             self._scheduler.hasten(rejoin, at)

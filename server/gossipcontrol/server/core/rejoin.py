@@ -12,6 +12,8 @@ from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, Trigger
 
 EVIDENCE = 300
 """Most characters of evidence kept with a trigger."""
+BRIDGE = 8
+"""Most peers of the other side of a partition kept with a trigger."""
 LAST_TRIGGERS = 15
 """How many triggers are kept besides the first."""
 
@@ -28,6 +30,8 @@ class Trigger(NamedTuple):
     request_id: str = ""
     evidence: str = ""
     """What a suspicion rests on; at most ``EVIDENCE`` characters."""
+    bridge: tuple[str, ...] = ()
+    """Peers of the other side of a partition; at most ``BRIDGE``."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -75,6 +79,8 @@ class Rejoin:
     verified_after: float | None = None
     detail: str = ""
     bootstrap: tuple[BootstrapPeer, ...] = ()
+    bridge: tuple[str, ...] = ()
+    """Of the newest trigger that named any."""
     host_id: str = ""
     """Only while it is parked for a host of which no node is known."""
     causes: set[Cause] | None = None

@@ -245,7 +245,7 @@ class Scheduler:
         rejoin.started_at = now
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
-        peer_ids = self._witness.ask(lambda: self._bootstrap.choose(slot, since, now))
+        peer_ids = self._witness.ask(lambda: self._bootstrap.choose(slot, since, now, rejoin.bridge))
         rejoin.bootstrap = self._bootstrap.name(peer_ids, now)
         self._set_timer(rejoin, now + self._parameters.verify_timeout)
         effects.append(

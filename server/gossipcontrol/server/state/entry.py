@@ -39,6 +39,17 @@ class Entry:
     said: Sequence[Said] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KnowledgeEntry:
+    """One fact of knowledge, as bytes already: a batch of intentions is one of them."""
+
+    at: float
+    store_id: str
+    kind: str
+    """The event's class, for people who look into the file."""
+    body: bytes
+
+
 def write_entry(entry: Entry) -> tuple[float, str, str, str]:
     """Instant, kind, fields, answers."""
     fields = json.dumps(encode_fields(entry.event), separators=(",", ":"))
