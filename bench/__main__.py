@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("recovery", "throughput", "storm", "durability", "knowledge", "grpcio_version")
+ALL = ("recovery", "throughput", "storm", "durability", "knowledge", "partition", "silence", "grpcio_version")
 
 
 def main() -> None:
