@@ -6,8 +6,10 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 
 from gossipcontrol.server.core.bootstrap import Load
+from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.event import LivenessReported, NodeAttached, PeerHeard, RejoinRequested
 from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.rejoin import BRIDGE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +44,50 @@ def test_no_peer_is_named_in_more_than_ten_joins_per_second(peers: int, nodes: i
     for times in named.values():
         for index, at in enumerate(times):
             assert bisect_right(times, at + 1.0 - 1e-6) - index <= 10
+
+
+def test_across_a_partition_the_other_side_comes_first_and_leaves_room(lab: Lab) -> None:
+    lab.attach("n")
+    lab.attach("observer")
+    lab.handle(LivenessReported("observer", "a", tuple(PeerHeard(f"p{n}", lab.now - n) for n in range(5))))
+    lab.answer(RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far", "far", "n", "further", "furthest")))
+    ((_, start),) = lab.starts
+    assert [peer.peer_id for peer in start.bootstrap][:2] == ["far", "further"]
+    assert len(start.bootstrap) == 3
+    assert start.bootstrap[2].peer_id in {"observer", "p0"}
+
+
+def test_a_retry_still_knows_the_other_side(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset(Capability)))
+    lab.attach("observer")
+    lab.answer(RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far",)))
+    lab.finish(error="no route", retry_in=1.0)
+    lab.advance(30)
+    assert len(lab.starts) == 2
+    assert {start.bootstrap[0].peer_id for _, start in lab.starts} == {"far"}
+
+
+def test_a_trigger_names_no_more_of_the_other_side_than_is_kept(lab: Lab) -> None:
+    lab.attach("n")
+    lab.answer(RejoinRequested("n"))
+    lab.answer(RejoinRequested("n", cause=Cause.PARTITION, bridge=tuple(f"far{n}" for n in range(1000))))
+    (saved,) = [one for one in lab.engine.save()["history"]["rejoins"] if one.get("bridge")]
+    assert saved["bridge"] == [f"far{n}" for n in range(BRIDGE)]
+
+
+@given(st.lists(st.floats(0, 0.3), min_size=20, max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_the_other_side_is_never_named_too_often_either(waits: list[float]) -> None:
+    lab = Lab(Parameters(rate=1000.0, burst=1000))
+    named: list[float] = []
+    for number, wait in enumerate(waits):
+        lab.handle(NodeAttached(f"n{number}", "s", ("a",)))
+        lab.answer(RejoinRequested(f"n{number}", ("a",), Cause.PARTITION, bridge=("far", "further")))
+        lab.advance(wait)
+    named = [at for at, start in lab.starts if "far" in {peer.peer_id for peer in start.bootstrap}]
+    assert named
+    for index, at in enumerate(named):
+        assert bisect_right(named, at + 1.0 - 1e-6) - index <= 10
 
 
 def test_the_load_spreads_evenly_over_the_fresh_peers() -> None:

@@ -19,10 +19,12 @@ from gossipcontrol.server.core.parameter import Parameters
 
 from tests.core.lab import Lab
 
-SUSPICIONS = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
+REFUTABLE = (Cause.SUSPICION, Cause.ISOLATED)
+EVIDENT = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
+"""What several nodes' reports give away; a partitioned node has fresh neighbours on its own side."""
 
 
-@pytest.mark.parametrize("cause", SUSPICIONS)
+@pytest.mark.parametrize("cause", REFUTABLE)
 def test_fresh_neighbours_refute_a_suspicion(lab: Lab, cause: Cause) -> None:
     lab.attach()
     lab.meet()
@@ -31,6 +33,25 @@ def test_fresh_neighbours_refute_a_suspicion(lab: Lab, cause: Cause) -> None:
     assert (decision.kind, decision.rule, decision.rejoin_id) == (DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS, "")
     lab.advance(600)
     assert lab.starts == []
+
+
+@pytest.mark.parametrize("cause", EVIDENT)
+def test_fresh_neighbours_do_not_refute_what_no_single_node_can_see(lab: Lab, cause: Cause) -> None:
+    lab.attach()
+    lab.meet()
+    assert lab.answer(RejoinRequested("n", cause=cause)).decisions[0].kind is DecisionKind.STARTED
+
+
+@pytest.mark.parametrize("cause", EVIDENT)
+def test_what_no_single_node_can_see_starts_in_its_turn_in_spite_of_neighbours(lab: Lab, cause: Cause) -> None:
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.advance(1)
+    lab.answer(RejoinRequested("n", cause=Cause.SUSPICION))
+    lab.answer(RejoinRequested("n", cause=cause))
+    lab.meet()
+    lab.advance(60)
+    assert lab.start_times() == [1000.0, 1006.0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 from gossipcontrol.server.core import codec
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
-from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
@@ -135,6 +135,25 @@ def test_a_new_run_parks_what_ran_and_keeps_ids_unique() -> None:
     assert [rejoin.rejoin_id for rejoin in engine.rejoins(before="second-2")] == [started]
 
 
+@pytest.mark.parametrize("away", [1.0, 6.0, 60.0])
+def test_what_falls_due_while_the_service_is_away_waits_for_an_agent(away: float) -> None:
+    lab = LoggingLab()
+    lab.attach("n", "ran", "waited")
+    lab.name("q", store_id="ran")
+    lab.answer(RejoinRequested("n", ("waited",)))
+    lab.meet(store_id="waited")
+    lab.answer(RejoinRequested("n"))
+    lab.now += away
+    assert not [one for one in lab.handle(ServiceStarted("second")) if isinstance(one, (StartRejoin, AdviseRestart))]
+    lab.advance(60)
+    assert (lab.engine.counts().parked, len(lab.announcements)) == (2, 1)
+    lab.attach("n", "ran", "waited", session_id="s2")
+    lab.advance(6)
+    late = [(start.store_id, start.attempt) for _, start in lab.starts if start.session_id == "s2"]
+    assert late == [("ran", 2), ("waited", 1)]
+    replays(lab)
+
+
 def test_what_was_refused_or_answered_before_leaves_no_fact() -> None:
     lab = LoggingLab(Parameters(queue_limit=1))
     lab.answer(RejoinRequested("n", request_id="q"))
@@ -179,12 +198,34 @@ def test_evidence_survives_a_snapshot_and_a_replay() -> None:
     assert [one.triggers[0].evidence for one in again.rejoins()] == ["3 writes by n"]
 
 
+def test_a_bridge_survives_a_crash_between_the_trigger_and_its_start() -> None:
+    lab = LoggingLab()
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.advance(1)
+    lab.answer(RejoinRequested("n", cause=Cause.PARTITION, evidence="notes falls apart", bridge=("far", "further")))
+    log = len(lab.log)
+    saved = json.dumps(lab.engine.save())
+    lab.advance(10)
+    trailing = next(iter(lab.engine.rejoins()))
+    assert trailing.bootstrap == ("far", "further")
+    replays(lab)
+    assert next(iter(restored(lab.parameters, saved, lab.log[log:]).rejoins())) == trailing
+
+
+def test_a_bridge_is_read_back_from_the_log() -> None:
+    event = RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far", "further"))
+    assert codec.decode(json.loads(json.dumps(codec.encode(event))), RejoinRequested) == event
+    assert codec.decode({"node_id": "n"}, RejoinRequested).bridge == ()
+
+
 def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab = LoggingLab()
     lab.attach()
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.engine.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
+    assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())
     assert [one.triggers[0].evidence for one in again.rejoins()] == [""]
@@ -235,14 +276,16 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters liveness _registry _history _witness _scheduler _intake _explainer _handlers facts handled_at",  # noqa: E501
+    "Engine": "_parameters liveness _registry _history _witness _scheduler _judge _intake _explainer _handlers facts handled_at",  # noqa: E501
     "Registry": "_limit liveness nodes hosts stores attached places _detached",
     "History": "_prefix _limit _age _rejoins _ended _count",
-    "Explainer": "_parameters _registry _scheduler _intake",
-    "Scheduler": "_parameters _registry _history _witness _admission _bootstrap _timers wake_at waiting parked running",
+    "Explainer": "_parameters _registry _judge _intake",
+    "Judge": "_parameters _history _witness _scheduler",
+    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers _trial wake_at waiting parked running",  # noqa: E501
+    "Trial": "_time _timers _end",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "Load": "_most _named",
-    "Intake": "_stores_per_node _registry _history _scheduler _requests _generations",
+    "Intake": "_stores_per_node _registry _history _judge _requests _generations",
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",

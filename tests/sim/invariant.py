@@ -19,6 +19,7 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinRequested,
+    ServiceStarted,
 )
 from gossipcontrol.server.core.parameter import Parameters
 
@@ -26,7 +27,8 @@ from tests.sim.record import Taken
 
 SLACK = 1e-6
 """Seconds by which float rounding of instants may be off."""
-NEWS = frozenset({Cause.MANUAL, Cause.NETWORK_CHANGE, Cause.RESUME, Cause.APP_FOREGROUND})
+GUESSES = frozenset({Cause.SUSPICION, Cause.ISOLATED})
+"""What a single node guesses of itself, and its fresh neighbours refute."""
 EXCUSED = frozenset({Outcome.EXPIRED, Outcome.SKIPPED})
 SlotId = tuple[str, str]
 
@@ -59,9 +61,12 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
         if isinstance(effect, AnnounceRejoin) and effect.outcome is not Outcome.WAITING
     }
     detached: defaultdict[str, list[float]] = defaultdict(list)
+    restarted: list[float] = []
     for one in taken:
         if isinstance(one.event, NodeDetached):
             detached[one.event.node_id].append(one.at)
+        elif isinstance(one.event, ServiceStarted):
+            restarted.append(one.at)
     limit = parameters.window + len(starts) / parameters.rate + SLACK
     for index, one in enumerate(taken):
         for effect in one.effects:
@@ -81,7 +86,7 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
                 delay = candidates[place][1] - one.at
                 if decision.kind is DecisionKind.PARKED or excused or delay <= limit:
                     continue
-                if not any(one.at <= at <= one.at + delay for at in detached[decision.node_id]):
+                if not any(one.at <= at <= one.at + delay for at in (*detached[decision.node_id], *restarted)):
                     yield f"coverage: {slot} triggered at {one.at:.3f} starts {delay:.3f} s later, limit {limit:.3f}"
 
 
@@ -93,6 +98,8 @@ def _addressed(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
         event = one.event
         if isinstance(event, NodeAttached):
             sessions[event.node_id] = event.session_id
+        elif isinstance(event, ServiceStarted):
+            sessions.clear()
         for effect in one.effects:
             if isinstance(effect, StartRejoin) and effect.session_id != sessions.get(effect.node_id):
                 yield f"coverage: {effect.rejoin_id} starts at {one.at:.3f} on a session that is not attached"
@@ -143,7 +150,7 @@ def _idempotence(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str
 
 
 def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """Nothing starts that no trigger wanted, and no suspicion starts what has fresh neighbours."""
+    """Nothing starts that no trigger wanted, and no guess of a single node starts what has fresh neighbours."""
     wanted: set[str] = set()
     everyone = False
     neighbors: defaultdict[SlotId, dict[str, float]] = defaultdict(dict)
@@ -159,7 +166,7 @@ def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
             if not everyone and effect.node_id not in wanted:
                 yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} and nothing asked for it"
             alive_at = max(neighbors[effect.node_id, effect.store_id].values(), default=-math.inf)
-            if not NEWS & set(effect.causes) and alive_at > one.at - parameters.fresh:
+            if set(effect.causes) <= GUESSES and alive_at > one.at - parameters.fresh:
                 yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} in spite of fresh neighbours"
 
 

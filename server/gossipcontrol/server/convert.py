@@ -244,15 +244,6 @@ def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
     _refuse(violations)
 
 
-def check_sync_result(result: attach_pb2.SyncResult) -> None:
-    """Raise InvalidRequest when a SyncResult frame is wrong."""
-    violations: Violations = []
-    check_text(result.store_id, "sync_result.store_id", ID_BYTES, violations, required=True)
-    check_text(result.peer_id, "sync_result.peer_id", ID_BYTES, violations, required=True)
-    check_text(result.error, "sync_result.error", 1024, violations)
-    _refuse(violations)
-
-
 def check_goodbye(goodbye: attach_pb2.Goodbye) -> None:
     """Raise InvalidRequest when a Goodbye frame is wrong."""
     violations: Violations = []

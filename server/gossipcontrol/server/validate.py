@@ -17,6 +17,8 @@ PEERS = 1000
 """Most peers, and most neighbours, in one liveness report."""
 REPORTS = 100
 """Most liveness reports in one batch."""
+RESULTS = 1000
+"""Most sync results in one batch."""
 AGE_MS = 30 * 24 * 3600 * 1000
 """Oldest age: 30 days, in milliseconds."""
 PAGE = 1000

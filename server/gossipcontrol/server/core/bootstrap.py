@@ -65,24 +65,29 @@ class Bootstrap:
         self._fresh = fresh
         self._load = Load(spread)
 
-    def choose(self, slot: Slot, since: float, now: float) -> tuple[str, ...]:
+    def choose(self, slot: Slot, since: float, now: float, bridge: Sequence[str] = ()) -> tuple[str, ...]:
         """At most ``fanout`` peers: fresh before stale, seldom named before often named, then the freshest first.
 
+        Before all, peers of the other side of a partition, but where there is room for more than one they leave room.
         This looks at liveness and changes nothing; ``name`` takes the choice, also when a replay recalls it.
         Neighbours that gave a sign of life after ``since``, when the oldest trigger came, are present: not named.
         """
         load, stale_at = self._load, now - self._fresh
         ranked: list[tuple[bool, int, float, str]] = []
+        far = [one for one in bridge if self._may_name(slot, one, since, now)][: max(1, self._fanout - 1)]
         for peer_id, heard_at in islice(self._registry.liveness.last_heard(slot.store.store_id), REACH):
-            if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, float("-inf")) > since:
-                continue
-            named = load.of(peer_id, now)
-            if named < self._spread:
-                ranked.append((heard_at <= stale_at, named, -heard_at, peer_id))
+            if peer_id not in far and self._may_name(slot, peer_id, since, now):
+                ranked.append((heard_at <= stale_at, load.of(peer_id, now), -heard_at, peer_id))
                 if len(ranked) == LOOK:
                     break
         ranked.sort()
-        return tuple(peer_id for _, _, _, peer_id in ranked[: self._fanout])
+        return tuple((*far, *(peer_id for _, _, _, peer_id in ranked))[: self._fanout])
+
+    def _may_name(self, slot: Slot, peer_id: str, since: float, now: float) -> bool:
+        """Whether a peer is another, no present neighbour, and not named too often."""
+        if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, float("-inf")) > since:
+            return False
+        return self._load.of(peer_id, now) < self._spread
 
     def name(self, peer_ids: Sequence[str], now: float) -> tuple[BootstrapPeer, ...]:
         """Count the peers as named now; with the addresses that their agents registered."""

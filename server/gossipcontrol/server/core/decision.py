@@ -22,8 +22,13 @@ class Cause(IntEnum):
 
 URGENCY = (0, 0, 3, 1, 2, 4, 4, 4, 4, 4)
 """Place of each cause, by its number, in the queue of one node; lower goes first. (Hashing an enum is slow.)"""
-SUSPICION_URGENCY = URGENCY[Cause.SUSPICION]
-"""Causes of this urgency are guesses about the overlay that fresh neighbours refute; others are news from outside."""
+IS_REFUTABLE = (False, False, False, False, False, True, True, False, False, False)
+"""Whether fresh neighbours refute a cause, by its number: they do where one node guesses that it is cut off (SUSPICION,
+ISOLATED), not where the reports of several give it away: a partitioned node has fresh neighbours on its own side."""
+
+NEEDS_CLEARANCE = (False, False, False, False, False, False, False, True, True, True)
+"""Whether only the end of the suspicion proves that a rejoin worked, by the number of its cause: a node whose large
+messages vanish, or that is on the wrong side of a cut, has neighbours and hears messages as before."""
 
 
 class DecisionKind(IntEnum):

@@ -29,6 +29,8 @@ class RejoinRequested:
     request_id: str = ""
     evidence: str = ""
     """What a suspicion rests on, as a sentence; beyond ``EVIDENCE`` characters it is cut."""
+    bridge: tuple[str, ...] = ()
+    """Peers of the other side of a partition, to be dialled first; beyond ``BRIDGE`` they are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,15 @@ class AdviceOutdated:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspicionEnded:
+    """What a node was suspected of holds no longer: the proof of rejoins that ran because of it."""
+
+    node_id: str
+    store_id: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStarted:
     """The service runs anew: every stream is gone, and rejoins get ids with this prefix."""
 
@@ -199,6 +210,7 @@ Event = (
     | StoreSeen
     | RejoinProved
     | AdviceOutdated
+    | SuspicionEnded
     | ServiceStarted
 )
 

@@ -8,20 +8,20 @@ from gossipcontrol.server.core.admission import DryLane
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Rule
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.core.intake import CAUSES, Intake
+from gossipcontrol.server.core.judge import Judge
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.record import UNSEEN, Explanation, Forecast
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Rejoin, Trigger
-from gossipcontrol.server.core.scheduler import Scheduler
 
 
 class Explainer:
     """Foretells with the judgement that decides, on a lane of its own: the two cannot drift apart."""
 
-    def __init__(self, parameters: Parameters, registry: Registry, scheduler: Scheduler, intake: Intake) -> None:
+    def __init__(self, parameters: Parameters, registry: Registry, judge: Judge, intake: Intake) -> None:
         self._parameters = parameters
         self._registry = registry
-        self._scheduler = scheduler
+        self._judge = judge
         self._intake = intake
 
     def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
@@ -65,7 +65,7 @@ class Explainer:
         nodes = [node for node in known if node is not None]
         if not self._intake.has_room(nodes, len(known) - len(nodes), store_ids, trigger.arrived_at):
             return self._refused()
-        lane = self._scheduler.dry()
+        lane = self._judge.dry()
         explanations: list[Explanation] = []
         for node_id, decided in earlier.items():
             if decided is None:
@@ -96,8 +96,8 @@ class Explainer:
             yield self._parked(node_id, node.parked if isinstance(node, Node) else None, trigger, Rule.UNKNOWN_NODE)
 
     def _foretell_slot(self, slot: Slot, trigger: Trigger, lane: DryLane) -> Explanation:
-        seen = self._scheduler.see(slot, slot.alive_at)
-        kind, rule, at = self._scheduler.judge(slot, trigger, seen, lane)
+        seen = self._judge.see(slot, slot.alive_at)
+        kind, rule, at = self._judge.judge(slot, trigger, seen, lane)
         rejoin_id = "" if kind is DecisionKind.SKIPPED else seen.waiting_id
         decision = Decision(slot.node.node_id, slot.store.store_id, kind, rule, rejoin_id, at)
         return Explanation(decision, trigger.cause, trigger.arrived_at, seen)
@@ -125,4 +125,4 @@ class Explainer:
             yield Explanation(restated, trigger.cause, trigger.arrived_at, UNSEEN)
 
     def _refused(self) -> Forecast:
-        return Forecast(retry_in=self._scheduler.retry_in())
+        return Forecast(retry_in=self._judge.retry_in())

@@ -9,11 +9,11 @@ from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Ou
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.core.history import History
+from gossipcontrol.server.core.judge import Judge
 from gossipcontrol.server.core.memory import Recent
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Host, Node, Registry
-from gossipcontrol.server.core.rejoin import EVIDENCE, Trigger
-from gossipcontrol.server.core.scheduler import Scheduler
+from gossipcontrol.server.core.rejoin import BRIDGE, EVIDENCE, Trigger
 
 REMEMBERED_DECISIONS = 1000
 """Most decisions remembered with a request id or a generation."""
@@ -29,11 +29,11 @@ GenerationKey = tuple[bool, str, str, int]
 class Intake:
     """Answers every trigger, or refuses it before anything has changed."""
 
-    def __init__(self, parameters: Parameters, registry: Registry, history: History, scheduler: Scheduler) -> None:
+    def __init__(self, parameters: Parameters, registry: Registry, history: History, judge: Judge) -> None:
         self._stores_per_node = parameters.stores_per_node
         self._registry = registry
         self._history = history
-        self._scheduler = scheduler
+        self._judge = judge
         self._requests: Recent[str, Answer]
         self._requests = Recent(parameters.request_limit, parameters.request_memory)
         self._generations: Recent[GenerationKey, tuple[Decision, ...]] = Recent(parameters.generation_limit)
@@ -44,10 +44,11 @@ class Intake:
             return
         node = self._registry.nodes.get(event.node_id)
         if not self.has_room((node,) if node else (), node is None, event.store_ids, now):
-            effects.append(RefuseTrigger(self._scheduler.retry_in()))
+            effects.append(RefuseTrigger(self._judge.retry_in()))
             return
         decisions: list[Decision] = []
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE])
+        bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
+        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge)
         self._decide_node(node or self._new_node(event.node_id, now), event.store_ids, trigger, decisions, effects)
         self._answer(event.request_id, event.cause, decisions, now, effects)
 
@@ -62,7 +63,7 @@ class Intake:
         decide = self._decide_named if event.node_ids else self._decide_host
         decisions = decide(event, Trigger(cause, now, event.request_id), effects)
         if decisions is None:
-            effects.append(RefuseTrigger(self._scheduler.retry_in()))
+            effects.append(RefuseTrigger(self._judge.retry_in()))
         else:
             self._answer(event.request_id, cause, decisions, now, effects)
 
@@ -120,7 +121,7 @@ class Intake:
                 decisions.append(self._decide_store(node, store_id, trigger, effects))
         elif node.slots or node.registered:
             for slot in node.slots.values():
-                decisions.append(self._scheduler.decide(slot, trigger, effects))
+                decisions.append(self._judge.decide(slot, trigger, effects))
         else:
             decisions.append(self._park_node(node, trigger))
 
@@ -129,21 +130,21 @@ class Intake:
         if slot is None and not node.registered and len(node.slots) < self._stores_per_node:
             slot = self._registry.slot(node, store_id)
         if slot is not None:
-            return self._scheduler.decide(slot, trigger, effects)
+            return self._judge.decide(slot, trigger, effects)
         rejoin = self._history.new(node.node_id, store_id, trigger)
-        return self._scheduler.skip(rejoin, trigger, Rule.UNKNOWN_STORE)
+        return self._judge.skip(rejoin, trigger, Rule.UNKNOWN_STORE)
 
     def _park_node(self, node: Node, trigger: Trigger) -> Decision:
         if node.parked is None:
             node.parked = self._history.new(node.node_id, "", trigger)
-        return self._scheduler.park_unknown(node.parked, trigger, Rule.UNKNOWN_NODE)
+        return self._judge.park_unknown(node.parked, trigger, Rule.UNKNOWN_NODE)
 
     def _park_host(self, host: Host, trigger: Trigger) -> Decision:
         if host.parked is None:
             host.parked = self._history.new("", "", trigger)
             host.parked.host_id = host.host_id
             host.parked.detail = f"no node of host {host.host_id} is known"
-        return self._scheduler.park_unknown(host.parked, trigger, Rule.UNKNOWN_HOST)
+        return self._judge.park_unknown(host.parked, trigger, Rule.UNKNOWN_HOST)
 
     def _duplicates(self, earlier: Sequence[Decision], trigger: Trigger) -> list[Decision]:
         """The decisions about a network event that was reported before: its rejoins stand."""
@@ -192,7 +193,7 @@ class Intake:
 
     def has_room(self, nodes: Sequence[Node], new: int, store_ids: Sequence[str], now: float) -> bool:
         """Whether a trigger of these nodes, and of so many new ones, finds a place for all that it leads to."""
-        free = self._scheduler.free()
+        free = self._judge.free()
         if not new and free >= self._registry.places:
             return True
         if new and not self._registry.has_room(new):
@@ -201,7 +202,7 @@ class Intake:
         if wanted <= free:
             return True
         slots = [node.slots.get(store_id) for node in nodes for store_id in store_ids or node.slots]
-        return wanted - sum(slot is not None and self._scheduler.needs_no_place(slot, now) for slot in slots) <= free
+        return wanted - sum(slot is not None and self._judge.needs_no_place(slot, now) for slot in slots) <= free
 
     def _new_node(self, node_id: str, now: float) -> Node:
         node = self._registry.node(node_id, now)

@@ -6,12 +6,23 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
-from gossipcontrol.server.core.effect import BootstrapPeer
+from gossipcontrol.server.core.decision import (
+    NEEDS_CLEARANCE,
+    URGENCY,
+    Cause,
+    Decision,
+    DecisionKind,
+    Outcome,
+    Rule,
+    Rung,
+)
+from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
 EVIDENCE = 300
 """Most characters of evidence kept with a trigger."""
+BRIDGE = 8
+"""Most peers of the other side of a partition kept with a trigger."""
 LAST_TRIGGERS = 15
 """How many triggers are kept besides the first."""
 
@@ -28,6 +39,8 @@ class Trigger(NamedTuple):
     request_id: str = ""
     evidence: str = ""
     """What a suspicion rests on; at most ``EVIDENCE`` characters."""
+    bridge: tuple[str, ...] = ()
+    """Peers of the other side of a partition; at most ``BRIDGE``."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -75,6 +88,8 @@ class Rejoin:
     verified_after: float | None = None
     detail: str = ""
     bootstrap: tuple[BootstrapPeer, ...] = ()
+    bridge: tuple[str, ...] = ()
+    """Of the newest trigger that named any."""
     host_id: str = ""
     """Only while it is parked for a host of which no node is known."""
     causes: set[Cause] | None = None
@@ -111,6 +126,24 @@ class Rejoin:
     def all_causes(self) -> tuple[Cause, ...]:
         """Every cause once, most urgent first."""
         return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
+
+    def needs_clearance(self) -> bool:
+        """Whether it runs for rot alone, so that a sign of life proves nothing."""
+        return NEEDS_CLEARANCE[self.cause] and all(NEEDS_CLEARANCE[cause] for cause in self.causes or ())
+
+    def announce(self) -> AnnounceRejoin:
+        """What the service tells of where it stands now."""
+        return AnnounceRejoin(
+            rejoin_id=self.rejoin_id,
+            node_id=self.node_id,
+            store_id=self.store_id,
+            cause=self.cause,
+            outcome=self.outcome,
+            rung=self.rung,
+            attempts=self.attempts,
+            duration=self.verified_after,
+            detail=self.detail,
+        )
 
     def record(self) -> RejoinRecord:
         """A frozen copy to show."""

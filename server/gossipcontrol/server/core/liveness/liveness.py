@@ -20,6 +20,7 @@ from gossipcontrol.server.core.event import (
     SyncFinished,
     TimePassed,
 )
+from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
 from gossipcontrol.server.core.liveness.finding import Finding, PresenceChanged
 from gossipcontrol.server.core.liveness.load import Load
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
@@ -61,6 +62,7 @@ class Liveness:
         self.parameters = parameters = parameters or LivenessParameters()
         self._load = Load(parameters)
         self.presence = Presence(parameters, self._load.next_report)
+        self.diagnosis = Diagnosis(parameters, self.presence)
         self._speakers: dict[str, Speaker] = {}
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             LivenessReported: self._on_liveness_reported,
@@ -82,14 +84,18 @@ class Liveness:
         if due_at is not None and due_at <= now:
             presence.advance(now)
         self._handlers[type(event)](event, now)
+        found = self.diagnosis.handle(event, now)
         if not presence.changed:
-            return []
+            return found
         changed, presence.changed = presence.changed, {}
-        return [PresenceChanged(store_id) for store_id in changed]
+        return [*map(PresenceChanged, changed), *found]
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing ages."""
-        return self.presence.next_at()
+        presence_at, diagnosis_at = self.presence.next_at(), self.diagnosis.next_deadline()
+        if presence_at is None or diagnosis_at is None:
+            return diagnosis_at if presence_at is None else presence_at
+        return min(presence_at, diagnosis_at)
 
     # Events.
 
@@ -225,6 +231,7 @@ class Liveness:
     def forget_store(self, store_id: str) -> None:
         """Forget a store that no node has any longer; the next event's findings tell its watchers."""
         self.presence.forget(store_id)
+        self.diagnosis.forget_store(store_id)
 
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again, from the load."""
@@ -232,13 +239,14 @@ class Liveness:
 
     def counts(self) -> LivenessCounts:
         """The gauges."""
-        return _counts(self.presence.counts)
+        return _counts(self.presence.counts, self.diagnosis.pairs_unsynced, self.diagnosis.partitioned)
 
     def store_counts(self, store_id: str) -> LivenessCounts:
         """The gauges of one store."""
         store = self.presence.stores.get(store_id)
-        return _counts(store.counts if store else [0] * (len(PeerState) + 1))
+        peers = store.counts if store else [0] * (len(PeerState) + 1)
+        return _counts(peers, *self.diagnosis.store_counts(store_id))
 
 
-def _counts(peers: list[int]) -> LivenessCounts:
-    return LivenessCounts(peers={state: peers[state] for state in PeerState}, pairs_unsynced=0, partitioned=0)
+def _counts(peers: list[int], pairs_unsynced: int, partitioned: int) -> LivenessCounts:
+    return LivenessCounts({state: peers[state] for state in PeerState}, pairs_unsynced, partitioned)

@@ -1,0 +1,31 @@
+"""What can be said of one node alone: it has no fresh link, or writes that it gets rid of nowhere."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.event import LivenessReported
+from gossipcontrol.server.core.liveness.link import Links
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.testimony import Observer
+
+
+def isolated(links: Links, node_id: str) -> str:
+    """The evidence that a node which reports has no fresh link, or nothing."""
+    if node_id in links.linked:
+        return ""
+    listed = len(links.fresh[node_id].neighbors)
+    return f"none of {listed} neighbours is heard, nor hears it" if listed else "no neighbours"
+
+
+def stuck(observer: Observer, event: LivenessReported, parameters: LivenessParameters, now: float) -> str:
+    """The evidence that local writes do not get out, or nothing."""
+    since = observer.unsynced_since
+    if since is None or now - since < parameters.unsynced_after:
+        return ""
+    horizon = now - parameters.suspect_ceiling
+    heard = sum(
+        heard_at is not None and heard_at > horizon and peer_id != event.node_id
+        for peer_id, heard_at, _, _ in event.peers
+    )
+    if heard >= parameters.few_peers:
+        return ""
+    return f"{event.unsynced_writes} local writes unsynced for {now - since:.0f} s, and {heard} other peers heard"

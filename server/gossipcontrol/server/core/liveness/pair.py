@@ -1,0 +1,113 @@
+"""The pairs of one store's members: which are due for a meeting, the oldest debt first; a hundred bytes a pair."""
+
+from __future__ import annotations
+
+from array import array
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
+
+class Due(NamedTuple):
+    """A pair and when it is due."""
+
+    at: float
+    one: str
+    other: str
+
+
+class Pairs:
+    """Every two of the members. A pair is due at an instant; each meeting puts that off.
+
+    The instant of a pair that has never met is kept below 0: one array tells both.
+    """
+
+    def __init__(self) -> None:
+        self.members: list[str] = []
+        self.never_met = 0
+        self._places: dict[str, int] = {}
+        self._rows: list[array[float]] = []
+        """Of member n, with each of the n before it."""
+        self._heap: list[Due] = []
+        """One entry per pair, due when it was last looked at: at that or later."""
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self.members) * (len(self.members) - 1) // 2
+
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._places
+
+    def add(self, node_id: str, first_at: float, until: float) -> None:
+        """One more member; its pairs become due evenly between ``first_at`` and ``until``."""
+        count = len(self.members)
+        step = (until - first_at) / max(1, count)
+        # Each newcomer begins with another member, or all would sync with the first one at once.
+        dues = [first_at + step * ((place + count) % count) for place in range(count)]
+        self._rows.append(array("d", [-at for at in dues]))
+        for at, member in zip(dues, self.members, strict=True):
+            heappush(self._heap, Due(at, node_id, member))
+        self._places[node_id] = count
+        self.members.append(node_id)
+        self.never_met += count
+
+    def remove(self, node_id: str) -> None:
+        """One member less; the last takes its place."""
+        place, last = self._places.pop(node_id), len(self.members) - 1
+        self.never_met -= sum(self._at(place, other) < 0 for other in range(last + 1) if other != place)
+        if place != last:
+            moved = self.members[last]
+            for other in range(last):
+                if other != place:
+                    self._put(place, other, self._at(last, other))
+            self.members[place], self._places[moved] = moved, place
+        self.members.pop()
+        self._rows.pop()
+        self._heap = [due for due in self._heap if node_id not in (due.one, due.other)]
+        heapify(self._heap)
+
+    def meet(self, one: str, other: str, due_at: float) -> None:
+        """They have met, and need not again before ``due_at``."""
+        first, second = self._places.get(one), self._places.get(other)
+        if first is None or second is None or first == second:
+            return
+        known = self._at(first, second)
+        if known < 0:
+            self.never_met -= 1
+        if known < due_at:
+            self._put(first, second, due_at)
+
+    def has_met(self, one: str, other: str) -> bool:
+        """Whether two members have ever met."""
+        return self._at(self._places[one], self._places[other]) >= 0
+
+    def take_due(self, now: float) -> list[Due]:
+        """The pairs that are due, the oldest debt first; ``put_back`` those that stay so."""
+        due: list[Due] = []
+        heap = self._heap
+        while heap and heap[0].at <= now:
+            entry = heappop(heap)
+            at = abs(self._at(self._places[entry.one], self._places[entry.other]))
+            if at <= now:
+                due.append(entry._replace(at=at))
+            else:
+                heappush(heap, entry._replace(at=at))
+        due.sort()
+        return due
+
+    def put_back(self, due: list[Due]) -> None:
+        """What was taken and is still due, or will be."""
+        for entry in due:
+            heappush(self._heap, entry)
+
+    def next_at(self) -> float | None:
+        """No pair is due before."""
+        return self._heap[0].at if self._heap else None
+
+    def _at(self, one: int, other: int) -> float:
+        return self._rows[one][other] if one > other else self._rows[other][one]
+
+    def _put(self, one: int, other: int, at: float) -> None:
+        if one > other:
+            self._rows[one][other] = at
+        else:
+            self._rows[other][one] = at

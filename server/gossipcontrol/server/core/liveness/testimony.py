@@ -1,0 +1,188 @@
+"""What the nodes of one store last reported of it: neighbours, broadcasts, and what they heard of each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from gossipcontrol.server.core.event import LivenessReported, NeighborChanged
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.voice import CELLS, IN_FLIGHT, Voice
+
+SMALL = 32
+"""In a store of fewer authors also those are listened for that do not report, ..."""
+EARS = 3
+"""... as soon as so many nodes do: fewer cannot tell who of them does not hear."""
+REPORT_PEERS = 1000
+"""Most peers of one report: who named fewer has heard nothing of the others."""
+GRACE = 1.0
+"""Seconds by which a report may be late beyond two of its node's intervals."""
+PROBED = 16
+"""Most observers asked in one look for authors that they did not name."""
+
+
+class Observer:
+    """A node that reports."""
+
+    __slots__ = (
+        "alone_since",
+        "interval",
+        "is_complete",
+        "neighbors",
+        "node_id",
+        "number",
+        "reported_at",
+        "unsynced_since",
+    )
+
+    def __init__(self, node_id: str, number: int, interval: float, now: float) -> None:
+        self.node_id = node_id
+        self.number = number
+        self.interval = interval
+        """Seconds between its reports, as they come."""
+        self.reported_at = -math.inf
+        self.neighbors: dict[str, float] = {}
+        """Each of its neighbours, and since when it is one."""
+        self.alone_since: float | None = now
+        """Since when it has no neighbour."""
+        self.unsynced_since: float | None = None
+        """Since when it has local writes that are not known to be held elsewhere."""
+        self.is_complete = True
+        """Whether its report named everybody it ever heard."""
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether its last report is not older than about two of its intervals."""
+        return now - self.reported_at <= 2 * self.interval + GRACE
+
+    def is_gone(self, now: float) -> bool:
+        """Whether it has not reported for so long that it is forgotten."""
+        return now - self.reported_at > max(60.0, 4 * self.interval)
+
+    def report(self, event: LivenessReported, ceiling: float, now: float) -> None:
+        """Take what it says of itself."""
+        if self.reported_at > -math.inf:
+            # A longer rhythm counts soon, so that it does not look late; but one long pause is no rhythm.
+            gap = min(now - self.reported_at, ceiling, 2 * self.interval)
+            self.interval = max(gap, 0.8 * self.interval + 0.2 * gap)
+        self.reported_at = now
+        self.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
+        self.count_neighbors(now)
+        self.is_complete = len(event.peers) < REPORT_PEERS
+        if not event.unsynced_writes:
+            self.unsynced_since = None
+        elif self.unsynced_since is None:
+            self.unsynced_since = now
+
+    def count_neighbors(self, now: float) -> None:
+        """Note since when it has none."""
+        if self.neighbors:
+            self.alone_since = None
+        elif self.alone_since is None:
+            self.alone_since = now
+
+
+class Testimony:
+    """One store. What is kept of an author does not grow with the number of its observers."""
+
+    def __init__(self, store_id: str, parameters: LivenessParameters) -> None:
+        self.store_id = store_id
+        self.observers: dict[str, Observer] = {}
+        self.voices: dict[str, Voice] = {}
+        self._parameters = parameters
+        self._numbers = 0
+
+    def take(self, event: LivenessReported, now: float) -> Observer | None:
+        """Take a report; None when no further reporter can be remembered."""
+        observer = self.observers.get(event.node_id)
+        if observer is None:
+            if len(self.observers) >= self._parameters.peers_per_store:
+                return None
+            observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval, now)
+            self.observers[event.node_id] = observer
+        elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
+            for voice in self.voices.values():
+                voice.begin_anew_for(observer.number)
+        before, reported_at = observer.neighbors, observer.reported_at
+        observer.report(event, self._parameters.report_ceiling, now)
+        self._own_voice(event.node_id, now).speak(event.broadcast_count, now, self.period(observer))
+        self._listen(observer, event, now)
+        for peer_id, up_at in observer.neighbors.items():
+            # A report that was overtaken by news of a loss names an old neighbour again: that is no meeting.
+            if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + GRACE:
+                self._meet(observer, peer_id)
+        return observer
+
+    def change(self, event: NeighborChanged, now: float) -> bool:
+        """Take that a neighbour came or went; whether that is news."""
+        observer = self.observers.get(event.node_id)
+        if observer is None or event.up is (event.peer_id in observer.neighbors):
+            return False
+        if event.up:
+            observer.neighbors[event.peer_id] = event.changed_at
+            self._meet(observer, event.peer_id)
+        else:
+            del observer.neighbors[event.peer_id]
+        observer.count_neighbors(now)
+        return True
+
+    def forget(self, node_id: str) -> None:
+        """A node reports no longer: its word counts no longer, and it may be heard of by others only."""
+        observer = self.observers.pop(node_id, None)
+        if observer is None:
+            return
+        self.voices[node_id].fall_silent()
+
+    def clean(self, now: float) -> list[str]:
+        """Forget the nodes that reported long ago, and what no node that reports says; returns who was forgotten."""
+        gone = [node_id for node_id, observer in self.observers.items() if observer.is_gone(now)]
+        for node_id in gone:
+            self.forget(node_id)
+        numbers = {observer.number for observer in self.observers.values()}
+        for peer_id, voice in list(self.voices.items()):
+            voice.keep(numbers)
+            if not len(voice) and peer_id not in self.observers:
+                del self.voices[peer_id]
+        return gone
+
+    def ask_the_silent(self, fresh: Iterable[Observer]) -> None:
+        """Count it as hearing nothing when an observer's whole report does not name an author that reports."""
+        observers = [observer for observer in fresh if observer.is_complete][:PROBED]
+        for peer_id in self.observers:
+            voice = self.voices[peer_id]
+            if len(voice) < min(len(observers) - 1, CELLS):
+                for observer in observers:
+                    if observer.node_id != peer_id and not voice.knows(observer.number):
+                        voice.hear(observer.number, None, 0, peer_id in observer.neighbors)
+
+    def period(self, observer: Observer) -> float:
+        """Seconds between two marks: the window, or longer where reports are rare."""
+        return max(self._parameters.rot_window, 3 * observer.interval)
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _own_voice(self, node_id: str, now: float) -> Voice:
+        voice = self.voices.get(node_id)
+        if voice is None:
+            voice = self.voices[node_id] = Voice(self._next_number(), now)
+        return voice
+
+    def _listen(self, observer: Observer, event: LivenessReported, now: float) -> None:
+        voices, number, neighbors, node_id = self.voices, observer.number, observer.neighbors, event.node_id
+        for peer_id, heard_at, _, count in event.peers:
+            voice = voices.get(peer_id)
+            if voice is None:
+                if len(voices) >= SMALL or len(self.observers) < EARS:
+                    continue
+                voice = voices[peer_id] = Voice(self._next_number(), now)
+            if peer_id != node_id:
+                voice.hear(number, heard_at, count, peer_id in neighbors)
+
+    def _meet(self, observer: Observer, peer_id: str) -> None:
+        """What two new neighbours missed of each other counts no longer."""
+        if (voice := self.voices.get(peer_id)) is not None:
+            voice.forgive(observer.number)
+        other = self.observers.get(peer_id)
+        if other is not None:
+            self.voices[observer.node_id].forgive(other.number)
