@@ -28,7 +28,7 @@ WARM_UP = 60.0
 NEWS = 0.2
 """Seconds by which a peer must have been heard later for a heartbeat; else it is the same message by another way."""
 STORE = "store"
-DEVIATIONS = tuple(2.0 * 1.12**step for step in range(24))
+DEVIATIONS = tuple(2.0 * 1.15**step for step in range(18))
 """Over which this detector is swept; the floor is off, the ceiling stands."""
 RATES = (0.1, 0.5, 2.0)
 """Errors per peer-hour at which detection times are compared."""

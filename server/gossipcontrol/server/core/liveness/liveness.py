@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from gossipcontrol.server.core.event import (
@@ -30,6 +31,10 @@ from gossipcontrol.server.core.liveness.table import Store
 
 LATE = 1.5
 """Report intervals after which a report is late."""
+SPEAKERS = 65_536
+"""Most nodes whose reports are followed; the engine knows fewer by default."""
+LOOK = 16
+"""So many are looked at for one to forget."""
 UNTRUSTED = 1e9
 """Seconds by which a report is late that proves nothing."""
 
@@ -102,7 +107,7 @@ class Liveness:
     def _on_liveness_reported(self, event: LivenessReported, now: float) -> None:
         presence, node_id = self.presence, event.node_id
         store = presence.store(event.store_id)
-        speaker = self._speakers.get(node_id) or self._speakers.setdefault(node_id, Speaker())
+        speaker = self._speaker(node_id)
         if event.going_to_sleep:
             presence.part(event.store_id, node_id, PeerState.ASLEEP, now)
         reported_at = presence.greet(store, node_id, now)
@@ -133,7 +138,7 @@ class Liveness:
             return
         del self._speakers[event.node_id]
         if event.left:
-            for store_id in speaker.stores:
+            for store_id in [one for one in speaker.stores if one in self.presence.stores]:
                 self.presence.part(store_id, event.node_id, PeerState.LEFT, now)
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
@@ -157,8 +162,19 @@ class Liveness:
         """Nothing more: what is due was looked at before the event."""
 
     def _stores_of(self, node_id: str) -> list[str]:
+        speaker, known = self._speakers.get(node_id), self.presence.stores
+        return [store_id for store_id in speaker.stores if store_id in known] if speaker else []
+
+    def _speaker(self, node_id: str) -> Speaker:
+        """A node that speaks, made known; beyond the bound one that is not attached is forgotten, which costs trust."""
         speaker = self._speakers.get(node_id)
-        return list(speaker.stores) if speaker else []
+        if speaker is None:
+            if len(self._speakers) >= SPEAKERS:
+                oldest = islice(self._speakers, LOOK)
+                idle = next((one for one in oldest if not self._speakers[one].session_id), None)
+                del self._speakers[idle or next(iter(self._speakers))]
+            speaker = self._speakers[node_id] = Speaker()
+        return speaker
 
     # What is known.
 
