@@ -128,7 +128,9 @@ class Presence:
             last = heard[row]
             if at <= last:
                 continue
-            heard[row] = min(at, now)
+            if at > now:
+                at = now
+            heard[row] = at
             if states[row] != ONLINE:
                 self._revive(row, max(last, reported[row]), now)
                 continue
