@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import stat
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, Rejoin
 from gossipcontrol.server.state.entry import Entry
 from gossipcontrol.server.state.journal import StateError, Watch
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
-from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.state.sqlite import PIECE, SqliteJournal, pack
+from hypothesis import given
+from hypothesis import strategies as st
 
 ENTRIES = (
     Entry(1000.0, NodeAttached("n", "s", ("a", "b"), "h", addresses=("127.0.0.1:1",)), (("p", "q"), ())),
@@ -191,3 +195,15 @@ async def test_a_file_lost_while_it_runs_is_written_anew_from_a_snapshot(path: P
 async def test_no_thread_is_left(path: Path) -> None:
     await written(path, *ENTRIES)
     assert "state" not in {thread.name for thread in threading.enumerate()}
+
+
+lists = st.lists(st.none() | st.integers() | st.text(), max_size=3).map(lambda values: values * PIECE)
+plains = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text() | lists,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(plains)
+def test_what_is_packed_piece_by_piece_is_the_same_json(plain: object) -> None:
+    assert zlib.decompress(pack(plain)).decode() == json.dumps(plain, separators=(",", ":"))

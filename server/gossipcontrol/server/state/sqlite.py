@@ -9,9 +9,10 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from gossipcontrol.server.core.codec import CodecError, Plain
 from gossipcontrol.server.state.entry import Entry, read_entry, write_entry
@@ -24,6 +25,10 @@ SNAPSHOT_BYTES = 8 << 20
 """A log shorter than this is not worth a snapshot."""
 CLOSE_TIME = 5.0
 """Seconds that a failing disk gets at a stop."""
+PIECE = 100
+"""Entries of a list that are written at a time: about a millisecond."""
+NESTING = 3
+"""Objects within objects that are taken apart; the long lists of a snapshot are not deeper."""
 ENTRY_BYTES = 24
 """What a row costs beside its texts, about."""
 
@@ -229,10 +234,35 @@ class SqliteJournal:
             self._connection = None
 
     def _replace_log(self, connection: sqlite3.Connection, snapshot: _Snapshot) -> None:
-        body = zlib.compress(json.dumps(snapshot.plain, separators=(",", ":")).encode(), 1)
+        body = pack(snapshot.plain)
         connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (snapshot.at, body))
         connection.execute("DELETE FROM log")
         self._snapshot_bytes = len(body)
+
+
+def pack(plain: Plain) -> bytes:
+    """Compressed JSON, made piece by piece: between two the event loop may go on."""
+    packer = zlib.compressobj(1)
+    return b"".join([*map(packer.compress, _pieces(plain, NESTING)), packer.flush()])
+
+
+def _pieces(plain: Plain, nesting: int) -> Iterator[bytes]:
+    if nesting and isinstance(plain, dict) and plain:
+        before = "{"
+        for name, value in cast("dict[str, Plain]", plain).items():
+            yield f"{before}{json.dumps(name)}:".encode()
+            yield from _pieces(value, nesting - 1)
+            before = ","
+        yield b"}"
+    elif isinstance(plain, list):
+        values: list[Plain] = plain
+        before = "["
+        for start in range(0, len(values), PIECE):
+            yield before.encode() + json.dumps(values[start : start + PIECE], separators=(",", ":"))[1:-1].encode()
+            before = ","
+        yield b"]" if values else b"[]"
+    else:
+        yield json.dumps(plain, separators=(",", ":")).encode()
 
 
 def _tell(loop: asyncio.AbstractEventLoop, whom: Callable[..., None], what: object) -> None:
