@@ -255,7 +255,7 @@ def _pieces(plain: Plain, nesting: int) -> Iterator[bytes]:
             before = ","
         yield b"}"
     elif isinstance(plain, list):
-        values: list[Plain] = plain
+        values = cast("list[Plain]", plain)  # type: ignore[redundant-cast] # not to pyright
         before = "["
         for start in range(0, len(values), PIECE):
             yield before.encode() + json.dumps(values[start : start + PIECE], separators=(",", ":"))[1:-1].encode()
