@@ -58,7 +58,7 @@ class Case:
         self.able: set[str] = set()
         """Those of them that can sync with a peer."""
         self.testimony = Testimony(store_id, parameters)
-        self.suspicions = Suspicions(parameters.suspicion_interval, parameters.suspicion_cap)
+        self.suspicions = Suspicions(parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window)
         self.reunion = Reunion(store_id, parameters, self.suspicions)
         self.matchmaker = Matchmaker(store_id, parameters, budget)
         self._parameters = parameters
@@ -189,7 +189,8 @@ class Case:
             self.testimony.voices[node_id].begin_anew()
         else:
             for voice in self.testimony.voices.values():
-                voice.begin_anew_for(links.fresh[node_id].number)
+                if voice.knows(links.fresh[node_id].number):
+                    voice.begin_anew()
 
     def _settle(self, node_id: str, cause: Cause, told: str, now: float, hold: float = 0.0) -> list[Finding]:
         """A suspicion stands, with this evidence, or no longer."""
