@@ -22,7 +22,9 @@ from gossipcontrol.server.core.liveness.testimony import Testimony
 
 PACE = 1.0
 """Least seconds between two looks at a store."""
-NEWS_SHARE = 0.25
+ROT_SHARE = 0.1
+"""Least time between two comparisons of counts, in parts of the window."""
+NEWS_SHARE = 0.5
 """Part of its nodes that must have reported anew before a store is looked at: a look costs about its size."""
 LATEST = 10.0
 """Seconds after which fewer are enough."""
@@ -67,6 +69,7 @@ class Case:
         self._news = 0
         """Reports since the last look."""
         self._looked_at = -math.inf
+        self._compared_at = -math.inf
         self._look_at = math.inf
 
     @property
@@ -154,7 +157,8 @@ class Case:
         found += self.reunion.look(links, self.able, now)
         found += self._look_for_isolation(links, now)
         begin_anew_across(self.testimony, links)
-        if len(links.fresh) > 1:
+        if len(links.fresh) > 1 and now - self._compared_at >= ROT_SHARE * self._parameters.rot_window:
+            self._compared_at = now
             found += self._look_for_rot(links, now)
         self._hush(links, now)
         self.suspicions.forget(now)

@@ -40,12 +40,13 @@ class _Ear:
 
 def begin_anew_across(testimony: Testimony, links: Links) -> None:
     """What the sides of a store miss of each other is no rot, neither now nor when they are one again."""
+    if links.is_whole:
+        return
     mates: dict[str, set[int]] = {}
     for node_id, observer in links.fresh.items():
         mates.setdefault(links.side(node_id), set()).add(observer.number)
-    if len(mates) > 1:
-        for author_id, voice in testimony.voices.items():
-            voice.begin_anew_without(mates.get(links.side(author_id), ()))
+    for author_id, voice in testimony.voices.items():
+        voice.begin_anew_without(mates.get(links.side(author_id), ()))
 
 
 class Rot:
@@ -64,6 +65,8 @@ class Rot:
         ears: dict[int, _Ear] = {}
         self.outbound: list[Verdict] = []
         for author_id, voice in testimony.voices.items():
+            if voice.count < 0:
+                voice.mark_alone(now, parameters.rot_window)
             if author_id not in links.fresh:
                 self._compare_gains(author_id, voice, ears)
                 continue
@@ -76,6 +79,8 @@ class Rot:
         """What the nodes on the author's side did not hear of it."""
         links, side = self._links, self._links.side(author_id)
         losses = voice.losses(links.reported)
+        if links.is_whole:
+            return losses
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]
 
     def _judge_author(self, author_id: str, losses: list[Loss], is_settled: bool) -> Iterator[Verdict]:
@@ -115,7 +120,9 @@ class Rot:
         """The same for an author that does not report: what two others heard was sent."""
         links = self._links
         side = links.side(author_id)
-        gains = [one for one in voice.gains(links.reported) if links.side(links.by_number[one[0]].node_id) == side]
+        gains = voice.gains(links.reported)
+        if not links.is_whole:
+            gains = [one for one in gains if links.side(links.by_number[one[0]].node_id) == side]
         if len(gains) < 3:
             return
         ranked = sorted((gain for _, gain in gains), reverse=True)

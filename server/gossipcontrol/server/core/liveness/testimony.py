@@ -9,7 +9,7 @@ from gossipcontrol.server.core.event import LivenessReported, NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.voice import CELLS, IN_FLIGHT, Voice
 
-SMALL = 32
+SMALL = 16
 """In a store of fewer authors also those are listened for that do not report, ..."""
 EARS = 3
 """... as soon as so many nodes do: fewer cannot tell who of them does not hear."""

@@ -24,17 +24,6 @@ _FAR = 1 << 32
 _UNKNOWN = math.nan
 
 
-class Hearing(NamedTuple):
-    """How one observer hears the author."""
-
-    number: int
-    """Of the observer."""
-    heard_at: float
-    """Minus infinity: never."""
-    missed: float
-    """Broadcasts that it should have heard since then, and did not; 0 while that is not known."""
-
-
 class Loss(NamedTuple):
     """What one observer did not hear in a window."""
 
@@ -141,16 +130,31 @@ class Voice:
 
     # What follows.
 
-    def hearings(self, reported: Mapping[int, float]) -> Iterator[Hearing]:
-        """How the observers with these numbers hear the author, given when they last reported."""
-        cells = self._cells
+    def missing(self, reported: Mapping[int, float], least: float, before: float) -> tuple[int, list[int]]:
+        """How many of the observers with these numbers can tell, and which of them miss the author.
+
+        They miss it who last heard it ``before`` and should have heard ``least`` broadcasts since; ``reported`` says
+        when each last reported.
+        """
+        cells, asked, found = self._cells, 0, list[int]()
         for index, number in enumerate(self._numbers):
             reported_at = reported.get(number)
-            if reported_at is not None:
-                place = index * _WIDTH
-                sent = self._sent_until(reported_at - IN_FLIGHT)
-                missed = 0.0 if math.isnan(sent) else max(0.0, sent - cells[place + _SPOKEN])
-                yield Hearing(number, cells[place + _HEARD_AT], missed)
+            if reported_at is None:
+                continue
+            asked += 1
+            place = index * _WIDTH
+            spoken = cells[place + _SPOKEN]
+            # The newest count is the most that can have been missed: mostly that settles it.
+            may_miss = self.count - spoken >= least and cells[place + _HEARD_AT] <= before
+            if may_miss and self._sent_until(reported_at - IN_FLIGHT) - spoken >= least:
+                found.append(number)
+        return asked, found
+
+    def heard(self, reported: Mapping[int, float]) -> Iterator[tuple[int, float]]:
+        """When the observers with these numbers last heard the author; minus infinity: never."""
+        for index, number in enumerate(self._numbers):
+            if number in reported:
+                yield number, self._cells[index * _WIDTH + _HEARD_AT]
 
     def losses(self, reported: Mapping[int, float]) -> list[Loss]:
         """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
