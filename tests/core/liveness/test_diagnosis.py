@@ -527,3 +527,18 @@ def test_the_same_events_give_the_same_findings() -> None:
     first = run()
     assert first == run()
     assert any(isinstance(one, tuple) and isinstance(one[1], SyncWanted) for one in first)
+
+
+def test_every_suspicion_that_was_told_ends_with_a_word_whatever_ends_it() -> None:
+    swarm = make()
+    for node_id in ("n0", "n1"):
+        swarm.add(node_id, rhythm=0.0).unsynced = 1
+        swarm.members[node_id].view.clear()
+    swarm.run(40)
+    assert {one.node_id for _, one in swarm.suspected(Cause.SUSPICION)} == {"n0", "n1"}
+    swarm.members["n0"].alive = False  # falls silent, without a word
+    swarm.run(100)
+    assert ("n0", Cause.SUSPICION) in [(one.node_id, one.cause) for _, one in swarm.cleared()]
+    diagnosis(swarm).forget_store(STORE)
+    swarm.tell(TimePassed())
+    assert ("n1", Cause.SUSPICION) in [(one.node_id, one.cause) for _, one in swarm.cleared()]

@@ -89,19 +89,6 @@ def test_two_marks_are_kept_and_the_older_one_serves() -> None:
     assert loss.sent <= 2 * PERIOD / 2 + 5
 
 
-def test_of_an_author_that_does_not_report_only_gains_are_known() -> None:
-    voice = Voice(7, 1000.0)
-    voice.hear(1, 999.0, 5, False)
-    voice.mark_alone(1030.0, PERIOD)
-    voice.mark_alone(1035.0, PERIOD)
-    voice.hear(1, 1040.0, 9, False)
-    assert voice.gains(reported(1, at=1040.0)) == []
-    voice.mark_alone(1060.0, PERIOD)
-    voice.hear(1, 1070.0, 12, False)
-    assert voice.gains(reported(1, 2, at=1070.0)) == [(1, 7.0)]
-    assert voice.losses(reported(1, at=1070.0)) == []
-
-
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=200))
 def test_observers_are_a_bounded_sample_that_keeps_the_neighbours(said: list[tuple[int, bool]]) -> None:
     voice = Voice(7, 0.0)
@@ -134,14 +121,6 @@ def test_who_is_forgotten_leaves_room() -> None:
     assert list(voice.heard(reported(3, 5, at=9.0))) == [(3, 3.0), (5, 5.0)]
     voice.hear(20, 9.0, 1, False)
     assert len(voice) == 3
-
-
-def test_who_falls_silent_is_missed_by_nobody() -> None:
-    voice = marked()
-    voice.speak(15, 1010.0, PERIOD)
-    voice.fall_silent()
-    assert voice.missing(reported(1, 2, at=1013.0), 3, 1010.0) == (2, [])
-    assert voice.losses(reported(1, 2, at=1013.0)) == []
 
 
 @given(

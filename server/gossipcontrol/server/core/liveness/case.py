@@ -88,7 +88,7 @@ class Case:
         """Take a node's report."""
         if event.going_to_sleep:
             return self.forget(event.node_id)
-        observer = self.testimony.take(event, now)
+        observer = self.testimony.take(event, now, attached=event.node_id in self.attached)
         if observer is None:
             return []
         if event.node_id in self.matchmaker.pairs:
@@ -162,7 +162,13 @@ class Case:
             found += self._look_for_rot(links, now)
         self._hush(links, now)
         self.suspicions.forget(now)
+        if len(self.suspicions):
+            self._look_at = now + LATEST
         return found
+
+    def end(self) -> list[Finding]:
+        """Nothing is suspected any longer, for the store is forgotten."""
+        return [one for node_id in sorted(self.suspicions.nodes()) for one in self._drop(node_id)]
 
     def _look_for_isolation(self, links: Links, now: float) -> list[Finding]:
         found: list[Finding] = []

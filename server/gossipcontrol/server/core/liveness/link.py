@@ -32,7 +32,7 @@ class Links:
         """Nodes with any fresh link."""
         self._parents: dict[str, str] = {}
         self._open: set[str] = set()
-        """Nodes with a fresh link to a peer that does not report."""
+        """Nodes with a fresh link to a peer that does not report, or that do not say who their neighbours are."""
         self.is_whole = False
         """Whether every reporting node is linked with every other, over others or not."""
         self._parameters = parameters
@@ -64,10 +64,15 @@ class Links:
         """Whether nothing can connect this side unseen: no peer that does not report is linked with it."""
         return not any(node_id in self._open for node_id in side)
 
-    def witnesses(self, side: list[str]) -> set[str]:
-        """The nodes that say of this side and its outside that one does not hear the other."""
-        root = self.side(side[0])
-        return {one for one, other in self.missing if (self.side(one) == root) != (self.side(other) == root)}
+    def witnesses(self) -> dict[str, set[str]]:
+        """Side -> the nodes that say of it and its outside that one does not hear the other."""
+        found: dict[str, set[str]] = {}
+        for one, other in self.missing:
+            first, second = self.side(one), self.side(other)
+            if first != second:
+                found.setdefault(first, set()).add(one)
+                found.setdefault(second, set()).add(one)
+        return found
 
     def _find_missing(self, testimony: Testimony, now: float) -> None:
         least, before = self._parameters.rot_messages, now - self._parameters.suspect_floor
@@ -98,6 +103,8 @@ class Links:
     def _list(self, state: StateOf) -> None:
         missing = self.missing
         for node_id, observer in self.fresh.items():
+            if not observer.lists:
+                self._open.add(node_id)
             for peer_id in observer.neighbors:
                 if (node_id, peer_id) in missing or (peer_id, node_id) in missing:
                     continue

@@ -17,11 +17,12 @@ def torn(links: Links, parameters: LivenessParameters) -> list[Side]:
     """
     main, *others = links.sides() or [[]]
     if not others or len(links.fresh) < parameters.partition_reporters:
-        return [main]
+        return [sorted(links.fresh)]
+    witnesses = links.witnesses()
     apart: list[Side] = []
     rest = list(main)
     for side in others:
-        if links.is_closed(side) or len(links.witnesses(side)) >= parameters.partition_reporters:
+        if links.is_closed(side) or len(witnesses.get(links.side(side[0]), ())) >= parameters.partition_reporters:
             apart.append(sorted(side))
         else:
             rest += side

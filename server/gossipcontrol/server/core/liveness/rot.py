@@ -65,10 +65,7 @@ class Rot:
         ears: dict[int, _Ear] = {}
         self.outbound: list[Verdict] = []
         for author_id, voice in testimony.voices.items():
-            if voice.count < 0:
-                voice.mark_alone(now, parameters.rot_window)
             if author_id not in links.fresh:
-                self._compare_gains(author_id, voice, ears)
                 continue
             losses, is_settled = self._of(author_id, voice), voice.marked_at <= self._settled_at
             self.outbound += self._judge_author(author_id, losses, is_settled)
@@ -114,24 +111,6 @@ class Rot:
             ear.heard_by_others += proved
             ear.settled += proved if is_settled else 0.0
             ear.missed += min(max(0.0, one.lost - max(0.0, best.lost)), proved)
-            ear.authors += 1
-
-    def _compare_gains(self, author_id: str, voice: Voice, ears: dict[int, _Ear]) -> None:
-        """The same for an author that does not report: what two others heard was sent."""
-        links = self._links
-        side = links.side(author_id)
-        gains = voice.gains(links.reported)
-        if not links.is_whole:
-            gains = [one for one in gains if links.side(links.by_number[one[0]].node_id) == side]
-        if len(gains) < 3:
-            return
-        ranked = sorted((gain for _, gain in gains), reverse=True)
-        for number, gain in gains:
-            proved = ranked[2] if gain >= ranked[1] else ranked[1]
-            ear = ears.setdefault(number, _Ear())
-            ear.heard_by_others += proved
-            # Nothing says how these reports interleave with the broadcasts: only a large lack counts.
-            ear.missed += proved - gain if gain < proved / 2 else 0.0
             ear.authors += 1
 
     def _judge_ears(self, ears: dict[int, _Ear]) -> Iterator[Verdict]:

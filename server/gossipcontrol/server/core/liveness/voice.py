@@ -86,15 +86,9 @@ class Voice:
             self._marking = False
             self._shift()
             self._old, self._new, self.marked_at = self._new, count, now
-        elif now - self.marked_at >= period or math.isnan(self._new):
+        elif now - self.marked_at >= (period / 2 if math.isnan(self._old) else period) or math.isnan(self._new):
             self._marking = True
             self._put_down()
-
-    def fall_silent(self) -> None:
-        """The author reports no longer."""
-        self.count = -1
-        self._samples = array("d")
-        self.begin_anew()
 
     def hear(self, number: int, heard_at: float | None, count: int, near: bool) -> None:
         """An observer says when it last heard the author and how often in all; ``near``: they are neighbours."""
@@ -159,14 +153,15 @@ class Voice:
     def losses(self, reported: Mapping[int, float]) -> list[Loss]:
         """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
 
-        Observers of which neither is known are left out.
+        Observers of which neither is known are left out, and those that never heard it: who reports only a part of what
+        it hears may not name it.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
             reported_at = reported.get(number)
-            if reported_at is None:
-                continue
             place = index * _WIDTH
+            if reported_at is None or self._cells[place + _HEARD_AT] == -math.inf:
+                continue
             sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
             ago, before = self._old, self._cells[place + _OLD]
             if math.isnan(ago + before):
@@ -175,23 +170,7 @@ class Voice:
                 found.append(Loss(number, (sent - ago) - (heard - before), sent - ago))
         return found
 
-    def gains(self, reported: Mapping[int, float]) -> list[tuple[int, float]]:
-        """How much each observer heard since the older mark: all there is of an author that does not report."""
-        cells = self._cells
-        return [
-            (number, cells[index * _WIDTH + _COUNT] - cells[index * _WIDTH + _OLD])
-            for index, number in enumerate(self._numbers)
-            if number in reported and not math.isnan(cells[index * _WIDTH + _OLD])
-        ]
-
     # Marks.
-
-    def mark_alone(self, now: float, period: float) -> None:
-        """Set a mark of what was heard, when it is due, of an author that does not report."""
-        if now - self.marked_at >= period:
-            self._put_down()
-            self._shift()
-            self.marked_at = now
 
     def begin_anew(self) -> None:
         """Forget the marks: what is compared begins with the next report."""
