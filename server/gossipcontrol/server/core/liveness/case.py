@@ -190,7 +190,7 @@ class Case:
                     self._begin_anew(verdict.node_id, cause, links)
                 found += new
             for node_id in self.suspicions.faded(cause, now - 2 * window):
-                found += self._settle(node_id, cause, "", now)
+                found += self._end(node_id, cause, healed=False)
         return found
 
     def _begin_anew(self, node_id: str, cause: Cause, links: Links) -> None:
@@ -205,20 +205,20 @@ class Case:
     def _settle(self, node_id: str, cause: Cause, told: str, now: float, hold: float = 0.0) -> list[Finding]:
         """A suspicion stands, with this evidence, or no longer."""
         if not told:
-            cleared = self.suspicions.clear(node_id, cause)
-            return [SuspicionCleared(node_id, self.store_id, cause)] if cleared else []
+            return self._end(node_id, cause, healed=True)
         if not self.suspicions.stands(node_id, cause, now, hold) or self.reunion.explains(node_id):
             return []
         self.suspicions.trigger(node_id, cause, now)
         return [NodeSuspected(node_id, self.store_id, cause, told[:EVIDENCE])]
 
     def _drop(self, node_id: str) -> list[Finding]:
-        """Suspect a node of nothing any longer."""
-        return [
-            SuspicionCleared(node_id, self.store_id, cause)
-            for cause in self.suspicions.of(node_id)
-            if self.suspicions.clear(node_id, cause)
-        ]
+        """Suspect a node of nothing any longer, for it says nothing any longer."""
+        return [one for cause in self.suspicions.of(node_id) for one in self._end(node_id, cause, healed=False)]
+
+    def _end(self, node_id: str, cause: Cause, *, healed: bool) -> list[Finding]:
+        """Said only of what became a trigger."""
+        told = self.suspicions.clear(node_id, cause)
+        return [SuspicionCleared(node_id, self.store_id, cause, healed)] if told else []
 
     def _hush(self, links: Links, now: float) -> None:
         """Tell presence whose broadcasts reach nobody."""
