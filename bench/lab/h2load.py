@@ -43,10 +43,10 @@ def run(port: int, method: str, message: bytes, *, calls: int, in_flight: int, s
             f"--max-concurrent-streams={in_flight // connections}", f"--data={body.name}",
             "--header=content-type: application/grpc", "--header=te: trailers", f"http://127.0.0.1:{port}{method}",
         )  # fmt: skip
-        client_before, server_before, started_at = _children_seconds(), _seconds(server_pid), time.perf_counter()
+        client_before, server_before, started_at = _children_seconds(), process_seconds(server_pid), time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         took = time.perf_counter() - started_at
-        client, server = _children_seconds() - client_before, _seconds(server_pid) - server_before
+        client, server = _children_seconds() - client_before, process_seconds(server_pid) - server_before
     succeeded = re.search(r"(\d+) succeeded", done.stdout)
     rate = re.search(r"([\d.]+) req/s", done.stdout)
     if succeeded is None or rate is None or int(succeeded[1]) != calls:
@@ -59,7 +59,8 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _seconds(pid: int) -> float:
+def process_seconds(pid: int) -> float:
+    """CPU time that a process has used."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel's
         user, system = file.read().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Network namespaces on one bridge: hosts whose links can be cut as users meet it."""
+"""Network namespaces on one bridge or two: hosts whose links can be cut as users meet it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def what_is_missing() -> str:
 class Host:
     """One host: a namespace with the link ``eth0``, an address, and a default route through the hub."""
 
-    def __init__(self, prefix: str, number: int) -> None:
+    def __init__(self, prefix: str, number: int, bridge: str = "br0") -> None:
         self.number = number
+        self.bridge = bridge
         self.namespace = f"{prefix}h{number}"
         self.address = f"10.77.0.{number + 1}"
         self._hub = f"{prefix}hub"
@@ -42,7 +43,7 @@ class Host:
         """Plug the host into the hub's bridge."""
         await _ip(f"netns add {self.namespace}")
         await _ip(f"link add {self._port} netns {self._hub} type veth peer name eth0 netns {self.namespace}")
-        await _ip(f"-n {self._hub} link set {self._port} master br0 up")
+        await _ip(f"-n {self._hub} link set {self._port} master {self.bridge} up")
         await _ip(
             f"-n {self.namespace} -batch -",
             f"link set lo up\naddress add {self.address}/24 dev eth0\nlink set eth0 up\n{self._default_route}\n",
@@ -75,18 +76,37 @@ class Host:
         lines = f"address delete {old}/24 dev eth0\naddress add {address}/24 dev eth0\n"
         await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
 
+    async def drop(self, *chains: str) -> None:
+        """Drop every packet, without a link event: ``INPUT`` those that come, ``OUTPUT`` those that go."""
+        for chain in chains:
+            await self.run("iptables", "-A", chain, "!", "-i" if chain == "INPUT" else "-o", "lo", "-j", "DROP")
+
+    async def drop_large(self, chain: str = "OUTPUT", size: int = 600) -> None:
+        """Drop UDP packets of this size and more: a path-MTU black hole, in which small messages pass."""
+        await self.run("iptables", "-A", chain, "-p", "udp", "-m", "length", "--length", f"{size}:65535", "-j", "DROP")
+
+    async def mend(self) -> None:
+        """Drop nothing any more."""
+        await self.run("iptables", "-F")
+
     async def run(self, *command: str) -> None:
         """Run a command in the host's namespace; raises CalledProcessError."""
         await _run("ip", "netns", "exec", self.namespace, *command)
 
 
 class Network:
-    """A hub and its hosts; ``async with`` removes all of it, and kills what still runs in it."""
+    """A hub and its hosts; ``async with`` removes all of it, and kills what still runs in it.
 
-    def __init__(self, hosts: int) -> None:
+    With ``beyond``, so many of the hosts are on a second bridge, behind a cable: cutting it parts them from the others
+    and gives no host a link event, as when a switch between two rooms dies.
+    """
+
+    def __init__(self, hosts: int, beyond: int = 0) -> None:
         prefix = f"gc{os.getpid()}-{next(_NUMBERS)}"
         self._hub = f"{prefix}hub"
-        self.hosts = [Host(prefix, number) for number in range(1, hosts + 1)]
+        self._beyond = beyond
+        near = hosts - beyond
+        self.hosts = [Host(prefix, number, "br0" if number <= near else "br1") for number in range(1, hosts + 1)]
 
     async def __aenter__(self) -> Self:
         await _ip(f"netns add {self._hub}")
@@ -94,9 +114,23 @@ class Network:
             f"-n {self._hub} -batch -",
             "link set lo up\nlink add br0 type bridge\naddress add 10.77.0.1/24 dev br0\nlink set br0 up\n",
         )
+        if self._beyond:
+            await _ip(
+                f"-n {self._hub} -batch -",
+                "link add br1 type bridge\nlink set br1 up\nlink add cable0 type veth peer name cable1\n"
+                "link set cable0 master br0 up\nlink set cable1 master br1 up\n",
+            )
         for host in self.hosts:
             await host.make()
         return self
+
+    async def cut(self) -> None:
+        """Cut the cable between the bridges."""
+        await _ip(f"-n {self._hub} link set cable0 down")
+
+    async def heal(self) -> None:
+        """Put the cable back."""
+        await _ip(f"-n {self._hub} link set cable0 up")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

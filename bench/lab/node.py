@@ -28,3 +28,7 @@ class SilentNode:
     async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
         """Nothing."""
         del store_id, bootstrap, rung
+
+    async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
+        """Nothing."""
+        del store_id, peer_id, addresses

@@ -75,6 +75,7 @@ class Process:
         assert self._reader is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
+            self.thaw()  # a frozen one takes no other signal
             try:
                 async with asyncio.timeout(STOP_TIME):
                     await self._process.wait()
@@ -82,6 +83,14 @@ class Process:
                 self._process.kill()
         await self._reader
         return await self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop the process where it is (SIGSTOP): it neither answers nor closes anything."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     async def wait_for(self, event: str, timeout: float, *, after: float = 0.0, **fields: object) -> Said:
         """The first line with this event and these fields after an instant; raises TimeoutError with what it said."""
@@ -142,7 +151,7 @@ def service(host: Host | None, directory: Path, *, log_to: Path | None = None, *
     environment = {f"GOSSIPCONTROL_{name.upper()}": value for name, value in {**chosen, **settings}.items()}
     command = (sys.executable, "-m", "gossipcontrol.server")
     if log_to is not None:
-        command = ("sh", "-c", f"exec {sys.executable} -m gossipcontrol.server 2>{log_to}")
+        command = ("sh", "-c", f"exec {sys.executable} -m gossipcontrol.server 2>>{log_to}")
     return Process("service", *command, host=host, environment=environment)
 
 
@@ -152,12 +161,19 @@ def watcher(host: Host, directory: Path, *flags: str) -> Process:
     return Process("watcher", *command, *flags, host=host, environment={"RUNTIME_DIRECTORY": str(directory)})
 
 
-def agent(host: Host, store: str, *flags: str, directory: Path | None = None, name: str = "agent") -> Process:
+def agent(
+    host: Host,
+    store: str,
+    *flags: str,
+    directory: Path | None = None,
+    name: str = "agent",
+    on_line: Callable[[Process, Said], None] = lambda _process, _said: None,
+) -> Process:
     """An iroh-gossip node with its agent, attached to the service of ``directory``; without one, the bare node."""
     attached = ("--address", f"unix:{_socket(directory)}") if directory else ("--no-control",)
     command = (*CLIENT, "agent", "iroh", "--json", "--store", store, "--host-id", host.namespace)
     environment = {"RUNTIME_DIRECTORY": str(directory)} if directory else {}
-    return Process(name, *command, *attached, *flags, host=host, environment=environment)
+    return Process(name, *command, *attached, *flags, host=host, environment=environment, on_line=on_line)
 
 
 def _socket(directory: Path) -> Path:

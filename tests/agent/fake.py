@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from gossipcontrol.agent.agent import Agent, AgentEvent
+from gossipcontrol.agent.agent import Agent
+from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
 from gossipcontrol.v1.decision_pb2 import Rung
 
 
 class FakeNode:
-    """Records its rejoins; ``failure`` is raised by each, ``held`` makes each wait."""
+    """Records its rejoins and syncs; ``failure`` is raised by each, ``held`` makes each wait."""
 
     def __init__(self, node_id: str = "n", *store_ids: str) -> None:
         self.node_id = node_id
         self.capabilities: Sequence[Capability.ValueType] = ()
         self.rejoins: list[tuple[str, Rung.ValueType, list[str]]] = []
+        self.syncs: list[tuple[str, str, list[str]]] = []
         self.failure: Exception | None = None
         self.held: asyncio.Event | None = None
         self._stores = list(store_ids or ("a",))
@@ -30,6 +32,13 @@ class FakeNode:
 
     async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
         self.rejoins.append((store_id, rung, [peer.peer_id for peer in bootstrap]))
+        await self._do()
+
+    async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
+        self.syncs.append((store_id, peer_id, list(addresses)))
+        await self._do()
+
+    async def _do(self) -> None:
         if self.held is not None:
             await self.held.wait()
         if self.failure is not None:

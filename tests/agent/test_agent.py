@@ -6,9 +6,24 @@ import asyncio
 from typing import TypeAlias
 
 import pytest
+from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.node import RejoinFailedError
+from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc
-from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest, StoreNode
+from gossipcontrol.v1.gossip_control_pb2 import (
+    ListPeersRequest,
+    ListRejoinsRequest,
+    ListStoresRequest,
+    PeerLivenessRequest,
+    StoreNode,
+)
+from gossipcontrol.v1.liveness_pb2 import (
+    PEER_STATE_ASLEEP,
+    PEER_STATE_ONLINE,
+    LivenessReport,
+    PeerObservation,
+    PeerState,
+)
 
 from tests.agent.fake import FakeNode, Proxy, running
 from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, rejoin, serving, until
@@ -208,6 +223,26 @@ async def test_the_older_of_two_agents_of_one_node_gives_way(service: Service, s
         assert watched.told("detached")[0].detail.startswith("ABORTED: a newer stream")
 
 
+async def test_a_resting_node_is_asleep_and_silent_until_a_rejoin_wakes_it(service: Service, stub: Stub) -> None:
+    node = FakeNode("n", "a")
+    async with running(node, service.address) as watched:
+        await attached(watched.agent.attached)
+
+        async def state_is(wanted: PeerState.ValueType) -> bool:
+            peers = (await stub.ListPeers(ListPeersRequest(store_id="a"))).peers
+            return [(peer.peer_id, peer.state) for peer in peers] == [("n", wanted)]
+
+        await until(lambda: state_is(PEER_STATE_ONLINE), "it reports")
+        watched.agent.rest()
+        await until(lambda: state_is(PEER_STATE_ASLEEP), "its silence is no failure")
+        await stub.Rejoin(rejoin("n"))
+        await until(lambda: state_is(PEER_STATE_ONLINE), "it reports again")
+        watched.agent.rest()
+        await until(lambda: state_is(PEER_STATE_ASLEEP), "it rests again")
+        watched.agent.wake()
+        await until(lambda: state_is(PEER_STATE_ONLINE), "it speaks again")
+
+
 async def test_leaving_says_goodbye_and_ends(service: Service, stub: Stub) -> None:
     async with running(FakeNode(), service.address) as watched:
         await attached(watched.agent.attached)
@@ -217,3 +252,24 @@ async def test_leaving_says_goodbye_and_ends(service: Service, stub: Stub) -> No
         page = service.app.metrics.registry
         labels = {"rpc": "Attach", "code": "OK"}
         await until(lambda: page.get_sample_value("gossipcontrol_requests_total", labels) == 1.0, "it ended well")
+
+
+async def test_the_app_sees_the_peers_of_a_store_and_is_told_of_changes(service: Service, stub: Stub) -> None:
+    changes: list[tuple[str, PeerChange]] = []
+    node = FakeNode("n", "a")
+    agent = Agent(node, service.address, on_peer=lambda store_id, change: changes.append((store_id, change)))
+    running_agent = asyncio.create_task(agent.run())
+    try:
+        await attached(agent.attached)
+        agent.received("a", "p", direct=True)
+        await until(lambda: {one.peer_id for one in agent.peers("a")} == {"n", "p"}, "both are seen", within=20.0)
+        assert {one.state for one in agent.peers("a")} == {PEER_STATE_ONLINE}
+        peers = [PeerObservation(peer_id="q", heard_age_ms=0)]
+        await stub.PeerLiveness(PeerLivenessRequest(reports=[LivenessReport(node_id="m", store_id="a", peers=peers)]))
+        await until(lambda: len(agent.peers("a")) == 4, "what others heard is seen too", within=20.0)
+        assert agent.peers("unknown") == []
+        appeared = [change.peer_id for store_id, change in changes if store_id == "a" and not change.before]
+        assert sorted(appeared) == ["m", "n", "p", "q"], "each was told once"
+    finally:
+        running_agent.cancel()
+        await asyncio.gather(running_agent, return_exceptions=True)

@@ -9,22 +9,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.client.knowledge_table import age, sentence
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Metrics, State
+from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
+from gossipcontrol.server.log import make_logger
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
-
-QUIET = structlog.make_filtering_bound_logger(50)
 
 
 @pytest.fixture
 async def socket(tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "s.sock"
     config = Config(listen=Listen(socket=str(path), tcp=""), metrics=Metrics(address=""), state=State(backend="memory"))
-    app = App(config, structlog.wrap_logger(structlog.ReturnLogger(), wrapper_class=QUIET))
+    app = App(config, make_logger(Log(level="error")))
     await app.start()
     yield path
     await app.stop()
@@ -57,6 +55,8 @@ class Breaker:
         self.path, self._behind, self._left = path, behind, limit
         self.connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self.broken: list[OSError] = []
+        """Ends of connections that did not end well, as those that it breaks do."""
 
     async def __aenter__(self) -> Breaker:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -88,8 +88,8 @@ class Breaker:
                     break
                 writer.write(data)
                 await writer.drain()
-        except OSError:
-            pass
+        except OSError as error:
+            self.broken.append(error)
         finally:
             writer.close()
             other.close()

@@ -12,7 +12,7 @@ from gossipcontrol.server.core import engine
 CORE = Path(engine.__file__).parent
 ALLOWED = frozenset({
     "__future__", "array", "collections", "collections.abc", "dataclasses", "enum", "heapq", "itertools", "math",
-    "operator", "sys.byteorder", "types", "typing", "bisect", "functools",
+    "operator", "sys.byteorder", "types", "typing", "bisect", "functools", "json", "zlib",
 })  # fmt: skip
 """What computes only; anything else must be argued for here."""
 OWN = "gossipcontrol.server.core."

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 from gossipcontrol.server.core import codec
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
-from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
@@ -133,6 +133,25 @@ def test_a_new_run_parks_what_ran_and_keeps_ids_unique() -> None:
     engine.handle(RejoinRequested("n", ("b",)), lab.now + 2)
     assert [rejoin.rejoin_id for rejoin in engine.rejoins()] == ["second-2", started]
     assert [rejoin.rejoin_id for rejoin in engine.rejoins(before="second-2")] == [started]
+
+
+@pytest.mark.parametrize("away", [1.0, 6.0, 60.0])
+def test_what_falls_due_while_the_service_is_away_waits_for_an_agent(away: float) -> None:
+    lab = LoggingLab()
+    lab.attach("n", "ran", "waited")
+    lab.name("q", store_id="ran")
+    lab.answer(RejoinRequested("n", ("waited",)))
+    lab.meet(store_id="waited")
+    lab.answer(RejoinRequested("n"))
+    lab.now += away
+    assert not [one for one in lab.handle(ServiceStarted("second")) if isinstance(one, (StartRejoin, AdviseRestart))]
+    lab.advance(60)
+    assert (lab.engine.counts().parked, len(lab.announcements)) == (2, 1)
+    lab.attach("n", "ran", "waited", session_id="s2")
+    lab.advance(6)
+    late = [(start.store_id, start.attempt) for _, start in lab.starts if start.session_id == "s2"]
+    assert late == [("ran", 2), ("waited", 1)]
+    replays(lab)
 
 
 def test_what_was_refused_or_answered_before_leaves_no_fact() -> None:
@@ -262,7 +281,8 @@ ATTRIBUTES = {
     "History": "_prefix _limit _age _rejoins _ended _count",
     "Explainer": "_parameters _registry _judge _intake",
     "Judge": "_parameters _history _witness _scheduler",
-    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers wake_at waiting parked running",
+    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers _trial wake_at waiting parked running",  # noqa: E501
+    "Trial": "_time _timers _end",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "Load": "_most _named",
     "Intake": "_stores_per_node _registry _history _judge _requests _generations",

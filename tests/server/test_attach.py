@@ -45,7 +45,7 @@ async def test_a_registration_is_answered_first(stub: Stub) -> None:
     first = await agent.receive()
     assert first.WhichOneof("frame") == "registered"
     assert first.registered.session_id
-    assert first.registered.next_report_ms == 10_000
+    assert first.registered.next_report_ms == 2_000
     assert first.registered.unparked == 0
     assert await attached(stub)
 
@@ -183,7 +183,7 @@ async def test_a_report_is_acknowledged_with_the_view(stub: Stub) -> None:
     await agent.register("n", "a")
     await agent.send(liveness=LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=5000)]))
     ack = (await agent.receive("ack")).ack
-    assert ack.next_report_ms == 10_000
+    assert ack.next_report_ms == 2_000
     assert {peer.peer_id for peer in ack.view.peers} == {"n", "p"}
 
 

@@ -38,12 +38,12 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         '[listen]\ntcp = "0.0.0.0:7420"\nport = 1\n[deciding]\nwindow = 0\nrate = nan\nburst = 2.5\n'
-        "[log]\nlevel = 3\n[limits]\nmessage_bytes = 2147483648\nreport_interval = inf\n[extra]\n",
+        "[log]\nlevel = 3\n[limits]\nmessage_bytes = 2147483648\ndrain = inf\n[extra]\n",
     )
     found = mistakes(path, GOSSIPCONTROL_DECIDING_FANOUT="many", GOSSIPCONTROL_METRICS_ADDRES="x:1")
     assert {mistake.partition(":")[0] for mistake in found} == {
         "listen.tcp", "listen.port", "deciding.window", "deciding.rate", "deciding.burst", "log.level",
-        "limits.message_bytes", "limits.report_interval", "extra", "GOSSIPCONTROL_DECIDING_FANOUT",
+        "limits.message_bytes", "limits.drain", "extra", "GOSSIPCONTROL_DECIDING_FANOUT",
         "GOSSIPCONTROL_METRICS_ADDRES",
     }  # fmt: skip
     assert len(found) == 11

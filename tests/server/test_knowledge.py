@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import grpc
 import pytest
-import structlog
 from gossipcontrol.client.errors import RefusedError, client_error
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Metrics, State
+from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.log import make_logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc, peer_knowledge_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from prometheus_client import generate_latest
@@ -47,16 +47,13 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         state=State(backend="memory"),
         knowledge=KNOWLEDGE,
     )
-    app = App(config, structlog.wrap_logger(structlog.ReturnLogger(), wrapper_class=QUIET))
+    app = App(config, make_logger(Log(level="error")))
     await app.start()
     async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
         knowledge: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel)
         control: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
         yield Service(app, knowledge, control)
     await app.stop()
-
-
-QUIET = structlog.make_filtering_bound_logger(50)
 
 
 def one(name: str, prev: str = "", *seen: str, ack: bool = False, life: str = "") -> pb.Intention:

@@ -6,23 +6,21 @@ import asyncio
 from pathlib import Path
 
 import grpc
-import structlog
 from click.testing import CliRunner
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.command import main
 from gossipcontrol.server.app import App
 from gossipcontrol.server.clock import ServiceClock
-from gossipcontrol.server.config import Config, Listen, Metrics, State
+from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import Unshared
+from gossipcontrol.server.log import make_logger
 from gossipcontrol.server.suspector import Suspector
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
-
-QUIET = structlog.make_filtering_bound_logger(50)
 
 
 class Scene:
@@ -83,7 +81,7 @@ async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) ->
         state=State(backend="memory"),
         knowledge=KnowledgeParameters(unshared_age=1e-6, look_every=0.05),
     )
-    app = App(config, structlog.wrap_logger(structlog.ReturnLogger(), wrapper_class=QUIET))
+    app = App(config, make_logger(Log(level="error")))
     await app.start()
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
         stub: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)

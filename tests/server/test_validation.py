@@ -21,6 +21,8 @@ RejoinResult: Any = attach_pb2.RejoinResult
 SyncResult: Any = attach_pb2.SyncResult
 ListRejoinsRequest: Any = gossip_control_pb2.ListRejoinsRequest
 ListStoresRequest: Any = gossip_control_pb2.ListStoresRequest
+ListPeersRequest: Any = gossip_control_pb2.ListPeersRequest
+WatchPeersRequest: Any = gossip_control_pb2.WatchPeersRequest
 PeerLivenessRequest: Any = gossip_control_pb2.PeerLivenessRequest
 RejoinRequest: Any = gossip_control_pb2.RejoinRequest
 ReportNetworkChangeRequest: Any = gossip_control_pb2.ReportNetworkChangeRequest
@@ -43,6 +45,10 @@ def change(**fields: Any) -> Any:
 
 def report(**fields: Any) -> Any:
     return PeerLivenessRequest(reports=[LivenessReport(**({"node_id": "n", "store_id": "a"} | fields))])
+
+
+def report_and(*results: Any) -> Any:
+    return PeerLivenessRequest(reports=[LivenessReport(node_id="n", store_id="a")], sync_results=results)
 
 
 WRONG: list[tuple[Any, set[str]]] = [
@@ -93,6 +99,21 @@ WRONG: list[tuple[Any, set[str]]] = [
     (report(neighbors=[Neighbor(peer_id="p")] * 2), {"reports[0].neighbors"}),
     (report(neighbors=[Neighbor()]), {"reports[0].neighbors[0].peer_id"}),
     (report(neighbors=[Neighbor(peer_id="p", up_age_ms=DAYS_30 + 1)]), {"reports[0].neighbors[0].up_age_ms"}),
+    (report_and(SyncResult()), {f"sync_results[0].{name}" for name in ("node_id", "store_id", "peer_id")}),
+    (report_and(SyncResult(node_id=LONG, store_id="a", peer_id="p")), {"sync_results[0].node_id"}),
+    (report_and(SyncResult(node_id="n", store_id="a", peer_id="p", error="e" * 1025)), {"sync_results[0].error"}),
+    (report_and(*[SyncResult(node_id="n", store_id="a", peer_id="p")] * 1001), {"sync_results"}),
+    (PeerLivenessRequest(sync_results=[SyncResult(node_id="n", store_id="a", peer_id="p")]), {"reports"}),
+    (WatchPeersRequest(), {"store_id"}),
+    (WatchPeersRequest(store_id=LONG), {"store_id"}),
+    (WatchPeersRequest(store_id="a", resume_token="no token"), {"resume_token"}),
+    (WatchPeersRequest(store_id="a", resume_token="é" * 16), {"resume_token"}),
+    (ListPeersRequest(), {"store_id"}),
+    (ListPeersRequest(store_id=LONG), {"store_id"}),
+    (ListPeersRequest(store_id="a", state=7), {"state"}),
+    (ListPeersRequest(store_id="a", state=-1), {"state"}),
+    (ListPeersRequest(store_id="a", page_size=1001), {"page_size"}),
+    (ListPeersRequest(store_id="a", page_token=LONG), {"page_token"}),
     (ListStoresRequest(node_id=LONG), {"node_id"}),
     (ListStoresRequest(page_size=1001), {"page_size"}),
     (ListStoresRequest(page_token=LONG), {"page_token"}),
@@ -113,6 +134,9 @@ RIGHT: list[Any] = [
     report(peers=[PeerObservation(peer_id=one, heard_age_ms=DAYS_30, heard_count=2**64 - 1) for one in many(1000)]),
     report(neighbors=[Neighbor(peer_id=one, up_age_ms=DAYS_30) for one in many(1000)], broadcast_count=2**64 - 1),
     PeerLivenessRequest(reports=[LivenessReport(node_id="n", store_id=one) for one in many(100)]),
+    report(known_version=2**64 - 1),
+    report_and(*[SyncResult(node_id="n" * 128, store_id="a", peer_id="p" * 128, error="e" * 1024)] * 1000),
+    ListPeersRequest(store_id="a" * 128, state=6, page_size=1000, page_token="t" * 128),
     ListStoresRequest(node_id="n" * 128, page_size=1000, page_token="t" * 128),
     ListRejoinsRequest(page_size=1000, max_age_ms=2**64 - 1, page_token="other-12"),
 ]
@@ -143,17 +167,23 @@ FRAMES: list[tuple[dict[str, Any], set[str]]] = [
     ({"rejoin_result": RejoinResult(rejoin_id="r", attempt=1, ok=True, error="e")}, {"rejoin_result.error"}),
     ({"sync_result": SyncResult()}, {"sync_result.store_id", "sync_result.peer_id"}),
     ({"sync_result": SyncResult(store_id="a", peer_id="p", error="e" * 1025)}, {"sync_result.error"}),
+    ({"sync_result": SyncResult(node_id="m", store_id="a", peer_id="p")}, {"sync_result.node_id"}),
     ({"goodbye": Goodbye(reason="r" * 257)}, {"goodbye.reason"}),
     ({}, {"frame"}),
 ]
 
 
 def call(stub: Stub, request: Any) -> Any:
+    def first_answer(request: Any) -> Any:
+        return stub.WatchPeers(request).read()
+
     calls: dict[type[Any], Callable[..., Any]] = {
         RejoinRequest: stub.Rejoin,
         ReportNetworkChangeRequest: stub.ReportNetworkChange,
         PeerLivenessRequest: stub.PeerLiveness,
         ListStoresRequest: stub.ListStores,
+        ListPeersRequest: stub.ListPeers,
+        WatchPeersRequest: first_answer,
         ListRejoinsRequest: stub.ListRejoins,
     }
     return calls[type(request)](request)
@@ -192,7 +222,7 @@ async def test_a_flood_of_mistakes_is_answered_within_what_clients_accept(stub: 
     assert "more" in (error.details() or "")
 
 
-METHODS = ("Rejoin", "ReportNetworkChange", "PeerLiveness", "ListStores", "ListRejoins")
+METHODS = ("Rejoin", "ReportNetworkChange", "PeerLiveness", "ListPeers", "ListStores", "ListRejoins")
 UNREADABLE = [
     *((name, b"\xff") for name in METHODS),
     *((name, b"\x0a\x7f") for name in METHODS),
@@ -208,4 +238,6 @@ async def test_bytes_that_are_no_message_are_refused(service: Service, name: str
         assert set(bad_fields(error)) == {"request"}
         stream = channel.stream_stream("/gossipcontrol.v1.GossipControl/Attach")(iter([data]))
         assert set(bad_fields(await refusal(anext(aiter(stream))))) == {"request"}
+        watch = channel.unary_stream("/gossipcontrol.v1.GossipControl/WatchPeers")(data)
+        assert set(bad_fields(await refusal(anext(aiter(watch))))) == {"request"}
     assert not service.lines("call failed")

@@ -19,6 +19,7 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinRequested,
+    ServiceStarted,
 )
 from gossipcontrol.server.core.parameter import Parameters
 
@@ -60,9 +61,12 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
         if isinstance(effect, AnnounceRejoin) and effect.outcome is not Outcome.WAITING
     }
     detached: defaultdict[str, list[float]] = defaultdict(list)
+    restarted: list[float] = []
     for one in taken:
         if isinstance(one.event, NodeDetached):
             detached[one.event.node_id].append(one.at)
+        elif isinstance(one.event, ServiceStarted):
+            restarted.append(one.at)
     limit = parameters.window + len(starts) / parameters.rate + SLACK
     for index, one in enumerate(taken):
         for effect in one.effects:
@@ -82,7 +86,7 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
                 delay = candidates[place][1] - one.at
                 if decision.kind is DecisionKind.PARKED or excused or delay <= limit:
                     continue
-                if not any(one.at <= at <= one.at + delay for at in detached[decision.node_id]):
+                if not any(one.at <= at <= one.at + delay for at in (*detached[decision.node_id], *restarted)):
                     yield f"coverage: {slot} triggered at {one.at:.3f} starts {delay:.3f} s later, limit {limit:.3f}"
 
 
@@ -94,6 +98,8 @@ def _addressed(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
         event = one.event
         if isinstance(event, NodeAttached):
             sessions[event.node_id] = event.session_id
+        elif isinstance(event, ServiceStarted):
+            sessions.clear()
         for effect in one.effects:
             if isinstance(effect, StartRejoin) and effect.session_id != sessions.get(effect.node_id):
                 yield f"coverage: {effect.rejoin_id} starts at {one.at:.3f} on a session that is not attached"

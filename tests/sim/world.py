@@ -25,6 +25,7 @@ from gossipcontrol.server.core.event import (
     PeerHeard,
     RejoinFinished,
     RejoinRequested,
+    ServiceStarted,
     TimePassed,
 )
 
@@ -143,9 +144,9 @@ class World:
             self.losses.append(f"at {self._now:.3f} the log did not restore what was there")
         self._engine, self._serving = engine, True
         self._time = self._new_clock(self.taken[-1].at if self.taken else 0.0)
+        self._handle(ServiceStarted("sim"))
         for node in self.nodes.values():
             if node.session_id:
-                self._handle(NodeDetached(node.node_id, node.session_id))
                 node.session_id = ""
                 self._at(self._chance.uniform(0.0, 5.0), self._attach, node)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import grpc
 import pytest
-from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc, peer_knowledge_pb2_grpc
+from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.lab.process import service
@@ -69,3 +71,53 @@ async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, 
         await process.start()
         kept = await stub.ListRejoins(gossip_control_pb2.ListRejoinsRequest(page_size=1000), wait_for_ready=True)
         assert {"n", "last"} <= {rejoin.node_id for rejoin in kept.rejoins}
+
+
+async def record(stub: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub, *counts: int) -> pb.RecordIntentionsResponse:
+    """Record intentions of one author, each the successor of the one before, a thousand to a batch."""
+    requests = [
+        pb.RecordIntentionsRequest(
+            batch=pb.IntentionBatch(
+                store_id="s",
+                intentions=[
+                    pb.Intention(author_id="a", hash=b"%032d" % one, store_prev=b"%032d" % (one - 1) if one else b"")
+                    for one in range(start, start + 1000)
+                ],
+            ),
+            sender_id="sender",
+            sequence=start // 1000 + 1,
+        )
+        for start in counts
+    ]
+    return await stub.RecordIntentions(iter(requests), wait_for_ready=True)
+
+
+async def test_a_full_disk_refuses_intentions_and_loses_none(tmp_path: Path, disk: Path) -> None:
+    process = service(None, tmp_path, state_path=str(disk / "state.db"))
+    async with process, grpc.aio.insecure_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
+        stub, health = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel), health_pb2_grpc.HealthStub(channel)
+        assert (await record(stub, 0)).last_sequence == 1
+        filler = disk / "filler"
+        with pytest.raises(OSError, match="No space left"):
+            filler.write_bytes(b"x" * (4 << 20))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await record(stub, *range(1000, 200_000, 1000))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the state cannot be written" in (refused.value.details() or "")
+        await until_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
+        with pytest.raises(grpc.aio.AioRpcError, match="the state cannot be written"):
+            await record(stub, 1000)
+        filler.unlink()
+        await until_health(health, health_pb2.HealthCheckResponse.SERVING)
+        last = (await stub.RecordIntentions(iter([pb.RecordIntentionsRequest(sender_id="sender")]))).last_sequence
+        assert 1 <= last < 200
+        answer = await record(stub, last * 1000)
+        assert (answer.last_sequence, answer.recorded, answer.known) == (last + 1, 1000, 0)
+        before = await stub.GetKnowledge(pb.GetKnowledgeRequest(store_id="s"))
+        assert before.rows[0].held == (last + 1) * 1000
+        await process.stop(signal.SIGKILL)
+        await process.start()
+        after = await stub.GetKnowledge(pb.GetKnowledgeRequest(store_id="s"), wait_for_ready=True)
+        for response in (before, after):
+            response.rows[0].ClearField("proof_age_ms")
+        assert after == before

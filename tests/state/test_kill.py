@@ -1,4 +1,4 @@
-"""Kill -9 of the real service under real load: nothing acknowledged is lost, nothing starts twice within its window.
+"""Kill -9 of the real service under real load: nothing acknowledged is lost, nothing starts twice, no answer changes.
 
 ``GOSSIPCONTROL_KILLS=200`` runs the long form.
 """
@@ -29,17 +29,35 @@ WINDOW = 2.0
 """Longer than a restart takes, so that a service which forgot its starts would start again too early."""
 NODES = 6
 STORES = ("a", "b")
+CLIENTS = 4
 SLACK = 0.5
 """Seconds by which commands may arrive nearer than they started: a noisy machine delivers the first late."""
 
 KIND = gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED
+MOST_BETWEEN_KILLS = 2000
+"""Acknowledgements; their number before a kill is log-uniform, so that many kills hit a service that has just begun."""
+AGAIN = 0.15
+"""Share of requests that were answered before, maybe by a service that was killed since."""
+REMEMBERED = 2000
+"""Answered requests that may be sent again."""
+
 Slot = tuple[str, str]
+Request = gossip_control_pb2.RejoinRequest | gossip_control_pb2.ReportNetworkChangeRequest
+Response = gossip_control_pb2.RejoinResponse | gossip_control_pb2.ReportNetworkChangeResponse
+Decided = tuple[tuple[str, str, int, str], ...]
+"""Node, store, kind and rejoin of each decision."""
+_DUPLICATE = decision_pb2.DECISION_KIND_DUPLICATE
 _STARTING = (
     decision_pb2.DECISION_KIND_STARTED,
     decision_pb2.DECISION_KIND_COALESCED,
     decision_pb2.DECISION_KIND_SCHEDULED,
     decision_pb2.DECISION_KIND_PARKED,
+    _DUPLICATE,
 )
+_EXCUSED = (decision_pb2.REJOIN_OUTCOME_EXPIRED, decision_pb2.REJOIN_OUTCOME_SKIPPED)
+_ENDED = frozenset(range(decision_pb2.REJOIN_OUTCOME_VERIFIED, decision_pb2.REJOIN_OUTCOME_SPLIT + 1))
+_FOLLOWED = (decision_pb2.REJOIN_OUTCOME_FAILED, decision_pb2.REJOIN_OUTCOME_SPLIT)
+"""Another rejoin runs in its place: its stream broke while one waited already, or its node came to be known."""
 
 
 @dataclass
@@ -51,7 +69,29 @@ class Seen:
     starts: dict[Slot, list[tuple[float, str, int]]] = field(default_factory=lambda: defaultdict(list))
     kinds: Counter[str] = field(default_factory=Counter[str])
     broken: int = 0
-    """Calls that the kill cut off: nothing was acknowledged."""
+    """Calls that a kill cut off; each was sent again, with the same request id or generation."""
+    replayed: int = 0
+    """Of those and of the requests sent again, how many had been decided before."""
+    changed: list[str] = field(default_factory=list[str])
+    """Requests that were decided twice, and differently."""
+    _awaited: int = 0
+    _reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def more_triggers(self, count: int) -> None:
+        """Wait until so many more are acknowledged."""
+        self._awaited = len(self.triggers) + count
+        self._reached.clear()
+        async with asyncio.timeout(60):
+            await self._reached.wait()
+
+    def acknowledge(self, sent_at: float, response: Response) -> None:
+        """Take an answer to a request that nobody had answered before."""
+        for decision in response.decisions:
+            self.kinds[decision_pb2.DecisionKind.Name(decision.kind)] += 1
+            if decision.kind in _STARTING:
+                self.triggers.append((sent_at, (decision.node_id, decision.store_id), decision.rejoin_id))
+        if len(self.triggers) >= self._awaited:
+            self._reached.set()
 
 
 class Load:
@@ -64,29 +104,37 @@ class Load:
         self._stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
         self._seen = seen
         self._chance = chance
-        self._tasks: list[asyncio.Task[None]] = []
-        self.asking = True
+        self._agents: list[asyncio.Task[None]] = []
+        self._clients: list[asyncio.Task[None]] = []
+        self._generations = itertools.count(1)
+        self._answered: list[tuple[Request, Decided]] = []
+        self._asking = True
 
     async def __aenter__(self) -> Load:
-        self._tasks = [asyncio.create_task(self._agent(f"n{number}")) for number in range(NODES)]
-        self._tasks += [asyncio.create_task(self._client()) for _ in range(4)]
+        self._agents = [asyncio.create_task(self._agent(f"n{number}")) for number in range(NODES)]
+        self._clients = [asyncio.create_task(self._client()) for _ in range(CLIENTS)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
+        for task in (*self._agents, *self._clients):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._agents, *self._clients, return_exceptions=True)
         await self._channel.close()
 
-    async def records(self) -> dict[str, gossip_control_pb2.ListRejoinsResponse]:
-        """Every rejoin that the service knows, by id, each alone in its page."""
-        found: dict[str, gossip_control_pb2.ListRejoinsResponse] = {}
+    async def stop_asking(self) -> None:
+        """Return once every request has got its answer."""
+        self._asking = False
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._clients)
+
+    async def records(self) -> dict[str, decision_pb2.Rejoin]:
+        """Every rejoin that the service knows, by id."""
+        found: dict[str, decision_pb2.Rejoin] = {}
         token = ""
         while True:
             request = gossip_control_pb2.ListRejoinsRequest(page_size=1000, page_token=token)
             page = await self._stub.ListRejoins(request, wait_for_ready=True, timeout=20)
-            for rejoin in page.rejoins:
-                found[rejoin.rejoin_id] = gossip_control_pb2.ListRejoinsResponse(rejoins=[rejoin])
+            found.update((rejoin.rejoin_id, rejoin) for rejoin in page.rejoins)
             if not (token := page.next_page_token):
                 return found
 
@@ -114,31 +162,64 @@ class Load:
         frames.put_nowait(attach_pb2.AttachRequest(neighbor=proof))
 
     async def _client(self) -> None:
+        while self._asking:
+            if self._answered and self._chance.random() < AGAIN:
+                await self._ask_again(*self._chance.choice(self._answered))
+                continue
+            request = self._request()
+            first_sent_at, last_sent_at, response = await self._ask(request)
+            decided = _decided(response)
+            # Decided before a kill, and answered after it: then it was taken when it was first sent, or later.
+            was_known = response.replayed or any(kind == _DUPLICATE for _, _, kind, _ in decided)
+            self._seen.replayed += was_known
+            self._seen.acknowledge(first_sent_at if was_known else last_sent_at, response)
+            self._answered.append((request, decided))
+            if len(self._answered) > REMEMBERED:
+                self._answered.pop(self._chance.randrange(REMEMBERED))
+
+    def _request(self) -> Request:
+        """A new request: with an id, with a generation, or with both."""
+        node_id, chosen = f"n{self._chance.randrange(NODES)}", self._chance.randrange(4)
+        request_id = str(uuid.uuid4()) if chosen else ""
+        if chosen == 1:
+            return gossip_control_pb2.RejoinRequest(request_id=request_id, node_id=node_id)
+        change = gossip_control_pb2.ReportNetworkChangeRequest(
+            request_id=request_id, host_id=f"h-{node_id}", kind=KIND, boot_id="boot"
+        )
+        if chosen != 2:
+            change.generation = next(self._generations)
+        return change
+
+    async def _ask(self, request: Request) -> tuple[float, float, Response]:
+        """Send it until it is answered; when it was sent first and last, and the answer."""
+        first_sent_at = time.monotonic()
         while True:
-            if not self.asking:
-                await asyncio.sleep(0.01)
-                continue
-            sent_at = time.monotonic()
-            node_id = f"n{self._chance.randrange(NODES)}"
+            last_sent_at = time.monotonic()
             try:
-                if self._chance.random() < 0.5:
-                    change = gossip_control_pb2.ReportNetworkChangeRequest(
-                        request_id=str(uuid.uuid4()), host_id=f"h-{node_id}", kind=KIND
-                    )
-                    decisions = (await self._stub.ReportNetworkChange(change, timeout=5)).decisions
+                if isinstance(request, gossip_control_pb2.RejoinRequest):
+                    response: Response = await self._stub.Rejoin(request, wait_for_ready=True, timeout=30)
                 else:
-                    asked = gossip_control_pb2.RejoinRequest(request_id=str(uuid.uuid4()), node_id=node_id)
-                    decisions = (await self._stub.Rejoin(asked, timeout=5)).decisions
-            except grpc.aio.AioRpcError:
+                    response = await self._stub.ReportNetworkChange(request, wait_for_ready=True, timeout=30)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
                 self._seen.broken += 1
-                await asyncio.sleep(0.01)
-                continue
-            for decision in decisions:
-                self._seen.kinds[decision_pb2.DecisionKind.Name(decision.kind)] += 1
-                if decision.kind in _STARTING:
-                    slot = (decision.node_id, decision.store_id)
-                    self._seen.triggers.append((sent_at, slot, decision.rejoin_id))
-            await asyncio.sleep(self._chance.random() * 0.01)
+            else:
+                return first_sent_at, last_sent_at, response
+
+    async def _ask_again(self, request: Request, decided: Decided) -> None:
+        """The same id gets the same answer, and the same generation names the same rejoins, whatever was killed."""
+        _, _, response = await self._ask(request)
+        self._seen.replayed += 1
+        expected = decided
+        if not request.request_id:
+            expected = tuple((node, store, _DUPLICATE, rejoin_id) for node, store, _, rejoin_id in decided)
+        if _decided(response) != expected:
+            self._seen.changed.append(f"{request}: {expected}, then {_decided(response)}")
+
+
+def _decided(response: Response) -> Decided:
+    return tuple((one.node_id, one.store_id, one.kind, one.rejoin_id) for one in response.decisions)
 
 
 async def _sent(frames: asyncio.Queue[attach_pb2.AttachRequest]) -> AsyncIterator[attach_pb2.AttachRequest]:
@@ -146,27 +227,49 @@ async def _sent(frames: asyncio.Queue[attach_pb2.AttachRequest]) -> AsyncIterato
         yield await frames.get()
 
 
-def uncovered(seen: Seen, records: dict[str, gossip_control_pb2.ListRejoinsResponse]) -> list[tuple[float, Slot, str]]:
-    """Acknowledged triggers that neither a start covers nor an end excuses."""
-    excused = {
-        rejoin_id
-        for rejoin_id, page in records.items()
-        if page.rejoins[0].outcome in (decision_pb2.REJOIN_OUTCOME_EXPIRED, decision_pb2.REJOIN_OUTCOME_SKIPPED)
-    }
+def uncovered(seen: Seen, records: dict[str, decision_pb2.Rejoin]) -> list[tuple[float, Slot, str]]:
+    """Acknowledged triggers whose rejoin neither started after them, nor ended with an excuse, nor was followed."""
+    newest: dict[str, float] = {}
+    for (node_id, store_id), starts in seen.starts.items():
+        for at, rejoin_id, _ in starts:
+            for covered in (rejoin_id, f"{node_id}/{store_id}", f"{node_id}/", "/"):
+                newest[covered] = max(at, newest.get(covered, at))
+    found: list[tuple[float, Slot, str]] = []
+    for sent_at, (node_id, store_id), rejoin_id in seen.triggers:
+        outcome = records[rejoin_id].outcome
+        by_others = newest.get(f"{node_id}/{store_id}" if node_id else "/", 0.0) if outcome in _FOLLOWED else 0.0
+        if outcome not in _EXCUSED and max(newest.get(rejoin_id, 0.0), by_others) < sent_at:
+            found.append((sent_at, (node_id, store_id), rejoin_id))
+    return found
+
+
+def too_close(seen: Seen) -> list[tuple[Slot, tuple[float, str, int], tuple[float, str, int]]]:
+    """Starts of one slot within its window."""
     return [
-        (sent_at, slot, rejoin_id)
-        for sent_at, slot, rejoin_id in seen.triggers
-        if rejoin_id not in excused
-        and not any(
-            at >= sent_at
-            for (node_id, store_id), starts in seen.starts.items()
-            if slot[0] in ("", node_id) and slot[1] in ("", store_id)
-            for at, _, _ in starts
-        )
+        (slot, first, second)
+        for slot, starts in seen.starts.items()
+        for first, second in itertools.pairwise(starts)
+        if second[0] - first[0] < WINDOW - SLACK
     ]
 
 
-@pytest.mark.timeout(60 + KILLS * 6)
+def repeated(seen: Seen) -> list[tuple[str, int]]:
+    """Attempts that were commanded more than once."""
+    attempts = Counter((rejoin_id, attempt) for starts in seen.starts.values() for _, rejoin_id, attempt in starts)
+    return [attempt for attempt, count in attempts.items() if count > 1]
+
+
+async def kill_at_random(process: Process, seen: Seen, chance: random.Random) -> None:
+    """Kill the service after a random number of acknowledgements, again and again, and start it anew."""
+    for kill in range(1, KILLS + 1):
+        await seen.more_triggers(round(MOST_BETWEEN_KILLS ** chance.random()))
+        await process.stop(signal.SIGKILL)
+        await process.start()
+        starts = sum(len(one) for one in seen.starts.values())
+        print(f"kill {kill} of {KILLS}: {len(seen.triggers)} triggers, {starts} starts so far", flush=True)
+
+
+@pytest.mark.timeout(120 + KILLS * 6)
 async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     chance, seen = random.Random(seed), Seen()
@@ -178,29 +281,17 @@ async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
         log_level="warning",
     )
     async with process, Load(f"unix:{tmp_path}/gossipcontrol.sock", seen, chance) as load:
-        for kill in range(1, KILLS + 1):
-            acknowledged = len(seen.triggers)
-            async with asyncio.timeout(30):
-                while len(seen.triggers) <= acknowledged:
-                    await asyncio.sleep(0.005)
-            await asyncio.sleep(chance.random() * 1.5)
-            await process.stop(signal.SIGKILL)
-            await process.start()
-            starts = sum(len(one) for one in seen.starts.values())
-            print(f"kill {kill} of {KILLS}: {len(seen.triggers)} triggers, {starts} starts so far", flush=True)
-        load.asking = False
-        async with asyncio.timeout(30):
-            while uncovered(seen, records := await load.records()):
-                await asyncio.sleep(0.1)
-        running = [page for page in records.values() if page.rejoins[0].outcome < decision_pb2.REJOIN_OUTCOME_VERIFIED]
+        await kill_at_random(process, seen, chance)
+        await load.stop_asking()
+        async with asyncio.timeout(60):
+            while left := uncovered(seen, records := await load.records()):
+                assert all(records[rejoin_id].outcome not in _ENDED for _, _, rejoin_id in left), (seed, left)
+        running = [one for one in records.values() if one.outcome not in _ENDED]
         assert len(running) <= NODES * len(STORES), seed
-    close = [
-        (slot, first, second)
-        for slot, starts in seen.starts.items()
-        for first, second in itertools.pairwise(starts)
-        if second[0] - first[0] < WINDOW - SLACK
-    ]
-    total = sum(len(starts) for starts in seen.starts.values())
-    told = f"{len(seen.triggers)} triggers, {total} starts, {seen.broken} cut off, {dict(seen.kinds)}"
-    print(f"seed {seed}: {KILLS} kills, {told}")
-    assert close == [], seed
+    counted = f"{len(seen.triggers)} acknowledged, 0 uncovered, {len(too_close(seen)) + len(repeated(seen))} twice"
+    again = f"{seen.broken} calls cut off, {seen.replayed} answered as before, {len(seen.changed)} otherwise"
+    starts = sum(len(starts) for starts in seen.starts.values())
+    print(f"seed {seed}: {KILLS} kills, {counted}, {starts} starts, {again}, {dict(seen.kinds)}")
+    assert too_close(seen) == [], seed
+    assert repeated(seen) == [], seed
+    assert seen.changed == [], seed

@@ -9,13 +9,18 @@ from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Log, Retry
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
+from gossipcontrol.server.core.knowledge.book import Book
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
+from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.fake import FakeDriver
-from gossipcontrol.server.errors import StateFailing
+from gossipcontrol.server.errors import Overloaded, StateFailing
+from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
 from gossipcontrol.server.log import make_logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.outbox import Outbox
+from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.state.fake import FakeJournal
 
@@ -26,10 +31,12 @@ class Desk:
     def __init__(self) -> None:
         self.now = 1000.0
         self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
-        self.engine = Engine(Parameters())
+        self.engine, self.book = Engine(Parameters()), Book()
         self.metrics = Metrics(self.engine.counts)
         log = make_logger(Log(level="error"))
-        outbox = Outbox(self.journal, self.engine, Parameters(), self.metrics, log, self.health.append)
+        outbox = self.outbox = Outbox(
+            self.journal, self.engine, self.book, Parameters(), self.metrics, log, self.health.append
+        )
         clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
         self.dispatcher = Dispatcher(self.engine, clock, self.metrics, self.driver, RetryRule(Retry()), log, outbox)
 
@@ -104,4 +111,72 @@ async def test_a_long_log_is_replaced_by_a_snapshot() -> None:
     desk.dispatcher.submit(RejoinRequested("n"))
     assert len(desk.journal.snapshots) == 1
     assert set(desk.journal.snapshots[0]) == {"parameters", "core"}
+    await desk.dispatcher.close()
+
+
+BATCH = IntentionsRecorded("s", (Intention("n", b"n1"),))
+
+
+async def note(desk: Desk, event: KnowledgeEvent = BATCH) -> int:
+    """Let the book take an event, and log it."""
+    outcome = desk.book.handle(event, desk.now)
+    assert outcome.fact is not None
+    return desk.outbox.note(outcome.fact, outcome.room, desk.now)
+
+
+async def test_who_waits_for_an_earlier_fact_waits_no_longer_than_for_that() -> None:
+    desk = Desk()
+    first = await note(desk)
+    last = asyncio.create_task(desk.outbox.kept())
+    await turn()
+    desk.journal.commit()
+    second = await note(desk, MembersChanged("s", (Member("m"),)))
+    both = [asyncio.create_task(desk.outbox.kept(number)) for number in (second, first)]
+    await turn()
+    assert [last.done(), *(one.done() for one in both)] == [True, False, True]
+    desk.journal.fail("disk full")
+    with pytest.raises(StateFailing, match="disk full"):
+        await both[0]
+    await desk.dispatcher.close()
+
+
+async def test_a_store_is_snapshotted_when_the_journal_wants_it() -> None:
+    desk = Desk()
+    await note(desk)
+    desk.journal.due = "s"
+    await note(desk, MembersChanged("s", (Member("m"),)))
+    assert [list(one.stores) for one in desk.journal.knowledge] == [["s"]]
+    await note(desk, MembersChanged("t", (Member("m"),)))
+    desk.journal.lost = desk.journal.full = True
+    desk.journal.fail("the file is gone")
+    assert [list(one.stores) for one in desk.journal.knowledge] == [["s"], ["s", "t"]]
+    await desk.dispatcher.close()
+
+
+async def test_intentions_are_refused_while_they_cannot_be_kept_and_changes_of_members_may_make_room() -> None:
+    desk = Desk()
+    clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: desk.now)
+    recorder = Recorder(desk.book, clock, KnowledgeMetrics(desk.metrics.registry, 1), desk.outbox)
+    desk.journal.room = False
+    with pytest.raises(Overloaded, match="half of the state file"):
+        await recorder.submit(BATCH)
+    assert desk.book.store_ids() == [], "what is refused changes nothing"
+    await recorder.submit(MembersChanged("s", (), ("dead",)))
+    desk.journal.room = True
+    await recorder.submit(BATCH)
+    answered = asyncio.create_task(recorder.kept("s"))
+    await turn()
+    assert not answered.done(), "an answer waits for what it tells of"
+    await recorder.kept("t")
+    desk.journal.fail("disk full")
+    with pytest.raises(StateFailing, match="disk full"):
+        await answered
+    with pytest.raises(StateFailing, match="disk full"):
+        await recorder.submit(IntentionsRecorded("s", (Intention("n", b"n2", b"n1"),)))
+    tracker = desk.book.tracker("s")
+    assert tracker is not None
+    assert tracker.graph.order == 1
+    desk.journal.commit()
+    await recorder.kept()
+    recorder.close()
     await desk.dispatcher.close()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
-from gossipcontrol.server.state.entry import Entry
-from gossipcontrol.server.state.journal import StateError, Watch
+from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.journal import KnowledgeSnapshot, StateError, Watch
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "state.db"
 
 
-async def written(path: Path, *entries: Entry) -> None:
+async def written(path: Path, *entries: Entry | KnowledgeEntry) -> None:
     journal = SqliteJournal(path)
     journal.load()
     told = Told()
@@ -114,15 +114,18 @@ async def test_a_second_service_on_the_same_file_is_told_so(path: Path) -> None:
     first.close()
 
 
-async def test_a_file_of_version_1_is_migrated(path: Path) -> None:
+@pytest.mark.parametrize("version", range(1, len(STEPS)))
+async def test_a_file_of_an_older_version_is_migrated_and_goes_on(path: Path, version: int) -> None:
     path.parent.mkdir()
     connection = sqlite3.connect(path)
     connection.executescript(
-        f"{STEPS[0]} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1;"
+        f"{''.join(STEPS[:version])} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
         """INSERT INTO log (at, kind, fields) VALUES (5.0, 'RejoinRequested', '{"node_id":"n"}');"""
     )
     connection.close()
     assert read(path) == (None, (Entry(5.0, RejoinRequested("n")),), 5.0)
+    await written(path, ENTRIES[0], KnowledgeEntry(1001.0, "s", "IntentionsRecorded", b"body"))
+    assert read(path) == (None, (Entry(5.0, RejoinRequested("n")), ENTRIES[0]), 1001.0)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +184,10 @@ async def test_a_file_lost_while_it_runs_is_written_anew_from_a_snapshot(path: P
     journal.append(ENTRIES[1:2])
     await told.until(lambda: bool(told.failures))
     assert told.committed == number
-    assert journal.wants_snapshot()
-    number = journal.snapshot({"core": "all"}, 1001.0)
+    assert (journal.wants_snapshot(), journal.wants_all()) == (True, True)
+    journal.snapshot({"core": "without knowledge"}, 1001.0)
+    assert journal.wants_all(), "that one does not help"
+    number = journal.snapshot({"core": "all"}, 1001.0, KnowledgeSnapshot(1001.0, {}, {}))
     await told.until(lambda: told.committed == number)
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "all"}, (), 1001.0)

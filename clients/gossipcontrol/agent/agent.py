@@ -8,16 +8,19 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeAlias
 
 import grpc
 from gossipcontrol.agent.command_desk import CommandDesk
+from gossipcontrol.agent.event import AgentEvent, NeighborEvent
 from gossipcontrol.agent.node import Node
-from gossipcontrol.agent.tally import Tally, age_ms
+from gossipcontrol.agent.sync_desk import SyncDesk
+from gossipcontrol.agent.tally import Tally
+from gossipcontrol.agent.views import Views
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
+from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
@@ -37,38 +40,11 @@ EVENTS = 1000
 """Most neighbour events that wait for the stream; the oldest go first, a report makes up for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentEvent:
-    """Something a person may want to see: ``what`` is attached, detached, unattached, command or result.
-
-    Unattached says why the service cannot be attached to; once per reason, however often it is tried.
-    """
-
-    what: str
-    detail: str
-    store_id: str = ""
-    rejoin_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _NeighborEvent:
-    """A neighbour came or went; its age is taken when it is sent, or an old one could pass for a proof."""
-
-    store_id: str
-    peer_id: str
-    up: bool
-    at: float
-
-    def message(self, now: float) -> attach_pb2.NeighborEvent:
-        age = age_ms(self.at, now)
-        return attach_pb2.NeighborEvent(store_id=self.store_id, peer_id=self.peer_id, up=self.up, age_ms=age)
-
-
 class Agent:
     """Speaks for one node.
 
-    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; all of them, and
-    ``kick``, must be called in the event loop that ``run`` runs in.
+    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; it counts, takes
+    ages and reports. All of them, and ``rest``, ``wake`` and ``kick``, must be called in the event loop of ``run``.
     """
 
     def __init__(
@@ -78,6 +54,7 @@ class Agent:
         *,
         host_id: str = "",
         on_event: Callable[[AgentEvent], None] = lambda event: None,
+        on_peer: Callable[[str, PeerChange], None] = lambda store_id, change: None,
     ) -> None:
         self._node = node
         self._address = address or default_address()
@@ -85,15 +62,18 @@ class Agent:
         self._on_event = on_event
         self._incarnation = uuid.uuid4().hex
         self._tally = Tally()
+        self._views = Views(on_peer)
         self._wanted = asyncio.Event()
         self._kicked = asyncio.Event()
         self._desk = CommandDesk(node, self._wanted.set)
-        self._neighbor_events: deque[_NeighborEvent] = deque(maxlen=EVENTS)
+        self._syncs = SyncDesk(node, self._wanted.set)
+        self._neighbor_events: deque[NeighborEvent] = deque(maxlen=EVENTS)
         self._due: set[str] = set()
         """Stores whose report must not wait for its interval."""
         self._awaiting_proof: set[str] = set()
         self._interval = 10.0
         self._leaving = False
+        self._resting = False
         self._announcing = False
         self._attached_at = 0.0
         self._told = ""
@@ -127,6 +107,24 @@ class Agent:
     def unsynced_writes(self, store_id: str, count: int) -> None:
         """So many local writes are not yet known to be held elsewhere."""
         self._tally.unsynced_writes(store_id, count)
+
+    def peers(self, store_id: str) -> list[Peer]:
+        """The peers of a store, as the service last saw them; ``on_peer`` is told when one changes."""
+        return self._views.peers(store_id)
+
+    def rest(self) -> None:
+        """The node's silence is no failure from now on: it has no way out, or its host is about to sleep.
+
+        The service is told, and nothing else is reported until ``wake`` or a rejoin.
+        """
+        self._resting = True
+        self._report_all()
+
+    def wake(self) -> None:
+        """The node speaks again."""
+        if self._resting:
+            self._resting = False
+            self._report_all()
 
     def kick(self) -> None:
         """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
@@ -162,6 +160,7 @@ class Agent:
         self._wanted.set()
         self._kicked.set()
         await self._desk.close()
+        await self._syncs.close()
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -204,8 +203,11 @@ class Agent:
             match frame.WhichOneof("frame"):
                 case "rejoin":
                     self._take(frame.rejoin)
+                case "sync":
+                    self._syncs.take(frame.sync)
                 case "ack":
                     self._interval = max(0.1, frame.ack.next_report_ms / 1000)
+                    self._views.take(frame.ack.view)
                 case _:
                     pass
         if not self._leaving:
@@ -219,15 +221,13 @@ class Agent:
             if self._announcing:
                 self._announcing = False
                 await call.write(attach_pb2.AttachRequest(register=self._registration()))
-            for key, result in list(self._desk.undelivered.items()):
-                await call.write(attach_pb2.AttachRequest(rejoin_result=result))
-                self._desk.undelivered.pop(key, None)
-                self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+            await self._deliver(call)
             while self._neighbor_events:
                 event = self._neighbor_events.popleft()
                 await call.write(attach_pb2.AttachRequest(neighbor=event.message(time.monotonic())))
             while self._due:
-                report = self._tally.report(self._due.pop())
+                report = self._views.name(self._tally.report(self._due.pop()))
+                report.going_to_sleep = self._resting
                 await call.write(attach_pb2.AttachRequest(liveness=report))
             if self._leaving:
                 await call.write(attach_pb2.AttachRequest(goodbye=attach_pb2.Goodbye(reason="stopping")))
@@ -241,7 +241,18 @@ class Agent:
                 async with asyncio.timeout(self._interval):
                     await self._wanted.wait()
             except TimeoutError:
-                self._due.update(self._node.stores())
+                self._due.update(() if self._resting else self._node.stores())
+
+    async def _deliver(self, call: Call) -> None:
+        """Send the results of commands; what a broken stream did not take, the next one is offered."""
+        for key, result in list(self._desk.undelivered.items()):
+            await call.write(attach_pb2.AttachRequest(rejoin_result=result))
+            self._desk.undelivered.pop(key, None)
+            self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+        while (synced := self._syncs.next_result()) is not None:
+            await call.write(attach_pb2.AttachRequest(sync_result=synced))
+            self._syncs.delivered(synced)
+            self._on_event(AgentEvent("sync", synced.error or "ok", synced.store_id, peer_id=synced.peer_id))
 
     async def _probe(self, channel: grpc.aio.Channel) -> None:
         """After a kick, raise unless the service answers on this connection: its address may be gone."""
@@ -273,11 +284,16 @@ class Agent:
         causes = ", ".join(Cause.Name(cause).removeprefix("CAUSE_").lower() for cause in command.causes)
         rung = Rung.Name(command.rung).removeprefix("RUNG_").lower()
         self._on_event(AgentEvent("command", f"{rung} because of {causes}", command.store_id, command.rejoin_id))
+        self.wake()
         self._awaiting_proof.add(command.store_id)
         self._desk.take(command)
 
     def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
-        self._neighbor_events.append(_NeighborEvent(store_id, peer_id, up, time.monotonic()))
+        self._neighbor_events.append(NeighborEvent(store_id, peer_id, up, time.monotonic()))
+        self._wanted.set()
+
+    def _report_all(self) -> None:
+        self._due.update(self._node.stores())
         self._wanted.set()
 
     def _report_soon(self, store_id: str) -> None:

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from gossipcontrol.agent.agent import Agent, AgentEvent
-from gossipcontrol.agent.iroh import GossipEvent, IrohNode, read_key
+from gossipcontrol.agent.agent import Agent
+from gossipcontrol.agent.event import AgentEvent
+from gossipcontrol.agent.iroh import IrohNode, read_key
 from gossipcontrol.agent.outage import Outage
+from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.v1.liveness_pb2 import PeerState
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.watcher import Audience, make_watcher
@@ -36,6 +40,7 @@ class Options:
     key_file: Path | None
     host_id: str
     heartbeat: float
+    size: int
     control: bool
     watch: bool
     filter: Filter
@@ -49,6 +54,7 @@ class Options:
 @click.option("--key-file", type=click.Path(path_type=Path), help="Keeps the node's id over restarts.")
 @click.option("--host-id", default="", help="Host the node runs on; default: this machine's.")
 @click.option("--heartbeat", default=2.0, show_default=True, help="Seconds between two broadcasts.")
+@click.option("--size", default=0, help="Bytes to pad each broadcast to, as large as an app's messages are.")
 @click.option("--control/--no-control", default=True, help="Attach to the service, or run the bare node.")
 @click.option("--watch/--no-watch", default=True, help="Reconnect to the service at once when the network changes.")
 @click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
@@ -61,6 +67,7 @@ def iroh(
     key_file: Path | None,
     host_id: str,
     heartbeat: float,
+    size: int,
     control: bool,
     watch: bool,
     include: tuple[str, ...],
@@ -69,8 +76,26 @@ def iroh(
 ) -> None:
     """Run one real iroh-gossip node beside the service until SIGTERM or SIGINT."""
     chosen = Filter.default(include=include, ignore=ignore)
-    options = Options(stores, peers, address, key_file, host_id, heartbeat, control, watch, chosen, as_json)
+    options = Options(stores, peers, address, key_file, host_id, heartbeat, size, control, watch, chosen, as_json)
     asyncio.run(_Run(options).run())
+
+
+class _Resting:
+    """A node that says so when it is suspended, so that it is not taken for isolated and told to dial in vain."""
+
+    def __init__(self, node: IrohNode, agent: Agent) -> None:
+        self._node = node
+        self._agent = agent
+
+    async def suspend(self) -> None:
+        """Leave every topic, then say that silence is no failure."""
+        await self._node.suspend()
+        self._agent.rest()
+
+    async def resume(self) -> None:
+        """Speak again, then join every topic."""
+        self._agent.wake()
+        await self._node.resume()
 
 
 class _Run:
@@ -90,7 +115,7 @@ class _Run:
             await node.know(peer_id, [where] if where else [])
         if options.control:
             host_id = options.host_id or own_host_id()
-            self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event)
+            self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event, on_peer=self._peer)
         self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip
         for store_id in options.stores:
@@ -122,14 +147,14 @@ class _Run:
     async def _beat(self, node: IrohNode) -> None:
         while True:
             for store_id in self._options.stores:
-                await node.broadcast(store_id)
+                await node.broadcast(store_id, self._options.size)
                 if self._agent is not None:
                     self._agent.sent(store_id)
             await asyncio.sleep(self._options.heartbeat)
 
     async def _kick(self, node: IrohNode, agent: Agent) -> None:
         """Follow the host's network: reconnect at once when it changes, and suspend the node while there is none."""
-        outage = Outage(node)
+        outage = Outage(_Resting(node, agent))
 
         def lost() -> None:
             outage.lost()
@@ -159,6 +184,8 @@ class _Run:
                     agent.received(store, event.peer_id, direct=event.direct)
                 if self._options.as_json or self._is_news(store, event.peer_id):
                     self._say("heard", f"{store}: heard {peer}", store=store, peer=event.peer_id, direct=event.direct)
+            case "synced":
+                self._say("synced", f"{store}: synced with {peer}, {event.detail}", store=store, peer=event.peer_id)
             case _:
                 self._say("error", f"{store}: {event.detail}", store=store, detail=event.detail)
 
@@ -170,9 +197,14 @@ class _Run:
         return True
 
     def _agent_event(self, event: AgentEvent) -> None:
-        text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id)))
+        text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id, event.peer_id[:10])))
         self._say(event.what, f"{text}: {event.detail}", store=event.store_id, rejoin=event.rejoin_id,
-                  detail=event.detail)  # fmt: skip
+                  peer=event.peer_id, detail=event.detail)  # fmt: skip
+
+    def _peer(self, store: str, change: PeerChange) -> None:
+        state = PeerState.Name(change.after).removeprefix("PEER_STATE_").lower()
+        text = f"{store}: {change.peer_id[:10]} is {state}"
+        self._say("presence", text, store=store, peer=change.peer_id, state=state)
 
     def _say(self, what: str, text: str, **fields: object) -> None:
         if self._options.as_json:

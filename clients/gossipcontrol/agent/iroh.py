@@ -3,76 +3,65 @@
 iroh-gossip 0.35 never dials a peer again once a dial of it has failed (``net.rs``: the failed dial leaves the peer
 ``Pending`` with a queue that is not empty, and only an empty one is dialled). It dials the peers it lost as soon as the
 transport gives them up, after 30 s, and that dial fails 30 s later: a node that was cut off for a minute stays deaf
-whatever it subscribes to. Hence two things here: a node without a way out is *suspended* before its transport gives its
-peers up, and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which has not failed to dial anybody.
+whatever it subscribes to. Hence three things here: a node without a way out is *suspended* before its transport gives
+its peers up; a peer that was lost, or does not come up when it is joined through, is asked to *knock* (sync.py), which
+cures that in milliseconds; and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which takes 3 s where
+no relay can be reached, but needs nothing of the peers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import secrets
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import iroh
-from gossipcontrol.agent.node import RejoinFailedError
-from gossipcontrol.v1.attach_pb2 import CAPABILITY_RESUBSCRIBE, BootstrapPeer, Capability
+from gossipcontrol.agent.heartbeat import Heartbeat, Position
+from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.agent.sync import ALPN, SharedStore, SyncProtocol, sync
+from gossipcontrol.agent.topic import Callback, GossipEvent, Topic, cancel
+from gossipcontrol.v1.attach_pb2 import (
+    CAPABILITY_RESUBSCRIBE,
+    CAPABILITY_SYNC_WITH_PEER,
+    BootstrapPeer,
+    Capability,
+)
 from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
 
 BOOTSTRAP = 5
 """Most peers dialled in one rejoin: iroh-gossip's active view holds as many."""
+PEERS = 1000
+"""Most peers remembered; the one longest unnamed goes first."""
 ADDRESSES = 16
 """Most addresses remembered of one peer."""
-SEEN = 1024
-"""Most messages remembered per store, so that one delivered by two subscriptions counts once."""
-
-
-@dataclass(frozen=True, slots=True)
-class GossipEvent:
-    """What the overlay did: ``what`` is up, down, heard or error; ``peer_id`` is the author of what was heard."""
-
-    what: str
-    store_id: str
-    peer_id: str = ""
-    direct: bool = False
-    detail: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class _Topic:
-    store_id: str
-    topic: bytes
-    sender: iroh.Sender | None = None
-    joining: iroh.Sender | None = None
-    """A newer subscription that has no neighbour yet; the old one stays until it has."""
-    neighbors: set[str] = field(default_factory=set[str])
-    ever: set[str] = field(default_factory=set[str])
-    """Every neighbour since the topic was subscribed to: a later JOINED lists them again, dead or alive."""
-    seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict[bytes, None])
-    broadcasts: int = 0
+UP_TIME = 0.5
+"""Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
+KNOCK_TIME = 1.5
+"""Seconds that peers have to knock: QUIC says its first packet again after 1 s, should the first have gone nowhere."""
+OTHERS_TIME = 0.1
+"""Seconds that the others have once one has knocked: one neighbour is enough to be in the overlay."""
 
 
 class IrohNode:
     """One iroh-gossip node with a topic per store. Make it with ``start``."""
 
-    capabilities: Sequence[Capability.ValueType] = (CAPABILITY_RESUBSCRIBE,)
+    capabilities: Sequence[Capability.ValueType] = (CAPABILITY_RESUBSCRIBE, CAPABILITY_SYNC_WITH_PEER)
 
-    def __init__(self, node: iroh.Iroh, node_id: str, key: bytes, on_event: Callable[[GossipEvent], None]) -> None:
-        self.node_id = node_id
+    def __init__(self, key: bytes, on_event: Callable[[GossipEvent], None]) -> None:
+        """Use ``start``: without an endpoint this is no node yet."""
+        self.node_id = ""
         self.suspended = False
-        self._node = node
+        self._node: iroh.Iroh
         self._key = key
         self._on_event = on_event
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, Topic] = {}
         self._peers: dict[str, tuple[str, ...]] = {}
         """Every peer that may be dialled, with the addresses that were given for it."""
         self._addresses: tuple[str, ...] = ()
-        self._incarnation = secrets.token_hex(4)
+        self._life = time.time_ns() // 1_000_000
         self._changing = asyncio.Lock()
         """Held while all topics are left or joined."""
         self._move: asyncio.Future[None] | None = None
@@ -82,9 +71,9 @@ class IrohNode:
     async def start(cls, on_event: Callable[[GossipEvent], None], key: bytes | None = None) -> IrohNode:
         """Start a node with this 32-byte secret key, or a new one; takes about 3 s where no relay can be reached."""
         iroh.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())  # type: ignore[arg-type] # any loop does
-        key = key or secrets.token_bytes(32)
-        node = await _endpoint(key)
-        made = cls(node, await node.net().node_id(), key, on_event)
+        made = cls(key or secrets.token_bytes(32), on_event)
+        made._node = await made._endpoint()
+        made.node_id = await made._node.net().node_id()
         await made.refresh_addresses()
         return made
 
@@ -94,9 +83,13 @@ class IrohNode:
             self._move.cancel()
             await asyncio.wait([self._move])
         for topic in self._topics.values():
-            await _cancel(topic.joining)
-            await _cancel(topic.sender)
+            await cancel(topic.joining)
+            await cancel(topic.sender)
         await self._node.node().shutdown()
+
+    def endpoint(self) -> iroh.Endpoint:
+        """Its QUIC endpoint; another one after RESUBSCRIBE."""
+        return self._node.node().endpoint()
 
     def stores(self) -> Sequence[str]:
         """The ids of its stores."""
@@ -110,6 +103,10 @@ class IrohNode:
         """Its neighbours in a store."""
         return set(self._topics[store_id].neighbors)
 
+    def newest(self, store_id: str) -> dict[str, Position]:
+        """The newest heartbeat that it knows of each author in a store."""
+        return self._topics[store_id].newest.known()
+
     async def refresh_addresses(self) -> bool:
         """Ask the node where it can be dialled now; returns whether that has changed."""
         address = await self._node.net().node_addr()
@@ -117,25 +114,32 @@ class IrohNode:
         return self._addresses != before
 
     async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
-        """Remember where a peer can be dialled."""
-        known = self._peers.setdefault(peer_id, ())
+        """Remember where a peer can be dialled; raises IrohError for what is no key or no address."""
         if addresses:
-            self._peers[peer_id] = tuple(dict.fromkeys([*addresses, *known]))[:ADDRESSES]
             await _add_address(self._node, peer_id, addresses)
+        else:
+            iroh.PublicKey.from_string(peer_id)  # what is no key must not get among the peers that are joined through
+        self._remember(peer_id, addresses)
+
+    def _remember(self, peer_id: str, addresses: Sequence[str]) -> None:
+        known = self._peers.pop(peer_id, ())
+        self._peers[peer_id] = tuple(dict.fromkeys([*addresses, *known]))[:ADDRESSES]
+        if len(self._peers) > PEERS:
+            del self._peers[next(iter(self._peers))]
 
     async def join(self, store_id: str) -> None:
         """Subscribe to a store's topic through the peers that are known."""
-        topic = self._topics[store_id] = _Topic(store_id, hashlib.blake2b(store_id.encode(), digest_size=32).digest())
+        topic = self._topics[store_id] = Topic(store_id, self._tell)
         topic.sender = await self._subscribe(topic)
 
-    async def broadcast(self, store_id: str) -> None:
-        """Broadcast a heartbeat; who hears it knows its author."""
+    async def broadcast(self, store_id: str, size: int = 0) -> None:
+        """Broadcast a heartbeat, padded to this size; who hears it knows its author."""
         topic = self._topics[store_id]
         if topic.sender is None:  # suspended
             return
         topic.broadcasts += 1
-        message = {"author": self.node_id, "life": self._incarnation, "count": topic.broadcasts}
-        await topic.sender.broadcast(json.dumps(message).encode())
+        topic.newest.learn(self.node_id, (self._life, topic.broadcasts))
+        await topic.sender.broadcast(Heartbeat(self.node_id, self._life, topic.broadcasts).message(size))
 
     async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
         """Subscribe again through these peers and known ones; raises RejoinFailedError."""
@@ -153,10 +157,95 @@ class IrohNode:
             elif self.suspended:
                 await self.resume(hints)
             else:
-                superseded, topic.joining = topic.joining, await self._subscribe(topic, hints)
-                await _cancel(superseded)
+                await self._join_through(topic, hints)
         except iroh.IrohError as error:
             raise RejoinFailedError(error.message()) from error
+
+    async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
+        """Exchange the newest heartbeats of a store with a peer, directly; raises SyncFailedError."""
+        topic = self._topics.get(store_id)
+        if topic is None:
+            raise SyncFailedError(f"the node has no store {store_id}")
+        try:
+            await self.know(peer_id, addresses)
+        except iroh.IrohError as error:
+            raise SyncFailedError(error.message()) from error
+        newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
+        self._synced(store_id, peer_id, newer)
+
+    async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
+        """Subscribe anew; have the hints knock before if they were lost, and again if none of them comes up."""
+        if await self._try_through(topic, hints, [peer_id for peer_id in hints if peer_id in topic.lost]):
+            return
+        await self._try_through(topic, hints, hints)
+
+    async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str]) -> bool:
+        """Have some of the hints knock, subscribe through all of them; whether one comes up, or there are none."""
+        await self._ask_to_knock(topic, deaf)
+        try:
+            topic.dialled.update(hints)
+            superseded, topic.joining = topic.joining, await self._subscribe(topic, hints)
+            await cancel(superseded)
+            async with asyncio.timeout(UP_TIME):
+                while hints and topic.neighbors.isdisjoint(hints):
+                    topic.came.clear()
+                    await topic.came.wait()
+        except TimeoutError:
+            return False
+        finally:
+            topic.dialled.clear()
+        return True
+
+    async def _ask_to_knock(self, topic: Topic, peers: Sequence[str]) -> None:
+        """Sync with these peers and have them knock; what fails changes nothing. Never asked of a neighbour."""
+        strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
+        topic.asked.update(strangers)
+        tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
+        waited = set(tasks)
+        deadline = time.monotonic() + KNOCK_TIME
+        try:
+            while waited and (left := deadline - time.monotonic()) > 0:
+                done, waited = await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.result() for task in done):
+                    deadline = min(deadline, time.monotonic() + OTHERS_TIME)
+        finally:
+            for task in tasks:
+                task.cancel()
+            topic.asked.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_one(self, topic: Topic, peer_id: str) -> bool:
+        try:
+            newer = await sync(self.endpoint(), self._address_of(peer_id), topic.store_id, topic.newest, knock=True)
+        except (SyncFailedError, iroh.IrohError):
+            return False
+        topic.lost.discard(peer_id)
+        self._synced(topic.store_id, peer_id, newer)
+        return True
+
+    def _may_knock(self, peer_id: str) -> bool:
+        """Not at a neighbour or one that is joined through; and of two that ask each other, one has to join."""
+        return not any(
+            peer_id in topic.neighbors
+            or peer_id in topic.dialled
+            or (peer_id in topic.asked and self.node_id < peer_id)
+            for topic in self._topics.values()
+        )
+
+    def _address_of(self, peer_id: str) -> iroh.NodeAddr:
+        return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.get(peer_id, ())))
+
+    def _tell(self, event: GossipEvent) -> None:
+        if event.what == "up":
+            self._remember(event.peer_id, ())
+        self._on_event(event)
+
+    def _synced(self, store_id: str, peer_id: str, newer: int) -> None:
+        self._on_event(GossipEvent("synced", store_id, peer_id, detail=f"{newer} newer heartbeats"))
+
+    def _shared(self, store_id: str) -> SharedStore | None:
+        topic = self._topics.get(store_id)
+        return None if topic is None else SharedStore(topic.id, topic.newest)
 
     async def suspend(self) -> None:
         """Leave every topic while there is no way out, so that no peer is dialled in vain."""
@@ -164,7 +253,7 @@ class IrohNode:
             if not self.suspended:
                 self.suspended = True
                 for topic in self._topics.values():
-                    await self._leave(topic)
+                    await topic.leave()
 
     async def resume(self, hints: Sequence[str] = ()) -> None:
         """Subscribe to every topic again after ``suspend``."""
@@ -183,115 +272,40 @@ class IrohNode:
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
         """Take every topic along; the old endpoint goes when the new one is there."""
-        new = await _endpoint(self._key)
+        new = await self._endpoint()
         for peer_id, addresses in self._peers.items():
             if addresses:
                 await _add_address(new, peer_id, addresses)
         async with self._changing:
             old, self._node = self._node, new
             for topic in self._topics.values():
-                await self._leave(topic)
+                await topic.leave()
+                topic.lost.clear()
                 topic.sender = await self._subscribe(topic, hints)
             self.suspended = False
         await self.refresh_addresses()
         await old.node().shutdown()
 
-    async def _leave(self, topic: _Topic) -> None:
-        await _cancel(topic.joining)
-        await _cancel(topic.sender)
-        topic.sender = topic.joining = None
-        topic.ever.clear()
-        for peer_id in list(topic.neighbors):
-            self._down(topic, peer_id)
+    async def _endpoint(self) -> iroh.Iroh:
+        protocol = SyncProtocol(self._shared, self._may_knock, self._synced)
+        options = iroh.NodeOptions(
+            gc_interval_millis=0,
+            node_discovery=iroh.NodeDiscoveryConfig.NONE,
+            secret_key=self._key,
+            protocols={ALPN: protocol},
+        )
+        return cast("iroh.Iroh", await iroh.Iroh.memory_with_options(options))  # pyright: ignore[reportUnknownMemberType]
 
-    async def _subscribe(self, topic: _Topic, hints: Sequence[str] = ()) -> iroh.Sender:
+    async def _subscribe(self, topic: Topic, hints: Sequence[str] = ()) -> iroh.Sender:
         """Subscribe through these peers first, and through others that are known."""
-        peers = [peer_id for peer_id in dict.fromkeys([*hints, *self._peers]) if peer_id != self.node_id]
+        peers = [peer_id for peer_id in dict.fromkeys([*hints, *reversed(self._peers)]) if peer_id != self.node_id]
         others = peers[:BOOTSTRAP]
-        return await self._node.gossip().subscribe(topic.topic, others, _Callback(self, topic))
-
-    def _settle(self, topic: _Topic) -> None:
-        """There is a neighbour: the older of two subscriptions may go."""
-        if topic.joining is not None:
-            old, topic.sender, topic.joining = topic.sender, topic.joining, None
-            # Held by the loop only while it runs; nothing waits for it.
-            _TASKS.add(task := asyncio.ensure_future(_cancel(old)))
-            task.add_done_callback(_TASKS.discard)
-
-    def _up(self, topic: _Topic, peer_id: str) -> None:
-        topic.ever.add(peer_id)
-        if peer_id not in topic.neighbors:
-            topic.neighbors.add(peer_id)
-            self._peers.setdefault(peer_id, ())
-            self._on_event(GossipEvent("up", topic.store_id, peer_id))
-
-    def _down(self, topic: _Topic, peer_id: str) -> None:
-        if peer_id in topic.neighbors:
-            topic.neighbors.discard(peer_id)
-            self._on_event(GossipEvent("down", topic.store_id, peer_id))
-
-    def _heard(self, topic: _Topic, content: bytes, delivered_from: str) -> None:
-        if content in topic.seen:
-            return
-        topic.seen[content] = None
-        if len(topic.seen) > SEEN:
-            topic.seen.popitem(last=False)
-        try:
-            author = str(json.loads(content)["author"])
-        except (ValueError, KeyError, TypeError):
-            author = delivered_from
-        self._on_event(GossipEvent("heard", topic.store_id, author, direct=author == delivered_from))
-
-    def take(self, callback: _Callback, message: iroh.Message) -> None:
-        """Handle one event of a subscription."""
-        topic = callback.topic
-        match message.type():
-            case iroh.MessageType.JOINED:
-                for peer_id in set(message.as_joined()) - topic.ever:
-                    self._up(topic, peer_id)
-                    self._settle(topic)
-            case iroh.MessageType.NEIGHBOR_UP:
-                self._up(topic, message.as_neighbor_up())
-                self._settle(topic)
-            case iroh.MessageType.NEIGHBOR_DOWN:
-                self._down(topic, message.as_neighbor_down())
-            case iroh.MessageType.RECEIVED:
-                received = message.as_received()
-                self._heard(topic, bytes(received.content), received.delivered_from)
-            case iroh.MessageType.LAGGED:
-                self._on_event(GossipEvent("error", topic.store_id, detail="the subscription lagged and lost events"))
-            case iroh.MessageType.ERROR:
-                self._on_event(GossipEvent("error", topic.store_id, detail=message.as_error()))
-
-
-_TASKS: set[asyncio.Future[None]] = set()
-
-
-class _Callback(iroh.GossipMessageCallback):
-    """The wheel calls this with every event of one subscription."""
-
-    def __init__(self, node: IrohNode, topic: _Topic) -> None:
-        self._node = node
-        self.topic = topic
-
-    async def on_message(self, msg: iroh.Message) -> None:
-        """Hand the event to the node."""
-        self._node.take(self, msg)
-
-
-async def _endpoint(key: bytes) -> iroh.Iroh:
-    options = iroh.NodeOptions(gc_interval_millis=0, node_discovery=iroh.NodeDiscoveryConfig.NONE, secret_key=key)
-    return cast("iroh.Iroh", await iroh.Iroh.memory_with_options(options))  # pyright: ignore[reportUnknownMemberType]
+        return await self._node.gossip().subscribe(topic.id, others, Callback(topic))
 
 
 async def _add_address(node: iroh.Iroh, peer_id: str, addresses: Sequence[str]) -> None:
     key = iroh.PublicKey.from_string(peer_id)
     await node.net().add_node_addr(iroh.NodeAddr(key, None, list(addresses)))
-
-
-async def _cancel(sender: iroh.Sender | None) -> None:
-    if sender is not None:
-        await sender.cancel()
 
 
 def read_key(path: Path) -> bytes:

@@ -17,13 +17,17 @@ class RejoinFailedError(Exception):
         self.permanent = permanent
 
 
+class SyncFailedError(Exception):
+    """The node could not sync with the peer that was named."""
+
+
 class Node(Protocol):
     """A P2P process, as its agent sees it."""
 
     node_id: str
     """Opaque, at most 128 bytes; usually a hex public key."""
     capabilities: Sequence[Capability.ValueType]
-    """What it can do beyond joining a store's topic again."""
+    """What it can do beyond joining a store's topic again; all of it is told to the service."""
 
     def stores(self) -> Sequence[str]:
         """The ids of its stores."""
@@ -37,5 +41,14 @@ class Node(Protocol):
         """Carry out a rejoin through these peers and those it knows itself; raises RejoinFailedError.
 
         It need not wait for a neighbour: the agent reports neighbours and messages as they come.
+        """
+        ...
+
+    async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
+        """Dial this peer itself, not through the overlay, and bring the store in sync; raises SyncFailedError.
+
+        Only asked of a node with CAPABILITY_SYNC_WITH_PEER: for pairs that never become neighbours, and to find out
+        whether the other side of a partition can be reached. A sync is no message of the overlay: ``Agent.received``
+        is not called for it, or a node whose broadcasts go nowhere would look well. It may be cancelled at any time.
         """
         ...

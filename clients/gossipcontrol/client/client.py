@@ -10,8 +10,10 @@ from typing import Self, TypeVar
 import grpc
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
-from gossipcontrol.client.errors import client_error
+from gossipcontrol.client.errors import ClientError, client_error
 from gossipcontrol.client.knowledge import Knowledge
+from gossipcontrol.client.page import each
+from gossipcontrol.client.presence import watch
 from gossipcontrol.client.retry import call_with_retry
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
@@ -72,6 +74,30 @@ class Client:
         request = gossip_control_pb2.PeerLivenessRequest(reports=reports)
         return await self._call(lambda left: self._stub.PeerLiveness(request, timeout=left))
 
+    async def list_peers(
+        self, store_id: str, *, state: liveness_pb2.PeerState.ValueType = liveness_pb2.PEER_STATE_UNSPECIFIED
+    ) -> AsyncIterator[liveness_pb2.PeerView]:
+        """The peers of a store by id, or only those in this state."""
+        asked = gossip_control_pb2.ListPeersRequest(store_id=store_id, state=state)
+        while True:
+            page = await self._call(lambda left: self._stub.ListPeers(asked, timeout=left))
+            for peer in page.peers:
+                yield peer
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    def watch_peers(
+        self, store_id: str, *, resume_token: str = "", on_loss: Callable[[ClientError], None] = lambda error: None
+    ) -> AsyncIterator[gossip_control_pb2.WatchPeersResponse]:
+        """A store's presence: a snapshot, then every change in order, until it is closed.
+
+        A stream that breaks is opened again behind what it brought last; ``on_loss`` is told why it broke. Only the
+        first answer must come within the client's timeout.
+        """
+        request = gossip_control_pb2.WatchPeersRequest(store_id=store_id, resume_token=resume_token)
+        return watch(self._stub.WatchPeers, request, self._timeout, on_loss)
+
     async def list_rejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest | None = None, *, most: int | None = None
     ) -> AsyncIterator[decision_pb2.Rejoin]:
@@ -79,28 +105,26 @@ class Client:
         asked = gossip_control_pb2.ListRejoinsRequest()
         if request is not None:
             asked.CopyFrom(request)
+        found = each(
+            asked,
+            lambda one: self._call(lambda left: self._stub.ListRejoins(one, timeout=left)),
+            lambda page: page.rejoins,
+        )
         count = 0
-        while True:
-            page = await self._call(lambda left: self._stub.ListRejoins(asked, timeout=left))
-            for rejoin in page.rejoins:
-                if most is not None and count >= most:
-                    return
-                count += 1
-                yield rejoin
-            if not page.next_page_token:
+        async for rejoin in found:
+            if most is not None and count >= most:
                 return
-            asked.page_token = page.next_page_token
+            count += 1
+            yield rejoin
 
-    async def list_stores(self, node_id: str = "") -> AsyncIterator[gossip_control_pb2.Store]:
+    def list_stores(self, node_id: str = "") -> AsyncIterator[gossip_control_pb2.Store]:
         """Stores by id, of one node or of all."""
         asked = gossip_control_pb2.ListStoresRequest(node_id=node_id)
-        while True:
-            page = await self._call(lambda left: self._stub.ListStores(asked, timeout=left))
-            for store in page.stores:
-                yield store
-            if not page.next_page_token:
-                return
-            asked.page_token = page.next_page_token
+        return each(
+            asked,
+            lambda one: self._call(lambda left: self._stub.ListStores(one, timeout=left)),
+            lambda page: page.stores,
+        )
 
     async def explain(self, request: gossip_control_pb2.ExplainRequest) -> gossip_control_pb2.ExplainResponse:
         """What would happen to a trigger now, or why a past one was decided as it was."""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import update_wrapper
 from importlib import import_module
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import click
 from google.protobuf.json_format import MessageToDict
 from gossipcontrol.client import knowledge_table, table
-from gossipcontrol.client.address import AddressError
 from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError, UnreachableError
+from gossipcontrol.client.invocation import FAILED, calls, json_option
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, peer_knowledge_pb2
 
-P = ParamSpec("P")
-
-FAILED, UNREACHABLE = 1, 3
-LATE = {"watch": ("gossipcontrol.watch.command", "watch"), "iroh": ("gossipcontrol.agent.command", "iroh")}
+LATE = {
+    "watch": ("gossipcontrol.watch.command", "watch"),
+    "iroh": ("gossipcontrol.agent.command", "iroh"),
+    "peers": ("gossipcontrol.client.presence_command", "peers"),
+    "top": ("gossipcontrol.client.top_command", "top"),
+}
 """Commands that are imported when they are wanted: they need more than the others, some of it from an extra."""
 CAUSES = {
     name.removeprefix("CAUSE_").lower().replace("_", "-"): number
@@ -67,37 +65,6 @@ class _Group(click.Group):
 
 
 _SECONDS = click.FloatRange(0, 1e9)
-_address = click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
-_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-
-
-def _calls(
-    function: Callable[Concatenate[Client, P], Awaitable[int]],
-) -> Callable[..., None]:
-    """Give a command its client, and turn errors into one line and an exit code."""
-
-    def run(address: str | None, *args: P.args, **kwargs: P.kwargs) -> None:
-        async def call() -> int:
-            async with Client(address) as client:
-                try:
-                    return await function(client, *args, **kwargs)
-                except UnreachableError as error:
-                    click.echo(f"gossipcontrol: no service at {client.address}: {error}", err=True)
-                    return UNREACHABLE
-                except ClientError as error:
-                    click.echo(f"gossipcontrol: {error}", err=True)
-                    return FAILED
-
-        sys.exit(_run(call()))
-
-    return _address(update_wrapper(run, function))
-
-
-def _run(work: Coroutine[Any, Any, int]) -> int:
-    try:
-        return asyncio.run(work)
-    except AddressError as error:
-        raise click.UsageError(str(error)) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,8 +84,8 @@ def agent() -> None:
 
 
 @main.command()
-@_json
-@_calls
+@json_option
+@calls
 async def status(client: Client, as_json: bool) -> int:
     """Say whether the service serves, and what it knows."""
     serving = await client.serving()
@@ -142,8 +109,8 @@ async def status(client: Client, as_json: bool) -> int:
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
 @click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
-@_json
-@_calls
+@json_option
+@calls
 async def rejoin(
     client: Client, node_id: str, store_ids: tuple[str, ...], cause: str, wait: float | None, as_json: bool
 ) -> int:
@@ -180,8 +147,8 @@ def _report_command(name: str, kind: gossip_control_pb2.NetworkChangeKind.ValueT
     @click.option("--host-id", default="", help="The host; default: this machine.")
     @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
     @click.option("--detail", default="", help="What changed, for people.")
-    @_json
-    @_calls
+    @json_option
+    @calls
     async def tell(client: Client, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
         from gossipcontrol.watch.host import host_id as own_host_id
 
@@ -202,8 +169,8 @@ _report_command("foreground", gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND,
 
 @main.command()
 @click.option("--node", "node_id", default="", help="Only stores of this node.")
-@_json
-@_calls
+@json_option
+@calls
 async def stores(client: Client, node_id: str, as_json: bool) -> int:
     """List the stores and their nodes."""
     found = [store async for store in client.list_stores(node_id)]
@@ -219,8 +186,8 @@ async def stores(client: Client, node_id: str, as_json: bool) -> int:
 @click.option("--since", type=_SECONDS, default=0.0, metavar="SECONDS", help="Only requested within this time.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rejoins shown.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every trigger with its reason.")
-@_json
-@_calls
+@json_option
+@calls
 async def rejoins(
     client: Client,
     node_id: str,
@@ -253,8 +220,8 @@ async def rejoins(
 @click.option("--host-id", default="", help="As if this host's network changed; causes resume and app-foreground too.")
 @click.option("--rejoin", "rejoin_id", default="", help="Why the triggers of this rejoin were decided as they were.")
 @click.option("--request", "request_id", default="", help="Why the triggers of the call with this id were.")
-@_json
-@_calls
+@json_option
+@calls
 async def explain(
     client: Client,
     node_id: str | None,
@@ -297,8 +264,8 @@ def _question(
 @click.option("--holds", metavar="HASH", default="", help="Only peers that provably hold this intention; hexadecimal.")
 @click.option("--add", "added", multiple=True, metavar="PEER", help="Make a peer active first; repeatable.")
 @click.option("--remove", "removed", multiple=True, metavar="PEER", help="Take a dead peer out first; repeatable.")
-@_json
-@_calls
+@json_option
+@calls
 async def knowledge(
     client: Client,
     store_id: str,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import grpc
+from gossipcontrol.client.page import each
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from gossipcontrol.v1 import peer_knowledge_pb2_grpc
 
@@ -43,37 +44,37 @@ class Knowledge:
 
         async def attempt(left: float) -> pb.RecordIntentionsResponse:
             nonlocal broken
-            start = await self._last_sequence(sender_id, left) if broken else 0
+            start = 0
+            if broken:
+                known = await self._ask(sender_id, left)
+                start = known.last_sequence
+                if start == len(requests):
+                    return known
             broken = True
             return await self._stub.RecordIntentions(iter(requests[start:]), timeout=left)
 
         return await self._call(attempt)
 
-    async def _last_sequence(self, sender_id: str, left: float) -> int:
+    async def _ask(self, sender_id: str, left: float) -> pb.RecordIntentionsResponse:
+        """Where a sequence goes on."""
         question = pb.RecordIntentionsRequest(sender_id=sender_id)
-        return (await self._stub.RecordIntentions(iter([question]), timeout=left)).last_sequence
+        return await self._stub.RecordIntentions(iter([question]), timeout=left)
 
-    async def rows(self, store_id: str, *, peer_id: str = "", holds: bytes = b"") -> AsyncIterator[pb.PeerKnowledgeRow]:
+    def rows(self, store_id: str, *, peer_id: str = "", holds: bytes = b"") -> AsyncIterator[pb.PeerKnowledgeRow]:
         """What each peer of a store provably holds, by id; with ``holds`` only those that hold this intention."""
-        asked = pb.GetKnowledgeRequest(store_id=store_id, peer_id=peer_id, holds_hash=holds)
-        while True:
-            page = await self._call(lambda left: self._stub.GetKnowledge(asked, timeout=left))
-            for row in page.rows:
-                yield row
-            if not page.next_page_token:
-                return
-            asked.page_token = page.next_page_token
+        return each(
+            pb.GetKnowledgeRequest(store_id=store_id, peer_id=peer_id, holds_hash=holds),
+            lambda asked: self._call(lambda left: self._stub.GetKnowledge(asked, timeout=left)),
+            lambda page: page.rows,
+        )
 
-    async def lags(self, store_id: str, *, peer_id: str = "") -> AsyncIterator[pb.PeerLag]:
+    def lags(self, store_id: str, *, peer_id: str = "") -> AsyncIterator[pb.PeerLag]:
         """How far behind each peer of a store provably may be, by id."""
-        asked = pb.GetLagRequest(store_id=store_id, peer_id=peer_id)
-        while True:
-            page = await self._call(lambda left: self._stub.GetLag(asked, timeout=left))
-            for lag in page.peers:
-                yield lag
-            if not page.next_page_token:
-                return
-            asked.page_token = page.next_page_token
+        return each(
+            pb.GetLagRequest(store_id=store_id, peer_id=peer_id),
+            lambda asked: self._call(lambda left: self._stub.GetLag(asked, timeout=left)),
+            lambda page: page.peers,
+        )
 
     async def frontier(self, store_id: str) -> pb.GetStabilityFrontierResponse:
         """What all active peers of a store provably hold."""

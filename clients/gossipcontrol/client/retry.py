@@ -42,7 +42,7 @@ async def call_with_retry(
         return clock() + state.upcoming_sleep >= ends_at
 
     retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(_is_transient),
+        retry=tenacity.retry_if_exception(is_transient),
         wait=_wait,
         stop=comes_too_late,
         sleep=sleep,
@@ -59,7 +59,8 @@ _BROKEN_STREAM = "Internal error from Core"
 """What grpc.aio says, instead of the status, when a stream ends while it writes to it."""
 
 
-def _is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help."""
     if not isinstance(error, grpc.aio.AioRpcError):
         return False
     if error.code() is grpc.StatusCode.INTERNAL:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import click
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, liveness_pb2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,12 @@ COLOURS = {
     decision_pb2.REJOIN_OUTCOME_UNVERIFIED: "red",
     decision_pb2.REJOIN_OUTCOME_FAILED: "red",
     decision_pb2.REJOIN_OUTCOME_EXPIRED: "yellow",
+}
+STATE_COLOURS: dict[int, str] = {
+    liveness_pb2.PEER_STATE_ONLINE: "green",
+    liveness_pb2.PEER_STATE_SUSPECT: "yellow",
+    liveness_pb2.PEER_STATE_OFFLINE: "red",
+    liveness_pb2.PEER_STATE_ASLEEP: "blue",
 }
 SHORT = 12
 """Characters shown of an id that looks like a key."""
@@ -42,7 +48,7 @@ def show_status(
     click.echo(f"nodes            {len(nodes)}, {sum(nodes.values())} of them attached")
     click.echo(f"rejoins (1 h)    {counted}")
     if rejoins:
-        click.echo(f"last rejoin      {_ago(rejoins[0].requested_age_ms)}: {rejoins[0].detail}")
+        click.echo(f"last rejoin      {ago(rejoins[0].requested_age_ms)}: {rejoins[0].detail}")
 
 
 def show_decisions(decisions: Iterable[decision_pb2.Decision]) -> None:
@@ -58,10 +64,10 @@ def show_stores(stores: Iterable[gossip_control_pb2.Store]) -> None:
     """One line per (store, node)."""
     table = columns("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
     for store in stores:
-        last = _ago(store.rejoin_age_ms) if store.HasField("rejoin_age_ms") else "never"
+        last = ago(store.rejoin_age_ms) if store.HasField("rejoin_age_ms") else "never"
         for number, node in enumerate(store.nodes):
             head = (store.store_id, str(store.peer_count), last) if number == 0 else ("", "", "")
-            reported = _ago(node.report_age_ms) if node.HasField("report_age_ms") else "never"
+            reported = ago(node.report_age_ms) if node.HasField("report_age_ms") else "never"
             attached = "yes" if node.attached else "no"
             table.add_row(*head, short(node.node_id), attached, str(node.neighbors), reported)
         if store.node_count > len(store.nodes):
@@ -76,13 +82,13 @@ def show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], *, verbose: bool) -> No
         causes = dict.fromkeys(_cause(trigger.cause) for trigger in rejoin.triggers)
         after = f"{rejoin.verified_after_ms} ms" if rejoin.HasField("verified_after_ms") else ""
         table.add_row(
-            rejoin.rejoin_id, _ago(rejoin.requested_age_ms), short(rejoin.node_id), rejoin.store_id,
+            rejoin.rejoin_id, ago(rejoin.requested_age_ms), short(rejoin.node_id), rejoin.store_id,
             f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
             Text(_outcome(rejoin.outcome), COLOURS.get(rejoin.outcome, "")), after, str(rejoin.attempts),
             _detail(rejoin, verbose=verbose),
         )  # fmt: skip
         for trigger in rejoin.triggers if verbose else ():
-            table.add_row("", _ago(trigger.age_ms), "", "", _cause(trigger.cause), "", "", "", trigger.reason)
+            table.add_row("", ago(trigger.age_ms), "", "", _cause(trigger.cause), "", "", "", trigger.reason)
     show(table, "no rejoins")
 
 
@@ -97,7 +103,7 @@ def show_explanations(response: gossip_control_pb2.ExplainResponse) -> None:
         kind = decision_pb2.DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
         rule = decision_pb2.Rule.Name(decision.rule).removeprefix("RULE_").lower().replace("_", " ")
         where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
-        click.echo(f"{where}: {kind} by the rule '{rule}' ({_cause(one.cause)}, {_ago(one.age_ms)})")
+        click.echo(f"{where}: {kind} by the rule '{rule}' ({_cause(one.cause)}, {ago(one.age_ms)})")
         click.echo(f"  {one.message}")
     if response.decision_count > len(response.explanations):
         click.echo(f"and {response.decision_count - len(response.explanations)} more")
@@ -146,7 +152,13 @@ def _outcome(outcome: decision_pb2.RejoinOutcome.ValueType) -> str:
     return decision_pb2.RejoinOutcome.Name(outcome).removeprefix("REJOIN_OUTCOME_").lower()
 
 
-def _ago(milliseconds: int) -> str:
+def state_name(state: liveness_pb2.PeerState.ValueType) -> str:
+    """A presence in one word."""
+    return liveness_pb2.PeerState.Name(state).removeprefix("PEER_STATE_").lower()
+
+
+def ago(milliseconds: int) -> str:
+    """An age in words."""
     seconds = milliseconds / 1000
     if seconds < 60:
         return f"{seconds:.1f} s ago"

@@ -5,28 +5,32 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import socket
 import stat
 import threading
 import uuid
 from pathlib import Path
+from typing import cast
 from wsgiref.simple_server import WSGIServer
 
 import grpc
+from gossipcontrol.server.audience import Audience
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import RejoinRequested, ServiceStarted
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
+from gossipcontrol.server.edition import Edition
 from gossipcontrol.server.errors import Stopping
-from gossipcontrol.server.interceptor import CallInterceptor
+from gossipcontrol.server.interceptor import WrappingServer
 from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
 from gossipcontrol.server.knowledge_service import PeerKnowledgeService
+from gossipcontrol.server.liveness_metrics import LivenessMetrics
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.outbox import Outbox
@@ -35,9 +39,10 @@ from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.service import GossipControlService
 from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
-from gossipcontrol.server.state.recovery import recover
+from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.suspector import Suspector
+from gossipcontrol.server.watchtower import Watchtower
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -69,6 +74,7 @@ class App:
         try:
             loaded = journal.load()
             engine = recover(loaded, config.deciding, Liveness(config.liveness))
+            book, whole = recover_book(loaded.knowledge, config.knowledge)
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
@@ -77,25 +83,26 @@ class App:
         self.metrics.show_state(journal.figures)
         self._agents = AgentDriver()
         retry = RetryRule(config.retry)
-        self._recorder = Recorder(
-            Book(config.knowledge), clock, KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
-        )
-        self._suspector = Suspector(self._recorder.book, clock, self._suspect)
         self._health = health.aio.HealthServicer()
-        outbox = Outbox(journal, engine, config.deciding, self.metrics, log, self._show_health)
+        liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
+        outbox = Outbox(journal, engine, book, config.deciding, self.metrics, log, self._show_health)
+        knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
+        self._recorder = Recorder(book, clock, knowledge_metrics, outbox)
+        self._suspector = Suspector(book, clock, self._suspect)
         self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
-        outbox.begin(clock.now())
+        audience = Audience(config.limits.watchers)
+        self._watchtower = Watchtower(self._dispatcher, self._agents, liveness_metrics, audience, log)
+        outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.metrics, log)], options=server_options(config.limits)
+        self._server = grpc.aio.server(options=server_options(config.limits))
+        wrapping = cast("grpc.aio.Server", WrappingServer(self._server, self.metrics, log))
+        edition = Edition(secrets.randbelow(2**31 - 1) + 1)
+        service = GossipControlService(
+            self._dispatcher, self._agents, self.metrics, run_id, self._recorder, self._watchtower, edition
         )
-        # Abstract in the stubs: the interceptor answers what is not served yet.
-        service = GossipControlService(  # type: ignore[abstract]
-            self._dispatcher, self._agents, self.metrics, config.limits.report_interval, run_id, self._recorder
-        )
-        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, self._server)
-        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), self._server)
+        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self._scraped: tuple[WSGIServer, threading.Thread] | None = None
@@ -111,6 +118,7 @@ class App:
             self.tcp_port = self._bind(listen.tcp)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
+        self._recorder.start()
         self._suspector.start()
         await self._set_health(self._dispatcher.outbox.accepts)
         self._log.info(
@@ -126,15 +134,18 @@ class App:
         await self._health.enter_graceful_shutdown()
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
+        self._watchtower.audience.close(Stopping("the service is stopping"))
         await self._server.stop(self._config.limits.drain)
         self._suspector.close()
         self._recorder.close()
+        self._watchtower.close()
         await self._dispatcher.close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
 
     async def abandon(self) -> None:
         """Let go of the state after a start that failed."""
+        self._watchtower.close()
         await self._dispatcher.close()
 
     def _show_health(self, accepts: bool) -> None:

@@ -85,8 +85,8 @@ class Limits:
     """Largest message; 100 reports of 200 peers each with 64-byte ids are 2 MB."""
     concurrent_calls: int = 10_000
     """Most calls under way on one connection."""
-    report_interval: float = 10.0
-    """Seconds between the liveness reports of an agent."""
+    watchers: int = 1000
+    """Most WatchPeers calls at once."""
     drain: float = 3.0
     """Seconds that calls under way get at a stop."""
 

@@ -17,13 +17,27 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.event import Event, LivenessEvent, RejoinFinished, TimePassed
+from gossipcontrol.server.core.event import (
+    Event,
+    LivenessReported,
+    NeighborChanged,
+    NetworkChanged,
+    NodeAttached,
+    NodeDetached,
+    RejoinFinished,
+    TimePassed,
+)
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.outbox import Outbox
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.sentence import explain_decision
+from gossipcontrol.server.ticker import Ticker
+
+Follower = Callable[[Event, Sequence[Effect], float], None]
+"""Takes an event, the effects that the engine had of it, and the instant."""
+FOLLOWED = frozenset({LivenessReported, NeighborChanged, NodeAttached, NodeDetached, NetworkChanged})
 
 
 class Dispatcher:
@@ -51,8 +65,8 @@ class Dispatcher:
         self.outbox = outbox
         outbox.start(self._perform, self._arm)
         self._logs_info = log.is_enabled_for(20)
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
+        self._ticker = Ticker(clock, self._tick)
+        self._follow: Follower = lambda event, effects, now: None
         self._attempts: set[asyncio.Task[None]] = set()
         self._performers: dict[type[Any], Callable[[Any, float], None]] = {
             AnswerTrigger: self._answered,
@@ -68,10 +82,14 @@ class Dispatcher:
         now = self.clock.now()
         effects = self.engine.handle(event, now)
         self.outbox.put(effects, now)
-        if isinstance(event, LivenessEvent) and not any(isinstance(effect, RefuseNode) for effect in effects):
-            self.engine.liveness.handle(event, now)
         self._arm()
+        if type(event) in FOLLOWED:
+            self._follow(event, effects, now)
         return effects
+
+    def follow(self, follower: Follower) -> None:
+        """Tell of every event that liveness hears of, once the engine has handled it."""
+        self._follow = follower
 
     async def settle(self, event: Event) -> list[Effect]:
         """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""
@@ -89,8 +107,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Stop the timer and every attempt under way."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticker.close()
         for task in self._attempts:
             task.cancel()
         await asyncio.gather(*self._attempts, return_exceptions=True)
@@ -98,21 +115,9 @@ class Dispatcher:
 
     def _arm(self) -> None:
         """Sleep until the core's next deadline."""
-        deadline = self._next_deadline() if self.outbox.accepts else None
-        if deadline == self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at, self._timer = deadline, None
-        if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - self.clock.now()), self._tick)
-
-    def _next_deadline(self) -> float | None:
-        deadlines = (self.engine.next_deadline(), self.engine.liveness.next_deadline())
-        return min((at for at in deadlines if at is not None), default=None)
+        self._ticker.arm(self.engine.next_deadline() if self.outbox.accepts else None)
 
     def _tick(self) -> None:
-        self._timer = self._timer_at = None
         self.submit(TimePassed())
 
     def _answered(self, answer: AnswerTrigger, now: float) -> None:

@@ -69,12 +69,6 @@ class NotFound(GossipControlError):
     code = grpc.StatusCode.NOT_FOUND
 
 
-class NotServed(GossipControlError):
-    """The call is part of the contract, but not served yet."""
-
-    code = grpc.StatusCode.UNIMPLEMENTED
-
-
 class Replaced(GossipControlError):
     """A newer stream of the same node has taken over."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotServed
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics, RequestMetrics
 from grpc_status import rpc_status
@@ -27,44 +27,33 @@ _WRAP = {
 }
 
 
-NOT_SERVED = {
-    "/gossipcontrol.v1.GossipControl/WatchPeers": "presence is not tracked yet",
-    "/gossipcontrol.v1.GossipControl/ListPeers": "presence is not tracked yet",
-}
-"""Calls of the contract that this version answers with UNIMPLEMENTED, and what to tell the caller."""
-
-
 UNREADABLE = object()
 """Stands for bytes that are no message of the kind that the call takes."""
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each method once, and remembers the wrapped handler: a call must cost little more than a bare one."""
+class WrappingServer:
+    """Stands for the server while a service is added to it, and wraps each handler once.
 
-    def __init__(self, metrics: Metrics, log: Logger) -> None:
+    A ``grpc.aio.ServerInterceptor`` could do the same, but is asked at every call.
+    """
+
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger) -> None:
+        self._server = server
         self._metrics = metrics
         self._log = log
-        self._handlers: dict[str, Handler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """The handler of a method, wrapped; health and reflection keep their own."""
-        method = handler_call_details.method
-        handler: Handler | None = self._handlers.get(method)
-        if handler is None:
-            handler = await continuation(handler_call_details)
-            # Only known methods are remembered: strangers must not fill the memory with names of their own.
-            if handler is not None and method.startswith("/gossipcontrol."):
-                handler = self._handlers[method] = self._wrap(method, handler)
-        return handler
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: the same handlers come by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Add the handlers of a service, wrapped."""
+        wrapped = {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrap(self, method: str, inner: Handler) -> Handler:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
-        behaviour = _refusal(method) if method in NOT_SERVED else getattr(inner, kind)
+        behaviour = getattr(inner, kind)
         read = _read_all if inner.request_streaming else _read_one
         call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
         return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
@@ -124,13 +113,6 @@ def _read_one(request: Any) -> Any:
 async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _read_one(request)
-
-
-def _refusal(method: str) -> Behaviour:
-    async def refuse(request: Any, context: Context) -> NoReturn:
-        raise NotServed(f"{method.rpartition('/')[2]} is not served by this version: {NOT_SERVED[method]}")
-
-    return refuse
 
 
 def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:

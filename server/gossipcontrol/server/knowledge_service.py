@@ -32,7 +32,7 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
     async def RecordIntentions(
         self, request_iterator: AsyncIterator[pb.RecordIntentionsRequest], context: Context
     ) -> pb.RecordIntentionsResponse:
-        """Record each batch when it is read."""
+        """Record each batch when it is read, and acknowledge them once all are kept."""
         del context
         total, sender_id, sequence, store_id = Recorded(), "", 0, ""
         async for request in request_iterator:
@@ -40,12 +40,14 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
             sender_id, sequence = request.sender_id, max(sequence, request.sequence)
             if request.HasField("batch"):
                 event = convert.intentions_recorded(request.batch, "batch.", sender_id, request.sequence)
-                recorded = self._recorder.submit(event)
+                recorded = await self._recorder.submit(event)
                 total = Recorded(*(sum(pair) for pair in zip(total, recorded, strict=True)))
                 store_id = event.store_id
+        last_sequence = self._book.last_sequence(sender_id)
+        await self._recorder.kept()
         tracker = self._book.tracker(store_id)
         return pb.RecordIntentionsResponse(
-            last_sequence=self._book.last_sequence(sender_id),
+            last_sequence=last_sequence,
             recorded=total.new,
             known=total.known,
             floating=len(tracker.floating) if tracker else 0,
@@ -65,6 +67,7 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
             row = answer.knowledge(tracker, peer_id)
             listed += len(row.positions)
             response.rows.append(present.row_message(row, now))
+        await self._recorder.kept(query.store_id)
         return response
 
     async def GetStabilityFrontier(
@@ -75,11 +78,13 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         convert.check_frontier(request)
         tracker = self._tracker(request.store_id)
         stable = tracker.frontier()
-        return pb.GetStabilityFrontierResponse(
+        response = pb.GetStabilityFrontierResponse(
             frontier=present.position_messages(answer.positions(tracker, stable)),
             unstable=sum(answer.behind_by_author(tracker, stable).values()),
             at_risk=answer.at_risk(tracker),
         )
+        await self._recorder.kept(request.store_id)
+        return response
 
     async def GetLag(self, request: pb.GetLagRequest, context: Context) -> pb.GetLagResponse:
         """How far behind peers provably may be."""
@@ -93,13 +98,15 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
                 break
             listed += len(lag.authors)
             response.peers.append(present.lag_message(lag, now))
+        await self._recorder.kept(query.store_id)
         return response
 
     async def ChangeMembers(self, request: pb.ChangeMembersRequest, context: Context) -> pb.ChangeMembersResponse:
         """Add and remove peers."""
         del context
         event = convert.members_changed(request)
-        self._recorder.submit(event)
+        await self._recorder.submit(event)
+        await self._recorder.kept()
         tracker = self._tracker(event.store_id)
         return pb.ChangeMembersResponse(active=sum(tracker.active(peer_id) for peer_id in tracker.peers()))
 

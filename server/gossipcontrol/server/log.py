@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import re
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, TextIO
 
-import structlog
 from gossipcontrol.server.config import Log
-from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 BATCH_TIME = 0.01
 """Seconds for which lines wait for one another, once one has been written."""
+
+
+_PLAIN = re.compile(r'[^ ="\\\n]*')
+"""What stands in a line of logfmt as it is."""
+
+
+class Line(NamedTuple):
+    """What a line is made from: a named tuple, for one is made per decision."""
+
+    at: float
+    """Wall clock."""
+    level: str
+    event: str
+    fields: Mapping[str, Any]
 
 
 class Logger:
@@ -31,11 +47,10 @@ class Logger:
     def __init__(self, config: Log, stream: TextIO, wall: Callable[[], float] = time.time) -> None:
         self._stream = stream
         self._wall = wall
-        self._made: list[str] = []
-        self._waiting: list[tuple[str, str, dict[str, Any]]] = []
+        self._waiting: list[Line] = []
         self._timer: asyncio.TimerHandle | None = None
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
-        self._maker = _line_maker(config, self)
+        self._make = json_line if config.format == "json" else logfmt_line
 
     def is_enabled_for(self, level: int) -> bool:
         """Whether lines of this level are written."""
@@ -64,18 +79,12 @@ class Logger:
             self._timer = None
         self._write()
 
-    def write(self, text: str) -> None:
-        """Take a line that was made."""
-        self._made.append(text)
-
-    def flush(self) -> None:
-        """Nothing: lines are written together."""
-
     def _take(self, level: int, name: str, event: str, fields: dict[str, Any]) -> None:
         if level < self._level:
             return
-        fields["timestamp"] = self._wall()
-        self._waiting.append((name, event, fields))
+        if error := fields.pop("exc_info", None):
+            fields["exception"] = "".join(traceback.format_exception(error)).rstrip()
+        self._waiting.append(Line(self._wall(), name, event, fields))
         if self._timer is None:
             self._write_and_wait()
 
@@ -90,11 +99,8 @@ class Logger:
             self._write_and_wait()
 
     def _write(self) -> None:
-        for name, event, fields in self._waiting:
-            getattr(self._maker, name)(event, **fields)
+        text = "".join([self._make(line) for line in self._waiting])
         self._waiting.clear()
-        text = "".join(self._made)
-        self._made.clear()
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
@@ -105,21 +111,36 @@ def make_logger(config: Log) -> Logger:
     return Logger(config, sys.stderr)
 
 
-def _line_maker(config: Log, sink: Logger) -> FilteringBoundLogger:
-    renderer: Processor = structlog.processors.JSONRenderer()
-    if config.format == "logfmt":
-        renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
-    maker: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(cast("TextIO", sink)),
-        processors=[structlog.processors.add_log_level, _stamp, structlog.processors.format_exc_info, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-    ).bind()
-    return maker
+def logfmt_line(line: Line) -> str:
+    """``timestamp=... level=... event=...`` and the fields, quoted where they must be."""
+    fields = "".join([f" {name}={_text(value)}" for name, value in line.fields.items()])
+    return f"timestamp={_stamp(line.at)} level={line.level} event={_text(line.event)}{fields}\n"
 
 
-def _stamp(_logger: object, _name: str, event: EventDict) -> EventDict:
-    """When it happened, not when the line was made."""
-    event["timestamp"] = (
-        datetime.fromtimestamp(event["timestamp"], UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
-    return event
+def json_line(line: Line) -> str:
+    """One JSON object."""
+    told = {**line.fields, "timestamp": _stamp(line.at), "event": line.event, "level": line.level}
+    return json.dumps(told, default=repr) + "\n"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    if " " in text or "=" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{text}"'
+    return text.replace("\n", "\\n")
+
+
+def _stamp(at: float) -> str:
+    seconds, microseconds = divmod(round(at * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """Thousands of lines share one."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

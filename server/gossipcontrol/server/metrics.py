@@ -31,78 +31,14 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_CountsCollector(counts))
-        triggers = Counter(
-            "gossipcontrol_triggers", "Triggers by cause and decision.", ("cause", "decision"), registry=registry
-        )
-        self._triggers = [[triggers.labels(*_names(cause, kind)) for kind in DecisionKind] for cause in Cause]
-        rejoins = Counter(
-            "gossipcontrol_rejoins",
-            "Rejoins that ended, by cause of the first trigger and outcome.",
-            ("cause", "outcome"),
-            registry=registry,
-        )
-        self._rejoins = {
-            (cause, outcome): rejoins.labels(*_names(cause, outcome)) for cause in Cause for outcome in _ENDED
-        }
-        self._start_delay = Histogram(
-            "gossipcontrol_rejoin_start_delay_seconds",
-            "From the arrival of the oldest trigger to the start of the rejoin that covers it.",
-            buckets=_DELAYS,
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "gossipcontrol_rejoin_duration_seconds",
-            "From the first start of a rejoin to its proof.",
-            buckets=_DURATIONS,
-            registry=registry,
-        )
-        escalations = Counter(
-            "gossipcontrol_escalations",
-            "Attempts above rejoin, and advices to restart.",
-            ("rung",),
-            registry=registry,
-        )
-        self._escalations = {rung: escalations.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
-        changes = Counter(
-            "gossipcontrol_network_changes",
-            "Reported changes of hosts by platform and kind.",
-            ("platform", "kind"),
-            registry=registry,
-        )
-        self._changes: dict[tuple[int, ChangeKind], Counter] = {
-            (number, kind): changes.labels(name, kind.name.lower())
-            for number, name in _PLATFORMS.items()
-            for kind in ChangeKind
-        }
-        self._request_count = Counter(
-            "gossipcontrol_requests", "Calls by RPC and status code.", ("rpc", "code"), registry=registry
-        )
-        self._request_seconds = Histogram(
-            "gossipcontrol_request_duration_seconds",
-            "Time in the service of unary calls by RPC and status code.",
-            ("rpc", "code"),
-            buckets=_LATENCIES,
-            registry=registry,
-        )
-        self.state_commit = Histogram(
-            "gossipcontrol_state_commit_seconds",
-            "Time of one transaction, which keeps all events that waited.",
-            buckets=_LATENCIES,
-            registry=registry,
-        )
-        self.state_failures = Counter(
-            "gossipcontrol_state_failures", "Transactions that failed; each is tried again.", registry=registry
-        )
-        self.state_accepting = Gauge(
-            "gossipcontrol_state_accepting",
-            "1 while events can be kept, 0 while triggers are refused.",
-            registry=registry,
-        )
-        self.state_accepting.set(1)
-        build = Gauge(
-            "gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry
-        )
-        build.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
+        self._triggers = _triggers(registry)
+        self._rejoins = _rejoins(registry)
+        self._start_delay, self._duration = _rejoin_times(registry)
+        self._escalations = _escalations(registry)
+        self._changes = _changes(registry)
+        self._request_count, self._request_seconds = _requests(registry)
+        self.state_commit, self.state_failures, self.state_accepting = _state(registry)
+        _build(registry)
 
     def show_state(self, figures: Callable[[], Figures]) -> None:
         """Show the sizes of the log."""
@@ -138,7 +74,7 @@ class Metrics:
             self._duration.observe(announced.duration)
 
     def requests(self, rpc: str) -> RequestMetrics:
-        """What an interceptor counts for one RPC."""
+        """What is counted for one RPC."""
         return RequestMetrics(
             {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
             lambda code: self._request_seconds.labels(rpc, code.name),
@@ -166,6 +102,98 @@ class RequestMetrics:
         self._counters[code].inc()
         if seconds is not None:
             self._seconds(code).observe(seconds)
+
+
+# One function per family: it makes the family, and binds the children that are known beforehand.
+
+
+def _triggers(registry: CollectorRegistry) -> list[list[Counter]]:
+    family = Counter(
+        "gossipcontrol_triggers", "Triggers by cause and decision.", ("cause", "decision"), registry=registry
+    )
+    return [[family.labels(*_names(cause, kind)) for kind in DecisionKind] for cause in Cause]
+
+
+def _rejoins(registry: CollectorRegistry) -> dict[tuple[Cause, Outcome], Counter]:
+    family = Counter(
+        "gossipcontrol_rejoins",
+        "Rejoins that ended, by cause of the first trigger and outcome.",
+        ("cause", "outcome"),
+        registry=registry,
+    )
+    return {(cause, outcome): family.labels(*_names(cause, outcome)) for cause in Cause for outcome in _ENDED}
+
+
+def _rejoin_times(registry: CollectorRegistry) -> tuple[Histogram, Histogram]:
+    delay = Histogram(
+        "gossipcontrol_rejoin_start_delay_seconds",
+        "From the arrival of the oldest trigger to the start of the rejoin that covers it.",
+        buckets=_DELAYS,
+        registry=registry,
+    )
+    duration = Histogram(
+        "gossipcontrol_rejoin_duration_seconds",
+        "From the first start of a rejoin to its proof.",
+        buckets=_DURATIONS,
+        registry=registry,
+    )
+    return delay, duration
+
+
+def _escalations(registry: CollectorRegistry) -> dict[Rung, Counter]:
+    family = Counter(
+        "gossipcontrol_escalations", "Attempts above rejoin, and advices to restart.", ("rung",), registry=registry
+    )
+    return {rung: family.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
+
+
+def _changes(registry: CollectorRegistry) -> dict[tuple[int, ChangeKind], Counter]:
+    family = Counter(
+        "gossipcontrol_network_changes",
+        "Reported changes of hosts by platform and kind.",
+        ("platform", "kind"),
+        registry=registry,
+    )
+    return {
+        (number, kind): family.labels(name, kind.name.lower())
+        for number, name in _PLATFORMS.items()
+        for kind in ChangeKind
+    }
+
+
+def _requests(registry: CollectorRegistry) -> tuple[Counter, Histogram]:
+    """Not bound yet: the RPCs are known once their handlers are."""
+    count = Counter("gossipcontrol_requests", "Calls by RPC and status code.", ("rpc", "code"), registry=registry)
+    seconds = Histogram(
+        "gossipcontrol_request_duration_seconds",
+        "Time in the service of unary calls by RPC and status code.",
+        ("rpc", "code"),
+        buckets=_LATENCIES,
+        registry=registry,
+    )
+    return count, seconds
+
+
+def _state(registry: CollectorRegistry) -> tuple[Histogram, Counter, Gauge]:
+    commit = Histogram(
+        "gossipcontrol_state_commit_seconds",
+        "Time of one transaction, which keeps all events that waited.",
+        buckets=_LATENCIES,
+        registry=registry,
+    )
+    failures = Counter(
+        "gossipcontrol_state_failures", "Transactions that failed; each is tried again.", registry=registry
+    )
+    accepting = Gauge(
+        "gossipcontrol_state_accepting", "1 while events can be kept, 0 while triggers are refused.", registry=registry
+    )
+    accepting.set(1)
+    return commit, failures, accepting
+
+
+def _build(registry: CollectorRegistry) -> None:
+    family = Gauge("gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry)
+    family.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
 
 
 class _CountsCollector(Collector):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.knowledge.book import Book
+from gossipcontrol.server.core.knowledge.codec import write_event
+from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.errors import StateFailing
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
-from gossipcontrol.server.state.entry import Entry
+from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
 from gossipcontrol.server.state.journal import Journal, Watch
-from gossipcontrol.server.state.recovery import take_snapshot
+from gossipcontrol.server.state.recovery import take_book, take_snapshot
 
 Perform = Callable[[Sequence[Effect], float, bool], None]
 """Takes effects, the instant at which the core wanted them, and whether they had to wait."""
@@ -27,6 +32,7 @@ class Outbox:
         self,
         journal: Journal,
         engine: Engine,
+        book: Book,
         parameters: Parameters,
         metrics: Metrics,
         log: Logger,
@@ -34,6 +40,7 @@ class Outbox:
     ) -> None:
         self._journal = journal
         self._engine = engine
+        self._book = book
         self._parameters = parameters
         self._metrics = metrics
         self._log = log
@@ -41,7 +48,9 @@ class Outbox:
         self._perform: Perform | None = None
         self._on_recovery: Callable[[], None] = lambda: None
         self._held: deque[tuple[int, Sequence[Effect], float]] = deque()
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        """By number, then in the order in which they came."""
+        self._tickets = itertools.count()
         self._appended = self._kept = 0
         self._failure = ""
 
@@ -55,10 +64,13 @@ class Outbox:
         self._perform, self._on_recovery = perform, on_recovery
         self._journal.start(Watch(self._committed, self._failed, self._metrics.state_commit.observe))
 
-    def begin(self, now: float) -> None:
-        """Keep the state with which this run begins, and its parameters."""
-        if self._journal.durable:
-            self._appended = self._journal.snapshot(take_snapshot(self._engine, self._parameters), now)
+    def begin(self, now: float, *, whole: bool = False) -> None:
+        """Keep the state with which this run begins, and its parameters; ``whole``: that of knowledge as well."""
+        if not self._journal.durable:
+            return
+        all_stores = whole or self._journal.wants_all()
+        knowledge = take_book(self._book, self._book.store_ids(), now) if all_stores else None
+        self._appended = self._journal.snapshot(take_snapshot(self._engine, self._parameters), now, knowledge)
 
     def put(self, effects: Sequence[Effect], now: float) -> None:
         """Log the facts of the event that the core has just handled, and perform its effects once they are kept."""
@@ -78,16 +90,33 @@ class Outbox:
         else:
             self._held.append((self._appended, effects, now))
 
+    def note(self, fact: KnowledgeEvent, room: int, now: float) -> int:
+        """Log a fact of knowledge that the book has just taken; returns its number, to be waited for."""
+        if not self._journal.durable:
+            return 0
+        entry = KnowledgeEntry(now, fact.store_id, type(fact).__name__, write_event(fact, room))
+        number = self._appended = self._journal.append([entry])
+        if self._journal.wants_snapshot():
+            self.begin(now)
+        if (store_id := self._journal.due_store()) is not None:
+            self._appended = self._journal.snapshot_store(take_book(self._book, [store_id], now))
+        return number
+
     def check(self) -> None:
         """Raise StateFailing while events cannot be kept."""
         if self._failure:
             raise StateFailing(self._failure)
 
-    async def kept(self) -> None:
-        """Wait until everything so far is kept; raises StateFailing when that fails."""
-        if self._journal.durable and self._kept < self._appended:
+    def has_room(self) -> bool:
+        """Whether further intentions may be logged."""
+        return self._journal.has_room()
+
+    async def kept(self, number: int | None = None) -> None:
+        """Wait until everything so far, or up to a number, is kept; raises StateFailing when that fails."""
+        number = self._appended if number is None else number
+        if self._journal.durable and self._kept < number:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((self._appended, waiter))
+            insort(self._waiters, (number, next(self._tickets), waiter))
             await waiter
 
     async def close(self, now: float) -> None:
@@ -100,10 +129,8 @@ class Outbox:
         self._kept = number
         recovered, self._failure = bool(self._failure), ""
         # Waiters first: who attached is told so before its first command.
-        while self._waiters and self._waiters[0][0] <= number:
-            waiter = self._waiters.popleft()[1]
-            if not waiter.done():
-                waiter.set_result(None)
+        for waiter in self._take_waiters(number):
+            waiter.set_result(None)
         while self._held and self._held[0][0] <= number:
             _, effects, at = self._held.popleft()
             self._perform(effects, at, True)
@@ -118,13 +145,16 @@ class Outbox:
         first, self._failure = not self._failure, why
         if first:
             self._metrics.state_accepting.set(0)
-            self._log.error("state cannot be written", why=why, refused="triggers and registrations")
+            self._log.error("state cannot be written", why=why, refused="triggers, registrations, intentions")
             self._on_change(False)
-        while self._waiters:
-            waiter = self._waiters.popleft()[1]
-            if not waiter.done():
-                waiter.set_exception(StateFailing(why))
+        for waiter in self._take_waiters(self._appended):
+            waiter.set_exception(StateFailing(why))
         if self._journal.wants_snapshot():
-            self._appended = self._journal.snapshot(
-                take_snapshot(self._engine, self._parameters), self._engine.handled_at
-            )
+            self.begin(self._engine.handled_at)
+
+    def _take_waiters(self, number: int) -> Iterable[asyncio.Future[None]]:
+        """Those that wait for facts up to this number, and still wait."""
+        end = bisect_right(self._waiters, number, key=lambda one: one[0])
+        waiters = [waiter for _, _, waiter in self._waiters[:end] if not waiter.done()]
+        del self._waiters[:end]
+        return waiters

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import isinf
 
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
-from gossipcontrol.server.core.liveness.record import PeerRecord
 from gossipcontrol.server.core.record import (
     UNSEEN,
     Explanation,
@@ -19,12 +17,10 @@ from gossipcontrol.server.core.record import (
     TriggerRecord,
 )
 from gossipcontrol.server.sentence import explain_decision, explain_past, explain_rejoin, explain_seen, explain_trigger
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
 LISTED_DECISIONS = 1000
 """Most decisions listed in one answer."""
-LISTED_PEERS = 1000
-"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
 
 
 def age_ms(at: float, now: float) -> int:
@@ -60,25 +56,6 @@ def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.Rep
         decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
         replayed=answer.replayed,
         decision_count=len(answer.decisions),
-    )
-
-
-def store_view(store_id: str, peers: Iterable[PeerRecord], now: float) -> liveness_pb2.StoreView:
-    """The peers of a store with the age of the last sign of life of each; of very many, those heard last."""
-    listed = list(peers)
-    if len(listed) > LISTED_PEERS:
-        freshest = heapq.nlargest(LISTED_PEERS, listed, key=lambda peer: peer.heard_at or 0.0)
-        listed = sorted(freshest, key=lambda peer: peer.peer_id)
-    return liveness_pb2.StoreView(
-        store_id=store_id,
-        peers=[
-            liveness_pb2.PeerView(
-                peer_id=peer.peer_id,
-                heard_age_ms=None if peer.heard_at is None else age_ms(peer.heard_at, now),
-                observers=peer.observers,
-            )
-            for peer in listed
-        ],
     )
 
 
@@ -229,4 +206,7 @@ def store_message(store: StoreRecord, now: float) -> gossip_control_pb2.Store:
         node_count=store.node_count,
         peer_count=store.peer_count,
         rejoin_age_ms=None if store.rejoin_at is None else age_ms(store.rejoin_at, now),
+        attached_count=store.attached,
+        rejoins_running=store.running,
+        rejoins_waiting=store.waiting,
     )

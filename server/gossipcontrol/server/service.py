@@ -8,17 +8,21 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeAlias
 
 import grpc
-from gossipcontrol.server import convert, present
+from gossipcontrol.server import convert, liveness_convert, liveness_present, present
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
 from gossipcontrol.server.core.event import NodeDetached
+from gossipcontrol.server.core.record import StoreRecord
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Result
+from gossipcontrol.server.edition import Edition
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotFound, Overloaded, Replaced
 from gossipcontrol.server.knowledge_convert import intentions_recorded
 from gossipcontrol.server.metrics import Metrics
+from gossipcontrol.server.reader import Reader
 from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.session import Session
+from gossipcontrol.server.watchtower import Watchtower
 from gossipcontrol.v1 import (
     attach_pb2,
     gossip_control_pb2,
@@ -34,16 +38,17 @@ FULL_BOOK_RETRY = 60.0
 
 
 class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
-    """The calls that are served; the interceptor answers the others."""
+    """Every call of the contract."""
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         agents: AgentDriver,
         metrics: Metrics,
-        report_interval: float,
         run_id: str,
         recorder: Recorder,
+        watchtower: Watchtower,
+        edition: Edition,
     ) -> None:
         self._dispatcher = dispatcher
         self._engine = dispatcher.engine
@@ -51,7 +56,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._agents = agents
         self._metrics = metrics
         self._recorder = recorder
-        self._next_report_ms = int(report_interval * 1000)
+        self._watchtower = watchtower
+        self._liveness = watchtower.liveness
+        self._edition = edition
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
 
     async def Rejoin(
@@ -77,15 +84,51 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     async def PeerLiveness(
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
     ) -> gossip_control_pb2.PeerLivenessResponse:
-        """Record reports, and answer with when each peer was last heard."""
+        """Take reports, and answer with what became of their stores and whom to sync with."""
         del context
+        synced = liveness_convert.syncs_finished(request.sync_results)
         reports = convert.liveness_reported(request, self._clock.now())
+        for result in synced:
+            self._watchtower.take(result)
         for report in reports:
             _check_place(self._dispatcher.submit(report))
         now = self._clock.now()
+        known = liveness_convert.known_versions(request.reports)
+        nodes = dict.fromkeys(report.node_id for report in reports)
         return gossip_control_pb2.PeerLivenessResponse(
-            views=[self._view(store_id, now) for store_id in dict.fromkeys(report.store_id for report in reports)],
-            next_report_ms=self._next_report_ms,
+            views=[self._view(store_id, version, now) for store_id, version in known.items()],
+            syncs=[sync for node_id in nodes for sync in self._watchtower.syncs(node_id)],
+            next_report_ms=self._next_report_ms(now),
+        )
+
+    async def WatchPeers(  # type: ignore[override] # the stubs know no reader-writer style
+        self, request: gossip_control_pb2.WatchPeersRequest, context: Context
+    ) -> None:
+        """Tell a store's presence and every change of it until either side ends it."""
+        query = liveness_convert.watch_query(request, self._edition)
+        lagged = query.resumed and query.version is None
+        reader = Reader(self._liveness, query.store_id, query.version, lagged=lagged)
+        with self._watchtower.audience.place(query.store_id) as place:
+            while True:
+                while (step := reader.next()) is not None:
+                    message = liveness_present.step_message(query.store_id, step, self._edition, self._clock.now())
+                    # A reader that does not read is waited for here, and holds back nobody else.
+                    await context.write(message)
+                await place.wait()
+
+    async def ListPeers(
+        self, request: gossip_control_pb2.ListPeersRequest, context: Context
+    ) -> gossip_control_pb2.ListPeersResponse:
+        """Peers of a store by id."""
+        del context
+        query, now = liveness_convert.peer_query(request), self._clock.now()
+        peers = self._liveness.peers(query.store_id, query.after)
+        found = (peer for peer in peers if query.state is None or peer.state is query.state)
+        page = list(itertools.islice(found, query.page_size))
+        more = next(found, None) is not None
+        return gossip_control_pb2.ListPeersResponse(
+            peers=[liveness_present.peer_message(peer, now) for peer in page],
+            next_page_token=page[-1].peer_id if more else "",
         )
 
     async def Attach(  # type: ignore[override] # the stubs know no reader-writer style
@@ -108,7 +151,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             session.close()
             reader.cancel()
             self._agents.detach(session)
-            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
+            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
 
     async def ListRejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest, context: Context
@@ -160,7 +203,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         more = next(found, None) is not None
         now = self._clock.now()
         return gossip_control_pb2.ListStoresResponse(
-            stores=[present.store_message(store, now) for store in page],
+            stores=[self._store(store, now) for store in page],
             next_page_token=page[-1].store_id if more else "",
         )
 
@@ -188,7 +231,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                     self._agents.attach(replaced)
                 raise Overloaded(effect.reason, FULL_BOOK_RETRY)
             if isinstance(effect, AcceptNode):
-                session.send(present.registered(effect, self._next_report_ms))
+                session.send(present.registered(effect, self._next_report_ms(self._clock.now())))
         if replaced is not None:
             replaced.close(Replaced("a newer stream of this node has attached"))
 
@@ -208,7 +251,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             case "liveness":
                 _check_place(self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now)))
                 ack = attach_pb2.LivenessAck(
-                    view=self._view(frame.liveness.store_id, now), next_report_ms=self._next_report_ms
+                    view=self._view(frame.liveness.store_id, frame.liveness.known_version, now),
+                    next_report_ms=self._next_report_ms(now),
                 )
                 session.send(attach_pb2.AttachResponse(ack=ack))
             case "neighbor":
@@ -222,16 +266,28 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 await self._register(session, frame.register)
             case "goodbye":
                 convert.check_goodbye(frame.goodbye)
+                session.left = True
                 session.close()
             case "sync_result":
-                convert.check_sync_result(frame.sync_result)
+                self._watchtower.take(liveness_convert.sync_finished(frame.sync_result, session.node_id))
             case "intentions":
-                self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
+                await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
                 raise InvalidRequest([("frame", "must be given")])
 
-    def _view(self, store_id: str, now: float) -> liveness_pb2.StoreView:
-        return present.store_view(store_id, self._engine.liveness.peers(store_id), now)
+    def _view(self, store_id: str, known: int, now: float) -> liveness_pb2.StoreView:
+        view = self._liveness.view(store_id, self._edition.version(known))
+        return liveness_present.view_message(view, self._edition, now)
+
+    def _next_report_ms(self, now: float) -> int:
+        return int(self._liveness.next_report(now) * 1000)
+
+    def _store(self, store: StoreRecord, now: float) -> gossip_control_pb2.Store:
+        counts, stalest_at = (
+            self._liveness.store_counts(store.store_id),
+            self._watchtower.surveyor.stalest_at(store.store_id),
+        )
+        return liveness_present.store_message(store, counts, stalest_at, now)
 
 
 def _answer(effects: Sequence[Effect]) -> AnswerTrigger:

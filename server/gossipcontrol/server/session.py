@@ -10,6 +10,8 @@ from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 BACKLOG = 1024
 """Most frames that wait for an agent that reads slowly."""
+BACKLOG_OFFERED = 64
+"""Beyond so many waiting frames, those that may be dropped are."""
 BACKLOG_BYTES = 8 * 1024 * 1024
 """Most bytes of them; views of large stores are large."""
 
@@ -20,6 +22,8 @@ class Session:
     def __init__(self, node_id: str, session_id: str) -> None:
         self.node_id = node_id
         self.session_id = session_id
+        self.left = False
+        """Whether the agent said goodbye."""
         self._frames: asyncio.Queue[AttachResponse | GossipControlError | None] = asyncio.Queue()
         self._bytes = 0
         self._closed = False
@@ -37,6 +41,13 @@ class Session:
         else:
             self._bytes += size
             self._frames.put_nowait(frame)
+
+    def offer(self, frame: AttachResponse) -> bool:
+        """Queue a frame that may be dropped, unless the agent is behind; returns whether it was."""
+        fits = self._frames.qsize() < BACKLOG_OFFERED
+        if fits:
+            self.send(frame)
+        return fits
 
     def close(self, error: GossipControlError | None = None) -> None:
         """End the stream, with an error or well, once what is queued has been sent."""

@@ -17,6 +17,8 @@ PEERS = 1000
 """Most peers, and most neighbours, in one liveness report."""
 REPORTS = 100
 """Most liveness reports in one batch."""
+RESULTS = 1000
+"""Most sync results in one batch."""
 AGE_MS = 30 * 24 * 3600 * 1000
 """Oldest age: 30 days, in milliseconds."""
 PAGE = 1000
@@ -37,6 +39,15 @@ def check_text(value: str, name: str, limit: int, violations: Violations, *, req
     # Four bytes are the most that a character takes in UTF-8, so short strings need no encoding.
     elif len(value) * 4 > limit and len(value.encode()) > limit:
         violations.append((name, f"must be at most {limit} bytes, is {len(value.encode())}"))
+
+
+def are_ids(values: Sequence[str]) -> bool:
+    """Whether all are ids: not empty, and not longer than an id may be; quick, and without a word on what is wrong."""
+    if not all(values):
+        return False
+    if all(map(str.isascii, values)):
+        return max(map(len, values)) <= ID_BYTES
+    return max(len(value.encode()) for value in values) <= ID_BYTES
 
 
 def check_texts(values: Sequence[str], name: str, most: int, limit: int, violations: Violations) -> tuple[str, ...]:

@@ -11,6 +11,10 @@ from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.tracker import Recorded
 
 
+def saved(book: Book) -> tuple[list[tuple[str, int]], dict[str, bytes]]:
+    return book.senders(), {store_id: b"".join(book.capture(store_id).parts()) for store_id in book.store_ids()}
+
+
 def chain(number: int, author: str = "a") -> tuple[Intention, ...]:
     names = [b"", *(b"%s%d" % (author.encode(), count) for count in range(number))]
     return tuple(Intention(author, name, prev) for prev, name in itertools.pairwise(names))
@@ -25,7 +29,7 @@ def test_what_is_retained_is_bounded_over_all_stores() -> None:
     assert outcome.recorded == Recorded(new=7, refused=1), "two are placed, one is refused, five float for want of it"
     assert "no room" in outcome.full
     restored = Book(book.parameters)
-    restored.restore(book.snapshot())
+    restored.load(*saved(book))
     # Once the silent peer is gone, what all hold is forgotten, and there is room.
     for each in (book, restored):
         assert each.handle(IntentionsRecorded("u", chain(1, "c")), 1.0).full

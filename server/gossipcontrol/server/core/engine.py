@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.decision import Cause, Outcome
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.effect import (
     AcceptNode,
     AnswerTrigger,
@@ -31,6 +31,7 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     ServiceStarted,
     StoreSeen,
+    SuspicionEnded,
     TimePassed,
 )
 from gossipcontrol.server.core.explain import Explainer
@@ -84,6 +85,7 @@ class Engine:
             StoreSeen: self._on_store_seen,
             RejoinProved: self._scheduler.proved,
             AdviceOutdated: self._on_advice_outdated,
+            SuspicionEnded: self._on_suspicion_ended,
             ServiceStarted: self._on_service_started,
         }
 
@@ -97,9 +99,11 @@ class Engine:
         self._witness.open(recalled)
         facts: list[Event] = []
         self.facts = facts
-        if advanced := now >= self._scheduler.wake_at:
-            self._scheduler.advance(now, effects)
         kind = type(event)
+        # A new run parks first: what fell due while it was away would start on streams that are gone, or count as
+        # tried in vain though its command may never have left.
+        if advanced := now >= self._scheduler.wake_at and kind is not ServiceStarted:
+            self._scheduler.advance(now, effects)
         if kind is LivenessReported or kind is NeighborChanged or kind is TimePassed:
             if advanced:
                 facts.append(TimePassed())
@@ -247,12 +251,18 @@ class Engine:
         if node is not None and event.store_id in node.slots:
             node.slots[event.store_id].restart_advised = False
 
+    def _on_suspicion_ended(self, event: SuspicionEnded, now: float, effects: list[Effect]) -> None:
+        node = self._registry.nodes.get(event.node_id)
+        if node is not None and event.store_id in node.slots:
+            self._scheduler.clear(node.slots[event.store_id], event.cause, now, effects)
+
     def _on_service_started(self, event: ServiceStarted, now: float, effects: list[Effect]) -> None:
         self._history.rename(event.run_id)
         for node in list(self._registry.nodes.values()):
             if node.attached:
                 self._scheduler.detach(node, now, effects)
                 self._registry.detach(node, now)
+            self._scheduler.forget_rot(node, now, effects)
 
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""
@@ -316,12 +326,30 @@ class Engine:
                     node_count=len(store.slots),
                     peer_count=self.liveness.peer_count(store_id),
                     rejoin_at=store.rejoin_at,
+                    attached=sum(slot.node.attached for slot in store.slots.values()),
+                    running=sum(slot.running is not None for slot in store.slots.values()),
+                    waiting=sum(slot.waiting is not None for slot in store.slots.values()),
                 )
 
     def serves(self, node_id: str, store_id: str) -> bool:
         """Whether an agent of this node is attached, and the node has this store."""
         node = self._registry.nodes.get(node_id)
         return node is not None and node.attached and store_id in node.slots
+
+    def nodes_on(self, host_id: str) -> tuple[str, ...]:
+        """The nodes of a host."""
+        host = self._registry.hosts.get(host_id)
+        return tuple(host.nodes) if host else ()
+
+    def capabilities(self, node_id: str) -> frozenset[Capability] | None:
+        """What the attached agent of a node can do; None when none is attached."""
+        node = self._registry.nodes.get(node_id)
+        return node.capabilities if node is not None and node.attached else None
+
+    def addresses(self, node_id: str) -> tuple[str, ...]:
+        """Where peers may dial a node, as its agent registered it last."""
+        node = self._registry.nodes.get(node_id)
+        return node.addresses if node else ()
 
 
 def _changed_nothing(answer: Effect) -> bool:

@@ -106,6 +106,12 @@ class StoreRecord:
     node_count: int
     peer_count: int
     rejoin_at: float | None
+    attached: int
+    """Nodes with an agent attached."""
+    running: int
+    """Rejoins that agents carry out."""
+    waiting: int
+    """Rejoins that wait, parked ones included."""
 
 
 @dataclass(frozen=True, slots=True)

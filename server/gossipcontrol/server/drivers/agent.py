@@ -8,6 +8,7 @@ from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.drivers.driver import Result
 from gossipcontrol.server.present import rejoin_command
 from gossipcontrol.server.session import Session
+from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 
 class AgentDriver:
@@ -31,6 +32,11 @@ class AgentDriver:
     def sessions(self) -> list[Session]:
         """Every stream that is attached."""
         return list(self._sessions.values())
+
+    def ask(self, node_id: str, frame: AttachResponse) -> bool:
+        """Send a node what may be dropped: it is, when its agent is behind or gone; returns whether it was sent."""
+        session = self._sessions.get(node_id)
+        return session is not None and session.offer(frame)
 
     def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
         """A node's result; of no interest when nobody waits for it any more, or it is another node's rejoin."""

@@ -24,6 +24,7 @@ LOGGED: dict[str, type[Any]] = {
         events.StoreSeen,
         events.RejoinProved,
         events.AdviceOutdated,
+        events.SuspicionEnded,
         events.ServiceStarted,
     )
 }
@@ -37,6 +38,17 @@ class Entry:
     at: float
     event: Event
     said: Sequence[Said] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeEntry:
+    """One fact of knowledge, as bytes already: a batch of intentions is one of them."""
+
+    at: float
+    store_id: str
+    kind: str
+    """The event's class, for people who look into the file."""
+    body: bytes
 
 
 def write_entry(entry: Entry) -> tuple[float, str, str, str]:

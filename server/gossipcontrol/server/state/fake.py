@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.state.entry import Entry
-from gossipcontrol.server.state.journal import Figures, Loaded, Watch
+from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, Watch
 
 
 class FakeJournal:
@@ -15,10 +15,16 @@ class FakeJournal:
     durable = True
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[Entry | KnowledgeEntry] = []
         self.snapshots: list[Plain] = []
         self.full = False
         """Whether it wants a snapshot."""
+        self.lost = False
+        """Whether it wants the knowledge of every store with it."""
+        self.due: str | None = None
+        """The store of which it wants a snapshot."""
+        self.knowledge: list[KnowledgeSnapshot] = []
+        self.room = True
         self.watch: Watch | None = None
         self._number = 0
 
@@ -30,23 +36,43 @@ class FakeJournal:
         """Remember whom to tell."""
         self.watch = watch
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
         """Keep in the list."""
         self.entries += entries
         self._number += 1
         return self._number
 
-    def snapshot(self, plain: Plain, at: float) -> int:
+    def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
         """Keep it too."""
         del at
         self.snapshots.append(plain)
-        self.full = False
+        self.knowledge += [knowledge] if knowledge else []
+        self.full = self.lost = False
         self._number += 1
         return self._number
 
     def wants_snapshot(self) -> bool:
         """As the test says."""
         return self.full
+
+    def wants_all(self) -> bool:
+        """As the test says."""
+        return self.lost
+
+    def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
+        """Keep it too."""
+        self.knowledge.append(knowledge)
+        self.due = None
+        self._number += 1
+        return self._number
+
+    def due_store(self) -> str | None:
+        """As the test says."""
+        return self.due
+
+    def has_room(self) -> bool:
+        """As the test says."""
+        return self.room
 
     def figures(self) -> Figures:
         """The length of the list."""

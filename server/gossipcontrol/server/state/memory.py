@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.state.entry import Entry
-from gossipcontrol.server.state.journal import Figures, Loaded, Watch
+from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, Watch
 
 
 class MemoryJournal:
@@ -21,19 +21,36 @@ class MemoryJournal:
     def start(self, watch: Watch) -> None:
         """Nothing is ever told."""
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
         """Nothing is kept."""
         del entries
         return 0
 
-    def snapshot(self, plain: Plain, at: float) -> int:
+    def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
         """Nothing is kept."""
-        del plain, at
+        del plain, at, knowledge
         return 0
 
     def wants_snapshot(self) -> bool:
         """Never."""
         return False
+
+    def wants_all(self) -> bool:
+        """Never."""
+        return False
+
+    def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
+        """Nothing is kept."""
+        del knowledge
+        return 0
+
+    def due_store(self) -> str | None:
+        """Never."""
+        return None
+
+    def has_room(self) -> bool:
+        """Always."""
+        return True
 
     def figures(self) -> Figures:
         """Nothing."""

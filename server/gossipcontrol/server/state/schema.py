@@ -14,6 +14,16 @@ STEPS = (
     """,
     # 2: what liveness said while an event was handled.
     "ALTER TABLE log ADD COLUMN said TEXT NOT NULL DEFAULT '[]';",
+    # 3: knowledge: facts with a store and a body, snapshots of stores in parts, and what the book holds beside them.
+    """
+    ALTER TABLE log ADD COLUMN store TEXT;
+    ALTER TABLE log ADD COLUMN body BLOB;
+    CREATE INDEX log_store ON log (store, seq) WHERE store IS NOT NULL;
+    CREATE TABLE store (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, at REAL NOT NULL, generation INTEGER NOT NULL);
+    CREATE TABLE part (generation INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (generation, number));
+    CREATE TABLE book (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, fields TEXT NOT NULL);
+    """,
 )
 """Step N brings a file of version N - 1 to version N, which PRAGMA user_version holds."""
 

@@ -1,4 +1,4 @@
-"""Log and snapshot in one SQLite file: WAL mode, one writer thread, everything that waits in one transaction."""
+"""Log and snapshots in one SQLite file: WAL mode, one writer thread, everything that waits in one transaction."""
 
 from __future__ import annotations
 
@@ -14,57 +14,67 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gossipcontrol.server.core.codec import CodecError, Plain
-from gossipcontrol.server.state.entry import Entry, read_entry, write_entry
-from gossipcontrol.server.state.journal import Figures, Loaded, StateError, Watch
-from gossipcontrol.server.state.schema import migrate
+from gossipcontrol.server.state import knowledge_table
+from gossipcontrol.server.state.backlog import Backlog
+from gossipcontrol.server.state.entry import Entry, KnowledgeEntry, read_entry, write_entry
+from gossipcontrol.server.state.file import StateFile
+from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, StateError, Watch
+from gossipcontrol.server.state.knowledge_table import Move
 
 RETRY = 0.5
 """Seconds between two tries to keep what could not be kept."""
+MOVE_RETRY = 30.0
+"""Seconds after which a store is snapshotted again when that failed."""
 SNAPSHOT_BYTES = 8 << 20
 """A log shorter than this is not worth a snapshot."""
 CLOSE_TIME = 5.0
 """Seconds that a failing disk gets at a stop."""
 ENTRY_BYTES = 24
 """What a row costs beside its texts, about."""
+_INSERT = "INSERT INTO log (seq, at, kind, fields, said, store, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
     plain: Plain
     at: float
+    knowledge: KnowledgeSnapshot | None
+
+
+_Batch = Sequence[tuple[int, Entry | KnowledgeEntry | _Snapshot | Move]]
+"""What is to be written, by number."""
 
 
 class SqliteJournal:
-    """The writer thread owns the connection from ``start`` on; the file is locked against a second service."""
+    """The writer thread owns the file from ``start`` on, and tells the event loop how it goes."""
 
     durable = True
 
     def __init__(self, path: Path, *, full: bool = False, max_bytes: int = 1 << 30) -> None:
-        self._path = path
-        self._synchronous = "FULL" if full else "NORMAL"
+        self._file = StateFile(path, full=full, max_bytes=max_bytes)
         self._max_bytes = max_bytes
-        self._connection: sqlite3.Connection | None = None
         self._ready = threading.Condition()
-        self._queue: list[Entry | _Snapshot] = []
+        self._queue: list[tuple[int, Entry | KnowledgeEntry | _Snapshot | Move]] = []
         self._number = 0
         self._closing_at: float | None = None
         self._thread: threading.Thread | None = None
         self._entries = self._log_bytes = self._snapshot_bytes = 0
-        self._snapshot_queued = False
-        self._inode = 0
-        self._lost = False
-        """Whether the file is gone or damaged: only a snapshot in a new one helps."""
+        self._snapshot_queued = self._whole_queued = False
+        self._backlog = Backlog(max_bytes)
+        self._move_at = 0.0
+        """Monotonic instant from which on stores may be snapshotted."""
+        self._move: Move | None = None
+        """The snapshot of a store under way, in the writer thread."""
+        self._dead: list[int] = []
+        """Generations of snapshots that were given up."""
 
     # Opening.
 
     def load(self) -> Loaded:
         """Check and read the file, made if there is none; raises StateError with what to do."""
-        path = self._path
+        path = self._file.path
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._connection = self._connect()
-            return self._read(self._connection)
+            return self._read(self._file.open())
         except OSError as error:
             raise StateError(f"state.path {path}: {error.strerror}") from error
         except sqlite3.OperationalError as error:
@@ -76,35 +86,21 @@ class SqliteJournal:
                 "Move it away to start with an empty state, or put a copy back that is whole."
             ) from error
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
-        try:
-            # Exclusive: no second service on the same file, and no shared-memory file beside it.
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA journal_size_limit = 4194304")
-            page: int = connection.execute("PRAGMA page_size").fetchone()[0]
-            connection.execute(f"PRAGMA max_page_count = {max(16, self._max_bytes // page)}")
-            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise sqlite3.DatabaseError(f"it is damaged ({found.splitlines()[-1]})")
-            migrate(connection)
-            self._inode = self._path.stat().st_ino
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def _read(self, connection: sqlite3.Connection) -> Loaded:
         row = connection.execute("SELECT at, body FROM snapshot").fetchone()
         plain = json.loads(zlib.decompress(row[1])) if row else None
-        rows = connection.execute("SELECT at, kind, fields, said FROM log ORDER BY seq").fetchall()
+        rows = connection.execute("SELECT at, kind, fields, said FROM log WHERE store IS NULL ORDER BY seq").fetchall()
         entries = [read_entry(*one) for one in rows]
-        self._entries = len(entries)
         self._log_bytes = sum(len(one[2]) + len(one[3]) + ENTRY_BYTES for one in rows)
         self._snapshot_bytes = len(row[1]) if row else 0
-        return Loaded(plain, entries, max([row[0] if row else 0.0, *(entry.at for entry in entries)]))
+        knowledge = knowledge_table.read(connection)
+        self._backlog.resize({store_id: len(body) for store_id, body in knowledge.stores.items()})
+        for _, one in knowledge.entries:
+            self._backlog.add(one.store_id, len(one.body) + ENTRY_BYTES)
+        self._entries = len(entries) + len(knowledge.entries)
+        self._number, at = knowledge_table.last(connection)
+        instants = [*(one.at for one in entries), *(one.at for _, one in knowledge.entries)]
+        return Loaded(plain, entries, max([row[0] if row else 0.0, at, *instants]), knowledge)
 
     # In the event loop.
 
@@ -114,31 +110,58 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._write, args=(loop, watch), name="state", daemon=True)
         self._thread.start()
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
         """Queue facts for the next transaction."""
+        for one in entries:
+            if type(one) is KnowledgeEntry:
+                self._backlog.add(one.store_id, len(one.body) + ENTRY_BYTES)
         with self._ready:
-            self._queue += entries
+            self._queue += enumerate(entries, self._number + 1)
             self._number += len(entries)
             self._ready.notify()
             return self._number
 
-    def snapshot(self, plain: Plain, at: float) -> int:
+    def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
         """Queue a snapshot: the log up to here goes in the same transaction."""
+        self._snapshot_queued = True
+        if knowledge is not None:
+            self._whole_queued = True
+            self._backlog.clear()
+        return self._put(_Snapshot(plain, at, knowledge))
+
+    def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
+        """Queue the snapshot of a store: its parts go with the transactions that follow."""
+        move = Move(self._number + 1, knowledge)
+        self._backlog.begin(move.store_id, move.generation)
+        return self._put(move)
+
+    def _put(self, one: _Snapshot | Move) -> int:
         with self._ready:
-            self._snapshot_queued = True
-            self._queue.append(_Snapshot(plain, at))
             self._number += 1
+            self._queue.append((self._number, one))
             self._ready.notify()
             return self._number
 
     def wants_snapshot(self) -> bool:
         """Whether the file is lost, or the log outweighs the snapshot or a quarter of what the file may hold."""
         limit = min(max(SNAPSHOT_BYTES, 2 * self._snapshot_bytes), self._max_bytes // 4)
-        return (self._lost or self._log_bytes > limit) and not self._snapshot_queued
+        return self.wants_all() or (self._log_bytes > limit and not self._snapshot_queued)
+
+    def wants_all(self) -> bool:
+        """Whether the file is lost."""
+        return self._file.lost and not self._whole_queued
+
+    def due_store(self) -> str | None:
+        """The store whose log outweighs its snapshot, unless the last try failed just now."""
+        return None if time.monotonic() < self._move_at else self._backlog.due()
+
+    def has_room(self) -> bool:
+        """Whether the logs and snapshots of stores take less than half of what the file may hold."""
+        return not self._backlog.is_full()
 
     def figures(self) -> Figures:
         """Sizes now."""
-        return Figures(self._log_bytes, self._entries)
+        return Figures(self._log_bytes + self._backlog.bytes, self._entries)
 
     def close(self) -> None:
         """Wait for the writer; blocks, at most a little longer than ``CLOSE_TIME``."""
@@ -147,28 +170,27 @@ class SqliteJournal:
             self._ready.notify()
         if self._thread is not None:
             self._thread.join()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._file.drop()
 
     # In the writer thread.
 
     def _write(self, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
-        batch: list[Entry | _Snapshot] = []
+        batch: list[tuple[int, Entry | KnowledgeEntry | _Snapshot | Move]] = []
         while True:
             with self._ready:
-                while not (self._queue or batch or self._closing_at is not None):
+                while not (self._queue or batch or self._move or self._closing_at is not None):
                     self._ready.wait()
                 batch += self._queue
                 self._queue.clear()
                 number, closing_at = self._number, self._closing_at
-            if not batch:
+            if not batch and (self._move is None or closing_at is not None):
                 return
             started_at = time.perf_counter()
             try:
-                self._commit(batch)
+                self._commit(batch, loop)
             except (sqlite3.Error, OSError) as error:
-                _tell(loop, watch.failed, f"{self._path}: {error}")
+                self._give_up(loop)
+                _tell(loop, watch.failed, f"{self._file.path}: {error}")
                 if closing_at is not None and time.monotonic() > closing_at:
                     return
                 time.sleep(RETRY)
@@ -177,65 +199,77 @@ class SqliteJournal:
             _tell(loop, watch.observed, time.perf_counter() - started_at)
             _tell(loop, watch.committed, number)
 
-    def _commit(self, batch: Sequence[Entry | _Snapshot]) -> None:
-        """All of it in one transaction; only facts after the last snapshot need be written."""
-        last = max((index for index, one in enumerate(batch) if isinstance(one, _Snapshot)), default=-1)
-        rows = [write_entry(one) for one in batch[last + 1 :] if isinstance(one, Entry)]
-        snapshot = batch[last] if last >= 0 else None
-        connection = self._reopen(snapshot is not None)
+    def _commit(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
+        """All of it in one transaction, and a part of the store that moves; what snapshots hold need not be written."""
+        snapshots = [(number, one) for number, one in batch if isinstance(one, _Snapshot)]
+        wholes = [(number, one.knowledge) for number, one in snapshots if one.knowledge is not None]
+        whole_at, whole = wholes[-1] if wholes else (0, None)
+        rows = _rows(batch, snapshots[-1][0] if snapshots else 0, whole_at)
+        connection = self._file.reopen(bool(wholes))
         try:
             connection.execute("BEGIN IMMEDIATE")
-            if isinstance(snapshot, _Snapshot):
-                self._replace_log(connection, snapshot)
-            connection.executemany("INSERT INTO log (at, kind, fields, said) VALUES (?, ?, ?, ?)", rows)
+            if snapshots:
+                self._snapshot_bytes = _replace_log(connection, snapshots[-1][1])
+            sizes = None if whole is None else knowledge_table.write_all(connection, whole_at, whole)
+            connection.executemany(_INSERT, rows)
+            connection.executemany("DELETE FROM part WHERE generation = ?", [(one,) for one in self._dead])
+            moved = self._move is not None and whole is None and self._move.step(connection)
+            entries: int = self._entries + len(rows)
+            if snapshots or moved:
+                entries = connection.execute("SELECT count(*) FROM log").fetchone()[0]
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
-            self._drop()
+            self._file.drop()
             raise
-        if snapshot is not None:
-            self._entries = self._log_bytes = 0
+        self._entries = entries
+        self._log_bytes = 0 if snapshots else self._log_bytes
+        self._log_bytes += sum(len(row[3]) + len(row[4]) + ENTRY_BYTES for row in rows if row[5] is None)
+        self._dead.clear()
+        if snapshots:
             self._snapshot_queued = False
-        self._entries += len(rows)
-        self._log_bytes += sum(len(row[2]) + len(row[3]) + ENTRY_BYTES for row in rows)
+        if sizes is not None:
+            self._whole_queued = False
+            _tell(loop, self._backlog.resize, sizes)
+        if self._move is not None and moved:
+            _tell(loop, self._backlog.end, self._move.generation, self._move.size)
+        if moved or sizes is not None:
+            self._move = None
+        for number, one in batch:
+            if isinstance(one, Move) and number > whole_at:
+                self._move = one
 
-    def _reopen(self, whole: bool) -> sqlite3.Connection:
-        """The connection, opened anew after a failure; a lost file is put aside once all can be written anew."""
-        if self._lost and whole:
-            for suffix in ("", "-wal", "-journal"):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(f"{self._path}{suffix}").replace(f"{self._path}.broken{suffix}")
-            connection = self._connection = self._connect()
-            self._lost = False
-            return connection
-        # A file that was deleted still takes writes, which nobody will ever read.
-        if not self._path.exists() or self._path.stat().st_ino != self._inode:
-            self._drop()
-            self._lost = True
-            raise FileNotFoundError("the file is gone or was replaced")
-        if self._connection is None:
-            try:
-                self._connection = self._connect()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:
-                self._lost = True
-                raise
-        return self._connection
-
-    def _drop(self) -> None:
-        """A connection that failed may not know its file any more: the next try opens it anew, and checks it."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _replace_log(self, connection: sqlite3.Connection, snapshot: _Snapshot) -> None:
-        body = zlib.compress(json.dumps(snapshot.plain, separators=(",", ":")).encode(), 1)
-        connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (snapshot.at, body))
-        connection.execute("DELETE FROM log")
-        self._snapshot_bytes = len(body)
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop to snapshot a store: it may be that which the disk has no room for."""
+        if self._move is not None:
+            self._dead.append(self._move.generation)
+            self._move_at = time.monotonic() + MOVE_RETRY
+            _tell(loop, self._backlog.give_up, self._move.generation)
+            self._move = None
 
 
-def _tell(loop: asyncio.AbstractEventLoop, whom: Callable[..., None], what: object) -> None:
+_Row = tuple[int, float, str, str, str, str | None, bytes | None]
+
+
+def _rows(batch: _Batch, snapshot_at: int, whole_at: int) -> list[_Row]:
+    """The rows of the log: facts that no snapshot of the batch holds."""
+    rows: list[_Row] = []
+    for number, one in batch:
+        if type(one) is Entry and number > snapshot_at:
+            rows.append((number, *write_entry(one), None, None))
+        elif type(one) is KnowledgeEntry and number > whole_at:
+            rows.append((number, one.at, one.kind, "{}", "[]", one.store_id, one.body))
+    return rows
+
+
+def _replace_log(connection: sqlite3.Connection, snapshot: _Snapshot) -> int:
+    """Put a snapshot in place of the log, that of knowledge aside; returns its size."""
+    body = zlib.compress(json.dumps(snapshot.plain, separators=(",", ":")).encode(), 1)
+    connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (snapshot.at, body))
+    connection.execute("DELETE FROM log WHERE store IS NULL")
+    return len(body)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, whom: Callable[..., None], *what: object) -> None:
     """Call in the loop, unless it has ended."""
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(whom, what)
+        loop.call_soon_threadsafe(whom, *what)

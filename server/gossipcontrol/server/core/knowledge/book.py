@@ -1,10 +1,10 @@
-"""The knowledge of every store: one object, ``handle(event, now)``, and a snapshot of all of it as plain data."""
+"""The knowledge of every store: one object, ``handle(event, now)``, and snapshots store by store."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from gossipcontrol.server.core.knowledge import snapshot
 from gossipcontrol.server.core.knowledge.answer import at_risk, behind_by_author, unshared
@@ -20,6 +20,10 @@ class Outcome(NamedTuple):
     recorded: Recorded
     full: str = ""
     """What was full, if something was refused."""
+    fact: KnowledgeEvent | None = None
+    """What a log must keep of the event; None when it changed nothing."""
+    room: int = 0
+    """The room that the store had; a replay is told, for other stores may have been replayed further by then."""
 
 
 class Book:
@@ -31,9 +35,10 @@ class Book:
         self._senders: OrderedDict[str, int] = OrderedDict()
         self._retained = 0
 
-    def handle(self, event: KnowledgeEvent, now: float) -> Outcome:
-        """Take one event at service time ``now`` (seconds)."""
+    def handle(self, event: KnowledgeEvent, now: float, room: int | None = None) -> Outcome:
+        """Take one event at service time ``now`` (seconds); a replay gives the ``room`` of its first handling."""
         tracker = self._trackers.get(event.store_id)
+        is_new = tracker is None
         if tracker is None:
             if len(self._trackers) >= self.parameters.store_limit:
                 return Outcome(Recorded(), f"{self.parameters.store_limit} stores are tracked already")
@@ -42,16 +47,19 @@ class Book:
             self._retained -= tracker.graph.retained
             refused = tracker.change_members(event.added, event.removed)
             self._retained += tracker.graph.retained
-            return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "")
+            return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "", event)
         others = self._retained - tracker.graph.retained
-        tracker.room = self.parameters.intention_limit - others
+        tracker.room = self.parameters.intention_limit - others if room is None else room
         recorded = tracker.record(event.intentions, now)
         self._retained = others + tracker.graph.retained
+        fact = event if recorded.new or is_new else None
         if recorded.refused:
-            return Outcome(recorded, f"store {event.store_id} has no room for further intentions or authors")
+            full = f"store {event.store_id} has no room for further intentions or authors"
+            return Outcome(recorded, full, fact, tracker.room)
         if event.sender_id:
             self._hear(event.sender_id, event.sequence)
-        return Outcome(recorded)
+            fact = fact or IntentionsRecorded(event.store_id, (), event.sender_id, event.sequence)
+        return Outcome(recorded, "", fact, tracker.room)
 
     def last_sequence(self, sender_id: str) -> int:
         """The highest batch of a sender that was recorded whole; 0 when none is remembered."""
@@ -83,19 +91,18 @@ class Book:
             at_risk=at_risk(tracker),
         )
 
-    def snapshot(self) -> dict[str, Any]:
-        """Everything, as dictionaries, lists, strings, numbers and bytes."""
-        return {
-            "version": snapshot.VERSION,
-            "senders": list(self._senders.items()),
-            "stores": {store_id: snapshot.take(tracker) for store_id, tracker in self._trackers.items()},
-        }
+    def capture(self, store_id: str) -> snapshot.Capture:
+        """A store as it is now, to be written out later."""
+        return snapshot.Capture(self._trackers[store_id])
 
-    def restore(self, plain: dict[str, Any]) -> None:
-        """Replace everything by what ``snapshot`` gave; raises ValueError when another version took it."""
-        snapshot.check(plain["version"])
-        self._senders = OrderedDict((sender_id, sequence) for sender_id, sequence in plain["senders"])
-        self._trackers = {store_id: snapshot.restore(one, self.parameters) for store_id, one in plain["stores"].items()}
+    def senders(self) -> list[tuple[str, int]]:
+        """The senders that are remembered with the last sequence of each, the longest unheard first."""
+        return list(self._senders.items())
+
+    def load(self, senders: Iterable[tuple[str, int]], stores: Mapping[str, bytes]) -> None:
+        """Replace everything by what was captured; raises ValueError, KeyError, IndexError or TypeError."""
+        self._senders = OrderedDict((sender_id, sequence) for sender_id, sequence in senders)
+        self._trackers = {store_id: snapshot.restore(body, self.parameters) for store_id, body in stores.items()}
         self._retained = sum(tracker.graph.retained for tracker in self._trackers.values())
 
     def _hear(self, sender_id: str, sequence: int) -> None:

@@ -156,26 +156,29 @@ class Chain:
         return self.mark_at[index] - 1 if index < len(self.mark_at) else self.length
 
     def forget(self, first: int, vector: int) -> list[bytes]:
-        """Forget what lies below ``first``, whose vector is given; returns the hashes."""
+        """Forget what lies below ``first``, whose vector is given; returns the hashes.
+
+        Columns are made anew, not cut: a snapshot may be reading the old ones.
+        """
         gone = first - self.first
         hashes = self.hashes[:gone]
         end = self._end(first)
-        del self.dependency_chains[:end]
-        del self.dependency_counts[:end]
+        self.dependency_chains = self.dependency_chains[end:]
+        self.dependency_counts = self.dependency_counts[end:]
         checks = bisect_right(self.check_at, first)
         self.check_orders = array("Q", [self.estimate_order(first)]) + self.check_orders[checks:]
         self.check_at = array("I", [first]) + self.check_at[checks:]
         self.check_ends = array("I", [0, *(one - end for one in self.check_ends[checks:])])
-        self.checks[:checks] = [vector]
-        del self.hashes[:gone]
-        del self.fan_ins[:gone]
+        self.checks = [vector, *self.checks[checks:]]
+        self.hashes = self.hashes[gone:]
+        self.fan_ins = self.fan_ins[gone:]
         self.fan_ins[0] = 0
         acks = bisect_left(self.acks, first)
         self.forgotten_acks += acks
-        del self.acks[:acks]
+        self.acks = self.acks[acks:]
         marks = bisect_right(self.mark_at, first) - 1
-        del self.mark_at[:marks]
-        del self.mark_times[:marks]
+        self.mark_at = self.mark_at[marks:]
+        self.mark_times = self.mark_times[marks:]
         self.first = first
         return hashes
 

@@ -60,6 +60,10 @@ class Floating:
         """Those that wait, the oldest first."""
         return [one for one, _ in self._waiting.values()]
 
+    def waiting(self) -> list[tuple[Intention, set[bytes]]]:
+        """Those that wait, the oldest first, each with the hashes that are missing."""
+        return list(self._waiting.values())
+
     def _remove(self, one: Intention) -> None:
         del self._waiting[one.hash]
         self._named -= 1 + len(one.dependencies)

@@ -95,6 +95,18 @@ class Graph:
         while len(self._cached) > self._cache_size:
             del self._cache[self._cached.popleft()]
 
+    def cached(self) -> dict[int, int]:
+        """The vectors that only memory has, by place, the longest remembered first.
+
+        They are part of the state: computed anew after some forgetting, they would lack what is forgotten.
+        """
+        return {place: self._cache[place] for place in self._cached}
+
+    def recall(self, vectors: Iterable[tuple[int, int]]) -> None:
+        """Remember these vectors."""
+        for place, vector in vectors:
+            self._remember(place, vector)
+
     def extend(self, chain: Chain, vector: int, one: Intention, places: Sequence[int], now: float) -> None:
         """Add an intention to the end of a chain; ``vector`` is what its predecessor reaches."""
         kept: list[int] = []

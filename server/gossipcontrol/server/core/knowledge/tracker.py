@@ -121,6 +121,10 @@ class Tracker:
         names = [name]
         while names:
             for one in self.floating.release(names.pop()):
+                if any(name and name not in self.graph.places for name in (one.store_prev, *one.dependencies)):
+                    # It was known when this one came, and was forgotten while it floated.
+                    self.suspend(one)
+                    continue
                 parent = self.graph.places[one.store_prev] if one.store_prev else ROOT
                 fate = self._place(one, parent, [self.graph.places[name] for name in one.dependencies], now)
                 if fate == NEW:

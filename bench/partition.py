@@ -1,0 +1,107 @@
+"""How long two halves of an overlay stay apart after the path between them is back, with and without GossipControl.
+
+The cable between two bridges is cut for two minutes and put back, so that no host sees a link event. Every node but
+those of the runs "without" is attached to one service over a Unix socket. One component: the graph of links that both
+ends tell is connected again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.lab.fleet import Fleet
+from bench.lab.network import what_is_missing
+from bench.report import Figure, arguments, at_most, show
+
+SHAPES = ((5, 5), (2, 2), (1, 3))
+CUT = 120.0
+SETTLED = 10.0
+"""Seconds before the cut in which the overlay mixes."""
+WATCHED_FOR = 180.0
+"""Seconds for which an overlay without GossipControl is given the chance to heal."""
+DIALS = 0.5
+"""Dials per component and second that are asked for during the cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One cut and what came after it."""
+
+    parted: bool
+    """Whether the sides had lost each other when the path came back; else there was nothing to heal."""
+    healed: float | None
+    """Seconds from the path's return to one component."""
+    dials: float
+    """Dials across the cut asked for by the service, per component and second."""
+
+
+async def cut_once(near: int, beyond: int, *, control: bool, cut: float, watched_for: float) -> Cut:
+    """Start a fleet, cut it apart, put it together and watch."""
+    with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
+        async with Fleet(Path(directory), near=near, beyond=beyond, control=control) as fleet:
+            await asyncio.sleep(SETTLED)
+            cut_at, healed_at, parts = await fleet.cut_for(cut)
+            try:
+                healed = await fleet.until_parts(1, watched_for) - healed_at
+            except TimeoutError:
+                healed = None
+            dials = len(fleet.said("sync", cut_at, healed_at))
+            return Cut(parts > 1, healed, dials / cut / max(1, parts))
+
+
+async def measure(rounds: int, cut: float, watched_for: float) -> dict[str, Figure]:
+    """Every shape so many times, with and without side by side: they mostly wait."""
+    figures: dict[str, Figure] = {"rounds": Figure(rounds, "of each kind"), "cut": Figure(cut, "s")}
+    for near, beyond in SHAPES:
+        runs = [
+            await asyncio.gather(
+                *(
+                    cut_once(near, beyond, control=control, cut=cut, watched_for=watched_for)
+                    for control in (True, False)
+                )
+            )
+            for _ in range(rounds)
+        ]
+        with_it, without = ([pair[number] for pair in runs] for number in (0, 1))
+        name = f"{near} + {beyond}"
+        healed = [one.healed for one in with_it]
+        figures[f"{name} with: path back to one component, maximum"] = at_most(_of(max, healed), "s", 3)
+        figures[f"{name} with: path back to one component, median"] = Figure(_of(statistics.median, healed), "s")
+        figures[f"{name} with: dials per component and second"] = at_most(
+            max(one.dials for one in with_it), "1/s", DIALS * 1.1
+        )
+        figures[f"{name} without: one component again"] = Figure(
+            sum(one.healed is not None for one in without), f"of {rounds} within {watched_for:g} s"
+        )
+        figures[f"{name} without: median"] = Figure(_of(statistics.median, [one.healed for one in without]), "s")
+        figures[f"{name}: parted when the path came back"] = Figure(
+            sum(one.parted for one in (*with_it, *without)), f"of {2 * rounds}"
+        )
+        print(f"{name}: {with_it} {without}", file=sys.stderr)
+    return figures
+
+
+def _of(choose: Callable[[list[float]], float], times: list[float | None]) -> float | None:
+    """None when one of them never came: that is worse than any number."""
+    known = [one for one in times if one is not None]
+    return choose(known) if known and len(known) == len(times) else None
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    if missing := what_is_missing():
+        sys.exit(missing)
+    rounds, cut, watched_for = (1, 70.0, 30.0) if chosen.quick else (chosen.rounds, CUT, WATCHED_FOR)
+    show("partition", asyncio.run(measure(rounds, cut, watched_for)), chosen.as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""How long it takes to know that a neighbour died without a word: GossipControl, iroh-gossip's own events, and Serf.
+
+Four nodes each; one of them falls silent, in three ways: its packets out are dropped, those in both directions are, or
+its process is frozen. None of it is a link event on any other host. A time ends when *every* other node knows: for
+GossipControl, whose view they share, when the service tells whoever watches the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from gossipcontrol.client.client import Client
+from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
+
+from bench.lab import serf
+from bench.lab.fleet import STORE, Fleet
+from bench.lab.network import Host, Network, what_is_missing
+from bench.lab.process import Process
+from bench.report import Figure, arguments, show
+
+NODES = 4
+START_TIME = 60.0
+WATCHED_FOR = 120.0
+"""Seconds after which nobody is thought to find out any more."""
+SETTLED = 20.0
+"""Seconds for which all is well before the silence, so that rhythms are known."""
+Silence = Callable[[Host, Process], Awaitable[None]]
+
+
+async def _outbound(host: Host, process: Process) -> None:
+    del process
+    await host.drop("OUTPUT")
+
+
+async def _both(host: Host, process: Process) -> None:
+    del process
+    await host.drop("INPUT", "OUTPUT")
+
+
+async def _frozen(host: Host, process: Process) -> None:
+    del host
+    process.freeze()
+
+
+SILENCES: dict[str, Silence] = {
+    "packets out dropped": _outbound,
+    "packets in and out dropped": _both,
+    "process frozen": _frozen,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Seconds until it was known; infinite: not while it was watched."""
+
+    suspected: float
+    offline: float
+    neighbor_down: float
+    turned: int
+    """Healthy peers that were taken for dead at any time."""
+
+
+async def with_gossipcontrol(silence: Silence, settled: float, watched_for: float) -> Found:
+    """Four iroh-gossip nodes; the one that falls silent is no neighbour of the service, like any peer in the field."""
+    with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
+        async with Fleet(Path(directory), near=NODES, bare=(NODES - 1,)) as fleet, Client(fleet.address) as client:
+            await asyncio.sleep(settled)
+            victim = fleet.ids[-1]
+            watching = asyncio.create_task(_watch(client, victim, watched_for))
+            since = time.time()
+            await silence(fleet.hosts[-1], fleet.nodes[-1])
+            downs = await asyncio.gather(*(_down(node, victim, since, watched_for) for node in fleet.nodes[:-1]))
+            found, turned = await watching
+            fleet.nodes[-1].thaw()
+            suspected, offline = (found.get(state, inf) - since for state in (PEER_STATE_SUSPECT, PEER_STATE_OFFLINE))
+            return Found(suspected, offline, max(downs), turned)
+
+
+async def _watch(client: Client, victim: str, watched_for: float) -> tuple[dict[PeerState.ValueType, float], int]:
+    """When the victim reached each state first, and how many others ever left ONLINE after they were."""
+    found: dict[PeerState.ValueType, float] = {}
+    online: set[str] = set()
+    turned: set[str] = set()
+    try:
+        async with asyncio.timeout(watched_for):
+            async for change in client.watch_peers(STORE):
+                for peer in change.view.peers:
+                    if peer.peer_id == victim:
+                        found.setdefault(peer.state, time.time())
+                    elif peer.state == PEER_STATE_ONLINE:
+                        online.add(peer.peer_id)
+                    elif peer.peer_id in online:
+                        turned.add(peer.peer_id)
+                if PEER_STATE_OFFLINE in found:
+                    break
+    except TimeoutError:
+        pass
+    return found, len(turned)
+
+
+async def _down(node: Process, victim: str, since: float, watched_for: float) -> float:
+    if not any(said["peer"] == victim for said in node.all("up")):
+        return 0.0  # it never was a neighbour, and has nothing to notice
+    try:
+        said = await node.wait_for("down", watched_for, after=since, peer=victim)
+    except TimeoutError:
+        return inf
+    return float(said["ts"]) - since
+
+
+async def with_serf(program: str, silence: Silence, settled: float, watched_for: float) -> float:
+    """Four Serf agents: the time until all others say that the silent one failed."""
+    async with AsyncExitStack() as stack:
+        network = await stack.enter_async_context(Network(NODES))
+        agents = [
+            await stack.enter_async_context(serf.serf(program, host, *network.hosts[:1])) for host in network.hosts
+        ]
+        for agent in agents:
+            for host in network.hosts:
+                await agent.wait_for_text(f"EventMemberJoin: {host.namespace}", START_TIME)
+        await asyncio.sleep(settled)
+        victim, since = network.hosts[-1], time.time()
+        await silence(victim, agents[-1])
+        failed = f"EventMemberFailed: {victim.namespace}"
+        told = await asyncio.gather(*(_told(agent, failed, watched_for) for agent in agents[:-1]))
+        return max(told) - since
+
+
+async def _told(agent: Process, text: str, watched_for: float) -> float:
+    try:
+        return float((await agent.wait_for_text(text, watched_for))["ts"])
+    except TimeoutError:
+        return inf
+
+
+async def measure(rounds: int, settled: float, watched_for: float) -> dict[str, Figure]:
+    """Every silence so many times; medians."""
+    missing = serf.what_is_missing()
+    if missing:
+        print(missing, file=sys.stderr)
+    program = "" if missing else serf.build()
+    figures: dict[str, Figure] = {"rounds": Figure(rounds, "of each kind")}
+    turned = 0
+    for name, silence in SILENCES.items():
+        found = [await with_gossipcontrol(silence, settled, watched_for) for _ in range(rounds)]
+        turned += sum(one.turned for one in found)
+        figures[f"{name}: GossipControl, suspect"] = _median([one.suspected for one in found])
+        figures[f"{name}: GossipControl, offline"] = _median([one.offline for one in found])
+        figures[f"{name}: iroh-gossip, NeighborDown"] = _median([one.neighbor_down for one in found])
+        if program:
+            failed = [await with_serf(program, silence, settled, watched_for) for _ in range(rounds)]
+            figures[f"{name}: Serf, failed"] = _median(failed)
+        print(f"{name}: done", file=sys.stderr)
+    figures["GossipControl: healthy peers that turned"] = Figure(turned, "peers", "0", turned == 0)
+    return figures
+
+
+def _median(times: list[float]) -> Figure:
+    """Without a value when it did not happen in most of the rounds."""
+    middle = statistics.median(times)
+    return Figure(None if middle == inf else middle, "s")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    if missing := what_is_missing():
+        sys.exit(missing)
+    rounds, settled, watched_for = (1, 5.0, 60.0) if chosen.quick else (chosen.rounds, SETTLED, WATCHED_FOR)
+    show("silence", asyncio.run(measure(rounds, settled, watched_for)), chosen.as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What an agent tells: to people, and to the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossipcontrol.agent.tally import age_ms
+from gossipcontrol.v1 import attach_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """Something a person may want to see: ``what`` is attached, detached, unattached, command, result or sync.
+
+    Unattached says why the service cannot be attached to; once per reason, however often it is tried.
+    """
+
+    what: str
+    detail: str
+    store_id: str = ""
+    rejoin_id: str = ""
+    peer_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborEvent:
+    """A neighbour came or went; its age is taken when it is sent, or an old one could pass for a proof."""
+
+    store_id: str
+    peer_id: str
+    up: bool
+    at: float
+
+    def message(self, now: float) -> attach_pb2.NeighborEvent:
+        """The frame that tells it at this instant."""
+        age = age_ms(self.at, now)
+        return attach_pb2.NeighborEvent(store_id=self.store_id, peer_id=self.peer_id, up=self.up, age_ms=age)

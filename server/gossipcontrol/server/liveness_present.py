@@ -1,0 +1,80 @@
+"""From what liveness shows to protobuf messages."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from gossipcontrol.server import present
+from gossipcontrol.server.core.liveness.finding import SyncWanted
+from gossipcontrol.server.core.liveness.record import LivenessCounts, PeerRecord, View
+from gossipcontrol.server.core.record import StoreRecord
+from gossipcontrol.server.edition import Edition
+from gossipcontrol.server.present import age_ms
+from gossipcontrol.server.reader import Step
+from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+
+LISTED_PEERS = 1000
+"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
+
+
+def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
+    """One peer."""
+    return liveness_pb2.PeerView(
+        peer_id=peer.peer_id,
+        state=int(peer.state),  # type: ignore[arg-type] # the numbers are the contract's
+        heard_age_ms=None if peer.heard_at is None else age_ms(peer.heard_at, now),
+        observers=peer.observers,
+    )
+
+
+def view_message(view: View, edition: Edition, now: float) -> liveness_pb2.StoreView:
+    """A store's view, or what changed of it; of very many peers, those heard last."""
+    peers: Sequence[PeerRecord] = view.peers
+    if len(peers) > LISTED_PEERS and not view.delta:
+        freshest = heapq.nlargest(LISTED_PEERS, peers, key=lambda peer: peer.heard_at or 0.0)
+        peers = sorted(freshest, key=lambda peer: peer.peer_id)
+    return liveness_pb2.StoreView(
+        store_id=view.store_id,
+        peers=[peer_message(peer, now) for peer in peers],
+        version=edition.number(view.version),
+        delta=view.delta,
+        removed_peer_ids=view.removed,
+    )
+
+
+def step_message(store_id: str, step: Step, edition: Edition, now: float) -> gossip_control_pb2.WatchPeersResponse:
+    """What a watcher is told."""
+    return gossip_control_pb2.WatchPeersResponse(
+        view=liveness_pb2.StoreView(
+            store_id=store_id,
+            peers=[peer_message(peer, now) for peer in step.peers],
+            version=edition.number(step.version),
+            delta=step.delta,
+            removed_peer_ids=step.removed,
+        ),
+        resume_token=edition.token(store_id, step.version) if step.whole else "",
+        lagged=step.lagged,
+    )
+
+
+def sync_message(wanted: SyncWanted, addresses: Sequence[str]) -> liveness_pb2.SyncWithPeer:
+    """The request to sync directly with a peer."""
+    return liveness_pb2.SyncWithPeer(
+        node_id=wanted.node_id, store_id=wanted.store_id, peer_id=wanted.peer_id, addresses=addresses
+    )
+
+
+def store_message(
+    store: StoreRecord, counts: LivenessCounts, stalest_at: float | None, now: float
+) -> gossip_control_pb2.Store:
+    """One store with its nodes and its presence."""
+    message = present.store_message(store, now)
+    for state, count in sorted(counts.peers.items()):
+        if count:
+            message.peer_counts.add(state=int(state), count=count)
+    if stalest_at is not None:
+        message.stalest_age_ms = age_ms(stalest_at, now)
+    message.pairs_unsynced = counts.pairs_unsynced
+    message.partitioned = bool(counts.partitioned)
+    return message

@@ -1,0 +1,94 @@
+"""One reader's place in the presence of a store: what it is to be told next. Pure: it is told when it asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from gossipcontrol.server.core.liveness.liveness import Liveness
+from gossipcontrol.server.core.liveness.record import PeerRecord
+
+PART = 1000
+"""Most peers told at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a reader is told: a snapshot, a further part of one, or changes."""
+
+    version: int
+    peers: tuple[PeerRecord, ...]
+    removed: tuple[str, ...] = ()
+    delta: bool = True
+    """False at the beginning of a snapshot, which replaces whatever the reader had."""
+    whole: bool = True
+    """Whether the reader now has everything up to the version; False while parts of a snapshot are to follow."""
+    lagged: bool = False
+
+
+class Reader:
+    """Keeps its place only, and nothing that it has not read: a slow one costs what a quick one does.
+
+    While a snapshot is told in parts, what changes behind the part told last is told in its turn, and what changes
+    before it between the parts; so the reader always has the state of one version, as far as it has come.
+    """
+
+    def __init__(self, liveness: Liveness, store_id: str, version: int | None = None, *, lagged: bool = False) -> None:
+        self._liveness = liveness
+        self._store_id = store_id
+        self._version = version
+        """Everything up to it was told; None: nothing was."""
+        self._after: str | None = None
+        """The last peer of the part of a snapshot that was told last; None: the snapshot was told whole."""
+        self._lagged = lagged
+        self._blank = False
+        """Whether all it was told is that there are no peers."""
+
+    def next(self) -> Step | None:
+        """The next step; None when there is nothing to tell."""
+        if self._version is None:
+            return self._begin(lagged=self._lagged)
+        changes = self._liveness.changes(self._store_id, self._version)
+        if changes is None:
+            return self._begin(lagged=True)
+        told: dict[str, PeerRecord | None] = {}
+        for version, peer, peer_id in changes:
+            if self._after is None or peer_id <= self._after:
+                # One step names a peer once, so that no change is swallowed by the next.
+                if peer_id in told or len(told) >= PART:
+                    break
+                told[peer_id] = peer
+            self._version = version
+        if told:
+            return self._changed(told)
+        return self._next_part() if self._after is not None else None
+
+    def _begin(self, *, lagged: bool) -> Step | None:
+        view = self._liveness.view(self._store_id)
+        self._version = view.version
+        # The version of a store that is not known follows that of all others: to this reader nothing has happened.
+        was_blank, self._blank = self._blank, not view.peers
+        if was_blank and self._blank:
+            return None
+        return self._part(view.peers[: PART + 1], delta=False, lagged=lagged and not was_blank)
+
+    def _next_part(self) -> Step:
+        found = self._liveness.peers(self._store_id, self._after or "")
+        return self._part(tuple(islice(found, PART + 1)))
+
+    def _part(self, peers: tuple[PeerRecord, ...], *, delta: bool = True, lagged: bool = False) -> Step:
+        whole = len(peers) <= PART
+        part = peers[:PART]
+        self._after = None if whole else part[-1].peer_id
+        assert self._version is not None
+        return Step(self._version, part, delta=delta, whole=whole, lagged=lagged)
+
+    def _changed(self, told: dict[str, PeerRecord | None]) -> Step:
+        assert self._version is not None
+        self._blank = False
+        return Step(
+            self._version,
+            tuple(peer for peer in told.values() if peer is not None),
+            tuple(peer_id for peer_id, peer in told.items() if peer is None),
+            whole=self._after is None,
+        )

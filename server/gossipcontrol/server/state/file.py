@@ -1,0 +1,79 @@
+"""The SQLite file: opened, checked, locked against a second service, and opened anew after a failure."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from gossipcontrol.server.state.schema import migrate
+
+
+class StateFile:
+    """One connection at a time; whoever has the journal's writer thread uses it."""
+
+    def __init__(self, path: Path, *, full: bool, max_bytes: int) -> None:
+        self.path = path
+        self._synchronous = "FULL" if full else "NORMAL"
+        self._max_bytes = max_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self.lost = False
+        """Whether the file is gone or damaged: only a snapshot of everything in a new one helps."""
+
+    def open(self) -> sqlite3.Connection:
+        """Open the file, made if there is none; raises OSError, sqlite3.Error or ValueError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.touch(mode=0o600)
+        self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        try:
+            # Exclusive: no second service on the same file, and no shared-memory file beside it.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA journal_size_limit = 4194304")
+            page: int = connection.execute("PRAGMA page_size").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {max(16, self._max_bytes // page)}")
+            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(f"it is damaged ({found.splitlines()[-1]})")
+            migrate(connection)
+            self._inode = self.path.stat().st_ino
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def reopen(self, whole: bool) -> sqlite3.Connection:
+        """The connection, opened anew after a failure; a lost file is put aside once all can be written anew."""
+        if self.lost and whole:
+            for suffix in ("", "-wal", "-journal"):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{self.path}{suffix}").replace(f"{self.path}.broken{suffix}")
+            connection = self._connection = self._connect()
+            self.lost = False
+            return connection
+        # A file that was deleted still takes writes, which nobody will ever read.
+        if not self.path.exists() or self.path.stat().st_ino != self._inode:
+            self.drop()
+            self.lost = True
+            raise FileNotFoundError("the file is gone or was replaced")
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self.lost = True
+                raise
+        return self._connection
+
+    def drop(self) -> None:
+        """A connection that failed may not know its file any more: the next try opens it anew, and checks it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,102 @@
+"""The tables of knowledge in the SQLite file: facts in the common log, snapshots store by store, in parts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from itertools import count
+
+from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.state.entry import KnowledgeEntry
+from gossipcontrol.server.state.journal import KnowledgeSnapshot, LoadedKnowledge
+
+
+def read(connection: sqlite3.Connection) -> LoadedKnowledge:
+    """What is kept; parts of a snapshot that was never finished are cleared away."""
+    connection.execute("DELETE FROM part WHERE generation NOT IN (SELECT generation FROM store)")
+    book = connection.execute("SELECT seq, fields FROM book").fetchone()
+    stores: dict[str, bytes] = {}
+    for store_id, generation in connection.execute("SELECT id, generation FROM store").fetchall():
+        parts = connection.execute("SELECT body FROM part WHERE generation = ? ORDER BY number", (generation,))
+        stores[store_id] = b"".join(part for (part,) in parts)
+    rows = connection.execute("SELECT seq, at, store, kind, body FROM log WHERE store IS NOT NULL ORDER BY seq")
+    entries = [(seq, KnowledgeEntry(at, store_id, kind, body)) for seq, at, store_id, kind, body in rows]
+    if book is None:
+        return LoadedKnowledge(stores=stores, entries=entries)
+    return LoadedKnowledge(json.loads(book[1]), book[0], stores, entries)
+
+
+def last(connection: sqlite3.Connection) -> tuple[int, float]:
+    """The greatest number of a fact or snapshot, and the last instant among the snapshots of stores."""
+    queries = ("SELECT max(seq) FROM log", "SELECT max(seq) FROM store", "SELECT max(seq) FROM book")
+    numbers = [connection.execute(query).fetchone()[0] or 0 for query in queries]
+    at: float = connection.execute("SELECT max(at) FROM store").fetchone()[0] or 0.0
+    return max(numbers), at
+
+
+class Move:
+    """Moves a store from its log into a snapshot, one part in a transaction, so that other facts wait for little.
+
+    The last step changes over. Until then the log stays, and parts that are not of the current generation count for
+    nothing.
+    """
+
+    def __init__(self, number: int, knowledge: KnowledgeSnapshot) -> None:
+        (self.store_id,) = knowledge.stores
+        self.generation = number
+        self._knowledge = knowledge
+        self._parts = knowledge.stores[self.store_id].parts()
+        self._written = 0
+        self.size = 0
+
+    def step(self, connection: sqlite3.Connection) -> bool:
+        """Write the next part; whether it is done."""
+        part = next(self._parts, None)
+        if part is not None:
+            insert_part(connection, self.generation, self._written, part)
+            self._written += 1
+            self.size += len(part)
+            return False
+        old = connection.execute("SELECT generation FROM store WHERE id = ?", (self.store_id,)).fetchone()
+        connection.execute(
+            "INSERT OR REPLACE INTO store (id, seq, at, generation) VALUES (?, ?, ?, ?)",
+            (self.store_id, self.generation, self._knowledge.at, self.generation),
+        )
+        if old is not None:
+            connection.execute("DELETE FROM part WHERE generation = ?", old)
+        connection.execute("DELETE FROM log WHERE store = ? AND seq < ?", (self.store_id, self.generation))
+        write_book(connection, self.generation, self._knowledge.book)
+        return True
+
+
+def write_all(connection: sqlite3.Connection, number: int, knowledge: KnowledgeSnapshot) -> dict[str, int]:
+    """Put snapshots of all stores in place of all that is kept; returns their sizes."""
+    connection.execute("DELETE FROM log WHERE store IS NOT NULL AND seq < ?", (number,))
+    connection.execute("DELETE FROM store")
+    connection.execute("DELETE FROM part")
+    sizes: dict[str, int] = {}
+    written = 0
+    # Generations below zero: those above are the numbers of moves.
+    for generation, (store_id, capture) in zip(count(-1, -1), knowledge.stores.items(), strict=False):
+        sizes[store_id] = 0
+        for part in capture.parts():
+            insert_part(connection, generation, written, part)
+            written += 1
+            sizes[store_id] += len(part)
+        connection.execute(
+            "INSERT INTO store (id, seq, at, generation) VALUES (?, ?, ?, ?)",
+            (store_id, number, knowledge.at, generation),
+        )
+    write_book(connection, number, knowledge.book)
+    return sizes
+
+
+def insert_part(connection: sqlite3.Connection, generation: int, number: int, body: bytes) -> None:
+    """One part of a snapshot."""
+    connection.execute("INSERT INTO part (generation, number, body) VALUES (?, ?, ?)", (generation, number, body))
+
+
+def write_book(connection: sqlite3.Connection, number: int, book: Plain) -> None:
+    """What the book holds beside its stores, as of this number."""
+    fields = json.dumps(book, separators=(",", ":"))
+    connection.execute("INSERT OR REPLACE INTO book (id, seq, fields) VALUES (1, ?, ?)", (number, fields))

@@ -1,0 +1,80 @@
+"""A service that says what a test tells it to, over real gRPC, and keeps what the agent said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+from gossipcontrol.v1 import attach_pb2
+
+from tests.server.lab import until
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Response: TypeAlias = attach_pb2.AttachResponse
+_END = attach_pb2.AttachResponse()
+
+
+class Script:
+    """Registers whoever comes; the newest stream gets what is told."""
+
+    def __init__(self) -> None:
+        self.registered: list[attach_pb2.Register] = []
+        self.synced: list[attach_pb2.SyncResult] = []
+        self._tell: asyncio.Queue[attach_pb2.AttachResponse] = asyncio.Queue()
+
+    def sync(self, store_id: str, peer_id: str, *addresses: str) -> None:
+        """Command a sync."""
+        command = attach_pb2.AttachResponse()
+        command.sync.store_id, command.sync.peer_id = store_id, peer_id
+        command.sync.addresses.extend(addresses)
+        self._tell.put_nowait(command)
+
+    def hang_up(self) -> None:
+        """End the stream."""
+        self._tell.put_nowait(_END)
+
+    async def attach(
+        self, frames: AsyncIterator[attach_pb2.AttachRequest], context: Context
+    ) -> AsyncIterator[Response]:
+        """Serve one stream."""
+        first = await anext(frames)
+        self.registered.append(first.register)
+        yield attach_pb2.AttachResponse(registered=attach_pb2.Registered(session_id="s", next_report_ms=60_000))
+        reader = asyncio.create_task(self._read(frames))
+        try:
+            while (told := await self._tell.get()) is not _END:
+                yield told
+        finally:
+            reader.cancel()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "as the script says")
+
+    async def _read(self, frames: AsyncIterator[attach_pb2.AttachRequest]) -> None:
+        async for frame in frames:
+            if frame.WhichOneof("frame") == "sync_result":
+                self.synced.append(frame.sync_result)
+
+    async def until_synced(self, count: int) -> list[attach_pb2.SyncResult]:
+        """The results, once there are so many."""
+        await until(lambda: len(self.synced) >= count, f"{count} results have come")
+        return self.synced
+
+
+@asynccontextmanager
+async def scripted(directory: Path) -> AsyncGenerator[tuple[Script, str]]:
+    """The script as a server, and its address."""
+    server, script, address = grpc.aio.server(), Script(), f"unix:{directory}/script.sock"
+    attach = grpc.stream_stream_rpc_method_handler(
+        script.attach, attach_pb2.AttachRequest.FromString, attach_pb2.AttachResponse.SerializeToString
+    )
+    service = grpc.method_handlers_generic_handler("gossipcontrol.v1.GossipControl", {"Attach": attach})
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield script, address
+    finally:
+        await server.stop(None)
