@@ -31,8 +31,10 @@ def suspect(lab: LoggingLab, cause: Cause = Cause.OUTBOUND_ROT) -> list[AdviseRe
     return [effect for effect in effects if isinstance(effect, AdviseRestart)]
 
 
-def clear(lab: LoggingLab, cause: Cause = Cause.OUTBOUND_ROT) -> None:
-    lab.handle(SuspicionEnded("n", "a", cause))
+def clear(lab: LoggingLab, cause: Cause = Cause.OUTBOUND_ROT, *, healed: bool = True) -> list[AdviseRestart]:
+    """End a suspicion; the advice that it brought."""
+    effects = lab.handle(SuspicionEnded("n", "a", cause, healed))
+    return [effect for effect in effects if isinstance(effect, AdviseRestart)]
 
 
 def outcomes(lab: LoggingLab) -> list[Outcome]:
@@ -101,6 +103,45 @@ def test_rot_stands_until_its_last_kind_is_cleared(lab: LoggingLab) -> None:
     clear(lab, Cause.INBOUND_ROT)
     assert outcomes(lab) == [Outcome.UNVERIFIED, Outcome.VERIFIED]
     replays(lab)
+
+
+def test_an_end_without_health_proves_nothing_and_forgets_no_rung(lab: LoggingLab) -> None:
+    suspect(lab)
+    assert clear(lab, healed=False) == []
+    assert outcomes(lab) == [Outcome.UNVERIFIED]
+    suspect(lab)
+    assert lab.starts[-1][1].rung is Rung.RESUBSCRIBE
+    assert len(clear(lab, healed=False)) == 1
+    lab.meet()
+    assert len(suspect(lab)) == 1, "life after the advice began a new episode"
+    replays(lab)
+
+
+def test_a_rung_tried_long_ago_is_forgotten(lab: LoggingLab) -> None:
+    suspect(lab)
+    clear(lab, healed=False)
+    lab.advance(lab.parameters.trial_time)
+    suspect(lab)
+    assert lab.starts[-1][1].rung is Rung.REJOIN
+    replays(lab)
+
+
+def test_a_suspicion_that_ends_without_health_while_its_rejoin_runs_leaves_it_unverified(lab: LoggingLab) -> None:
+    lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
+    lab.finish()
+    lab.advance(1)
+    clear(lab, Cause.PARTITION, healed=False)
+    assert outcomes(lab) == [Outcome.RUNNING]
+    lab.advance(30)
+    assert outcomes(lab) == [Outcome.UNVERIFIED]
+    replays(lab)
+
+
+def test_nobody_is_advised_to_restart_a_node_that_is_gone(lab: LoggingLab) -> None:
+    suspect(lab)
+    suspect(lab)
+    lab.detach()
+    assert clear(lab, healed=False) == []
 
 
 def test_what_waits_because_of_rot_ends_when_the_suspicion_does(lab: LoggingLab) -> None:

@@ -118,7 +118,7 @@ class Watchtower:
     def _cleared(self, found: SuspicionCleared) -> None:
         self._log.info("suspicion cleared", node=found.node_id, store=found.store_id, cause=found.cause.name.lower())
         if NEEDS_CLEARANCE[found.cause]:
-            self._dispatcher.submit(SuspicionEnded(found.node_id, found.store_id, found.cause))
+            self._dispatcher.submit(SuspicionEnded(found.node_id, found.store_id, found.cause, found.healed))
 
     def _sync(self, wanted: SyncWanted) -> None:
         """Ask the node: on its stream, or with the answer to its next report."""

@@ -254,7 +254,7 @@ class Engine:
     def _on_suspicion_ended(self, event: SuspicionEnded, now: float, effects: list[Effect]) -> None:
         node = self._registry.nodes.get(event.node_id)
         if node is not None and event.store_id in node.slots:
-            self._scheduler.clear(node.slots[event.store_id], event.cause, now, effects)
+            self._scheduler.clear(node.slots[event.store_id], event, now, effects)
 
     def _on_service_started(self, event: ServiceStarted, now: float, effects: list[Effect]) -> None:
         self._history.rename(event.run_id)
