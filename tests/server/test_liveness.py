@@ -252,6 +252,16 @@ async def test_the_gauges_show_presence_with_bounded_labels(quick: Service, stub
     assert stores == {"s0", "s1", "other"}
 
 
+async def test_a_difference_that_is_too_large_is_a_whole_view(tmp_path: Path) -> None:
+    liveness = replace(QUICK, change_limit=5000)
+    async with serving(settings(tmp_path, liveness=liveness)) as service, connected(service.address) as stub:
+        known = (await report(stub, "n", "p")).version
+        for batch in range(2):
+            view = await report(stub, "n", *(f"p{batch * 600 + number:04}" for number in range(600)), known=known)
+            assert view.delta is (batch == 0)
+            assert len(view.peers) <= 1000
+
+
 async def test_a_view_of_very_many_peers_lists_those_heard_last(stub: Stub) -> None:
     view = StoreView()
     for batch in range(3):
