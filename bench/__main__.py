@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("recovery", "throughput", "storm", "durability", "knowledge", "grpcio_version")
+ALL = (
+    "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "partition", "silence", "grpcio_version",
+)  # fmt: skip
 
 
 def main() -> None:

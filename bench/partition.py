@@ -46,8 +46,7 @@ async def cut_once(near: int, beyond: int, *, control: bool, cut: float, watched
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         async with Fleet(Path(directory), near=near, beyond=beyond, control=control) as fleet:
             await asyncio.sleep(SETTLED)
-            cut_at, healed_at = await fleet.cut_for(cut)
-            parts = len(fleet.overlay.components(fleet.ids))
+            cut_at, healed_at, parts = await fleet.cut_for(cut)
             try:
                 healed = await fleet.until_parts(1, watched_for) - healed_at
             except TimeoutError:

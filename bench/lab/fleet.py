@@ -174,24 +174,16 @@ class Fleet:
                 await self._moved.wait()
             return self._moved_at
 
-    async def until_parted(self, timeout: float) -> None:
-        """Wait until no node has a neighbour on the other side."""
-        near, beyond = (set(side) for side in self.sides)
-        async with asyncio.timeout(timeout), self._moved:
-            while any(self.overlay.neighbors(one) & beyond for one in near) or any(
-                self.overlay.neighbors(one) & near for one in beyond
-            ):
-                await self._moved.wait()
-
     def said(self, event: str, since: float, until: float = float("inf")) -> list[Said]:
         """What all nodes said of one kind in a time."""
         return [said for node in self.nodes for said in node.all(event, after=since) if said["ts"] <= until]
 
-    async def cut_for(self, seconds: float) -> tuple[float, float]:
-        """Cut the cable for so long; returns when it was cut and when it was whole again (wall clock)."""
+    async def cut_for(self, seconds: float) -> tuple[float, float, int]:
+        """Cut the cable for so long; returns when it was cut and when it healed (wall clock), and the parts then."""
         cut_at = time.time()
         await self.network.cut()
         await asyncio.sleep(seconds)
+        parts = len(self.overlay.components(self.ids))
         healed_at = time.time()
         await self.network.heal()
-        return cut_at, healed_at
+        return cut_at, healed_at, parts

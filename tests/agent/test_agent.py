@@ -10,8 +10,20 @@ from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.node import RejoinFailedError
 from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc
-from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest, PeerLivenessRequest, StoreNode
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE, LivenessReport, PeerObservation
+from gossipcontrol.v1.gossip_control_pb2 import (
+    ListPeersRequest,
+    ListRejoinsRequest,
+    ListStoresRequest,
+    PeerLivenessRequest,
+    StoreNode,
+)
+from gossipcontrol.v1.liveness_pb2 import (
+    PEER_STATE_ASLEEP,
+    PEER_STATE_ONLINE,
+    LivenessReport,
+    PeerObservation,
+    PeerState,
+)
 
 from tests.agent.fake import FakeNode, Proxy, running
 from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, rejoin, serving, until
@@ -209,6 +221,26 @@ async def test_the_older_of_two_agents_of_one_node_gives_way(service: Service, s
         await newer.register("n", "a")
         await until(lambda: bool(watched.told("detached")), "the older is cut off")
         assert watched.told("detached")[0].detail.startswith("ABORTED: a newer stream")
+
+
+async def test_a_resting_node_is_asleep_and_silent_until_a_rejoin_wakes_it(service: Service, stub: Stub) -> None:
+    node = FakeNode("n", "a")
+    async with running(node, service.address) as watched:
+        await attached(watched.agent.attached)
+
+        async def state_is(wanted: PeerState.ValueType) -> bool:
+            peers = (await stub.ListPeers(ListPeersRequest(store_id="a"))).peers
+            return [(peer.peer_id, peer.state) for peer in peers] == [("n", wanted)]
+
+        await until(lambda: state_is(PEER_STATE_ONLINE), "it reports")
+        watched.agent.rest()
+        await until(lambda: state_is(PEER_STATE_ASLEEP), "its silence is no failure")
+        await stub.Rejoin(rejoin("n"))
+        await until(lambda: state_is(PEER_STATE_ONLINE), "it reports again")
+        watched.agent.rest()
+        await until(lambda: state_is(PEER_STATE_ASLEEP), "it rests again")
+        watched.agent.wake()
+        await until(lambda: state_is(PEER_STATE_ONLINE), "it speaks again")
 
 
 async def test_leaving_says_goodbye_and_ends(service: Service, stub: Stub) -> None:

@@ -43,8 +43,8 @@ EVENTS = 1000
 class Agent:
     """Speaks for one node.
 
-    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; all of them, and
-    ``kick``, must be called in the event loop that ``run`` runs in.
+    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; it counts, takes
+    ages and reports. All of them, and ``rest``, ``wake`` and ``kick``, must be called in the event loop of ``run``.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Agent:
         self._awaiting_proof: set[str] = set()
         self._interval = 10.0
         self._leaving = False
+        self._resting = False
         self._announcing = False
         self._attached_at = 0.0
         self._told = ""
@@ -110,6 +111,20 @@ class Agent:
     def peers(self, store_id: str) -> list[Peer]:
         """The peers of a store, as the service last saw them; ``on_peer`` is told when one changes."""
         return self._views.peers(store_id)
+
+    def rest(self) -> None:
+        """The node's silence is no failure from now on: it has no way out, or its host is about to sleep.
+
+        The service is told, and nothing else is reported until ``wake`` or a rejoin.
+        """
+        self._resting = True
+        self._report_all()
+
+    def wake(self) -> None:
+        """The node speaks again."""
+        if self._resting:
+            self._resting = False
+            self._report_all()
 
     def kick(self) -> None:
         """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
@@ -212,6 +227,7 @@ class Agent:
                 await call.write(attach_pb2.AttachRequest(neighbor=event.message(time.monotonic())))
             while self._due:
                 report = self._views.name(self._tally.report(self._due.pop()))
+                report.going_to_sleep = self._resting
                 await call.write(attach_pb2.AttachRequest(liveness=report))
             if self._leaving:
                 await call.write(attach_pb2.AttachRequest(goodbye=attach_pb2.Goodbye(reason="stopping")))
@@ -225,7 +241,7 @@ class Agent:
                 async with asyncio.timeout(self._interval):
                     await self._wanted.wait()
             except TimeoutError:
-                self._due.update(self._node.stores())
+                self._due.update(() if self._resting else self._node.stores())
 
     async def _deliver(self, call: Call) -> None:
         """Send the results of commands; what a broken stream did not take, the next one is offered."""
@@ -268,11 +284,16 @@ class Agent:
         causes = ", ".join(Cause.Name(cause).removeprefix("CAUSE_").lower() for cause in command.causes)
         rung = Rung.Name(command.rung).removeprefix("RUNG_").lower()
         self._on_event(AgentEvent("command", f"{rung} because of {causes}", command.store_id, command.rejoin_id))
+        self.wake()
         self._awaiting_proof.add(command.store_id)
         self._desk.take(command)
 
     def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
         self._neighbor_events.append(NeighborEvent(store_id, peer_id, up, time.monotonic()))
+        self._wanted.set()
+
+    def _report_all(self) -> None:
+        self._due.update(self._node.stores())
         self._wanted.set()
 
     def _report_soon(self, store_id: str) -> None:

@@ -80,6 +80,24 @@ def iroh(
     asyncio.run(_Run(options).run())
 
 
+class _Resting:
+    """A node that says so when it is suspended, so that it is not taken for isolated and told to dial in vain."""
+
+    def __init__(self, node: IrohNode, agent: Agent) -> None:
+        self._node = node
+        self._agent = agent
+
+    async def suspend(self) -> None:
+        """Leave every topic, then say that silence is no failure."""
+        await self._node.suspend()
+        self._agent.rest()
+
+    async def resume(self) -> None:
+        """Speak again, then join every topic."""
+        self._agent.wake()
+        await self._node.resume()
+
+
 class _Run:
     """The node, its agent and their output."""
 
@@ -136,7 +154,7 @@ class _Run:
 
     async def _kick(self, node: IrohNode, agent: Agent) -> None:
         """Follow the host's network: reconnect at once when it changes, and suspend the node while there is none."""
-        outage = Outage(node)
+        outage = Outage(_Resting(node, agent))
 
         def lost() -> None:
             outage.lost()
