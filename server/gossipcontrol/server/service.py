@@ -89,10 +89,10 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         synced = liveness_convert.syncs_finished(request.sync_results)
         reports = convert.liveness_reported(request, self._clock.now())
-        for result in synced:
-            self._watchtower.take(result)
         for report in reports:
             _check_place(self._dispatcher.submit(report))
+        for result in synced:
+            self._watchtower.synced(result)
         now = self._clock.now()
         known = liveness_convert.known_versions(request.reports)
         nodes = dict.fromkeys(report.node_id for report in reports)
@@ -270,7 +270,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 session.left = True
                 session.close()
             case "sync_result":
-                self._watchtower.take(liveness_convert.sync_finished(frame.sync_result, session.node_id))
+                self._watchtower.synced(liveness_convert.sync_finished(frame.sync_result, session.node_id))
             case "intentions":
                 await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
