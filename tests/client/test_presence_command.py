@@ -176,6 +176,19 @@ async def test_top_without_a_service_exits_with_three(tmp_path: Path) -> None:
             assert await watching.process.wait() == 3
 
 
+async def test_top_waits_for_a_service_that_goes_and_comes_back(tmp_path: Path) -> None:
+    settings = config(tmp_path, deciding=deciding())
+    async with serving(settings) as service, started(service.address, "top", "--json", "--interval", "0.1") as top:
+        assert json.loads(await top.line())["error"] == ""
+        await service.app.stop()
+        while not json.loads(await top.line())["error"].startswith(f"no service at {service.address}: "):
+            pass
+        async with serving(settings):
+            while json.loads(await top.line())["error"]:
+                pass
+            assert await top.stop() == 0
+
+
 async def test_top_in_a_pipe_ends_well_on_a_signal(service: Service) -> None:
     await hear(service, "p")
     async with started(service.address, "top", "--json", "--interval", "0.1") as watching:
