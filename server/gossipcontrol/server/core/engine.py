@@ -336,6 +336,11 @@ class Engine:
         node = self._registry.nodes.get(node_id)
         return node is not None and node.attached and store_id in node.slots
 
+    def has(self, node_id: str, store_id: str) -> bool:
+        """Whether the node is known, and has this store."""
+        node = self._registry.nodes.get(node_id)
+        return node is not None and store_id in node.slots
+
     def nodes_on(self, host_id: str) -> tuple[str, ...]:
         """The nodes of a host."""
         host = self._registry.hosts.get(host_id)
