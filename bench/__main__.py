@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 ALL = (
-    "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "partition", "silence",
-    "grpcio_version",
+    "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
+    "silence", "grpcio_version",
 )  # fmt: skip
 
 

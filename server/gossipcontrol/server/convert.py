@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.event import (
@@ -128,6 +128,8 @@ def _liveness_reported(
 
 
 _PEER = attrgetter("peer_id", "heard_age_ms", "path", "heard_count")
+_NEIGHBOR = attrgetter("peer_id", "up_age_ms")
+_HEARD = itemgetter(0, 1)
 _PATHS = frozenset(liveness_pb2.Path.values())
 
 
@@ -186,12 +188,16 @@ def _neighbors_seen(
 ) -> tuple[NeighborSeen, ...]:
     if not neighbors or not _check_entries(neighbors, name, violations):
         return ()
-    for index, neighbor in enumerate(neighbors):
-        check_text(neighbor.peer_id, f"{name}[{index}].peer_id", ID_BYTES, violations, required=True)
-        check_age(neighbor.up_age_ms, f"{name}[{index}].up_age_ms", violations)
-    wanted = {one.peer_id for one in neighbors}
-    heard = {peer_id: heard_at for peer_id, heard_at, _, _ in peers if peer_id in wanted}
-    return tuple(NeighborSeen(one.peer_id, now - one.up_age_ms / 1000, heard.get(one.peer_id)) for one in neighbors)
+    ids, ages = zip(*map(_NEIGHBOR, neighbors), strict=True)
+    if not are_ids(ids) or max(ages) > AGE_MS:
+        for index, neighbor in enumerate(neighbors):
+            check_text(neighbor.peer_id, f"{name}[{index}].peer_id", ID_BYTES, violations, required=True)
+            check_age(neighbor.up_age_ms, f"{name}[{index}].up_age_ms", violations)
+        return ()
+    heard_at = dict(map(_HEARD, peers)).get
+    return tuple(
+        NeighborSeen(peer_id, now - age / 1000, heard_at(peer_id)) for peer_id, age in zip(ids, ages, strict=True)
+    )
 
 
 def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttached:

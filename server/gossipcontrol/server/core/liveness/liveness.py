@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ from gossipcontrol.server.core.liveness.table import Store
 
 LATE = 1.5
 """Report intervals after which a report is late."""
+SPEAKERS = 65_536
+"""Most nodes whose reports are followed; the engine knows fewer by default."""
+LOOK = 16
+"""So many are looked at for one to forget."""
+UNTRUSTED = 1e9
+"""Seconds by which a report is late that proves nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +44,20 @@ class Speaker:
     """A node that speaks to the service."""
 
     session_id: str = ""
-    stores: dict[str, bool] = field(default_factory=dict[str, bool])
-    """Its stores, and whether it has reported without a break: else its next report proves nothing of others."""
+    stores: dict[str, float] = field(default_factory=dict[str, float])
+    """Its stores, and by how much its last report of each was late (seconds); infinite before the first."""
+
+    def lateness(self, store_id: str, gap: float, interval: float) -> float:
+        """By how much a report is late that comes ``gap`` seconds after the last.
+
+        Who is late may have been stopped itself, so what it did not hear counts for less; the first report of a stream
+        counts for nothing. It takes half an interval to be trusted again: a report that is only told twice is not.
+        """
+        before = self.stores.get(store_id, math.inf)
+        carried = before * (1 - 2 * gap / interval) if gap < interval / 2 else 0.0
+        late = UNTRUSTED if math.isinf(before) else max(0.0, gap - LATE * interval, carried)
+        self.stores[store_id] = late
+        return late
 
 
 class Liveness:
@@ -88,18 +107,14 @@ class Liveness:
     def _on_liveness_reported(self, event: LivenessReported, now: float) -> None:
         presence, node_id = self.presence, event.node_id
         store = presence.store(event.store_id)
-        speaker = self._speakers.get(node_id) or self._speakers.setdefault(node_id, Speaker())
+        speaker = self._speaker(node_id)
         if event.going_to_sleep:
             presence.part(event.store_id, node_id, PeerState.ASLEEP, now)
         reported_at = presence.greet(store, node_id, now)
         presence.hear(store, node_id, event.peers, now)
         presence.meet(store, node_id, event.neighbors, now)
-        if speaker.stores.get(event.store_id):
-            # Who is late may have been stopped itself: what it did not hear counts for less.
-            late = now - reported_at - LATE * self._load.next_report(now)
-            presence.inform(store, now - max(0.0, late), now)
-        else:
-            speaker.stores[event.store_id] = True
+        late = speaker.lateness(event.store_id, now - reported_at, self._load.next_report(now))
+        presence.inform(store, now - late, now)
         self._load.count(reported_at, now)
         presence.drop_empty(store)
 
@@ -111,7 +126,7 @@ class Liveness:
         self.presence.drop_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
-        self._speakers[event.node_id] = Speaker(event.session_id, dict.fromkeys(event.store_ids, False))
+        self._speakers[event.node_id] = Speaker(event.session_id, dict.fromkeys(event.store_ids, math.inf))
         for store_id in event.store_ids:
             store = self.presence.store(store_id)
             self.presence.greet(store, event.node_id, now, anew=True)
@@ -123,7 +138,7 @@ class Liveness:
             return
         del self._speakers[event.node_id]
         if event.left:
-            for store_id in speaker.stores:
+            for store_id in [one for one in speaker.stores if one in self.presence.stores]:
                 self.presence.part(store_id, event.node_id, PeerState.LEFT, now)
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
@@ -147,8 +162,19 @@ class Liveness:
         """Nothing more: what is due was looked at before the event."""
 
     def _stores_of(self, node_id: str) -> list[str]:
+        speaker, known = self._speakers.get(node_id), self.presence.stores
+        return [store_id for store_id in speaker.stores if store_id in known] if speaker else []
+
+    def _speaker(self, node_id: str) -> Speaker:
+        """A node that speaks, made known; beyond the bound one that is not attached is forgotten, which costs trust."""
         speaker = self._speakers.get(node_id)
-        return list(speaker.stores) if speaker else []
+        if speaker is None:
+            if len(self._speakers) >= SPEAKERS:
+                oldest = islice(self._speakers, LOOK)
+                idle = next((one for one in oldest if not self._speakers[one].session_id), None)
+                del self._speakers[idle or next(iter(self._speakers))]
+            speaker = self._speakers[node_id] = Speaker()
+        return speaker
 
     # What is known.
 

@@ -128,7 +128,9 @@ class Presence:
             last = heard[row]
             if at <= last:
                 continue
-            heard[row] = min(at, now)
+            if at > now:
+                at = now
+            heard[row] = at
             if states[row] != ONLINE:
                 self._revive(row, max(last, reported[row]), now)
                 continue
@@ -144,10 +146,10 @@ class Presence:
 
     def meet(self, store: Store, observer_id: str, neighbors: Sequence[NeighborSeen], now: float) -> None:
         """Neighbours of an observer: that one came up is a sign of life, that it is still listed is none."""
-        index, heard = store.index, self.table.heard
+        index, heard, observers, bit = store.index, self.table.heard, self.table.observers, store.bit(observer_id)
         for neighbor in neighbors:
             row = index.get(neighbor.peer_id)
-            if row is None or neighbor.up_at > heard[row]:
+            if row is None or neighbor.up_at > heard[row] or not observers[row] & bit:
                 self.hear(store, observer_id, ((neighbor.peer_id, neighbor.up_at, True, 0),), now)
 
     def greet(self, store: Store, node_id: str, now: float, *, anew: bool = False) -> float:
@@ -224,8 +226,9 @@ class Presence:
         if alive_at == -math.inf:
             return PeerState.UNKNOWN
         patience = self._detector.patience(row, store)
-        is_proved = store.informed_at - alive_at >= patience
-        if now - alive_at < (patience if is_proved else self._parameters.suspect_ceiling):
+        # Always this sum, never a difference: a deadline that has come must be over for the judge as well.
+        is_proved = alive_at + patience <= store.informed_at
+        if alive_at + (patience if is_proved else self._parameters.suspect_ceiling) > now:
             return ONLINE
         return SUSPECT if now < self._offline_at(row, now) else OFFLINE
 
@@ -264,7 +267,7 @@ class Presence:
         if state is ONLINE:
             store = self.table.store(row)
             patience = self._detector.patience(row, store)
-            if now - alive_at < patience:
+            if alive_at + patience > now:
                 put(row, alive_at + patience, now)
             else:
                 store.due.append(row)

@@ -1,0 +1,232 @@
+"""How soon a silent death is seen, against how often a living peer is suspected in error.
+
+This service's detector (the real core, not a model of it), chitchat's phi, Cassandra's phi and a fixed timeout are told
+the same, from seeded traces (bench/lab/heartbeat.py). Each one's threshold is swept. ``--seed`` takes other traces than
+those that are quoted; the detector was tuned on seeds from 100 on.
+"""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gossipcontrol.server.core.event import LivenessReported, TimePassed
+from gossipcontrol.server.core.liveness.liveness import Liveness
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.record import PeerState
+from rich.console import Console
+from rich.table import Table
+
+from bench.lab.heartbeat import AFTERMATH, DEATHS, SCENES, Scene, Trace, make_trace
+from bench.lab.rival import Cassandra, Chitchat, Fixed
+from bench.report import Figure, arguments, show
+
+WARM_UP = 60.0
+"""Seconds from the start in which nobody's errors count."""
+NEWS = 0.2
+"""Seconds by which a peer must have been heard later for a heartbeat; else it is the same message by another way."""
+STORE = "store"
+DEVIATIONS = tuple(2.0 * 1.15**step for step in range(18))
+"""Over which this detector is swept; the floor is off, the ceiling stands."""
+RATES = (0.1, 0.5, 2.0)
+"""Errors per peer-hour at which detection times are compared."""
+DEFAULT = LivenessParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one threshold gives."""
+
+    errors: float
+    """Living peers suspected, per peer-hour."""
+    delay: float
+    """Mean seconds from a death to the suspicion."""
+
+
+Detect = Callable[[Trace], tuple[int, list[float]]]
+
+
+def ours(parameters: LivenessParameters, trace: Trace) -> tuple[int, list[float]]:
+    """Errors and detection times of the real core, whose deadlines are served when they are due."""
+    liveness, version, errors = Liveness(parameters), 0, 0
+    suspected_at: dict[str, float] = {}
+
+    def take(now: float) -> None:
+        nonlocal version, errors
+        for change, peer, peer_id in liveness.changes(STORE, version) or ():
+            version = change
+            if peer is None or peer_id not in trace.died_at:
+                continue
+            if peer.state is PeerState.SUSPECT:
+                suspected_at[peer_id] = now
+                errors += WARM_UP < now < trace.died_at[peer_id] and now < trace.lived
+            elif peer.state is not PeerState.OFFLINE:
+                suspected_at.pop(peer_id, None)
+
+    for told in trace.told:
+        while (deadline := liveness.next_deadline()) is not None and deadline < told.at:
+            if liveness.handle(TimePassed(), deadline):
+                take(deadline)
+        peers = [(peer_id, at, True, 0) for peer_id, at in told.heard]
+        if liveness.handle(LivenessReported(told.observer_id, STORE, peers, going_to_sleep=told.asleep), told.at):
+            take(told.at)
+    end = trace.lived + DEATHS + AFTERMATH
+    return errors, [max(0.0, suspected_at.get(peer, end) - at) for peer, at in trace.died_at.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a rival fared on a trace, for every threshold at once."""
+
+    peaks: list[float]
+    """The threshold that each silence of a living peer just reached."""
+    last: dict[str, tuple[float, float]]
+    """When each peer that died was last heard of, and the seconds per unit of the threshold then."""
+
+
+def course(make: Callable[[], Fixed], at_hearing: bool, trace: Trace) -> Course:
+    """Feed a rival; heartbeats are the instants of hearing, or those at which the news came."""
+    made: dict[str, Fixed] = {}
+    heard_at: dict[str, float] = {}
+    beat_at: dict[str, float] = {}
+    peaks: list[float] = []
+    for told in trace.told:
+        for peer, at in told.heard:
+            if peer in heard_at and at <= heard_at[peer] + NEWS:
+                continue
+            if peer not in made:
+                made[peer] = make()
+            elif WARM_UP < told.at < trace.lived:
+                peaks.append((told.at - beat_at[peer]) / made[peer].patience(1.0))
+            heard_at[peer] = at
+            beat_at[peer] = at if at_hearing else told.at
+            made[peer].beat(beat_at[peer])
+    peaks.sort()
+    return Course(peaks, {peer: (beat_at[peer], one.patience(1.0)) for peer, one in made.items()})
+
+
+def rival_points(make: Callable[[], Fixed], traces: Sequence[Trace], hours: float) -> list[list[Point]]:
+    """A rival's curves, one for each kind of heartbeat; the thresholds are those at which its errors change."""
+    curves: list[list[Point]] = []
+    for at_hearing in (True, False):
+        courses = [course(make, at_hearing, trace) for trace in traces]
+        every = sorted((peak for one in courses for peak in one.peaks), reverse=True)
+        ranks = sorted({int(rate * hours * step / 10) for rate in RATES for step in range(1, 41)} | {0})
+        curve: list[Point] = []
+        for rank in ranks:
+            if rank < len(every):
+                threshold = every[rank]
+                delays = [
+                    max(0.0, at + threshold * unit - trace.died_at[peer])
+                    for one, trace in zip(courses, traces, strict=True)
+                    for peer, (at, unit) in one.last.items()
+                ]
+                errors = sum(len(one.peaks) - bisect_right(one.peaks, threshold) for one in courses)
+                curve.append(Point(errors / hours, statistics.fmean(delays)))
+        curves.append(curve)
+    return curves
+
+
+def our_points(traces: Sequence[Trace], hours: float) -> list[Point]:
+    """Our curve."""
+    return [
+        our_point(LivenessParameters(suspect_floor=0.1, suspect_deviations=deviations), traces, hours)
+        for deviations in DEVIATIONS
+    ]
+
+
+def our_point(parameters: LivenessParameters, traces: Sequence[Trace], hours: float) -> Point:
+    """What these parameters give."""
+    seen = [ours(parameters, trace) for trace in traces]
+    return Point(
+        sum(errors for errors, _ in seen) / hours, statistics.fmean(delay for _, delays in seen for delay in delays)
+    )
+
+
+def delay_at(curve: Sequence[Point], rate: float) -> float | None:
+    """The shortest delay with at most so many errors; None when there is no such threshold."""
+    return min((point.delay for point in curve if point.errors <= rate), default=None)
+
+
+def errors_at(curve: Sequence[Point], delay: float) -> float | None:
+    """The fewest errors with at most this delay."""
+    return min((point.errors for point in curve if point.delay <= delay), default=None)
+
+
+RIVALS: dict[str, Callable[[], Fixed]] = {"fixed timeout": Fixed, "chitchat phi": Chitchat, "Cassandra phi": Cassandra}
+
+
+def measure(seeds: Sequence[int], scenes: Sequence[Scene], peers: int, lived: float) -> dict[str, Figure]:
+    """All scenes; prints the table, and returns the figures."""
+    figures: dict[str, Figure] = {}
+    names = [f"{rate:g}/h" for rate in RATES]
+    table = Table(
+        "TRACE",
+        "DETECTOR",
+        *(f"SECONDS AT {name}" for name in names),
+        *(f"ERRORS/H AT OUR {name} SPEED" for name in names),
+    )
+    for scene in scenes:
+        traces = [make_trace(scene, seed, peers, lived) for seed in seeds]
+        hours = len(traces) * peers * (lived - WARM_UP) / 3600
+        mine = our_points(traces, hours)
+        delays = [delay_at(mine, rate) for rate in RATES]
+        table.add_row(scene.name, "GossipControl", *map(_text, delays), *(_text(_errors(mine, one)) for one in delays))
+        for name, make in RIVALS.items():
+            curves = rival_points(make, traces, hours)
+            theirs = [_least(delay_at(curve, rate) for curve in curves) for rate in RATES]
+            wrong = [None if one is None else _least(errors_at(curve, one) for curve in curves) for one in delays]
+            table.add_row("", name, *map(_text, theirs), *map(_text, wrong))
+            for rate, mine_at, their_at, their_errors in zip(RATES, delays, theirs, wrong, strict=True):
+                figures |= _compared(
+                    f"{scene.name}, {rate:g} errors/h, {name}", rate, mine, mine_at, their_at, their_errors
+                )
+        point = our_point(DEFAULT, traces, hours)
+        figures[f"{scene.name}, defaults: errors"] = Figure(point.errors, "per peer-hour")
+        figures[f"{scene.name}, defaults: detection"] = Figure(point.delay, "s")
+    Console(width=170, stderr=True).print(table)
+    return figures
+
+
+def _compared(
+    what: str, mine: Sequence[Point], mine_at: float | None, their_at: float | None, their_errors: float | None
+) -> dict[str, Figure]:
+    """Ours must be faster at equal errors, and err less at equal speed; what a rival never reaches, it loses."""
+    if mine_at is None:
+        return {f"{what}: detection": Figure(None, "s", "faster", met=their_at is None)}
+    errors = _errors(mine, mine_at)
+    faster = their_at is None or mine_at < their_at
+    fewer = their_errors is None or (errors is not None and errors < their_errors)
+    target = "never" if their_at is None else f"{their_at:.2f} s"
+    limit = "never so fast" if their_errors is None else f"{their_errors:.2f}"
+    return {
+        f"{what}: detection": Figure(mine_at, "s", f"below {target}", faster),
+        f"{what}: errors at that speed": Figure(errors, "per peer-hour", f"below {limit}", fewer),
+    }
+
+
+def _errors(curve: Sequence[Point], delay: float | None) -> float | None:
+    return None if delay is None else errors_at(curve, delay)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    return min((one for one in values if one is not None), default=None)
+
+
+def _text(value: float | None) -> str:
+    return "never" if value is None else f"{value:.2f}"
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the first trace (1)")
+    chosen = parser.parse_args()
+    count, lived = (1, 900.0) if chosen.quick else (5, 3600.0)
+    figures = measure(range(chosen.seed, chosen.seed + count), SCENES, 20, lived)
+    show("detection", figures, chosen.as_json)
+
+
+if __name__ == "__main__":
+    main()

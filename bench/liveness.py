@@ -1,0 +1,215 @@
+"""How many observations the service takes per second, what a tracked peer costs, and what a tick costs.
+
+Reports of 100 peers each come over real gRPC from a load generator in C, to the service and to a bare grpc.aio server
+that parses the same messages and answers as many bytes, in turns in one run. The reports of each turn come from another
+node of the store. Memory and ticks are measured in processes of their own, with the core alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from gossipcontrol.client.client import Client
+from gossipcontrol.server.app import server_options, tune_collector
+from gossipcontrol.server.config import Limits
+from gossipcontrol.server.core.event import LivenessReported, TimePassed
+from gossipcontrol.server.core.liveness.liveness import Liveness
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+
+from bench.lab import h2load, parsing
+from bench.lab.bare import free_ports
+from bench.lab.process import Process, service
+from bench.report import Figure, arguments, at_least, at_most, show
+
+BATCH = 100
+"""Observations per message."""
+IN_FLIGHT = 32
+MILLION = 1_000_000
+SHAPES = {"1,000 stores of 1,000, 10,000 nodes": (1000, 1000, 10_000), "every id another": (1000, 1000, 10_000_000)}
+"""Stores, peers in each, and distinct ids of 64 characters."""
+OBSERVERS = 3
+"""Nodes of each store that report all its peers."""
+CHANGING = 100
+
+
+def request(turn: int, version: int) -> gossip_control_pb2.PeerLivenessRequest:
+    """A report of one node, that holds a view already, of all its peers: five are neighbours."""
+    report = liveness_pb2.LivenessReport(
+        node_id=peer_id(turn), store_id="notes", broadcast_count=100 + turn, known_version=version
+    )
+    for number in range(BATCH):
+        path = liveness_pb2.PATH_DIRECT if number < 5 else liveness_pb2.PATH_FORWARDED
+        report.peers.add(
+            peer_id=peer_id(1000 + number), heard_age_ms=40 + number * 17, path=path, heard_count=500 + number
+        )
+    for number in range(5):
+        report.neighbors.add(peer_id=peer_id(1000 + number), up_age_ms=60_000)
+    return gossip_control_pb2.PeerLivenessRequest(reports=[report])
+
+
+def peer_id(number: int) -> str:
+    """An id as iroh has them."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
+    """The service and the bare server, in turns."""
+    ports = free_ports(2)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
+        serving = await enter(service(None, directory, log_to=directory / "log", listen_tcp=f"127.0.0.1:{ports[0]}"))
+        client = await enter(Client(f"127.0.0.1:{ports[0]}", timeout=30))
+        await client.serving()
+        answer = None
+        for turn in range(turns + 1):
+            # Everybody is known before it is measured, and holds the newest view.
+            answer = await client.peer_liveness(request(turn, 0).reports)
+        assert answer is not None
+        version = answer.views[0].version
+        size = (await client.peer_liveness(request(0, version).reports)).ByteSize()
+        options = json.dumps(server_options(Limits()))
+        bare = await enter(
+            Process("bare", sys.executable, str(Path(parsing.__file__)), str(ports[1]), str(size), options)
+        )
+        await bare.wait_for("serving", 30)
+        targets = [(ports[0], serving.pid), (ports[1], bare.pid)]
+        messages = [request(turn, version).SerializeToString() for turn in range(turns + 1)]
+        return await asyncio.to_thread(_in_turns, targets, messages, calls)
+
+
+def _in_turns(targets: Sequence[tuple[int, int]], messages: Sequence[bytes], calls: int) -> dict[str, Figure]:
+    seen: list[list[h2load.Load]] = []
+    for turn, message in enumerate(messages):
+        loads = [
+            h2load.run(port, parsing.METHOD, message, calls=calls, in_flight=IN_FLIGHT, server_pid=pid)
+            for port, pid in targets
+        ]
+        seen += [loads] if turn else []  # the first turn warms up
+    ours, bare = ([loads[index] for loads in seen] for index in range(2))
+    ratio = statistics.median(a.rate / b.rate for a, b in zip(ours, bare, strict=True)) * 100
+    by_use = statistics.median(
+        (a.rate / a.server_share) / (b.rate / b.server_share) for a, b in zip(ours, bare, strict=True)
+    )
+    return {
+        "service": Figure(statistics.median(one.rate for one in ours) * BATCH, "observations/s"),
+        "bare server that parses": Figure(statistics.median(one.rate for one in bare) * BATCH, "observations/s"),
+        "ratio": at_least(ratio, "%", 60),
+        "ratio per CPU second of the servers": Figure(by_use * 100, "%"),
+        "load generator": Figure(max(one.client_share for one in bare) * 100, "% of one core"),
+    }
+
+
+def fill(stores: int, peers: int, ids: int) -> tuple[Liveness, float]:
+    """A liveness in which so many are online, and the service time; deadlines lie ahead of it."""
+    liveness, now = Liveness(LivenessParameters(peer_limit=2 * MILLION)), 1e9
+    for store in range(stores):
+        names = [peer_id((store * peers * 31 + number) % ids) for number in range(peers)]
+        for observer in names[:OBSERVERS]:
+            now += 1e-3
+            heard = [(name, now - 1 - number % 1000 / 1000, False, 1) for number, name in enumerate(names)]
+            liveness.handle(LivenessReported(observer, f"store-{store}", heard), now)
+    return liveness, now
+
+
+def memory(stores: int, peers: int, ids: int) -> float:
+    """Bytes per tracked (store, peer): growth of the resident memory, by the presence alone."""
+    tune_collector()
+    Liveness()
+    gc.collect()
+    before = _resident()
+    liveness, _ = fill(stores, peers, ids)
+    gc.collect()
+    return (_resident() - before) / liveness.peer_total
+
+
+def tick(stores: int, peers: int) -> tuple[float, float]:
+    """Milliseconds of CPU of a tick in which 100 of so many change, and of one in which none does."""
+    tune_collector()
+    liveness, now = fill(stores, peers, 10_000)
+    # Everybody is settled: offline, and not due for hours.
+    while (deadline := liveness.next_deadline()) is not None and deadline < now + 3600:
+        liveness.handle(TimePassed(), deadline)
+    now += 3600
+    gc.collect()
+    gc.freeze()
+    changing, idle = list[float](), list[float]()
+    for number in range(20):
+        names = [peer_id((number * peers * 31 + one) % 10_000) for one in range(CHANGING)]
+        heard = [(name, now, False, 2) for name in names]
+        liveness.handle(LivenessReported("somebody", f"store-{number % stores}", heard), now)
+        while liveness.next_deadline() is not None and (before := liveness.counts()) is not None:
+            deadline = liveness.next_deadline()
+            assert deadline is not None
+            now = max(now, deadline)
+            started_at = time.thread_time()
+            liveness.handle(TimePassed(), now)
+            took = (time.thread_time() - started_at) * 1000
+            if liveness.counts() == before:
+                idle.append(took)
+            else:
+                changing.append(took)
+                break
+        now += 3600
+        liveness.handle(TimePassed(), now)
+    return statistics.median(changing), statistics.median(idle or [0.0])
+
+
+def _resident() -> int:
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _apart(*what: str) -> list[float]:
+    """Run a part of this measurement in a process of its own."""
+    command = (sys.executable, "-m", "bench.liveness", "--part", *what)
+    found: list[float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def _part(what: Sequence[str]) -> None:
+    numbers = [int(one) for one in what[1:]]
+    print(json.dumps([memory(*numbers)] if what[0] == "memory" else list(tick(*numbers))))
+
+
+def measure_core(scale: int) -> dict[str, Figure]:
+    """Memory and ticks; ``scale`` divides the number of stores."""
+    figures: dict[str, Figure] = {}
+    for name, (stores, peers, ids) in SHAPES.items():
+        [used] = _apart("memory", str(stores // scale), str(peers), str(ids))
+        figures[f"memory per (store, peer), {name}"] = at_most(used, "bytes", 300)
+    changing, idle = _apart("tick", str(1000 // scale), "1000")
+    figures[f"tick, {MILLION // scale:,} tracked, {CHANGING} changing"] = Figure(changing, "ms of CPU")
+    figures["tick, nothing changing"] = Figure(idle, "ms of CPU")
+    return figures
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--part", nargs="+", default=(), help="for this measurement's own use")
+    chosen = parser.parse_args()
+    if chosen.part:
+        _part(chosen.part)
+        return
+    if missing := h2load.what_is_missing():
+        sys.exit(missing)
+    turns, calls, scale = (1, 1_000, 20) if chosen.quick else (7, 8_000, 1)
+    figures = asyncio.run(measure_service(turns, calls))
+    show("liveness", {**figures, **measure_core(scale)}, chosen.as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""How often nodes should report."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+
+from tests.core.liveness.lab import Lab
+
+
+def test_few_reporters_report_as_often_as_wanted() -> None:
+    lab = Lab()
+    lab.report("n")
+    assert lab.liveness.next_report(lab.now) == lab.parameters.report_interval
+
+
+def test_the_interval_grows_with_the_reporters_up_to_the_ceiling_and_shrinks_again() -> None:
+    lab = Lab(LivenessParameters(report_rate=10.0, report_ceiling=8.0))
+    for _ in range(4):
+        for number in range(50):
+            lab.report(f"n{number}")
+        lab.advance(5.0)
+    assert lab.liveness.next_report(lab.now) == 5.0
+    for number in range(1000):
+        lab.report(f"n{number}")
+    assert lab.liveness.next_report(lab.now) == 8.0
+    for _ in range(4):
+        lab.advance(20.0)
+        lab.report("n")
+    assert lab.liveness.next_report(lab.now) == 2.0
+
+
+def test_a_node_that_reports_too_often_counts_once() -> None:
+    lab = Lab(LivenessParameters(report_rate=1.0))
+    for _ in range(100):
+        lab.report("n")
+    assert lab.liveness.next_report(lab.now) == 2.0
