@@ -44,8 +44,8 @@ def send(address: str, requests: list[bytes]) -> float:
     """Seconds until a stream was acknowledged."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         grpc.channel_ready_future(channel).result(20)
-        call: Any
-        call = channel.stream_unary(METHOD, None, pb.RecordIntentionsResponse.FromString)
+        untyped: Any = channel
+        call = untyped.stream_unary(METHOD, None, pb.RecordIntentionsResponse.FromString)
         started_at = time.perf_counter()
         answer: pb.RecordIntentionsResponse = call(iter(requests), timeout=300)
         took = time.perf_counter() - started_at

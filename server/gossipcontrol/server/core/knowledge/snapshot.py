@@ -160,7 +160,8 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
     tracker.graph.order, tracker.forget_at = header["order"], header["forget_at"]
     tracker.added, tracker.removed = dict(header["added"]), set(header["removed"])
     told, columns, at = unpack(body, at)
-    for one, missing in zip(unpack_intentions(told, columns), told["missing"], strict=True):
+    absent: list[list[int]] = told["missing"]
+    for one, missing in zip(unpack_intentions(told, columns), absent, strict=True):
         names = (one.store_prev, *one.dependencies)
         tracker.floating.add(one, {names[place] for place in missing})
     tracker.floating.dropped = header["dropped"]
