@@ -155,7 +155,8 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
         tracker.graph.lives.setdefault(life.author_id, {})[life.incarnation] = life
     for number in range(lanes):
         told, columns, at = unpack(body, at)
-        tracker.graph.adopt(_restore_chain(number, lives[told["life"]], told, columns, lanes))
+        life_number: int = told["life"]
+        tracker.graph.adopt(_restore_chain(number, lives[life_number], told, columns, lanes))
     at = _restore_graph(tracker, body, at, lanes, header["cached"])
     tracker.graph.order, tracker.forget_at = header["order"], header["forget_at"]
     tracker.added, tracker.removed = dict(header["added"]), set(header["removed"])
