@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("recovery", "throughput", "storm", "durability", "knowledge", "partition", "silence", "grpcio_version")
+ALL = (
+    "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "partition", "silence",
+    "grpcio_version",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import pickle
 import random
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 from gossipcontrol.server.core.knowledge.answer import (
@@ -29,6 +27,7 @@ from gossipcontrol.server.core.knowledge.answer import (
     positions,
 )
 from gossipcontrol.server.core.knowledge.book import Book
+from gossipcontrol.server.core.knowledge.codec import read_event, write_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
@@ -97,11 +96,48 @@ def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
         "bytes": (resident() - before) / tracker.graph.retained,
         **ask(tracker),
     }
-    plain: dict[str, Any] = {}
-    found["snapshot_s"] = seconds(lambda: plain.update(book.snapshot()))
-    found["snapshot_bytes"] = len(pickle.dumps(plain)) / tracker.graph.retained
-    found["restore_s"] = seconds(lambda: Book().restore(plain))
-    return found
+    return found | keep_and_restore(book, tracker.graph.retained)
+
+
+def keep_and_restore(book: Book, retained: int) -> dict[str, float]:
+    """What a snapshot costs: in the event loop, in the writer thread, its longest part; and the way back."""
+    captured_s = min(seconds(partial(book.capture, "store")) for _ in range(3))
+    parts, took = [], []
+    source = book.capture("store").parts()
+    while True:
+        start = time.process_time()
+        part = next(source, None)
+        took.append(time.process_time() - start)
+        if part is None:
+            break
+        parts.append(part)
+    body = b"".join(parts)
+    return {
+        "capture_ms": captured_s * 1000,
+        "snapshot_s": sum(took),
+        "longest_part_ms": max(took) * 1000,
+        "snapshot_bytes": len(body) / retained,
+        "restore_s": seconds(lambda: Book(book.parameters).load((), {"store": body})),
+    }
+
+
+def replay(number: int, authors: int) -> dict[str, float]:
+    """What a batch costs as a record of the log, and what a replay of such records costs."""
+    source, book, records = write(number, authors, "steady", random.Random(1)), Book(), list[bytes]()
+    written_s = 0.0
+    while batch := tuple(islice(source, BATCH)):
+        event = IntentionsRecorded("store", batch, "bench", 1)
+        written_s += seconds(lambda event=event: records.append(write_event(event, NEVER)))  # type: ignore[misc]
+
+    def again() -> None:
+        for record in records:
+            book.handle(read_event("store", record)[0], 1e9)
+
+    return {
+        "record_us": written_s * 1e6 / number,
+        "record_bytes": sum(map(len, records)) / number,
+        "replay_us": seconds(again) * 1e6 / number,
+    }
 
 
 def ask(tracker: Tracker) -> dict[str, float]:
@@ -198,10 +234,17 @@ def by_authors(number: int, authors: int) -> dict[str, Figure]:
         target = 5 if aim and key in ("frontier", "lag_of_one", "lag_of_all") else None
         figures[key.replace("_", " ")] = _most(found[f"{key}_ms"], "ms", target)
     figures |= {
-        "snapshot": Figure(found["snapshot_s"] * 1e6 / number, "us/retained intention"),
+        "snapshot, in the event loop": Figure(found["capture_ms"], "ms"),
+        "snapshot, in the writer": Figure(found["snapshot_s"] * 1e6 / number, "us/retained intention"),
+        "snapshot, its longest part": Figure(found["longest_part_ms"], "ms"),
         "snapshot size": Figure(found["snapshot_bytes"], "bytes/retained intention"),
         "restore": Figure(found["restore_s"] * 1e6 / number, "us/retained intention"),
-        "replay": Figure(1e6 / found["rate"], "us/intention"),
+    }
+    replayed = replay(min(number, 200_000), authors)
+    figures |= {
+        "record of the log": Figure(replayed["record_us"], "us/intention"),
+        "record size": Figure(replayed["record_bytes"], "bytes/intention"),
+        "replay": Figure(replayed["replay_us"], "us/intention"),
     }
     return {f"{name} at {authors} authors": figure for name, figure in figures.items()}
 

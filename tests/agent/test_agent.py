@@ -6,10 +6,24 @@ import asyncio
 from typing import TypeAlias
 
 import pytest
+from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.node import RejoinFailedError
+from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc
-from gossipcontrol.v1.gossip_control_pb2 import ListPeersRequest, ListRejoinsRequest, ListStoresRequest, StoreNode
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ASLEEP, PEER_STATE_ONLINE, PeerState
+from gossipcontrol.v1.gossip_control_pb2 import (
+    ListPeersRequest,
+    ListRejoinsRequest,
+    ListStoresRequest,
+    PeerLivenessRequest,
+    StoreNode,
+)
+from gossipcontrol.v1.liveness_pb2 import (
+    PEER_STATE_ASLEEP,
+    PEER_STATE_ONLINE,
+    LivenessReport,
+    PeerObservation,
+    PeerState,
+)
 
 from tests.agent.fake import FakeNode, Proxy, running
 from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, rejoin, serving, until
@@ -238,3 +252,24 @@ async def test_leaving_says_goodbye_and_ends(service: Service, stub: Stub) -> No
         page = service.app.metrics.registry
         labels = {"rpc": "Attach", "code": "OK"}
         await until(lambda: page.get_sample_value("gossipcontrol_requests_total", labels) == 1.0, "it ended well")
+
+
+async def test_the_app_sees_the_peers_of_a_store_and_is_told_of_changes(service: Service, stub: Stub) -> None:
+    changes: list[tuple[str, PeerChange]] = []
+    node = FakeNode("n", "a")
+    agent = Agent(node, service.address, on_peer=lambda store_id, change: changes.append((store_id, change)))
+    running_agent = asyncio.create_task(agent.run())
+    try:
+        await attached(agent.attached)
+        agent.received("a", "p", direct=True)
+        await until(lambda: {one.peer_id for one in agent.peers("a")} == {"n", "p"}, "both are seen", within=20.0)
+        assert {one.state for one in agent.peers("a")} == {PEER_STATE_ONLINE}
+        peers = [PeerObservation(peer_id="q", heard_age_ms=0)]
+        await stub.PeerLiveness(PeerLivenessRequest(reports=[LivenessReport(node_id="m", store_id="a", peers=peers)]))
+        await until(lambda: len(agent.peers("a")) == 4, "what others heard is seen too", within=20.0)
+        assert agent.peers("unknown") == []
+        appeared = [change.peer_id for store_id, change in changes if store_id == "a" and not change.before]
+        assert sorted(appeared) == ["m", "n", "p", "q"], "each was told once"
+    finally:
+        running_agent.cancel()
+        await asyncio.gather(running_agent, return_exceptions=True)

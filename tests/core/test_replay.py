@@ -281,7 +281,8 @@ ATTRIBUTES = {
     "History": "_prefix _limit _age _rejoins _ended _count",
     "Explainer": "_parameters _registry _judge _intake",
     "Judge": "_parameters _history _witness _scheduler",
-    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers wake_at waiting parked running",
+    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers _trial wake_at waiting parked running",  # noqa: E501
+    "Trial": "_time _timers _end",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "Load": "_most _named",
     "Intake": "_stores_per_node _registry _history _judge _requests _generations",

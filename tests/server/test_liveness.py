@@ -253,6 +253,7 @@ async def test_the_gauges_show_presence_with_bounded_labels(quick: Service, stub
 
 
 async def test_a_view_of_very_many_peers_lists_those_heard_last(stub: Stub) -> None:
+    view = StoreView()
     for batch in range(3):
         peers = [
             PeerObservation(peer_id=f"p{batch * 500 + number:04}", heard_age_ms=100 * (3 - batch), heard_count=1)

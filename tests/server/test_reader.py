@@ -112,7 +112,8 @@ def test_a_large_snapshot_comes_in_parts_that_stay_true(monkeypatch: pytest.Monk
     liveness = ScriptedLiveness()
     for name in "abcde":
         liveness.put("s", name, ONLINE)
-    reader, screen, steps = Reader(liveness, "s"), Screen(), []
+    reader, screen = Reader(liveness, "s"), Screen()
+    steps: list[tuple[bool, bool, list[str], list[str]]] = []
     liveness.put("s", "z", ONLINE)
     for changes in ([("a", SUSPECT), ("e", OFFLINE)], [("b", None)], [], [], [], []):
         step = reader.next()

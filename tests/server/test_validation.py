@@ -174,13 +174,16 @@ FRAMES: list[tuple[dict[str, Any], set[str]]] = [
 
 
 def call(stub: Stub, request: Any) -> Any:
+    def first_answer(request: Any) -> Any:
+        return stub.WatchPeers(request).read()
+
     calls: dict[type[Any], Callable[..., Any]] = {
         RejoinRequest: stub.Rejoin,
         ReportNetworkChangeRequest: stub.ReportNetworkChange,
         PeerLivenessRequest: stub.PeerLiveness,
         ListStoresRequest: stub.ListStores,
         ListPeersRequest: stub.ListPeers,
-        WatchPeersRequest: lambda request: stub.WatchPeers(request).read(),
+        WatchPeersRequest: first_answer,
         ListRejoinsRequest: stub.ListRejoins,
     }
     return calls[type(request)](request)

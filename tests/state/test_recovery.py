@@ -10,6 +10,7 @@ from gossipcontrol.server.core.knowledge.answer import holders, knowledge, lags
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.codec import write_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
+from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import LoadedKnowledge, StateError
@@ -18,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.knowledge.graphs import Shape, arrive, grow
+from tests.core.knowledge.test_book import chain
+from tests.core.knowledge.test_forgetting import rounds
 
 STORES = ("s0", "s1", "s2")
 NARROW = KnowledgeParameters(
@@ -105,6 +108,44 @@ def test_snapshots_and_the_log_after_them_give_the_same_book(seed: int, paramete
     assert shown(again) == shown(book)
     for number, event in enumerate(events[cut:], cut):
         assert again.handle(event, number * 1.5) == book.handle(event, number * 1.5)
+    assert shown(again) == shown(book)
+
+
+def keep(book: Book, disk: Disk, *events: KnowledgeEvent) -> None:
+    for event in events:
+        outcome = book.handle(event, 1.0)
+        assert outcome.fact is not None
+        disk.log(outcome.fact, outcome.room, 1.0)
+
+
+def test_what_found_no_room_finds_none_in_a_replay_though_another_store_has_made_some() -> None:
+    parameters = KnowledgeParameters(intention_limit=10, keep=1, forget_every=1)
+    book, disk = Book(parameters), Disk()
+    disk.snapshot(book, [], 0.0)
+    keep(book, disk, MembersChanged("t", (Member("silent"),)), IntentionsRecorded("t", chain(8)))
+    keep(book, disk, IntentionsRecorded("s", chain(5, "b")), MembersChanged("t", (), ("silent",)))
+    disk.snapshot(book, ["t"], 1.0)
+    again, _ = recover_book(disk.kept, parameters)
+    assert book.counts("s").recorded == 2
+    assert shown(again) == shown(book)
+
+
+def test_what_was_known_when_an_intention_began_to_float_and_was_forgotten_then_is_missing_now() -> None:
+    parameters = KnowledgeParameters(keep=1, forget_every=1, name_limit=5, recent=3)
+    book, disk = Book(parameters), Disk()
+    disk.snapshot(book, [], 0.0)
+    made = tuple(rounds(3, 60))
+    floating = Intention("q", b"floats", b"", (made[2].hash, b"late"))
+    keep(book, disk, IntentionsRecorded("s", (*made[:3], floating)), IntentionsRecorded("s", made[3:]))
+    disk.snapshot(book, ["s"], 1.0)
+    again, _ = recover_book(disk.kept, parameters)
+    assert shown(again) == shown(book)
+    for each in (book, again):
+        tracker = each.tracker("s")
+        assert tracker is not None
+        assert made[2].hash not in tracker.graph.places
+        each.handle(IntentionsRecorded("s", (Intention("p", b"late"),)), 2.0)
+        assert tracker.floating.intentions() == [floating]
     assert shown(again) == shown(book)
 
 

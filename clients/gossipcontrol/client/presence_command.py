@@ -74,9 +74,8 @@ class _Follower:
         if response.resume_token and not self._begun:
             # A person should see that there is nothing to see, and a program when the snapshot is whole.
             self._begun = True
-            self._say(
-                "watching", f"{len(self._presence.peers())} peers; waiting for changes", store=response.view.store_id
-            )
+            count = len(self._presence.peers())
+            self._say("watching", f"{count} peers; waiting for changes", store=response.view.store_id, peers=count)
 
     def _changed(self, change: PeerChange) -> None:
         before, after = _state(change.before), _state(change.after)
@@ -105,7 +104,7 @@ async def _until_stopped() -> None:
 
 
 def _state(state: PeerState.ValueType) -> str:
-    return table.state_name(state) if state else "forgotten"
+    return table.state_name(state) if state else "absent"
 
 
 def _painted(state: PeerState.ValueType) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -26,6 +27,14 @@ from rich.text import Text
 
 AROUND = 4
 """Lines of the screen that no store takes."""
+SHOWN = (
+    liveness_pb2.PEER_STATE_ONLINE,
+    liveness_pb2.PEER_STATE_SUSPECT,
+    liveness_pb2.PEER_STATE_OFFLINE,
+    liveness_pb2.PEER_STATE_ASLEEP,
+)
+HEADS = ("STORE", "NODES", "ONLINE", "SUSPECT", "OFFLINE", "ASLEEP", "STALEST", "PAIRS", "RUN", "WAIT", "")
+"""Nodes attached of all; peers; the age of the stalest live one; pairs unsynced; rejoins that run and wait."""
 
 
 @click.command()
@@ -40,12 +49,13 @@ async def top(client: Client, interval: float, count: int | None, as_json: bool)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    first = [store async for store in client.list_stores()]
     console = Console(markup=False, highlight=False)
     if as_json or not console.is_terminal:
-        await _repeat(client, _lines(as_json), interval, count, stopped)
+        await _repeat(client, first, _lines(as_json), interval, count, stopped)
         return 0
     with _keys(stopped.set), Live(console=console, screen=True, auto_refresh=False) as live:
-        await _repeat(client, _screen(live, client.address), interval, count, stopped)
+        await _repeat(client, first, _screen(live, client.address), interval, count, stopped)
     return 0
 
 
@@ -53,24 +63,29 @@ Show = Callable[[Sequence[Store], str], None]
 """Shows the stores, or with a complaint that they could not be read anew."""
 
 
-async def _repeat(client: Client, show: Show, interval: float, count: int | None, stopped: asyncio.Event) -> None:
-    """Look and show until stopped; raises UnreachableError when there is no service from the beginning."""
-    looks, stores = 0, list[Store]()
-    while not stopped.is_set():
-        complaint = ""
-        try:
-            stores = [store async for store in client.list_stores()]
-        except UnreachableError as error:
-            if not looks:
-                raise
-            complaint = f"no service at {client.address}: {error}"
+async def _repeat(
+    client: Client,
+    stores: Sequence[Store],
+    show: Show,
+    interval: float,
+    count: int | None,
+    stopped: asyncio.Event,
+) -> None:
+    """Show what was seen and look again until stopped; a service that goes meanwhile is waited for."""
+    complaint = ""
+    for looks in itertools.count(1):
         show(stores, complaint)
-        looks += 1
         if looks == count:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(interval):
                 await stopped.wait()
+        if stopped.is_set():
+            return
+        try:
+            stores, complaint = [store async for store in client.list_stores()], ""
+        except UnreachableError as error:
+            complaint = f"no service at {client.address}: {error}"
 
 
 def _lines(as_json: bool) -> Show:
@@ -95,15 +110,15 @@ def _screen(live: Live, address: str) -> Show:
 
     def show(stores: Sequence[Store], complaint: str) -> None:
         rows = sorted((_row(store) for store in stores), key=_trouble)
-        lines = table.columns(
-            "STORE", "NODES", "ONLINE", "SUSPECT", "OFFLINE", "ASLEEP", "STALEST", "UNSYNCED", "REJOINS", ""
-        )
+        lines = table.columns(*HEADS)
         listed = rows[: max(1, live.console.size.height - AROUND)]
         for row in listed:
             lines.add_row(*_cells(row))
         more = f"and {len(rows) - len(listed)} more" if len(rows) > len(listed) else ""
-        head = f"{address}  {time.strftime('%H:%M:%S')}  {len(rows)} stores  (q ends)"
-        live.update(Group(Text(head, "bold"), Text(complaint, "red"), lines, Text(more)), refresh=True)
+        head = Text(f"{time.strftime('%H:%M:%S')}  {len(rows)} stores  (q ends)  {address}", "bold")
+        for line in (head, trouble := Text(complaint, "red")):
+            line.no_wrap, line.overflow = True, "ellipsis"
+        live.update(Group(head, trouble, lines, Text(more)), refresh=True)
 
     return show
 
@@ -135,21 +150,21 @@ def _trouble(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _cells(row: dict[str, Any]) -> list[str | Text]:
     stalest = row["stalest_seconds"]
+    split = row["partitioned"]
     return [
-        table.short(row["store"]),
+        Text(table.short(row["store"]), "bold red" if split else ""),
         f"{row['attached']}/{row['nodes']}",
-        *(
-            Text(str(row[table.state_name(state)]), table.STATE_COLOURS[state] if row[table.state_name(state)] else "")
-            for state in (
-                liveness_pb2.PEER_STATE_ONLINE, liveness_pb2.PEER_STATE_SUSPECT,
-                liveness_pb2.PEER_STATE_OFFLINE, liveness_pb2.PEER_STATE_ASLEEP,
-            )
-        ),
+        *(_painted(row[table.state_name(state)], state) for state in SHOWN),
         "-" if stalest is None else f"{stalest:.1f} s",
         str(row["pairs_unsynced"]),
-        f"{row['rejoins_running']} running, {row['rejoins_waiting']} waiting",
-        Text("PARTITIONED", "bold red") if row["partitioned"] else "",
-    ]  # fmt: skip
+        str(row["rejoins_running"]),
+        str(row["rejoins_waiting"]),
+        Text("partitioned" if split else "", "bold red"),
+    ]
+
+
+def _painted(count: int, state: PeerState.ValueType) -> Text:
+    return Text(str(count), table.STATE_COLOURS[state] if count else "")
 
 
 @contextmanager

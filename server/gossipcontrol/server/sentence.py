@@ -77,6 +77,8 @@ def explain_rejoin(rejoin: RejoinRecord, now: float) -> str:
             return f"{rejoin.detail}, in {wait}" if rejoin.detail else f"waits; due in {wait}"
         case Outcome.PARKED:
             return f"{rejoin.detail or 'no agent of the node is attached'}; expires in {wait}"
+        case Outcome.RUNNING if rejoin.detail:
+            return rejoin.detail
         case Outcome.RUNNING:
             return f"attempt {rejoin.attempts} runs; its proof must come within {wait}"
         case Outcome.SKIPPED if rejoin.triggers and not rejoin.detail:

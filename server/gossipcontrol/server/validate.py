@@ -41,6 +41,15 @@ def check_text(value: str, name: str, limit: int, violations: Violations, *, req
         violations.append((name, f"must be at most {limit} bytes, is {len(value.encode())}"))
 
 
+def are_ids(values: Sequence[str]) -> bool:
+    """Whether all are ids: not empty, and not longer than an id may be; quick, and without a word on what is wrong."""
+    if not all(values):
+        return False
+    if all(map(str.isascii, values)):
+        return max(map(len, values)) <= ID_BYTES
+    return max(len(value.encode()) for value in values) <= ID_BYTES
+
+
 def check_texts(values: Sequence[str], name: str, most: int, limit: int, violations: Violations) -> tuple[str, ...]:
     """At most ``most`` distinct strings, none empty."""
     if len(values) > most:

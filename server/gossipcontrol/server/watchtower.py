@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gossipcontrol.server.audience import Audience
-from gossipcontrol.server.core.decision import Capability
+from gossipcontrol.server.core.decision import NEEDS_CLEARANCE, Capability
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect, RefuseNode
 from gossipcontrol.server.core.event import (
     ChangeKind,
@@ -16,6 +16,7 @@ from gossipcontrol.server.core.event import (
     NodesSlept,
     NodesWoke,
     RejoinRequested,
+    SuspicionEnded,
     TimePassed,
 )
 from gossipcontrol.server.core.liveness.finding import NodeSuspected, PresenceChanged, SuspicionCleared, SyncWanted
@@ -116,6 +117,8 @@ class Watchtower:
 
     def _cleared(self, found: SuspicionCleared) -> None:
         self._log.info("suspicion cleared", node=found.node_id, store=found.store_id, cause=found.cause.name.lower())
+        if NEEDS_CLEARANCE[found.cause]:
+            self._dispatcher.submit(SuspicionEnded(found.node_id, found.store_id, found.cause))
 
     def _sync(self, wanted: SyncWanted) -> None:
         """Ask the node: on its stream, or with the answer to its next report."""

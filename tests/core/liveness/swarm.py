@@ -96,6 +96,8 @@ class Swarm:
         """Whether a message (large or not) from one to another is lost."""
         self.heals = True
         """Whether the swarm carries out rejoins."""
+        self._held_up: list[tuple[str, set[str]]] = []
+        """Messages that a cut stopped: the author, and who has them."""
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = itertools.count()
 
@@ -140,18 +142,30 @@ class Swarm:
                         break
 
     def leave(self, node_id: str, *, says_so: bool = True) -> None:
-        """A node goes; its neighbours link with each other so that the overlay stays whole."""
+        """A node goes; its neighbours find others, so that the overlay stays whole."""
         member = self.members[node_id]
-        neighbors = [self.members[one] for one in member.view]
-        for one, other in itertools.pairwise(neighbors):
-            self.link(one, other)
-        for other in neighbors:
-            if other.node_id in member.view:
-                self._set(member, other, up=False)
         member.alive = False
+        for peer_id in list(member.view):
+            self._set(member, self.members[peer_id], up=False)
+        self.repair()
         self.presence.states[node_id] = PeerState.LEFT if says_so else PeerState.OFFLINE
         if says_so:
             self.tell(NodeDetached(node_id, f"{node_id}-{member.sessions}", left=True))
+
+    def repair(self) -> None:
+        """Link the pieces of the overlay, as shuffles do."""
+        while len(pieces := self.pieces()) > 1:
+            one, other = pieces[0], pieces[1]
+            self.link(self.members[self.chance.choice(one)], self.members[self.chance.choice(other)])
+
+    def repair_within(self, side: Collection[str]) -> None:
+        """Link the pieces of one side of a cut with each other."""
+        while len(pieces := [piece for piece in self.pieces() if piece[0] in side]) > 1:
+            self.link(self.members[pieces[0][0]], self.members[pieces[1][0]])
+
+    def repair_without(self, node_id: str) -> None:
+        """Link the pieces of the overlay, all but one node."""
+        self.repair_within([one for one in self.members if one != node_id])
 
     # Time.
 
@@ -211,6 +225,9 @@ class Swarm:
                 if open_ and peer_id not in reached:
                     reached[peer_id] = sender
                     frontier.append(peer_id)
+        missing = [one for one, member in self.members.items() if member.alive and one not in reached]
+        if missing and not large:
+            self._held_up.append((node_id, set(reached)))
         for peer_id, sender in reached.items():
             if peer_id != node_id:
                 self.at(self.chance.uniform(0.01, self.latency), self._hear, peer_id, node_id, sender == node_id)
@@ -267,24 +284,36 @@ class Swarm:
                 if side_of.get(one.node_id) != side_of.get(peer_id):
                     self.at(self.chance.uniform(*DOWN_AFTER), self._go_down, one, self.members[peer_id])
 
-    def mend(self) -> None:
-        """Let everything pass again."""
+    def mend(self, *, late: bool = False) -> None:
+        """Let everything pass again; after a short cut transports deliver ``late`` what they held up."""
         self.blocked = lambda sender, receiver, large: False
+        for author_id, reached in self._held_up if late else ():
+            for peer_id in self.members:
+                if peer_id not in reached and self.members[peer_id].alive:
+                    self.at(self.chance.uniform(0.05, 0.6), self._hear, peer_id, author_id, False)
+        self._held_up.clear()
 
     def components(self) -> int:
-        """Into how many pieces the overlay falls, by links over which messages pass both ways."""
-        left, count = {one for one, member in self.members.items() if member.alive}, 0
+        """Into how many pieces the overlay falls."""
+        return len(self.pieces())
+
+    def pieces(self) -> list[list[str]]:
+        """The live nodes by piece of the overlay, over links on which messages pass both ways."""
+        left, found = {one: member for one, member in self.members.items() if member.alive}, list[list[str]]()
         while left:
-            count += 1
-            frontier = [min(left)]
-            left.discard(frontier[0])
+            first = next(iter(left))
+            del left[first]
+            piece, frontier = [first], [first]
             while frontier:
-                for peer_id in self.members[frontier.pop()].view:
-                    sender = peer_id
-                    if peer_id in left and not self.blocked(sender, peer_id, False):
-                        left.discard(peer_id)
-                        frontier.append(peer_id)
-        return count
+                one = frontier.pop()
+                for other in self.members[one].view:
+                    passes = not self.blocked(one, other, False) and not self.blocked(other, one, False)
+                    if other in left and passes:
+                        del left[other]
+                        piece.append(other)
+                        frontier.append(other)
+            found.append(piece)
+        return found
 
     def _go_down(self, one: Member, other: Member) -> None:
         if other.node_id in one.view and self.blocked(one.node_id, other.node_id, False):
@@ -297,15 +326,15 @@ class Swarm:
                 member.view[peer.node_id] = self.now
             else:
                 member.view.pop(peer.node_id, None)
-            if member.reports:
+            if member.reports and member.alive:
                 self.tell(NeighborChanged(member.node_id, STORE, peer.node_id, up, self.now))
 
     def _keeps_whole(self, one: Member, other: Member) -> bool:
         """Whether dropping a link leaves the overlay in one piece."""
         before = self.components()
-        del one.view[other.node_id], other.view[one.node_id]
+        up_at, other_up_at = one.view.pop(other.node_id), other.view.pop(one.node_id)
         whole = self.components() == before
-        one.view[other.node_id] = other.view[one.node_id] = self.now
+        one.view[other.node_id], other.view[one.node_id] = up_at, other_up_at
         return whole
 
     # What was found.

@@ -44,7 +44,7 @@ def test_observers_are_fused_and_counted_once_each_but_never_the_peer_itself() -
 def test_a_steady_peer_that_falls_silent_is_suspected_soon_and_offline_in_time(heard: Lab) -> None:
     found = heard.watch(60)
     assert found is not None
-    assert found <= 6
+    assert found <= heard.parameters.suspect_ceiling / 3
     heard.advance(heard.parameters.offline_after)
     assert heard.state() is OFFLINE
 

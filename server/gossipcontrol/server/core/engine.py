@@ -31,6 +31,7 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     ServiceStarted,
     StoreSeen,
+    SuspicionEnded,
     TimePassed,
 )
 from gossipcontrol.server.core.explain import Explainer
@@ -84,6 +85,7 @@ class Engine:
             StoreSeen: self._on_store_seen,
             RejoinProved: self._scheduler.proved,
             AdviceOutdated: self._on_advice_outdated,
+            SuspicionEnded: self._on_suspicion_ended,
             ServiceStarted: self._on_service_started,
         }
 
@@ -249,12 +251,18 @@ class Engine:
         if node is not None and event.store_id in node.slots:
             node.slots[event.store_id].restart_advised = False
 
+    def _on_suspicion_ended(self, event: SuspicionEnded, now: float, effects: list[Effect]) -> None:
+        node = self._registry.nodes.get(event.node_id)
+        if node is not None and event.store_id in node.slots:
+            self._scheduler.clear(node.slots[event.store_id], event.cause, now, effects)
+
     def _on_service_started(self, event: ServiceStarted, now: float, effects: list[Effect]) -> None:
         self._history.rename(event.run_id)
         for node in list(self._registry.nodes.values()):
             if node.attached:
                 self._scheduler.detach(node, now, effects)
                 self._registry.detach(node, now)
+            self._scheduler.forget_rot(node, now, effects)
 
     def _on_time_passed(self, event: TimePassed, now: float, effects: list[Effect]) -> None:
         """Nothing more: what is due was done before the event."""

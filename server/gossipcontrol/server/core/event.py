@@ -183,6 +183,15 @@ class AdviceOutdated:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspicionEnded:
+    """What a node was suspected of holds no longer: the proof of rejoins that ran because of it."""
+
+    node_id: str
+    store_id: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStarted:
     """The service runs anew: every stream is gone, and rejoins get ids with this prefix."""
 
@@ -201,6 +210,7 @@ Event = (
     | StoreSeen
     | RejoinProved
     | AdviceOutdated
+    | SuspicionEnded
     | ServiceStarted
 )
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from gossipcontrol.server.core.admission import DryLane, Lane
-from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Decision, DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.decision import (
+    IS_REFUTABLE,
+    NEEDS_CLEARANCE,
+    URGENCY,
+    Decision,
+    DecisionKind,
+    Outcome,
+    Rule,
+)
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.parameter import Parameters
@@ -63,6 +71,8 @@ class Judge:
         rejoin, now = slot.waiting, trigger.arrived_at
         if kind is DecisionKind.SKIPPED:
             return self._refute(slot, trigger, seen)
+        if NEEDS_CLEARANCE[trigger.cause]:
+            slot.standing |= {trigger.cause}
         if rejoin is not None:
             return self._coalesce(rejoin, trigger, kind, rule, at, seen)
         rejoin = self._history.new(slot.node.node_id, slot.store.store_id, trigger)

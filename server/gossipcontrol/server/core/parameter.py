@@ -21,6 +21,9 @@ class Parameters:
     """How long a rejoin of a node that is not attached is kept."""
     verify_timeout: float = 5.0
     """How long after a start its proof may come; never longer than the window, so that runs of a slot never overlap."""
+    trial_time: float = 600.0
+    """How long a rejoin because of rot may wait for the suspicion to end or to trigger again; longer than
+    ``liveness.suspicion_cap``."""
     fresh: float = 20.0
     """How long a neighbour's sign of life (it came up, or a message of it arrived) refutes a suspicion."""
     fanout: int = 3

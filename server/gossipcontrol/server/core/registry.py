@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain, decode_fields, encode_fields
-from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.decision import Capability, Cause, Rung
 from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.rejoin import Rejoin
@@ -16,7 +16,7 @@ from gossipcontrol.server.core.rejoin import Rejoin
 LOOK = 16
 """How many entries are looked at for one to forget: a full book must not make every request slow."""
 
-SLOT_LINKS = ("node", "store", "running", "waiting")
+SLOT_LINKS = ("node", "store", "running", "waiting", "on_trial")
 SLOT_LIVENESS = ("neighbors", "alive_at", "reported_at")
 """Not saved: presence rebuilds itself within one report interval."""
 NODE_LINKS = ("slots", "parked")
@@ -43,6 +43,12 @@ class Slot:
     """The record of the suspicions of one window that fresh neighbours refuted: many must not fill the history."""
     restart_advised: bool = False
     """Whether a restart was advised in this episode, which lasts until a sign of life newer than the last start."""
+    on_trial: Rejoin | None = None
+    """The rejoin that was carried out because of rot, and of which nobody knows yet whether it helped."""
+    standing: frozenset[Cause] = frozenset()
+    """The rot that stands."""
+    tried: Rung | None = None
+    """The highest rung tried since it stands."""
 
     def see_neighbor(self, peer_id: str, alive_at: float) -> None:
         """A present neighbour gave a sign of life."""
@@ -228,9 +234,10 @@ class Registry:
             node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
             self.nodes[node.node_id] = node
             node.parked = get(one["parked"])
-            for store_id, running, waiting, fields in one["slots"]:
+            for store_id, running, waiting, *on_trial, fields in one["slots"]:
                 slot = self.slot(node, store_id)
                 slot.running, slot.waiting = get(running), get(waiting)
+                slot.on_trial = get(on_trial[0]) if on_trial else None
                 for name, value in decode_fields(fields, Slot, (*SLOT_LINKS, *SLOT_LIVENESS)).items():
                     setattr(slot, name, value)
         for one in plain["hosts"]:
@@ -250,7 +257,7 @@ def _id(rejoin: Rejoin | None) -> str:
 def _save_node(node: Node) -> Plain:
     without = (*SLOT_LINKS, *SLOT_LIVENESS)
     slots = [
-        [store_id, _id(slot.running), _id(slot.waiting), encode_fields(slot, without)]
+        [store_id, _id(slot.running), _id(slot.waiting), _id(slot.on_trial), encode_fields(slot, without)]
         for store_id, slot in node.slots.items()
     ]
     return {"fields": encode_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}

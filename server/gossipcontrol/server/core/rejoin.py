@@ -6,7 +6,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gossipcontrol.server.core.decision import URGENCY, Cause, Decision, DecisionKind, Outcome, Rule, Rung
+from gossipcontrol.server.core.decision import (
+    NEEDS_CLEARANCE,
+    URGENCY,
+    Cause,
+    Decision,
+    DecisionKind,
+    Outcome,
+    Rule,
+    Rung,
+)
 from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 from gossipcontrol.server.core.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 
@@ -117,6 +126,10 @@ class Rejoin:
     def all_causes(self) -> tuple[Cause, ...]:
         """Every cause once, most urgent first."""
         return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
+
+    def needs_clearance(self) -> bool:
+        """Whether it runs for rot alone, so that a sign of life proves nothing."""
+        return NEEDS_CLEARANCE[self.cause] and all(NEEDS_CLEARANCE[cause] for cause in self.causes or ())
 
     def announce(self) -> AnnounceRejoin:
         """What the service tells of where it stands now."""

@@ -7,7 +7,7 @@ import math
 from gossipcontrol.server.core.admission import Admission
 from gossipcontrol.server.core.bootstrap import Bootstrap
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Outcome, Rule
+from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Cause, Outcome, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import AdviceOutdated, Event, RejoinFinished, RejoinProved
 from gossipcontrol.server.core.history import History
@@ -16,10 +16,12 @@ from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Rejoin
 from gossipcontrol.server.core.timer import Timers
+from gossipcontrol.server.core.trial import CLEARED, Trial
 from gossipcontrol.server.core.witness import Witness
 
 RESULT_SHARE = 0.8
 """Part of the verify timeout within which the agent must answer; the rest is left for the proof."""
+ENDED = "what was suspected ended before it started"
 REFUTED = "fresh neighbours came before it started"
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
@@ -36,6 +38,7 @@ class Scheduler:
         self.admission = Admission(parameters.rate, parameters.burst)
         self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._timers = Timers()
+        self._trial = Trial(parameters.trial_time, self._timers, self._end)
         self.wake_at = math.inf
         """Nothing is due before this instant."""
         self.waiting = 0
@@ -56,7 +59,7 @@ class Scheduler:
         """Do what is due."""
         while (rejoin := self._timers.pop(now)) is not None:
             if rejoin.outcome is Outcome.RUNNING:
-                self._climb(self._slot(rejoin), rejoin, now, effects)
+                self._timed_out(self._slot(rejoin), rejoin, now, effects)
             elif rejoin.outcome is Outcome.PARKED:
                 self._expire(rejoin, now, effects)
             else:
@@ -75,18 +78,20 @@ class Scheduler:
 
     def unproved(self, slot: Slot) -> Rejoin | None:
         """The rejoin that a sign of life would prove: the one that runs, or one that only waits to be tried again."""
-        if slot.running is not None:
-            return slot.running
-        waiting = slot.waiting
-        if waiting is None or waiting.started_at is None or waiting.uncovered_at is not None:
-            return None
-        return waiting if waiting.outcome is Outcome.WAITING else None
+        rejoin = slot.running
+        if rejoin is None:
+            rejoin = slot.waiting
+            if rejoin is None or rejoin.started_at is None or rejoin.uncovered_at is not None:
+                return None
+            if rejoin.outcome is not Outcome.WAITING:
+                return None
+        return None if rejoin.needs_clearance() else rejoin
 
     def prove(
         self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect], facts: list[Event]
     ) -> None:
         """A sign of life at ``alive_at``: if it is newer than the last start, the rejoin worked, late or in time."""
-        if slot.restart_advised and alive_at > slot.last_start_at:
+        if slot.restart_advised and slot.tried is None and alive_at > slot.last_start_at:
             slot.restart_advised = False
             facts.append(AdviceOutdated(slot.node.node_id, slot.store.store_id))
         rejoin = self.unproved(slot)
@@ -109,6 +114,22 @@ class Scheduler:
         else:
             self.admission.remove(self._leave_wait(slot))
         self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
+
+    def clear(self, slot: Slot, cause: Cause, now: float, effects: list[Effect]) -> None:
+        """Rot stands no longer: what ran because of it worked, and what still waits because of it has nothing to do."""
+        if not self._trial.clear(slot, cause, now, effects):
+            return
+        running, waiting = slot.running, slot.waiting
+        if running is not None and running.needs_clearance():
+            self._verify(slot, running, CLEARED, now, effects)
+        if waiting is not None and waiting.needs_clearance():
+            self.admission.remove(self._leave_wait(slot))
+            self._end(waiting, Outcome.SKIPPED, ENDED, now, effects)
+
+    def forget_rot(self, node: Node, now: float, effects: list[Effect]) -> None:
+        """The service runs anew, and knows of no rot yet: what stands will be found again."""
+        for slot in node.slots.values():
+            self._trial.forget(slot, "the service began anew before it showed whether it helped", now, effects)
 
     def finish(self, event: RejoinFinished, now: float, effects: list[Effect]) -> None:
         """The agent's answer to an attempt; ignored when that attempt no longer runs."""
@@ -140,6 +161,7 @@ class Scheduler:
     def detach(self, node: Node, now: float, effects: list[Effect]) -> None:
         """Park what waits or runs for a node: a command on a lost stream may never have arrived."""
         for slot in node.slots.values():
+            self._trial.end(slot, "the agent's stream ended before it showed whether it helped", now, effects)
             running, waiting = slot.running, slot.waiting
             if running is not None:
                 self._stop(slot, running)
@@ -157,6 +179,7 @@ class Scheduler:
 
     def drop(self, slot: Slot, reason: str, now: float, effects: list[Effect]) -> None:
         """End what waits or runs in a slot that goes away."""
+        self._trial.end(slot, reason, now, effects)
         if slot.running is not None:
             running = slot.running
             self._stop(slot, running)
@@ -235,12 +258,14 @@ class Scheduler:
 
     def start(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
         """Start an attempt now; window and limiter allow it."""
+        if not rejoin.attempts and rejoin.needs_clearance() and self._trial.begin(slot, rejoin, now, effects):
+            self._advise_restart(slot, rejoin, effects)
         delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
         since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
         slot.running, slot.last_start_at, slot.store.rejoin_at = rejoin, now, now
         self.running += 1
         rejoin.outcome, rejoin.deadline, rejoin.acknowledged = Outcome.RUNNING, None, False
-        rejoin.uncovered_at = None
+        rejoin.uncovered_at, rejoin.detail = None, ""
         rejoin.attempts += 1
         rejoin.started_at = now
         if rejoin.first_started_at is None:
@@ -309,6 +334,15 @@ class Scheduler:
         slot.running = None
         self.running -= 1
         rejoin.deadline = None
+
+    def _timed_out(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
+        if rejoin is slot.on_trial:
+            self._trial.forget(slot, "nobody suspected it any longer, and nobody cleared it", now, effects)
+        elif rejoin.needs_clearance():
+            self._stop(slot, rejoin)
+            self._trial.hold(slot, rejoin, now)
+        else:
+            self._climb(slot, rejoin, now, effects)
 
     def _climb(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
         """No proof came: try the next rung that the agent can carry out, if there is one."""

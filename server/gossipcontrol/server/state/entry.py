@@ -24,6 +24,7 @@ LOGGED: dict[str, type[Any]] = {
         events.StoreSeen,
         events.RejoinProved,
         events.AdviceOutdated,
+        events.SuspicionEnded,
         events.ServiceStarted,
     )
 }

@@ -50,6 +50,7 @@ class Capture:
         self._floating = [(one, tuple(missing)) for one, missing in tracker.floating.waiting()]
         self._header: dict[str, Any] = {
             "chains": len(graph.chains),
+            "cached": len(self._cached),
             "order": graph.order,
             "dropped": tracker.floating.dropped,
             "added": dict(tracker.added),
@@ -80,7 +81,7 @@ class Capture:
             {"forks": sorted((author_id, life, name.hex()) for author_id, life, name in self._forks)},
             [*pack_names([name for _, name in self._names]), _places([place for place, _ in self._names])],
         )
-        yield pack({}, [_places(list(self._cached)), pack_alike(list(self._cached.values()), lanes)])
+        yield from _cached_frames(list(self._cached.items()), lanes)
         yield _floating_frame(self._floating)
 
 
@@ -111,6 +112,15 @@ def _chain_frame(life: int, taken: dict[str, Any], columns: dict[str, tuple[Any,
             *pack_names(cut["hashes"]),
         ],
     )
+
+
+def _cached_frames(cached: list[tuple[int, int]], lanes: int) -> Iterator[bytes]:
+    """Vectors of about a megabyte in each frame: to compress all at once would take half a second."""
+    step = max(1, (1 << 20) // max(1, lanes * 4))
+    for start in range(0, len(cached), step):
+        some = cached[start : start + step]
+        columns = [_places([place for place, _ in some]), pack_alike([vector for _, vector in some], lanes)]
+        yield pack({"cached": len(some)}, columns)
 
 
 def _places(places: list[int]) -> bytes:
@@ -146,7 +156,7 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
     for number in range(lanes):
         told, columns, at = unpack(body, at)
         tracker.graph.adopt(_restore_chain(number, lives[told["life"]], told, columns, lanes))
-    at = _restore_graph(tracker, body, at, lanes)
+    at = _restore_graph(tracker, body, at, lanes, header["cached"])
     tracker.graph.order, tracker.forget_at = header["order"], header["forget_at"]
     tracker.added, tracker.removed = dict(header["added"]), set(header["removed"])
     told, columns, at = unpack(body, at)
@@ -159,13 +169,15 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
     return tracker
 
 
-def _restore_graph(tracker: Tracker, body: bytes, at: int, lanes: int) -> int:
+def _restore_graph(tracker: Tracker, body: bytes, at: int, lanes: int, cached: int) -> int:
     graph = tracker.graph
     told, (row, lengths, places), at = unpack(body, at)
     graph.forks = {(author_id, life, bytes.fromhex(name)) for author_id, life, name in told["forks"]}
     graph.recognise(zip(numbers("Q", places), unpack_names(row, lengths), strict=True))
-    _, (places, vectors), at = unpack(body, at)
-    graph.recall(zip(numbers("Q", places), unpack_alike(vectors, lanes), strict=True))
+    while cached > 0:
+        told, (places, vectors), at = unpack(body, at)
+        graph.recall(zip(numbers("Q", places), unpack_alike(vectors, lanes), strict=True))
+        cached -= told["cached"]
     return at
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from gossipcontrol.server.core.liveness.partition import Side
 
-DIALED = 256
-"""Most nodes whose last attempt is remembered."""
+REMEMBERED = 256
+"""Most nodes, and sides, whose last attempt is remembered."""
+Number = TypeVar("Number", int, float)
 
 
 class Bridge:
@@ -18,7 +20,8 @@ class Bridge:
         self._interval = interval
         self.next_at = -math.inf
         """No attempt is due before."""
-        self._turn = 0
+        self._turns: dict[str, int] = {}
+        """Attempts of each side, by its first node; the one that tried longest ago first."""
         self._dialed_at: dict[str, float] = {}
         """Node -> when it was last asked; the one asked longest ago first."""
 
@@ -33,19 +36,20 @@ class Bridge:
         if not dialing or now < self.next_at:
             return None
         own = dialing[last_at.index(min(last_at))]
-        others = [side for side in sides if side is not own]
         nodes = [node_id for node_id in own if node_id in able]
-        turn = self._turn
-        self._turn += 1
-        other, node_id = others[turn % len(others)], nodes[turn % len(nodes)]
-        # The target runs ahead of the node by one in each round of nodes, so that in time every pair is tried.
-        peer_id = other[(turn + turn // len(nodes)) % len(other)]
+        peers = [node_id for side in sides if side is not own for node_id in side]
+        turn = self._turns.get(own[0], 0)
+        # Two wheels turn together; whenever both are where they began one skips a place, so every pair comes.
+        node_id = nodes[turn % len(nodes)]
+        peer_id = peers[(turn + turn // math.lcm(len(nodes), len(peers))) % len(peers)]
         self.next_at = now + self._interval / len(dialing)
-        self._note(node_id, now)
+        _put_last(self._turns, own[0], turn + 1)
+        _put_last(self._dialed_at, node_id, now)
         return node_id, peer_id
 
-    def _note(self, node_id: str, now: float) -> None:
-        self._dialed_at.pop(node_id, None)
-        self._dialed_at[node_id] = now
-        if len(self._dialed_at) > DIALED:
-            del self._dialed_at[next(iter(self._dialed_at))]
+
+def _put_last(known: dict[str, Number], key: str, value: Number) -> None:
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > REMEMBERED:
+        del known[next(iter(known))]

@@ -196,7 +196,7 @@ class Case:
         if not told:
             cleared = self.suspicions.clear(node_id, cause)
             return [SuspicionCleared(node_id, self.store_id, cause)] if cleared else []
-        if not self.suspicions.stands(node_id, cause, now, hold) or self.reunion.is_cut_off(node_id):
+        if not self.suspicions.stands(node_id, cause, now, hold) or self.reunion.explains(node_id):
             return []
         self.suspicions.trigger(node_id, cause, now)
         return [NodeSuspected(node_id, self.store_id, cause, told[:EVIDENCE])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
@@ -10,14 +9,20 @@ from gossipcontrol.server.core.liveness.record import PeerState
 
 Change = tuple[int, str, PeerState | None]
 """Version, peer, and its new state; None when it was forgotten."""
+STATES: tuple[PeerState | None, ...] = (None, *PeerState)
+SLACK = 64
+"""Changes beyond the limit that are let stand, so that they are dropped many at a time."""
 
 
 class ChangeLog:
     """The last ``limit`` changes. Versions have no gaps, so a change need not hold its own."""
 
+    __slots__ = ("_limit", "_peers", "_states", "version")
+
     def __init__(self, limit: int, version: int = 0) -> None:
-        self._peers: deque[str] = deque(maxlen=limit)
-        self._states: deque[PeerState | None] = deque(maxlen=limit)
+        self._limit = limit
+        self._peers: list[str] = []
+        self._states = bytearray()
         self.version = version
         """That of the newest change, or that with which the log began."""
 
@@ -25,14 +30,17 @@ class ChangeLog:
         """One more change."""
         self.version += 1
         self._peers.append(peer_id)
-        self._states.append(state)
+        self._states.append(state or 0)
+        if len(self._peers) > self._limit + SLACK:
+            del self._peers[: -self._limit]
+            del self._states[: -self._limit]
 
     def reaches(self, version: int) -> bool:
         """Whether every change after this version is still kept."""
-        return self.version - len(self._peers) <= version <= self.version
+        return self.version - min(len(self._peers), self._limit) <= version <= self.version
 
     def since(self, version: int) -> Iterator[Change]:
         """The changes after this version, oldest first; ``reaches`` must hold."""
         first = len(self._peers) - (self.version - version)
-        peers, states = islice(self._peers, first, None), islice(self._states, first, None)
-        return zip(range(version + 1, self.version + 1), peers, states, strict=True)
+        for place, peer_id in enumerate(islice(self._peers, first, None)):
+            yield version + 1 + place, peer_id, STATES[self._states[first + place]]

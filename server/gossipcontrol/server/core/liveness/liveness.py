@@ -138,7 +138,7 @@ class Liveness:
     def _on_sync_finished(self, event: SyncFinished, now: float) -> None:
         store = self.presence.store(event.store_id)
         self.presence.greet(store, event.node_id, now)
-        if event.ok:
+        if event.ok and not self.presence.is_hushed(store, event.peer_id):
             self.presence.hear(store, event.node_id, ((event.peer_id, now, True, 0),), now)
         self.presence.drop_empty(store)
 

@@ -19,8 +19,8 @@ class LivenessParameters:
     """No peer is suspected that was heard more recently, however steady its rhythm."""
     suspect_ceiling: float = 30.0
     """Every peer that was not heard for so long is suspected, whatever its rhythm."""
-    suspect_deviations: float = 4.0
-    """A peer is suspected that was silent for longer than its mean peak of silence and so many mean deviations."""
+    suspect_deviations: float = 10.0
+    """How many deviations above its mean peak of silence make a peer suspected; fewer: sooner, oftener in error."""
     offline_after: float = 30.0
     """How long a suspected peer may stay silent before it counts as offline."""
     peers_per_store: int = 10_000

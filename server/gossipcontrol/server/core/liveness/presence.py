@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from gossipcontrol.server.core.event import Heard, NeighborSeen
 from gossipcontrol.server.core.liveness.change import ChangeLog
-from gossipcontrol.server.core.liveness.detector import Detector
+from gossipcontrol.server.core.liveness.detector import Detector, Peak
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
 from gossipcontrol.server.core.liveness.table import FREE, STATES, Store, Table
@@ -73,6 +73,10 @@ class Presence:
             del self._hushed[row]
         self._look(row, now)
 
+    def is_hushed(self, store: Store, peer_id: str) -> bool:
+        """Whether only broadcasts of the peer count as signs of life."""
+        return store.index.get(peer_id, -1) in self._hushed
+
     # What is seen.
 
     def store(self, store_id: str) -> Store:
@@ -102,16 +106,24 @@ class Presence:
 
     def hear(self, store: Store, observer_id: str, peers: Sequence[Heard], now: float) -> None:
         """What an observer has heard of peers."""
-        table, learn, index, informed_at = self.table, self._detector.learn, store.index, store.informed_at
-        heard, reported, states, observers = table.heard, table.reported, table.states, table.observers
-        bit, own = store.bit(observer_id), index.get(observer_id)
+        table, index, informed_at = self.table, store.index, store.informed_at
+        heard, reported, states, observers, names = (
+            table.heard,
+            table.reported,
+            table.states,
+            table.observers,
+            table.names,
+        )
+        bit, own, row_of, peaks = store.bit(observer_id), index.get(observer_id), index.get, list[Peak]()
         for peer_id, at, _, _ in peers:
-            row = index.get(peer_id)
+            row = row_of(peer_id)
             if row is None:
                 row = self.row(store, peer_id, -math.inf if at is None else at, now)
-            if at is None or row is None or row == own:
+            if at is None or row is None:
                 continue
             if not observers[row] & bit:
+                if row == own:
+                    continue
                 table.observe(row, bit)
             last = heard[row]
             if at <= last:
@@ -123,10 +135,12 @@ class Presence:
             if reported[row] > last:
                 last = reported[row]
             if at - last > NEWS:
-                learn(row, informed_at - last)
-                name = table.names[row]
+                peaks.append((row, informed_at - last))
+                name = names[row]
                 del index[name]
                 index[name] = row
+        if peaks:
+            self._detector.learn(store, peaks)
 
     def meet(self, store: Store, observer_id: str, neighbors: Sequence[NeighborSeen], now: float) -> None:
         """Neighbours of an observer: that one came up is a sign of life, that it is still listed is none."""
@@ -150,7 +164,7 @@ class Presence:
         if self.table.states[row] != ONLINE:
             self._revive(row, last, now)
         elif now - last > NEWS:
-            self._detector.learn(row, store.informed_at - last)
+            self._detector.learn(store, ((row, store.informed_at - last),))
             del store.index[self.table.names[row]]
             store.index[self.table.names[row]] = row
         return before
@@ -185,31 +199,41 @@ class Presence:
 
     def advance(self, now: float) -> None:
         """Look at what is due."""
+        table, hushed, patience, put = self.table, self._hushed, self._detector.patience, self._wheel.put
         for row in self._wheel.pop(now):
-            if self.table.states[row] == PeerState.UNKNOWN:
+            state = table.states[row]
+            if state == ONLINE and row not in hushed:
+                # Nearly always it was heard meanwhile, and that is all there is to it.
+                due_at = max(table.heard[row], table.reported[row]) + patience(row, table.store(row))
+                if due_at > now:
+                    put(row, due_at, now)
+                    continue
+            if state == PeerState.UNKNOWN:
                 # Nothing else ever falls due for a peer that was only named.
                 self._expire(row)
-            elif self.table.states[row] != FREE:
+            elif state != FREE:
                 self._look(row, now)
 
     # Rules.
 
     def judge(self, row: int, now: float) -> PeerState:
         """The presence of a peer now; nothing else decides it."""
-        alive_at, parted = self._alive_at(row), self._parted.get(row)
+        alive_at, parted, store = self._alive_at(row), self._parted.get(row), self.table.store(row)
         if parted is not None and alive_at <= parted[1] + GRACE:
             return parted[0]
         if alive_at == -math.inf:
             return PeerState.UNKNOWN
-        patience = self._detector.patience(row)
-        is_proved = self.table.store(row).informed_at - alive_at >= patience
+        patience = self._detector.patience(row, store)
+        is_proved = store.informed_at - alive_at >= patience
         if now - alive_at < (patience if is_proved else self._parameters.suspect_ceiling):
             return ONLINE
         return SUSPECT if now < self._offline_at(row, now) else OFFLINE
 
     def _offline_at(self, row: int, now: float) -> float:
         """When a suspected peer that stays silent is offline; never in the service's first report interval."""
-        since = max(self._alive_at(row) + self._detector.patience(row), self._hushed.get(row, -math.inf))
+        since = max(
+            self._alive_at(row) + self._detector.patience(row, self.table.store(row)), self._hushed.get(row, -math.inf)
+        )
         settled_at = (self.started_at or now) + self._next_report(now)
         return max(since + self._parameters.offline_after, settled_at)
 
@@ -220,14 +244,14 @@ class Presence:
 
     def _revive(self, row: int, last: float, now: float) -> None:
         """A sign of life of a peer that was not online; its last one before was at ``last``."""
-        table, was_suspect = self.table, self.table.states[row] == SUSPECT
-        index, name = table.store(row).index, table.names[row]
-        del index[name]
-        index[name] = row
+        table, store, was_suspect = self.table, self.table.store(row), self.table.states[row] == SUSPECT
+        name = table.names[row]
+        del store.index[name]
+        store.index[name] = row
         self._look(row, now)
         if was_suspect and table.states[row] == ONLINE:
             # Suspected in error: so long it may be silent.
-            self._detector.learn(row, table.store(row).informed_at - last)
+            self._detector.learn(store, ((row, store.informed_at - last),))
 
     def _look(self, row: int, now: float) -> None:
         """Judge a peer, and see to it that it is looked at again before it can change by itself."""
@@ -238,11 +262,12 @@ class Presence:
         self._show(row, state)
         parameters, put = self._parameters, self._wheel.put
         if state is ONLINE:
-            patience = self._detector.patience(row)
+            store = self.table.store(row)
+            patience = self._detector.patience(row, store)
             if now - alive_at < patience:
                 put(row, alive_at + patience, now)
             else:
-                self.table.store(row).due.append(row)
+                store.due.append(row)
                 put(row, alive_at + parameters.suspect_ceiling, now)
         elif state is SUSPECT:
             put(row, self._offline_at(row, now), now)

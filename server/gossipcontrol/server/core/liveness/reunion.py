@@ -27,8 +27,10 @@ class Reunion:
         self._suspicions = suspicions
         self._bridge = Bridge(parameters.bridge_interval)
         self._partition: Partition | None = None
-        self._united_at = -math.inf
-        """When nodes of both sides were last told to rejoin."""
+        self._united_at: dict[tuple[str, str], float] = {}
+        """Two sides, by their first nodes -> when nodes of both were last told to rejoin."""
+        self._can_probe = False
+        """Whether any node can look for a path."""
         self._blind = 0
         """How many triggers went out without a path, for want of nodes that could look for one."""
         self._blind_at = -math.inf
@@ -42,9 +44,16 @@ class Reunion:
         """Whether two nodes seem to be on different sides."""
         return self._partition is not None and self._partition.apart(one, other)
 
-    def is_cut_off(self, node_id: str) -> bool:
-        """Whether a node is on a lesser side of a partition that stands: then that is its trouble, and nothing else."""
-        return self._partition is not None and self._partition.stands and not self._partition.is_main(node_id)
+    def explains(self, node_id: str) -> bool:
+        """Whether a node's trouble is that it is on a lesser side, and something is done about that.
+
+        A rejoin without a path is in vain, and who dials in vain may never dial again. A node all alone, for which
+        nobody can look for a path, is merely isolated.
+        """
+        partition = self._partition
+        if partition is None or partition.is_main(node_id):
+            return False
+        return self._can_probe or len(partition.side(node_id)) > 1
 
     def next_at(self) -> float:
         """When the next attempt is due."""
@@ -59,7 +68,8 @@ class Reunion:
             self._partition = Partition(now)
             self._blind = 0
         self._partition.look(sides, links, self._parameters.isolated_after, now)
-        if not self.stands or any(node_id in able for side in sides for node_id in side):
+        self._can_probe = any(node_id in able for side in sides for node_id in side)
+        if not self.stands or self._can_probe:
             return []
         return self._trigger_blindly(self._partition, now)
 
@@ -78,14 +88,15 @@ class Reunion:
         partition = self._partition
         if partition is None or not partition.stands or not partition.apart(node_id, peer_id):
             return []
-        if now - self._united_at < self._parameters.isolated_after:
+        first, second = sorted((partition.side(node_id)[0], partition.side(peer_id)[0]))
+        if now - self._united_at.get((first, second), -math.inf) < self._parameters.isolated_after:
             return []
         told = partition.evidence(f"{node_id} reached {peer_id}")
         found: list[Finding] = []
         for one, other in sorted(((node_id, peer_id), (peer_id, node_id)), key=lambda pair: partition.is_main(pair[0])):
             found += self._tell(partition.side(one), one, partition.side(other), other, told, attached, now)
         if found:
-            self._united_at = now
+            self._united_at[first, second] = now
         return found
 
     def _tell(
@@ -108,7 +119,7 @@ class Reunion:
         main = partition.sides[0]
         for side in partition.sides[1:]:
             node_id = side[self._blind % len(side)]
-            if self._suspicions.stands(node_id, Cause.PARTITION, now):
+            if len(side) > 1 and self._suspicions.stands(node_id, Cause.PARTITION, now):
                 told = partition.evidence("no node can look for a path")
                 found.append(self._suspect(node_id, told, _dial(main, main[self._blind % len(main)]), now))
         self._blind, self._blind_at = self._blind + 1, now
@@ -120,6 +131,7 @@ class Reunion:
 
     def _heal(self) -> list[Finding]:
         self._partition = None
+        self._united_at.clear()
         return [
             SuspicionCleared(node_id, self._store_id, Cause.PARTITION)
             for node_id in self._suspicions.suspected(Cause.PARTITION)

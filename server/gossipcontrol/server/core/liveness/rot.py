@@ -34,6 +34,8 @@ class _Ear:
     missed: float = 0.0
     heard_by_others: float = 0.0
     authors: int = 0
+    settled: float = 0.0
+    """How much of what others heard was long enough ago to prove health."""
 
 
 def begin_anew_across(testimony: Testimony, links: Links) -> None:
@@ -65,9 +67,9 @@ class Rot:
             if author_id not in links.fresh:
                 self._compare_gains(author_id, voice, ears)
                 continue
-            losses = self._of(author_id, voice)
-            self.outbound += self._judge_author(author_id, losses, is_settled=voice.marked_at <= self._settled_at)
-            self._compare(losses, ears)
+            losses, is_settled = self._of(author_id, voice), voice.marked_at <= self._settled_at
+            self.outbound += self._judge_author(author_id, losses, is_settled)
+            self._compare(losses, ears, is_settled)
         self.inbound: list[Verdict] = list(self._judge_ears(ears))
 
     def _of(self, author_id: str, voice: Voice) -> list[Loss]:
@@ -76,7 +78,7 @@ class Rot:
         losses = voice.losses(links.reported)
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]
 
-    def _judge_author(self, author_id: str, losses: list[Loss], *, is_settled: bool) -> Iterator[Verdict]:
+    def _judge_author(self, author_id: str, losses: list[Loss], is_settled: bool) -> Iterator[Verdict]:
         """A node that says nothing is never judged: nothing of it can be lost."""
         least = self._best(author_id, losses)
         if least is None:
@@ -95,7 +97,7 @@ class Rot:
         return min(losses, key=lambda one: one.lost)
 
     @staticmethod
-    def _compare(losses: list[Loss], ears: dict[int, _Ear]) -> None:
+    def _compare(losses: list[Loss], ears: dict[int, _Ear], is_settled: bool) -> None:
         """Set each observer against the best of the others, which with the author's count proves what was heard."""
         if len(losses) < 2:
             return
@@ -105,6 +107,7 @@ class Rot:
             ear = ears.setdefault(one.number, _Ear())
             proved = best.sent - max(0.0, best.lost)
             ear.heard_by_others += proved
+            ear.settled += proved if is_settled else 0.0
             ear.missed += min(max(0.0, one.lost - max(0.0, best.lost)), proved)
             ear.authors += 1
 
@@ -131,5 +134,5 @@ class Rot:
                 missed, all_of_it = f"{ear.missed:.0f}", f"{ear.heard_by_others:.0f}"
                 told = f"did not hear {missed} of {all_of_it} messages of {ear.authors} peers that others heard"
                 yield Verdict(node_id, told)
-            elif ear.heard_by_others >= self._least and not ear.missed:
+            elif ear.settled >= self._least and not ear.missed:
                 yield Verdict(node_id)

@@ -12,8 +12,10 @@ FREE = 0
 """The state of a row that nobody has, or whose state is not judged yet."""
 OBSERVERS = 256
 """Most observers of a store that are told apart, and so counted."""
-SPARE_WORDS = 1024
-"""So many ids may be held that no row has, and as many again as there are rows."""
+WORDS = 65_536
+"""Most ids that are looked up to be kept once for all stores that name them: more than there are nodes by default."""
+TAIL = 2.0
+"""Seconds that are assumed before anything is known."""
 MASKS = 65_536
 """Most sets of observers kept once for all rows that have them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
@@ -22,7 +24,7 @@ STATES: tuple[PeerState, ...] = tuple(PeerState)
 class Store:
     """The peers of a store by id, those heard last at the end, and what is known of it as a whole."""
 
-    __slots__ = ("bits", "changes", "counts", "due", "index", "informed_at", "oldest", "store_id")
+    __slots__ = ("bits", "changes", "counts", "due", "index", "informed_at", "oldest", "store_id", "tail")
 
     def __init__(self, store_id: str, changes: ChangeLog) -> None:
         self.store_id = store_id
@@ -37,7 +39,9 @@ class Store:
         """Up to when healthy observers have told of this store."""
         self.due: list[int] = []
         """Rows that are overdue, though no observer has proved it yet."""
-        self.oldest = -math.inf
+        self.tail = TAIL
+        """How far peaks of silence seldom go beyond their means (seconds); the detector learns it."""
+        self.oldest = math.inf
         """No peer's last sign of life is older; it may be an underestimate."""
 
     def bit(self, node_id: str) -> int:
@@ -66,13 +70,15 @@ class Table:
         self._free: list[int] = []
         self._masks: dict[int, int] = {0: 0}
         self._words: dict[str, str] = {}
-        """Each id once, however many stores name it."""
+        """Each id once, however many stores name it, as long as they fit."""
 
     def __len__(self) -> int:
         return len(self.names) - len(self._free)
 
     def add(self, store: Store, peer_id: str) -> tuple[int, bool]:
         """A row for a peer, and whether the columns have grown by it."""
+        if len(self._words) >= WORDS:
+            self._words.clear()
         peer_id = self._words.setdefault(peer_id, peer_id)
         if self._free:
             row, grown = self._free.pop(), False
@@ -98,8 +104,6 @@ class Table:
         store.counts[self.states[row]] -= 1
         self.names[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
-        if len(self._words) > 2 * len(self) + SPARE_WORDS:
-            self._words = {name: name for name in self.names if name}
 
     def store(self, row: int) -> Store:
         """The store of a row that is not free."""
@@ -111,7 +115,7 @@ class Table:
         """An observer has heard the peer."""
         mask = self.observers[row] | bit
         if len(self._masks) > MASKS:
-            self._masks = {}
+            self._masks.clear()
         self.observers[row] = self._masks.setdefault(mask, mask)
 
     def record(self, row: int) -> PeerRecord:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from gossipcontrol.server.core.event import LivenessReported, NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
-from gossipcontrol.server.core.liveness.voice import CELLS, Voice
+from gossipcontrol.server.core.liveness.voice import CELLS, IN_FLIGHT, Voice
 
 SMALL = 32
 """In a store of fewer authors also those are listened for that do not report, ..."""
@@ -102,12 +102,13 @@ class Testimony:
         elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
             for voice in self.voices.values():
                 voice.begin_anew_for(observer.number)
-        before = observer.neighbors
+        before, reported_at = observer.neighbors, observer.reported_at
         observer.report(event, self._parameters.report_ceiling, now)
         self._own_voice(event.node_id, now).speak(event.broadcast_count, now, self.period(observer))
         self._listen(observer, event, now)
         for peer_id, up_at in observer.neighbors.items():
-            if peer_id not in before or up_at > before[peer_id] + GRACE:
+            # A report that was overtaken by news of a loss names an old neighbour again: that is no meeting.
+            if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + GRACE:
                 self._meet(observer, peer_id)
         return observer
 

@@ -1,0 +1,529 @@
+"""Diagnosis over swarms whose truth is known: what is wrong is found, what is well is left alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.event import LivenessReported, NodeAttached, NodeDetached, NodesSlept, TimePassed
+from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
+from gossipcontrol.server.core.liveness.finding import SyncWanted
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.core.liveness.swarm import STORE, FakePresence, Swarm
+
+ROTS = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)
+SEEDS = range(4)
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""A run takes a second: shrinking one would take minutes, and the seed says it all."""
+
+
+def make(seed: int = 0, view: int = 5, latency: float = 0.1, **changed: float) -> Swarm:
+    presence = FakePresence()
+    parameters = LivenessParameters(**changed)  # type: ignore[arg-type]
+    return Swarm(Diagnosis(parameters, presence), presence, seed, view, latency)
+
+
+def diagnosis(swarm: Swarm) -> Diagnosis:
+    assert isinstance(swarm.core, Diagnosis)
+    return swarm.core
+
+
+def names(count: int, first: int = 0) -> list[str]:
+    return [f"n{number}" for number in range(first, first + count)]
+
+
+# What is well.
+
+Happening = tuple[str, float, int, int]
+"""What happens, after how many seconds, and two numbers that vary it."""
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from(("join", "leave", "vanish", "talk", "meet", "cut")),
+        st.floats(1.0, 40.0),
+        st.integers(0, 100),
+        st.integers(0, 100),
+    ),
+    max_size=10,
+)
+RHYTHMS = (0.0, 0.0, 0.3, 2.0, 2.0, 7.0, 25.0, 50.0)
+INTERVALS = (1.0, 2.0, 2.0, 5.0, 12.0)
+
+
+def join(swarm: Swarm, one: int, other: int) -> None:
+    swarm.grow(1, rhythm=RHYTHMS[one % 8], interval=INTERVALS[other % 5], reports=one % 7 > 0, able=other % 3 > 0)
+
+
+def happen(swarm: Swarm, what: str, one: int, other: int) -> None:
+    alive = [member for member in swarm.members.values() if member.alive]
+    node, peer = alive[one % len(alive)], alive[other % len(alive)]
+    match what:
+        case "join":
+            join(swarm, one, other)
+        case "leave" | "vanish" if len(alive) > 2:
+            swarm.leave(node.node_id, says_so=what == "leave")
+        case "talk":
+            for _ in range(other % 30):
+                swarm.broadcast(node.node_id)
+        case "meet":
+            swarm.link(node, peer)
+        case "cut":
+            side = {member.node_id for member in alive[: 1 + one % len(alive)]}
+            one_way = other % 3
+            swarm.blocked = lambda sender, receiver, large: (
+                (sender in side) != (receiver in side) and not (one_way == 1 and sender in side)
+            )
+            swarm.run(0.5 + other / 20)
+            swarm.mend(late=True)
+        case _:
+            pass
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 5),
+    st.sampled_from((0.05, 0.3, 0.8)),
+    st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=2, max_size=12),
+    happenings,
+)
+@settings(max_examples=60, deadline=None, phases=PHASES)
+def test_a_healthy_overlay_raises_no_suspicion_ever(
+    seed: int, view: int, latency: float, nodes: Sequence[tuple[int, int]], story: Sequence[Happening]
+) -> None:
+    swarm = make(seed, view, latency)
+    for one, other in nodes:
+        join(swarm, one, other)
+    for what, wait, one, other in story:
+        swarm.run(wait)
+        happen(swarm, what, one, other)
+    swarm.run(60)
+    assert swarm.components() == 1
+    assert swarm.suspected() == []
+    assert not swarm.presence.hushed
+
+
+@given(st.integers(0, 1000), st.integers(2, 10))
+@settings(max_examples=10, deadline=None, phases=PHASES)
+def test_a_complete_overlay_that_says_nothing_is_never_accused(seed: int, count: int) -> None:
+    swarm = make(seed, view=20)
+    swarm.grow(count, rhythm=0.0)
+    swarm.complete()
+    swarm.run(200)
+    assert swarm.suspected() == []
+
+
+def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
+    swarm = make(3, latency=1.5)
+    swarm.grow(3, rhythm=0.5, interval=30.0)
+    swarm.grow(3, rhythm=0.5, interval=2.0)
+    swarm.run(400)
+    assert swarm.suspected() == []
+
+
+def test_a_frozen_node_is_not_accused_of_what_it_missed() -> None:
+    swarm = make(4)
+    swarm.grow(5)
+    swarm.complete()
+    swarm.run(70)
+    frozen = swarm.members["n0"]
+    reports, frozen.interval = frozen.interval, 40.0
+    swarm.run(2)
+    swarm.blocked = lambda sender, receiver, large: "n0" in (sender, receiver)
+    frozen.rhythm, rhythm = 1000.0, frozen.rhythm
+    swarm.run(39)
+    swarm.mend()
+    frozen.interval, frozen.rhythm = reports, rhythm
+    swarm.run(100)
+    assert swarm.suspected(*ROTS) == []
+
+
+# Rot.
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_once_mended(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(6)
+    swarm.complete()
+    swarm.run(70)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    cut_at = swarm.now
+    swarm.run(60)
+    suspected = swarm.suspected()
+    assert {(one.node_id, one.cause) for _, one in suspected} == {("n0", Cause.OUTBOUND_ROT)}
+    assert suspected[0][0] - cut_at <= 30
+    assert "reached none of" in suspected[0][1].evidence
+    assert swarm.presence.hushed == {"n0"}
+    swarm.mend()
+    swarm.run(70)
+    assert not swarm.presence.hushed
+    assert [(one.node_id, one.cause) for _, one in swarm.cleared()] == [("n0", Cause.OUTBOUND_ROT)]
+    mended_at = swarm.now
+    swarm.run(100)
+    assert [one for at, one in swarm.suspected() if at >= mended_at] == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_presence_hears_of_a_mute_peer_within_seconds(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(6)
+    swarm.complete()
+    swarm.run(70)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(14)
+    assert swarm.presence.hushed == {"n0"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_black_hole_for_large_messages_is_found_though_small_ones_arrive(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(6)
+    swarm.complete()
+    swarm.run(70)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0" and large
+    cut_at = swarm.now
+    for _ in range(20):
+        swarm.run(3)
+        swarm.broadcast("n0", large=True)
+    suspected = swarm.suspected()
+    assert {(one.node_id, one.cause) for _, one in suspected} == {("n0", Cause.OUTBOUND_ROT)}
+    assert suspected[0][0] - cut_at <= 45
+    assert not swarm.presence.hushed  # small messages still show life
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_that_does_not_hear_what_others_hear_is_found(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(6)
+    swarm.complete()
+    swarm.run(70)
+    swarm.blocked = lambda sender, receiver, large: receiver == "n0"
+    cut_at = swarm.now
+    swarm.run(60)
+    suspected = swarm.suspected()
+    assert {(one.node_id, one.cause) for _, one in suspected} == {("n0", Cause.INBOUND_ROT)}
+    assert suspected[0][0] - cut_at <= 35
+    swarm.mend()
+    swarm.run(100)
+    assert [(one.node_id, one.cause) for _, one in swarm.cleared()] == [("n0", Cause.INBOUND_ROT)]
+
+
+def test_of_two_nodes_the_one_that_is_not_heard_is_accused_by_the_other() -> None:
+    swarm = make()
+    swarm.grow(2)
+    swarm.run(70)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(40)
+    assert {(one.node_id, one.cause) for _, one in swarm.suspected()} == {("n0", Cause.OUTBOUND_ROT)}
+
+
+# Isolation and stuck writes.
+
+
+def test_a_node_without_neighbours_in_a_store_with_others_is_isolated() -> None:
+    swarm = make()
+    swarm.heals = False
+    swarm.grow(4, able=False)
+    swarm.run(30)
+    lone = swarm.members["n0"]
+    for peer_id in list(lone.view):
+        swarm._set(lone, swarm.members[peer_id], up=False)  # pyright: ignore[reportPrivateUsage]
+    swarm.repair_without("n0")
+    lost_at = swarm.now
+    swarm.run(9)
+    (at, found), *_ = swarm.suspected(Cause.ISOLATED)
+    assert (found.node_id, found.evidence) == ("n0", "no neighbours")
+    assert 3 <= at - lost_at <= 7
+
+
+def test_a_node_that_is_alone_in_its_store_is_not_isolated() -> None:
+    swarm = make()
+    swarm.grow(1)
+    swarm.run(60)
+    assert swarm.findings == []
+
+
+def test_writes_that_stay_unsynced_are_suspected_only_after_a_while_without_a_break_and_with_nobody_heard() -> None:
+    swarm = make()
+    lone = swarm.add("n0", rhythm=0.0)
+    lone.unsynced = 3
+    swarm.run(20)
+    lone.unsynced = 0
+    swarm.run(5)
+    lone.unsynced = 2
+    since = swarm.now
+    swarm.run(60)
+    first, second, *_ = swarm.suspected(Cause.SUSPICION)
+    assert 30 <= first[0] - since <= 35
+    assert first[1].evidence.startswith("2 local writes unsynced for 3")
+    assert second[0] - first[0] >= 6
+    swarm.add("n1")
+    swarm.link(lone, swarm.members["n1"])
+    swarm.run(10)
+    assert [one.cause for _, one in swarm.cleared()] == [Cause.SUSPICION]
+
+
+# Partitions.
+
+SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
+
+
+@pytest.mark.parametrize("sizes", SPLITS, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_partition_is_one_again_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(sum(sizes))
+    swarm.run(40)
+    first, sides = 0, list[list[str]]()
+    for size in sizes:
+        sides.append(names(size, first))
+        first += size
+    swarm.cut(*sides)
+    for side in sides:
+        swarm.repair_within(side)
+    swarm.run(120)
+    assert diagnosis(swarm).partitioned == 1
+    assert swarm.suspected(*ROTS, Cause.PARTITION) == []
+    swarm.mend()
+    mended_at = swarm.now
+    swarm.run(3)
+    assert swarm.components() == 1
+    assert {one.cause for at, one in swarm.suspected() if at >= mended_at} == {Cause.PARTITION}
+    swarm.run(60)
+    assert diagnosis(swarm).partitioned == 0
+    triggers = [one for at, one in swarm.suspected() if at >= mended_at]
+    assert len(triggers) <= 2 * len(sizes)
+    assert all(one.bridge and one.cause is Cause.PARTITION for one in triggers)
+    assert {one.cause for _, one in swarm.cleared()} == {Cause.PARTITION} | (
+        {Cause.ISOLATED} if swarm.suspected(Cause.ISOLATED) else set()
+    )
+
+
+def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
+    swarm = make()
+    swarm.grow(10)
+    swarm.run(40)
+    swarm.cut(names(4), names(6, 4))
+    swarm.run(60)
+    swarm.mend()
+    swarm.run(4)
+    (_, first), (_, second), *_ = swarm.suspected(Cause.PARTITION)
+    reached, reacher = first.bridge[0], second.bridge[0]
+    assert first.evidence in (
+        f"falls into 6 + 4 nodes (seen by 10): {reacher} reached {reached}",
+        f"falls into 6 + 4 nodes (seen by 10): {reached} reached {reacher}",
+    )
+    assert first.node_id in names(4)  # the lesser side's node first
+    assert set(first.bridge) <= set(names(6, 4))
+    assert set(second.bridge) <= set(names(4))
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.floats(1.0, 8.0))
+@settings(max_examples=10, deadline=None, phases=PHASES)
+def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
+    seed: int, sizes: list[int], interval: float
+) -> None:
+    swarm = make(seed, bridge_interval=interval, pair_interval=10_000.0)
+    swarm.grow(sum(sizes))
+    swarm.run(20)
+    first, side_of, sides = 0, dict[str, int](), list[list[str]]()
+    for number, size in enumerate(sizes):
+        sides.append(names(size, first))
+        side_of |= dict.fromkeys(sides[-1], number)
+        first += size
+    swarm.cut(*sides)
+    for side in sides:
+        swarm.repair_within(side)
+    swarm.run(100)
+    dials: defaultdict[int, list[float]] = defaultdict(list)
+    targets: Counter[tuple[str, str]] = Counter()
+    for at, wanted in swarm.wanted():
+        if side_of[wanted.node_id] != side_of[wanted.peer_id] and diagnosis(swarm).partitioned and at > 1040:
+            dials[side_of[wanted.node_id]].append(at)
+            targets[wanted.node_id, wanted.peer_id] += 1
+    assert len(dials) == len(sizes)
+    for times in dials.values():
+        assert all(later - at >= interval - 1e-6 for at, later in pairwise(times))
+        assert len(times) >= 60 / (interval + 1.0) / 1.5
+    assert len({node_id for node_id, _ in targets}) >= min(4, sum(sizes), 40 // interval)
+
+
+def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_per_node() -> None:
+    swarm = make()
+    swarm.heals = False
+    swarm.grow(6)
+    swarm.run(40)
+    swarm.cut(names(3), names(3, 3))
+    for side in (names(3), names(3, 3)):
+        swarm.repair_within(side)
+        for one in side:
+            for other in set(swarm.members[one].view) - set(side):
+                del swarm.members[one].view[other]
+    swarm.run(30)
+    swarm.mend()  # a path is there, yet nobody takes it
+    swarm.run(300)
+    triggers = swarm.suspected(Cause.PARTITION)
+    assert {one.node_id for _, one in triggers} == set(names(6))
+    for node_id in names(6):
+        times = [at for at, one in triggers if one.node_id == node_id]
+        gaps = [later - at for at, later in pairwise(times)]
+        assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
+
+
+def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
+    swarm = make()
+    swarm.grow(7, able=False)
+    swarm.run(40)
+    swarm.cut(names(2), names(5, 2))
+    swarm.repair_within(names(2))
+    swarm.repair_within(names(5, 2))
+    swarm.run(200)
+    triggers = swarm.suspected(Cause.PARTITION)
+    assert {one.node_id for _, one in triggers} == set(names(2))
+    gaps = [later - at for (at, _), (later, _) in pairwise(triggers)]
+    assert 4 <= len(triggers) <= 7
+    assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
+    swarm.mend()
+    swarm.run(200)
+    assert swarm.components() == 1
+
+
+def test_one_word_alone_makes_no_partition() -> None:
+    swarm = make(partition_reporters=3)
+    swarm.grow(2)
+    swarm.run(40)
+    swarm.cut(["n0"], ["n1"])
+    swarm.run(60)
+    assert diagnosis(swarm).partitioned == 0
+
+
+def test_peers_that_do_not_report_may_hold_a_store_together() -> None:
+    swarm = make(view=2)
+    for number in range(8):
+        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0)
+    swarm.run(200)
+    assert swarm.suspected() == []
+    assert diagnosis(swarm).partitioned == 0
+
+
+# Pairs.
+
+
+@given(st.integers(0, 10**6), st.integers(2, 14))
+@settings(max_examples=10, deadline=None, phases=PHASES)
+def test_every_pair_meets_within_the_interval_as_long_as_the_budget_allows(seed: int, count: int) -> None:
+    swarm = make(seed, pair_interval=60.0)
+    swarm.grow(count)
+    met: dict[frozenset[str], float] = {}
+    longest, ready_at = 0.0, swarm.now
+    for _ in range(200):
+        swarm.run(1)
+        for member in swarm.members.values():
+            for peer_id in member.view:
+                met[frozenset((member.node_id, peer_id))] = swarm.now
+        for at, wanted in swarm.wanted():
+            met[frozenset((wanted.node_id, wanted.peer_id))] = max(
+                at, met.get(frozenset((wanted.node_id, wanted.peer_id)), at)
+            )
+        swarm.findings.clear()
+        pairs = [frozenset((f"n{a}", f"n{b}")) for a in range(count) for b in range(a)]
+        longest = max(longest, *(swarm.now - met.get(pair, ready_at) for pair in pairs))
+    assert longest <= 60.0 + 5.0
+
+
+def test_ten_nodes_owe_the_pairs_that_never_become_neighbours_and_pay_them() -> None:
+    swarm = make(1)
+    swarm.grow(10)
+    swarm.run(6)
+    owed = diagnosis(swarm).pairs_unsynced
+    neighbors = {frozenset((one.node_id, peer)) for one in swarm.members.values() for peer in one.view}
+    assert 0 < owed <= 45 - len(neighbors)
+    assert diagnosis(swarm).store_counts(STORE) == (owed, 0)
+    swarm.run(60)
+    assert diagnosis(swarm).pairs_unsynced == 0
+    named = {frozenset((wanted.node_id, wanted.peer_id)) for _, wanted in swarm.wanted()}
+    everybody = {frozenset((f"n{a}", f"n{b}")) for a in range(10) for b in range(a)}
+    assert everybody - neighbors <= named
+
+
+def test_no_node_is_asked_for_more_syncs_than_its_budget() -> None:
+    swarm = make(2, sync_rate=0.2)
+    swarm.grow(12)
+    swarm.run(200)
+    asked: defaultdict[str, list[float]] = defaultdict(list)
+    for at, wanted in swarm.wanted():
+        asked[wanted.node_id].append(at)
+    for times in asked.values():
+        assert all(later - at >= 5.0 - 1e-6 for at, later in pairwise(times))
+
+
+def test_nodes_that_cannot_sync_are_never_asked() -> None:
+    swarm = make()
+    swarm.grow(5)
+    swarm.grow(5, able=False)
+    swarm.run(200)
+    assert {wanted.node_id for _, wanted in swarm.wanted()} <= set(names(5))
+
+
+# Events.
+
+
+def report(node_id: str, store_id: str = STORE, **said: int) -> LivenessReported:
+    return LivenessReported(node_id, store_id, broadcast_count=said.get("broadcasts", 0))
+
+
+def test_a_store_without_nodes_is_forgotten() -> None:
+    presence = FakePresence()
+    core = Diagnosis(LivenessParameters(), presence)
+    core.handle(report("n"), 10.0)
+    assert core.next_deadline() is not None
+    now = 10.0
+    while (deadline := core.next_deadline()) is not None:
+        now = deadline
+        core.handle(TimePassed(), now)
+    assert now < 300.0
+    assert core.store_counts(STORE) == (0, 0)
+
+
+def test_a_session_that_was_replaced_detaches_nobody() -> None:
+    core = Diagnosis(LivenessParameters(), FakePresence())
+    able = frozenset({Capability.SYNC_WITH_PEER})
+    core.handle(NodeAttached("n", "old", (STORE,), capabilities=able), 1.0)
+    core.handle(NodeAttached("n", "new", (STORE, "more"), capabilities=able), 2.0)
+    assert core.handle(NodeDetached("n", "old"), 3.0) == []
+    assert core.next_deadline() is not None
+
+
+def test_a_node_that_sleeps_is_suspected_of_nothing() -> None:
+    swarm = make()
+    lone = swarm.add("n0", rhythm=0.0)
+    lone.unsynced = 1
+    swarm.run(40)
+    suspected = len(swarm.suspected())
+    assert suspected
+    lone.alive = False
+    swarm.tell(NodesSlept(("n0", "unknown")))
+    assert [one.cause for _, one in swarm.cleared()] == [Cause.SUSPICION]
+    swarm.run(100)
+    assert len(swarm.suspected()) == suspected
+
+
+def test_the_same_events_give_the_same_findings() -> None:
+    def run() -> list[object]:
+        swarm = make(5)
+        swarm.grow(8)
+        swarm.run(30)
+        swarm.cut(names(3), names(5, 3))
+        swarm.run(50)
+        swarm.mend()
+        swarm.run(20)
+        return list(swarm.findings)
+
+    first = run()
+    assert first == run()
+    assert any(isinstance(one, tuple) and isinstance(one[1], SyncWanted) for one in first)

@@ -1,0 +1,173 @@
+"""Rejoins because of rot: a rung per trigger, and no proof but the end of the suspicion."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
+from gossipcontrol.server.core.effect import AdviseRestart
+from gossipcontrol.server.core.event import NodeAttached, RejoinRequested, ServiceStarted, SuspicionEnded
+from gossipcontrol.server.core.record import RejoinRecord
+
+from tests.core.lab import Lab
+from tests.core.test_replay import LoggingLab, replays
+
+ROT = [Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """With one agent that can subscribe anew."""
+    lab = LoggingLab()
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
+    return lab
+
+
+def suspect(lab: Lab, cause: Cause = Cause.OUTBOUND_ROT) -> list[AdviseRestart]:
+    """Trigger a rejoin that is carried out, and let its proof time pass; the advice that it brought."""
+    effects = lab.handle(RejoinRequested("n", cause=cause))
+    lab.finish()
+    lab.advance(30)
+    return [effect for effect in effects if isinstance(effect, AdviseRestart)]
+
+
+def clear(lab: Lab, cause: Cause = Cause.OUTBOUND_ROT) -> None:
+    lab.handle(SuspicionEnded("n", "a", cause))
+
+
+def outcomes(lab: Lab) -> list[Outcome]:
+    """Of all rejoins, oldest first."""
+    return [rejoin.outcome for rejoin in lab.engine.rejoins()][::-1]
+
+
+def newest(lab: Lab) -> RejoinRecord:
+    return next(iter(lab.engine.rejoins()))
+
+
+@pytest.mark.parametrize("cause", ROT)
+def test_a_sign_of_life_proves_nothing_where_rot_stands(lab: Lab, cause: Cause) -> None:
+    suspect(lab, cause)
+    lab.meet()
+    assert outcomes(lab) == [Outcome.RUNNING]
+    assert "on trial" in newest(lab).detail
+    replays(lab)
+
+
+@pytest.mark.parametrize("cause", ROT)
+def test_the_end_of_the_suspicion_is_the_proof(lab: Lab, cause: Cause) -> None:
+    suspect(lab, cause)
+    clear(lab, cause)
+    assert outcomes(lab) == [Outcome.VERIFIED]
+    assert newest(lab).verified_after == 30
+    assert lab.engine.next_deadline() is None
+    replays(lab)
+
+
+def test_the_end_of_the_suspicion_proves_within_the_proof_time_too(lab: Lab) -> None:
+    lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
+    lab.advance(1)
+    clear(lab, Cause.PARTITION)
+    assert outcomes(lab) == [Outcome.VERIFIED]
+    assert lab.engine.counts().running == 0
+    replays(lab)
+
+
+def test_each_trigger_tries_the_next_rung_and_the_last_advises_a_restart_once(lab: Lab) -> None:
+    assert [len(suspect(lab)) for _ in range(4)] == [0, 0, 1, 0]
+    assert [start.rung for _, start in lab.starts] == [
+        Rung.REJOIN,
+        Rung.RESUBSCRIBE,
+        Rung.RESUBSCRIBE,
+        Rung.RESUBSCRIBE,
+    ]
+    assert outcomes(lab) == [Outcome.UNVERIFIED] * 3 + [Outcome.RUNNING]
+    replays(lab)
+
+
+def test_the_next_rot_begins_at_the_lowest_rung(lab: Lab) -> None:
+    for _ in range(3):
+        suspect(lab)
+    clear(lab)
+    assert [len(suspect(lab)) for _ in range(3)] == [0, 0, 1]
+    assert lab.starts[3][1].rung is Rung.REJOIN
+    replays(lab)
+
+
+def test_rot_stands_until_its_last_kind_is_cleared(lab: Lab) -> None:
+    suspect(lab)
+    suspect(lab, Cause.INBOUND_ROT)
+    clear(lab)
+    assert outcomes(lab) == [Outcome.UNVERIFIED, Outcome.RUNNING]
+    clear(lab, Cause.INBOUND_ROT)
+    assert outcomes(lab) == [Outcome.UNVERIFIED, Outcome.VERIFIED]
+    replays(lab)
+
+
+def test_what_waits_because_of_rot_ends_when_the_suspicion_does(lab: Lab) -> None:
+    lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
+    lab.advance(1)
+    lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
+    clear(lab)
+    assert outcomes(lab) == [Outcome.VERIFIED, Outcome.SKIPPED]
+    lab.advance(60)
+    assert len(lab.starts) == 1
+    replays(lab)
+
+
+def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: Lab) -> None:
+    lab.handle(RejoinRequested("n"))
+    lab.advance(1)
+    lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
+    lab.handle(RejoinRequested("n"))
+    lab.advance(5.5)
+    lab.meet()
+    assert outcomes(lab)[1] is Outcome.VERIFIED
+    replays(lab)
+
+
+def test_a_failed_attempt_is_tried_again_on_its_own_rung(lab: Lab) -> None:
+    lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
+    lab.finish(error="no route", retry_in=1.0)
+    lab.advance(20)
+    assert [start.rung for _, start in lab.starts] == [Rung.REJOIN, Rung.REJOIN]
+    replays(lab)
+
+
+def test_a_trial_ends_with_the_stream_with_the_store_and_with_the_service(lab: Lab) -> None:
+    suspect(lab)
+    lab.detach()
+    assert "stream ended" in newest(lab).detail
+    lab.attach()
+    suspect(lab)
+    lab.handle(NodeAttached("n", "s", ("b",)))
+    assert "does not have this store" in newest(lab).detail
+    lab.attach()
+    suspect(lab)
+    suspect(lab)
+    lab.handle(ServiceStarted("u"))
+    assert newest(lab).outcome is Outcome.UNVERIFIED
+    lab.attach()
+    suspect(lab)
+    assert lab.starts[-1][1].rung is Rung.REJOIN
+    replays(lab)
+
+
+def test_a_trial_that_nobody_ends_is_given_up(lab: Lab) -> None:
+    suspect(lab)
+    lab.advance(lab.parameters.trial_time)
+    assert outcomes(lab) == [Outcome.UNVERIFIED]
+    assert "nobody" in newest(lab).detail
+    suspect(lab)
+    assert lab.starts[-1][1].rung is Rung.REJOIN
+    replays(lab)
+
+
+def test_a_snapshot_from_before_there_were_trials_is_read(lab: Lab) -> None:
+    lab.handle(RejoinRequested("n"))
+    saved = lab.engine.save()
+    slot = saved["registry"]["nodes"][0]["slots"][0]
+    assert slot.pop(3) == ""
+    again = dataclasses.replace(lab)
+    again.engine.load(saved)
+    assert [rejoin.outcome for rejoin in again.engine.rejoins()] == [Outcome.RUNNING]
