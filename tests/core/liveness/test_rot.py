@@ -45,6 +45,16 @@ def test_broadcasts_that_nobody_heard_are_the_authors_rot() -> None:
     assert all(not one.evidence for one in rot.inbound)
 
 
+def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
+    def heard(number: int, observer: str, author: str) -> int:
+        if author != "a":
+            return number
+        return 0 if observer == "c" else number - number // 2  # c never heard of a: it cannot tell
+
+    assert "a" not in {one.node_id for one in talk(Store(), heard).outbound}
+    assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
+
+
 def test_few_losses_among_many_are_not_rot() -> None:
     rot = talk(Store(), lambda number, observer, author: number - number // 30 if author == "a" else number)
     assert all(not one.evidence for one in rot.outbound)
