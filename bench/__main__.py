@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 ALL = (
-    "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "liveness", "detection", "partition",
+    "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
     "silence", "grpcio_version",
 )  # fmt: skip
 

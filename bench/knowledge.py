@@ -102,7 +102,8 @@ def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
 def keep_and_restore(book: Book, retained: int) -> dict[str, float]:
     """What a snapshot costs: in the event loop, in the writer thread, its longest part; and the way back."""
     captured_s = min(seconds(partial(book.capture, "store")) for _ in range(3))
-    parts, took = [], []
+    parts: list[bytes] = []
+    took: list[float] = []
     source = book.capture("store").parts()
     while True:
         start = time.process_time()

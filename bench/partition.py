@@ -38,7 +38,7 @@ class Cut:
     healed: float | None
     """Seconds from the path's return to one component."""
     dials: float
-    """Dials across the cut asked for by the service, per component and second."""
+    """Dials asked for by the service in the second half of the cut, per component and second."""
 
 
 async def cut_once(near: int, beyond: int, *, control: bool, cut: float, watched_for: float) -> Cut:
@@ -51,8 +51,9 @@ async def cut_once(near: int, beyond: int, *, control: bool, cut: float, watched
                 healed = await fleet.until_parts(1, watched_for) - healed_at
             except TimeoutError:
                 healed = None
-            dials = len(fleet.said("sync", cut_at, healed_at))
-            return Cut(parts > 1, healed, dials / cut / max(1, parts))
+            # At first a side may fall apart too, where its nodes were linked through the other alone.
+            dials = len(fleet.said("sync", cut_at + cut / 2, healed_at))
+            return Cut(parts > 1, healed, dials / (cut / 2) / max(1, parts))
 
 
 async def measure(rounds: int, cut: float, watched_for: float) -> dict[str, Figure]:

@@ -70,7 +70,7 @@ class Found:
 
 
 async def with_gossipcontrol(silence: Silence, settled: float, watched_for: float) -> Found:
-    """Four iroh-gossip nodes; the one that falls silent is no neighbour of the service, like any peer in the field."""
+    """Four iroh-gossip nodes; the one that falls silent has no agent, so that only what others hear tells of it."""
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         async with Fleet(Path(directory), near=NODES, bare=(NODES - 1,)) as fleet, Client(fleet.address) as client:
             await asyncio.sleep(settled)

@@ -2,32 +2,43 @@
 
 All must be answered; starts must stay within the global bound, and the order must be fair: once all have reported, no
 node gets a second turn while others wait for their first. Then the cost of a decision in the core alone, as the number
-of nodes grows. Latencies are those that the clients' process sees, its own queueing included.
+of nodes grows. A latency counts from the instant at which its report was due.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
-import signal
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Self
 
-import grpc
+from gossipcontrol.client.client import Client
+from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached
 from gossipcontrol.server.core.parameter import Parameters
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.server.state.recovery import take_snapshot
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
+from bench.lab.h2load import process_seconds
+from bench.lab.process import service
+from bench.lab.wire import Wire, header_block
 from bench.report import Figure, arguments, at_least, at_most, show
 
+SERVICE = "/gossipcontrol.v1.GossipControl"
 STORES = 10
-CHANNELS = 8
-"""Connections over which the clients of the storm are spread."""
+CONNECTIONS = 8
+"""Connections over which the nodes and their hosts are spread."""
+ATTACHING = 200
+"""Nodes that attach at a time."""
 WATCHED = 1.5
 """Seconds beyond the storm for which starts are followed."""
 
@@ -35,109 +46,135 @@ WATCHED = 1.5
 class Fleet:
     """Agents that attach and note every command; none carries it out, so nothing but the service is measured."""
 
-    def __init__(self, target: str, nodes: int) -> None:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        self._channels = [grpc.aio.insecure_channel(target, options=options) for _ in range(CHANNELS)]
-        self.stubs: list[gossip_control_pb2_grpc.GossipControlAsyncStub] = [
-            gossip_control_pb2_grpc.GossipControlStub(channel) for channel in self._channels
-        ]
+    def __init__(self, nodes: int) -> None:
         self.nodes = nodes
         self.commands: list[tuple[float, int]] = []
-        self._readers: list[asyncio.Task[None]] = []
+        """When each came, and for which node."""
+        self.answers: dict[int, tuple[float, bytes]] = {}
+        """By node: when its report was answered, and how."""
+        self._wires: list[Wire] = []
+        self._registered = 0
+        self._news = asyncio.Event()
+        self._agents: list[dict[int, int]] = [{} for _ in range(CONNECTIONS)]
+        self._reports: list[dict[int, int]] = [{} for _ in range(CONNECTIONS)]
+
+    async def connect(self, path: Path) -> None:
+        """Open the connections."""
+        loop = asyncio.get_running_loop()
+        for number in range(CONNECTIONS):
+            make = partial(Wire, partial(self._on_message, number), partial(self._on_end, number))
+            _, wire = await loop.create_unix_connection(make, str(path))
+            self._wires.append(wire)
 
     async def attach(self) -> None:
-        """Attach every node, a few hundred at a time."""
-        gate = asyncio.Semaphore(200)
-        await asyncio.gather(*(self._attach(number, gate) for number in range(self.nodes)))
+        """Attach every node, some hundreds at a time."""
+        headers, stores = header_block(f"{SERVICE}/Attach"), [f"s{store}" for store in range(STORES)]
+        for node in range(self.nodes):
+            register = attach_pb2.Register(node_id=f"n{node}", host_id=f"h{node}", store_ids=stores)
+            message = attach_pb2.AttachRequest(register=register).SerializeToString()
+            connection = node % CONNECTIONS
+            self._agents[connection][self._wires[connection].call(headers, message, last=False)] = node
+            if node % ATTACHING == 0:
+                await self._until(partial(self._has_registered, node - ATTACHING), 60)
+        await self._until(partial(self._has_registered, self.nodes), 60)
 
-    async def _attach(self, number: int, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            call = self.stubs[number % CHANNELS].Attach()
-            register = attach_pb2.Register(
-                node_id=f"n{number}", host_id=f"h{number}", store_ids=[f"s{store}" for store in range(STORES)]
-            )
-            await call.write(attach_pb2.AttachRequest(register=register))
-            await call.read()
-            self._readers.append(asyncio.create_task(self._read(number, call)))
-
-    async def _read(
-        self, number: int, call: grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]
-    ) -> None:
-        while isinstance(frame := await call.read(), attach_pb2.AttachResponse):
-            if frame.HasField("rejoin"):
-                self.commands.append((time.monotonic(), number))
-
-    async def storm(self) -> tuple[list[float], Counter[int], float]:
-        """Every host reports within one second; returns latencies, decisions by kind, and when it began."""
-        kinds: Counter[int] = Counter()
-        latencies: list[float] = []
+    async def storm(self) -> float:
+        """Every host reports within one second; returns when it began."""
+        headers = header_block(f"{SERVICE}/ReportNetworkChange")
+        changed = gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED
+        messages = [
+            gossip_control_pb2.ReportNetworkChangeRequest(
+                host_id=f"h{node}", kind=changed, boot_id="b", generation=1
+            ).SerializeToString()
+            for node in range(self.nodes)
+        ]
         began = time.monotonic()
+        for node, message in enumerate(messages):
+            if (early := began + node / self.nodes - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            connection = node % CONNECTIONS
+            self._reports[connection][self._wires[connection].call(headers, message, last=True)] = node
+        await self._until(lambda: not any(self._reports), 120)
+        return began
 
-        async def report(number: int) -> None:
-            await asyncio.sleep(max(0.0, began + number / self.nodes - time.monotonic()))
-            request = gossip_control_pb2.ReportNetworkChangeRequest(
-                host_id=f"h{number}", kind=gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED, boot_id="b", generation=1
-            )
-            sent = time.monotonic()
-            response = await self.stubs[number % CHANNELS].ReportNetworkChange(request, timeout=60)
-            latencies.append(time.monotonic() - sent)
-            kinds.update(decision.kind for decision in response.decisions)
-
-        await asyncio.gather(*(report(number) for number in range(self.nodes)))
-        return latencies, kinds, began
-
-    async def close(self) -> None:
+    def close(self) -> None:
         """End every stream."""
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
-        for channel in self._channels:
-            await channel.close(None)
+        for wire in self._wires:
+            wire.close()
+
+    def _has_registered(self, count: int) -> bool:
+        return self._registered >= count
+
+    async def _until(self, is_met: Callable[[], bool], within: float) -> None:
+        async with asyncio.timeout(within):
+            while not is_met():
+                self._news.clear()
+                await self._news.wait()
+
+    def _on_message(self, connection: int, call: int, message: bytes) -> None:
+        now, agent = time.monotonic(), self._agents[connection].get(call)
+        if agent is None:
+            self.answers[self._reports[connection][call]] = (now, message)
+            return
+        frame = attach_pb2.AttachResponse.FromString(message)
+        if frame.HasField("rejoin"):
+            self.commands.append((now, agent))
+        elif frame.HasField("registered"):
+            self._registered += 1
+            self._news.set()
+
+    def _on_end(self, connection: int, call: int) -> None:
+        del self._reports[connection][call]
+        self._news.set()
 
 
 async def over_grpc(nodes: int) -> dict[str, Figure]:
     """The storm against the real service in a process of its own."""
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "s.sock"
-        environment = {
-            **os.environ, "GOSSIPCONTROL_LISTEN_SOCKET": str(path), "GOSSIPCONTROL_LISTEN_TCP": "",
-            "GOSSIPCONTROL_METRICS_ADDRESS": "", "GOSSIPCONTROL_LOG_LEVEL": "error",
-            "GOSSIPCONTROL_DECIDING_QUEUE_LIMIT": str(nodes * STORES),
-        }  # fmt: skip
-        service = await asyncio.create_subprocess_exec(sys.executable, "-m", "gossipcontrol.server", env=environment)
-        try:
-            while not path.exists():  # noqa: ASYNC110 - another process makes it
-                await asyncio.sleep(0.02)
-            return await _measure(f"unix:{path}", nodes, service.pid)
-        finally:
-            service.send_signal(signal.SIGTERM)
-            await service.wait()
+        place = Path(directory)
+        serving = service(
+            None, place, log_to=place / "log", log_level="error", deciding_queue_limit=str(nodes * STORES)
+        )
+        async with serving:
+            async with Client(f"unix:{place}/gossipcontrol.sock", timeout=30) as client:
+                await client.serving()
+            return await _measure(place / "gossipcontrol.sock", nodes, serving.pid)
 
 
-async def _measure(target: str, nodes: int, pid: int) -> dict[str, Figure]:
-    fleet = Fleet(target, nodes)
+async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
+    fleet = Fleet(nodes)
+    await fleet.connect(path)
     try:
         began = time.monotonic()
         await fleet.attach()
         attached, before = time.monotonic() - began, _memory(pid)
-        latencies, kinds, began = await fleet.storm()
+        used, own = process_seconds(pid), time.process_time()
+        began = await fleet.storm()
         took = time.monotonic() - began
+        used, own = process_seconds(pid) - used, time.process_time() - own
         await asyncio.sleep(WATCHED)
         seconds = time.monotonic() - began
         commands, limits = list(fleet.commands), Parameters()
     finally:
-        await fleet.close()
-    decided, per_node = sum(kinds.values()), Counter(number for _, number in commands)
+        fleet.close()
+    responses = [
+        gossip_control_pb2.ReportNetworkChangeResponse.FromString(message) for _, message in fleet.answers.values()
+    ]
+    kinds = Counter(decision.kind for response in responses for decision in response.decisions)
+    decided, per_node = sum(kinds.values()), Counter(node for _, node in commands)
+    latencies = sorted(at - (began + node / nodes) for node, (at, _) in fleet.answers.items())
     allowed = limits.burst + limits.rate * seconds
-    ranked = sorted(latencies)
     return {
         "reports answered": at_least(len(latencies), "reports", nodes),
         "decisions": at_least(decided, "decisions", nodes * STORES),
         "storm": Figure(took, "s"),
         "reports": Figure(nodes / took, "1/s"),
-        "latency, p50": Figure(statistics.median(ranked) * 1000, "ms"),
-        "latency, p99": Figure(ranked[int(len(ranked) * 0.99)] * 1000, "ms"),
-        "latency, maximum": Figure(ranked[-1] * 1000, "ms"),
+        "latency, p50": Figure(statistics.median(latencies) * 1000, "ms"),
+        "latency, p99": Figure(latencies[int(len(latencies) * 0.99)] * 1000, "ms"),
+        "latency, maximum": Figure(latencies[-1] * 1000, "ms"),
+        "the service's time per report": Figure(used / nodes * 1e6, "us"),
+        "the service's use": Figure(used / took * 100, "% of one core"),
+        "the fleet's use": Figure(own / took * 100, "% of one core"),
         "attaching": Figure(attached, "s"),
         "memory, attached": Figure(before, "MB"),
         "memory, after the storm": Figure(_memory(pid), "MB"),
@@ -159,29 +196,86 @@ def _memory(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def core_cost(nodes: int) -> float:
-    """Microseconds that the core takes per (node, store) decided, with so many nodes known; the best of three."""
-    best = float("inf")
-    for _ in range(3):
-        engine = Engine(Parameters(queue_limit=nodes * STORES + 1))
-        stores = tuple(f"s{store}" for store in range(STORES))
-        for number in range(nodes):
-            engine.handle(NodeAttached(f"n{number}", "s", stores, f"h{number}"), 0.0)
-        events = [NetworkChanged(f"h{number}", boot_id="b", generation=1) for number in range(nodes)]
-        began = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the core took; the best of three runs, in CPU time."""
+
+    decision: float
+    """Microseconds per (node, store) decided."""
+    collector: float
+    """Of that, what Python's garbage collector took."""
+    snapshot: float
+    """Milliseconds that the event loop stands still for a snapshot of it all."""
+
+
+def core_cost(nodes: int) -> Cost:
+    """With so many nodes known."""
+    return min((_core_cost(nodes) for _ in range(3)), key=lambda cost: cost.decision)
+
+
+def _core_cost(nodes: int) -> Cost:
+    parameters = Parameters(queue_limit=nodes * STORES + 1)
+    engine = Engine(parameters)
+    stores = tuple(f"s{store}" for store in range(STORES))
+    for number in range(nodes):
+        engine.handle(NodeAttached(f"n{number}", "s", stores, f"h{number}"), 0.0)
+    events = [NetworkChanged(f"h{number}", boot_id="b", generation=1) for number in range(nodes)]
+    with CollectorWatch() as collector:
+        began = time.process_time()
         for number, event in enumerate(events):
             engine.handle(event, 1.0 + number / nodes)
-        best = min(best, (time.perf_counter() - began) / (nodes * STORES) * 1e6)
-    return best
+        took = time.process_time() - began
+    began = time.process_time()
+    take_snapshot(engine, parameters)
+    snapshot = time.process_time() - began
+    each = 1e6 / (nodes * STORES)
+    return Cost(took * each, collector.seconds * each, snapshot * 1e3)
+
+
+class CollectorWatch:
+    """How long Python's garbage collector runs meanwhile, in CPU seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        gc.callbacks.append(self._on_collection)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._on_collection)
+
+    def _on_collection(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.process_time()
+        else:
+            self.seconds += time.process_time() - self._began
+
+
+def figures_of_core(sizes: Sequence[int]) -> dict[str, Figure]:
+    """Cost by number of nodes, with the collector as in the service, and as Python has it."""
+    pythons_own = gc.get_threshold()
+    untuned = core_cost(sizes[-1])
+    tune_collector()
+    costs = {nodes: core_cost(nodes) for nodes in sizes}
+    gc.set_threshold(*pythons_own)
+    shown = {f"core per decision, {nodes:,} nodes": Figure(cost.decision, "us") for nodes, cost in costs.items()}
+    growth = costs[sizes[-1]].decision / costs[sizes[0]].decision
+    return shown | {
+        "growth of that": Figure(growth, "times", "about 1: it should not grow"),
+        "the collector's part of it": Figure(costs[sizes[-1]].collector, "us"),
+        "the same with Python's thresholds": Figure(untuned.decision, "us"),
+        "the collector's part of that": Figure(untuned.collector, "us"),
+        "event loop held up by a snapshot": Figure(costs[sizes[-1]].snapshot, "ms"),
+    }
 
 
 def main() -> None:
     chosen = arguments(__doc__).parse_args()
     sizes = (100, 1000) if chosen.quick else (100, 1000, 10_000)
-    costs = {nodes: core_cost(nodes) for nodes in sizes}
-    figures = asyncio.run(over_grpc(sizes[-1]))
-    figures |= {f"core per decision, {nodes:,} nodes": Figure(cost, "us") for nodes, cost in costs.items()}
-    figures["growth of that"] = Figure(costs[sizes[-1]] / costs[sizes[0]], "times", "about 1: it should not grow")
+    figures = figures_of_core(sizes)
+    figures |= asyncio.run(over_grpc(sizes[-1]))
     show("storm", figures, chosen.as_json)
 
 

@@ -17,6 +17,8 @@ def what_is_missing() -> str:
     """What this machine lacks to make namespaces, as a sentence that says what to do; empty when it lacks nothing."""
     if shutil.which("ip") is None:
         return "the program ip is missing: apt-get install iproute2"
+    if shutil.which("iptables") is None:
+        return "the program iptables is missing: apt-get install iptables"
     if os.geteuid() != 0:
         return "network namespaces need root: run this as root, or with sudo"
     made = subprocess.run(

@@ -39,6 +39,6 @@ def _binary() -> Path:
 
 def serf(program: str, host: Host, *join: Host) -> Process:
     """One agent with Serf's defaults, which are those for a LAN."""
-    peers = [f"-join={other.address}" for other in join]
-    command = (program, "agent", f"-node={host.namespace}", f"-bind={host.address}", *peers)
+    peers = [f"-retry-join={other.address}" for other in join if other is not host]
+    command = (program, "agent", f"-node={host.namespace}", f"-bind={host.address}", "-retry-interval=1s", *peers)
     return Process(f"serf {host.number}", *command, host=host)

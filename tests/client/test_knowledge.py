@@ -98,7 +98,7 @@ class Breaker:
 async def test_a_stream_that_breaks_is_resumed(socket: Path, tmp_path: Path) -> None:
     intentions = chain("a", 20_000)
     batches = [batch(*intentions[start : start + 100]) for start in range(0, 20_000, 100)]
-    async with Breaker(tmp_path / "b.sock", socket, 200_000) as breaker:
+    async with Breaker(tmp_path / "b.sock", socket, 400_000) as breaker:
         async with Client(f"unix:{breaker.path}", timeout=60.0) as client:
             answer = await client.knowledge.record(batches)
             rows = [row async for row in client.knowledge.rows("s")]

@@ -10,21 +10,20 @@ from gossipcontrol.server.core.effect import AdviseRestart
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested, ServiceStarted, SuspicionEnded
 from gossipcontrol.server.core.record import RejoinRecord
 
-from tests.core.lab import Lab
 from tests.core.test_replay import LoggingLab, replays
 
 ROT = [Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION]
 
 
 @pytest.fixture
-def lab() -> Lab:
+def lab() -> LoggingLab:
     """With one agent that can subscribe anew."""
     lab = LoggingLab()
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
     return lab
 
 
-def suspect(lab: Lab, cause: Cause = Cause.OUTBOUND_ROT) -> list[AdviseRestart]:
+def suspect(lab: LoggingLab, cause: Cause = Cause.OUTBOUND_ROT) -> list[AdviseRestart]:
     """Trigger a rejoin that is carried out, and let its proof time pass; the advice that it brought."""
     effects = lab.handle(RejoinRequested("n", cause=cause))
     lab.finish()
@@ -32,21 +31,23 @@ def suspect(lab: Lab, cause: Cause = Cause.OUTBOUND_ROT) -> list[AdviseRestart]:
     return [effect for effect in effects if isinstance(effect, AdviseRestart)]
 
 
-def clear(lab: Lab, cause: Cause = Cause.OUTBOUND_ROT) -> None:
-    lab.handle(SuspicionEnded("n", "a", cause))
+def clear(lab: LoggingLab, cause: Cause = Cause.OUTBOUND_ROT, *, healed: bool = True) -> list[AdviseRestart]:
+    """End a suspicion; the advice that it brought."""
+    effects = lab.handle(SuspicionEnded("n", "a", cause, healed))
+    return [effect for effect in effects if isinstance(effect, AdviseRestart)]
 
 
-def outcomes(lab: Lab) -> list[Outcome]:
+def outcomes(lab: LoggingLab) -> list[Outcome]:
     """Of all rejoins, oldest first."""
     return [rejoin.outcome for rejoin in lab.engine.rejoins()][::-1]
 
 
-def newest(lab: Lab) -> RejoinRecord:
+def newest(lab: LoggingLab) -> RejoinRecord:
     return next(iter(lab.engine.rejoins()))
 
 
 @pytest.mark.parametrize("cause", ROT)
-def test_a_sign_of_life_proves_nothing_where_rot_stands(lab: Lab, cause: Cause) -> None:
+def test_a_sign_of_life_proves_nothing_where_rot_stands(lab: LoggingLab, cause: Cause) -> None:
     suspect(lab, cause)
     lab.meet()
     assert outcomes(lab) == [Outcome.RUNNING]
@@ -55,7 +56,7 @@ def test_a_sign_of_life_proves_nothing_where_rot_stands(lab: Lab, cause: Cause) 
 
 
 @pytest.mark.parametrize("cause", ROT)
-def test_the_end_of_the_suspicion_is_the_proof(lab: Lab, cause: Cause) -> None:
+def test_the_end_of_the_suspicion_is_the_proof(lab: LoggingLab, cause: Cause) -> None:
     suspect(lab, cause)
     clear(lab, cause)
     assert outcomes(lab) == [Outcome.VERIFIED]
@@ -64,7 +65,7 @@ def test_the_end_of_the_suspicion_is_the_proof(lab: Lab, cause: Cause) -> None:
     replays(lab)
 
 
-def test_the_end_of_the_suspicion_proves_within_the_proof_time_too(lab: Lab) -> None:
+def test_the_end_of_the_suspicion_proves_within_the_proof_time_too(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
     lab.advance(1)
     clear(lab, Cause.PARTITION)
@@ -73,7 +74,7 @@ def test_the_end_of_the_suspicion_proves_within_the_proof_time_too(lab: Lab) -> 
     replays(lab)
 
 
-def test_each_trigger_tries_the_next_rung_and_the_last_advises_a_restart_once(lab: Lab) -> None:
+def test_each_trigger_tries_the_next_rung_and_the_last_advises_a_restart_once(lab: LoggingLab) -> None:
     assert [len(suspect(lab)) for _ in range(4)] == [0, 0, 1, 0]
     assert [start.rung for _, start in lab.starts] == [
         Rung.REJOIN,
@@ -85,7 +86,7 @@ def test_each_trigger_tries_the_next_rung_and_the_last_advises_a_restart_once(la
     replays(lab)
 
 
-def test_the_next_rot_begins_at_the_lowest_rung(lab: Lab) -> None:
+def test_the_next_rot_begins_at_the_lowest_rung(lab: LoggingLab) -> None:
     for _ in range(3):
         suspect(lab)
     clear(lab)
@@ -94,7 +95,7 @@ def test_the_next_rot_begins_at_the_lowest_rung(lab: Lab) -> None:
     replays(lab)
 
 
-def test_rot_stands_until_its_last_kind_is_cleared(lab: Lab) -> None:
+def test_rot_stands_until_its_last_kind_is_cleared(lab: LoggingLab) -> None:
     suspect(lab)
     suspect(lab, Cause.INBOUND_ROT)
     clear(lab)
@@ -104,7 +105,46 @@ def test_rot_stands_until_its_last_kind_is_cleared(lab: Lab) -> None:
     replays(lab)
 
 
-def test_what_waits_because_of_rot_ends_when_the_suspicion_does(lab: Lab) -> None:
+def test_an_end_without_health_proves_nothing_and_forgets_no_rung(lab: LoggingLab) -> None:
+    suspect(lab)
+    assert clear(lab, healed=False) == []
+    assert outcomes(lab) == [Outcome.UNVERIFIED]
+    suspect(lab)
+    assert lab.starts[-1][1].rung is Rung.RESUBSCRIBE
+    assert len(clear(lab, healed=False)) == 1
+    lab.meet()
+    assert len(suspect(lab)) == 1, "life after the advice began a new episode"
+    replays(lab)
+
+
+def test_a_rung_tried_long_ago_is_forgotten(lab: LoggingLab) -> None:
+    suspect(lab)
+    clear(lab, healed=False)
+    lab.advance(lab.parameters.trial_time)
+    suspect(lab)
+    assert lab.starts[-1][1].rung is Rung.REJOIN
+    replays(lab)
+
+
+def test_a_suspicion_that_ends_without_health_while_its_rejoin_runs_leaves_it_unverified(lab: LoggingLab) -> None:
+    lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
+    lab.finish()
+    lab.advance(1)
+    clear(lab, Cause.PARTITION, healed=False)
+    assert outcomes(lab) == [Outcome.RUNNING]
+    lab.advance(30)
+    assert outcomes(lab) == [Outcome.UNVERIFIED]
+    replays(lab)
+
+
+def test_nobody_is_advised_to_restart_a_node_that_is_gone(lab: LoggingLab) -> None:
+    suspect(lab)
+    suspect(lab)
+    lab.detach()
+    assert clear(lab, healed=False) == []
+
+
+def test_what_waits_because_of_rot_ends_when_the_suspicion_does(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
     lab.advance(1)
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
@@ -115,7 +155,7 @@ def test_what_waits_because_of_rot_ends_when_the_suspicion_does(lab: Lab) -> Non
     replays(lab)
 
 
-def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: Lab) -> None:
+def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n"))
     lab.advance(1)
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
@@ -126,7 +166,7 @@ def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: Lab
     replays(lab)
 
 
-def test_a_failed_attempt_is_tried_again_on_its_own_rung(lab: Lab) -> None:
+def test_a_failed_attempt_is_tried_again_on_its_own_rung(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
     lab.finish(error="no route", retry_in=1.0)
     lab.advance(20)
@@ -134,7 +174,7 @@ def test_a_failed_attempt_is_tried_again_on_its_own_rung(lab: Lab) -> None:
     replays(lab)
 
 
-def test_a_trial_ends_with_the_stream_with_the_store_and_with_the_service(lab: Lab) -> None:
+def test_a_trial_ends_with_the_stream_with_the_store_and_with_the_service(lab: LoggingLab) -> None:
     suspect(lab)
     lab.detach()
     assert "stream ended" in newest(lab).detail
@@ -153,7 +193,7 @@ def test_a_trial_ends_with_the_stream_with_the_store_and_with_the_service(lab: L
     replays(lab)
 
 
-def test_a_trial_that_nobody_ends_is_given_up(lab: Lab) -> None:
+def test_a_trial_that_nobody_ends_is_given_up(lab: LoggingLab) -> None:
     suspect(lab)
     lab.advance(lab.parameters.trial_time)
     assert outcomes(lab) == [Outcome.UNVERIFIED]
@@ -163,7 +203,7 @@ def test_a_trial_that_nobody_ends_is_given_up(lab: Lab) -> None:
     replays(lab)
 
 
-def test_a_snapshot_from_before_there_were_trials_is_read(lab: Lab) -> None:
+def test_a_snapshot_from_before_there_were_trials_is_read(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n"))
     saved = lab.engine.save()
     slot = saved["registry"]["nodes"][0]["slots"][0]

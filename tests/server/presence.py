@@ -74,13 +74,15 @@ class ScriptedLiveness(Liveness):
         gone = tuple(sorted(peer_id for peer_id, peer in last.items() if peer is None))
         return View(store_id, self.version(store_id), there, True, gone)
 
-    def changes(self, store_id: str, since: int) -> list[tuple[int, PeerRecord | None, str]] | None:
+    def changes(
+        self, store_id: str, since: int, most: int | None = None
+    ) -> list[tuple[int, PeerRecord | None, str]] | None:
         log = self._logs.get(store_id)
         if log is None:
             return [] if since == self.total else None
         if not log.reaches(since):
             return None
-        return [(version, self._records[store_id, version], peer_id) for version, peer_id, _ in log.since(since)]
+        return [(version, self._records[store_id, version], peer_id) for version, peer_id, _ in log.since(since)][:most]
 
     def peers(self, store_id: str, after: str = "") -> Iterator[PeerRecord]:
         return (peer for peer_id, peer in sorted(self.present(store_id).items()) if peer_id > after)

@@ -53,6 +53,14 @@ async def test_a_suspicion_becomes_a_rejoin_with_its_evidence(scene: Scene) -> N
     assert (line["node"], line["cause"], line["evidence"]) == ("n", "outbound_rot", EVIDENCE)
 
 
+async def test_a_partition_is_bridged_through_the_other_side_first(scene: Scene) -> None:
+    agent = BareAgent(scene.stub)
+    await agent.register("n", "a")
+    await scene.find(NodeSuspected("n", "a", Cause.PARTITION, EVIDENCE, ("far",)))
+    command = await agent.command()
+    assert command.bootstrap[0].peer_id == "far"
+
+
 async def test_a_suspicion_of_a_node_without_an_agent_or_store_is_told_only(scene: Scene) -> None:
     agent = BareAgent(scene.stub)
     await agent.register("n", "a")
@@ -89,6 +97,10 @@ async def test_a_sync_of_a_node_without_an_agent_waits_for_its_report(scene: Sce
     assert [(one.node_id, one.store_id, one.peer_id) for one in answer.syncs] == [("n", "a", "p")]
     assert not (await scene.report("n", "a")).syncs
     assert len((await scene.report("m", "a")).syncs) == 1
+    await scene.find(SyncWanted("k", "a", "p"))
+    agent = BareAgent(scene.stub)
+    await agent.register("k", "a")
+    assert not (await scene.report("k", "a")).syncs, "an agent is asked on its stream"
 
 
 async def test_results_of_syncs_are_heard_both_ways(scene: Scene) -> None:
@@ -98,6 +110,10 @@ async def test_results_of_syncs_are_heard_both_ways(scene: Scene) -> None:
     await agent.register("m", "a")
     await agent.send(sync_result=SyncResult(store_id="a", peer_id="p", error="no route"))
     await until(lambda: SyncFinished("m", "a", "p", False, "no route") in scene.liveness.heard, "it was heard")
+    await scene.report("n", "a", sync_results=[SyncResult(node_id="stranger", store_id="a", peer_id="p", ok=True)])
+    await scene.report("n", "a", sync_results=[SyncResult(node_id="n", store_id="strange", peer_id="p", ok=True)])
+    heard = [event for event in scene.liveness.heard if isinstance(event, SyncFinished)]
+    assert len(heard) == 2, "who has no place in the books fills none"
 
 
 async def test_a_host_that_sleeps_and_wakes_takes_its_nodes_along(scene: Scene) -> None:

@@ -7,7 +7,9 @@ from typing import Literal
 
 from gossipcontrol.server.core.parameter import Parameters
 
-What = Literal["outage", "lid", "flap", "restart", "partition", "suspect", "ask", "clock", "churn"]
+What = Literal[
+    "outage", "lid", "flap", "restart", "partition", "suspect", "ask", "clock", "churn", "mute", "deaf", "hole"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,3 +115,35 @@ LARGE = (
     ),
 )  # fmt: skip
 """Scenarios of many nodes or much time."""
+
+LIVE = (
+    Scenario(
+        name="all is well", nodes=9, stores=1, report_interval=2, duration=120, seeds=8,
+        steps=(Step(at=20, what="ask", share=0.3, times=3, every=20), Step(at=30, what="churn", times=20, every=3)),
+    ),
+    Scenario(
+        name="cut in two and mended", nodes=10, stores=1, report_interval=2, duration=150, seeds=8,
+        steps=(Step(at=30, what="partition", length=80),),
+    ),
+    Scenario(
+        name="one cut off from three", nodes=4, stores=1, report_interval=2, duration=150, seeds=8,
+        steps=(Step(at=30, what="partition", share=0.25, length=80),),
+    ),
+    Scenario(
+        name="two of two", nodes=2, stores=1, report_interval=2, duration=150, seeds=8,
+        steps=(Step(at=30, what="partition", length=80),),
+    ),
+    Scenario(
+        name="nobody hears one node", nodes=7, stores=1, report_interval=2, duration=230, seeds=8,
+        steps=(Step(at=70, what="mute", length=60),),
+    ),
+    Scenario(
+        name="one node hears nobody", nodes=7, stores=1, report_interval=2, duration=230, seeds=8,
+        steps=(Step(at=70, what="deaf", length=60),),
+    ),
+    Scenario(
+        name="large messages of one node vanish", nodes=7, stores=1, report_interval=2, duration=260, seeds=8,
+        steps=(Step(at=70, what="hole", length=90),),
+    ),
+)  # fmt: skip
+"""Scenarios with liveness on: what it finds becomes triggers, and nothing else asks for a rejoin."""

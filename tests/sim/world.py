@@ -63,6 +63,8 @@ class World:
         self.taken: list[Taken] = []
         self.losses: list[str] = []
         """What a restart did not restore."""
+        self.failing = 0.1
+        """Share of the rejoins that fail."""
         self._chance = random.Random(seed)
         self._now = 0.0
         self._wall = 1e6
@@ -102,7 +104,7 @@ class World:
         self._at(self._chance.uniform(0.001, self.scenario.delay), what, *details)
 
     def _advance(self) -> None:
-        deadline = self._engine.next_deadline() if self._serving else None
+        deadline = self._next_deadline() if self._serving else None
         due_in = None if deadline is None else max(0.0, deadline - self._time.now())
         if due_in is not None and deadline is not None and self._now + due_in <= self._queue[0][0]:
             self._now += due_in
@@ -110,6 +112,9 @@ class World:
         else:
             self._now, _, what, details = heapq.heappop(self._queue)
             what(*details)
+
+    def _next_deadline(self) -> float | None:
+        return self._engine.next_deadline()
 
     def _new_clock(self, floor: float) -> ServiceClock:
         return ServiceClock(floor, lambda: self._now + self._wall, lambda: self._now)
@@ -186,11 +191,14 @@ class World:
             return
         node.sessions += 1
         node.session_id = f"{node.node_id}-{node.sessions}"
-        able = (frozenset[Capability](), frozenset({Capability.REBIND}), frozenset(Capability))[node.sessions % 3]
+        able = self._abilities(node)
         self._handle(NodeAttached(node.node_id, node.session_id, node.store_ids, node.host_id, able))
         for store_id in node.store_ids:
             if node.sessions == 1:
                 self._overlays[store_id].join(node.node_id, (), self._reaches)
+
+    def _abilities(self, node: SimNode) -> frozenset[Capability]:
+        return (frozenset[Capability](), frozenset({Capability.REBIND}), frozenset(Capability))[node.sessions % 3]
 
     def _detach(self, node: SimNode) -> None:
         if node.session_id and self._serving:
@@ -234,7 +242,7 @@ class World:
         node = self.nodes[start.node_id]
         if node.session_id != start.session_id or node.cut:
             return
-        error = "no route" if self._chance.random() < 0.1 else ""
+        error = "no route" if self._chance.random() < self.failing else ""
         if not error:
             peers = [peer.peer_id for peer in start.bootstrap]
             self._overlays[start.store_id].join(node.node_id, peers, self._reaches)

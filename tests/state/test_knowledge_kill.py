@@ -76,7 +76,8 @@ async def positions(client: Client) -> dict[str, dict[str, tuple[int, bytes]]]:
 @pytest.mark.timeout(60 + KILLS * 6)
 async def test_intentions_survive_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
-    chance, acknowledged = random.Random(seed), dict.fromkeys(AUTHORS, 0)
+    chance = random.Random(seed)
+    acknowledged: dict[str, int] = {author_id: 0 for author_id in AUTHORS}  # noqa: C420 - for the type of the keys
     process = service(
         None, tmp_path, log_level="warning", knowledge_keep="3000", knowledge_forget_every="1000",
         knowledge_name_limit="1000", state_max_bytes=str(16 << 20),

@@ -150,6 +150,7 @@ async def test_a_store_is_snapshotted_when_the_journal_wants_it() -> None:
     desk.journal.lost = desk.journal.full = True
     desk.journal.fail("the file is gone")
     assert [list(one.stores) for one in desk.journal.knowledge] == [["s"], ["s", "t"]]
+    assert desk.journal.knowledge[-1].at == desk.now, "service time must not go back behind the last fact"
     await desk.dispatcher.close()
 
 

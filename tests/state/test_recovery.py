@@ -32,7 +32,7 @@ NARROW = KnowledgeParameters(
 
 def happen(rng: random.Random, number: int) -> list[KnowledgeEvent]:
     """Batches of several senders for several stores, some of them twice, and changes of members between."""
-    arriving = {}
+    arriving: dict[str, list[Intention]] = {}
     for store_id in STORES:
         shape = Shape(rng.choice((3, 8)), number, forks=0.03, losses=0.01, missing=0.01)
         arriving[store_id] = arrive(grow(shape, rng), shape, rng, rng.choice((0.0, 0.05, 0.3)))

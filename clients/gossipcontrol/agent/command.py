@@ -14,7 +14,8 @@ from typing import Any
 import click
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.event import AgentEvent
-from gossipcontrol.agent.iroh import IrohNode, read_key
+from gossipcontrol.agent.iroh import IrohNode
+from gossipcontrol.agent.key import read_key
 from gossipcontrol.agent.outage import Outage
 from gossipcontrol.agent.topic import GossipEvent
 from gossipcontrol.client.presence import PeerChange

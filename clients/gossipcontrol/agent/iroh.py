@@ -15,13 +15,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import cast
 
 import iroh
+from gossipcontrol.agent.endpoint import add_address, make_endpoint, reaches_any
 from gossipcontrol.agent.heartbeat import Heartbeat, Position
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
-from gossipcontrol.agent.sync import ALPN, SharedStore, SyncProtocol, sync
+from gossipcontrol.agent.sync import SharedStore, SyncProtocol, sync
 from gossipcontrol.agent.topic import Callback, GossipEvent, Topic, cancel
 from gossipcontrol.v1.attach_pb2 import (
     CAPABILITY_RESUBSCRIBE,
@@ -41,6 +40,10 @@ UP_TIME = 0.5
 """Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
 KNOCK_TIME = 1.5
 """Seconds that peers have to knock: QUIC says its first packet again after 1 s, should the first have gone nowhere."""
+REACH_TIME = 0.8
+"""Seconds that a new endpoint has to reach a peer, over paths that are known."""
+LATELY = 10.0
+"""Seconds for which the outcome of a move is given again: it takes about as long as an attempt may."""
 OTHERS_TIME = 0.1
 """Seconds that the others have once one has knocked: one neighbour is enough to be in the overlay."""
 
@@ -66,6 +69,8 @@ class IrohNode:
         """Held while all topics are left or joined."""
         self._move: asyncio.Future[None] | None = None
         """To a new endpoint; under way, or done."""
+        self._moved_at = 0.0
+        """When the last move came to its end."""
 
     @classmethod
     async def start(cls, on_event: Callable[[GossipEvent], None], key: bytes | None = None) -> IrohNode:
@@ -116,7 +121,7 @@ class IrohNode:
     async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
         """Remember where a peer can be dialled; raises IrohError for what is no key or no address."""
         if addresses:
-            await _add_address(self._node, peer_id, addresses)
+            await add_address(self._node, peer_id, addresses)
         else:
             iroh.PublicKey.from_string(peer_id)  # what is no key must not get among the peers that are joined through
         self._remember(peer_id, addresses)
@@ -265,17 +270,28 @@ class IrohNode:
 
     async def _renew(self, hints: Sequence[str]) -> None:
         """Move to a new endpoint and wait for it; the move itself is never broken off, for half of one is no node."""
-        if self._move is None or self._move.done():
+        running = self._move is not None and not self._move.done()
+        if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
             self._move = asyncio.ensure_future(self._move_to_new_endpoint(hints))
         await asyncio.wait([self._move])
         self._move.result()
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
-        """Take every topic along; the old endpoint goes when the new one is there."""
+        """Take every topic along; the old endpoint goes when the new one is there.
+
+        It stays if it has neighbours and the new one reaches none of the peers: a path that drops large packets lets
+        old connections live, and no new one begin.
+        """
         new = await self._endpoint()
         for peer_id, addresses in self._peers.items():
             if addresses:
-                await _add_address(new, peer_id, addresses)
+                await add_address(new, peer_id, addresses)
+        tried = [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.get(peer_id)]
+        if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
+            self._moved_at = time.monotonic()
+            await new.node().shutdown()
+            told = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
+            raise RejoinFailedError(told, permanent=True)
         async with self._changing:
             old, self._node = self._node, new
             for topic in self._topics.values():
@@ -284,37 +300,16 @@ class IrohNode:
                 topic.sender = await self._subscribe(topic, hints)
             self.suspended = False
         await self.refresh_addresses()
+        self._moved_at = time.monotonic()
         await old.node().shutdown()
 
     async def _endpoint(self) -> iroh.Iroh:
-        protocol = SyncProtocol(self._shared, self._may_knock, self._synced)
-        options = iroh.NodeOptions(
-            gc_interval_millis=0,
-            node_discovery=iroh.NodeDiscoveryConfig.NONE,
-            secret_key=self._key,
-            protocols={ALPN: protocol},
-        )
-        return cast("iroh.Iroh", await iroh.Iroh.memory_with_options(options))  # pyright: ignore[reportUnknownMemberType]
+        return await make_endpoint(self._key, SyncProtocol(self._shared, self._may_knock, self._synced))
 
     async def _subscribe(self, topic: Topic, hints: Sequence[str] = ()) -> iroh.Sender:
         """Subscribe through these peers first, and through others that are known."""
-        peers = [peer_id for peer_id in dict.fromkeys([*hints, *reversed(self._peers)]) if peer_id != self.node_id]
-        others = peers[:BOOTSTRAP]
-        return await self._node.gossip().subscribe(topic.id, others, Callback(topic))
+        return await self._node.gossip().subscribe(topic.id, self._first_peers(hints), Callback(topic))
 
-
-async def _add_address(node: iroh.Iroh, peer_id: str, addresses: Sequence[str]) -> None:
-    key = iroh.PublicKey.from_string(peer_id)
-    await node.net().add_node_addr(iroh.NodeAddr(key, None, list(addresses)))
-
-
-def read_key(path: Path) -> bytes:
-    """The secret key kept in a file of mode 0600, made if there is none: the node keeps its id over restarts."""
-    try:
-        return bytes.fromhex(path.read_text())
-    except FileNotFoundError:
-        key = secrets.token_bytes(32)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(key.hex())
-        return key
+    def _first_peers(self, hints: Sequence[str]) -> list[str]:
+        peers = dict.fromkeys([*hints, *reversed(self._peers)])
+        return [peer_id for peer_id in peers if peer_id != self.node_id][:BOOTSTRAP]

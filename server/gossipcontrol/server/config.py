@@ -102,7 +102,7 @@ class State:
     durability: str = "process"
     """What an acknowledged trigger survives: ``process``, the end of the service; ``full``, of the power too."""
     max_bytes: int = 1 << 30
-    """Largest size of the file; beyond it the service accepts nothing."""
+    """Largest size of the file; beyond it the service accepts nothing, beyond half of it no intentions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

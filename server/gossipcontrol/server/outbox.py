@@ -52,6 +52,8 @@ class Outbox:
         """By number, then in the order in which they came."""
         self._tickets = itertools.count()
         self._appended = self._kept = 0
+        self._noted_at = 0.0
+        """Instant of the last fact of knowledge."""
         self._failure = ""
 
     @property
@@ -94,6 +96,7 @@ class Outbox:
         """Log a fact of knowledge that the book has just taken; returns its number, to be waited for."""
         if not self._journal.durable:
             return 0
+        self._noted_at = now
         entry = KnowledgeEntry(now, fact.store_id, type(fact).__name__, write_event(fact, room))
         number = self._appended = self._journal.append([entry])
         if self._journal.wants_snapshot():
@@ -150,7 +153,7 @@ class Outbox:
         for waiter in self._take_waiters(self._appended):
             waiter.set_exception(StateFailing(why))
         if self._journal.wants_snapshot():
-            self.begin(self._engine.handled_at)
+            self.begin(max(self._engine.handled_at, self._noted_at))
 
     def _take_waiters(self, number: int) -> Iterable[asyncio.Future[None]]:
         """Those that wait for facts up to this number, and still wait."""

@@ -10,6 +10,8 @@ from gossipcontrol.server.core.liveness.record import PeerRecord
 
 PART = 1000
 """Most peers told at once."""
+BATCH = 32
+"""Changes that are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +50,26 @@ class Reader:
         """The next step; None when there is nothing to tell."""
         if self._version is None:
             return self._begin(lagged=self._lagged)
-        changes = self._liveness.changes(self._store_id, self._version)
+        told: dict[str, PeerRecord | None] = {}
+        # A batch at a time: of a peer that changed often, one change is told per step, and the rest is not looked at.
+        while changes := self._liveness.changes(self._store_id, self._version, BATCH):
+            if not self._collect(changes, told):
+                break
         if changes is None:
             return self._begin(lagged=True)
-        told: dict[str, PeerRecord | None] = {}
-        for version, peer, peer_id in changes:
-            if self._after is None or peer_id <= self._after:
-                # One step names a peer once, so that no change is swallowed by the next.
-                if peer_id in told or len(told) >= PART:
-                    break
-                told[peer_id] = peer
-            self._version = version
         if told:
             return self._changed(told)
         return self._next_part() if self._after is not None else None
+
+    def _collect(self, changes: list[tuple[int, PeerRecord | None, str]], told: dict[str, PeerRecord | None]) -> bool:
+        """Add what one step may tell, which names a peer once; returns whether it may tell more."""
+        for version, peer, peer_id in changes:
+            if self._after is None or peer_id <= self._after:
+                if peer_id in told or len(told) >= PART:
+                    return False
+                told[peer_id] = peer
+            self._version = version
+        return True
 
     def _begin(self, *, lagged: bool) -> Step | None:
         view = self._liveness.view(self._store_id)

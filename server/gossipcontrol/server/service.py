@@ -18,6 +18,7 @@ from gossipcontrol.server.drivers.driver import Result
 from gossipcontrol.server.edition import Edition
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotFound, Overloaded, Replaced
 from gossipcontrol.server.knowledge_convert import intentions_recorded
+from gossipcontrol.server.liveness_present import LISTED_PEERS
 from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.reader import Reader
 from gossipcontrol.server.recorder import Recorder
@@ -88,10 +89,10 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         synced = liveness_convert.syncs_finished(request.sync_results)
         reports = convert.liveness_reported(request, self._clock.now())
-        for result in synced:
-            self._watchtower.take(result)
         for report in reports:
             _check_place(self._dispatcher.submit(report))
+        for result in synced:
+            self._watchtower.synced(result)
         now = self._clock.now()
         known = liveness_convert.known_versions(request.reports)
         nodes = dict.fromkeys(report.node_id for report in reports)
@@ -269,7 +270,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 session.left = True
                 session.close()
             case "sync_result":
-                self._watchtower.take(liveness_convert.sync_finished(frame.sync_result, session.node_id))
+                self._watchtower.synced(liveness_convert.sync_finished(frame.sync_result, session.node_id))
             case "intentions":
                 await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
@@ -277,16 +278,16 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
 
     def _view(self, store_id: str, known: int, now: float) -> liveness_pb2.StoreView:
         view = self._liveness.view(store_id, self._edition.version(known))
+        if view.delta and len(view.peers) + len(view.removed) > LISTED_PEERS:
+            view = self._liveness.view(store_id)
         return liveness_present.view_message(view, self._edition, now)
 
     def _next_report_ms(self, now: float) -> int:
         return int(self._liveness.next_report(now) * 1000)
 
     def _store(self, store: StoreRecord, now: float) -> gossip_control_pb2.Store:
-        counts, stalest_at = (
-            self._liveness.store_counts(store.store_id),
-            self._watchtower.surveyor.stalest_at(store.store_id),
-        )
+        counts = self._liveness.store_counts(store.store_id)
+        stalest_at = self._watchtower.surveyor.stalest_at(store.store_id)
         return liveness_present.store_message(store, counts, stalest_at, now)
 
 

@@ -13,10 +13,12 @@ from gossipcontrol.server.core.event import (
     Event,
     LivenessEvent,
     NetworkChanged,
+    NodeAttached,
     NodesSlept,
     NodesWoke,
     RejoinRequested,
     SuspicionEnded,
+    SyncFinished,
     TimePassed,
 )
 from gossipcontrol.server.core.liveness.finding import NodeSuspected, PresenceChanged, SuspicionCleared, SyncWanted
@@ -69,6 +71,11 @@ class Watchtower:
         for finding in findings:
             self._performers[type(finding)](finding)
 
+    def synced(self, event: SyncFinished) -> None:
+        """Take the result of a sync, of a node and store that have a place: strangers must not fill the books."""
+        if self._engine.has(event.node_id, event.store_id):
+            self.take(event)
+
     def syncs(self, node_id: str) -> list[liveness_pb2.SyncWithPeer]:
         """The syncs that wait for a node without an agent, which wait no more."""
         return [self._sync_message(wanted) for wanted in self._syncs.take(node_id)]
@@ -84,6 +91,8 @@ class Watchtower:
             if not any(isinstance(effect, AnswerTrigger) and effect.replayed for effect in effects):
                 self._host_changed(event, now)
         elif not any(isinstance(effect, RefuseNode) for effect in effects):
+            if isinstance(event, NodeAttached):
+                self._syncs.take(event.node_id)  # what is still wanted will be asked for on its stream
             self.take(event, now)  # type: ignore[arg-type] # the dispatcher tells of those only
 
     def _host_changed(self, event: NetworkChanged, now: float) -> None:
@@ -118,7 +127,7 @@ class Watchtower:
     def _cleared(self, found: SuspicionCleared) -> None:
         self._log.info("suspicion cleared", node=found.node_id, store=found.store_id, cause=found.cause.name.lower())
         if NEEDS_CLEARANCE[found.cause]:
-            self._dispatcher.submit(SuspicionEnded(found.node_id, found.store_id, found.cause))
+            self._dispatcher.submit(SuspicionEnded(found.node_id, found.store_id, found.cause, found.healed))
 
     def _sync(self, wanted: SyncWanted) -> None:
         """Ask the node: on its stream, or with the answer to its next report."""

@@ -527,3 +527,33 @@ def test_the_same_events_give_the_same_findings() -> None:
     first = run()
     assert first == run()
     assert any(isinstance(one, tuple) and isinstance(one[1], SyncWanted) for one in first)
+
+
+def test_every_suspicion_that_was_told_ends_with_a_word_whatever_ends_it() -> None:
+    swarm = make()
+    for node_id in ("n0", "n1"):
+        swarm.add(node_id, rhythm=0.0).unsynced = 1
+        swarm.members[node_id].view.clear()
+    swarm.run(40)
+    assert {one.node_id for _, one in swarm.suspected(Cause.SUSPICION)} == {"n0", "n1"}
+    swarm.members["n0"].alive = False  # falls silent, without a word
+    swarm.run(100)
+    assert ("n0", Cause.SUSPICION) in [(one.node_id, one.cause) for _, one in swarm.cleared()]
+    diagnosis(swarm).forget_store(STORE)
+    swarm.tell(TimePassed())
+    assert ("n1", Cause.SUSPICION) in [(one.node_id, one.cause) for _, one in swarm.cleared()]
+    assert not any(one.healed for _, one in swarm.cleared())
+
+
+def test_rot_that_nothing_proves_any_longer_ends_but_is_not_called_healed() -> None:
+    swarm = make()
+    swarm.grow(5)
+    swarm.complete()
+    swarm.run(70)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(40)
+    assert swarm.suspected(Cause.OUTBOUND_ROT)
+    swarm.members["n0"].rhythm = 1e6  # it says nothing more, and so nothing is lost
+    swarm.run(150)
+    (cleared,) = [one for _, one in swarm.cleared() if one.cause is Cause.OUTBOUND_ROT]
+    assert not cleared.healed

@@ -254,7 +254,7 @@ class Engine:
     def _on_suspicion_ended(self, event: SuspicionEnded, now: float, effects: list[Effect]) -> None:
         node = self._registry.nodes.get(event.node_id)
         if node is not None and event.store_id in node.slots:
-            self._scheduler.clear(node.slots[event.store_id], event.cause, now, effects)
+            self._scheduler.clear(node.slots[event.store_id], event, now, effects)
 
     def _on_service_started(self, event: ServiceStarted, now: float, effects: list[Effect]) -> None:
         self._history.rename(event.run_id)
@@ -335,6 +335,11 @@ class Engine:
         """Whether an agent of this node is attached, and the node has this store."""
         node = self._registry.nodes.get(node_id)
         return node is not None and node.attached and store_id in node.slots
+
+    def has(self, node_id: str, store_id: str) -> bool:
+        """Whether the node is known, and has this store."""
+        node = self._registry.nodes.get(node_id)
+        return node is not None and store_id in node.slots
 
     def nodes_on(self, host_id: str) -> tuple[str, ...]:
         """The nodes of a host."""

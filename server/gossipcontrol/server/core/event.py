@@ -184,11 +184,13 @@ class AdviceOutdated:
 
 @dataclass(frozen=True, slots=True)
 class SuspicionEnded:
-    """What a node was suspected of holds no longer: the proof of rejoins that ran because of it."""
+    """What a node was suspected of holds no longer: the proof of rejoins that ran because of it, if it ``healed``."""
 
     node_id: str
     store_id: str
     cause: Cause
+    healed: bool = True
+    """False where nothing shows its health: it fell silent, or was cut off altogether."""
 
 
 @dataclass(frozen=True, slots=True)

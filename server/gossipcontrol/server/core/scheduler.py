@@ -7,16 +7,16 @@ import math
 from gossipcontrol.server.core.admission import Admission
 from gossipcontrol.server.core.bootstrap import Bootstrap
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Cause, Outcome, Rule
+from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Outcome, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
-from gossipcontrol.server.core.event import AdviceOutdated, Event, RejoinFinished, RejoinProved
+from gossipcontrol.server.core.event import AdviceOutdated, Event, RejoinFinished, RejoinProved, SuspicionEnded
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.registry import Node, Registry, Slot
 from gossipcontrol.server.core.rejoin import Rejoin
 from gossipcontrol.server.core.timer import Timers
-from gossipcontrol.server.core.trial import CLEARED, Trial
+from gossipcontrol.server.core.trial import CLEARED, UNHEALED, Trial
 from gossipcontrol.server.core.witness import Witness
 
 RESULT_SHARE = 0.8
@@ -91,7 +91,7 @@ class Scheduler:
         self, slot: Slot, alive_at: float, what: str, now: float, effects: list[Effect], facts: list[Event]
     ) -> None:
         """A sign of life at ``alive_at``: if it is newer than the last start, the rejoin worked, late or in time."""
-        if slot.restart_advised and slot.tried is None and alive_at > slot.last_start_at:
+        if slot.restart_advised and not slot.standing and alive_at > slot.last_start_at:
             slot.restart_advised = False
             facts.append(AdviceOutdated(slot.node.node_id, slot.store.store_id))
         rejoin = self.unproved(slot)
@@ -115,13 +115,22 @@ class Scheduler:
             self.admission.remove(self._leave_wait(slot))
         self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
 
-    def clear(self, slot: Slot, cause: Cause, now: float, effects: list[Effect]) -> None:
-        """Rot stands no longer: what ran because of it worked, and what still waits because of it has nothing to do."""
-        if not self._trial.clear(slot, cause, now, effects):
+    def clear(self, slot: Slot, ended: SuspicionEnded, now: float, effects: list[Effect]) -> None:
+        """Rot stands no longer: what ran because of it worked if it healed, and what still waits has nothing to do."""
+        if ended.cause not in slot.standing:
             return
-        running, waiting = slot.running, slot.waiting
-        if running is not None and running.needs_clearance():
-            self._verify(slot, running, CLEARED, now, effects)
+        slot.standing -= {ended.cause}
+        if slot.standing:
+            return
+        running, waiting, on_trial = slot.running, slot.waiting, slot.on_trial
+        if ended.healed:
+            self._trial.heal(slot, now, effects)
+            if running is not None and running.needs_clearance():
+                self._verify(slot, running, CLEARED, now, effects)
+        else:
+            self._trial.end(slot, UNHEALED, now, effects)
+            if on_trial is not None and slot.node.attached and next_rung(on_trial.rung, slot.node.capabilities) is None:
+                self._advise_restart(slot, on_trial, effects)
         if waiting is not None and waiting.needs_clearance():
             self.admission.remove(self._leave_wait(slot))
             self._end(waiting, Outcome.SKIPPED, ENDED, now, effects)
@@ -340,7 +349,10 @@ class Scheduler:
             self._trial.forget(slot, "nobody suspected it any longer, and nobody cleared it", now, effects)
         elif rejoin.needs_clearance():
             self._stop(slot, rejoin)
-            self._trial.hold(slot, rejoin, now)
+            if slot.standing:
+                self._trial.hold(slot, rejoin, now)
+            else:
+                self._end(rejoin, Outcome.UNVERIFIED, UNHEALED, now, effects)
         else:
             self._climb(slot, rejoin, now, effects)
 

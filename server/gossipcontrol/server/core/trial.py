@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gossipcontrol.server.core.decision import Cause, Outcome, Rung
+from gossipcontrol.server.core.decision import Outcome, Rung
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.registry import Slot
@@ -12,6 +12,7 @@ from gossipcontrol.server.core.rejoin import Rejoin
 from gossipcontrol.server.core.timer import Timers
 
 CLEARED = "the end of what was suspected"
+UNHEALED = "the suspicion ended, but nothing shows that it healed"
 
 End = Callable[[Rejoin, Outcome, str, float, list[Effect]], None]
 
@@ -19,8 +20,8 @@ End = Callable[[Rejoin, Outcome, str, float, list[Effect]], None]
 class Trial:
     """Rejoins because of rot are on trial from their proof time on, one per slot.
 
-    Whether one helped shows only in reports to come. So it ends when the suspicion does (verified), or with the next
-    trigger because of rot (unverified; that one tries the next rung), or when its trial has lasted too long.
+    Whether one helped shows only in reports to come. So it ends when the suspicion does (verified, if it healed), or
+    with the next trigger because of rot (unverified; that one tries the next rung), or when it has lasted too long.
     """
 
     def __init__(self, time: float, timers: Timers, end: End) -> None:
@@ -31,6 +32,8 @@ class Trial:
     def begin(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> bool:
         """Give a rejoin that starts its rung; returns whether none above the last one is left."""
         self.end(slot, f"what was suspected still stands; {rejoin.rejoin_id} follows", now, effects)
+        if slot.last_start_at + self._time <= now:
+            slot.tried = None
         above = Rung.REJOIN if slot.tried is None else next_rung(slot.tried, slot.node.capabilities)
         rejoin.rung = slot.tried = above or slot.tried or Rung.REJOIN
         return above is None
@@ -41,20 +44,14 @@ class Trial:
         slot.on_trial = rejoin
         rejoin.detail = "carried out; on trial until the suspicion ends or triggers again"
 
-    def clear(self, slot: Slot, cause: Cause, now: float, effects: list[Effect]) -> bool:
-        """A suspicion ended; returns whether no rot stands any longer that stood before."""
-        if cause not in slot.standing:
-            return False
-        slot.standing -= {cause}
-        if slot.standing:
-            return False
+    def heal(self, slot: Slot, now: float, effects: list[Effect]) -> None:
+        """No rot stands any longer, and reports show that it healed."""
         slot.tried, slot.restart_advised = None, False
         rejoin = slot.on_trial
         if rejoin is not None:
             slot.on_trial = None
             rejoin.verified_after = now - (rejoin.first_started_at or now)
             self._end(rejoin, Outcome.VERIFIED, f"verified by {CLEARED}", now, effects)
-        return True
 
     def end(self, slot: Slot, detail: str, now: float, effects: list[Effect]) -> None:
         """End what is on trial: it did not show that it helped."""

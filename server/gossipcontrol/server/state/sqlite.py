@@ -20,6 +20,7 @@ from gossipcontrol.server.state.entry import Entry, KnowledgeEntry, read_entry, 
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, StateError, Watch
 from gossipcontrol.server.state.knowledge_table import Move
+from gossipcontrol.server.state.pack import pack
 
 RETRY = 0.5
 """Seconds between two tries to keep what could not be kept."""
@@ -263,7 +264,7 @@ def _rows(batch: _Batch, snapshot_at: int, whole_at: int) -> list[_Row]:
 
 def _replace_log(connection: sqlite3.Connection, snapshot: _Snapshot) -> int:
     """Put a snapshot in place of the log, that of knowledge aside; returns its size."""
-    body = zlib.compress(json.dumps(snapshot.plain, separators=(",", ":")).encode(), 1)
+    body = pack(snapshot.plain)
     connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (snapshot.at, body))
     connection.execute("DELETE FROM log WHERE store IS NULL")
     return len(body)

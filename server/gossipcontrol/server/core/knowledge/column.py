@@ -42,7 +42,7 @@ def code(most: int) -> str:
 
 def numbers(kind: str, column: bytes) -> array[int]:
     """The numbers of a column."""
-    found = array(kind)
+    found: array[int] = array(kind)
     found.frombytes(column)
     return found
 

@@ -155,12 +155,14 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
         tracker.graph.lives.setdefault(life.author_id, {})[life.incarnation] = life
     for number in range(lanes):
         told, columns, at = unpack(body, at)
-        tracker.graph.adopt(_restore_chain(number, lives[told["life"]], told, columns, lanes))
+        life_number: int = told["life"]
+        tracker.graph.adopt(_restore_chain(number, lives[life_number], told, columns, lanes))
     at = _restore_graph(tracker, body, at, lanes, header["cached"])
     tracker.graph.order, tracker.forget_at = header["order"], header["forget_at"]
     tracker.added, tracker.removed = dict(header["added"]), set(header["removed"])
     told, columns, at = unpack(body, at)
-    for one, missing in zip(unpack_intentions(told, columns), told["missing"], strict=True):
+    absent: list[list[int]] = told["missing"]
+    for one, missing in zip(unpack_intentions(told, columns), absent, strict=True):
         names = (one.store_prev, *one.dependencies)
         tracker.floating.add(one, {names[place] for place in missing})
     tracker.floating.dropped = header["dropped"]

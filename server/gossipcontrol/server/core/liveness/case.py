@@ -22,7 +22,9 @@ from gossipcontrol.server.core.liveness.testimony import Testimony
 
 PACE = 1.0
 """Least seconds between two looks at a store."""
-NEWS_SHARE = 0.25
+ROT_SHARE = 0.1
+"""Least time between two comparisons of counts, in parts of the window."""
+NEWS_SHARE = 0.5
 """Part of its nodes that must have reported anew before a store is looked at: a look costs about its size."""
 LATEST = 10.0
 """Seconds after which fewer are enough."""
@@ -58,7 +60,7 @@ class Case:
         self.able: set[str] = set()
         """Those of them that can sync with a peer."""
         self.testimony = Testimony(store_id, parameters)
-        self.suspicions = Suspicions(parameters.suspicion_interval, parameters.suspicion_cap)
+        self.suspicions = Suspicions(parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window)
         self.reunion = Reunion(store_id, parameters, self.suspicions)
         self.matchmaker = Matchmaker(store_id, parameters, budget)
         self._parameters = parameters
@@ -67,6 +69,7 @@ class Case:
         self._news = 0
         """Reports since the last look."""
         self._looked_at = -math.inf
+        self._compared_at = -math.inf
         self._look_at = math.inf
 
     @property
@@ -85,7 +88,7 @@ class Case:
         """Take a node's report."""
         if event.going_to_sleep:
             return self.forget(event.node_id)
-        observer = self.testimony.take(event, now)
+        observer = self.testimony.take(event, now, attached=event.node_id in self.attached)
         if observer is None:
             return []
         if event.node_id in self.matchmaker.pairs:
@@ -154,11 +157,18 @@ class Case:
         found += self.reunion.look(links, self.able, now)
         found += self._look_for_isolation(links, now)
         begin_anew_across(self.testimony, links)
-        if len(links.fresh) > 1:
+        if len(links.fresh) > 1 and now - self._compared_at >= ROT_SHARE * self._parameters.rot_window:
+            self._compared_at = now
             found += self._look_for_rot(links, now)
         self._hush(links, now)
         self.suspicions.forget(now)
+        if len(self.suspicions):
+            self._look_at = now + LATEST
         return found
+
+    def end(self) -> list[Finding]:
+        """Nothing is suspected any longer, for the store is forgotten."""
+        return [one for node_id in sorted(self.suspicions.nodes()) for one in self._drop(node_id)]
 
     def _look_for_isolation(self, links: Links, now: float) -> list[Finding]:
         found: list[Finding] = []
@@ -180,7 +190,7 @@ class Case:
                     self._begin_anew(verdict.node_id, cause, links)
                 found += new
             for node_id in self.suspicions.faded(cause, now - 2 * window):
-                found += self._settle(node_id, cause, "", now)
+                found += self._end(node_id, cause, healed=False)
         return found
 
     def _begin_anew(self, node_id: str, cause: Cause, links: Links) -> None:
@@ -189,25 +199,26 @@ class Case:
             self.testimony.voices[node_id].begin_anew()
         else:
             for voice in self.testimony.voices.values():
-                voice.begin_anew_for(links.fresh[node_id].number)
+                if voice.knows(links.fresh[node_id].number):
+                    voice.begin_anew()
 
     def _settle(self, node_id: str, cause: Cause, told: str, now: float, hold: float = 0.0) -> list[Finding]:
         """A suspicion stands, with this evidence, or no longer."""
         if not told:
-            cleared = self.suspicions.clear(node_id, cause)
-            return [SuspicionCleared(node_id, self.store_id, cause)] if cleared else []
+            return self._end(node_id, cause, healed=True)
         if not self.suspicions.stands(node_id, cause, now, hold) or self.reunion.explains(node_id):
             return []
         self.suspicions.trigger(node_id, cause, now)
         return [NodeSuspected(node_id, self.store_id, cause, told[:EVIDENCE])]
 
     def _drop(self, node_id: str) -> list[Finding]:
-        """Suspect a node of nothing any longer."""
-        return [
-            SuspicionCleared(node_id, self.store_id, cause)
-            for cause in self.suspicions.of(node_id)
-            if self.suspicions.clear(node_id, cause)
-        ]
+        """Suspect a node of nothing any longer, for it says nothing any longer."""
+        return [one for cause in self.suspicions.of(node_id) for one in self._end(node_id, cause, healed=False)]
+
+    def _end(self, node_id: str, cause: Cause, *, healed: bool) -> list[Finding]:
+        """Said only of what became a trigger."""
+        told = self.suspicions.clear(node_id, cause)
+        return [SuspicionCleared(node_id, self.store_id, cause, healed)] if told else []
 
     def _hush(self, links: Links, now: float) -> None:
         """Tell presence whose broadcasts reach nobody."""

@@ -57,6 +57,8 @@ class Diagnosis:
         self._pairs = 0
         self._agenda: list[tuple[float, str]] = []
         """When a store is due, at that or later; each store once, or more often after it became due earlier."""
+        self._ended: list[Finding] = []
+        """What is yet to be said of stores that were forgotten."""
         self._noted: dict[str, float] = {}
         """The earliest entry of each store."""
         self._handlers: dict[type[Any], Callable[[Any, float], list[Finding]]] = {
@@ -72,6 +74,8 @@ class Diagnosis:
         """Take one event at service time ``now`` (seconds, never going backwards) and say what it shows."""
         handler = self._handlers.get(type(event))
         found = handler(event, now) if handler else []
+        if self._ended:
+            found, self._ended = [*self._ended, *found], []
         if self._agenda and self._agenda[0][0] <= now:
             found += self._advance(now)
         return found
@@ -86,10 +90,11 @@ class Diagnosis:
         return (case.matchmaker.owed, int(case.reunion.stands)) if case else (0, 0)
 
     def forget_store(self, store_id: str) -> None:
-        """Forget a store that no node has any longer."""
+        """Forget a store that no node has any longer; the next event's findings say what is suspected no longer."""
         case = self._cases.pop(store_id, None)
         if case is not None:
             self._count(case, -1)
+            self._ended += case.end()
             self._noted.pop(store_id, None)
 
     # Events.

@@ -30,11 +30,13 @@ class NodeSuspected:
 
 @dataclass(frozen=True, slots=True)
 class SuspicionCleared:
-    """What was suspected holds no longer."""
+    """What was suspected holds no longer. Said once of whatever became a trigger, however it ends."""
 
     node_id: str
     store_id: str
     cause: Cause
+    healed: bool = True
+    """Whether that is proved; else nothing proves it any longer, or the node is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from gossipcontrol.server.core.liveness.testimony import Observer
 
 def isolated(links: Links, node_id: str) -> str:
     """The evidence that a node which reports has no fresh link, or nothing."""
-    if node_id in links.linked:
+    observer = links.fresh[node_id]
+    if node_id in links.linked or not observer.lists:
         return ""
-    listed = len(links.fresh[node_id].neighbors)
+    listed = len(observer.neighbors)
     return f"none of {listed} neighbours is heard, nor hears it" if listed else "no neighbours"
 
 

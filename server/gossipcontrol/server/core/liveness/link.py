@@ -32,10 +32,15 @@ class Links:
         """Nodes with any fresh link."""
         self._parents: dict[str, str] = {}
         self._open: set[str] = set()
-        """Nodes with a fresh link to a peer that does not report."""
+        """Nodes with a fresh link to a peer that does not report, or that do not say who their neighbours are."""
+        self.is_whole = False
+        """Whether every reporting node is linked with every other, over others or not."""
         self._parameters = parameters
-        self._hear(testimony, now)
+        self._find_missing(testimony, now)
         self._list(state)
+        if not self._joins_all():
+            self._hear(testimony, now)
+            self._joins_all()
 
     def side(self, node_id: str) -> str:
         """The name of the side that a node is on."""
@@ -59,33 +64,47 @@ class Links:
         """Whether nothing can connect this side unseen: no peer that does not report is linked with it."""
         return not any(node_id in self._open for node_id in side)
 
-    def witnesses(self, side: list[str]) -> set[str]:
-        """The nodes that say of this side and its outside that one does not hear the other."""
-        root = self.side(side[0])
-        return {one for one, other in self.missing if (self.side(one) == root) != (self.side(other) == root)}
+    def witnesses(self) -> dict[str, set[str]]:
+        """Side -> the nodes that say of it and its outside that one does not hear the other."""
+        found: dict[str, set[str]] = {}
+        for one, other in self.missing:
+            first, second = self.side(one), self.side(other)
+            if first != second:
+                found.setdefault(first, set()).add(one)
+                found.setdefault(second, set()).add(one)
+        return found
 
-    def _hear(self, testimony: Testimony, now: float) -> None:
-        horizon = now - self._parameters.suspect_ceiling
-        for author_id, voice in testimony.voices.items():
-            author = self.fresh.get(author_id)
-            asked = missing = 0
-            for number, heard_at, missed in voice.hearings(self.reported):
-                observer = self.by_number[number]
-                asked += 1
-                if author is not None and self._misses(heard_at, missed, now):
-                    missing += 1
-                    self.missing.add((observer.node_id, author_id))
-                elif heard_at > max(horizon, _alone_since(observer), _alone_since(author)):
-                    self._join(observer.node_id, author_id)
-            if author is not None and asked and asked == missing and (asked > 1 or len(self.fresh) == 2):
+    def _find_missing(self, testimony: Testimony, now: float) -> None:
+        least, before = self._parameters.rot_messages, now - self._parameters.suspect_floor
+        voices, by_number = testimony.voices, self.by_number
+        for author_id in self.fresh:
+            asked, missing = voices[author_id].missing(self.reported, least, before)
+            for number in missing:
+                self.missing.add((by_number[number].node_id, author_id))
+            if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
 
-    def _misses(self, heard_at: float, missed: float, now: float) -> bool:
-        return missed >= self._parameters.rot_messages and heard_at <= now - self._parameters.suspect_floor
+    def _joins_all(self) -> bool:
+        """Whether the links so far join all; they all have links then."""
+        roots = {self.side(node_id) for node_id in self.fresh}
+        self.is_whole = len(roots) < 2 and self.linked >= self.fresh.keys()
+        return self.is_whole
+
+    def _hear(self, testimony: Testimony, now: float) -> None:
+        """Who heard another of late is linked with it: looked at where neighbours alone do not join all."""
+        horizon = now - self._parameters.suspect_ceiling
+        for author_id, voice in testimony.voices.items():
+            since = max(horizon, _alone_since(self.fresh.get(author_id)))
+            for number, heard_at in voice.heard(self.reported):
+                observer = self.by_number[number]
+                if heard_at > max(since, _alone_since(observer)) and (observer.node_id, author_id) not in self.missing:
+                    self._join(observer.node_id, author_id)
 
     def _list(self, state: StateOf) -> None:
         missing = self.missing
         for node_id, observer in self.fresh.items():
+            if not observer.lists:
+                self._open.add(node_id)
             for peer_id in observer.neighbors:
                 if (node_id, peer_id) in missing or (peer_id, node_id) in missing:
                     continue

@@ -190,8 +190,10 @@ class Liveness:
         removed = tuple(one for one in changed if one not in store.index)
         return View(store_id, store.changes.version, records, delta=True, removed=removed)
 
-    def changes(self, store_id: str, since: int) -> list[tuple[int, PeerRecord | None, str]] | None:
-        """Each change after that version in order: version, the peer then (None: forgotten), its id.
+    def changes(
+        self, store_id: str, since: int, most: int | None = None
+    ) -> list[tuple[int, PeerRecord | None, str]] | None:
+        """The changes after that version in order, ``most`` of them: version, the peer then (None: forgotten), its id.
 
         None when some of them are no longer kept: the reader lagged, and needs a view.
         """
@@ -202,7 +204,7 @@ class Liveness:
             return None
         return [
             (version, None if state is None else self._then(store, peer_id, state), peer_id)
-            for version, peer_id, state in store.changes.since(since)
+            for version, peer_id, state in islice(store.changes.since(since), most)
         ]
 
     def _then(self, store: Store, peer_id: str, state: PeerState) -> PeerRecord:

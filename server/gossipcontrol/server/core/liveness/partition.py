@@ -17,11 +17,12 @@ def torn(links: Links, parameters: LivenessParameters) -> list[Side]:
     """
     main, *others = links.sides() or [[]]
     if not others or len(links.fresh) < parameters.partition_reporters:
-        return [main]
+        return [sorted(links.fresh)]
+    witnesses = links.witnesses()
     apart: list[Side] = []
     rest = list(main)
     for side in others:
-        if links.is_closed(side) or len(links.witnesses(side)) >= parameters.partition_reporters:
+        if links.is_closed(side) or len(witnesses.get(links.side(side[0]), ())) >= parameters.partition_reporters:
             apart.append(sorted(side))
         else:
             rest += side
@@ -53,12 +54,13 @@ class Partition:
         return first is not None and second is not None and first != second
 
     def is_main(self, node_id: str) -> bool:
-        """Whether a node is on the main side, or on none."""
-        return not self._side_of.get(node_id)
+        """Whether a node is on the main side."""
+        return self._side_of.get(node_id) == 0
 
     def side(self, node_id: str) -> Side:
-        """The nodes on a node's side."""
-        return self.sides[self._side_of[node_id]]
+        """The nodes on a node's side; none when it is on no side."""
+        index = self._side_of.get(node_id)
+        return [] if index is None else self.sides[index]
 
     def evidence(self, how: str) -> str:
         """What was seen, and how it was found that the sides can reach each other."""

@@ -45,15 +45,16 @@ class Reunion:
         return self._partition is not None and self._partition.apart(one, other)
 
     def explains(self, node_id: str) -> bool:
-        """Whether a node's trouble is that it is on a lesser side, and something is done about that.
+        """Whether a node's trouble is that it is on a lesser side, or alone, and something is done about that.
 
         A rejoin without a path is in vain, and who dials in vain may never dial again. A node all alone, for which
         nobody can look for a path, is merely isolated.
         """
         partition = self._partition
-        if partition is None or partition.is_main(node_id):
+        side = partition.side(node_id) if partition is not None else []
+        if partition is None or not side:
             return False
-        return self._can_probe or len(partition.side(node_id)) > 1
+        return self._can_probe if len(side) == 1 else not partition.is_main(node_id)
 
     def next_at(self) -> float:
         """When the next attempt is due."""

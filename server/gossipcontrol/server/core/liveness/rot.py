@@ -40,12 +40,13 @@ class _Ear:
 
 def begin_anew_across(testimony: Testimony, links: Links) -> None:
     """What the sides of a store miss of each other is no rot, neither now nor when they are one again."""
+    if links.is_whole:
+        return
     mates: dict[str, set[int]] = {}
     for node_id, observer in links.fresh.items():
         mates.setdefault(links.side(node_id), set()).add(observer.number)
-    if len(mates) > 1:
-        for author_id, voice in testimony.voices.items():
-            voice.begin_anew_without(mates.get(links.side(author_id), ()))
+    for author_id, voice in testimony.voices.items():
+        voice.begin_anew_without(mates.get(links.side(author_id), ()))
 
 
 class Rot:
@@ -65,7 +66,6 @@ class Rot:
         self.outbound: list[Verdict] = []
         for author_id, voice in testimony.voices.items():
             if author_id not in links.fresh:
-                self._compare_gains(author_id, voice, ears)
                 continue
             losses, is_settled = self._of(author_id, voice), voice.marked_at <= self._settled_at
             self.outbound += self._judge_author(author_id, losses, is_settled)
@@ -76,6 +76,8 @@ class Rot:
         """What the nodes on the author's side did not hear of it."""
         links, side = self._links, self._links.side(author_id)
         losses = voice.losses(links.reported)
+        if links.is_whole:
+            return losses
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]
 
     def _judge_author(self, author_id: str, losses: list[Loss], is_settled: bool) -> Iterator[Verdict]:
@@ -109,22 +111,6 @@ class Rot:
             ear.heard_by_others += proved
             ear.settled += proved if is_settled else 0.0
             ear.missed += min(max(0.0, one.lost - max(0.0, best.lost)), proved)
-            ear.authors += 1
-
-    def _compare_gains(self, author_id: str, voice: Voice, ears: dict[int, _Ear]) -> None:
-        """The same for an author that does not report: what two others heard was sent."""
-        links = self._links
-        side = links.side(author_id)
-        gains = [one for one in voice.gains(links.reported) if links.side(links.by_number[one[0]].node_id) == side]
-        if len(gains) < 3:
-            return
-        ranked = sorted((gain for _, gain in gains), reverse=True)
-        for number, gain in gains:
-            proved = ranked[2] if gain >= ranked[1] else ranked[1]
-            ear = ears.setdefault(number, _Ear())
-            ear.heard_by_others += proved
-            # Nothing says how these reports interleave with the broadcasts: only a large lack counts.
-            ear.missed += proved - gain if gain < proved / 2 else 0.0
             ear.authors += 1
 
     def _judge_ears(self, ears: dict[int, _Ear]) -> Iterator[Verdict]:

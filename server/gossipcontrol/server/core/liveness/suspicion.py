@@ -9,6 +9,7 @@ from gossipcontrol.server.core.decision import Cause
 
 Key = tuple[str, Cause]
 """The node, and of what it is suspected."""
+ROTS = frozenset({Cause.OUTBOUND_ROT, Cause.INBOUND_ROT})
 MOST_DOUBLINGS = 60
 """Beyond these the interval is at any cap."""
 
@@ -27,11 +28,15 @@ class Suspicion:
 
 
 class Suspicions:
-    """Those of one store. The interval doubles from ``interval`` to ``cap``, and begins anew when it has cleared."""
+    """Those of one store. The interval doubles from its first length to ``cap``, and begins anew when it has cleared.
 
-    def __init__(self, interval: float, cap: float) -> None:
+    Rot shows, or shows to be mended, over a window only: so long is its first interval at least.
+    """
+
+    def __init__(self, interval: float, cap: float, window: float) -> None:
         self._interval = interval
-        self._cap = max(cap, interval)
+        self._window = max(interval, window)
+        self._cap = max(cap, self._window)
         self._known: dict[Key, Suspicion] = {}
 
     def __len__(self) -> int:
@@ -45,7 +50,8 @@ class Suspicions:
         elif not suspicion.stands:
             suspicion.stands, suspicion.since, suspicion.triggers = True, now, 0
         suspicion.seen_at = now
-        wait = min(self._cap, self._interval * 2.0 ** max(0, suspicion.triggers - 1))
+        first = self._window if cause in ROTS else self._interval
+        wait = min(self._cap, first * 2.0 ** (suspicion.triggers - 1)) if suspicion.triggers else self._interval
         return now - suspicion.since >= hold and now - suspicion.triggered_at >= wait
 
     def trigger(self, node_id: str, cause: Cause, now: float) -> None:

@@ -9,10 +9,6 @@ from gossipcontrol.server.core.event import LivenessReported, NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.voice import CELLS, IN_FLIGHT, Voice
 
-SMALL = 32
-"""In a store of fewer authors also those are listened for that do not report, ..."""
-EARS = 3
-"""... as soon as so many nodes do: fewer cannot tell who of them does not hear."""
 REPORT_PEERS = 1000
 """Most peers of one report: who named fewer has heard nothing of the others."""
 GRACE = 1.0
@@ -28,6 +24,7 @@ class Observer:
         "alone_since",
         "interval",
         "is_complete",
+        "lists",
         "neighbors",
         "node_id",
         "number",
@@ -35,7 +32,7 @@ class Observer:
         "unsynced_since",
     )
 
-    def __init__(self, node_id: str, number: int, interval: float, now: float) -> None:
+    def __init__(self, node_id: str, number: int, interval: float) -> None:
         self.node_id = node_id
         self.number = number
         self.interval = interval
@@ -43,7 +40,9 @@ class Observer:
         self.reported_at = -math.inf
         self.neighbors: dict[str, float] = {}
         """Each of its neighbours, and since when it is one."""
-        self.alone_since: float | None = now
+        self.lists = False
+        """Whether it says who its neighbours are: of one that never named any, an empty list proves nothing."""
+        self.alone_since: float | None = None
         """Since when it has no neighbour."""
         self.unsynced_since: float | None = None
         """Since when it has local writes that are not known to be held elsewhere."""
@@ -75,7 +74,8 @@ class Observer:
 
     def count_neighbors(self, now: float) -> None:
         """Note since when it has none."""
-        if self.neighbors:
+        self.lists = self.lists or bool(self.neighbors)
+        if self.neighbors or not self.lists:
             self.alone_since = None
         elif self.alone_since is None:
             self.alone_since = now
@@ -91,21 +91,22 @@ class Testimony:
         self._parameters = parameters
         self._numbers = 0
 
-    def take(self, event: LivenessReported, now: float) -> Observer | None:
-        """Take a report; None when no further reporter can be remembered."""
+    def take(self, event: LivenessReported, now: float, *, attached: bool = True) -> Observer | None:
+        """Take a report; None when no further reporter can be remembered. ``attached`` agents know their neighbours."""
         observer = self.observers.get(event.node_id)
         if observer is None:
             if len(self.observers) >= self._parameters.peers_per_store:
                 return None
-            observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval, now)
+            observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval)
             self.observers[event.node_id] = observer
         elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
             for voice in self.voices.values():
                 voice.begin_anew_for(observer.number)
+        observer.lists = observer.lists or attached
         before, reported_at = observer.neighbors, observer.reported_at
         observer.report(event, self._parameters.report_ceiling, now)
         self._own_voice(event.node_id, now).speak(event.broadcast_count, now, self.period(observer))
-        self._listen(observer, event, now)
+        self._listen(observer, event)
         for peer_id, up_at in observer.neighbors.items():
             # A report that was overtaken by news of a loss names an old neighbour again: that is no meeting.
             if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + GRACE:
@@ -127,26 +128,22 @@ class Testimony:
 
     def forget(self, node_id: str) -> None:
         """A node reports no longer: its word counts no longer, and it may be heard of by others only."""
-        observer = self.observers.pop(node_id, None)
-        if observer is None:
-            return
-        self.voices[node_id].fall_silent()
+        if self.observers.pop(node_id, None) is not None:
+            del self.voices[node_id]
 
     def clean(self, now: float) -> list[str]:
-        """Forget the nodes that reported long ago, and what no node that reports says; returns who was forgotten."""
+        """Forget the nodes that reported long ago, and all that only they said; returns who was forgotten."""
         gone = [node_id for node_id, observer in self.observers.items() if observer.is_gone(now)]
         for node_id in gone:
             self.forget(node_id)
         numbers = {observer.number for observer in self.observers.values()}
-        for peer_id, voice in list(self.voices.items()):
+        for voice in self.voices.values():
             voice.keep(numbers)
-            if not len(voice) and peer_id not in self.observers:
-                del self.voices[peer_id]
         return gone
 
     def ask_the_silent(self, fresh: Iterable[Observer]) -> None:
         """Count it as hearing nothing when an observer's whole report does not name an author that reports."""
-        observers = [observer for observer in fresh if observer.is_complete][:PROBED]
+        observers = [observer for observer in fresh if observer.is_complete and observer.lists][:PROBED]
         for peer_id in self.observers:
             voice = self.voices[peer_id]
             if len(voice) < min(len(observers) - 1, CELLS):
@@ -168,15 +165,11 @@ class Testimony:
             voice = self.voices[node_id] = Voice(self._next_number(), now)
         return voice
 
-    def _listen(self, observer: Observer, event: LivenessReported, now: float) -> None:
+    def _listen(self, observer: Observer, event: LivenessReported) -> None:
         voices, number, neighbors, node_id = self.voices, observer.number, observer.neighbors, event.node_id
         for peer_id, heard_at, _, count in event.peers:
             voice = voices.get(peer_id)
-            if voice is None:
-                if len(voices) >= SMALL or len(self.observers) < EARS:
-                    continue
-                voice = voices[peer_id] = Voice(self._next_number(), now)
-            if peer_id != node_id:
+            if voice is not None and peer_id != node_id:
                 voice.hear(number, heard_at, count, peer_id in neighbors)
 
     def _meet(self, observer: Observer, peer_id: str) -> None:

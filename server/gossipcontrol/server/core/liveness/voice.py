@@ -24,17 +24,6 @@ _FAR = 1 << 32
 _UNKNOWN = math.nan
 
 
-class Hearing(NamedTuple):
-    """How one observer hears the author."""
-
-    number: int
-    """Of the observer."""
-    heard_at: float
-    """Minus infinity: never."""
-    missed: float
-    """Broadcasts that it should have heard since then, and did not; 0 while that is not known."""
-
-
 class Loss(NamedTuple):
     """What one observer did not hear in a window."""
 
@@ -97,15 +86,9 @@ class Voice:
             self._marking = False
             self._shift()
             self._old, self._new, self.marked_at = self._new, count, now
-        elif now - self.marked_at >= period or math.isnan(self._new):
+        elif now - self.marked_at >= (period / 2 if math.isnan(self._old) else period) or math.isnan(self._new):
             self._marking = True
             self._put_down()
-
-    def fall_silent(self) -> None:
-        """The author reports no longer."""
-        self.count = -1
-        self._samples = array("d")
-        self.begin_anew()
 
     def hear(self, number: int, heard_at: float | None, count: int, near: bool) -> None:
         """An observer says when it last heard the author and how often in all; ``near``: they are neighbours."""
@@ -141,28 +124,44 @@ class Voice:
 
     # What follows.
 
-    def hearings(self, reported: Mapping[int, float]) -> Iterator[Hearing]:
-        """How the observers with these numbers hear the author, given when they last reported."""
-        cells = self._cells
-        for index, number in enumerate(self._numbers):
-            reported_at = reported.get(number)
-            if reported_at is not None:
-                place = index * _WIDTH
-                sent = self._sent_until(reported_at - IN_FLIGHT)
-                missed = 0.0 if math.isnan(sent) else max(0.0, sent - cells[place + _SPOKEN])
-                yield Hearing(number, cells[place + _HEARD_AT], missed)
+    def missing(self, reported: Mapping[int, float], least: float, before: float) -> tuple[int, list[int]]:
+        """How many of the observers with these numbers can tell, and which of them miss the author.
 
-    def losses(self, reported: Mapping[int, float]) -> list[Loss]:
-        """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
-
-        Observers of which neither is known are left out.
+        They miss it who last heard it ``before`` and should have heard ``least`` broadcasts since; ``reported`` says
+        when each last reported.
         """
-        found: list[Loss] = []
+        cells, asked, found = self._cells, 0, list[int]()
         for index, number in enumerate(self._numbers):
             reported_at = reported.get(number)
             if reported_at is None:
                 continue
+            asked += 1
             place = index * _WIDTH
+            spoken = cells[place + _SPOKEN]
+            # The newest count is the most that can have been missed: mostly that settles it.
+            may_miss = self.count - spoken >= least and cells[place + _HEARD_AT] <= before
+            if may_miss and self._sent_until(reported_at - IN_FLIGHT) - spoken >= least:
+                found.append(number)
+        return asked, found
+
+    def heard(self, reported: Mapping[int, float]) -> Iterator[tuple[int, float]]:
+        """When the observers with these numbers last heard the author; minus infinity: never."""
+        for index, number in enumerate(self._numbers):
+            if number in reported:
+                yield number, self._cells[index * _WIDTH + _HEARD_AT]
+
+    def losses(self, reported: Mapping[int, float]) -> list[Loss]:
+        """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
+
+        Observers of which neither is known are left out, and those that never heard it: who reports only a part of what
+        it hears may not name it.
+        """
+        found: list[Loss] = []
+        for index, number in enumerate(self._numbers):
+            reported_at = reported.get(number)
+            place = index * _WIDTH
+            if reported_at is None or self._cells[place + _HEARD_AT] == -math.inf:
+                continue
             sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
             ago, before = self._old, self._cells[place + _OLD]
             if math.isnan(ago + before):
@@ -171,23 +170,7 @@ class Voice:
                 found.append(Loss(number, (sent - ago) - (heard - before), sent - ago))
         return found
 
-    def gains(self, reported: Mapping[int, float]) -> list[tuple[int, float]]:
-        """How much each observer heard since the older mark: all there is of an author that does not report."""
-        cells = self._cells
-        return [
-            (number, cells[index * _WIDTH + _COUNT] - cells[index * _WIDTH + _OLD])
-            for index, number in enumerate(self._numbers)
-            if number in reported and not math.isnan(cells[index * _WIDTH + _OLD])
-        ]
-
     # Marks.
-
-    def mark_alone(self, now: float, period: float) -> None:
-        """Set a mark of what was heard, when it is due, of an author that does not report."""
-        if now - self.marked_at >= period:
-            self._put_down()
-            self._shift()
-            self.marked_at = now
 
     def begin_anew(self) -> None:
         """Forget the marks: what is compared begins with the next report."""

@@ -1,0 +1,61 @@
+"""Who tries to reach whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gossipcontrol.server.core.liveness.bridge import Bridge
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def attempts(sides: Sequence[list[str]], able: set[str], count: int) -> list[tuple[float, tuple[str, str]]]:
+    bridge, now, found = Bridge(2.0), 0.0, list[tuple[float, tuple[str, str]]]()
+    while len(found) < count:
+        pair = bridge.attempt(sides, able, now)
+        if pair is not None:
+            found.append((now, pair))
+        assert bridge.next_at > now
+        now = bridge.next_at
+    return found
+
+
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=4))
+def test_in_time_every_node_tries_to_reach_every_other_side_and_every_peer_is_tried(sizes: list[int]) -> None:
+    sides = [[f"{side}{n}" for n in range(size)] for side, size in zip("abcd", sizes, strict=False)]
+    everybody = {node_id for side in sides for node_id in side}
+    wanted = {(one, other) for one in everybody for other in everybody if one[0] != other[0]}
+    tried = {pair for _, pair in attempts(sides, everybody, len(sides) * sum(sizes) ** 2)}
+    assert tried == wanted
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=10), min_size=1, max_size=30),
+    st.floats(0.5, 5.0),
+)
+def test_a_side_tries_at_most_once_per_interval_however_the_sides_change(
+    splits: list[list[int]], interval: float
+) -> None:
+    bridge, now = Bridge(interval), 0.0
+    last: dict[str, float] = {}
+    for split in splits:
+        sides = [[f"n{n}" for n in range(10) if split[n % len(split)] % 3 == side] for side in range(3)]
+        sides = [side for side in sides if side]
+        if len(sides) < 2:
+            continue
+        for _ in range(5):
+            pair = bridge.attempt(sides, {f"n{n}" for n in range(10)}, now)
+            if pair is not None:
+                (side,) = [one for one in sides if pair[0] in one]
+                assert pair[1] not in side
+                assert all(now - last.get(node_id, -100.0) >= interval - 1e-6 for node_id in side)
+                last[pair[0]] = now
+            now = max(now, bridge.next_at)
+
+
+def test_only_who_can_tries() -> None:
+    sides = [["a1", "a2"], ["b1", "b2"]]
+    assert {pair[0] for _, pair in attempts(sides, {"a2"}, 6)} == {"a2"}
+    bridge = Bridge(2.0)
+    assert bridge.attempt(sides, set(), 5.0) is None
+    assert bridge.next_at == 7.0

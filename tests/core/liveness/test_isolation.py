@@ -1,0 +1,49 @@
+"""Nodes without a fresh link, and writes that do not get out."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.event import LivenessReported
+from gossipcontrol.server.core.liveness.isolation import isolated, stuck
+from gossipcontrol.server.core.liveness.partition import torn
+
+from tests.core.liveness.said import PARAMETERS, Store, fall_apart
+
+
+def test_the_evidence_says_whether_there_are_neighbours() -> None:
+    store = Store()
+    for second in range(0, 32, 2):
+        fall_apart(store, second, second + 2)
+        store.say(float(second), "lone", {"a": 1}, "a", 1 + second)
+        store.say(float(second), "bare")
+    links = store.links(31.0)
+    assert isolated(links, "a") == ""
+    assert isolated(links, "lone") == "none of 1 neighbours is heard, nor hears it"
+    assert isolated(links, "bare") == "no neighbours"
+
+
+def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:
+    store = Store()
+
+    def say(now: float, unsynced: int, heard_at: float | None) -> str:
+        peers = (("p", heard_at, True, 1), ("a", now, False, 1))
+        event = LivenessReported("a", "notes", peers, unsynced_writes=unsynced)
+        observer = store.testimony.take(event, now)
+        assert observer is not None
+        return stuck(observer, event, PARAMETERS, now)
+
+    assert say(0.0, 1, None) == ""
+    assert say(29.0, 1, None) == ""
+    assert say(31.0, 4, 30.0) == ""
+    assert say(65.0, 4, 30.0) == "4 local writes unsynced for 65 s, and 0 other peers heard"
+    assert say(66.0, 0, 30.0) == ""
+    assert say(67.0, 1, 30.0) == ""
+
+
+def test_an_empty_list_of_who_never_named_a_neighbour_proves_nothing() -> None:
+    store = Store()
+    for now in (10.0, 12.0):
+        store.testimony.take(LivenessReported("a", "notes"), now, attached=False)
+        store.testimony.take(LivenessReported("b", "notes"), now, attached=False)
+    links = store.links(12.0)
+    assert [isolated(links, node_id) for node_id in "ab"] == ["", ""]
+    assert torn(links, PARAMETERS) == [["a", "b"]]

@@ -1,0 +1,91 @@
+"""Direct syncs of pairs that never meet."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.liveness.budget import Budget
+from gossipcontrol.server.core.liveness.finding import SyncWanted
+from gossipcontrol.server.core.liveness.matchmaker import PATIENCE, Matchmaker
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+
+
+def make(**changed: float) -> Matchmaker:
+    parameters = LivenessParameters(**changed)  # type: ignore[arg-type]
+    return Matchmaker("notes", parameters, Budget(parameters.sync_rate))
+
+
+def never(one: str, other: str) -> bool:
+    return False
+
+
+def look(matchmaker: Matchmaker, now: float, able: str = "abcd") -> list[SyncWanted]:
+    return matchmaker.look(set(able), never, now)
+
+
+def test_the_oldest_debt_is_served_first_and_by_the_one_with_more_budget_left() -> None:
+    matchmaker = make()
+    matchmaker.choose("abc", 1000, 0.0)
+    matchmaker.meet("a", "b", 0.0)
+    matchmaker.meet("a", "c", 5.0)
+    matchmaker.meet("b", "c", 9.0)
+    wanted = look(matchmaker, 400.0)
+    assert wanted[0].node_id in "ab"
+    assert {wanted[0].node_id, wanted[0].peer_id} == {"a", "b"}
+    assert wanted[1].node_id == "c" or wanted[1].node_id != wanted[0].node_id
+    assert matchmaker.owed == 3
+
+
+def test_a_sync_that_was_done_pays_and_one_that_failed_is_tried_ever_more_seldom() -> None:
+    matchmaker = make(pair_interval=100.0)
+    matchmaker.choose("ab", 1000, 0.0)
+    now, asked = 10.0, list[float]()
+    while now < 400.0:
+        for wanted in look(matchmaker, now):
+            asked.append(now)
+            matchmaker.finish(wanted.node_id, wanted.peer_id, False, now)
+        now += 1.0
+    assert asked == [10.0, 20.0, 40.0, 80.0, 160.0, 260.0, 360.0]
+    assert matchmaker.owed == 1
+    matchmaker.finish("b", "a", True, 400.0)
+    assert look(matchmaker, 401.0) == []
+    assert matchmaker.owed == 0
+    assert len(look(matchmaker, 500.0)) == 1
+
+
+def test_who_never_answers_is_asked_again_after_a_while() -> None:
+    matchmaker = make()
+    matchmaker.choose("ab", 1000, 0.0)
+    assert len(look(matchmaker, 10.0)) == 1
+    assert look(matchmaker, 10.0 + PATIENCE - 1) == []
+    assert len(look(matchmaker, 10.0 + PATIENCE)) == 1
+
+
+def test_pairs_that_are_apart_wait_for_the_bridge() -> None:
+    matchmaker = make()
+    matchmaker.choose("ab", 1000, 0.0)
+    assert matchmaker.look({"a", "b"}, lambda one, other: True, 10.0) == []
+    assert len(look(matchmaker, 12.0)) == 1
+
+
+def test_a_store_beyond_the_size_is_not_tracked() -> None:
+    matchmaker = make(pair_peers=3)
+    matchmaker.choose("abc", 1000, 0.0)
+    assert len(matchmaker.pairs) == 3
+    matchmaker.choose("abcd", 1000, 0.0)
+    assert len(matchmaker.pairs) == matchmaker.owed == 0
+    assert matchmaker.look_at is None
+
+
+def test_no_more_pairs_are_tracked_than_there_is_room_for() -> None:
+    matchmaker = make()
+    matchmaker.choose("abcde", 4, 0.0)
+    assert len(matchmaker.pairs) == 3
+
+
+def test_who_goes_takes_its_debts_along() -> None:
+    matchmaker = make()
+    matchmaker.choose("abc", 1000, 0.0)
+    look(matchmaker, 10.0)
+    matchmaker.choose("bc", 1000, 11.0)
+    assert {one for wanted in look(matchmaker, 300.0) for one in (wanted.node_id, wanted.peer_id)} <= {"b", "c"}
+    matchmaker.finish("a", "b", True, 300.0)
+    assert len(matchmaker.pairs) == 1

@@ -1,0 +1,93 @@
+"""Rot by counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gossipcontrol.server.core.liveness.rot import Rot, begin_anew_across
+
+from tests.core.liveness.said import PARAMETERS, Store
+
+Count = Callable[[int, str, str], int]
+"""How much of its peer an observer heard after so many broadcasts."""
+
+
+def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24) -> Rot:
+    """All nodes report every 2 s, each broadcast once between."""
+    rot = None
+    for number in range(1, rounds + 1):
+        for node_id in nodes:
+            said = {peer: heard(number, node_id, peer) for peer in nodes if peer != node_id}
+            store.say(2.0 * number, node_id, said, nodes.replace(node_id, ""), number)
+        now = 2.0 * number + 1.0
+        links = store.links(now)
+        begin_anew_across(store.testimony, links)
+        rot = Rot(store.testimony, links, PARAMETERS, now)
+    assert rot is not None
+    return rot
+
+
+def everything(number: int, observer: str, author: str) -> int:
+    return number
+
+
+def test_counts_that_agree_prove_health() -> None:
+    rot = talk(Store(), everything)
+    assert [(one.node_id, one.evidence) for one in rot.outbound] == [("a", ""), ("b", ""), ("c", "")]
+    assert sorted((one.node_id, one.evidence) for one in rot.inbound) == [("a", ""), ("b", ""), ("c", "")]
+
+
+def test_broadcasts_that_nobody_heard_are_the_authors_rot() -> None:
+    rot = talk(Store(), lambda number, observer, author: number - number // 2 if author == "a" else number)
+    outbound = {one.node_id: one.evidence for one in rot.outbound}
+    assert "of its" in outbound["a"]
+    assert (outbound["b"], outbound["c"]) == ("", "")
+    assert all(not one.evidence for one in rot.inbound)
+
+
+def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
+    def heard(number: int, observer: str, author: str) -> int:
+        if author != "a":
+            return number
+        return 0 if observer == "c" else number - number // 2  # c never heard of a: it cannot tell
+
+    assert "a" not in {one.node_id for one in talk(Store(), heard).outbound}
+    assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
+
+
+def test_few_losses_among_many_are_not_rot() -> None:
+    rot = talk(Store(), lambda number, observer, author: number - number // 30 if author == "a" else number)
+    assert all(not one.evidence for one in rot.outbound)
+
+
+def test_what_others_heard_and_one_did_not_is_its_own_rot() -> None:
+    rot = talk(Store(), lambda number, observer, author: number // 2 if observer == "a" else number)
+    inbound = {one.node_id: one.evidence for one in rot.inbound}
+    assert inbound["a"].startswith("did not hear ")
+    assert inbound["a"].endswith("messages of 2 peers that others heard")
+    assert all(not one.evidence for one in rot.outbound)
+
+
+def test_nobody_who_says_nothing_is_judged() -> None:
+    store = Store()
+    for number in range(1, 40):
+        for node_id in "abc":
+            store.say(2.0 * number, node_id, {}, "abc".replace(node_id, ""), 0)
+    rot = Rot(store.testimony, store.links(80.0), PARAMETERS, 80.0)
+    assert rot.outbound == []
+    assert rot.inbound == []
+
+
+def test_sides_that_do_not_hear_each_other_are_not_rotten() -> None:
+    store = Store()
+    for number in range(1, 60):
+        for node_id in "abcdef":
+            side = "abc" if node_id in "abc" else "def"
+            heard = {peer: number if peer in side or number < 20 else 20 for peer in "abcdef" if peer != node_id}
+            store.say(2.0 * number, node_id, heard, side.replace(node_id, ""), number)
+        now = 2.0 * number + 1.0
+        links = store.links(now)
+        begin_anew_across(store.testimony, links)
+        rot = Rot(store.testimony, links, PARAMETERS, now)
+        assert all(not one.evidence for one in (*rot.outbound, *rot.inbound)), number
+    assert len(store.links(119.0).sides()) == 2

@@ -1,0 +1,21 @@
+"""Snapshots in pieces are the same JSON."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+from gossipcontrol.server.state.pack import PIECE, pack
+from hypothesis import given
+from hypothesis import strategies as st
+
+lists = st.lists(st.none() | st.integers() | st.text(), max_size=3).map(lambda values: values * PIECE)
+plains = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text() | lists,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(plains)
+def test_what_is_packed_piece_by_piece_is_the_same_json(plain: object) -> None:
+    assert zlib.decompress(pack(plain)).decode() == json.dumps(plain, separators=(",", ":"))
