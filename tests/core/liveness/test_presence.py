@@ -41,6 +41,14 @@ def test_observers_are_fused_and_counted_once_each_but_never_the_peer_itself() -
     assert {one.peer_id: one.observers for one in lab.liveness.peers("a")} == {"m": 0, "n": 0, "p": 2}
 
 
+def test_the_newest_sign_of_life_counts_in_whatever_order_they_are_told() -> None:
+    lab = Lab()
+    for observer, age in (("n", 3.0), ("m", 1.0), ("n", 2.0)):
+        lab.report(observer, {"p": age}, neighbors=[("q", age)])
+    peers = {one.peer_id: one.heard_at for one in lab.liveness.peers("a")}
+    assert (peers["p"], peers["q"]) == (999.0, 999.0)
+
+
 def test_a_steady_peer_that_falls_silent_is_suspected_soon_and_offline_in_time(heard: Lab) -> None:
     found = heard.watch(60)
     assert found is not None
