@@ -28,8 +28,10 @@ WARM_UP = 60.0
 NEWS = 0.2
 """Seconds by which a peer must have been heard later for a heartbeat; else it is the same message by another way."""
 STORE = "store"
-DEVIATIONS = tuple(3.0 * 1.18**step for step in range(13))
-"""Over which this detector is swept; the floor is off, the ceiling stands."""
+DEVIATIONS = tuple(3.0 * 1.3**step for step in range(9))
+"""Over which this detector is swept at first; the floor is off, the ceiling stands."""
+HALVINGS = 4
+"""How often the step is halved in which the errors fall below a rate: rivals are known at every threshold."""
 RATES = (0.1, 0.5, 2.0)
 """Errors per peer-hour at which detection times are compared."""
 DEFAULT = LivenessParameters()
@@ -130,11 +132,21 @@ def rival_points(make: Callable[[], Detector], traces: Sequence[Trace], hours: f
 
 
 def our_points(traces: Sequence[Trace], hours: float) -> list[Point]:
-    """Our curve."""
-    return [
-        our_point(LivenessParameters(suspect_floor=0.1, suspect_deviations=deviations), traces, hours)
-        for deviations in DEVIATIONS
-    ]
+    """Our curve, close to each rate."""
+    known = {deviations: _ours_at(deviations, traces, hours) for deviations in DEVIATIONS}
+    for rate in RATES:
+        for _ in range(HALVINGS):
+            above = max((one for one, point in known.items() if point.errors > rate), default=None)
+            below = min((one for one, point in known.items() if above is None or one > above), default=None)
+            if above is None or below is None:
+                break
+            middle = (above + below) / 2
+            known[middle] = _ours_at(middle, traces, hours)
+    return list(known.values())
+
+
+def _ours_at(deviations: float, traces: Sequence[Trace], hours: float) -> Point:
+    return our_point(LivenessParameters(suspect_floor=0.1, suspect_deviations=deviations), traces, hours)
 
 
 def our_point(parameters: LivenessParameters, traces: Sequence[Trace], hours: float) -> Point:
