@@ -248,6 +248,18 @@ def test_the_peer_longest_unheard_makes_room_for_one_heard_later(parameters: Liv
     assert [one.peer_id for one in lab.liveness.peers("a")] == ["m", "n", "new"]
 
 
+def test_who_takes_the_place_of_another_has_learned_nothing_of_it() -> None:
+    lab = Lab(LivenessParameters(peers_per_store=2))
+    lab.report("n", {"slow": 0.0})
+    lab.converse(600, "slow", every=15.0)
+    lab.advance(1.0)
+    lab.report("n", {"q": 0.0})
+    assert lab.state("slow") is None
+    found = lab.watch(60, "q")
+    assert found is not None
+    assert 2 < found <= 12
+
+
 def test_a_full_service_tracks_no_further_store_but_loses_no_report() -> None:
     lab = Lab(LivenessParameters(peer_limit=2))
     lab.report("n", {"p": 0.0})
