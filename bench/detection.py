@@ -137,7 +137,7 @@ def our_points(traces: Sequence[Trace], hours: float) -> list[Point]:
     for rate in RATES:
         for _ in range(HALVINGS):
             above = max((one for one, point in known.items() if point.errors > rate), default=None)
-            below = min((one for one, point in known.items() if above is None or one > above), default=None)
+            below = min((one for one in known if above is None or one > above), default=None)
             if above is None or below is None:
                 break
             middle = (above + below) / 2

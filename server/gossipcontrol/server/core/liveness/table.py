@@ -12,7 +12,7 @@ FREE = 0
 """The state of a row that nobody has, or whose state is not judged yet."""
 OBSERVERS = 256
 """Most observers of a store that are told apart, and so counted."""
-WORDS = 65_536
+WORDS = 32_768
 """Most ids that are looked up to be kept once for all stores that name them: more than there are nodes by default."""
 TAIL = 2.0
 """Seconds that are assumed before anything is known."""
