@@ -126,6 +126,19 @@ def test_a_rung_tried_long_ago_is_forgotten(lab: LoggingLab) -> None:
     replays(lab)
 
 
+def test_a_cut_that_lasts_does_not_climb(lab: LoggingLab) -> None:
+    suspect(lab, Cause.PARTITION)
+    lab.advance(60)
+    suspect(lab, Cause.PARTITION)
+    assert [start.rung for _, start in lab.starts] == [Rung.REJOIN, Rung.REJOIN]
+    lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
+    assert lab.starts[-1][1].rung is Rung.REJOIN, "30 s later"
+    lab.advance(10)
+    lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
+    assert lab.starts[-1][1].rung is Rung.RESUBSCRIBE
+    replays(lab)
+
+
 def test_a_suspicion_that_ends_without_health_while_its_rejoin_runs_leaves_it_unverified(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n", cause=Cause.PARTITION))
     lab.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gossipcontrol.server.core.decision import Outcome, Rung
+from gossipcontrol.server.core.decision import Cause, Outcome, Rung
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.registry import Slot
@@ -12,6 +12,9 @@ from gossipcontrol.server.core.rejoin import Rejoin
 from gossipcontrol.server.core.timer import Timers
 
 CLEARED = "the end of what was suspected"
+CUT_MEMORY = 30.0
+"""Seconds for which a rung that did not unite a partition counts: a store may stay cut for hours while sides within it
+come together and fall apart, and the path's return must not find the ladder climbed."""
 UNHEALED = "the suspicion ended, but nothing shows that it healed"
 
 End = Callable[[Rejoin, Outcome, str, float, list[Effect]], None]
@@ -32,7 +35,8 @@ class Trial:
     def begin(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> bool:
         """Give a rejoin that starts its rung; returns whether none above the last one is left."""
         self.end(slot, f"what was suspected still stands; {rejoin.rejoin_id} follows", now, effects)
-        if slot.last_start_at + self._time <= now:
+        cuts_only = rejoin.all_causes() == (Cause.PARTITION,)
+        if slot.last_start_at + (CUT_MEMORY if cuts_only else self._time) <= now:
             slot.tried = None
         above = Rung.REJOIN if slot.tried is None else next_rung(slot.tried, slot.node.capabilities)
         rejoin.rung = slot.tried = above or slot.tried or Rung.REJOIN
