@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.lab.heartbeat import AFTERMATH, DEATHS, SCENES, Scene, Trace, make_trace
-from bench.lab.rival import Cassandra, Chitchat, Fixed
+from bench.lab.rival import Cassandra, Chitchat, Detector, Fixed
 from bench.report import Figure, arguments, show
 
 WARM_UP = 60.0
@@ -28,7 +28,7 @@ WARM_UP = 60.0
 NEWS = 0.2
 """Seconds by which a peer must have been heard later for a heartbeat; else it is the same message by another way."""
 STORE = "store"
-DEVIATIONS = tuple(2.0 * 1.15**step for step in range(18))
+DEVIATIONS = tuple(3.0 * 1.18**step for step in range(13))
 """Over which this detector is swept; the floor is off, the ceiling stands."""
 RATES = (0.1, 0.5, 2.0)
 """Errors per peer-hour at which detection times are compared."""
@@ -86,9 +86,9 @@ class Course:
     """When each peer that died was last heard of, and the seconds per unit of the threshold then."""
 
 
-def course(make: Callable[[], Fixed], at_hearing: bool, trace: Trace) -> Course:
+def course(make: Callable[[], Detector], at_hearing: bool, trace: Trace) -> Course:
     """Feed a rival; heartbeats are the instants of hearing, or those at which the news came."""
-    made: dict[str, Fixed] = {}
+    made: dict[str, Detector] = {}
     heard_at: dict[str, float] = {}
     beat_at: dict[str, float] = {}
     peaks: list[float] = []
@@ -107,7 +107,7 @@ def course(make: Callable[[], Fixed], at_hearing: bool, trace: Trace) -> Course:
     return Course(peaks, {peer: (beat_at[peer], one.patience(1.0)) for peer, one in made.items()})
 
 
-def rival_points(make: Callable[[], Fixed], traces: Sequence[Trace], hours: float) -> list[list[Point]]:
+def rival_points(make: Callable[[], Detector], traces: Sequence[Trace], hours: float) -> list[list[Point]]:
     """A rival's curves, one for each kind of heartbeat; the thresholds are those at which its errors change."""
     curves: list[list[Point]] = []
     for at_hearing in (True, False):
@@ -155,7 +155,11 @@ def errors_at(curve: Sequence[Point], delay: float) -> float | None:
     return min((point.errors for point in curve if point.delay <= delay), default=None)
 
 
-RIVALS: dict[str, Callable[[], Fixed]] = {"fixed timeout": Fixed, "chitchat phi": Chitchat, "Cassandra phi": Cassandra}
+RIVALS: dict[str, Callable[[], Detector]] = {
+    "fixed timeout": Fixed,
+    "chitchat phi": Chitchat,
+    "Cassandra phi": Cassandra,
+}
 
 
 def measure(seeds: Sequence[int], scenes: Sequence[Scene], peers: int, lived: float) -> dict[str, Figure]:
@@ -180,9 +184,8 @@ def measure(seeds: Sequence[int], scenes: Sequence[Scene], peers: int, lived: fl
             wrong = [None if one is None else _least(errors_at(curve, one) for curve in curves) for one in delays]
             table.add_row("", name, *map(_text, theirs), *map(_text, wrong))
             for rate, mine_at, their_at, their_errors in zip(RATES, delays, theirs, wrong, strict=True):
-                figures |= _compared(
-                    f"{scene.name}, {rate:g} errors/h, {name}", rate, mine, mine_at, their_at, their_errors
-                )
+                what = f"{scene.name}, {rate:g} errors/h, {name}"
+                figures |= _compared(what, mine, mine_at, their_at, their_errors)
         point = our_point(DEFAULT, traces, hours)
         figures[f"{scene.name}, defaults: errors"] = Figure(point.errors, "per peer-hour")
         figures[f"{scene.name}, defaults: detection"] = Figure(point.delay, "s")

@@ -151,9 +151,8 @@ def tick(stores: int, peers: int) -> tuple[float, float]:
         names = [peer_id((number * peers * 31 + one) % 10_000) for one in range(CHANGING)]
         heard = [(name, now, False, 2) for name in names]
         liveness.handle(LivenessReported("somebody", f"store-{number % stores}", heard), now)
-        while liveness.next_deadline() is not None and (before := liveness.counts()) is not None:
-            deadline = liveness.next_deadline()
-            assert deadline is not None
+        while (deadline := liveness.next_deadline()) is not None:
+            before = liveness.counts()
             now = max(now, deadline)
             started_at = time.thread_time()
             liveness.handle(TimePassed(), now)

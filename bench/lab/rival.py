@@ -7,8 +7,18 @@ on those at which the news came, and the better one counts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
+
+
+class Detector(Protocol):
+    """One peer's detector."""
+
+    def beat(self, at: float) -> None:
+        """A heartbeat came (service time)."""
+
+    def patience(self, threshold: float) -> float:
+        """Silence after which the peer is suspected (seconds)."""
+        ...
 
 
 class Fixed:
@@ -59,12 +69,3 @@ class Cassandra(Chitchat):
     def patience(self, threshold: float) -> float:
         """Silence after which phi exceeds the threshold (seconds)."""
         return super().patience(threshold) / self.FACTOR
-
-
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """A detector, and the thresholds over which it is swept."""
-
-    name: str
-    make: Callable[[], Fixed | Chitchat]
-    thresholds: tuple[float, ...]

@@ -89,3 +89,11 @@ def test_who_goes_takes_its_debts_along() -> None:
     assert {one for wanted in look(matchmaker, 300.0) for one in (wanted.node_id, wanted.peer_id)} <= {"b", "c"}
     matchmaker.finish("a", "b", True, 300.0)
     assert len(matchmaker.pairs) == 1
+
+
+def test_where_one_of_two_has_spent_its_budget_the_other_pays() -> None:
+    matchmaker = make()
+    matchmaker.choose("abc", 1000, 0.0)
+    for seconds, pair in ((0.0, "ab"), (5.0, "bc"), (9.0, "ac")):
+        matchmaker.meet(pair[0], pair[1], seconds)
+    assert sorted(wanted.node_id for wanted in look(matchmaker, 400.0)) == ["a", "b", "c"]

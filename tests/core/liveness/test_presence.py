@@ -41,6 +41,14 @@ def test_observers_are_fused_and_counted_once_each_but_never_the_peer_itself() -
     assert {one.peer_id: one.observers for one in lab.liveness.peers("a")} == {"m": 0, "n": 0, "p": 2}
 
 
+def test_the_newest_sign_of_life_counts_in_whatever_order_they_are_told() -> None:
+    lab = Lab()
+    for observer, age in (("n", 3.0), ("m", 1.0), ("n", 2.0)):
+        lab.report(observer, {"p": age}, neighbors=[("q", age)])
+    peers = {one.peer_id: one.heard_at for one in lab.liveness.peers("a")}
+    assert (peers["p"], peers["q"]) == (999.0, 999.0)
+
+
 def test_a_steady_peer_that_falls_silent_is_suspected_soon_and_offline_in_time(heard: Lab) -> None:
     found = heard.watch(60)
     assert found is not None
@@ -49,16 +57,18 @@ def test_a_steady_peer_that_falls_silent_is_suspected_soon_and_offline_in_time(h
     assert heard.state() is OFFLINE
 
 
-def test_a_peer_of_a_slow_rhythm_is_given_the_time_that_it_takes() -> None:
+@pytest.mark.parametrize("rhythm", [9.0, 15.0])
+def test_a_peer_of_a_slow_rhythm_is_given_the_time_that_it_takes(rhythm: float) -> None:
+    """Who was suspected in error at first teaches by it."""
     lab = Lab()
     lab.report("n", {"p": 0.0})
-    lab.converse(600, every=9.0)
+    lab.converse(600, every=rhythm)
     found = lab.watch(60)
     assert found is not None
-    assert 9 < found <= lab.parameters.suspect_ceiling
+    assert rhythm < found <= lab.parameters.suspect_ceiling
     changes = lab.liveness.changes("a", 0)
     assert changes is not None
-    assert len([one for one in changes if one[2] == "p"]) <= 12  # it took some time to learn
+    assert len([one for one in changes if one[2] == "p"]) <= 12
 
 
 def test_silence_of_all_observers_proves_nothing_up_to_the_ceiling(heard: Lab) -> None:

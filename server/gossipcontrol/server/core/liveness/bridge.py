@@ -16,6 +16,8 @@ Number = TypeVar("Number", int, float)
 class Bridge:
     """The attempts of one store; they are bounded over all its partitions."""
 
+    __slots__ = ("_dialed_at", "_interval", "_turns", "next_at")
+
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self.next_at = -math.inf

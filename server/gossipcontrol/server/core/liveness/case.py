@@ -53,6 +53,23 @@ class Roster(Protocol):
 class Case:
     """All there is to one store."""
 
+    __slots__ = (
+        "_compared_at",
+        "_hushed",
+        "_look_at",
+        "_looked_at",
+        "_news",
+        "_parameters",
+        "_presence",
+        "able",
+        "attached",
+        "matchmaker",
+        "reunion",
+        "store_id",
+        "suspicions",
+        "testimony",
+    )
+
     def __init__(self, store_id: str, parameters: LivenessParameters, presence: Roster, budget: Budget) -> None:
         self.store_id = store_id
         self.attached: dict[str, None] = {}

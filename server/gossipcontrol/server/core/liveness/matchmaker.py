@@ -33,6 +33,8 @@ class Attempt:
 class Matchmaker:
     """The pairs of one store."""
 
+    __slots__ = ("_attempts", "_budget", "_parameters", "_store_id", "look_at", "owed", "pairs")
+
     def __init__(self, store_id: str, parameters: LivenessParameters, budget: Budget) -> None:
         self.owed = 0
         """Pairs that have never met since both are online, or are overdue, as of the last look."""

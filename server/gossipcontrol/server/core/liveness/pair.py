@@ -21,6 +21,8 @@ class Pairs:
     The instant of a pair that has never met is kept below 0: one array tells both.
     """
 
+    __slots__ = ("_heap", "_places", "_rows", "members", "never_met")
+
     def __init__(self) -> None:
         self.members: list[str] = []
         self.never_met = 0

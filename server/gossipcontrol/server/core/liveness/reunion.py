@@ -21,6 +21,18 @@ NAMED = 8
 class Reunion:
     """The partition of one store, if there is one, and what is done about it."""
 
+    __slots__ = (
+        "_blind",
+        "_blind_at",
+        "_bridge",
+        "_can_probe",
+        "_parameters",
+        "_partition",
+        "_store_id",
+        "_suspicions",
+        "_united_at",
+    )
+
     def __init__(self, store_id: str, parameters: LivenessParameters, suspicions: Suspicions) -> None:
         self._store_id = store_id
         self._parameters = parameters

@@ -33,6 +33,8 @@ class Suspicions:
     Rot shows, or shows to be mended, over a window only: so long is its first interval at least.
     """
 
+    __slots__ = ("_cap", "_interval", "_known", "_window")
+
     def __init__(self, interval: float, cap: float, window: float) -> None:
         self._interval = interval
         self._window = max(interval, window)

@@ -84,6 +84,8 @@ class Observer:
 class Testimony:
     """One store. What is kept of an author does not grow with the number of its observers."""
 
+    __slots__ = ("_numbers", "_parameters", "observers", "store_id", "voices")
+
     def __init__(self, store_id: str, parameters: LivenessParameters) -> None:
         self.store_id = store_id
         self.observers: dict[str, Observer] = {}

@@ -26,6 +26,10 @@ class Wheel:
         """Row -> the tick of its deadline."""
         self._entries = 0
 
+    def __len__(self) -> int:
+        """Number of entries, those out of date included."""
+        return self._entries
+
     def grow(self) -> None:
         """One more row."""
         self._tick_of.append(NEVER)
