@@ -8,7 +8,7 @@ from pathlib import Path
 from gossipcontrol.v1.decision_pb2 import CAUSE_INBOUND_ROT, CAUSE_OUTBOUND_ROT
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE
 
-from tests.e2e.observed import observed
+from tests.e2e.observed import SOON, observed
 from tests.server.lab import until
 
 SIZE = 900
@@ -25,6 +25,8 @@ async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(
     async with observed(tmp_path, near=5, silent=(3,), size=SIZE, rot_window=WINDOW, suspicion_cap=10.0) as seen:
         fleet = seen.fleet
         victim, quiet = fleet.ids[4], fleet.ids[3]
+        for node in fleet.nodes[:4]:
+            await node.wait_for("heard", SOON, peer=victim)
         await fleet.hosts[4].drop_large("OUTPUT")
         found = await seen.until_rejoin(CAUSE_OUTBOUND_ROT, victim, within=2 * WINDOW + SLACK)
         assert "reached none of" in found.triggers[0].evidence
@@ -33,7 +35,7 @@ async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(
         await seen.until_metric("gossipcontrol_escalations_total", 1.0, LADDER, rung="restart_advised")
         since = time.time()
         await fleet.hosts[4].mend()
-        for node in (fleet.nodes[0], fleet.nodes[1], fleet.nodes[2], fleet.nodes[3]):
+        for node in fleet.nodes[:4]:
             await node.wait_for("heard", LADDER, after=since, peer=victim)
         await fleet.nodes[4].wait_for("heard", LADDER, after=since, peer=fleet.ids[0])
         accused = {one.node_id for one in await seen.rejoins(CAUSE_OUTBOUND_ROT, CAUSE_INBOUND_ROT)}
@@ -45,6 +47,8 @@ async def test_inbound_rot_is_found_and_healed(tmp_path: Path) -> None:
     async with observed(tmp_path, near=4, size=SIZE, rot_window=WINDOW, suspicion_cap=10.0) as seen:
         fleet = seen.fleet
         victim = fleet.ids[3]
+        for peer in fleet.ids[:3]:
+            await fleet.nodes[3].wait_for("heard", SOON, peer=peer)
         await fleet.hosts[3].drop_large("INPUT")
         found = await seen.until_rejoin(CAUSE_INBOUND_ROT, victim, within=2 * WINDOW + SLACK)
         assert "that others heard" in found.triggers[0].evidence

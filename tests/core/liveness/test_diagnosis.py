@@ -375,6 +375,27 @@ def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_pe
         assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_elsewhere(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(5)
+    swarm.run(40)
+    apart = (names(1), names(1, 1), names(3, 2))
+    swarm.cut(*apart)
+    swarm.repair_within(apart[2])
+    swarm.run(120)
+    swarm.cut(names(2), apart[2])  # a path between two of the three sides
+    swarm.run(20)
+    assert swarm.components() == 2
+    assert diagnosis(swarm).partitioned == 1
+    told = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
+    assert told == set(names(2))
+    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == told
+    swarm.mend()
+    swarm.run(3)
+    assert swarm.components() == 1
+
+
 def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
     swarm = make()
     swarm.grow(7, able=False)

@@ -30,6 +30,7 @@ class Reunion:
         "_partition",
         "_store_id",
         "_suspicions",
+        "_towards",
         "_united_at",
     )
 
@@ -41,6 +42,8 @@ class Reunion:
         self._partition: Partition | None = None
         self._united_at: dict[tuple[str, str], float] = {}
         """Two sides, by their first nodes -> when nodes of both were last told to rejoin."""
+        self._towards: dict[str, str] = {}
+        """Node that was told to rejoin -> the peer that it should reach."""
         self._can_probe = False
         """Whether any node can look for a path."""
         self._blind = 0
@@ -82,9 +85,10 @@ class Reunion:
             self._blind = 0
         self._partition.look(sides, links, self._parameters.isolated_after, now)
         self._can_probe = any(node_id in able for side in sides for node_id in side)
+        found = self._arrive(self._partition)
         if not self.stands or self._can_probe:
-            return []
-        return self._trigger_blindly(self._partition, now)
+            return found
+        return found + self._trigger_blindly(self._partition, now)
 
     def attempt(self, able: Collection[str], now: float) -> list[Finding]:
         """The attempt to reach another side that is due."""
@@ -140,11 +144,24 @@ class Reunion:
 
     def _suspect(self, node_id: str, told: str, bridge: tuple[str, ...], now: float) -> NodeSuspected:
         self._suspicions.trigger(node_id, Cause.PARTITION, now)
+        self._towards[node_id] = bridge[0]
         return NodeSuspected(node_id, self._store_id, Cause.PARTITION, told[:250], bridge)
+
+    def _arrive(self, partition: Partition) -> list[Finding]:
+        """Who is on one side with the peer it should reach did so: a cut elsewhere in the store is another trouble."""
+        arrived = [node_id for node_id, peer_id in self._towards.items() if peer_id in partition.side(node_id)]
+        for node_id in arrived:
+            del self._towards[node_id]
+        return [
+            SuspicionCleared(node_id, self._store_id, Cause.PARTITION)
+            for node_id in arrived
+            if self._suspicions.clear(node_id, Cause.PARTITION)
+        ]
 
     def _heal(self) -> list[Finding]:
         self._partition = None
         self._united_at.clear()
+        self._towards.clear()
         return [
             SuspicionCleared(node_id, self._store_id, Cause.PARTITION)
             for node_id in self._suspicions.suspected(Cause.PARTITION)
