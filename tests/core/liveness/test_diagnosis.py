@@ -117,6 +117,21 @@ def test_a_complete_overlay_that_says_nothing_is_never_accused(seed: int, count:
     assert swarm.suspected() == []
 
 
+def test_a_node_that_lost_messages_once_and_says_nothing_since_is_not_hushed_for_ever() -> None:
+    swarm = make(5)
+    swarm.grow(3, rhythm=0.0)
+    swarm.complete()
+    swarm.run(20)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    for _ in range(10):
+        swarm.broadcast("n0")
+    swarm.run(10)
+    assert swarm.presence.hushed == {"n0"}
+    swarm.mend()
+    swarm.run(60)
+    assert not swarm.presence.hushed
+
+
 def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
     swarm = make(3, latency=1.5)
     swarm.grow(3, rhythm=0.5, interval=30.0)

@@ -27,7 +27,7 @@ class Links:
         self.missing: set[tuple[str, str]] = set()
         """(observer, author): the author speaks, and the observer does not hear it."""
         self.mute: set[str] = set()
-        """Authors whose broadcasts nobody hears who could say so."""
+        """Authors whose broadcasts nobody hears who could say so; not those that say nothing any longer."""
         self.linked: set[str] = set()
         """Nodes with any fresh link."""
         self._parents: dict[str, str] = {}
@@ -78,10 +78,12 @@ class Links:
         least, before = self._parameters.rot_messages, now - self._parameters.suspect_floor
         voices, by_number = testimony.voices, self.by_number
         for author_id in self.fresh:
-            asked, missing = voices[author_id].missing(self.reported, least, before)
+            voice = voices[author_id]
+            asked, missing = voice.missing(self.reported, least, before)
             for number in missing:
                 self.missing.add((by_number[number].node_id, author_id))
-            if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
+            speaks = voice.spoke_at + self._parameters.rot_window > now
+            if missing and speaks and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
 
     def _joins_all(self) -> bool:

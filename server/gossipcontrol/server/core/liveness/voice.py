@@ -48,12 +48,15 @@ class Voice:
         "_samples",
         "count",
         "marked_at",
+        "spoke_at",
     )
 
     def __init__(self, number: int, now: float) -> None:
         self.count = -1
         """Broadcasts so far; below 0: it does not report."""
         self.marked_at = now
+        self.spoke_at = now
+        """When it last said that it had broadcast something new."""
         self._number = number
         self._samples = array("d")
         self._marking = False
@@ -78,6 +81,8 @@ class Voice:
             self.begin_anew()
             self._samples = array("d")
             self._forgive_all(count)
+        if count != self.count:
+            self.spoke_at = now
         self.count = count
         if not self._samples or now - self._samples[-2] >= SPACING:
             self._samples.extend((now, count))
