@@ -75,8 +75,10 @@ async def test_bad_input_is_answered_and_changes_nothing() -> None:
             (json.dumps({"store": "b", "beats": {"x": [1, 1]}}).encode(), "the peer has no such store"),
         ):
             assert json.loads(await send(one, two, message))["error"].startswith(answer)
-        with contextlib.suppress(iroh.IrohError):  # the connection ends with or without its stream's end
-            assert await send(one, two, b" " * (SIZE + 1)) == b""
+        # The connection ends with or without its stream's end, and the wheel does not always say so.
+        with contextlib.suppress(iroh.IrohError, TimeoutError):
+            async with asyncio.timeout(10):
+                assert await send(one, two, b" " * (SIZE + 1)) == b""
         assert two.newest("a") == {}
         assert told == []
         await one.sync_with_peer("a", two.node_id, two.addresses())

@@ -12,6 +12,7 @@ no relay can be reached, but needs nothing of the peers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ KNOCK_TIME = 1.5
 """Seconds that peers have to knock: QUIC says its first packet again after 1 s, should the first have gone nowhere."""
 REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
+SHUTDOWN_TIME = 3.0
+"""Seconds that the wheel has to stop a node; it sometimes never comes back from that."""
 LATELY = 10.0
 """Seconds for which the outcome of a move is given again: it takes about as long as an attempt may."""
 OTHERS_TIME = 0.1
@@ -90,7 +93,9 @@ class IrohNode:
         for topic in self._topics.values():
             await cancel(topic.joining)
             await cancel(topic.sender)
-        await self._node.node().shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_TIME):
+                await self._node.node().shutdown()
 
     def endpoint(self) -> iroh.Endpoint:
         """Its QUIC endpoint; another one after RESUBSCRIBE."""
