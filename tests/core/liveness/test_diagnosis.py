@@ -212,6 +212,22 @@ def test_a_black_hole_for_large_messages_is_found_though_small_ones_arrive(seed:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_behind_a_black_hole_from_its_start_is_found_though_nobody_ever_heard_it(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(5)
+    swarm.blocked = lambda sender, receiver, large: sender == "n5" and large
+    swarm.grow(1, rhythm=0.0)
+    swarm.complete()
+    started_at = swarm.now
+    for _ in range(20):
+        swarm.run(3)
+        swarm.broadcast("n5", large=True)
+    suspected = swarm.suspected()
+    assert {(one.node_id, one.cause) for _, one in suspected} == {("n5", Cause.OUTBOUND_ROT)}
+    assert suspected[0][0] - started_at <= 45
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_node_that_does_not_hear_what_others_hear_is_found(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(6)

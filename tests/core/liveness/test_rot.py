@@ -12,13 +12,14 @@ Count = Callable[[int, str, str], int]
 """How much of its peer an observer heard after so many broadcasts."""
 
 
-def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24) -> Rot:
-    """All nodes report every 2 s, each broadcast once between."""
+def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "") -> Rot:
+    """All nodes report every 2 s, each broadcast once between; the lonely ones name no neighbours."""
     rot = None
     for number in range(1, rounds + 1):
         for node_id in nodes:
             said = {peer: heard(number, node_id, peer) for peer in nodes if peer != node_id}
-            store.say(2.0 * number, node_id, said, nodes.replace(node_id, ""), number)
+            neighbors = "" if node_id in lonely else nodes.replace(node_id, "")
+            store.say(2.0 * number, node_id, said, neighbors, number)
         now = 2.0 * number + 1.0
         links = store.links(now)
         begin_anew_across(store.testimony, links)
@@ -49,9 +50,10 @@ def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
     def heard(number: int, observer: str, author: str) -> int:
         if author != "a":
             return number
-        return 0 if observer == "c" else number - number // 2  # c never heard of a: it cannot tell
+        return 0 if observer == "c" else number - number // 2  # c never heard of a
 
-    assert "a" not in {one.node_id for one in talk(Store(), heard).outbound}
+    assert "a" not in {one.node_id for one in talk(Store(), heard, lonely="c").outbound}, "c cannot tell"
+    assert "a" in {one.node_id for one in talk(Store(), heard).outbound}, "c is its neighbour, and hears others"
     assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,15 @@ def begin_anew_across(testimony: Testimony, links: Links) -> None:
         voice.begin_anew_without(mates.get(links.side(author_id), ()))
 
 
+def _listening(testimony: Testimony, links: Links) -> Iterator[int]:
+    """The observers that name whomever they hear, and have heard somebody."""
+    complete = {one.number: one.reported_at for one in links.fresh.values() if one.is_complete}
+    for voice in testimony.voices.values():
+        for number, heard_at in voice.heard(complete):
+            if heard_at > -math.inf:
+                yield number
+
+
 class Rot:
     """One look at the counts of a store. Nodes of which nothing is proved are in neither list."""
 
@@ -62,6 +72,7 @@ class Rot:
         for node_id in links.fresh:
             side = links.side(node_id)
             self._mates[side] = self._mates.get(side, 0) + 1
+        self._listening = set(_listening(testimony, links))
         ears: dict[int, _Ear] = {}
         self.outbound: list[Verdict] = []
         for author_id, voice in testimony.voices.items():
@@ -75,7 +86,7 @@ class Rot:
     def _of(self, author_id: str, voice: Voice) -> list[Loss]:
         """What the nodes on the author's side did not hear of it."""
         links, side = self._links, self._links.side(author_id)
-        losses = voice.losses(links.reported)
+        losses = voice.losses(links.reported, self._listening)
         if links.is_whole:
             return losses
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]

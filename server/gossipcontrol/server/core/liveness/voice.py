@@ -155,17 +155,20 @@ class Voice:
             if number in reported:
                 yield number, self._cells[index * _WIDTH + _HEARD_AT]
 
-    def losses(self, reported: Mapping[int, float]) -> list[Loss]:
+    def losses(self, reported: Mapping[int, float], listening: Collection[int] = ()) -> list[Loss]:
         """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
 
-        Observers of which neither is known are left out, and those that never heard it: who reports only a part of what
-        it hears may not name it.
+        Observers of which neither is known are left out. So are those that never heard it, for who reports only a part
+        of what it hears may not name it; unless they are its neighbours, and ``listening``.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
             reported_at = reported.get(number)
             place = index * _WIDTH
-            if reported_at is None or self._cells[place + _HEARD_AT] == -math.inf:
+            if reported_at is None:
+                continue
+            never_heard = self._cells[place + _HEARD_AT] == -math.inf
+            if never_heard and (number not in listening or self._ranks[index] >= _FAR):
                 continue
             sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
             ago, before = self._old, self._cells[place + _OLD]
