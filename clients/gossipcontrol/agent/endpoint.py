@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
 import iroh
 from gossipcontrol.agent.sync import ALPN, SyncProtocol
+
+STOP_TIME = 3.0
+"""Seconds that an endpoint has to stop."""
+_STOPPED: deque[iroh.Iroh] = deque(maxlen=64)
 
 
 async def make_endpoint(key: bytes, protocol: SyncProtocol) -> iroh.Iroh:
@@ -19,6 +25,19 @@ async def make_endpoint(key: bytes, protocol: SyncProtocol) -> iroh.Iroh:
         protocols={ALPN: protocol},
     )
     return cast("iroh.Iroh", await iroh.Iroh.memory_with_options(options))  # pyright: ignore[reportUnknownMemberType]
+
+
+async def stop_endpoint(node: iroh.Iroh) -> None:
+    """Stop an endpoint, within three seconds.
+
+    The wheel runs all endpoints of a process on one thread. When the last reference to one goes before its tasks have
+    ended, its accept loop spins on that thread for good and no endpoint of the process does anything any longer. So
+    the last few are kept.
+    """
+    _STOPPED.append(node)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_TIME):
+            await node.node().shutdown()
 
 
 async def add_address(node: iroh.Iroh, peer_id: str, addresses: Sequence[str]) -> None:

@@ -12,13 +12,12 @@ no relay can be reached, but needs nothing of the peers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
 
 import iroh
-from gossipcontrol.agent.endpoint import add_address, make_endpoint, reaches_any
+from gossipcontrol.agent.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
 from gossipcontrol.agent.heartbeat import Heartbeat, Position
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
 from gossipcontrol.agent.sync import SharedStore, SyncProtocol, sync
@@ -43,8 +42,6 @@ KNOCK_TIME = 1.5
 """Seconds that peers have to knock: QUIC says its first packet again after 1 s, should the first have gone nowhere."""
 REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
-SHUTDOWN_TIME = 3.0
-"""Seconds that the wheel has to stop a node; it sometimes never comes back from that."""
 LATELY = 10.0
 """Seconds for which the outcome of a move is given again: it takes about as long as an attempt may."""
 OTHERS_TIME = 0.1
@@ -93,9 +90,7 @@ class IrohNode:
         for topic in self._topics.values():
             await cancel(topic.joining)
             await cancel(topic.sender)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_TIME):
-                await self._node.node().shutdown()
+        await stop_endpoint(self._node)
 
     def endpoint(self) -> iroh.Endpoint:
         """Its QUIC endpoint; another one after RESUBSCRIBE."""
@@ -294,7 +289,7 @@ class IrohNode:
         tried = [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.get(peer_id)]
         if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
             self._moved_at = time.monotonic()
-            await new.node().shutdown()
+            await stop_endpoint(new)
             told = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
             raise RejoinFailedError(told, permanent=True)
         async with self._changing:
@@ -306,7 +301,7 @@ class IrohNode:
             self.suspended = False
         await self.refresh_addresses()
         self._moved_at = time.monotonic()
-        await old.node().shutdown()
+        await stop_endpoint(old)
 
     async def _endpoint(self) -> iroh.Iroh:
         return await make_endpoint(self._key, SyncProtocol(self._shared, self._may_knock, self._synced))
