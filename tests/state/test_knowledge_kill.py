@@ -18,11 +18,14 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 from bench.lab.process import service
+from tests.server.lab import until
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "4"))
 AUTHORS = ("alice", "bob", "carol")
 BATCHES, EACH = 20, 50
 """What one call records."""
+ENOUGH = 60_000
+"""Intentions whose log is longer than a snapshot waits for, an eighth of the file at most."""
 AHEAD = 5000
 """Most intentions that an author is ahead of another: what only one holds cannot be forgotten."""
 
@@ -73,7 +76,7 @@ async def positions(client: Client) -> dict[str, dict[str, tuple[int, bytes]]]:
     }
 
 
-@pytest.mark.timeout(60 + KILLS * 6)
+@pytest.mark.timeout(150 + KILLS * 6)
 async def test_intentions_survive_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
@@ -96,6 +99,7 @@ async def test_intentions_survive_kills(tmp_path: Path) -> None:
                 assert position >= before[author_id], seed
                 assert hash_ == name(author_id, position)
             print(f"kill {kill} of {KILLS}: {sum(acknowledged.values())} intentions acknowledged", flush=True)
+        await until(lambda: sum(acknowledged.values()) >= ENOUGH, "enough for a snapshot was written", within=90)
         for writer in writers:
             writer.writes = False
         await asyncio.gather(*tasks)
