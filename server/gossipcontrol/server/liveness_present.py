@@ -34,27 +34,28 @@ def view_message(view: View, edition: Edition, now: float) -> liveness_pb2.Store
     if len(peers) > LISTED_PEERS and not view.delta:
         freshest = heapq.nlargest(LISTED_PEERS, peers, key=lambda peer: peer.heard_at or 0.0)
         peers = sorted(freshest, key=lambda peer: peer.peer_id)
-    return liveness_pb2.StoreView(
-        store_id=view.store_id,
-        peers=[peer_message(peer, now) for peer in peers],
-        version=edition.number(view.version),
-        delta=view.delta,
-        removed_peer_ids=view.removed,
-    )
+    return _store_view(view.store_id, peers, view, edition, now)
 
 
 def step_message(store_id: str, step: Step, edition: Edition, now: float) -> gossip_control_pb2.WatchPeersResponse:
     """What a watcher is told."""
     return gossip_control_pb2.WatchPeersResponse(
-        view=liveness_pb2.StoreView(
-            store_id=store_id,
-            peers=[peer_message(peer, now) for peer in step.peers],
-            version=edition.number(step.version),
-            delta=step.delta,
-            removed_peer_ids=step.removed,
-        ),
+        view=_store_view(store_id, step.peers, step, edition, now),
         resume_token=edition.token(store_id, step.version) if step.whole else "",
         lagged=step.lagged,
+    )
+
+
+def _store_view(
+    store_id: str, peers: Sequence[PeerRecord], told: View | Step, edition: Edition, now: float
+) -> liveness_pb2.StoreView:
+    """These peers, as of the version that is told."""
+    return liveness_pb2.StoreView(
+        store_id=store_id,
+        peers=[peer_message(peer, now) for peer in peers],
+        version=edition.number(told.version),
+        delta=told.delta,
+        removed_peer_ids=told.removed,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from gossipcontrol.server import convert, liveness_convert, liveness_present, present
@@ -31,6 +31,7 @@ from gossipcontrol.v1 import (
     liveness_pb2,
 )
 
+T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REGISTER_TIME = 10.0
 """Seconds within which a stream must say for whom it speaks."""
@@ -125,8 +126,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         query, now = liveness_convert.peer_query(request), self._clock.now()
         peers = self._liveness.peers(query.store_id, query.after)
         found = (peer for peer in peers if query.state is None or peer.state is query.state)
-        page = list(itertools.islice(found, query.page_size))
-        more = next(found, None) is not None
+        page, more = _page(found, query.page_size)
         return gossip_control_pb2.ListPeersResponse(
             peers=[liveness_present.peer_message(peer, now) for peer in page],
             next_page_token=page[-1].peer_id if more else "",
@@ -169,8 +169,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             since=query.since,
             before=query.before,
         )
-        page = list(itertools.islice(found, query.page_size))
-        more = next(found, None) is not None
+        page, more = _page(found, query.page_size)
         return gossip_control_pb2.ListRejoinsResponse(
             rejoins=[present.rejoin_message(rejoin, now) for rejoin in page],
             next_page_token=page[-1].rejoin_id if more else "",
@@ -200,8 +199,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query = convert.store_query(request)
         found = self._engine.stores(node_id=query.node_id, after=query.after)
-        page = list(itertools.islice(found, query.page_size))
-        more = next(found, None) is not None
+        page, more = _page(found, query.page_size)
         now = self._clock.now()
         return gossip_control_pb2.ListStoresResponse(
             stores=[self._store(store, now) for store in page],
@@ -289,6 +287,12 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         counts = self._liveness.store_counts(store.store_id)
         stalest_at = self._watchtower.surveyor.stalest_at(store.store_id)
         return liveness_present.store_message(store, counts, stalest_at, now)
+
+
+def _page(found: Iterator[T], size: int) -> tuple[list[T], bool]:
+    """So many of what was found, and whether there is more."""
+    page = list(itertools.islice(found, size))
+    return page, next(found, None) is not None
 
 
 def _answer(effects: Sequence[Effect]) -> AnswerTrigger:
