@@ -33,15 +33,11 @@ from gossipcontrol.server.validate import (
     check_request_id,
     check_text,
     check_texts,
+    refuse,
 )
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 
 _REPORTED = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME, Cause.APP_FOREGROUND})
-
-
-def _refuse(violations: Violations) -> None:
-    if violations:
-        raise InvalidRequest(violations)
 
 
 def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequested:
@@ -53,7 +49,7 @@ def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequest
     cause = check_enum(request.cause or Cause.MANUAL, Cause, "cause", violations)
     if cause in _REPORTED:
         violations.append(("cause", "is reported with ReportNetworkChange"))
-    _refuse(violations)
+    refuse(violations)
     return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)
 
 
@@ -74,7 +70,7 @@ def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest) -> N
         violations.append(("platform", f"{request.platform} is not a known value"))
     check_age(request.age_ms, "age_ms", violations)
     check_text(request.detail, "detail", 256, violations)
-    _refuse(violations)
+    refuse(violations)
     return NetworkChanged(host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id)
 
 
@@ -88,12 +84,12 @@ def liveness_reported(request: gossip_control_pb2.PeerLivenessRequest, now: floa
         violations.append(("reports", "must not be empty"))
     if len(request.reports) > REPORTS:
         violations.append(("reports", f"must have at most {REPORTS} entries, has {len(request.reports)}"))
-        _refuse(violations)
+        refuse(violations)
     events = [
         _liveness_reported(report, f"reports[{index}].", report.node_id, now, violations)
         for index, report in enumerate(request.reports)
     ]
-    _refuse(violations)
+    refuse(violations)
     return events
 
 
@@ -103,7 +99,7 @@ def agent_liveness(report: liveness_pb2.LivenessReport, node_id: str, now: float
     if report.node_id not in ("", node_id):
         violations.append(("liveness.node_id", f"must be empty or the attached node {node_id}"))
     event = _liveness_reported(report, "liveness.", node_id, now, violations)
-    _refuse(violations)
+    refuse(violations)
     return event
 
 
@@ -215,7 +211,7 @@ def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttache
     addresses = check_texts(register.addresses, "register.addresses", 16, 256, violations)
     check_text(register.incarnation, "register.incarnation", 64, violations)
     check_text(register.agent, "register.agent", 128, violations)
-    _refuse(violations)
+    refuse(violations)
     return NodeAttached(
         node_id=register.node_id,
         session_id=session_id,
@@ -234,7 +230,7 @@ def neighbor_changed(event: attach_pb2.NeighborEvent, node_id: str, now: float) 
     check_text(event.store_id, "neighbor.store_id", ID_BYTES, violations, required=True)
     check_text(event.peer_id, "neighbor.peer_id", ID_BYTES, violations, required=True)
     check_age(event.age_ms, "neighbor.age_ms", violations)
-    _refuse(violations)
+    refuse(violations)
     return NeighborChanged(node_id, event.store_id, event.peer_id, event.up, now - event.age_ms / 1000)
 
 
@@ -247,14 +243,14 @@ def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
     check_text(result.error, "rejoin_result.error", 1024, violations)
     if result.ok and result.error:
         violations.append(("rejoin_result.error", "must be empty when ok"))
-    _refuse(violations)
+    refuse(violations)
 
 
 def check_goodbye(goodbye: attach_pb2.Goodbye) -> None:
     """Raise InvalidRequest when a Goodbye frame is wrong."""
     violations: Violations = []
     check_text(goodbye.reason, "goodbye.reason", 256, violations)
-    _refuse(violations)
+    refuse(violations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +278,7 @@ def rejoin_query(request: gossip_control_pb2.ListRejoinsRequest, now: float) -> 
     if request.page_token and not (number.isascii() and number.isdigit()):
         violations.append(("page_token", "is not the token of an earlier page"))
     check_text(request.page_token, "page_token", 64, violations)
-    _refuse(violations)
+    refuse(violations)
     since = now - request.max_age_ms / 1000 if request.max_age_ms else None
     return RejoinQuery(request.node_id, request.store_id, cause, outcome, since, request.page_token, page_size)
 
@@ -320,7 +316,7 @@ def _past_query(past: gossip_control_pb2.PastTrigger) -> PastQuery:
     check_text(past.rejoin_id, "rejoin_id", 64, violations)
     if bool(past.request_id) == bool(past.rejoin_id):
         violations.append(("request_id", "must be given, or rejoin_id; not both"))
-    _refuse(violations)
+    refuse(violations)
     return PastQuery(past.request_id, past.rejoin_id)
 
 
@@ -339,5 +335,5 @@ def store_query(request: gossip_control_pb2.ListStoresRequest) -> StoreQuery:
     check_text(request.node_id, "node_id", ID_BYTES, violations)
     page_size = check_page_size(request.page_size, violations)
     check_text(request.page_token, "page_token", ID_BYTES, violations)
-    _refuse(violations)
+    refuse(violations)
     return StoreQuery(request.node_id, request.page_token, page_size)

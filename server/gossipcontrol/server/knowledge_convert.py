@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
-from gossipcontrol.server.errors import InvalidRequest
-from gossipcontrol.server.validate import ID_BYTES, Violations, check_page_size, check_text, check_texts
+from gossipcontrol.server.validate import ID_BYTES, Violations, check_page_size, check_text, check_texts, refuse
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 INTENTIONS = 1000
@@ -36,7 +35,7 @@ def intentions_recorded(
             if not _is_right(one):
                 _check_intention(one, f"{prefix}intentions[{index}].", violations)
             intentions.append(_intention(one))
-    _refuse(violations)
+    refuse(violations)
     return IntentionsRecorded(batch.store_id, tuple(intentions), sender_id, sequence)
 
 
@@ -98,7 +97,7 @@ def members_changed(request: pb.ChangeMembersRequest) -> MembersChanged:
         violations.append(("removed_peer_ids", "must not name a peer that is added"))
     if not request.added and not request.removed_peer_ids:
         violations.append(("added", "must be given, unless removed_peer_ids are"))
-    _refuse(violations)
+    refuse(violations)
     return MembersChanged(
         request.store_id, tuple(Member(one.peer_id, one.incarnation) for one in request.added), removed
     )
@@ -132,7 +131,7 @@ def _peer_query(request: pb.GetKnowledgeRequest | pb.GetLagRequest, holds: bytes
     _check_hash(holds, "holds_hash", violations)
     page_size = check_page_size(request.page_size, violations)
     check_text(request.page_token, "page_token", ID_BYTES, violations)
-    _refuse(violations)
+    refuse(violations)
     return PeerQuery(request.store_id, request.peer_id, holds, request.page_token, page_size)
 
 
@@ -140,9 +139,4 @@ def check_frontier(request: pb.GetStabilityFrontierRequest) -> None:
     """Raise InvalidRequest when a GetStabilityFrontier call is wrong."""
     violations: Violations = []
     check_text(request.store_id, "store_id", ID_BYTES, violations, required=True)
-    _refuse(violations)
-
-
-def _refuse(violations: Violations) -> None:
-    if violations:
-        raise InvalidRequest(violations)
+    refuse(violations)

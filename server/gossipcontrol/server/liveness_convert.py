@@ -16,13 +16,9 @@ from gossipcontrol.server.validate import (
     check_enum,
     check_page_size,
     check_text,
+    refuse,
 )
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
-
-
-def _refuse(violations: Violations) -> None:
-    if violations:
-        raise InvalidRequest(violations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ def peer_query(request: gossip_control_pb2.ListPeersRequest) -> PeerQuery:
     state = check_enum(request.state, PeerState, "state", violations) if request.state else None
     page_size = check_page_size(request.page_size, violations)
     check_text(request.page_token, "page_token", ID_BYTES, violations)
-    _refuse(violations)
+    refuse(violations)
     return PeerQuery(request.store_id, state, request.page_token, page_size)
 
 
@@ -66,7 +62,7 @@ def watch_query(request: gossip_control_pb2.WatchPeersRequest, edition: Edition)
             version = edition.place(request.store_id, token)
         except ValueError:
             violations.append(("resume_token", "is not the token of an earlier answer about this store"))
-    _refuse(violations)
+    refuse(violations)
     return WatchQuery(request.store_id, version, bool(token))
 
 
@@ -76,7 +72,7 @@ def sync_finished(result: attach_pb2.SyncResult, node_id: str) -> SyncFinished:
     if result.node_id not in ("", node_id):
         violations.append(("sync_result.node_id", f"must be empty or the attached node {node_id}"))
     event = _sync_finished(result, node_id, "sync_result.", violations)
-    _refuse(violations)
+    refuse(violations)
     return event
 
 
@@ -90,7 +86,7 @@ def syncs_finished(results: Sequence[attach_pb2.SyncResult]) -> list[SyncFinishe
         name = f"sync_results[{index}]."
         check_text(result.node_id, f"{name}node_id", ID_BYTES, violations, required=True)
         events.append(_sync_finished(result, result.node_id, name, violations))
-    _refuse(violations)
+    refuse(violations)
     return events
 
 

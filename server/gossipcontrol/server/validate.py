@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
+from gossipcontrol.server.errors import InvalidRequest
+
 ID_BYTES = 128
 """Most bytes of a node, host, store or peer id."""
 STORES = 1024
@@ -29,6 +31,12 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullma
 Violations = list[tuple[str, str]]
 """(Path of the field, what is wrong)."""
 E = TypeVar("E", bound=IntEnum)
+
+
+def refuse(violations: Violations) -> None:
+    """Raise InvalidRequest if there are any."""
+    if violations:
+        raise InvalidRequest(violations)
 
 
 def check_text(value: str, name: str, limit: int, violations: Violations, *, required: bool = False) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def check_positive(parameters: DataclassInstance) -> None:
+    """Raise ValueError naming the first parameter that is not greater than 0."""
+    for one in fields(parameters):
+        if getattr(parameters, one.name) <= 0:
+            raise ValueError(f"{one.name} must be greater than 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +58,6 @@ class Parameters:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""
-        for name in self.__dataclass_fields__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0")
+        check_positive(self)
         if self.verify_timeout > self.window:
             raise ValueError("verify_timeout must not be greater than window")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gossipcontrol.server.core.parameter import check_positive
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnowledgeParameters:
@@ -38,8 +40,6 @@ class KnowledgeParameters:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""
-        for name in self.__dataclass_fields__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0")
+        check_positive(self)
         if self.chain_limit > 65_535:
             raise ValueError("chain_limit must be at most 65535")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gossipcontrol.server.core.parameter import check_positive
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivenessParameters:
@@ -60,9 +62,7 @@ class LivenessParameters:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""
-        for name in self.__dataclass_fields__:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0")
+        check_positive(self)
         if self.suspect_floor > self.suspect_ceiling:
             raise ValueError("suspect_floor must not be greater than suspect_ceiling")
         if self.report_interval > self.report_ceiling:
