@@ -14,10 +14,11 @@ from gossipcontrol.server.core.event import (
     NodeDetached,
     NodesSlept,
     NodesWoke,
+    SuspicionEnded,
     SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.liveness.finding import NodeSuspected, SuspicionCleared, SyncWanted
+from gossipcontrol.server.core.liveness.finding import NodeSuspected, SyncWanted
 from gossipcontrol.server.session import BACKLOG_OFFERED, Session
 from gossipcontrol.v1 import attach_pb2, decision_pb2
 from gossipcontrol.v1.attach_pb2 import CAPABILITY_SYNC_WITH_PEER, Goodbye, NeighborEvent, SyncResult
@@ -73,7 +74,7 @@ async def test_a_suspicion_of_a_node_without_an_agent_or_store_is_told_only(scen
 
 
 async def test_a_suspicion_that_is_over_is_told(scene: Scene) -> None:
-    await scene.find(SuspicionCleared("n", "a", Cause.ISOLATED))
+    await scene.find(SuspicionEnded("n", "a", Cause.ISOLATED))
     [line] = scene.service.lines("suspicion cleared")
     assert (line["node"], line["store"], line["cause"]) == ("n", "a", "isolated")
 

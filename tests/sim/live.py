@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from itertools import combinations, pairwise
 from typing import Any
 
-from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.decision import NEEDS_CLEARANCE, Capability, Cause
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import (
     Event,
@@ -15,9 +15,10 @@ from gossipcontrol.server.core.event import (
     LivenessReported,
     NeighborSeen,
     RejoinRequested,
+    SuspicionEnded,
     SyncFinished,
 )
-from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SuspicionCleared, SyncWanted
+from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SyncWanted
 
 from tests.sim.overlay import VIEW
 from tests.sim.record import Taken
@@ -85,6 +86,8 @@ class LiveWorld(World):
             case NodeSuspected():
                 stores, bridge = (finding.store_id,), finding.bridge
                 self._handle(RejoinRequested(finding.node_id, stores, finding.cause, "", finding.evidence, bridge))
+            case SuspicionEnded() if NEEDS_CLEARANCE[finding.cause]:
+                self._handle(finding)
             case SyncWanted():
                 self._later(self._sync, finding)
             case _:
@@ -216,7 +219,7 @@ class LiveWorld(World):
 
     def cleared(self) -> list[tuple[float, str, Cause]]:
         """What was cleared, and when."""
-        return [(at, one.node_id, one.cause) for at, one in self.found if isinstance(one, SuspicionCleared)]
+        return [(at, one.node_id, one.cause) for at, one in self.found if isinstance(one, SuspicionEnded)]
 
     def standing(self) -> set[tuple[str, Cause]]:
         """What is suspected at the end."""
@@ -224,6 +227,6 @@ class LiveWorld(World):
         for _, one in self.found:
             if isinstance(one, NodeSuspected):
                 left.add((one.node_id, one.cause))
-            elif isinstance(one, SuspicionCleared):
+            elif isinstance(one, SuspicionEnded):
                 left.discard((one.node_id, one.cause))
         return left

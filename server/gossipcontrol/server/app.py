@@ -95,19 +95,23 @@ class App:
         outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(options=server_options(config.limits))
-        wrapping = cast("grpc.aio.Server", WrappingServer(self._server, self.metrics, log))
+        self._server = self._make_server(run_id)
+        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
+        self.tcp_port = 0
+        self.metrics_port = 0
+
+    def _make_server(self, run_id: str) -> grpc.aio.Server:
+        server = grpc.aio.server(options=server_options(self._config.limits))
+        wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
         edition = Edition(secrets.randbelow(2**31 - 1) + 1)
         service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._recorder, self._watchtower, edition
         )
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), wrapping)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
-        self.tcp_port = 0
-        self.metrics_port = 0
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
 
     async def start(self) -> None:
         """Serve; raises StartError."""
@@ -161,7 +165,7 @@ class App:
     def _suspect(self, found: Unshared, now: float) -> bool:
         """Have an attached node rejoin whose writes stay alone."""
         dispatcher = self._dispatcher
-        if not dispatcher.outbox.accepts or not dispatcher.engine.serves(found.author_id, found.store_id):
+        if not dispatcher.can_ask(found.author_id, found.store_id):
             return False
         evidence = found.say(now)
         self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=evidence)

@@ -98,6 +98,10 @@ class Dispatcher:
         await self.outbox.kept()
         return effects
 
+    def can_ask(self, node_id: str, store_id: str) -> bool:
+        """Whether a rejoin that nobody waits for would be kept, and carried out by an agent that has the store."""
+        return self.outbox.accepts and self.engine.serves(node_id, store_id)
+
     def _perform(self, effects: Sequence[Effect], at: float, late: bool) -> None:
         for effect in effects:
             perform = self._performers.get(type(effect))

@@ -21,7 +21,7 @@ from gossipcontrol.server.core.event import (
     SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.liveness.finding import NodeSuspected, PresenceChanged, SuspicionCleared, SyncWanted
+from gossipcontrol.server.core.liveness.finding import NodeSuspected, PresenceChanged, SyncWanted
 from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.liveness_metrics import LivenessMetrics
@@ -59,7 +59,7 @@ class Watchtower:
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             PresenceChanged: self._changed,
             NodeSuspected: self._suspected,
-            SuspicionCleared: self._cleared,
+            SuspicionEnded: self._ended,
             SyncWanted: self._sync,
         }
         dispatcher.follow(self._followed)
@@ -111,7 +111,7 @@ class Watchtower:
         """Have the node rejoin, if an agent can do it; whatever comes of it, the finding is told."""
         self._metrics.count_rot(found.cause)
         dispatcher = self._dispatcher
-        acts = dispatcher.outbox.accepts and self._engine.serves(found.node_id, found.store_id)
+        acts = dispatcher.can_ask(found.node_id, found.store_id)
         self._log.warning(
             "rot suspected",
             node=found.node_id,
@@ -124,10 +124,10 @@ class Watchtower:
             node_id, store_ids = found.node_id, (found.store_id,)
             dispatcher.submit(RejoinRequested(node_id, store_ids, found.cause, "", found.evidence, found.bridge))
 
-    def _cleared(self, found: SuspicionCleared) -> None:
+    def _ended(self, found: SuspicionEnded) -> None:
         self._log.info("suspicion cleared", node=found.node_id, store=found.store_id, cause=found.cause.name.lower())
         if NEEDS_CLEARANCE[found.cause]:
-            self._dispatcher.submit(SuspicionEnded(found.node_id, found.store_id, found.cause, found.healed))
+            self._dispatcher.submit(found)
 
     def _sync(self, wanted: SyncWanted) -> None:
         """Ask the node: on its stream, or with the answer to its next report."""

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,10 +23,13 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     PeerHeard,
+    SuspicionEnded,
     SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SuspicionCleared, SyncWanted
+from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
+from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SyncWanted
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
 
 STORE = "notes"
@@ -347,8 +350,40 @@ class Swarm:
             if isinstance(one, NodeSuspected) and (not causes or one.cause in causes)
         ]
 
-    def cleared(self) -> list[tuple[float, SuspicionCleared]]:
-        return [(at, one) for at, one in self.findings if isinstance(one, SuspicionCleared)]
+    def cleared(self) -> list[tuple[float, SuspicionEnded]]:
+        return [(at, one) for at, one in self.findings if isinstance(one, SuspicionEnded)]
 
     def wanted(self) -> list[tuple[float, SyncWanted]]:
         return [(at, one) for at, one in self.findings if isinstance(one, SyncWanted)]
+
+
+def make(seed: int = 0, view: int = 5, latency: float = 0.1, **changed: float) -> Swarm:
+    """A swarm without nodes, watched by a Diagnosis."""
+    presence = FakePresence()
+    parameters = LivenessParameters(**changed)  # type: ignore[arg-type]
+    return Swarm(Diagnosis(parameters, presence), presence, seed, view, latency)
+
+
+def settled(seed: int, count: int) -> Swarm:
+    """So many nodes, all neighbours, that have talked for longer than two windows take."""
+    swarm = make(seed)
+    swarm.grow(count)
+    swarm.complete()
+    swarm.run(70)
+    return swarm
+
+
+def accused(found: Sequence[tuple[float, NodeSuspected | SuspicionEnded]]) -> list[tuple[str, Cause]]:
+    """Of whom it is told, and of what."""
+    return [(one.node_id, one.cause) for _, one in found]
+
+
+def diagnosis(swarm: Swarm) -> Diagnosis:
+    """What watches it."""
+    assert isinstance(swarm.core, Diagnosis)
+    return swarm.core
+
+
+def names(count: int, first: int = 0) -> list[str]:
+    """The ids of so many nodes."""
+    return [f"n{number}" for number in range(first, first + count)]

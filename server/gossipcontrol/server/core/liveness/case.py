@@ -7,9 +7,9 @@ from collections.abc import Collection
 from typing import Protocol
 
 from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.event import LivenessReported, NeighborChanged, SyncFinished
+from gossipcontrol.server.core.event import LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
 from gossipcontrol.server.core.liveness.budget import Budget
-from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SuspicionCleared
+from gossipcontrol.server.core.liveness.finding import EVIDENCE, Finding, NodeSuspected
 from gossipcontrol.server.core.liveness.isolation import isolated, stuck
 from gossipcontrol.server.core.liveness.link import Links
 from gossipcontrol.server.core.liveness.matchmaker import Matchmaker
@@ -28,8 +28,6 @@ NEWS_SHARE = 0.5
 """Part of its nodes that must have reported anew before a store is looked at: a look costs about its size."""
 LATEST = 10.0
 """Seconds after which fewer are enough."""
-EVIDENCE = 250
-"""Most characters of evidence."""
 IDLE = 60.0
 """Seconds between two looks at a store of which nothing is heard."""
 
@@ -235,7 +233,7 @@ class Case:
     def _end(self, node_id: str, cause: Cause, *, healed: bool) -> list[Finding]:
         """Said only of what became a trigger."""
         told = self.suspicions.clear(node_id, cause)
-        return [SuspicionCleared(node_id, self.store_id, cause, healed)] if told else []
+        return [SuspicionEnded(node_id, self.store_id, cause, healed)] if told else []
 
     def _hush(self, links: Links, now: float) -> None:
         """Tell presence whose broadcasts reach nobody."""

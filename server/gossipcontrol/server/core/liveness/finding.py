@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.event import SuspicionEnded
+
+EVIDENCE = 250
+"""Most characters of evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +27,9 @@ class NodeSuspected:
     cause: Cause
     """SUSPICION, ISOLATED, OUTBOUND_ROT, INBOUND_ROT or PARTITION."""
     evidence: str
-    """What was seen, as a sentence; at most 250 characters."""
+    """What was seen, as a sentence; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition, whom the rejoin should dial first."""
-
-
-@dataclass(frozen=True, slots=True)
-class SuspicionCleared:
-    """What was suspected holds no longer. Said once of whatever became a trigger, however it ends."""
-
-    node_id: str
-    store_id: str
-    cause: Cause
-    healed: bool = True
-    """Whether that is proved; else nothing proves it any longer, or the node is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +41,5 @@ class SyncWanted:
     peer_id: str
 
 
-Finding = PresenceChanged | NodeSuspected | SuspicionCleared | SyncWanted
+Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted
+"""That a suspicion ended is said once of whatever became a trigger, however it ends; it is an event to the engine."""

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from itertools import islice
 
 from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.event import SuspicionEnded
 from gossipcontrol.server.core.liveness.bridge import Bridge
-from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SuspicionCleared, SyncWanted
+from gossipcontrol.server.core.liveness.finding import EVIDENCE, Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.liveness.link import Links
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.partition import Partition, Side, torn
@@ -145,7 +146,7 @@ class Reunion:
     def _suspect(self, node_id: str, told: str, bridge: tuple[str, ...], now: float) -> NodeSuspected:
         self._suspicions.trigger(node_id, Cause.PARTITION, now)
         self._towards[node_id] = bridge[0]
-        return NodeSuspected(node_id, self._store_id, Cause.PARTITION, told[:250], bridge)
+        return NodeSuspected(node_id, self._store_id, Cause.PARTITION, told[:EVIDENCE], bridge)
 
     def _arrive(self, partition: Partition) -> list[Finding]:
         """Who is on one side with the peer it should reach did so: a cut elsewhere in the store is another trouble."""
@@ -153,7 +154,7 @@ class Reunion:
         for node_id in arrived:
             del self._towards[node_id]
         return [
-            SuspicionCleared(node_id, self._store_id, Cause.PARTITION)
+            SuspicionEnded(node_id, self._store_id, Cause.PARTITION)
             for node_id in arrived
             if self._suspicions.clear(node_id, Cause.PARTITION)
         ]
@@ -163,7 +164,7 @@ class Reunion:
         self._united_at.clear()
         self._towards.clear()
         return [
-            SuspicionCleared(node_id, self._store_id, Cause.PARTITION)
+            SuspicionEnded(node_id, self._store_id, Cause.PARTITION)
             for node_id in self._suspicions.suspected(Cause.PARTITION)
             if self._suspicions.clear(node_id, Cause.PARTITION)
         ]
