@@ -72,22 +72,24 @@ class Bootstrap:
         This looks at liveness and changes nothing; ``name`` takes the choice, also when a replay recalls it.
         Neighbours that gave a sign of life after ``since``, when the oldest trigger came, are present: not named.
         """
-        load, stale_at = self._load, now - self._fresh
+        stale_at = now - self._fresh
         ranked: list[tuple[bool, int, float, str]] = []
-        far = [one for one in bridge if self._may_name(slot, one, since, now)][: max(1, self._fanout - 1)]
+        far = [one for one in bridge if self._named(slot, one, since, now) is not None][: max(1, self._fanout - 1)]
         for peer_id, heard_at in islice(self._registry.liveness.last_heard(slot.store.store_id), REACH):
-            if peer_id not in far and self._may_name(slot, peer_id, since, now):
-                ranked.append((heard_at <= stale_at, load.of(peer_id, now), -heard_at, peer_id))
+            named = None if peer_id in far else self._named(slot, peer_id, since, now)
+            if named is not None:
+                ranked.append((heard_at <= stale_at, named, -heard_at, peer_id))
                 if len(ranked) == LOOK:
                     break
         ranked.sort()
         return tuple((*far, *(peer_id for _, _, _, peer_id in ranked))[: self._fanout])
 
-    def _may_name(self, slot: Slot, peer_id: str, since: float, now: float) -> bool:
-        """Whether a peer is another, no present neighbour, and not named too often."""
+    def _named(self, slot: Slot, peer_id: str, since: float, now: float) -> int | None:
+        """How often a peer was named of late; None when it must not be: itself, a present neighbour, or too often."""
         if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, float("-inf")) > since:
-            return False
-        return self._load.of(peer_id, now) < self._spread
+            return None
+        named = self._load.of(peer_id, now)
+        return named if named < self._spread else None
 
     def name(self, peer_ids: Sequence[str], now: float) -> tuple[BootstrapPeer, ...]:
         """Count the peers as named now; with the addresses that their agents registered."""

@@ -7,6 +7,7 @@ import math
 from gossipcontrol.server.core.admission import Admission
 from gossipcontrol.server.core.bootstrap import Bootstrap
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Outcome, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import AdviceOutdated, Event, RejoinFinished, RejoinProved, SuspicionEnded
@@ -50,10 +51,7 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """When ``advance`` has something to do; None while nothing waits."""
-        timer_at, queue_at = self._timers.next_at(), self.admission.next_at()
-        if timer_at is None or queue_at is None:
-            return queue_at if timer_at is None else timer_at
-        return min(timer_at, queue_at)
+        return earliest(self._timers.next_at(), self.admission.next_at())
 
     def advance(self, now: float, effects: list[Effect]) -> None:
         """Do what is due."""
@@ -111,6 +109,8 @@ class Scheduler:
         rejoin.verified_after = now - (rejoin.first_started_at or rejoin.started_at)
         if rejoin is slot.running:
             self._stop(slot, rejoin)
+        elif rejoin is slot.on_trial:
+            slot.on_trial = None
         else:
             self.admission.remove(self._leave_wait(slot))
         self._end(rejoin, Outcome.VERIFIED, f"verified by {what}", now, effects)
@@ -124,9 +124,10 @@ class Scheduler:
             return
         running, waiting, on_trial = slot.running, slot.waiting, slot.on_trial
         if ended.healed:
-            self._trial.heal(slot, now, effects)
-            if running is not None and running.needs_clearance():
-                self._verify(slot, running, CLEARED, now, effects)
+            self._trial.heal(slot)
+            for rejoin in (on_trial, running):
+                if rejoin is not None and rejoin.needs_clearance():
+                    self._verify(slot, rejoin, CLEARED, now, effects)
         else:
             self._trial.end(slot, UNHEALED, now, effects)
             if on_trial is not None and slot.node.attached and next_rung(on_trial.rung, slot.node.capabilities) is None:

@@ -48,15 +48,6 @@ class Trial:
         slot.on_trial = rejoin
         rejoin.detail = "carried out; on trial until the suspicion ends or triggers again"
 
-    def heal(self, slot: Slot, now: float, effects: list[Effect]) -> None:
-        """No rot stands any longer, and reports show that it healed."""
-        slot.tried, slot.restart_advised = None, False
-        rejoin = slot.on_trial
-        if rejoin is not None:
-            slot.on_trial = None
-            rejoin.verified_after = now - (rejoin.first_started_at or now)
-            self._end(rejoin, Outcome.VERIFIED, f"verified by {CLEARED}", now, effects)
-
     def end(self, slot: Slot, detail: str, now: float, effects: list[Effect]) -> None:
         """End what is on trial: it did not show that it helped."""
         rejoin = slot.on_trial
@@ -68,4 +59,10 @@ class Trial:
         """Nothing is known of rot any longer: the next begins at the lowest rung."""
         self.end(slot, detail, now, effects)
         if slot.standing:
-            slot.standing, slot.tried, slot.restart_advised = frozenset(), None, False
+            slot.standing = frozenset()
+            self.heal(slot)
+
+    @staticmethod
+    def heal(slot: Slot) -> None:
+        """Nothing is wrong: the next rot begins at the lowest rung, and is a new episode."""
+        slot.tried, slot.restart_advised = None, False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.event import (
     LivenessEvent,
     LivenessReported,
@@ -97,10 +98,7 @@ class Liveness:
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing ages."""
-        presence_at, diagnosis_at = self.presence.next_at(), self.diagnosis.next_deadline()
-        if presence_at is None or diagnosis_at is None:
-            return diagnosis_at if presence_at is None else presence_at
-        return min(presence_at, diagnosis_at)
+        return earliest(self.presence.next_at(), self.diagnosis.next_deadline())
 
     # Events.
 

@@ -27,10 +27,13 @@ class Load:
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again."""
         self._turn(now)
+        return self._wanted()
+
+    def _wanted(self) -> float:
         return min(max(max(self._before, self._now) / self._rate, self._interval), self._ceiling)
 
     def _turn(self, now: float) -> None:
-        length = EPOCH * min(max(max(self._before, self._now) / self._rate, self._interval), self._ceiling)
+        length = EPOCH * self._wanted()
         if now < self.began_at + length:
             return
         # After a long pause nothing is known of who reports.
