@@ -1,7 +1,8 @@
-"""The limit: a grpc.aio server that does nothing but answer. ``python echo.py PORT BYTES OPTIONS`` runs it.
+"""The limit: a grpc.aio server that does nothing but answer. ``python echo.py PORT BYTES OPTIONS [METHOD CLASS]``.
 
 It imports nothing of the project, so that it runs with any release of grpcio; ``OPTIONS`` is a JSON list of channel
-arguments, those of the service.
+arguments, those of the service. With a method of the contract and the class of its request, ``module:Name``, it parses
+every request as well.
 """
 
 from __future__ import annotations
@@ -9,31 +10,45 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import grpc
 import uvloop
 
 METHOD = "/bench.Echo/Echo"
+Parse = Callable[[bytes], Any]
 
 
-async def _serve(port: int, size: int, options: list[tuple[str, Any]]) -> None:
+async def _serve(port: int, size: int, options: list[tuple[str, Any]], method: str, parse: Parse | None) -> None:
     answer = bytes(size)
 
-    async def echo(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    async def echo(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         del request, context
         return answer
 
     server = grpc.aio.server(options=options)
-    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
+    service, name = method.strip("/").split("/")
+    handlers: dict[str, grpc.RpcMethodHandler[Any, bytes]] = {
+        name: grpc.unary_unary_rpc_method_handler(echo, request_deserializer=parse)
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print(json.dumps({"event": "serving"}), flush=True)
     await server.wait_for_termination()
 
 
+def _parser(path: str) -> Parse:
+    """Of the messages of a class."""
+    module, _, name = path.partition(":")
+    parse: Parse = getattr(import_module(module), name).FromString
+    return parse
+
+
 if __name__ == "__main__":
     given = [(str(name), value) for name, value in json.loads(sys.argv[3])]
+    wanted, parses = (sys.argv[4], _parser(sys.argv[5])) if len(sys.argv) > 4 else (METHOD, None)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(int(sys.argv[1]), int(sys.argv[2]), given))
+        runner.run(_serve(int(sys.argv[1]), int(sys.argv[2]), given, wanted, parses))

@@ -22,18 +22,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from gossipcontrol.client.client import Client
-from gossipcontrol.server.app import server_options, tune_collector
-from gossipcontrol.server.config import Limits
+from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.event import LivenessReported, TimePassed
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
 
-from bench.lab import h2load, parsing
-from bench.lab.bare import free_ports
-from bench.lab.process import Process, service
+from bench.lab import h2load
+from bench.lab.bare import echo_server, free_ports
+from bench.lab.process import service
 from bench.report import Figure, arguments, at_least, at_most, show
 
+METHOD = "/gossipcontrol.v1.GossipControl/PeerLiveness"
+MESSAGE = "gossipcontrol.v1.gossip_control_pb2:PeerLivenessRequest"
 BATCH = 100
 """Observations per message."""
 IN_FLIGHT = 32
@@ -81,10 +82,7 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         assert answer is not None
         version = answer.views[0].version
         size = (await client.peer_liveness(request(0, version).reports)).ByteSize()
-        options = json.dumps(server_options(Limits()))
-        bare = await enter(
-            Process("bare", sys.executable, str(Path(parsing.__file__)), str(ports[1]), str(size), options)
-        )
+        bare = await enter(echo_server(ports[1], size, METHOD, MESSAGE))
         await bare.wait_for("serving", 30)
         targets = [(ports[0], serving.pid), (ports[1], bare.pid)]
         messages = [request(turn, version).SerializeToString() for turn in range(turns + 1)]
@@ -95,8 +93,7 @@ def _in_turns(targets: Sequence[tuple[int, int]], messages: Sequence[bytes], cal
     seen: list[list[h2load.Load]] = []
     for turn, message in enumerate(messages):
         loads = [
-            h2load.run(port, parsing.METHOD, message, calls=calls, in_flight=IN_FLIGHT, server_pid=pid)
-            for port, pid in targets
+            h2load.run(port, METHOD, message, calls=calls, in_flight=IN_FLIGHT, server_pid=pid) for port, pid in targets
         ]
         seen += [loads] if turn else []  # the first turn warms up
     ours, bare = ([loads[index] for loads in seen] for index in range(2))

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.lab.fleet import Fleet
-from bench.lab.network import what_is_missing
-from bench.report import Figure, arguments, at_most, show
+from bench.report import Figure, at_most, rounds_on_hosts, show
 
 SHAPES = ((5, 5), (2, 2), (1, 3))
 CUT = 120.0
@@ -95,11 +94,7 @@ def _of(choose: Callable[[list[float]], float], times: list[float | None]) -> fl
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    if missing := what_is_missing():
-        sys.exit(missing)
+    chosen = rounds_on_hosts(__doc__, 3)
     rounds, cut, watched_for = (1, 70.0, 30.0) if chosen.quick else (chosen.rounds, CUT, WATCHED_FOR)
     show("partition", asyncio.run(measure(rounds, cut, watched_for)), chosen.as_json)
 

@@ -15,10 +15,9 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from bench.lab.network import what_is_missing
 from bench.lab.recovery import Round, cut_off, restore
 from bench.lab.swarm import Swarm
-from bench.report import Figure, arguments, at_most, show
+from bench.report import Figure, at_most, rounds_on_hosts, show
 
 SIDE_BY_SIDE = 3
 """Swarms of each kind at once: they mostly wait."""
@@ -75,11 +74,7 @@ def _milliseconds(choose: Callable[[list[float]], float], times: Sequence[float 
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    chosen = parser.parse_args()
-    if missing := what_is_missing():
-        sys.exit(missing)
+    chosen = rounds_on_hosts(__doc__, 10)
     rounds, watched_for = (1, 20.0) if chosen.quick else (chosen.rounds, WATCHED_FOR)
     show("recovery", figures(*asyncio.run(measure(rounds, watched_for)), watched_for), chosen.as_json)
 

@@ -6,12 +6,15 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import grpc
 from rich.console import Console
 from rich.table import Table
+
+from bench.lab.network import what_is_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,16 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object instead of a table")
     parser.add_argument("--quick", action="store_true", help="a short run: it works, but its figures say little")
     return parser
+
+
+def rounds_on_hosts(description: str | None, default: int) -> argparse.Namespace:
+    """The flags of a measurement that makes hosts, so many ``rounds`` of each kind; exits where none can be made."""
+    parser = arguments(description)
+    parser.add_argument("--rounds", type=int, default=default)
+    chosen = parser.parse_args()
+    if missing := what_is_missing():
+        sys.exit(missing)
+    return chosen
 
 
 def show(name: str, figures: Mapping[str, Figure], as_json: bool) -> None:

@@ -8,6 +8,7 @@ GossipControl, whose view they share, when the service tells whoever watches the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -22,10 +23,11 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
 
 from bench.lab import serf
-from bench.lab.fleet import STORE, Fleet
-from bench.lab.network import Host, Network, what_is_missing
+from bench.lab.fleet import Fleet
+from bench.lab.network import Host, Network
 from bench.lab.process import Process
-from bench.report import Figure, arguments, show
+from bench.lab.troupe import STORE
+from bench.report import Figure, rounds_on_hosts, show
 
 NODES = 4
 START_TIME = 60.0
@@ -90,7 +92,7 @@ async def _watch(client: Client, victim: str, watched_for: float) -> tuple[dict[
     found: dict[PeerState.ValueType, float] = {}
     online: set[str] = set()
     turned: set[str] = set()
-    try:
+    with contextlib.suppress(TimeoutError):  # what was found until then is the answer
         async with asyncio.timeout(watched_for):
             async for change in client.watch_peers(STORE):
                 for peer in change.view.peers:
@@ -102,8 +104,6 @@ async def _watch(client: Client, victim: str, watched_for: float) -> tuple[dict[
                         turned.add(peer.peer_id)
                 if PEER_STATE_OFFLINE in found:
                     break
-    except TimeoutError:
-        pass
     return found, len(turned)
 
 
@@ -171,11 +171,7 @@ def _median(times: list[float]) -> Figure:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    if missing := what_is_missing():
-        sys.exit(missing)
+    chosen = rounds_on_hosts(__doc__, 3)
     rounds, settled, watched_for = (1, 5.0, 60.0) if chosen.quick else (chosen.rounds, SETTLED, WATCHED_FOR)
     show("silence", asyncio.run(measure(rounds, settled, watched_for)), chosen.as_json)
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bench.lab.network import Host, Network
 from bench.lab.process import Process, Said, agent, service
+from bench.lab.troupe import STORE, Troupe, contact
 
 START_TIME = 90.0
 """Seconds within which all must have started, on a machine that is busy with other things too."""
-STORE = "notes"
 SELDOM = 3600.0
 """Seconds between two messages of a silent node."""
 
@@ -62,7 +59,7 @@ class Overlay:
         return found
 
 
-class Fleet:
+class Fleet(Troupe):
     """``near`` hosts on the first bridge, ``beyond`` on the second.
 
     Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say one thing and no more.
@@ -81,19 +78,16 @@ class Fleet:
         size: int = 0,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.network = Network(near + beyond, beyond)
         self.controlled = control
         self.overlay = Overlay()
-        self.nodes: list[Process] = []
-        self.ids: list[str] = []
         self._near = near
         self._bare = frozenset(bare if control else range(near + beyond))
         self._silent = frozenset(silent)
         self._heartbeat = heartbeat
         self._flags = ("--size", str(size), "--no-watch")
         self._settings = settings or {}
-        self._stack = AsyncExitStack()
         self._moved = asyncio.Condition()
         self._moved_at = 0.0
         self._notices: set[asyncio.Task[None]] = set()
@@ -108,24 +102,6 @@ class Fleet:
     def sides(self) -> tuple[list[str], list[str]]:
         """The ids on the first bridge, and those on the second."""
         return self.ids[: self._near], self.ids[self._near :]
-
-    @property
-    def address(self) -> str:
-        """Of the service."""
-        return f"unix:{self.directory}/gossipcontrol.sock"
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
@@ -151,8 +127,7 @@ class Fleet:
         self.nodes.insert(number, node)
         await self._stack.enter_async_context(node)
         said = await node.wait_for("node", START_TIME)
-        where = next(str(address) for address in said["addresses"] if address.startswith(f"{host.address}:"))
-        return f"{said['node']}@{where}"
+        return contact(said, host)
 
     def _heard(self, node: Process, said: Said) -> None:
         if said["event"] == "node":

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bench.lab.network import Host, Network
-from bench.lab.process import Process, Said, agent, service, watcher
+from bench.lab.process import Process, agent, service, watcher
+from bench.lab.troupe import STORE, Troupe, contact
 
 START_TIME = 60.0
 """Seconds within which a process must have started: an iroh node alone takes 3 s to give up its search for a relay."""
-STORE = "notes"
 
 
-class Swarm:
+class Swarm(Troupe):
     """Nodes that know each other. ``control``: the first host has a service and a watcher, and its agent attaches.
 
     Without it the first node is bare, as all the others always are. Unix sockets cross network namespaces, so the
@@ -26,14 +23,11 @@ class Swarm:
     def __init__(
         self, directory: Path, *, hosts: int = 3, control: bool = True, heartbeat: float = 0.5, metrics: str = ""
     ) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.controlled = control
         self._network = Network(hosts)
         self._heartbeat = heartbeat
         self._metrics = metrics
-        self._stack = AsyncExitStack()
-        self.nodes: list[Process] = []
-        self.ids: list[str] = []
 
     @property
     def host(self) -> Host:
@@ -49,24 +43,6 @@ class Swarm:
     def others(self) -> list[Process]:
         """All nodes but the first."""
         return self.nodes[1:]
-
-    @property
-    def address(self) -> str:
-        """Of the service."""
-        return f"unix:{self.directory}/gossipcontrol.sock"
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
@@ -85,7 +61,7 @@ class Swarm:
             flags = ("--heartbeat", str(self._heartbeat), *peers)
             node = await enter(agent(host, STORE, *flags, directory=directory, name=name))
             said = await node.wait_for("node", START_TIME)
-            started.append((node, f"{said['node']}@{_reachable(said, host)}"))
+            started.append((node, contact(said, host)))
         self.nodes = [node for node, _ in reversed(started)]
         self.ids = [peer.partition("@")[0] for _, peer in reversed(started)]
         await asyncio.gather(*(node.wait_for("up", START_TIME) for node in self.nodes))
@@ -103,8 +79,3 @@ class Swarm:
         for _ in range(count):
             heard = self.node.all("heard", peer=peer)
             await self.node.wait_for("heard", timeout, peer=peer, after=float(heard[-1]["ts"]) if heard else 0.0)
-
-
-def _reachable(said: Said, host: Host) -> str:
-    """The node's address that others can dial."""
-    return next(str(address) for address in said["addresses"] if address.startswith(f"{host.address}:"))
