@@ -15,7 +15,8 @@ from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE, PeerState
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.lab.bare import free_ports
-from bench.lab.fleet import STORE, Fleet
+from bench.lab.fleet import Fleet
+from bench.lab.troupe import STORE
 from tests.server.lab import until
 
 SOON = 60.0

@@ -20,7 +20,7 @@ from gossipcontrol.agent.outage import Outage
 from gossipcontrol.agent.topic import GossipEvent
 from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
-from gossipcontrol.v1.liveness_pb2 import PeerState
+from gossipcontrol.client.table import state_name
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.watcher import Audience, make_watcher
@@ -203,7 +203,7 @@ class _Run:
                   peer=event.peer_id, detail=event.detail)  # fmt: skip
 
     def _peer(self, store: str, change: PeerChange) -> None:
-        state = PeerState.Name(change.after).removeprefix("PEER_STATE_").lower()
+        state = state_name(change.after)
         text = f"{store}: {change.peer_id[:10]} is {state}"
         self._say("presence", text, store=store, peer=change.peer_id, state=state)
 

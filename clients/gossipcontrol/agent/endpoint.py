@@ -63,10 +63,10 @@ async def reaches_any(node: iroh.Iroh, peers: Sequence[iroh.NodeAddr], within: f
             for dialled in asyncio.as_completed(dials):
                 if await dialled:
                     return True
+            return False
     except TimeoutError:
-        pass
+        return False
     finally:
         for one in dials:
             one.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
-    return False

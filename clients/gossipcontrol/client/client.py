@@ -74,18 +74,16 @@ class Client:
         request = gossip_control_pb2.PeerLivenessRequest(reports=reports)
         return await self._call(lambda left: self._stub.PeerLiveness(request, timeout=left))
 
-    async def list_peers(
+    def list_peers(
         self, store_id: str, *, state: liveness_pb2.PeerState.ValueType = liveness_pb2.PEER_STATE_UNSPECIFIED
     ) -> AsyncIterator[liveness_pb2.PeerView]:
         """The peers of a store by id, or only those in this state."""
         asked = gossip_control_pb2.ListPeersRequest(store_id=store_id, state=state)
-        while True:
-            page = await self._call(lambda left: self._stub.ListPeers(asked, timeout=left))
-            for peer in page.peers:
-                yield peer
-            if not page.next_page_token:
-                return
-            asked.page_token = page.next_page_token
+        return each(
+            asked,
+            lambda one: self._call(lambda left: self._stub.ListPeers(one, timeout=left)),
+            lambda page: page.peers,
+        )
 
     def watch_peers(
         self, store_id: str, *, resume_token: str = "", on_loss: Callable[[ClientError], None] = lambda error: None
