@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, islice
+from operator import add
 
 from gossipcontrol.server.core.knowledge.chain import LOW, Chain
 from gossipcontrol.server.core.knowledge.record import PeerKnowledge, PeerLag, Position, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 from gossipcontrol.server.core.knowledge.vector import counts, join, meet
+
+GROUP = 100
+"""Peers whose lag is computed at once."""
 
 
 def positions(tracker: Tracker, vector: int) -> tuple[Position, ...]:
@@ -57,51 +60,44 @@ def holders(tracker: Tracker, name: bytes) -> list[str] | None:
 
 def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
     """How far behind each of these peers provably may be."""
-    authors = _authors(tracker)
-    for peer_id in peer_ids:
-        life = tracker.life(peer_id)
-        behind = _behind(tracker.vector(peer_id), authors)
-        yield PeerLag(
-            peer_id=peer_id,
-            behind=sum(behind.values()),
-            authors=tuple(behind.items()),
-            proved_at=life.proved_at if life else None,
-            active=tracker.active(peer_id),
-        )
+    asked = iter(peer_ids)
+    while group := tuple(islice(asked, GROUP)):
+        lives = [tracker.life(peer_id) for peer_id in group]
+        rows = _behind(tracker, [life.vector if life else 0 for life in lives])
+        for peer_id, life, behind in zip(group, lives, rows, strict=True):
+            yield PeerLag(
+                peer_id=peer_id,
+                behind=sum(behind.values()),
+                authors=tuple(behind.items()),
+                proved_at=life.proved_at if life else None,
+                active=tracker.active(peer_id),
+            )
 
 
 def behind_by_author(tracker: Tracker, vector: int) -> dict[str, int]:
     """How many content intentions of each author a vector lacks, by id; only authors of which it lacks some."""
-    return _behind(vector, _authors(tracker))
+    return next(_behind(tracker, [vector]))
 
 
-Column: TypeAlias = "tuple[str, Chain, int, int, int, array[int], int]"
-"""An author, a chain of it, its number, ``first`` and length, its acknowledgements, and how many those are."""
+def _behind(tracker: Tracker, vectors: Sequence[int]) -> Iterator[dict[str, int]]:
+    """What each vector lacks, by author.
 
-
-def _authors(tracker: Tracker) -> list[Column]:
-    columns = [
-        (one.life.author_id, one, one.number, one.first, one.length, one.acks, len(one.acks))
-        for one in tracker.graph.chains
-    ]
-    columns.sort(key=lambda column: column[0])
-    return columns
-
-
-def _behind(vector: int, authors: list[Column]) -> dict[str, int]:
-    held = counts(vector, len(authors))
-    behind: dict[str, int] = {}
-    for author_id, chain, number, first, length, acks, acked in authors:
-        missing = length - (count := held[number])
-        if missing:
-            if count < first:
-                missing = chain.contents(length) - chain.contents(count)
-            elif acked:
-                # What is missing is new, so that its acknowledgements are among the last few.
-                missing -= acked - bisect_right(acks, count, acked - missing if missing < acked else 0)
-            if missing:
-                behind[author_id] = behind.get(author_id, 0) + missing
-    return behind
+    Chain by chain, for peers that hear of the same intentions hold the same counts: few of a column are different.
+    """
+    chains = tracker.graph.chains
+    columns = zip(*(counts(vector, len(chains)) for vector in vectors), strict=True)
+    lacking: dict[str, list[int]] = {}
+    for chain, held in zip(chains, columns, strict=True):
+        contents, author_id = chain.contents(chain.length), chain.life.author_id
+        lacks = {count: contents - chain.contents(count) for count in set(held)}
+        column = [lacks[count] for count in held]
+        others = lacking.get(author_id)
+        lacking[author_id] = list(map(add, others, column)) if others else column
+    if not chains:
+        yield from ({} for _ in vectors)
+    authors = sorted(lacking)
+    for row in zip(*(lacking[author_id] for author_id in authors), strict=True):
+        yield dict(compress(zip(authors, row, strict=True), row))
 
 
 def shared(tracker: Tracker) -> tuple[array[int], array[int]]:

@@ -76,13 +76,18 @@ class Chain:
         """Counts whose second of service time is kept; beside it those seconds."""
         self.mark_times = array("I")
 
-    def append(self, name: bytes, vector: int, kept: Sequence[int], ack: bool, order: int, stride: int) -> None:
-        """Add an intention, with the places that added to its vector."""
+    def append(
+        self, name: bytes, vector: int, kept: Sequence[int], ack: bool, order: int, stride: int, now: float
+    ) -> None:
+        """Add an intention, with the places that added to its vector; now and then, remember when it came."""
         self.length = count = self.length + 1
         self.tip, self.order = vector, order
         self.hashes.append(name)
         if ack:
             self.acks.append(count)
+        if not self.mark_times or now >= self.mark_times[-1] + MARK:
+            self.mark_at.append(count)
+            self.mark_times.append(int(now))
         if count - (self.check_at[-1] if self.check_at else 0) >= stride or len(kept) > 255:
             self.fan_ins.append(0)
             self.check_at.append(count)
@@ -94,12 +99,6 @@ class Chain:
             for place in kept:
                 self.dependency_chains.append(place >> 32)
                 self.dependency_counts.append(place & LOW)
-
-    def mark(self, second: int) -> None:
-        """Remember when the newest intention came, unless the last mark is near."""
-        if not self.mark_times or second >= self.mark_times[-1] + MARK:
-            self.mark_at.append(self.length)
-            self.mark_times.append(second)
 
     def dependencies_of(self, count: int) -> list[int]:
         """The kept dependencies of a retained intention; none where its vector is kept."""

@@ -15,8 +15,8 @@ class Floating:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: OrderedDict[bytes, tuple[Intention, set[bytes]]] = OrderedDict()
-        """By hash, the oldest first, with the hashes that are missing."""
+        self.waiting: OrderedDict[bytes, tuple[Intention, set[bytes]]] = OrderedDict()
+        """Those that float by their hash, the oldest first, each with the hashes that are missing."""
         self._wanted: dict[bytes, dict[bytes, None]] = {}
         """By missing hash, who waits for it; ordered, so that every run is the same."""
         self._named = 0
@@ -24,32 +24,29 @@ class Floating:
         """How many were given up."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
-
-    def __contains__(self, name: bytes) -> bool:
-        return name in self._waiting
+        return len(self.waiting)
 
     def add(self, one: Intention, missing: set[bytes]) -> None:
         """Let an intention wait until every missing hash has been released."""
-        self._waiting[one.hash] = (one, missing)
+        self.waiting[one.hash] = (one, missing)
         for name in missing:
             self._wanted.setdefault(name, {})[one.hash] = None
         self._named += 1 + len(one.dependencies)
         while self._named > self._limit:
-            oldest, names = next(iter(self._waiting.values()))
+            oldest, names = next(iter(self.waiting.values()))
             self._remove(oldest)
             self.dropped += 1
             for name in names:
-                waiting = self._wanted[name]
-                del waiting[oldest.hash]
-                if not waiting:
+                others = self._wanted[name]
+                del others[oldest.hash]
+                if not others:
                     del self._wanted[name]
 
     def release(self, name: bytes) -> list[Intention]:
         """The intentions that wait no more now that this hash is known."""
         free: list[Intention] = []
-        for waiting in self._wanted.pop(name, ()):
-            one, missing = self._waiting[waiting]
+        for waiter in self._wanted.pop(name, ()):
+            one, missing = self.waiting[waiter]
             missing.remove(name)
             if not missing:
                 self._remove(one)
@@ -58,12 +55,8 @@ class Floating:
 
     def intentions(self) -> list[Intention]:
         """Those that wait, the oldest first."""
-        return [one for one, _ in self._waiting.values()]
-
-    def waiting(self) -> list[tuple[Intention, set[bytes]]]:
-        """Those that wait, the oldest first, each with the hashes that are missing."""
-        return list(self._waiting.values())
+        return [one for one, _ in self.waiting.values()]
 
     def _remove(self, one: Intention) -> None:
-        del self._waiting[one.hash]
+        del self.waiting[one.hash]
         self._named -= 1 + len(one.dependencies)

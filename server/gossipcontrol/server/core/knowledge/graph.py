@@ -110,21 +110,24 @@ class Graph:
     def extend(self, chain: Chain, vector: int, one: Intention, places: Sequence[int], now: float) -> None:
         """Add an intention to the end of a chain; ``vector`` is what its predecessor reaches."""
         kept: list[int] = []
-        guard, cached = self.guard, self._cache.get
+        guard, cache, cached = self.guard, self._cache, self._cached
         for place in places:
             if (vector >> (place >> 32) * LANE & COUNT) < (place & LOW):
                 kept.append(place)
-                reached = cached(place) or self.vector(place)
+                reached = cache.get(place) or self.vector(place)
                 # This is ``join``, without the call.
                 greater = ((vector | guard) - reached) & guard
                 vector = reached ^ ((vector ^ reached) & (greater - (greater >> 31)))
         vector += 1 << chain.shift
         self.order += 1
         self.retained += 1
-        chain.append(one.hash, vector, kept, one.acknowledgement, self.order, self.stride)
-        chain.mark(int(now))
+        chain.append(one.hash, vector, kept, one.acknowledgement, self.order, self.stride, now)
         self.places[one.hash] = place = chain.number << 32 | chain.length
-        self._remember(place, vector)
+        # This is ``_remember``, without the call.
+        cache[place] = vector
+        cached.append(place)
+        while len(cached) > self._cache_size:
+            del cache[cached.popleft()]
         life = chain.life
         # A life of one chain reaches all that it did before, so there is nothing to join.
         life.vector = join(life.vector, vector, guard) if len(life.chains) > 1 else vector

@@ -47,7 +47,7 @@ class Capture:
         self._names = list(graph.names)
         self._cached = graph.cached()
         self._forks = list(graph.forks)
-        self._floating = [(one, tuple(missing)) for one, missing in tracker.floating.waiting()]
+        self._floating = [(one, tuple(missing)) for one, missing in tracker.floating.waiting.values()]
         self._header: dict[str, Any] = {
             "chains": len(graph.chains),
             "cached": len(self._cached),

@@ -46,10 +46,11 @@ class Tracker:
 
     def record(self, intentions: Iterable[Intention], now: float) -> Recorded:
         """Take intentions at service time ``now``."""
-        find, floating = self.graph.places.get, self.floating
+        places_of, floating = self.graph.places, self.floating.waiting
+        find = places_of.get
         tally = [0, 0, 0, 0]
         for one in intentions:
-            if one.hash in self.graph.places or one.hash in floating:
+            if one.hash in places_of or one.hash in floating:
                 tally[KNOWN] += 1
                 continue
             parent = find(one.store_prev) if one.store_prev else ROOT
