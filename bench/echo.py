@@ -1,8 +1,8 @@
-"""The limit: a grpc.aio server that does nothing but answer. ``python echo.py PORT BYTES OPTIONS [METHOD CLASS]``.
+"""The limit: a grpc.aio server that does nothing but answer. ``python echo.py PORT BYTES OPTIONS [METHOD PARSE]``.
 
 It imports nothing of the project, so that it runs with any release of grpcio; ``OPTIONS`` is a JSON list of channel
-arguments, those of the service. With a method of the contract and the class of its request, ``module:Name``, it parses
-every request as well.
+arguments, those of the service. With a method of the contract and what parses its requests, ``module:Name`` of a class
+of messages or of a function that takes bytes, it parses every request as well.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ async def _serve(port: int, size: int, options: list[tuple[str, Any]], method: s
 
 
 def _parser(path: str) -> Parse:
-    """Of the messages of a class."""
+    """A function, or that of a class of messages."""
     module, _, name = path.partition(":")
-    parse: Parse = getattr(import_module(module), name).FromString
+    found = getattr(import_module(module), name)
+    parse: Parse = getattr(found, "FromString", found)
     return parse
 
 

@@ -1,8 +1,9 @@
 """How many observations the service takes per second, what a tracked peer costs, and what a tick costs.
 
-Reports of 100 peers each come over real gRPC from a load generator in C, to the service and to a bare grpc.aio server
-that parses the same messages and answers as many bytes, in turns in one run. The reports of each turn come from another
-node of the store. Memory and ticks are measured in processes of their own, with the core alone.
+Reports of 100 peers each come over real gRPC from a load generator in C, in turns in one run: to the service, to a bare
+grpc.aio server that parses the same messages and answers as many bytes, and to one that reads their fields as well, the
+limit of any service in Python. The reports of each turn come from another node of the store. Memory and ticks are
+measured in processes of their own, with the core alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -34,7 +35,10 @@ from bench.lab.process import service
 from bench.report import Figure, arguments, at_least, at_most, show
 
 METHOD = "/gossipcontrol.v1.GossipControl/PeerLiveness"
-MESSAGE = "gossipcontrol.v1.gossip_control_pb2:PeerLivenessRequest"
+PARSERS = {
+    "bare server that parses": "gossipcontrol.v1.gossip_control_pb2:PeerLivenessRequest",
+    "bare server that reads the fields": "reading:read",
+}
 BATCH = 100
 """Observations per message."""
 IN_FLIGHT = 32
@@ -67,8 +71,8 @@ def peer_id(number: int) -> str:
 
 
 async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
-    """The service and the bare server, in turns."""
-    ports = free_ports(2)
+    """The service and the bare servers, in turns."""
+    ports = free_ports(1 + len(PARSERS))
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
@@ -82,31 +86,42 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         assert answer is not None
         version = answer.views[0].version
         size = (await client.peer_liveness(request(0, version).reports)).ByteSize()
-        bare = await enter(echo_server(ports[1], size, METHOD, MESSAGE))
-        await bare.wait_for("serving", 30)
-        targets = [(ports[0], serving.pid), (ports[1], bare.pid)]
+        targets = {"service": (ports[0], serving.pid)}
+        for port, (name, parser) in zip(ports[1:], PARSERS.items(), strict=True):
+            bare = await enter(echo_server(port, size, METHOD, parser))
+            await bare.wait_for("serving", 30)
+            targets[name] = (port, bare.pid)
         messages = [request(turn, version).SerializeToString() for turn in range(turns + 1)]
         return await asyncio.to_thread(_in_turns, targets, messages, calls)
 
 
-def _in_turns(targets: Sequence[tuple[int, int]], messages: Sequence[bytes], calls: int) -> dict[str, Figure]:
-    seen: list[list[h2load.Load]] = []
+def _in_turns(targets: Mapping[str, tuple[int, int]], messages: Sequence[bytes], calls: int) -> dict[str, Figure]:
+    seen: list[dict[str, h2load.Load]] = []
     for turn, message in enumerate(messages):
-        loads = [
-            h2load.run(port, METHOD, message, calls=calls, in_flight=IN_FLIGHT, server_pid=pid) for port, pid in targets
-        ]
+        loads = {
+            name: h2load.run(port, METHOD, message, calls=calls, in_flight=IN_FLIGHT, server_pid=pid)
+            for name, (port, pid) in targets.items()
+        }
         seen += [loads] if turn else []  # the first turn warms up
-    ours, bare = ([loads[index] for loads in seen] for index in range(2))
-    ratio = statistics.median(a.rate / b.rate for a, b in zip(ours, bare, strict=True)) * 100
+
+    def share(name: str, of: str) -> float:
+        return statistics.median(loads[name].rate / loads[of].rate for loads in seen) * 100
+
+    parses, reads = PARSERS
     by_use = statistics.median(
-        (a.rate / a.server_share) / (b.rate / b.server_share) for a, b in zip(ours, bare, strict=True)
+        (ours.rate / ours.server_share) / (bare.rate / bare.server_share)
+        for ours, bare in ((loads["service"], loads[parses]) for loads in seen)
     )
     return {
-        "service": Figure(statistics.median(one.rate for one in ours) * BATCH, "observations/s"),
-        "bare server that parses": Figure(statistics.median(one.rate for one in bare) * BATCH, "observations/s"),
-        "ratio": at_least(ratio, "%", 60),
-        "ratio per CPU second of the servers": Figure(by_use * 100, "%"),
-        "load generator": Figure(max(one.client_share for one in bare) * 100, "% of one core"),
+        **{
+            name: Figure(statistics.median(loads[name].rate for loads in seen) * BATCH, "observations/s")
+            for name in targets
+        },
+        "service to the one that parses": at_least(share("service", parses), "%", 60),
+        "the same per CPU second": Figure(by_use * 100, "%"),
+        "service to the one that reads": Figure(share("service", reads), "%"),
+        "the one that reads to the one that parses": Figure(share(reads, parses), "%"),
+        "load generator": Figure(max(loads[parses].client_share for loads in seen) * 100, "% of one core"),
     }
 
 

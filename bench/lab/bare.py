@@ -17,7 +17,7 @@ from bench.lab.process import Process
 def echo_server(port: int, answer_bytes: int, *parses: str, python: str = sys.executable) -> Process:
     """An echo server with the service's options, run by this interpreter.
 
-    ``parses`` may be a method and the class of its requests, ``module:Name``: it then parses them.
+    ``parses`` may be a method and what parses its requests, ``module:Name``: it then does that as well.
     """
     options = json.dumps(server_options(Limits()))
     return Process(f"echo {port}", python, str(Path(echo.__file__)), str(port), str(answer_bytes), options, *parses)
