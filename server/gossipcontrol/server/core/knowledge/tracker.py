@@ -91,8 +91,10 @@ class Tracker:
 
     def suspend(self, one: Intention) -> None:
         """Let an intention wait for what it names and is not known."""
-        names = (one.store_prev, *one.dependencies)
-        self.floating.add(one, {name for name in names if name and name not in self.graph.places})
+        missing = {name for name in one.dependencies if name not in self.graph.places}
+        if one.store_prev and one.store_prev not in self.graph.places:
+            missing.add(one.store_prev)
+        self.floating.add(one, missing)
 
     def _place(self, one: Intention, parent: int, places: list[int], now: float) -> int:
         """Put an intention into the graph that names nothing unknown; returns what to count."""
@@ -119,15 +121,16 @@ class Tracker:
 
     def _release(self, name: bytes, now: float, tally: list[int]) -> None:
         """Place what floated for want of this intention, and what floated for want of that."""
-        names = [name]
+        names, find, release = [name], self.graph.places.get, self.floating.release
         while names:
-            for one in self.floating.release(names.pop()):
-                if any(name and name not in self.graph.places for name in (one.store_prev, *one.dependencies)):
+            for one in release(names.pop()):
+                parent = find(one.store_prev) if one.store_prev else ROOT
+                places = [place for name in one.dependencies if (place := find(name)) is not None]
+                if parent is None or len(places) < len(one.dependencies):
                     # It was known when this one came, and was forgotten while it floated.
                     self.suspend(one)
                     continue
-                parent = self.graph.places[one.store_prev] if one.store_prev else ROOT
-                fate = self._place(one, parent, [self.graph.places[name] for name in one.dependencies], now)
+                fate = self._place(one, parent, places, now)
                 if fate == NEW:
                     names.append(one.hash)
                 else:
