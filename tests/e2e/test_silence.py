@@ -1,4 +1,4 @@
-"""A neighbour dies without a word, in three ways: presence turns in time, everybody is told so, nobody else turns."""
+"""A neighbour dies without a word, in four ways: presence turns in time, everybody is told so, nobody else turns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ OFFLINE_AFTER = 6.0
 REPORT = 2.0
 SLACK = 10.0
 """Seconds for a busy machine."""
+IDLE = 30.0
+"""Seconds after which QUIC gives up who hears nothing; until then what it sends may arrive, and it is online."""
 STEADY = 10.0
 """Seconds in which a peer's rhythm becomes known: twenty of its messages."""
 
 
 async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_path: Path) -> None:
-    # The three that die have no agent: as peers in the field, only what others hear tells of them.
-    async with observed(tmp_path, near=6, bare=(3, 4, 5), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER) as seen:
+    # Those that die have no agent: as peers in the field, only what others hear tells of them.
+    bounds = {"suspect_ceiling": CEILING, "offline_after": OFFLINE_AFTER}
+    async with observed(tmp_path, near=7, bare=(3, 4, 5, 6), **bounds) as seen:
         fleet = seen.fleet
         healthy, dying = fleet.ids[:3], fleet.ids[3:]
         await asyncio.sleep(STEADY)
@@ -32,9 +35,12 @@ async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_pat
         await fleet.hosts[3].drop("OUTPUT")
         await fleet.hosts[4].drop("INPUT", "OUTPUT")
         fleet.nodes[5].freeze()
-        await until(lambda: all(seen.state(one) != PEER_STATE_ONLINE for one in dying), "suspected",
+        await fleet.hosts[6].drop("INPUT")
+        *mute, deaf = dying
+        await until(lambda: all(seen.state(one) != PEER_STATE_ONLINE for one in mute), "suspected",
                     CEILING + REPORT + SLACK)  # fmt: skip
-        await seen.until_state(PEER_STATE_OFFLINE, *dying, within=OFFLINE_AFTER + REPORT + SLACK)
+        await seen.until_state(PEER_STATE_OFFLINE, *mute, within=OFFLINE_AFTER + REPORT + SLACK)
+        await seen.until_state(PEER_STATE_OFFLINE, deaf, within=IDLE + CEILING + OFFLINE_AFTER + REPORT + SLACK)
         for node_id in dying:
             assert seen.states_since([node_id], since) == {PEER_STATE_SUSPECT, PEER_STATE_OFFLINE}
 
