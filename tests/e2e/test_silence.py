@@ -25,8 +25,9 @@ STEADY = 10.0
 
 async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_path: Path) -> None:
     # Those that die have no agent: as peers in the field, only what others hear tells of them.
-    bounds = {"suspect_ceiling": CEILING, "offline_after": OFFLINE_AFTER}
-    async with observed(tmp_path, near=7, bare=(3, 4, 5, 6), **bounds) as seen:
+    async with observed(
+        tmp_path, near=7, bare=(3, 4, 5, 6), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER
+    ) as seen:
         fleet = seen.fleet
         healthy, dying = fleet.ids[:3], fleet.ids[3:]
         await asyncio.sleep(STEADY)

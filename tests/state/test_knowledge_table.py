@@ -112,7 +112,7 @@ async def test_facts_are_there_again(shelf: Shelf) -> None:
 
 async def test_a_store_moves_into_a_snapshot_in_parts_while_other_facts_are_kept(shelf: Shelf) -> None:
     shelf.write("t", 2, 5)
-    shelf.write("s", 200, 150)
+    await shelf.until_kept(shelf.write("s", 200, 150))
     before = shelf.journal.figures().log_bytes
     shelf.journal.snapshot_store(take_book(shelf.book, ["s"], 5.0))
     assert shelf.journal.figures().log_bytes < before / 10
