@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from gossipcontrol.server.core import codec
+from gossipcontrol.server.core.codec import resolve
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.engine import Engine
@@ -99,8 +100,9 @@ def test_a_snapshot_and_the_log_after_it_give_the_same_state(
 ) -> None:
     run = LoggedSchedule(chosen)
     run.run(before)
-    snapshot, cut = json.dumps(run.lab.engine.save()), len(run.lab.log)
+    snapshot, captured, cut = json.dumps(run.lab.engine.save()), run.lab.engine.capture(), len(run.lab.log)
     run.run(after)
+    assert json.dumps(resolve(captured)) == snapshot, "what was captured changes no more"
     from_snapshot = restored(chosen, snapshot, run.lab.log[cut:])
     from_log = restored(chosen, None, run.lab.log)
     assert shown(from_snapshot) == shown(run.lab.engine)

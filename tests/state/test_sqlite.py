@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import shutil
 import sqlite3
 import stat
 import threading
@@ -10,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from gossipcontrol.server.core.codec import Later
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
+from gossipcontrol.server.state import sqlite as sqlite_module
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, StateError, Watch
+from gossipcontrol.server.state.pack import PIECE
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
@@ -85,6 +90,56 @@ async def test_a_snapshot_takes_the_place_of_the_log_before_it(path: Path) -> No
     assert journal.figures().entries == 1
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "x"}, ENTRIES[3:], 1002.0)
+
+
+async def test_facts_do_not_wait_while_a_snapshot_is_packed(path: Path, tmp_path: Path) -> None:
+    journal, told, gate = SqliteJournal(path), Told(), threading.Event()
+    journal.load()
+    journal.start(told.watch)
+    journal.append(ENTRIES[:2])
+    journal.compact({"core": [Later("x", lambda one: gate.wait(20) and one)]}, 1001.0)
+    number = journal.append(ENTRIES[3:])
+    await told.until(lambda: told.committed == number)
+    assert journal.figures().entries == 3
+    copy = shutil.copytree(path.parent, tmp_path / "as a kill leaves it")
+    assert read(copy / path.name) == (None, (*ENTRIES[:2], *ENTRIES[3:]), 1002.0)
+    gate.set()
+    await told.until(lambda: journal.figures().entries == 1)
+    await asyncio.to_thread(journal.close)
+    assert read(path) == ({"core": ["x"]}, ENTRIES[3:], 1002.0)
+
+
+async def test_a_whole_snapshot_overtakes_one_that_is_being_packed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "STEP", 0.0)
+    journal, told, gate = SqliteJournal(path), Told(), threading.Event()
+    journal.load()
+    journal.start(told.watch)
+    number = journal.compact([Later("old", lambda one: gate.wait(20) and one)] * 10 * PIECE, 1000.0)
+    await told.until(lambda: told.committed == number)
+    number = journal.snapshot({"core": "new"}, 1001.0)
+    gate.set()
+    await told.until(lambda: told.committed == number)
+    await asyncio.to_thread(journal.close)
+    assert read(path) == ({"core": "new"}, (), 1001.0)
+
+
+async def test_a_snapshot_for_which_there_is_no_room_is_given_up_and_wanted_again(path: Path) -> None:
+    journal, told = SqliteJournal(path, max_bytes=1 << 18), Told()
+    journal.load()
+    journal.start(told.watch)
+    entries = (Entry(1.0, RejoinRequested("n" * 100, request_id="q" * 100)),) * 400
+    number = journal.append(entries)
+    await told.until(lambda: told.committed == number)
+    assert journal.wants_snapshot()
+    journal.compact(random.Random(1).randbytes(1 << 18).hex(), 1.0)
+    assert not journal.wants_snapshot()
+    await told.until(lambda: bool(told.failures))
+    assert "full" in told.failures[0]
+    assert journal.wants_snapshot()
+    number = journal.append(ENTRIES)
+    await told.until(lambda: told.committed == number)
+    await asyncio.to_thread(journal.close)
+    assert read(path) == (None, (*entries, *ENTRIES), 1002.0)
 
 
 async def test_the_file_stays_small_as_snapshots_replace_logs(path: Path) -> None:

@@ -83,8 +83,7 @@ class Outbox:
         if facts := self._engine.facts:
             entries = [Entry(now, facts[0], tuple(self._engine.said)), *(Entry(now, fact) for fact in facts[1:])]
             self._appended = self._journal.append(entries)
-            if self._journal.wants_snapshot():
-                self.begin(now)
+            self._compact(now)
         if not effects:
             return
         if self._kept >= self._appended:
@@ -99,11 +98,17 @@ class Outbox:
         self._noted_at = now
         entry = KnowledgeEntry(now, fact.store_id, type(fact).__name__, write_event(fact, room))
         number = self._appended = self._journal.append([entry])
-        if self._journal.wants_snapshot():
-            self.begin(now)
+        self._compact(now)
         if (store_id := self._journal.due_store()) is not None:
             self._appended = self._journal.snapshot_store(take_book(self._book, [store_id], now))
         return number
+
+    def _compact(self, now: float) -> None:
+        """Have a snapshot take the place of a log that has become long."""
+        if self._journal.wants_all():
+            self.begin(now)
+        elif self._journal.wants_snapshot():
+            self._appended = self._journal.compact(take_snapshot(self._engine, self._parameters), now)
 
     def check(self) -> None:
         """Raise StateFailing while events cannot be kept."""

@@ -1,13 +1,16 @@
 """Values to plain JSON and back by their type hints: explicit, without code in the data, open to new fields.
 
 A field that the data lacks takes its default; one that the class lacks is an error, for dropping it would lose state.
+
+What is saved may be encoded later than it is captured (``Later``), for a snapshot of a large fleet takes seconds to
+encode, and the event loop must go on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum, IntEnum
 from functools import cache
 from operator import attrgetter
@@ -32,14 +35,48 @@ def encode(value: Any) -> Plain:
     return _encoder(cast("Any", type(value)))(value)
 
 
-def encode_fields(value: Any, without: Collection[str] = ()) -> dict[str, Plain]:
-    """The fields of a dataclass by name; those that are empty by default and still are stay out."""
-    defaults, read = _defaults(cast("Any", type(value)))
-    return {
-        name: one if type(one) in _PLAIN else encode(one)
-        for (name, default), one in zip(defaults, read(value), strict=True)
-        if (one or one != default) and name not in without
-    }
+class Later:
+    """A value that changes no more, and what encodes it."""
+
+    __slots__ = ("_encode", "_value")
+
+    def __init__(self, value: Any, encode: Callable[[Any], Plain] = encode) -> None:
+        self._value = value
+        self._encode = encode
+
+    def plain(self) -> Plain:
+        """The value as plain JSON."""
+        return self._encode(self._value)
+
+
+def capture_fields(value: Any, without: tuple[str, ...] = ()) -> Later:
+    """The fields of a dataclass as they are now, by name; those that are empty by default and still are stay out."""
+    layout = _layout(cast("Any", type(value)), without)
+    return Later(layout.read(value), layout.encode)
+
+
+def capture_all(kind: type[T], values: Iterable[T]) -> list[Later]:
+    """The fields of many of one class."""
+    layout = _layout(cast("Any", kind), ())
+    read, write = layout.read, layout.encode
+    return [Later(read(one), write) for one in values]
+
+
+def encode_fields(value: Any) -> dict[str, Plain]:
+    """The same at once."""
+    layout = _layout(cast("Any", type(value)), ())
+    return layout.encode(layout.read(value))
+
+
+def resolve(plain: Plain) -> Plain:
+    """Encode whatever was to be encoded later."""
+    if isinstance(plain, Later):
+        return plain.plain()
+    if isinstance(plain, dict):
+        return {name: resolve(one) for name, one in cast("dict[str, Plain]", plain).items()}
+    if isinstance(plain, (list, tuple)):
+        return [resolve(one) for one in cast("list[Plain]", plain)]
+    return plain
 
 
 def _encode_all(values: Collection[Any]) -> list[Plain]:
@@ -74,16 +111,45 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-@cache
-def _defaults(kind: Any) -> tuple[tuple[tuple[str, Any], ...], Callable[[Any], tuple[Any, ...]]]:
-    """Each field with its default, and what reads all; a field without one is never equal to the class itself."""
-    defaults = tuple(
-        (one.name, kind if one.default is dataclasses.MISSING else one.default) for one in dataclasses.fields(kind)
-    )
-    names = [name for name, _ in defaults]
-    if len(names) > 1:
-        return defaults, attrgetter(*names)
-    return defaults, lambda value: tuple(getattr(value, name) for name in names)
+class _Layout:
+    """The fields of a dataclass that are saved."""
+
+    def __init__(self, kind: Any, without: tuple[str, ...]) -> None:
+        fields = [one for one in dataclasses.fields(kind) if one.name not in without]
+        # A field without a default is never equal to the class itself.
+        self._defaults = [(one.name, kind if one.default is dataclasses.MISSING else one.default) for one in fields]
+        names = [one.name for one in fields]
+        self._get: Callable[[Any], tuple[Any, ...]] = (
+            attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, name) for name in names)
+        )
+        self._mutable = [index for index, name in enumerate(names) if _is_mutable(_hints(kind)[name])]
+
+    def read(self, value: Any) -> Sequence[Any]:
+        """What they hold; what could change is copied."""
+        values = self._get(value)
+        for index in self._mutable:
+            if values[index]:
+                values = (*values[:index], _COPIES[type(values[index])](values[index]), *values[index + 1 :])
+        return values
+
+    def encode(self, values: Sequence[Any]) -> dict[str, Plain]:
+        """By name."""
+        return {
+            name: one if type(one) in _PLAIN else encode(one)
+            for (name, default), one in zip(self._defaults, values, strict=True)
+            if one or one != default
+        }
+
+
+_COPIES: dict[Any, Callable[[Any], Any]] = {set: frozenset, deque: tuple, list: tuple}
+
+
+def _is_mutable(hint: Any) -> bool:
+    kinds = {get_origin(one) or one for one in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))}
+    return not kinds.isdisjoint(_COPIES)
+
+
+_layout = cache(_Layout)
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.effect import (
     AcceptNode,
@@ -127,6 +127,10 @@ class Engine:
 
     def save(self) -> Plain:
         """The deciding state as plain JSON; liveness stays out."""
+        return resolve(self.capture())
+
+    def capture(self) -> Plain:
+        """The same, most of which is yet to be encoded: at any time, and in any thread."""
         return {
             "registry": self._registry.save(),
             "history": self._history.save(),

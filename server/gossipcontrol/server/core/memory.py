@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
-from gossipcontrol.server.core.codec import Plain, decode, encode
+from gossipcontrol.server.core.codec import Later, Plain, decode
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -38,7 +38,7 @@ class Recent(Generic[K, V]):
 
     def save(self) -> Plain:
         """Every entry, the oldest first."""
-        return [[encode(key), at, encode(value)] for key, (at, value) in self._entries.items()]
+        return [Later((key, at, value)) for key, (at, value) in self._entries.items()]
 
     def load(self, plain: Plain, key_hint: Any, value_hint: Any) -> None:
         """Take over what was saved."""

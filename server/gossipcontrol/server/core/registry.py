@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from gossipcontrol.server.core.codec import Plain, decode_fields, encode_fields
+from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields
 from gossipcontrol.server.core.decision import Capability, Cause, Rung
 from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.liveness.liveness import Liveness
@@ -17,8 +17,8 @@ LOOK = 16
 """How many entries are looked at for one to forget: a full book must not make every request slow."""
 
 SLOT_LINKS = ("node", "store", "running", "waiting", "on_trial")
-SLOT_LIVENESS = ("neighbors", "alive_at", "reported_at")
-"""Not saved: presence rebuilds itself within one report interval."""
+SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
+"""Presence rebuilds itself within one report interval."""
 NODE_LINKS = ("slots", "parked")
 HOST_LINKS = ("nodes", "parked")
 STORE_LINKS = ("store_id", "slots")
@@ -222,7 +222,7 @@ class Registry:
         return {
             "nodes": [_save_node(node) for node in self.nodes.values()],
             "hosts": [_save_host(host) for host in self.hosts.values()],
-            "stores": {store_id: encode_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
+            "stores": {store_id: capture_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
             "detached": list(self._detached),
         }
 
@@ -238,7 +238,7 @@ class Registry:
                 slot = self.slot(node, store_id)
                 slot.running, slot.waiting = get(running), get(waiting)
                 slot.on_trial = get(on_trial[0]) if on_trial else None
-                for name, value in decode_fields(fields, Slot, (*SLOT_LINKS, *SLOT_LIVENESS)).items():
+                for name, value in decode_fields(fields, Slot, SLOT_UNSAVED).items():
                     setattr(slot, name, value)
         for one in plain["hosts"]:
             host = Host(**decode_fields(one["fields"], Host, HOST_LINKS))
@@ -255,13 +255,12 @@ def _id(rejoin: Rejoin | None) -> str:
 
 
 def _save_node(node: Node) -> Plain:
-    without = (*SLOT_LINKS, *SLOT_LIVENESS)
     slots = [
-        [store_id, _id(slot.running), _id(slot.waiting), _id(slot.on_trial), encode_fields(slot, without)]
+        [store_id, _id(slot.running), _id(slot.waiting), _id(slot.on_trial), capture_fields(slot, SLOT_UNSAVED)]
         for store_id, slot in node.slots.items()
     ]
-    return {"fields": encode_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}
+    return {"fields": capture_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}
 
 
 def _save_host(host: Host) -> Plain:
-    return {"fields": encode_fields(host, HOST_LINKS), "parked": _id(host.parked), "nodes": list(host.nodes)}
+    return {"fields": capture_fields(host, HOST_LINKS), "parked": _id(host.parked), "nodes": list(host.nodes)}

@@ -96,6 +96,13 @@ class Journal(Protocol):
         """
         ...
 
+    def compact(self, plain: Plain, at: float) -> int:
+        """Have a snapshot of everything appended so far kept in place of its log, little by little beside other facts.
+
+        Returns its number. That of knowledge stays as it is. The parameters must be those of the last snapshot.
+        """
+        ...
+
     def wants_snapshot(self) -> bool:
         """Whether the log, that of knowledge aside, has become long, or everything must be kept anew."""
         ...

@@ -31,6 +31,10 @@ class MemoryJournal:
         del plain, at, knowledge
         return 0
 
+    def compact(self, plain: Plain, at: float) -> int:
+        """Nothing is kept."""
+        return self.snapshot(plain, at)
+
     def wants_snapshot(self) -> bool:
         """Never."""
         return False

@@ -1,13 +1,15 @@
-"""A snapshot as compressed JSON, made piece by piece."""
+"""A snapshot as compressed JSON, made piece by piece: that of a large fleet takes seconds."""
 
 from __future__ import annotations
 
 import json
+import math
+import time
 import zlib
 from collections.abc import Iterator
 from typing import cast
 
-from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.codec import Later, Plain
 
 PIECE = 100
 """Entries of a list that are written at a time: about a millisecond."""
@@ -15,10 +17,29 @@ NESTING = 3
 """Objects within objects that are taken apart; the long lists of a snapshot are not deeper."""
 
 
+class Packer:
+    """Packs in steps: between two pieces the event loop may go on, and between two steps a commit."""
+
+    def __init__(self, plain: Plain) -> None:
+        self._pieces = _pieces(plain, NESTING)
+        self._compressor = zlib.compressobj(1)
+        self._packed: list[bytes] = []
+
+    def step(self, seconds: float = math.inf) -> bytes | None:
+        """Pack for so long, at least one piece; all of it once it is done, None before."""
+        until = time.perf_counter() + seconds
+        for piece in self._pieces:
+            self._packed.append(self._compressor.compress(piece))
+            if time.perf_counter() >= until:
+                return None
+        return b"".join([*self._packed, self._compressor.flush()])
+
+
 def pack(plain: Plain) -> bytes:
-    """Compressed JSON, made piece by piece: between two the event loop may go on."""
-    packer = zlib.compressobj(1)
-    return b"".join([*map(packer.compress, _pieces(plain, NESTING)), packer.flush()])
+    """All at once."""
+    body = Packer(plain).step()
+    assert body is not None, "it had all the time"
+    return body
 
 
 def _pieces(plain: Plain, nesting: int) -> Iterator[bytes]:
@@ -33,8 +54,12 @@ def _pieces(plain: Plain, nesting: int) -> Iterator[bytes]:
         values = cast("list[Plain]", plain)  # type: ignore[redundant-cast] # not to pyright
         before = "["
         for start in range(0, len(values), PIECE):
-            yield before.encode() + json.dumps(values[start : start + PIECE], separators=(",", ":"))[1:-1].encode()
+            yield before.encode() + _write(values[start : start + PIECE])[1:-1]
             before = ","
         yield b"]" if values else b"[]"
     else:
-        yield json.dumps(plain, separators=(",", ":")).encode()
+        yield _write(plain)
+
+
+def _write(plain: Plain) -> bytes:
+    return json.dumps(plain, separators=(",", ":"), default=Later.plain).encode()

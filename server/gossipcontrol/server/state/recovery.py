@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import zlib
 from collections.abc import Iterable
 
@@ -46,8 +47,17 @@ def _parameters(plain: Plain) -> Parameters:
 
 
 def take_snapshot(engine: Engine, parameters: Parameters) -> Plain:
-    """Everything that ``recover`` needs."""
-    return {"parameters": encode(parameters), "core": engine.save()}
+    """Everything that ``recover`` needs; much of it is yet to be encoded.
+
+    Python's collector would look through all there is meanwhile, and find nothing: what is made here is no cycle.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return {"parameters": encode(parameters), "core": engine.capture()}
+    finally:
+        if collects:
+            gc.enable()
 
 
 def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tuple[Book, bool]:

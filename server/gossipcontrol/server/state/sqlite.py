@@ -20,7 +20,7 @@ from gossipcontrol.server.state.entry import Entry, KnowledgeEntry, read_entry, 
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, StateError, Watch
 from gossipcontrol.server.state.knowledge_table import Move
-from gossipcontrol.server.state.pack import pack
+from gossipcontrol.server.state.pack import Packer, pack
 
 RETRY = 0.5
 """Seconds between two tries to keep what could not be kept."""
@@ -32,6 +32,9 @@ CLOSE_TIME = 5.0
 """Seconds that a failing disk gets at a stop."""
 ENTRY_BYTES = 24
 """What a row costs beside its texts, about."""
+STEP = 0.02
+"""Seconds for which a transaction packs a snapshot that is written little by little."""
+_SIZES = "SELECT count(*), coalesce(sum(length(fields) + length(said) + ?) FILTER (WHERE store IS NULL), 0) FROM log"
 _INSERT = "INSERT INTO log (seq, at, kind, fields, said, store, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -42,7 +45,22 @@ class _Snapshot:
     knowledge: KnowledgeSnapshot | None
 
 
-_Batch = Sequence[tuple[int, Entry | KnowledgeEntry | _Snapshot | Move]]
+class _Compaction:
+    """Packs a snapshot a little per transaction, so that other facts wait for little; the last step changes over."""
+
+    def __init__(self, number: int, plain: Plain, at: float) -> None:
+        self.number = number
+        self._packer = Packer(plain)
+        self._at = at
+
+    def step(self, connection: sqlite3.Connection) -> int:
+        """Go on; the size of the snapshot once it is there, 0 before."""
+        body = self._packer.step(STEP)
+        return 0 if body is None else _replace_log(connection, body, self._at, self.number)
+
+
+_Item = Entry | KnowledgeEntry | _Snapshot | _Compaction | Move
+_Batch = Sequence[tuple[int, _Item]]
 """What is to be written, by number."""
 
 
@@ -55,7 +73,7 @@ class SqliteJournal:
         self._file = StateFile(path, full=full, max_bytes=max_bytes)
         self._max_bytes = max_bytes
         self._ready = threading.Condition()
-        self._queue: list[tuple[int, Entry | KnowledgeEntry | _Snapshot | Move]] = []
+        self._queue: list[tuple[int, _Item]] = []
         self._number = 0
         self._closing_at: float | None = None
         self._thread: threading.Thread | None = None
@@ -66,6 +84,8 @@ class SqliteJournal:
         """Monotonic instant from which on stores may be snapshotted."""
         self._move: Move | None = None
         """The snapshot of a store under way, in the writer thread."""
+        self._compaction: _Compaction | None = None
+        """That of deciding under way, in the writer thread."""
         self._dead: list[int] = []
         """Generations of snapshots that were given up."""
 
@@ -130,13 +150,18 @@ class SqliteJournal:
             self._backlog.clear()
         return self._put(_Snapshot(plain, at, knowledge))
 
+    def compact(self, plain: Plain, at: float) -> int:
+        """Queue a snapshot: it is packed with the transactions that follow, and then the log up to here goes."""
+        self._snapshot_queued = True
+        return self._put(_Compaction(self._number + 1, plain, at))
+
     def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
         """Queue the snapshot of a store: its parts go with the transactions that follow."""
         move = Move(self._number + 1, knowledge)
         self._backlog.begin(move.store_id, move.generation)
         return self._put(move)
 
-    def _put(self, one: _Snapshot | Move) -> int:
+    def _put(self, one: _Snapshot | _Compaction | Move) -> int:
         with self._ready:
             self._number += 1
             self._queue.append((self._number, one))
@@ -176,15 +201,15 @@ class SqliteJournal:
     # In the writer thread.
 
     def _write(self, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
-        batch: list[tuple[int, Entry | KnowledgeEntry | _Snapshot | Move]] = []
+        batch: list[tuple[int, _Item]] = []
         while True:
             with self._ready:
-                while not (self._queue or batch or self._move or self._closing_at is not None):
+                while not (self._queue or batch or self._goes_on() or self._closing_at is not None):
                     self._ready.wait()
                 batch += self._queue
                 self._queue.clear()
                 number, closing_at = self._number, self._closing_at
-            if not batch and (self._move is None or closing_at is not None):
+            if not batch and (closing_at is not None or not self._goes_on()):
                 return
             started_at = time.perf_counter()
             try:
@@ -206,28 +231,30 @@ class SqliteJournal:
         wholes = [(number, one.knowledge) for number, one in snapshots if one.knowledge is not None]
         whole_at, whole = wholes[-1] if wholes else (0, None)
         rows = _rows(batch, snapshots[-1][0] if snapshots else 0, whole_at)
+        packed = 0
         connection = self._file.reopen(bool(wholes))
         try:
             connection.execute("BEGIN IMMEDIATE")
             if snapshots:
-                self._snapshot_bytes = _replace_log(connection, snapshots[-1][1])
+                number, last = snapshots[-1]
+                packed = _replace_log(connection, pack(last.plain), last.at, number)
             sizes = None if whole is None else knowledge_table.write_all(connection, whole_at, whole)
             connection.executemany(_INSERT, rows)
             connection.executemany("DELETE FROM part WHERE generation = ?", [(one,) for one in self._dead])
             moved = self._move is not None and whole is None and self._move.step(connection)
-            entries: int = self._entries + len(rows)
-            if snapshots or moved:
-                entries = connection.execute("SELECT count(*) FROM log").fetchone()[0]
+            if self._compaction is not None and not snapshots:
+                packed = self._compaction.step(connection)
+            entries, log_bytes = self._entries + len(rows), self._log_bytes + sum(map(_size, rows))
+            if packed or moved:
+                entries, log_bytes = connection.execute(_SIZES, (ENTRY_BYTES,)).fetchone()
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
             self._file.drop()
             raise
-        self._entries = entries
-        self._log_bytes = 0 if snapshots else self._log_bytes
-        self._log_bytes += sum(len(row[3]) + len(row[4]) + ENTRY_BYTES for row in rows if row[5] is None)
+        self._entries, self._log_bytes = entries, log_bytes
         self._dead.clear()
-        if snapshots:
-            self._snapshot_queued = False
+        if packed:
+            self._snapshot_bytes, self._snapshot_queued, self._compaction = packed, False, None
         if sizes is not None:
             self._whole_queued = False
             _tell(loop, self._backlog.resize, sizes)
@@ -238,9 +265,17 @@ class SqliteJournal:
         for number, one in batch:
             if isinstance(one, Move) and number > whole_at:
                 self._move = one
+            elif isinstance(one, _Compaction) and not snapshots:
+                self._compaction = one
+
+    def _goes_on(self) -> bool:
+        """Whether a snapshot is under way."""
+        return self._move is not None or self._compaction is not None
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stop to snapshot a store: it may be that which the disk has no room for."""
+        """Stop to snapshot little by little: it may be that which the disk has no room for."""
+        if self._compaction is not None:
+            self._compaction, self._snapshot_queued = None, False
         if self._move is not None:
             self._dead.append(self._move.generation)
             self._move_at = time.monotonic() + MOVE_RETRY
@@ -262,11 +297,15 @@ def _rows(batch: _Batch, snapshot_at: int, whole_at: int) -> list[_Row]:
     return rows
 
 
-def _replace_log(connection: sqlite3.Connection, snapshot: _Snapshot) -> int:
-    """Put a snapshot in place of the log, that of knowledge aside; returns its size."""
-    body = pack(snapshot.plain)
-    connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (snapshot.at, body))
-    connection.execute("DELETE FROM log WHERE store IS NULL")
+def _size(row: _Row) -> int:
+    """What a row of the log adds to that of deciding."""
+    return len(row[3]) + len(row[4]) + ENTRY_BYTES if row[5] is None else 0
+
+
+def _replace_log(connection: sqlite3.Connection, body: bytes, at: float, number: int) -> int:
+    """Put a snapshot in place of the log before it, that of knowledge aside; returns its size."""
+    connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (at, body))
+    connection.execute("DELETE FROM log WHERE store IS NULL AND seq < ?", (number,))
     return len(body)
 
 
