@@ -52,7 +52,10 @@ def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
             return number
         return 0 if observer == "c" else number - number // 2  # c never heard of a
 
-    assert "a" not in {one.node_id for one in talk(Store(), heard, lonely="c").outbound}, "c cannot tell"
+    def deaf(number: int, observer: str, author: str) -> int:
+        return 0 if observer == "c" else heard(number, observer, author)
+
+    assert "a" not in {one.node_id for one in talk(Store(), deaf).outbound}, "c hears nobody, and cannot tell"
     assert "a" in {one.node_id for one in talk(Store(), heard).outbound}, "c is its neighbour, and hears others"
     assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
 
@@ -68,6 +71,42 @@ def test_what_others_heard_and_one_did_not_is_its_own_rot() -> None:
     assert inbound["a"].startswith("did not hear ")
     assert inbound["a"].endswith("messages of 2 peers that others heard")
     assert all(not one.evidence for one in rot.outbound)
+
+
+def row(heard_by_d: str) -> Rot:
+    """Four nodes in a row, of which all but the last name everybody; all broadcast."""
+    store, neighbors = Store(), {"a": "b", "b": "ac", "c": "bd", "d": "c"}
+    for number in range(1, 25):
+        for node_id, near in neighbors.items():
+            heard = heard_by_d if node_id == "d" else "abcd"
+            said = {peer: number if peer in heard else 0 for peer in "abcd" if peer != node_id}
+            store.say(2.0 * number, node_id, said, near, number)
+    return Rot(store.testimony, store.links(49.0), PARAMETERS, 49.0)
+
+
+def test_who_hears_authors_from_afar_misses_one_that_it_never_heard() -> None:
+    (found,) = [one for one in row("bc").inbound if one.evidence]
+    assert found.node_id == "d"
+    assert found.evidence.endswith("of 3 peers that others heard"), "of a, b and c"
+
+
+def test_who_names_its_neighbours_only_misses_nobody_else() -> None:
+    assert [one.node_id for one in row("c").inbound if one.evidence] == []
+
+
+def test_a_lost_neighbour_is_not_heard_from_afar() -> None:
+    store = Store()
+    for number in range(1, 25):
+        for node_id in "abc":
+            heard = dict.fromkeys("abc".replace(node_id, ""), number)
+            store.say(2.0 * number, node_id, heard, "abc".replace(node_id, ""), number)
+        # It names neighbours only: b until it loses it, then c; a it never hears.
+        count = min(number, 12)
+        heard = {"a": 0, "b": count, "c": number - count}
+        store.say(2.0 * number, "d", heard, "b" if number <= 12 else "c", number)
+    rot = Rot(store.testimony, store.links(49.0), PARAMETERS, 49.0)
+    told = {one.node_id: one.evidence for one in rot.inbound}
+    assert "of 1 peers" in told["d"] or "of 2 peers" in told["d"], "of b, perhaps of c, never of a"
 
 
 def test_nobody_who_says_nothing_is_judged() -> None:

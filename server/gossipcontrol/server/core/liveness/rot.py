@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gossipcontrol.server.core.liveness.link import Links
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.testimony import Testimony
-from gossipcontrol.server.core.liveness.voice import Loss, Voice
+from gossipcontrol.server.core.liveness.voice import IN_FLIGHT, Loss, Voice
 
 OUTBOUND_SHARE = 0.1
 """Least share of a node's broadcasts that nobody heard, to call it rot."""
@@ -50,13 +50,22 @@ def begin_anew_across(testimony: Testimony, links: Links) -> None:
         voice.begin_anew_without(mates.get(links.side(author_id), ()))
 
 
-def _listening(testimony: Testimony, links: Links) -> Iterator[int]:
-    """The observers that name whomever they hear, and have heard somebody."""
-    complete = {one.number: one.reported_at for one in links.fresh.values() if one.is_complete}
+def _listening(testimony: Testimony, links: Links) -> tuple[set[int], set[int]]:
+    """The observers that would name a neighbour if they heard it; and those that would name any author.
+
+    Both name whomever they hear, and have heard somebody: the latter somebody who is no neighbour.
+    """
+    complete = {one.number: one for one in links.fresh.values() if one.is_complete}
+    reported = {number: one.reported_at for number, one in complete.items()}
+    near, far = set[int](), set[int]()
     for voice in testimony.voices.values():
-        for number, heard_at in voice.heard(complete):
+        for number, heard_at in voice.heard(reported):
             if heard_at > -math.inf:
-                yield number
+                near.add(number)
+            observer = complete[number]
+            if observer.lists and heard_at > observer.lost_at + IN_FLIGHT and not voice.is_near(number):
+                far.add(number)
+    return near, far
 
 
 class Rot:
@@ -72,7 +81,7 @@ class Rot:
         for node_id in links.fresh:
             side = links.side(node_id)
             self._mates[side] = self._mates.get(side, 0) + 1
-        self._listening = set(_listening(testimony, links))
+        self._near, self._far = _listening(testimony, links)
         ears: dict[int, _Ear] = {}
         self.outbound: list[Verdict] = []
         for author_id, voice in testimony.voices.items():
@@ -86,7 +95,7 @@ class Rot:
     def _of(self, author_id: str, voice: Voice) -> list[Loss]:
         """What the nodes on the author's side did not hear of it."""
         links, side = self._links, self._links.side(author_id)
-        losses = voice.losses(links.reported, self._listening)
+        losses = voice.losses(links.reported, self._near, self._far)
         if links.is_whole:
             return losses
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]

@@ -25,6 +25,7 @@ class Observer:
         "interval",
         "is_complete",
         "lists",
+        "lost_at",
         "neighbors",
         "node_id",
         "number",
@@ -42,6 +43,8 @@ class Observer:
         """Each of its neighbours, and since when it is one."""
         self.lists = False
         """Whether it says who its neighbours are: of one that never named any, an empty list proves nothing."""
+        self.lost_at = -math.inf
+        """When it last lost one; what came directly was sent before that."""
         self.alone_since: float | None = None
         """Since when it has no neighbour."""
         self.unsynced_since: float | None = None
@@ -64,7 +67,10 @@ class Observer:
             gap = min(now - self.reported_at, ceiling, 2 * self.interval)
             self.interval = max(gap, 0.8 * self.interval + 0.2 * gap)
         self.reported_at = now
+        before = self.neighbors
         self.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
+        if not before.keys() <= self.neighbors.keys():
+            self.lost_at = now
         self.count_neighbors(now)
         self.is_complete = len(event.peers) < REPORT_PEERS
         if not event.unsynced_writes:
@@ -125,6 +131,7 @@ class Testimony:
             self._meet(observer, event.peer_id)
         else:
             del observer.neighbors[event.peer_id]
+            observer.lost_at = now
         observer.count_neighbors(now)
         return True
 

@@ -149,17 +149,23 @@ class Voice:
                 found.append(number)
         return asked, found
 
+    def is_near(self, number: int) -> bool:
+        """Whether this observer, one of the sample, is a neighbour."""
+        return self._ranks[self._numbers.index(number)] < _FAR
+
     def heard(self, reported: Mapping[int, float]) -> Iterator[tuple[int, float]]:
         """When the observers with these numbers last heard the author; minus infinity: never."""
         for index, number in enumerate(self._numbers):
             if number in reported:
                 yield number, self._cells[index * _WIDTH + _HEARD_AT]
 
-    def losses(self, reported: Mapping[int, float], listening: Collection[int] = ()) -> list[Loss]:
+    def losses(
+        self, reported: Mapping[int, float], near: Collection[int] = (), far: Collection[int] = ()
+    ) -> list[Loss]:
         """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
 
         Observers of which neither is known are left out. So are those that never heard it, for who reports only a part
-        of what it hears may not name it; unless they are its neighbours, and ``listening``.
+        of what it hears may not name it; unless they would: its neighbours ``near``, the others ``far``.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
@@ -167,8 +173,8 @@ class Voice:
             place = index * _WIDTH
             if reported_at is None:
                 continue
-            never_heard = self._cells[place + _HEARD_AT] == -math.inf
-            if never_heard and (number not in listening or self._ranks[index] >= _FAR):
+            would_name = near if self._ranks[index] < _FAR else far
+            if self._cells[place + _HEARD_AT] == -math.inf and number not in would_name:
                 continue
             sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
             ago, before = self._old, self._cells[place + _OLD]
