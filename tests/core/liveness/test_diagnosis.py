@@ -19,7 +19,7 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
 from gossipcontrol.server.core.liveness.finding import SyncWanted
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.core.liveness.swarm import STORE, FakePresence, Swarm, accused, diagnosis, make, names, settled
@@ -82,6 +82,14 @@ def happen(swarm: Swarm, what: str, one: int, other: int) -> None:
     st.sampled_from((0.05, 0.3, 0.8)),
     st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=2, max_size=12),
     happenings,
+)
+@example(
+    # Two nodes heard bursts of the third before it counted them itself.
+    seed=663,
+    view=2,
+    latency=0.3,
+    nodes=[(39, 6), (22, 75), (64, 100)],
+    story=[("meet", 34.8, 32, 65), ("talk", 17.3, 58, 68), ("talk", 17.8, 72, 50), ("talk", 30.0, 88, 21)],
 )
 @settings(max_examples=60, deadline=None, phases=PHASES)
 def test_a_healthy_overlay_raises_no_suspicion_ever(

@@ -47,6 +47,17 @@ def test_who_heard_it_a_moment_ago_does_not_miss_it() -> None:
     assert voice.missing(reported(1, at=1013.0), 3, 996.0) == (1, [])
 
 
+def test_a_burst_of_which_observers_told_before_its_author_is_not_missed() -> None:
+    voice = marked()
+    voice.hear(1, 1009.3, 18, False)
+    voice.speak(10, 1009.4, PERIOD)  # made before the burst
+    voice.speak(18, 1010.4, PERIOD)
+    assert voice.missing(reported(1, 2, at=1014.0), 3, 1011.0) == (2, [2]), "what 2 heard is older"
+    voice.speak(18, 1012.4, PERIOD)
+    voice.speak(26, 1020.0, PERIOD)
+    assert voice.missing(reported(1, 2, at=1024.0), 3, 1021.0) == (2, [1, 2]), "of the next it heard nothing"
+
+
 def test_a_count_that_falls_begins_anew() -> None:
     voice = marked()
     voice.hear(1, 1005.0, 2, False)

@@ -83,6 +83,7 @@ class Voice:
             self._forgive_all(count)
         if count != self.count:
             self.spoke_at = now
+            self._forgive_since(self._samples[-2] - IN_FLIGHT if self._samples else -math.inf, count)
         self.count = count
         if not self._samples or now - self._samples[-2] >= SPACING:
             self._samples.extend((now, count))
@@ -254,6 +255,13 @@ class Voice:
 
     def _forget_marks(self, place: int) -> None:
         self._cells[place + _NEXT] = self._cells[place + _NEW] = self._cells[place + _OLD] = _UNKNOWN
+
+    def _forgive_since(self, instant: float, count: int) -> None:
+        """Who heard the author after that may have heard the last of what this count holds: nobody knows the order."""
+        cells = self._cells
+        for place in range(0, len(cells), _WIDTH):
+            if cells[place + _HEARD_AT] >= instant:
+                cells[place + _SPOKEN] = count
 
     def _forgive_all(self, count: int) -> None:
         for place in range(0, len(self._cells), _WIDTH):
