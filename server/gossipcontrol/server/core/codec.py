@@ -128,8 +128,8 @@ class _Layout:
         """What they hold; what could change is copied."""
         values = self._get(value)
         for index in self._mutable:
-            if values[index]:
-                values = (*values[:index], _COPIES[type(values[index])](values[index]), *values[index + 1 :])
+            if (one := values[index]) is not None:
+                values = (*values[:index], _COPIES[type(one)](one), *values[index + 1 :])
         return values
 
     def encode(self, values: Sequence[Any]) -> dict[str, Plain]:
@@ -142,11 +142,12 @@ class _Layout:
 
 
 _COPIES: dict[Any, Callable[[Any], Any]] = {set: frozenset, deque: tuple, list: tuple}
+"""What stands for a value that can change, and is encoded as that is."""
 
 
 def _is_mutable(hint: Any) -> bool:
-    kinds = {get_origin(one) or one for one in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))}
-    return not kinds.isdisjoint(_COPIES)
+    hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any((get_origin(one) or one) in _COPIES for one in hints)
 
 
 _layout = cache(_Layout)
