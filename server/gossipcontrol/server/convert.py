@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.event import (
     ChangeKind,
-    Heard,
     LivenessReported,
     NeighborChanged,
     NeighborSeen,
@@ -108,15 +107,15 @@ def _liveness_reported(
 ) -> LivenessReported:
     check_text(node_id, f"{prefix}node_id", ID_BYTES, violations, required=True)
     check_text(report.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
-    peers = _peers_heard(report.peers, now)
-    if peers is None:
+    columns = _columns(report.peers, now)
+    if columns is None:
         _check_peers(report.peers, f"{prefix}peers", violations)
-        peers = []
+        columns = _NOBODY
     return LivenessReported(
         node_id=node_id,
         store_id=report.store_id,
-        peers=peers,
-        neighbors=_neighbors_seen(report.neighbors, f"{prefix}neighbors", peers, now, violations),
+        peers=list(zip(*columns, strict=True)),
+        neighbors=_neighbors_seen(report.neighbors, f"{prefix}neighbors", columns, now, violations),
         broadcast_count=report.broadcast_count,
         unsynced_writes=report.unsynced_writes,
         going_to_sleep=report.going_to_sleep,
@@ -125,14 +124,18 @@ def _liveness_reported(
 
 _PEER = attrgetter("peer_id", "heard_age_ms", "path", "heard_count")
 _NEIGHBOR = attrgetter("peer_id", "up_age_ms")
-_HEARD = itemgetter(0, 1)
 _PATHS = frozenset(liveness_pb2.Path.values())
+_is_direct = liveness_pb2.PATH_DIRECT.__eq__
+
+_Columns = tuple[Sequence[str], Sequence[float | None], Sequence[bool], Sequence[int]]
+"""What was heard of peers, as in ``Heard``, column by column."""
+_NOBODY: _Columns = ((), (), (), ())
 
 
-def _peers_heard(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> list[Heard] | None:
+def _columns(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> _Columns | None:
     """The observations in one tight pass, for there may be 300,000 a second; None when something is wrong in them."""
     if not peers:
-        return []
+        return _NOBODY
     ids, ages, paths, counts = zip(*map(_PEER, peers), strict=True)
     if (
         len(ids) > PEERS
@@ -148,8 +151,7 @@ def _peers_heard(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> l
         for index, age in enumerate(ages):
             if not age and not peers[index].HasField("heard_age_ms"):
                 heard_at[index] = None
-    direct = [path == liveness_pb2.PATH_DIRECT for path in paths]
-    return list(zip(ids, heard_at, direct, counts, strict=True))
+    return ids, heard_at, list(map(_is_direct, paths)), counts
 
 
 def _check_peers(peers: Sequence[liveness_pb2.PeerObservation], name: str, violations: Violations) -> None:
@@ -178,7 +180,7 @@ def _check_entries(
 def _neighbors_seen(
     neighbors: Sequence[liveness_pb2.Neighbor],
     name: str,
-    peers: Sequence[Heard],
+    columns: _Columns,
     now: float,
     violations: Violations,
 ) -> tuple[NeighborSeen, ...]:
@@ -190,7 +192,8 @@ def _neighbors_seen(
             check_text(neighbor.peer_id, f"{name}[{index}].peer_id", ID_BYTES, violations, required=True)
             check_age(neighbor.up_age_ms, f"{name}[{index}].up_age_ms", violations)
         return ()
-    heard_at = dict(map(_HEARD, peers)).get
+    peer_ids, instants, _, _ = columns
+    heard_at = dict(zip(peer_ids, instants, strict=True)).get
     return tuple(
         NeighborSeen(peer_id, now - age / 1000, heard_at(peer_id)) for peer_id, age in zip(ids, ages, strict=True)
     )

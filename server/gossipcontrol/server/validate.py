@@ -53,7 +53,7 @@ def are_ids(values: Sequence[str]) -> bool:
     """Whether all are ids: not empty, and not longer than an id may be; quick, and without a word on what is wrong."""
     if not all(values):
         return False
-    if all(map(str.isascii, values)):
+    if "".join(values).isascii():
         return max(map(len, values)) <= ID_BYTES
     return max(len(value.encode()) for value in values) <= ID_BYTES
 

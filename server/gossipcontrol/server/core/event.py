@@ -82,8 +82,7 @@ class PeerHeard(NamedTuple):
     heard_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborSeen:
+class NeighborSeen(NamedTuple):
     """A peer in the observer's active view, and the service time since which it is."""
 
     peer_id: str

@@ -18,24 +18,29 @@ class Load:
         self.began_at = float("-inf")
         """When the epoch began: who reports for the first time in it is counted."""
         self._before = self._now = 0
+        self._measure()
 
     def count(self, reported_at: float, now: float) -> None:
         """A report came of a (node, store) whose last one came at ``reported_at``."""
         self._turn(now)
-        self._now += reported_at < self.began_at
+        if reported_at < self.began_at:
+            self._now += 1
+            self._measure()
 
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again."""
         self._turn(now)
-        return self._wanted()
+        return self._wanted
 
-    def _wanted(self) -> float:
-        return min(max(max(self._before, self._now) / self._rate, self._interval), self._ceiling)
+    def _measure(self) -> None:
+        """Follow from what was counted."""
+        self._wanted = min(max(max(self._before, self._now) / self._rate, self._interval), self._ceiling)
+        self._length = EPOCH * self._wanted
 
     def _turn(self, now: float) -> None:
-        length = EPOCH * self._wanted()
-        if now < self.began_at + length:
+        if now < self.began_at + self._length:
             return
         # After a long pause nothing is known of who reports.
-        self._before = self._now if now < self.began_at + 2 * length else 0
+        self._before = self._now if now < self.began_at + 2 * self._length else 0
         self._now, self.began_at = 0, now
+        self._measure()
