@@ -9,7 +9,7 @@ from pathlib import Path
 from gossipcontrol.v1.decision_pb2 import CAUSE_ISOLATED, CAUSE_OUTBOUND_ROT, CAUSE_PARTITION
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
 
-from tests.e2e.observed import observed
+from tests.e2e.observed import SOON, observed
 from tests.server.lab import until
 
 CEILING = 6.0
@@ -25,23 +25,20 @@ STEADY = 10.0
 
 async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_path: Path) -> None:
     # Those that die have no agent: as peers in the field, only what others hear tells of them.
-    async with observed(
-        tmp_path, near=7, bare=(3, 4, 5, 6), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER
-    ) as seen:
+    async with observed(tmp_path, near=6, bare=(3, 4, 5), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER) as seen:
         fleet = seen.fleet
         healthy, dying = fleet.ids[:3], fleet.ids[3:]
         await asyncio.sleep(STEADY)
         assert seen.states_since(fleet.ids, 0.0) == {PEER_STATE_ONLINE}
+        # Who is linked with the dying alone would be cut off with them.
+        await fleet.until_parts(1, SOON, healthy)
         since = time.monotonic()
         await fleet.hosts[3].drop("OUTPUT")
         await fleet.hosts[4].drop("INPUT", "OUTPUT")
         fleet.nodes[5].freeze()
-        await fleet.hosts[6].drop("INPUT")
-        *mute, deaf = dying
-        await until(lambda: all(seen.state(one) != PEER_STATE_ONLINE for one in mute), "suspected",
+        await until(lambda: all(seen.state(one) != PEER_STATE_ONLINE for one in dying), "suspected",
                     CEILING + REPORT + SLACK)  # fmt: skip
-        await seen.until_state(PEER_STATE_OFFLINE, *mute, within=OFFLINE_AFTER + REPORT + SLACK)
-        await seen.until_state(PEER_STATE_OFFLINE, deaf, within=IDLE + CEILING + OFFLINE_AFTER + REPORT + SLACK)
+        await seen.until_state(PEER_STATE_OFFLINE, *dying, within=OFFLINE_AFTER + REPORT + SLACK)
         for node_id in dying:
             assert seen.states_since([node_id], since) == {PEER_STATE_SUSPECT, PEER_STATE_OFFLINE}
 
@@ -57,6 +54,18 @@ async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_pat
         assert listed == {one: PEER_STATE_OFFLINE if one in dying else PEER_STATE_ONLINE for one in fleet.ids}
         assert await seen.metric("gossipcontrol_peers", state=_label(PEER_STATE_OFFLINE)) == len(dying)
         assert await seen.rejoins(CAUSE_ISOLATED, CAUSE_OUTBOUND_ROT, CAUSE_PARTITION) == []
+
+
+async def test_who_hears_nothing_is_online_while_others_hear_it_and_no_longer(tmp_path: Path) -> None:
+    async with observed(tmp_path, near=4, bare=(3,), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER) as seen:
+        *healthy, deaf = seen.fleet.ids
+        await asyncio.sleep(STEADY)
+        await seen.fleet.until_parts(1, SOON, healthy)
+        since = time.monotonic()
+        await seen.fleet.hosts[3].drop("INPUT")
+        await seen.until_state(PEER_STATE_OFFLINE, deaf, within=IDLE + CEILING + OFFLINE_AFTER + REPORT + SLACK)
+        assert PEER_STATE_SUSPECT in seen.states_since([deaf], since)
+        assert seen.states_since(healthy, since) <= {PEER_STATE_ONLINE}
 
 
 def _label(state: PeerState.ValueType) -> str:
