@@ -223,11 +223,23 @@ class Terminal:
         """Read until the command has shown this."""
 
         def there() -> bool:
-            with suppress(BlockingIOError):
-                self.shown += os.read(self.near, 65536).decode()
+            self.read()
             return text in self.shown
 
         await until(there, f"{text!r} is shown; there is only {self.shown!r}")
+
+    async def until_ended(self, process: asyncio.subprocess.Process) -> None:
+        """Read until the command has ended, which waits until the terminal has taken all that it wrote."""
+
+        def ended() -> bool:
+            self.read()
+            return process.returncode is not None
+
+        await until(ended, "the command has ended")
+
+    def read(self) -> None:
+        with suppress(BlockingIOError):
+            self.shown += os.read(self.near, 65536).decode()
 
     def press(self, keys: bytes) -> None:
         os.write(self.near, keys)
@@ -257,8 +269,8 @@ async def test_top_on_a_terminal_refreshes_in_place_and_restores_it(service: Ser
         await terminal.until("second")
         terminal.press(b"x")
         terminal.press(key)
-        async with asyncio.timeout(DEADLINE):
-            assert await process.wait() == 0
+        await terminal.until_ended(process)
+        assert process.returncode == 0
         await terminal.until("\x1b[?1049l")
         assert terminal.settings() == before
     finally:
