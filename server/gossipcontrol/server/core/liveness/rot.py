@@ -56,10 +56,9 @@ def _listening(testimony: Testimony, links: Links) -> tuple[set[int], set[int]]:
     Both name whomever they hear, and have heard somebody: the latter somebody who is no neighbour.
     """
     complete = {one.number: one for one in links.fresh.values() if one.is_complete}
-    reported = {number: one.reported_at for number, one in complete.items()}
     near, far = set[int](), set[int]()
     for voice in testimony.voices.values():
-        for number, heard_at in voice.heard(reported):
+        for number, heard_at in voice.heard(complete):
             if heard_at > -math.inf:
                 near.add(number)
             observer = complete[number]

@@ -80,7 +80,6 @@ class Voice:
         if count < self.count or self.count < 0:  # it was started anew
             self.begin_anew()
             self._samples = array("d")
-            self._forgive_all(count)
         if count != self.count:
             self.spoke_at = now
             self._forgive_since(self._samples[-2] - IN_FLIGHT if self._samples else -math.inf, count)
@@ -154,7 +153,7 @@ class Voice:
         """Whether this observer, one of the sample, is a neighbour."""
         return self._ranks[self._numbers.index(number)] < _FAR
 
-    def heard(self, reported: Mapping[int, float]) -> Iterator[tuple[int, float]]:
+    def heard(self, reported: Collection[int]) -> Iterator[tuple[int, float]]:
         """When the observers with these numbers last heard the author; minus infinity: never."""
         for index, number in enumerate(self._numbers):
             if number in reported:
@@ -262,7 +261,3 @@ class Voice:
         for place in range(0, len(cells), _WIDTH):
             if cells[place + _HEARD_AT] >= instant:
                 cells[place + _SPOKEN] = count
-
-    def _forgive_all(self, count: int) -> None:
-        for place in range(0, len(self._cells), _WIDTH):
-            self._cells[place + _SPOKEN] = count
