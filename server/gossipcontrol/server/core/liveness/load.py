@@ -35,12 +35,12 @@ class Load:
     def _measure(self) -> None:
         """Follow from what was counted."""
         self._wanted = min(max(max(self._before, self._now) / self._rate, self._interval), self._ceiling)
-        self._length = EPOCH * self._wanted
 
     def _turn(self, now: float) -> None:
-        if now < self.began_at + self._length:
+        length = EPOCH * self._wanted
+        if now < self.began_at + length:
             return
         # After a long pause nothing is known of who reports.
-        self._before = self._now if now < self.began_at + 2 * self._length else 0
+        self._before = self._now if now < self.began_at + 2 * length else 0
         self._now, self.began_at = 0, now
         self._measure()
