@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum, IntEnum
 from functools import cache
 from operator import attrgetter
@@ -53,13 +53,6 @@ def capture_fields(value: Any, without: tuple[str, ...] = ()) -> Later:
     """The fields of a dataclass as they are now, by name; those that are empty by default and still are stay out."""
     layout = _layout(cast("Any", type(value)), without)
     return Later(layout.read(value), layout.encode)
-
-
-def capture_all(kind: type[T], values: Iterable[T]) -> list[Later]:
-    """The fields of many of one class."""
-    layout = _layout(cast("Any", kind), ())
-    read, write = layout.read, layout.encode
-    return [Later(read(one), write) for one in values]
 
 
 def encode_fields(value: Any) -> dict[str, Plain]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from gossipcontrol.server.core.codec import Plain, capture_all, decode
+from gossipcontrol.server.core.codec import Plain, capture_fields, decode
 from gossipcontrol.server.core.rejoin import LAST_TRIGGERS, Rejoin, Trigger
 
 
@@ -58,7 +58,7 @@ class History:
         return {
             "prefix": self._prefix,
             "count": self._count,
-            "rejoins": capture_all(Rejoin, self._rejoins.values()),
+            "rejoins": [capture_fields(rejoin) for rejoin in self._rejoins.values()],
             "ended": [rejoin.rejoin_id for rejoin in self._ended],
         }
 
