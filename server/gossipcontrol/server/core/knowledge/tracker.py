@@ -91,10 +91,8 @@ class Tracker:
 
     def suspend(self, one: Intention) -> None:
         """Let an intention wait for what it names and is not known."""
-        missing = {name for name in one.dependencies if name not in self.graph.places}
-        if one.store_prev and one.store_prev not in self.graph.places:
-            missing.add(one.store_prev)
-        self.floating.add(one, missing)
+        names = (one.store_prev, *one.dependencies)
+        self.floating.add(one, {name for name in names if name and name not in self.graph.places})
 
     def _place(self, one: Intention, parent: int, places: list[int], now: float) -> int:
         """Put an intention into the graph that names nothing unknown; returns what to count."""
