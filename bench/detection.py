@@ -71,8 +71,8 @@ def ours(parameters: LivenessParameters, trace: Trace) -> tuple[int, list[float]
         while (deadline := liveness.next_deadline()) is not None and deadline < told.at:
             if liveness.handle(TimePassed(), deadline):
                 take(deadline)
-        peers = [(peer_id, at, True, 0) for peer_id, at in told.heard]
-        if liveness.handle(LivenessReported(told.observer_id, STORE, peers, going_to_sleep=told.asleep), told.at):
+        report = LivenessReported(told.observer_id, STORE, dict(told.heard), going_to_sleep=told.asleep)
+        if liveness.handle(report, told.at):
             take(told.at)
     end = trace.lived + DEATHS + AFTERMATH
     return errors, [max(0.0, suspected_at.get(peer, end) - at) for peer, at in trace.died_at.items()]

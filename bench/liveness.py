@@ -132,7 +132,7 @@ def fill(stores: int, peers: int, ids: int) -> tuple[Liveness, float]:
         names = [peer_id((store * peers * 31 + number) % ids) for number in range(peers)]
         for observer in names[:OBSERVERS]:
             now += 1e-3
-            heard = [(name, now - 1 - number % 1000 / 1000, False, 1) for number, name in enumerate(names)]
+            heard = {name: now - 1 - number % 1000 / 1000 for number, name in enumerate(names)}
             liveness.handle(LivenessReported(observer, f"store-{store}", heard), now)
     return liveness, now
 
@@ -161,7 +161,7 @@ def tick(stores: int, peers: int) -> tuple[float, float]:
     changing, idle = list[float](), list[float]()
     for number in range(20):
         names = [peer_id((number * peers * 31 + one) % 10_000) for one in range(CHANGING)]
-        heard = [(name, now, False, 2) for name in names]
+        heard = dict.fromkeys(names, now)
         liveness.handle(LivenessReported("somebody", f"store-{number % stores}", heard), now)
         while (deadline := liveness.next_deadline()) is not None:
             before = liveness.counts()

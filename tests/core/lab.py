@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, Effect, StartRejoin
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import (
+    NEVER,
     Event,
     LivenessEvent,
     LivenessReported,
@@ -14,7 +15,6 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     NodeAttached,
     NodeDetached,
-    PeerHeard,
     RejoinFinished,
     RejoinRequested,
     TimePassed,
@@ -74,7 +74,7 @@ class Lab:
 
     def name(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
         """Report a peer that was never heard."""
-        self.handle(LivenessReported(node_id, store_id, (PeerHeard(peer_id, None),)))
+        self.handle(LivenessReported(node_id, store_id, {peer_id: NEVER}))
 
     def start_times(self, node_id: str = "n", store_id: str = "a") -> list[float]:
         """When rejoins of a slot started."""

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 from gossipcontrol.server.core.bootstrap import Load
 from gossipcontrol.server.core.decision import Capability, Cause
-from gossipcontrol.server.core.event import LivenessReported, NodeAttached, PeerHeard, RejoinRequested
+from gossipcontrol.server.core.event import LivenessReported, NodeAttached, RejoinRequested
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.rejoin import BRIDGE
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ def storm(peers: int, nodes: int, waits: list[float]) -> Lab:
     lab.attach("observer")
     for number in range(nodes):
         lab.handle(NodeAttached(f"n{number}", "s", ("a",)))
-    heard = tuple(PeerHeard(f"p{number}", lab.now - number * 0.01) for number in range(peers))
+    heard = {f"p{number}": lab.now - number * 0.01 for number in range(peers)}
     lab.handle(LivenessReported("observer", "a", heard))
     for wait in waits:
         lab.advance(wait)
@@ -49,7 +49,7 @@ def test_no_peer_is_named_in_more_than_ten_joins_per_second(peers: int, nodes: i
 def test_across_a_partition_the_other_side_comes_first_and_leaves_room(lab: Lab) -> None:
     lab.attach("n")
     lab.attach("observer")
-    lab.handle(LivenessReported("observer", "a", tuple(PeerHeard(f"p{n}", lab.now - n) for n in range(5))))
+    lab.handle(LivenessReported("observer", "a", {f"p{n}": lab.now - n for n in range(5)}))
     lab.answer(RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far", "far", "n", "further", "furthest")))
     ((_, start),) = lab.starts
     assert [peer.peer_id for peer in start.bootstrap][:2] == ["far", "further"]
@@ -101,7 +101,7 @@ def test_the_load_spreads_evenly_over_the_fresh_peers() -> None:
 def test_stale_peers_are_named_only_when_fresh_ones_do_not_suffice() -> None:
     lab = Lab()
     lab.attach()
-    lab.handle(LivenessReported("n", "a", (PeerHeard("old", lab.now - 100), PeerHeard("new", lab.now - 5))))
+    lab.handle(LivenessReported("n", "a", {"old": lab.now - 100, "new": lab.now - 5}))
     lab.answer(RejoinRequested("n"))
     assert [peer.peer_id for peer in lab.starts[0][1].bootstrap] == ["new", "old"]
 
@@ -114,7 +114,7 @@ def test_a_neighbour_that_lives_after_the_trigger_is_not_named() -> None:
     lab.answer(RejoinRequested("n"))
     lab.advance(0.1)
     lab.meet("p")
-    lab.handle(LivenessReported("m", "a", (PeerHeard("q", lab.now),)))
+    lab.handle(LivenessReported("m", "a", {"q": lab.now}))
     lab.advance(10)
     assert "p" not in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
     assert "q" in {peer.peer_id for peer in lab.starts[1][1].bootstrap}

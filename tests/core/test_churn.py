@@ -10,9 +10,7 @@ from gossipcontrol.server.core.event import (
     ChangeKind,
     LivenessReported,
     NeighborChanged,
-    NeighborSeen,
     NetworkChanged,
-    PeerHeard,
     RejoinRequested,
 )
 from gossipcontrol.server.core.parameter import Parameters
@@ -86,12 +84,10 @@ def test_without_a_fresh_neighbour_a_suspicion_stands(lab: Lab, what: str) -> No
 
 def test_a_report_gives_the_sign_of_life_of_a_neighbour(lab: Lab) -> None:
     lab.attach()
-    old = (NeighborSeen("p", lab.now - 100),)
-    lab.handle(LivenessReported("n", "a", (), old))
+    lab.handle(LivenessReported("n", "a", neighbors={"p": lab.now - 100}))
     assert lab.answer(RejoinRequested("n", cause=Cause.ISOLATED)).decisions[0].kind is DecisionKind.STARTED
     lab.advance(10)
-    heard = (NeighborSeen("p", lab.now - 110, lab.now - 5),)
-    lab.handle(LivenessReported("n", "a", (PeerHeard("p", lab.now - 5),), heard))
+    lab.handle(LivenessReported("n", "a", {"p": lab.now - 5}, {"p": lab.now - 110}))
     assert lab.answer(RejoinRequested("n", cause=Cause.ISOLATED)).decisions[0].kind is DecisionKind.SKIPPED
 
 

@@ -11,10 +11,8 @@ from gossipcontrol.server.core.event import (
     ChangeKind,
     LivenessReported,
     NeighborChanged,
-    NeighborSeen,
     NetworkChanged,
     NodeAttached,
-    PeerHeard,
     RejoinRequested,
 )
 from gossipcontrol.server.core.parameter import Parameters
@@ -195,9 +193,9 @@ def test_a_message_newer_than_the_start_verifies(lab: Lab) -> None:
     lab.attach()
     lab.answer(RejoinRequested("n"))
     lab.advance(1)
-    lab.handle(LivenessReported("n", "a", (PeerHeard("p", lab.now - 2),), (NeighborSeen("q", lab.now - 5),)))
+    lab.handle(LivenessReported("n", "a", {"p": lab.now - 2}, {"q": lab.now - 5}))
     assert lab.announcements == []
-    lab.handle(LivenessReported("n", "a", (PeerHeard("p", lab.now - 0.1),)))
+    lab.handle(LivenessReported("n", "a", {"p": lab.now - 0.1}))
     assert lab.announcements[0][1].outcome is Outcome.VERIFIED
 
 
@@ -337,8 +335,8 @@ def test_neighbour_churn_alone_starts_nothing(lab: Lab) -> None:
 def test_bootstrap_peers_are_the_freshest_that_are_not_heard_anyway(lab: Lab) -> None:
     lab.handle(NodeAttached("p1", "s1", ("a",), addresses=("192.0.2.1:1",)))
     lab.attach()
-    heard = tuple(PeerHeard(f"p{i}", lab.now - i) for i in range(1, 6))
-    lab.handle(LivenessReported("n", "a", heard, (NeighborSeen("p2", lab.now - 2),)))
+    heard = {f"p{i}": lab.now - i for i in range(1, 6)}
+    lab.handle(LivenessReported("n", "a", heard, {"p2": lab.now - 2}))
     lab.advance(1)
     lab.answer(RejoinRequested("n"))
     assert [peer.peer_id for peer in lab.starts[0][1].bootstrap] == ["p1", "p2", "p3"]

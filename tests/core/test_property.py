@@ -13,7 +13,6 @@ from gossipcontrol.server.core.event import (
     NeighborChanged,
     NetworkChanged,
     NodeAttached,
-    PeerHeard,
     RejoinRequested,
 )
 from gossipcontrol.server.core.parameter import Parameters
@@ -98,8 +97,8 @@ class Schedule:
         self.lab.handle(NeighborChanged(node_id, STORES[number % 2], f"p{number}", False, self.lab.now))
 
     def hear(self, node_id: str, number: int) -> None:
-        heard = PeerHeard(f"p{number}", self.lab.now - number * 0.3)
-        self.lab.handle(LivenessReported(node_id, STORES[number % 2], (heard,)))
+        heard = {f"p{number}": self.lab.now - number * 0.3}
+        self.lab.handle(LivenessReported(node_id, STORES[number % 2], heard))
 
     def done(self, node_id: str, number: int) -> None:
         del node_id

@@ -179,9 +179,9 @@ def _follow(neighbors: defaultdict[SlotId, dict[str, float]], one: Taken) -> Non
         else:
             view.pop(event.peer_id, None)
     elif isinstance(event, LivenessReported):
-        view = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
-        for peer_id, heard_at, _, _ in event.peers:
-            if heard_at is not None and peer_id in view:
+        view = dict(event.neighbors)
+        for peer_id, heard_at in event.heard.items():
+            if peer_id in view:
                 view[peer_id] = max(view[peer_id], heard_at)
         neighbors[event.node_id, event.store_id] = view
 

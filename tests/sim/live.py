@@ -13,7 +13,6 @@ from gossipcontrol.server.core.event import (
     Event,
     LivenessEvent,
     LivenessReported,
-    NeighborSeen,
     RejoinRequested,
     SuspicionEnded,
     SyncFinished,
@@ -141,12 +140,17 @@ class LiveWorld(World):
         if not node.session_id:
             return
         now, me = self._time.now(), node.node_id
-        peers = tuple((peer, *self._last[me, peer], count) for peer, count in self._heard[me].items())
-        view = tuple(
-            NeighborSeen(peer, node.up_at.get(("s0", peer), now), self._last.get((me, peer), (None,))[0])
-            for peer in self._overlay.views[me]
+        counts = self._heard[me]
+        report = LivenessReported(
+            node_id=me,
+            store_id="s0",
+            heard={peer: self._last[me, peer][0] for peer in counts},
+            neighbors={peer: node.up_at.get(("s0", peer), now) for peer in self._overlay.views[me]},
+            broadcast_count=self._sent[me],
+            heard_counts=tuple(counts.values()),
+            direct=[peer for peer in counts if self._last[me, peer][1]],
         )
-        self._later(self._handle, LivenessReported(me, "s0", peers, view, self._sent[me]))
+        self._later(self._handle, report)
 
     # What happens.
 

@@ -18,11 +18,9 @@ from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
     NeighborChanged,
-    NeighborSeen,
     NetworkChanged,
     NodeAttached,
     NodeDetached,
-    PeerHeard,
     RejoinFinished,
     RejoinRequested,
     ServiceStarted,
@@ -218,11 +216,8 @@ class World:
             view = self._overlays[store_id].views[node.node_id]
             heard = [peer for peer in view if self._reaches(node.node_id, peer)]
             at = {peer: now - self._chance.random() for peer in heard}
-            neighbors = tuple(
-                NeighborSeen(peer, min(now, node.up_at.get((store_id, peer), now)), at.get(peer)) for peer in view
-            )
-            peers = tuple(PeerHeard(peer, heard_at, direct=True) for peer, heard_at in at.items())
-            self._handle(LivenessReported(node.node_id, store_id, peers, neighbors))
+            neighbors = {peer: min(now, node.up_at.get((store_id, peer), now)) for peer in view}
+            self._handle(LivenessReported(node.node_id, store_id, at, neighbors, direct=heard))
 
     def _teller(self, store_id: str) -> Callable[[str, str, bool], None]:
         def told(node_id: str, peer_id: str, up: bool) -> None:

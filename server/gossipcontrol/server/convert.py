@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome
 from gossipcontrol.server.core.event import (
     ChangeKind,
-    LivenessReported,
     NeighborChanged,
-    NeighborSeen,
     NetworkChanged,
     NodeAttached,
     RejoinRequested,
 )
 from gossipcontrol.server.errors import InvalidRequest
 from gossipcontrol.server.validate import (
-    AGE_MS,
     ID_BYTES,
     NODES,
-    PEERS,
-    REPORTS,
     STORES,
     Violations,
-    are_ids,
     check_age,
     check_enum,
     check_page_size,
@@ -34,7 +26,7 @@ from gossipcontrol.server.validate import (
     check_texts,
     refuse,
 )
-from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2
 
 _REPORTED = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME, Cause.APP_FOREGROUND})
 
@@ -74,129 +66,6 @@ def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest) -> N
 
 
 _PLATFORMS = frozenset(gossip_control_pb2.Platform.values())
-
-
-def liveness_reported(request: gossip_control_pb2.PeerLivenessRequest, now: float) -> list[LivenessReported]:
-    """The events of a PeerLiveness call; raises InvalidRequest."""
-    violations: Violations = []
-    if not request.reports:
-        violations.append(("reports", "must not be empty"))
-    if len(request.reports) > REPORTS:
-        violations.append(("reports", f"must have at most {REPORTS} entries, has {len(request.reports)}"))
-        refuse(violations)
-    events = [
-        _liveness_reported(report, f"reports[{index}].", report.node_id, now, violations)
-        for index, report in enumerate(request.reports)
-    ]
-    refuse(violations)
-    return events
-
-
-def agent_liveness(report: liveness_pb2.LivenessReport, node_id: str, now: float) -> LivenessReported:
-    """The event of a LivenessReport in the stream of a node; raises InvalidRequest."""
-    violations: Violations = []
-    if report.node_id not in ("", node_id):
-        violations.append(("liveness.node_id", f"must be empty or the attached node {node_id}"))
-    event = _liveness_reported(report, "liveness.", node_id, now, violations)
-    refuse(violations)
-    return event
-
-
-def _liveness_reported(
-    report: liveness_pb2.LivenessReport, prefix: str, node_id: str, now: float, violations: Violations
-) -> LivenessReported:
-    check_text(node_id, f"{prefix}node_id", ID_BYTES, violations, required=True)
-    check_text(report.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
-    columns = _columns(report.peers, now)
-    if columns is None:
-        _check_peers(report.peers, f"{prefix}peers", violations)
-        columns = _NOBODY
-    return LivenessReported(
-        node_id=node_id,
-        store_id=report.store_id,
-        peers=list(zip(*columns, strict=True)),
-        neighbors=_neighbors_seen(report.neighbors, f"{prefix}neighbors", columns, now, violations),
-        broadcast_count=report.broadcast_count,
-        unsynced_writes=report.unsynced_writes,
-        going_to_sleep=report.going_to_sleep,
-    )
-
-
-_PEER = attrgetter("peer_id", "heard_age_ms", "path", "heard_count")
-_NEIGHBOR = attrgetter("peer_id", "up_age_ms")
-_PATHS = frozenset(liveness_pb2.Path.values())
-_is_direct = liveness_pb2.PATH_DIRECT.__eq__
-
-_Columns = tuple[Sequence[str], Sequence[float | None], Sequence[bool], Sequence[int]]
-"""What was heard of peers, as in ``Heard``, column by column."""
-_NOBODY: _Columns = ((), (), (), ())
-
-
-def _columns(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> _Columns | None:
-    """The observations in one tight pass, for there may be 300,000 a second; None when something is wrong in them."""
-    if not peers:
-        return _NOBODY
-    ids, ages, paths, counts = zip(*map(_PEER, peers), strict=True)
-    if (
-        len(ids) > PEERS
-        or len(set(ids)) != len(ids)
-        or not are_ids(ids)
-        or max(ages) > AGE_MS
-        or not _PATHS.issuperset(paths)
-    ):
-        return None
-    heard_at: list[float | None] = [now - age / 1000 for age in ages]
-    if 0 in ages:
-        # Only an age of 0 may be one that was not given.
-        for index, age in enumerate(ages):
-            if not age and not peers[index].HasField("heard_age_ms"):
-                heard_at[index] = None
-    return ids, heard_at, list(map(_is_direct, paths)), counts
-
-
-def _check_peers(peers: Sequence[liveness_pb2.PeerObservation], name: str, violations: Violations) -> None:
-    """Name what is wrong in the observations."""
-    if not _check_entries(peers, name, violations):
-        return
-    for index, peer in enumerate(peers):
-        check_text(peer.peer_id, f"{name}[{index}].peer_id", ID_BYTES, violations, required=True)
-        check_age(peer.heard_age_ms, f"{name}[{index}].heard_age_ms", violations)
-        if peer.path not in _PATHS:
-            violations.append((f"{name}[{index}].path", f"{peer.path} is not a known value"))
-
-
-def _check_entries(
-    entries: Sequence[liveness_pb2.PeerObservation] | Sequence[liveness_pb2.Neighbor], name: str, violations: Violations
-) -> bool:
-    """Not too many, and each peer once; returns whether they may be looked at one by one."""
-    if len(entries) > PEERS:
-        violations.append((name, f"must have at most {PEERS} entries, has {len(entries)}"))
-        return False
-    if len({entry.peer_id for entry in entries}) != len(entries):
-        violations.append((name, "must name each peer once"))
-    return True
-
-
-def _neighbors_seen(
-    neighbors: Sequence[liveness_pb2.Neighbor],
-    name: str,
-    columns: _Columns,
-    now: float,
-    violations: Violations,
-) -> tuple[NeighborSeen, ...]:
-    if not neighbors or not _check_entries(neighbors, name, violations):
-        return ()
-    ids, ages = zip(*map(_NEIGHBOR, neighbors), strict=True)
-    if not are_ids(ids) or max(ages) > AGE_MS:
-        for index, neighbor in enumerate(neighbors):
-            check_text(neighbor.peer_id, f"{name}[{index}].peer_id", ID_BYTES, violations, required=True)
-            check_age(neighbor.up_age_ms, f"{name}[{index}].up_age_ms", violations)
-        return ()
-    peer_ids, instants, _, _ = columns
-    heard_at = dict(zip(peer_ids, instants, strict=True)).get
-    return tuple(
-        NeighborSeen(peer_id, now - age / 1000, heard_at(peer_id)) for peer_id, age in zip(ids, ages, strict=True)
-    )
 
 
 def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttached:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from gossipcontrol.server import convert, liveness_convert, liveness_present, present
+from gossipcontrol.server import convert, liveness_convert, liveness_present, present, report_convert
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
 from gossipcontrol.server.core.event import NodeDetached
 from gossipcontrol.server.core.record import StoreRecord
@@ -89,7 +89,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Take reports, and answer with what became of their stores and whom to sync with."""
         del context
         synced = liveness_convert.syncs_finished(request.sync_results)
-        reports = convert.liveness_reported(request, self._clock.now())
+        reports = report_convert.liveness_reported(request, self._clock.now())
         for report in reports:
             _check_place(self._dispatcher.submit(report))
         for result in synced:
@@ -248,7 +248,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         now = self._clock.now()
         match frame.WhichOneof("frame"):
             case "liveness":
-                _check_place(self._dispatcher.submit(convert.agent_liveness(frame.liveness, session.node_id, now)))
+                event = report_convert.agent_liveness(frame.liveness, session.node_id, now)
+                _check_place(self._dispatcher.submit(event))
                 ack = attach_pb2.LivenessAck(
                     view=self._view(frame.liveness.store_id, frame.liveness.known_version, now),
                     next_report_ms=self._next_report_ms(now),

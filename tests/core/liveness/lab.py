@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gossipcontrol.server.core.event import (
+    NEVER,
     LivenessEvent,
     LivenessReported,
-    NeighborSeen,
     NodeAttached,
     NodeDetached,
-    PeerHeard,
     TimePassed,
 )
 from gossipcontrol.server.core.liveness.finding import Finding
@@ -55,9 +54,9 @@ class Lab:
         store_id: str = "a",
     ) -> list[Finding]:
         """A node reports: peers with the ages of what it heard of them, neighbours with the ages of coming up."""
-        peers = [PeerHeard(peer_id, None if age is None else self.now - age) for peer_id, age in (heard or {}).items()]
-        seen = tuple(NeighborSeen(peer_id, self.now - age) for peer_id, age in neighbors)
-        return self.handle(LivenessReported(node_id, store_id, peers, seen, going_to_sleep=asleep))
+        at = {peer_id: NEVER if age is None else self.now - age for peer_id, age in (heard or {}).items()}
+        up = {peer_id: self.now - age for peer_id, age in neighbors}
+        return self.handle(LivenessReported(node_id, store_id, at, up, going_to_sleep=asleep))
 
     def attach(self, node_id: str = "n", *store_ids: str, session_id: str = "s") -> list[Finding]:
         """An agent attaches."""

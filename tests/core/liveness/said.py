@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gossipcontrol.server.core.event import LivenessReported, NeighborSeen
+from gossipcontrol.server.core.event import NEVER, LivenessReported
 from gossipcontrol.server.core.liveness.link import Links
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
@@ -25,9 +25,11 @@ class Store:
         self, now: float, node_id: str, heard: Mapping[str, int] | None = None, neighbors: str = "", sent: int = 0
     ) -> None:
         """A node reports how often it heard whom (a moment ago), its neighbours (of old), and how much it sent."""
-        peers = tuple((peer_id, now - 0.5 if count else None, False, count) for peer_id, count in (heard or {}).items())
-        view = tuple(NeighborSeen(peer_id, 0.0) for peer_id in neighbors)
-        self.testimony.take(LivenessReported(node_id, "notes", peers, view, sent), now)
+        counts = heard or {}
+        at = {peer_id: now - 0.5 if count else NEVER for peer_id, count in counts.items()}
+        view = dict.fromkeys(neighbors, 0.0)
+        report = LivenessReported(node_id, "notes", at, view, sent, heard_counts=tuple(counts.values()))
+        self.testimony.take(report, now)
 
     def links(self, now: float) -> Links:
         return Links(self.testimony, self.parameters, self.state, now)

@@ -19,10 +19,8 @@ from gossipcontrol.server.core.event import (
     LivenessEvent,
     LivenessReported,
     NeighborChanged,
-    NeighborSeen,
     NodeAttached,
     NodeDetached,
-    PeerHeard,
     SuspicionEnded,
     SyncFinished,
     TimePassed,
@@ -245,13 +243,15 @@ class Swarm:
         if not member.alive:
             return
         self.at(member.interval, self._report, member)
-        peers = tuple(
-            PeerHeard(peer_id, member.heard_at[peer_id], member.direct[peer_id], count)
-            for peer_id, count in member.heard.items()
-        )
-        neighbors = tuple(NeighborSeen(peer_id, up_at) for peer_id, up_at in member.view.items())
         report = LivenessReported(
-            member.node_id, STORE, peers, neighbors, member.broadcasts, unsynced_writes=member.unsynced
+            node_id=member.node_id,
+            store_id=STORE,
+            heard={peer_id: member.heard_at[peer_id] for peer_id in member.heard},
+            neighbors=dict(member.view),
+            broadcast_count=member.broadcasts,
+            unsynced_writes=member.unsynced,
+            heard_counts=tuple(member.heard.values()),
+            direct=[peer_id for peer_id in member.heard if member.direct[peer_id]],
         )
         self.at(self.chance.uniform(0.0, self.latency), self._deliver, report)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.event import LivenessReported
+from gossipcontrol.server.core.event import NEVER, LivenessReported
 from gossipcontrol.server.core.liveness.isolation import isolated, stuck
 from gossipcontrol.server.core.liveness.partition import torn
 
@@ -24,15 +24,14 @@ def test_the_evidence_says_whether_there_are_neighbours() -> None:
 def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:
     store = Store()
 
-    def say(now: float, unsynced: int, heard_at: float | None) -> str:
-        peers = (("p", heard_at, True, 1), ("a", now, False, 1))
-        event = LivenessReported("a", "notes", peers, unsynced_writes=unsynced)
+    def say(now: float, unsynced: int, heard_at: float) -> str:
+        event = LivenessReported("a", "notes", {"p": heard_at, "a": now}, unsynced_writes=unsynced)
         observer = store.testimony.take(event, now)
         assert observer is not None
         return stuck(observer, event, PARAMETERS, now)
 
-    assert say(0.0, 1, None) == ""
-    assert say(29.0, 1, None) == ""
+    assert say(0.0, 1, NEVER) == ""
+    assert say(29.0, 1, NEVER) == ""
     assert say(31.0, 4, 30.0) == ""
     assert say(65.0, 4, 30.0) == "4 local writes unsynced for 65 s, and 0 other peers heard"
     assert say(66.0, 0, 30.0) == ""

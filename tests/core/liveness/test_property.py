@@ -6,10 +6,9 @@ import random
 from dataclasses import replace
 
 from gossipcontrol.server.core.event import (
+    NEVER,
     LivenessEvent,
     LivenessReported,
-    NeighborSeen,
-    PeerHeard,
     TimePassed,
 )
 from gossipcontrol.server.core.liveness.liveness import Liveness
@@ -49,14 +48,14 @@ def reports(draw: st.DrawFn, seconds: float = 40.0) -> list[tuple[float, Livenes
     for _ in range(draw(st.integers(1, 12))):
         at = BEGIN + draw(st.floats(0, seconds))
         ages = draw(st.dictionaries(st.sampled_from(PEERS), st.none() | st.floats(0, 60), max_size=3))
-        peers = [PeerHeard(peer, None if age is None else at - age) for peer, age in ages.items()]
+        heard = {peer: NEVER if age is None else at - age for peer, age in ages.items()}
         up = draw(st.lists(st.tuples(st.sampled_from(PEERS), st.floats(0, 60)), max_size=1))
-        neighbors = tuple(NeighborSeen(peer, at - age) for peer, age in up)
+        neighbors = {peer: at - age for peer, age in up}
         asleep = draw(st.sampled_from((False, False, False, True)))
         found.append(
             (
                 at,
-                LivenessReported(draw(st.sampled_from(OBSERVERS)), "a", peers, neighbors, going_to_sleep=asleep),
+                LivenessReported(draw(st.sampled_from(OBSERVERS)), "a", heard, neighbors, going_to_sleep=asleep),
             )
         )
     return found
@@ -77,7 +76,7 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
     play(first, list(sent), end)
     moved: list[tuple[float, LivenessEvent]] = []
     for at, report in sent:
-        moved.append((at, replace(report, peers=(), neighbors=())))
+        moved.append((at, replace(report, heard={}, neighbors={})))
         for _ in range(data.draw(st.integers(1, 2))):
             late = at + data.draw(st.floats(0, 15))
             moved.append((late, report))
@@ -120,11 +119,9 @@ def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_b
     last: dict[str, float] = {}
     for at, report in events:
         last[report.node_id] = max(last.get(report.node_id, 0.0), at)
-        for peer_id, heard_at, _, _ in report.peers:
-            if heard_at is not None:
-                last[peer_id] = max(last.get(peer_id, 0.0), heard_at)
-        for neighbor in report.neighbors:
-            last[neighbor.peer_id] = max(last.get(neighbor.peer_id, 0.0), neighbor.up_at)
+        for peer_id, seen_at in (*report.heard.items(), *report.neighbors.items()):
+            if seen_at > NEVER:
+                last[peer_id] = max(last.get(peer_id, 0.0), seen_at)
     for bound in sorted({at + ceiling + TICK for at in last.values()}):
         fresh = Liveness()
         play(fresh, [one for one in events if one[0] <= bound], bound)
@@ -149,7 +146,7 @@ def test_no_silent_death_stays_online_beyond_the_bound(rhythm: float, jitter: fl
         at = BEGIN + chance.random() * 2
         while at < stop:
             heard = max((one for one in spoke if one <= min(at, died_at)), default=BEGIN)
-            events.append((at, LivenessReported(f"n{number}", "a", [PeerHeard("p", heard)])))
+            events.append((at, LivenessReported(f"n{number}", "a", {"p": heard})))
             at += 2.0
     play(liveness, events, died_at + ceiling + TICK)
     assert next(peer for peer in shown(liveness) if peer.peer_id == "p").state is not PeerState.ONLINE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.voice import CELLS, SAMPLES, Loss, Voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,7 +86,7 @@ def test_ages_that_jitter_are_no_new_messages() -> None:
 def test_an_author_that_is_not_heard_at_all_is_missed() -> None:
     voice = Voice(7, 990.0)
     voice.speak(10, 1000.0, PERIOD)
-    voice.hear(1, None, 0, False)
+    voice.hear(1, NEVER, 0, False)
     voice.speak(20, 1010.0, PERIOD)
     assert voice.missing(reported(1, at=1013.0), 3, 1010.0) == (1, [1])
 
@@ -156,7 +157,7 @@ def test_whatever_the_delays_nothing_looks_lost_that_was_heard(steps: list[tuple
             heard = sum(at <= made_at - 1.0 or at <= counted_at[who] for at in sent)
             counted_at[who] = max(counted_at[who], made_at - 1.0)
             number = "ab".index(who)
-            voice.hear(number, made_at if heard else None, heard, False)
+            voice.hear(number, made_at if heard else NEVER, heard, False)
             reports[number] = now
         for loss in voice.losses(reports):
             assert loss.lost <= 0

@@ -19,6 +19,7 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.event import (
+    NEVER,
     AdviceOutdated,
     Event,
     LivenessReported,
@@ -211,17 +212,15 @@ class Engine:
             return
         slot.reported_at = now
         slot.neighbors, slot.alive_at = {}, float("-inf")
-        for neighbor in event.neighbors:
-            heard_at = neighbor.heard_at
-            slot.see_neighbor(neighbor.peer_id, neighbor.up_at if heard_at is None else max(heard_at, neighbor.up_at))
+        for peer_id, up_at in event.neighbors.items():
+            slot.see_neighbor(peer_id, max(up_at, event.heard.get(peer_id, NEVER)))
         if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         prove, facts = self._scheduler.prove, self.facts
-        for neighbor in event.neighbors:
-            prove(slot, neighbor.up_at, f"neighbour {neighbor.peer_id}", now, effects, facts)
-        for peer_id, heard_at, _, _ in event.peers:
-            if heard_at is not None:
-                prove(slot, heard_at, f"a message of {peer_id}", now, effects, facts)
+        for peer_id, up_at in event.neighbors.items():
+            prove(slot, up_at, f"neighbour {peer_id}", now, effects, facts)
+        for peer_id, heard_at in event.heard.items():
+            prove(slot, heard_at, f"a message of {peer_id}", now, effects, facts)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float, effects: list[Effect]) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)

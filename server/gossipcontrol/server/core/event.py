@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Capability, Cause
 
@@ -69,40 +69,27 @@ class NodeDetached:
     """Whether the node said goodbye."""
 
 
-Heard = tuple[str, float | None, bool, int]
-"""What an observer heard of one peer, as a plain tuple in the order of PeerHeard: a report has a thousand of them."""
-
-
-class PeerHeard(NamedTuple):
-    """What an observer heard of one peer; instants are service time."""
-
-    peer_id: str
-    heard_at: float | None
-    direct: bool = False
-    heard_count: int = 0
-
-
-class NeighborSeen(NamedTuple):
-    """A peer in the observer's active view, and the service time since which it is."""
-
-    peer_id: str
-    up_at: float
-    heard_at: float | None = None
-    """When the observer last heard it itself, as in ``peers``; None: never, or not said."""
+NEVER = -math.inf
+"""The instant of what has not happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivenessReported:
-    """What one node reported of one store."""
+    """What one node reported of one store; instants are service time."""
 
     node_id: str
     store_id: str
-    peers: Sequence[Heard] = ()
-    """Take them apart as tuples: they need not be PeerHeard."""
-    neighbors: tuple[NeighborSeen, ...] = ()
+    heard: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Each peer that it names, and when it last received a message authored by it, or NEVER."""
+    neighbors: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Each peer in its active view, and since when it is there."""
     broadcast_count: int = 0
     unsynced_writes: int = 0
     going_to_sleep: bool = False
+    heard_counts: Sequence[int] = ()
+    """How many messages of each it received in all, in the order of ``heard``; empty: it counts none."""
+    direct: Collection[str] = ()
+    """Those whose last message came from themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,10 +255,9 @@ class Case:
 
     def _note_meetings(self, event: LivenessReported, now: float) -> None:
         """Neighbours sync by themselves."""
-        self.matchmaker.meet(event.node_id, [one.peer_id for one in event.neighbors], now)
-        for peer_id, heard_at, direct, _ in event.peers:
-            if direct and heard_at is not None:
-                self.matchmaker.meet(event.node_id, (peer_id,), heard_at)
+        self.matchmaker.meet(event.node_id, event.neighbors, now)
+        for peer_id in event.direct:
+            self.matchmaker.meet(event.node_id, (peer_id,), event.heard[peer_id])
 
     def _state(self, peer_id: str) -> PeerState | None:
         return self._presence.state(self.store_id, peer_id)

@@ -23,10 +23,7 @@ def stuck(observer: Observer, event: LivenessReported, parameters: LivenessParam
     if since is None or now - since < parameters.unsynced_after:
         return ""
     horizon = now - parameters.suspect_ceiling
-    heard = sum(
-        heard_at is not None and heard_at > horizon and peer_id != event.node_id
-        for peer_id, heard_at, _, _ in event.peers
-    )
+    heard = sum(heard_at > horizon and peer_id != event.node_id for peer_id, heard_at in event.heard.items())
     if heard >= parameters.few_peers:
         return ""
     return f"{event.unsynced_writes} local writes unsynced for {now - since:.0f} s, and {heard} other peers heard"

@@ -14,7 +14,6 @@ from gossipcontrol.server.core.event import (
     LivenessEvent,
     LivenessReported,
     NeighborChanged,
-    NeighborSeen,
     NodeAttached,
     NodeDetached,
     NodesSlept,
@@ -109,7 +108,7 @@ class Liveness:
         if event.going_to_sleep:
             presence.part(event.store_id, node_id, PeerState.ASLEEP, now)
         reported_at = presence.greet(store, node_id, now)
-        presence.hear(store, node_id, event.peers, now)
+        presence.hear(store, node_id, event.heard, now)
         presence.meet(store, node_id, event.neighbors, now)
         late = speaker.lateness(event.store_id, now - reported_at, self._load.next_report(now))
         presence.inform(store, now - late, now)
@@ -120,7 +119,7 @@ class Liveness:
         store = self.presence.store(event.store_id)
         self.presence.greet(store, event.node_id, now)
         if event.up:
-            self.presence.meet(store, event.node_id, (NeighborSeen(event.peer_id, event.changed_at),), now)
+            self.presence.meet(store, event.node_id, {event.peer_id: event.changed_at}, now)
         self.presence.drop_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
@@ -153,7 +152,7 @@ class Liveness:
         store = self.presence.store(event.store_id)
         self.presence.greet(store, event.node_id, now)
         if event.ok and not self.presence.is_hushed(store, event.peer_id):
-            self.presence.hear(store, event.node_id, ((event.peer_id, now, True, 0),), now)
+            self.presence.hear(store, event.node_id, {event.peer_id: now}, now)
         self.presence.drop_empty(store)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> None:

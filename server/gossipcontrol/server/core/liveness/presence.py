@@ -7,10 +7,9 @@ which order reports come, or how often.
 from __future__ import annotations
 
 import heapq
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-from gossipcontrol.server.core.event import Heard, NeighborSeen
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.change import ChangeLog
 from gossipcontrol.server.core.liveness.detector import Detector, Peak
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
@@ -100,63 +99,54 @@ class Presence:
             self._detector.reset(row)
         store.counts[FREE] += 1
         store.oldest = min(store.oldest, at)
-        if at == -math.inf:
+        if at == NEVER:
             self._look(row, now)
         return row
 
-    def hear(self, store: Store, observer_id: str, peers: Sequence[Heard], now: float) -> None:
-        """What an observer has heard of peers."""
-        table, index, informed_at = self.table, store.index, store.informed_at
-        heard, reported, states, observers, names = (
-            table.heard,
-            table.reported,
-            table.states,
-            table.observers,
-            table.names,
-        )
-        bit, own, row_of, peaks = store.bit(observer_id), index.get(observer_id), index.get, list[Peak]()
-        for peer_id, at, _, _ in peers:
-            row = row_of(peer_id)
+    def hear(self, store: Store, observer_id: str, heard: Mapping[str, float], now: float) -> None:
+        """What an observer has heard of peers: when each was last heard, or NEVER."""
+        table, index = self.table, store.index
+        heard_at, reported, states, observers = table.heard, table.reported, table.states, table.observers
+        bit, own, online, peaks = store.bit(observer_id), index.get(observer_id), int(ONLINE), list[Peak]()
+        for peer_id, at in heard.items():
+            row = index.get(peer_id)
             if row is None:
-                row = self.row(store, peer_id, -math.inf if at is None else at, now)
-            if at is None or row is None:
-                continue
-            if not observers[row] & bit:
+                row = self.row(store, peer_id, at, now)
+                if row is None:
+                    continue
+            last = heard_at[row]
+            if not observers[row] & bit and at > NEVER:
                 if row == own:
                     continue
                 table.observe(row, bit)
-            last = heard[row]
             if at <= last:
                 continue
             if at > now:
                 at = now
-            heard[row] = at
-            if states[row] != ONLINE:
+            heard_at[row] = at
+            if states[row] != online:
                 self._revive(row, max(last, reported[row]), now)
-                continue
-            if reported[row] > last:
-                last = reported[row]
-            if at - last > NEWS:
-                peaks.append((row, informed_at - last))
-                name = names[row]
-                del index[name]
-                index[name] = row
+            elif at - last > NEWS:
+                last = max(last, reported[row])
+                if at - last > NEWS:
+                    peaks.append((row, store.informed_at - last))
+                    table.move_to_end(row)
         if peaks:
             self._detector.learn(store, peaks)
 
-    def meet(self, store: Store, observer_id: str, neighbors: Sequence[NeighborSeen], now: float) -> None:
+    def meet(self, store: Store, observer_id: str, neighbors: Mapping[str, float], now: float) -> None:
         """Neighbours of an observer: that one came up is a sign of life, that it is still listed is none."""
         index, heard, observers, bit = store.index, self.table.heard, self.table.observers, store.bit(observer_id)
-        for neighbor in neighbors:
-            row = index.get(neighbor.peer_id)
-            if row is None or neighbor.up_at > heard[row] or not observers[row] & bit:
-                self.hear(store, observer_id, ((neighbor.peer_id, neighbor.up_at, True, 0),), now)
+        for peer_id, up_at in neighbors.items():
+            row = index.get(peer_id)
+            if row is None or up_at > heard[row] or not observers[row] & bit:
+                self.hear(store, observer_id, {peer_id: up_at}, now)
 
     def greet(self, store: Store, node_id: str, now: float, *, anew: bool = False) -> float:
         """A node spoke to the service itself; returns when it had done so before. ``anew``: whatever it said last."""
         row = self.row(store, node_id, now, now)
         if row is None:
-            return -math.inf
+            return NEVER
         before, last = self.table.reported[row], self._alive_at(row)
         self.table.reported[row] = now
         if anew:
@@ -167,8 +157,7 @@ class Presence:
             self._revive(row, last, now)
         elif now - last > NEWS:
             self._detector.learn(store, ((row, store.informed_at - last),))
-            del store.index[self.table.names[row]]
-            store.index[self.table.names[row]] = row
+            self.table.move_to_end(row)
         return before
 
     def inform(self, store: Store, until: float, now: float) -> None:
@@ -223,7 +212,7 @@ class Presence:
         alive_at, parted, store = self._alive_at(row), self._parted.get(row), self.table.store(row)
         if parted is not None and alive_at <= parted[1] + GRACE:
             return parted[0]
-        if alive_at == -math.inf:
+        if alive_at == NEVER:
             return PeerState.UNKNOWN
         patience = self._detector.patience(row, store)
         # Always this sum, never a difference: a deadline that has come must be over for the judge as well.
@@ -235,7 +224,7 @@ class Presence:
     def _offline_at(self, row: int, now: float) -> float:
         """When a suspected peer that stays silent is offline; never in the service's first report interval."""
         since = max(
-            self._alive_at(row) + self._detector.patience(row, self.table.store(row)), self._hushed.get(row, -math.inf)
+            self._alive_at(row) + self._detector.patience(row, self.table.store(row)), self._hushed.get(row, NEVER)
         )
         settled_at = (self.started_at or now) + self._next_report(now)
         return max(since + self._parameters.offline_after, settled_at)
@@ -248,9 +237,7 @@ class Presence:
     def _revive(self, row: int, last: float, now: float) -> None:
         """A sign of life of a peer that was not online; its last one before was at ``last``."""
         table, store, was_suspect = self.table, self.table.store(row), self.table.states[row] == SUSPECT
-        name = table.names[row]
-        del store.index[name]
-        store.index[name] = row
+        table.move_to_end(row)
         self._look(row, now)
         if was_suspect and table.states[row] == ONLINE:
             # Suspected in error: so long it may be silent.
@@ -275,8 +262,8 @@ class Presence:
         elif state is SUSPECT:
             put(row, self._offline_at(row, now), now)
         else:
-            seen_at = max(self.table.reported[row], alive_at, parted[1] if parted else -math.inf)
-            expires_at = seen_at + parameters.peer_age if seen_at > -math.inf else now + parameters.peer_age
+            seen_at = max(self.table.reported[row], alive_at, parted[1] if parted else NEVER)
+            expires_at = seen_at + parameters.peer_age if seen_at > NEVER else now + parameters.peer_age
             if expires_at <= now:
                 self._expire(row)
             else:

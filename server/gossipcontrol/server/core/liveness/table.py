@@ -105,6 +105,12 @@ class Table:
         self.names[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
 
+    def move_to_end(self, row: int) -> None:
+        """A peer is the one heard last in its store."""
+        name, index = self.names[row], self.store(row).index
+        del index[name]
+        index[name] = row
+
     def store(self, row: int) -> Store:
         """The store of a row that is not free."""
         store = self.stores[row]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from itertools import repeat
 
-from gossipcontrol.server.core.event import LivenessReported, NeighborChanged
+from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.voice import CELLS, IN_FLIGHT, Voice
 
@@ -38,12 +38,12 @@ class Observer:
         self.number = number
         self.interval = interval
         """Seconds between its reports, as they come."""
-        self.reported_at = -math.inf
+        self.reported_at = NEVER
         self.neighbors: dict[str, float] = {}
         """Each of its neighbours, and since when it is one."""
         self.lists = False
         """Whether it says who its neighbours are: of one that never named any, an empty list proves nothing."""
-        self.lost_at = -math.inf
+        self.lost_at = NEVER
         """When it last lost one; what came directly was sent before that."""
         self.alone_since: float | None = None
         """Since when it has no neighbour."""
@@ -62,17 +62,17 @@ class Observer:
 
     def report(self, event: LivenessReported, ceiling: float, now: float) -> None:
         """Take what it says of itself."""
-        if self.reported_at > -math.inf:
+        if self.reported_at > NEVER:
             # A longer rhythm counts soon, so that it does not look late; but one long pause is no rhythm.
             gap = min(now - self.reported_at, ceiling, 2 * self.interval)
             self.interval = max(gap, 0.8 * self.interval + 0.2 * gap)
         self.reported_at = now
         before = self.neighbors
-        self.neighbors = {neighbor.peer_id: neighbor.up_at for neighbor in event.neighbors}
+        self.neighbors = dict(event.neighbors)
         if not before.keys() <= self.neighbors.keys():
             self.lost_at = now
         self.count_neighbors(now)
-        self.is_complete = len(event.peers) < REPORT_PEERS
+        self.is_complete = len(event.heard) < REPORT_PEERS
         if not event.unsynced_writes:
             self.unsynced_since = None
         elif self.unsynced_since is None:
@@ -158,7 +158,7 @@ class Testimony:
             if len(voice) < min(len(observers) - 1, CELLS):
                 for observer in observers:
                     if observer.node_id != peer_id and not voice.knows(observer.number):
-                        voice.hear(observer.number, None, 0, peer_id in observer.neighbors)
+                        voice.hear(observer.number, NEVER, 0, peer_id in observer.neighbors)
 
     def period(self, observer: Observer) -> float:
         """Seconds between two marks: the window, or longer where reports are rare."""
@@ -176,7 +176,9 @@ class Testimony:
 
     def _listen(self, observer: Observer, event: LivenessReported) -> None:
         voices, number, neighbors, node_id = self.voices, observer.number, observer.neighbors, event.node_id
-        for peer_id, heard_at, _, count in event.peers:
+        if voices.keys().isdisjoint(event.heard):
+            return
+        for (peer_id, heard_at), count in zip(event.heard.items(), event.heard_counts or repeat(0), strict=False):
             voice = voices.get(peer_id)
             if voice is not None and peer_id != node_id:
                 voice.hear(number, heard_at, count, peer_id in neighbors)

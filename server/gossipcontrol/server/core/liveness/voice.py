@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from gossipcontrol.server.core.event import NEVER
+
 CELLS = 8
 """Most observers kept per author: its neighbours first, then a sample that is as good as random."""
 IN_FLIGHT = 2.0
@@ -82,7 +84,7 @@ class Voice:
             self._samples = array("d")
         if count != self.count:
             self.spoke_at = now
-            self._forgive_since(self._samples[-2] - IN_FLIGHT if self._samples else -math.inf, count)
+            self._forgive_since(self._samples[-2] - IN_FLIGHT if self._samples else NEVER, count)
         self.count = count
         if not self._samples or now - self._samples[-2] >= SPACING:
             self._samples.extend((now, count))
@@ -95,7 +97,7 @@ class Voice:
             self._marking = True
             self._put_down()
 
-    def hear(self, number: int, heard_at: float | None, count: int, near: bool) -> None:
+    def hear(self, number: int, heard_at: float, count: int, near: bool) -> None:
         """An observer says when it last heard the author and how often in all; ``near``: they are neighbours."""
         numbers, cells = self._numbers, self._cells
         if number in numbers:
@@ -113,7 +115,7 @@ class Voice:
             cells[place + _SPOKEN] = self.count
             known = -1.0
         # Ages jitter: where messages are not counted, only an instant that is clearly later is another message.
-        if heard_at is not None and (count > known or (not count and heard_at > cells[place + _HEARD_AT] + SPACING)):
+        if heard_at > NEVER and (count > known or (not count and heard_at > cells[place + _HEARD_AT] + SPACING)):
             cells[place + _HEARD_AT] = heard_at
             cells[place + _SPOKEN] = self.count
         cells[place + _COUNT] = count
@@ -174,7 +176,7 @@ class Voice:
             if reported_at is None:
                 continue
             would_name = near if self._ranks[index] < _FAR else far
-            if self._cells[place + _HEARD_AT] == -math.inf and number not in would_name:
+            if self._cells[place + _HEARD_AT] == NEVER and number not in would_name:
                 continue
             sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
             ago, before = self._old, self._cells[place + _OLD]
@@ -231,7 +233,7 @@ class Voice:
         return index
 
     def _blank(self) -> tuple[float, ...]:
-        return (-math.inf, max(0, self.count), 0.0, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+        return (NEVER, max(0, self.count), 0.0, _UNKNOWN, _UNKNOWN, _UNKNOWN)
 
     def _sent_until(self, at: float) -> float:
         """The newest count of broadcasts that is that old; not a number when none is."""

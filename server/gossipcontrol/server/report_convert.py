@@ -1,0 +1,148 @@
+"""From liveness reports to the core's events, and refuses what is wrong in them: the hottest of the converters.
+
+What is right is read column by column in a few tight passes; only where something is wrong is it looked at one by one,
+to name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+from gossipcontrol.server.core.event import NEVER, LivenessReported
+from gossipcontrol.server.validate import (
+    AGE_MS,
+    ID_BYTES,
+    PEERS,
+    REPORTS,
+    Violations,
+    are_ids,
+    check_age,
+    check_text,
+    refuse,
+)
+from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+
+_OBSERVATION = attrgetter("peer_id", "heard_age_ms", "path", "heard_count")
+_NEIGHBOR = attrgetter("peer_id", "up_age_ms")
+_PATHS = frozenset(liveness_pb2.Path.values())
+_DIRECT = liveness_pb2.PATH_DIRECT
+
+
+class _Heard(NamedTuple):
+    """What was heard of peers, as in ``LivenessReported``."""
+
+    at: dict[str, float]
+    counts: Sequence[int]
+    direct: Sequence[str]
+
+
+_NOTHING = _Heard({}, (), ())
+
+
+def liveness_reported(request: gossip_control_pb2.PeerLivenessRequest, now: float) -> list[LivenessReported]:
+    """The events of a PeerLiveness call; raises InvalidRequest."""
+    violations: Violations = []
+    if not request.reports:
+        violations.append(("reports", "must not be empty"))
+    if len(request.reports) > REPORTS:
+        violations.append(("reports", f"must have at most {REPORTS} entries, has {len(request.reports)}"))
+        refuse(violations)
+    events = [
+        _reported(report, f"reports[{index}].", report.node_id, now, violations)
+        for index, report in enumerate(request.reports)
+    ]
+    refuse(violations)
+    return events
+
+
+def agent_liveness(report: liveness_pb2.LivenessReport, node_id: str, now: float) -> LivenessReported:
+    """The event of a LivenessReport in the stream of a node; raises InvalidRequest."""
+    violations: Violations = []
+    if report.node_id not in ("", node_id):
+        violations.append(("liveness.node_id", f"must be empty or the attached node {node_id}"))
+    event = _reported(report, "liveness.", node_id, now, violations)
+    refuse(violations)
+    return event
+
+
+def _reported(
+    report: liveness_pb2.LivenessReport, prefix: str, node_id: str, now: float, violations: Violations
+) -> LivenessReported:
+    check_text(node_id, f"{prefix}node_id", ID_BYTES, violations, required=True)
+    check_text(report.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
+    heard = _read_observations(report.peers, now)
+    if heard is None:
+        _check_observations(report.peers, f"{prefix}peers", violations)
+        heard = _NOTHING
+    return LivenessReported(
+        node_id=node_id,
+        store_id=report.store_id,
+        heard=heard.at,
+        neighbors=_neighbors(report.neighbors, f"{prefix}neighbors", now, violations),
+        broadcast_count=report.broadcast_count,
+        unsynced_writes=report.unsynced_writes,
+        going_to_sleep=report.going_to_sleep,
+        heard_counts=heard.counts,
+        direct=heard.direct,
+    )
+
+
+def _read_observations(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> _Heard | None:
+    """What the observations say; None when something is wrong in them."""
+    if not peers:
+        return _NOTHING
+    if len(peers) > PEERS:
+        return None
+    ids, ages, paths, counts = zip(*map(_OBSERVATION, peers), strict=True)
+    at = _instants(ids, ages, now)
+    if at is None or not _PATHS.issuperset(paths):
+        return None
+    if 0 in ages:
+        # Only an age of 0 may be one that was not given.
+        at.update((peer.peer_id, NEVER) for peer in peers if not peer.HasField("heard_age_ms"))
+    direct = [one for one, path in zip(ids, paths, strict=True) if path == _DIRECT and at[one] > NEVER]
+    return _Heard(at, counts, direct)
+
+
+def _instants(ids: Sequence[str], ages: Sequence[int], now: float) -> dict[str, float] | None:
+    """When each peer was heard; None when something is wrong."""
+    at = dict(zip(ids, [now - age / 1000 for age in ages], strict=True))
+    is_right = len(at) == len(ids) and are_ids(ids) and max(ages) <= AGE_MS
+    return at if is_right else None
+
+
+def _check_observations(peers: Sequence[liveness_pb2.PeerObservation], name: str, violations: Violations) -> None:
+    """Name what is wrong in the observations."""
+    if _check_ids([peer.peer_id for peer in peers], name, ".peer_id", violations):
+        for index, peer in enumerate(peers):
+            check_age(peer.heard_age_ms, f"{name}[{index}].heard_age_ms", violations)
+            if peer.path not in _PATHS:
+                violations.append((f"{name}[{index}].path", f"{peer.path} is not a known value"))
+
+
+def _check_ids(ids: Sequence[str], name: str, suffix: str, violations: Violations) -> bool:
+    """Not too many ids, and each once; returns whether the entries may be looked at one by one."""
+    if len(ids) > PEERS:
+        violations.append((name, f"must have at most {PEERS} entries, has {len(ids)}"))
+        return False
+    if len(set(ids)) != len(ids):
+        violations.append((name, "must name each peer once"))
+    for index, peer_id in enumerate(ids):
+        check_text(peer_id, f"{name}[{index}]{suffix}", ID_BYTES, violations, required=True)
+    return True
+
+
+def _neighbors(
+    neighbors: Sequence[liveness_pb2.Neighbor], name: str, now: float, violations: Violations
+) -> dict[str, float]:
+    if not neighbors:
+        return {}
+    ids, ages = zip(*map(_NEIGHBOR, neighbors), strict=True)
+    if len(ids) <= PEERS and len(set(ids)) == len(ids) and are_ids(ids) and max(ages) <= AGE_MS:
+        return {peer_id: now - age / 1000 for peer_id, age in zip(ids, ages, strict=True)}
+    if _check_ids(ids, name, ".peer_id", violations):
+        for index, age in enumerate(ages):
+            check_age(age, f"{name}[{index}].up_age_ms", violations)
+    return {}
