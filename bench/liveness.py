@@ -52,16 +52,20 @@ CHANGING = 100
 
 def request(turn: int, version: int) -> gossip_control_pb2.PeerLivenessRequest:
     """A report of one node, that holds a view already, of all its peers: five are neighbours."""
+    peers = range(BATCH)
     report = liveness_pb2.LivenessReport(
-        node_id=peer_id(turn), store_id="notes", broadcast_count=100 + turn, known_version=version
+        node_id=peer_id(turn),
+        store_id="notes",
+        heard=liveness_pb2.PeersHeard(
+            peer_ids=[peer_id(1000 + number) for number in peers],
+            heard_ages_ms=[40 + number * 17 for number in peers],
+            heard_counts=[500 + number for number in peers],
+            direct=range(5),
+        ),
+        neighbors=[liveness_pb2.Neighbor(peer_id=peer_id(1000 + number), up_age_ms=60_000) for number in range(5)],
+        broadcast_count=100 + turn,
+        known_version=version,
     )
-    for number in range(BATCH):
-        path = liveness_pb2.PATH_DIRECT if number < 5 else liveness_pb2.PATH_FORWARDED
-        report.peers.add(
-            peer_id=peer_id(1000 + number), heard_age_ms=40 + number * 17, path=path, heard_count=500 + number
-        )
-    for number in range(5):
-        report.neighbors.add(peer_id=peer_id(1000 + number), up_age_ms=60_000)
     return gossip_control_pb2.PeerLivenessRequest(reports=[report])
 
 

@@ -29,6 +29,7 @@ ReportNetworkChangeRequest: Any = gossip_control_pb2.ReportNetworkChangeRequest
 LivenessReport: Any = liveness_pb2.LivenessReport
 Neighbor: Any = liveness_pb2.Neighbor
 PeerObservation: Any = liveness_pb2.PeerObservation
+PeersHeard: Any = liveness_pb2.PeersHeard
 
 DAYS_30 = 2_592_000_000
 LONG = "x" * 129
@@ -95,6 +96,22 @@ WRONG: list[tuple[Any, set[str]]] = [
         {"reports[0].peers[0].heard_age_ms"},
     ),
     (report(peers=[PeerObservation(peer_id="p", path=3)]), {"reports[0].peers[0].path"}),
+    (report(peers=[PeerObservation(peer_id="p")], heard=PeersHeard()), {"reports[0].heard"}),
+    (report(heard=PeersHeard(peer_ids=many(1001))), {"reports[0].heard.peer_ids"}),
+    (report(heard=PeersHeard(peer_ids=["p", "p"], heard_ages_ms=[1, 1])), {"reports[0].heard.peer_ids"}),
+    (report(heard=PeersHeard(peer_ids=["p", "q", "p"], heard_ages_ms=[1])), {"reports[0].heard.peer_ids"}),
+    (
+        report(heard=PeersHeard(peer_ids=["", "p", LONG], heard_ages_ms=[1, DAYS_30 + 1])),
+        {f"reports[0].heard.{name}" for name in ("peer_ids[0]", "peer_ids[2]", "heard_ages_ms[1]")},
+    ),
+    (report(heard=PeersHeard(heard_ages_ms=[1])), {"reports[0].heard.heard_ages_ms"}),
+    (report(heard=PeersHeard(peer_ids=["p"], heard_counts=[1])), {"reports[0].heard.heard_counts"}),
+    (
+        report(heard=PeersHeard(peer_ids=["p", "q"], heard_ages_ms=[1, 2], heard_counts=[1, 2, 3], direct=[0, 2])),
+        {"reports[0].heard.heard_counts", "reports[0].heard.direct"},
+    ),
+    (report(heard=PeersHeard(peer_ids=["p", "q"], heard_ages_ms=[1], direct=[1])), {"reports[0].heard.direct"}),
+    (report(heard=PeersHeard(peer_ids=["p"], heard_ages_ms=[1], direct=[0, 0])), {"reports[0].heard.direct"}),
     (report(neighbors=[Neighbor(peer_id=one) for one in many(1001)]), {"reports[0].neighbors"}),
     (report(neighbors=[Neighbor(peer_id="p")] * 2), {"reports[0].neighbors"}),
     (report(neighbors=[Neighbor()]), {"reports[0].neighbors[0].peer_id"}),
@@ -132,6 +149,14 @@ RIGHT: list[Any] = [
     change(host_id="h" * 128, boot_id="b" * 64, generation=2**64 - 1, platform=5, age_ms=DAYS_30, detail="d" * 256),
     change(host_id="", node_ids=many(128, 128)),
     report(peers=[PeerObservation(peer_id=one, heard_age_ms=DAYS_30, heard_count=2**64 - 1) for one in many(1000)]),
+    report(
+        heard=PeersHeard(
+            peer_ids=many(1000, 128),
+            heard_ages_ms=[DAYS_30] * 999,
+            heard_counts=[2**64 - 1] * 999,
+            direct=range(999),
+        )
+    ),
     report(neighbors=[Neighbor(peer_id=one, up_age_ms=DAYS_30) for one in many(1000)], broadcast_count=2**64 - 1),
     PeerLivenessRequest(reports=[LivenessReport(node_id="n", store_id=one) for one in many(100)]),
     report(known_version=2**64 - 1),

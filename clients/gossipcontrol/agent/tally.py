@@ -78,17 +78,15 @@ class Tally:
     def report(self, store_id: str) -> liveness_pb2.LivenessReport:
         """What the node knows of a store now."""
         store, now = self._store(store_id), self._clock()
+        peers = store.peers.values()
         return liveness_pb2.LivenessReport(
             store_id=store_id,
-            peers=[
-                liveness_pb2.PeerObservation(
-                    peer_id=peer_id,
-                    heard_age_ms=age_ms(peer.heard_at, now),
-                    path=liveness_pb2.PATH_DIRECT if peer.direct else liveness_pb2.PATH_FORWARDED,
-                    heard_count=peer.count,
-                )
-                for peer_id, peer in store.peers.items()
-            ],
+            heard=liveness_pb2.PeersHeard(
+                peer_ids=store.peers,
+                heard_ages_ms=[age_ms(peer.heard_at, now) for peer in peers],
+                heard_counts=[peer.count for peer in peers],
+                direct=[place for place, peer in enumerate(peers) if peer.direct],
+            ),
             neighbors=[
                 liveness_pb2.Neighbor(peer_id=peer_id, up_age_ms=age_ms(up_at, now))
                 for peer_id, up_at in store.neighbors.items()

@@ -72,10 +72,7 @@ def _reported(
 ) -> LivenessReported:
     check_text(node_id, f"{prefix}node_id", ID_BYTES, violations, required=True)
     check_text(report.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
-    heard = _read_observations(report.peers, now)
-    if heard is None:
-        _check_observations(report.peers, f"{prefix}peers", violations)
-        heard = _NOTHING
+    heard = _heard(report, prefix, now, violations)
     return LivenessReported(
         node_id=node_id,
         store_id=report.store_id,
@@ -89,10 +86,24 @@ def _reported(
     )
 
 
+def _heard(report: liveness_pb2.LivenessReport, prefix: str, now: float, violations: Violations) -> _Heard:
+    """What was heard of peers, in whichever form it is said."""
+    peers, columns = report.peers, report.heard
+    if peers:
+        found = _read_observations(peers, now)
+        if found is None:
+            _check_observations(peers, f"{prefix}peers", violations)
+        if report.HasField("heard"):
+            violations.append((f"{prefix}heard", "must not be given beside peers"))
+    else:
+        found = _read_columns(columns, now)
+        if found is None:
+            _check_columns(columns, f"{prefix}heard.", violations)
+    return found or _NOTHING
+
+
 def _read_observations(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> _Heard | None:
     """What the observations say; None when something is wrong in them."""
-    if not peers:
-        return _NOTHING
     if len(peers) > PEERS:
         return None
     ids, ages, paths, counts = zip(*map(_OBSERVATION, peers), strict=True)
@@ -106,10 +117,26 @@ def _read_observations(peers: Sequence[liveness_pb2.PeerObservation], now: float
     return _Heard(at, counts, direct)
 
 
+def _read_columns(heard: liveness_pb2.PeersHeard, now: float) -> _Heard | None:
+    """What the columns say; None when something is wrong in them."""
+    ids, ages, counts, direct = heard.peer_ids[:], heard.heard_ages_ms[:], heard.heard_counts[:], heard.direct[:]
+    given, unheard = len(ages), len(ids) - len(ages)
+    if unheard < 0 or len(counts) not in (0, given) or len(direct) > given or max(direct, default=-1) >= given:
+        return None
+    at = _instants(ids, ages, now)
+    if at is not None and unheard and counts:
+        counts += [0] * unheard
+    return None if at is None else _Heard(at, counts, [ids[place] for place in direct])
+
+
 def _instants(ids: Sequence[str], ages: Sequence[int], now: float) -> dict[str, float] | None:
-    """When each peer was heard; None when something is wrong."""
-    at = dict(zip(ids, [now - age / 1000 for age in ages], strict=True))
-    is_right = len(at) == len(ids) and are_ids(ids) and max(ages) <= AGE_MS
+    """When each peer was heard, those for which there is no age never; None when something is wrong."""
+    if not ids:
+        return {}
+    at = dict(zip(ids, [now - age / 1000 for age in ages], strict=False))
+    if len(ages) < len(ids):
+        at.update(dict.fromkeys(ids[len(ages) :], NEVER))
+    is_right = len(at) == len(ids) <= PEERS and are_ids(ids) and max(ages, default=0) <= AGE_MS
     return at if is_right else None
 
 
@@ -120,6 +147,22 @@ def _check_observations(peers: Sequence[liveness_pb2.PeerObservation], name: str
             check_age(peer.heard_age_ms, f"{name}[{index}].heard_age_ms", violations)
             if peer.path not in _PATHS:
                 violations.append((f"{name}[{index}].path", f"{peer.path} is not a known value"))
+
+
+def _check_columns(heard: liveness_pb2.PeersHeard, prefix: str, violations: Violations) -> None:
+    """Name what is wrong in the columns."""
+    if not _check_ids(heard.peer_ids, f"{prefix}peer_ids", "", violations):
+        return
+    most, given = len(heard.peer_ids), len(heard.heard_ages_ms)
+    if given > most:
+        violations.append((f"{prefix}heard_ages_ms", f"must have at most as many entries as peer_ids, {most}"))
+        return
+    for index, age in enumerate(heard.heard_ages_ms):
+        check_age(age, f"{prefix}heard_ages_ms[{index}]", violations)
+    if len(heard.heard_counts) not in (0, given):
+        violations.append((f"{prefix}heard_counts", f"must have as many entries as heard_ages_ms, {given}, or none"))
+    if len(heard.direct) > given or max(heard.direct, default=-1) >= given:
+        violations.append((f"{prefix}direct", f"must be places of peers with an age: from 0 up, below {given}"))
 
 
 def _check_ids(ids: Sequence[str], name: str, suffix: str, violations: Violations) -> bool:
