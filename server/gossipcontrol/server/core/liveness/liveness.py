@@ -182,6 +182,8 @@ class Liveness:
             return View(store_id, self.presence.version, (), delta=since == self.presence.version)
         if since is None or not store.changes.reaches(since):
             return View(store_id, store.changes.version, tuple(self.peers(store_id)))
+        if since == store.changes.version:
+            return View(store_id, since, (), delta=True)
         changed = sorted({peer_id for _, peer_id, _ in store.changes.since(since)})
         records = tuple(self.presence.table.record(store.index[one]) for one in changed if one in store.index)
         removed = tuple(one for one in changed if one not in store.index)
