@@ -17,11 +17,11 @@ from gossipcontrol.server.core.liveness.table import Store
 
 PRIOR_MEAN, PRIOR_DEVIATION = 2.0, 0.5
 """Seconds assumed of a peer's peaks before it is known."""
-FIRST, MOST = 4, 128
+FIRST, MOST = 4, 255
 """The prior weighs as much as this many peaks; and no more than this many are remembered."""
 LEAST_DEVIATION = 0.05
 """Seconds; even a clockwork's messages take a way."""
-TAIL_SHARE = 0.1
+TAIL_SHARE = 0.15
 """Of the store's tail in a peer's deviation."""
 TAIL_RISE, TAIL_FALL = 0.1, 0.0002
 """Steps of the quantile: up by a part of what is above it (of twice the quantile at most), down by a part of it."""

@@ -21,7 +21,7 @@ class LivenessParameters:
     """No peer is suspected that was heard more recently, however steady its rhythm."""
     suspect_ceiling: float = 30.0
     """Every peer that was not heard for so long is suspected, whatever its rhythm."""
-    suspect_deviations: float = 10.0
+    suspect_deviations: float = 8.0
     """How many deviations above its mean peak of silence make a peer suspected; fewer: sooner, oftener in error."""
     offline_after: float = 30.0
     """How long a suspected peer may stay silent before it counts as offline."""
