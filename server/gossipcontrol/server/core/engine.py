@@ -211,15 +211,15 @@ class Engine:
             effects.append(RefuseNode("no further node or store can be remembered"))
             return
         slot.reported_at = now
-        slot.neighbors, slot.alive_at = {}, float("-inf")
-        for peer_id, up_at in event.neighbors.items():
-            slot.see_neighbor(peer_id, max(up_at, event.heard.get(peer_id, NEVER)))
+        heard = event.heard
+        slot.neighbors = {peer_id: max(up_at, heard.get(peer_id, NEVER)) for peer_id, up_at in event.neighbors.items()}
+        slot.alive_at = max(slot.neighbors.values(), default=NEVER)
         if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         prove, facts = self._scheduler.prove, self.facts
         for peer_id, up_at in event.neighbors.items():
             prove(slot, up_at, f"neighbour {peer_id}", now, effects, facts)
-        for peer_id, heard_at in event.heard.items():
+        for peer_id, heard_at in heard.items():
             prove(slot, heard_at, f"a message of {peer_id}", now, effects, facts)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float, effects: list[Effect]) -> None:
