@@ -236,6 +236,16 @@ def test_a_peer_long_unheard_is_forgotten_and_so_is_a_store_without_any() -> Non
     assert lab.liveness.changes("a", 0) is None
 
 
+def test_a_peer_forgotten_before_anybody_proved_its_silence_is_looked_at_no_more() -> None:
+    lab = Lab(LivenessParameters(peer_age=60.0))
+    lab.report("n", {"p": 0.0})
+    lab.advance(40)  # p is overdue, though no observer has proved it
+    lab.attach("n")
+    lab.advance(30)
+    lab.report("n")
+    assert [one.peer_id for one in lab.liveness.peers("a")] == ["n"]
+
+
 @pytest.mark.parametrize("parameters", [LivenessParameters(peers_per_store=3), LivenessParameters(peer_limit=3)])
 def test_the_peer_longest_unheard_makes_room_for_one_heard_later(parameters: LivenessParameters) -> None:
     lab = Lab(parameters)

@@ -166,7 +166,9 @@ class Presence:
         if store.due:
             due, store.due = store.due, []
             for row in due:
-                self._look(row, now)
+                # Who was forgotten meanwhile has left a row that is free, or another's, who may be looked at as well.
+                if self.table.states[row] != FREE:
+                    self._look(row, now)
 
     def part(self, store_id: str, peer_id: str, state: PeerState, now: float) -> None:
         """A peer took its leave: it is ASLEEP, or has LEFT."""
