@@ -19,6 +19,7 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
 from gossipcontrol.server.core.liveness.finding import SyncWanted
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.record import PeerState
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -321,6 +322,24 @@ def test_ten_nodes_owe_the_pairs_that_never_become_neighbours_and_pay_them() -> 
     named = {frozenset((wanted.node_id, wanted.peer_id)) for _, wanted in swarm.wanted()}
     everybody = {frozenset((f"n{a}", f"n{b}")) for a in range(10) for b in range(a)}
     assert everybody - neighbors <= named
+
+
+@pytest.mark.parametrize(("said", "asked"), [("neighbour", False), ("direct", False), ("forwarded", True)])
+def test_neighbours_and_those_that_heard_each_other_directly_sync_by_themselves(said: str, asked: bool) -> None:
+    presence = FakePresence()
+    presence.states = dict.fromkeys("ab", PeerState.ONLINE)
+    core = Diagnosis(LivenessParameters(), presence)
+    able = frozenset({Capability.SYNC_WITH_PEER})
+    found = [
+        one for node_id in "ab" for one in core.handle(NodeAttached(node_id, "s", (STORE,), capabilities=able), 0.0)
+    ]
+    for second in range(0, 30, 2):
+        now = float(second)
+        heard, direct = {"b": now}, ["b"] if said == "direct" else []
+        neighbors = {"b": 0.0} if said == "neighbour" else {}
+        found += core.handle(LivenessReported("a", STORE, heard, neighbors, direct=direct), now)
+        found += core.handle(LivenessReported("b", STORE, {"a": now}), now)
+    assert any(isinstance(one, SyncWanted) for one in found) == asked
 
 
 def test_no_node_is_asked_for_more_syncs_than_its_budget() -> None:

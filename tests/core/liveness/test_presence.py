@@ -111,6 +111,22 @@ def test_a_report_of_the_peer_itself_is_a_sign_of_life(heard: Lab) -> None:
     assert heard.state() is ONLINE
 
 
+def test_a_silence_ends_with_the_peers_own_report_as_well(heard: Lab) -> None:
+    for second in range(2, 400, 2):
+        heard.advance(2)
+        heard.report("p")
+        heard.report("n", {"p": 0.0 if second % 20 == 0 else second % 20})
+    found = heard.watch(60)
+    assert found is not None
+    assert found <= 8  # it was never silent for longer than two seconds, though heard only every twenty
+
+
+def test_no_sign_of_life_comes_from_the_future(heard: Lab) -> None:
+    heard.report("n", {"p": -100.0})
+    heard.advance(heard.parameters.suspect_ceiling + 1)
+    assert heard.state() is not ONLINE
+
+
 def test_that_a_neighbour_is_listed_is_no_sign_of_life_but_that_it_came_up_is_one(heard: Lab) -> None:
     for _ in range(10):
         heard.advance(2)

@@ -38,6 +38,22 @@ def test_a_neighbour_that_comes_or_goes_between_reports_is_known_at_once() -> No
     assert not store.testimony.change(NeighborChanged("stranger", "notes", "c", True, 12.0), 12.0)
 
 
+def test_the_neighbours_of_a_report_stay_as_it_named_them() -> None:
+    store = Store()
+    report = LivenessReported("a", "notes", neighbors={"b": 5.0})
+    store.testimony.take(report, 10.0)
+    store.testimony.change(NeighborChanged("a", "notes", "b", False, 11.0), 11.0)
+    assert report.neighbors == {"b": 5.0}
+
+
+def test_who_counts_no_messages_still_says_when_it_heard_whom() -> None:
+    store = Store()
+    store.say(8.0, "b")
+    observer = store.testimony.take(LivenessReported("a", "notes", {"b": 9.5}), 10.0)
+    assert observer is not None
+    assert list(store.testimony.voices["b"].heard([observer.number])) == [(observer.number, 9.5)]
+
+
 def test_no_more_reporters_are_remembered_than_the_limit() -> None:
     testimony = Store(LivenessParameters(peers_per_store=2)).testimony
     taken = [testimony.take(LivenessReported(node_id, "notes"), 1.0) for node_id in "abc"]
