@@ -127,6 +127,12 @@ def test_no_sign_of_life_comes_from_the_future(heard: Lab) -> None:
     assert heard.state() is not ONLINE
 
 
+def test_no_peer_takes_the_place_of_the_node_that_reports_it() -> None:
+    lab = Lab(LivenessParameters(peers_per_store=1))
+    lab.report("n", {"p": -5.0})
+    assert [(one.peer_id, one.state) for one in lab.liveness.peers("a")] == [("n", ONLINE)]
+
+
 def test_that_a_neighbour_is_listed_is_no_sign_of_life_but_that_it_came_up_is_one(heard: Lab) -> None:
     for _ in range(10):
         heard.advance(2)

@@ -104,11 +104,15 @@ class Presence:
         return row
 
     def hear(self, store: Store, observer_id: str, heard: Mapping[str, float], now: float) -> None:
-        """What an observer has heard of peers: when each was last heard, or NEVER."""
+        """What an observer has heard of others: when each was last heard, or NEVER."""
         table, index = self.table, store.index
         heard_at, reported, states, observers = table.heard, table.reported, table.states, table.observers
-        bit, own, online, peaks = store.bit(observer_id), index.get(observer_id), int(ONLINE), list[Peak]()
+        bit, online, peaks = store.bit(observer_id), int(ONLINE), list[Peak]()
+        if observer_id in heard:
+            heard = {peer_id: at for peer_id, at in heard.items() if peer_id != observer_id}
         for peer_id, at in heard.items():
+            if at > now:
+                at = now
             row = index.get(peer_id)
             if row is None:
                 row = self.row(store, peer_id, at, now)
@@ -116,13 +120,9 @@ class Presence:
                     continue
             last = heard_at[row]
             if not observers[row] & bit and at > NEVER:
-                if row == own:
-                    continue
                 table.observe(row, bit)
             if at <= last:
                 continue
-            if at > now:
-                at = now
             heard_at[row] = at
             if states[row] != online:
                 self._revive(row, max(last, reported[row]), now)
