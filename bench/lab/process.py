@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -75,7 +76,8 @@ class Process:
         assert self._reader is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
-            self.thaw()  # a frozen one takes no other signal
+            with suppress(ProcessLookupError):  # it may be gone already
+                self.thaw()  # a frozen one takes no other signal
             try:
                 async with asyncio.timeout(STOP_TIME):
                     await self._process.wait()
