@@ -395,6 +395,22 @@ def test_a_full_book_of_nodes_lets_idle_ones_go_and_refuses_beyond(lab_with: Cal
     assert [node.node_id for node in next(lab.engine.stores()).nodes] == ["n2", "n3"]
 
 
+@pytest.mark.parametrize("node_ids", [("n1", "new"), ("new", "n1")], ids=str)
+def test_no_node_that_a_change_names_goes_for_another(
+    lab_with: Callable[[Parameters], Lab], node_ids: tuple[str, ...]
+) -> None:
+    lab = lab_with(Parameters(node_limit=1))
+    lab.attach("n1", "a")
+    lab.detach("n1")
+    assert isinstance(lab.handle(NetworkChanged("", node_ids))[0], RefuseTrigger)
+    lab = lab_with(Parameters(node_limit=2))
+    for node_id in ("n1", "idle"):
+        lab.attach(node_id, "a")
+        lab.detach(node_id)
+    decided = {one.node_id: one.store_id for one in lab.answer(NetworkChanged("", node_ids)).decisions}
+    assert decided == {"n1": "a", "new": ""}
+
+
 def test_every_rejoin_can_be_listed_with_the_reason_of_each_trigger(lab: Lab) -> None:
     lab.attach(host_id="h")
     lab.answer(NetworkChanged("h", generation=1, request_id="q1"))

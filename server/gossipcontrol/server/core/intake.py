@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
@@ -105,7 +105,8 @@ class Intake:
                 decisions += self._duplicates(decided, trigger)
                 continue
             first = len(decisions)
-            node = self._registry.nodes.get(node_id) or self._new_node(node_id, now)
+            # None of the nodes named may go for another: what is known of it decides about it.
+            node = self._registry.nodes.get(node_id) or self._new_node(node_id, now, nodes)
             self._decide_node(node, (), trigger, decisions, effects)
             if event.generation:
                 key = (False, node_id, event.boot_id, event.generation)
@@ -196,7 +197,7 @@ class Intake:
         free = self._judge.free()
         if not new and free >= self._registry.places:
             return True
-        if new and not self._registry.has_room(new):
+        if new and not self._registry.has_room(new, nodes):
             return False
         wanted = new * max(1, len(store_ids)) + sum(len(store_ids) or len(node.slots) or 1 for node in nodes)
         if wanted <= free:
@@ -204,8 +205,8 @@ class Intake:
         slots = [node.slots.get(store_id) for node in nodes for store_id in store_ids or node.slots]
         return wanted - sum(slot is not None and self._judge.needs_no_place(slot, now) for slot in slots) <= free
 
-    def _new_node(self, node_id: str, now: float) -> Node:
-        node = self._registry.node(node_id, now)
+    def _new_node(self, node_id: str, now: float, kept: Collection[Node] = ()) -> Node:
+        node = self._registry.node(node_id, now, kept)
         assert node is not None, "room was made sure of"
         return node
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -123,18 +123,21 @@ class Registry:
         self._detached: OrderedDict[str, Node] = OrderedDict()
         """The one longest without an agent first."""
 
-    def node(self, node_id: str, now: float) -> Node | None:
-        """The node, made known if there is room; None when there is none."""
+    def node(self, node_id: str, now: float, kept: Collection[Node] = ()) -> Node | None:
+        """The node, made known if there is room; None when there is none. None of those ``kept`` goes for it."""
         node = self.nodes.get(node_id)
-        if node is None and self._make_room():
+        if node is None and self._make_room(kept):
             self.places += 1
             node = self.nodes[node_id] = self._detached[node_id] = Node(node_id, now, seen_at=now)
         return node
 
-    def has_room(self, count: int) -> bool:
-        """Whether so many more nodes could be known; beyond the last free place, one idle node may go for one new."""
+    def has_room(self, count: int, kept: Collection[Node]) -> bool:
+        """Whether so many more nodes could be known; beyond the last free place, one idle node may go for one new.
+
+        None of those ``kept`` may.
+        """
         free = self._limit - len(self.nodes)
-        return count <= free or (count == 1 and self._idle_node() is not None)
+        return count <= free or (count == 1 and self._idle_node(kept) is not None)
 
     def host(self, host_id: str) -> Host:
         """The host, made known. It is forgotten once it has neither nodes nor a parked trigger, and so is bounded."""
@@ -190,10 +193,10 @@ class Registry:
             self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]
 
-    def _make_room(self) -> bool:
+    def _make_room(self, kept: Collection[Node]) -> bool:
         if len(self.nodes) < self._limit:
             return True
-        node = self._idle_node()
+        node = self._idle_node(kept)
         if node is None:
             return False
         for slot in list(node.slots.values()):
@@ -203,9 +206,9 @@ class Registry:
         self.places -= 1
         return True
 
-    def _idle_node(self) -> Node | None:
+    def _idle_node(self, kept: Collection[Node]) -> Node | None:
         for node in islice(self._detached.values(), LOOK):
-            if node.parked is None and all(slot.waiting is None for slot in node.slots.values()):
+            if node not in kept and node.parked is None and all(slot.waiting is None for slot in node.slots.values()):
                 return node
         return None
 
