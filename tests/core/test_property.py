@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
-from gossipcontrol.server.core.effect import AnswerTrigger
+from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
 from gossipcontrol.server.core.event import (
     LivenessReported,
     NeighborChanged,
@@ -116,6 +116,18 @@ class Schedule:
             self.lab.finish(-1 - number % len(self.lab.starts), error="no route")
 
 
+class Crowded(Schedule):
+    """The same where books are full: a trigger may be refused, and a change names two nodes."""
+
+    def trigger(self, event: NetworkChanged | RejoinRequested) -> None:
+        effects = self.lab.handle(event)
+        assert sum(isinstance(effect, AnswerTrigger | RefuseTrigger) for effect in effects) == 1
+
+    def named(self, node_id: str, number: int) -> None:
+        other = NODES[(NODES.index(node_id) + 1 + number % 2) % len(NODES)]
+        self.trigger(NetworkChanged("", (node_id, other), boot_id="b", generation=number))
+
+
 def most_within(times: list[float], length: float) -> int:
     """The largest number of instants in any closed interval of that length."""
     return max((bisect_right(times, at + length - SLACK) - i for i, at in enumerate(times)), default=0)
@@ -140,6 +152,20 @@ def test_every_accepted_trigger_is_covered_or_ends_with_an_event(chosen: Paramet
         assert covered or excused, (arrived_at, node_id, store_id, rejoin_id)
     counts = run.lab.engine.counts()
     assert (counts.queued, counts.parked, counts.running) == (0, 0, 0)
+
+
+@given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 2), actions)
+@settings(max_examples=200, deadline=None)
+def test_full_books_refuse_what_they_cannot_hold_and_answer_the_rest(
+    nodes: int, places: int, stores: int, schedule: list[Action]
+) -> None:
+    run = Crowded(Parameters(node_limit=nodes, queue_limit=places, stores_per_node=stores, history_limit=5))
+    for action in schedule:
+        run.run([action])
+        counts = run.lab.engine.counts()
+        assert counts.nodes <= nodes
+        # One trigger that waited for an unknown node becomes one for each of its stores.
+        assert counts.queued <= max(places, nodes * stores)
 
 
 @given(parameters, st.lists(st.tuples(st.floats(0, 10), st.sampled_from(NODES), st.integers(0, 5)), max_size=60))
