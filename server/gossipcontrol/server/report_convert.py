@@ -128,7 +128,7 @@ def _read_columns(heard: liveness_pb2.PeersHeard, now: float) -> _Heard | None:
 
 
 def _instants(ids: Sequence[str], ages: Sequence[int], now: float) -> dict[str, float] | None:
-    """When each peer was heard, those for which there is no age never; None when something is wrong."""
+    """The instant of each peer, NEVER for those behind the last age; None when something is wrong."""
     if not ids:
         return {}
     at = dict(zip(ids, [now - age / 1000 for age in ages], strict=False))
@@ -181,9 +181,8 @@ def _neighbors(
     if not neighbors:
         return {}
     ids, ages = zip(*map(_NEIGHBOR, neighbors), strict=True)
-    if len(ids) <= PEERS and len(set(ids)) == len(ids) and are_ids(ids) and max(ages) <= AGE_MS:
-        return {peer_id: now - age / 1000 for peer_id, age in zip(ids, ages, strict=True)}
-    if _check_ids(ids, name, ".peer_id", violations):
+    at = _instants(ids, ages, now)
+    if at is None and _check_ids(ids, name, ".peer_id", violations):
         for index, age in enumerate(ages):
             check_age(age, f"{name}[{index}].up_age_ms", violations)
-    return {}
+    return at or {}
