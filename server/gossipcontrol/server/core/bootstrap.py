@@ -8,6 +8,7 @@ from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.effect import BootstrapPeer
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.registry import Registry, Slot
 
 SECOND = 1.0
@@ -86,7 +87,7 @@ class Bootstrap:
 
     def _named(self, slot: Slot, peer_id: str, since: float, now: float) -> int | None:
         """How often a peer was named of late; None when it must not be: itself, a present neighbour, or too often."""
-        if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, float("-inf")) > since:
+        if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, NEVER) > since:
             return None
         named = self._load.of(peer_id, now)
         return named if named < self._spread else None

@@ -9,7 +9,7 @@ from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields
 from gossipcontrol.server.core.decision import Capability, Cause, Rung
-from gossipcontrol.server.core.event import NodeAttached
+from gossipcontrol.server.core.event import NEVER, NodeAttached
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.rejoin import Rejoin
 
@@ -30,13 +30,13 @@ class Slot:
 
     node: Node
     store: Store
-    last_start_at: float = float("-inf")
+    last_start_at: float = NEVER
     running: Rejoin | None = None
     waiting: Rejoin | None = None
     """The one rejoin that shares all triggers until it starts: in its window, queued, backing off or parked."""
     neighbors: dict[str, float] = field(default_factory=dict[str, float])
     """Active view: peer id -> instant of its last sign of life to this node."""
-    alive_at: float = float("-inf")
+    alive_at: float = NEVER
     """The newest sign of life of a present neighbour."""
     reported_at: float | None = None
     skipped_id: str = ""
@@ -58,7 +58,7 @@ class Slot:
     def lose_neighbor(self, peer_id: str) -> None:
         """A neighbour went."""
         if self.neighbors.pop(peer_id, None) == self.alive_at:
-            self.alive_at = max(self.neighbors.values(), default=float("-inf"))
+            self.alive_at = max(self.neighbors.values(), default=NEVER)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +91,7 @@ class Host:
 
     host_id: str
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
-    changed_at: float = float("-inf")
+    changed_at: float = NEVER
     cause: Cause = Cause.NETWORK_CHANGE
     parked: Rejoin | None = None
     """A trigger that came before any node of the host was known."""

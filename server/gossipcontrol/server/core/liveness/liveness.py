@@ -11,6 +11,7 @@ from typing import Any
 
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.event import (
+    NEVER,
     LivenessEvent,
     LivenessReported,
     NeighborChanged,
@@ -237,7 +238,7 @@ class Liveness:
         if store is not None:
             for peer_id, row in reversed(store.index.items()):
                 at = max(table.heard[row], table.reported[row])
-                if at > float("-inf"):
+                if at > NEVER:
                     yield peer_id, at
 
     def has_others(self, store_id: str, node_id: str) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.link import Links
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.testimony import Testimony
@@ -59,7 +59,7 @@ def _listening(testimony: Testimony, links: Links) -> tuple[set[int], set[int]]:
     near, far = set[int](), set[int]()
     for voice in testimony.voices.values():
         for number, heard_at in voice.heard(complete):
-            if heard_at > -math.inf:
+            if heard_at > NEVER:
                 near.add(number)
             observer = complete[number]
             if observer.lists and heard_at > observer.lost_at + IN_FLIGHT and not voice.is_near(number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.change import ChangeLog
 from gossipcontrol.server.core.liveness.record import PeerRecord, PeerState
 
@@ -35,7 +36,7 @@ class Store:
         self.changes = changes
         self.counts = [0] * (len(PeerState) + 1)
         """State -> number of peers."""
-        self.informed_at = -math.inf
+        self.informed_at = NEVER
         """Up to when healthy observers have told of this store."""
         self.due: list[int] = []
         """Rows that are overdue, though no observer has proved it yet."""
@@ -83,14 +84,14 @@ class Table:
         if self._free:
             row, grown = self._free.pop(), False
             self.names[row], self.stores[row] = peer_id, store
-            self.heard[row] = self.reported[row] = -math.inf
+            self.heard[row] = self.reported[row] = NEVER
             self.observers[row] = 0
         else:
             row, grown = len(self.names), True
             self.names.append(peer_id)
             self.stores.append(store)
-            self.heard.append(-math.inf)
-            self.reported.append(-math.inf)
+            self.heard.append(NEVER)
+            self.reported.append(NEVER)
             self.states.append(FREE)
             self.observers.append(0)
         store.index[peer_id] = row
@@ -130,6 +131,6 @@ class Table:
         return PeerRecord(
             self.names[row],
             STATES[self.states[row] - 1],
-            None if at == -math.inf else at,
+            None if at == NEVER else at,
             self.observers[row].bit_count(),
         )
