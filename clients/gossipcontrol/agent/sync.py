@@ -47,6 +47,11 @@ OnSync = Callable[[str, str, int], None]
 """Store, peer, and how many heartbeats were newer there."""
 
 
+def reason(error: iroh.IrohError) -> str:
+    """Why, in a line: with RUST_BACKTRACE set, the wheel's own message goes on for a screen."""
+    return error.message().partition("\n")[0][:200]
+
+
 async def sync(
     endpoint: iroh.Endpoint, peer: iroh.NodeAddr, store_id: str, newest: Newest, *, knock: bool = False
 ) -> int:
@@ -63,7 +68,7 @@ async def sync(
             raise SyncFailedError(str(error)[:200])
         return newest.merge(positions(answer.get("beats")))
     except iroh.IrohError as error:
-        raise SyncFailedError(error.message()[:200]) from error
+        raise SyncFailedError(reason(error)) from error
     except ValueError as error:
         raise SyncFailedError(f"the answer is broken: {error}") from error
 
