@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,9 +13,11 @@ import pytest
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
 import iroh
 from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.node import SyncFailedError
+from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
 from gossipcontrol.agent.sync import ALPN, SIZE
 from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.v1.attach_pb2 import BootstrapPeer
+from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN
 
 from tests.server.lab import until
 
@@ -88,8 +90,9 @@ async def test_what_cannot_be_synced_says_why() -> None:
     async with two_nodes() as (one, two, _):
         with pytest.raises(SyncFailedError, match="the node has no store b"):
             await one.sync_with_peer("b", two.node_id, two.addresses())
-        with pytest.raises(SyncFailedError):
+        with pytest.raises(SyncFailedError) as no_key:
             await one.sync_with_peer("a", "no key", two.addresses())
+        assert "\n" not in str(no_key.value)  # as the wheel's message where RUST_BACKTRACE is set
         with pytest.raises(SyncFailedError):
             await one.sync_with_peer("a", two.node_id, ["no address"])
         await one.join("b")
@@ -103,3 +106,87 @@ async def test_a_peer_that_cannot_be_reached_can_be_given_up_and_synced_later() 
             async with asyncio.timeout(0.3):
                 await one.sync_with_peer("a", two.node_id, [NOWHERE])
         await one.sync_with_peer("a", two.node_id, two.addresses())
+
+
+class Subscriptions:
+    """Counts the subscriptions of all nodes that have not ended, between the nodes and the wheel."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.living: set[iroh.Sender] = set()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """Happens once, when the next subscription has come about and its node does not know yet."""
+        subscribe, cancel = iroh.Gossip.subscribe, iroh.Sender.cancel
+
+        async def subscribing(
+            gossip: iroh.Gossip, topic: bytes, bootstrap: list[str], cb: iroh.GossipMessageCallback
+        ) -> iroh.Sender:
+            self.living.add(sender := await subscribe(gossip, topic, bootstrap, cb))
+            happens, self.meanwhile = self.meanwhile, None
+            if happens is not None:
+                await happens()
+            return sender
+
+        async def cancelling(sender: iroh.Sender) -> None:
+            await cancel(sender)
+            self.living.remove(sender)
+
+        monkeypatch.setattr(iroh.Gossip, "subscribe", subscribing)
+        monkeypatch.setattr(iroh.Sender, "cancel", cancelling)
+
+
+async def test_a_neighbour_that_comes_up_while_a_rejoin_subscribes_costs_no_living_subscription(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, told):
+
+        async def comes_up() -> None:
+            await two.rejoin("a", [BootstrapPeer(peer_id=one.node_id, addresses=one.addresses())], RUNG_REJOIN)
+            await until(lambda: one.neighbors("a") == {two.node_id}, "the neighbour is up")
+
+        await one.rejoin("a", [], RUNG_REJOIN)  # the old subscription stays until there is a neighbour
+        subscriptions.meanwhile = comes_up
+        await one.rejoin("a", [], RUNG_REJOIN)
+        for node in (one, two):
+            await node.suspend()
+        assert subscriptions.living == set()
+        await two.resume()
+        await one.resume([two.node_id])
+        await until(lambda: one.neighbors("a") == {two.node_id}, "the neighbour is up again")
+        await two.broadcast("a")
+        await until(lambda: GossipEvent("heard", "a", two.node_id, direct=True) in told, "one hears two")
+    assert subscriptions.living == set()
+
+
+async def test_a_node_that_is_suspended_while_it_subscribes_is_subscribed_to_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        suspended: list[asyncio.Future[None]] = []
+
+        async def suspend() -> None:
+            suspended.append(asyncio.ensure_future(one.suspend()))
+            await asyncio.sleep(0)  # it has begun
+
+        await two.suspend()
+        subscriptions.meanwhile = suspend
+        await one.rejoin("a", [], RUNG_REJOIN)
+        await suspended[0]
+        assert subscriptions.living == set()
+
+
+async def test_a_rejoin_whose_node_is_suspended_fails_and_subscribes_to_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        await two.suspend()
+        before = set(subscriptions.living)
+        unreachable = [BootstrapPeer(peer_id=two.node_id, addresses=[NOWHERE])]
+        rejoin = asyncio.ensure_future(one.rejoin("a", unreachable, RUNG_REJOIN))
+        await until(lambda: subscriptions.living > before, "the rejoin tries once")
+        await one.suspend()
+        with pytest.raises(RejoinFailedError, match="has no way out"):
+            await rejoin
+        assert subscriptions.living == set()

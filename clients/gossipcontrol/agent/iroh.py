@@ -20,8 +20,8 @@ import iroh
 from gossipcontrol.agent.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
 from gossipcontrol.agent.heartbeat import Heartbeat, Position
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
-from gossipcontrol.agent.sync import SharedStore, SyncProtocol, sync
-from gossipcontrol.agent.topic import Callback, GossipEvent, Topic, cancel
+from gossipcontrol.agent.sync import SharedStore, SyncProtocol, reason, sync
+from gossipcontrol.agent.topic import Callback, GossipEvent, Topic
 from gossipcontrol.v1.attach_pb2 import (
     CAPABILITY_RESUBSCRIBE,
     CAPABILITY_SYNC_WITH_PEER,
@@ -66,7 +66,7 @@ class IrohNode:
         self._addresses: tuple[str, ...] = ()
         self._life = time.time_ns() // 1_000_000
         self._changing = asyncio.Lock()
-        """Held while all topics are left or joined."""
+        """Held while a topic is left or joined."""
         self._move: asyncio.Future[None] | None = None
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
@@ -87,10 +87,11 @@ class IrohNode:
         if self._move is not None:
             self._move.cancel()
             await asyncio.wait([self._move])
-        for topic in self._topics.values():
-            await cancel(topic.joining)
-            await cancel(topic.sender)
-        await stop_endpoint(self._node)
+        try:
+            for topic in self._topics.values():
+                await topic.end()
+        finally:
+            await stop_endpoint(self._node)
 
     def endpoint(self) -> iroh.Endpoint:
         """Its QUIC endpoint; another one after RESUBSCRIBE."""
@@ -133,9 +134,11 @@ class IrohNode:
             del self._peers[next(iter(self._peers))]
 
     async def join(self, store_id: str) -> None:
-        """Subscribe to a store's topic through the peers that are known."""
-        topic = self._topics[store_id] = Topic(store_id, self._tell)
-        topic.sender = await self._subscribe(topic)
+        """Subscribe to a store's topic through the peers that are known, unless the node has it."""
+        async with self._changing:
+            if store_id not in self._topics:
+                topic = self._topics[store_id] = Topic(store_id, self._tell)
+                topic.sender = None if self.suspended else await self._subscribe(topic)
 
     async def broadcast(self, store_id: str, size: int = 0) -> None:
         """Broadcast a heartbeat, padded to this size; who hears it knows its author."""
@@ -164,7 +167,7 @@ class IrohNode:
             else:
                 await self._join_through(topic, hints)
         except iroh.IrohError as error:
-            raise RejoinFailedError(error.message()) from error
+            raise RejoinFailedError(reason(error)) from error
 
     async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
         """Exchange the newest heartbeats of a store with a peer, directly; raises SyncFailedError."""
@@ -174,7 +177,7 @@ class IrohNode:
         try:
             await self.know(peer_id, addresses)
         except iroh.IrohError as error:
-            raise SyncFailedError(error.message()) from error
+            raise SyncFailedError(reason(error)) from error
         newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
         self._synced(store_id, peer_id, newer)
 
@@ -189,8 +192,10 @@ class IrohNode:
         await self._ask_to_knock(topic, deaf)
         try:
             topic.dialled.update(hints)
-            superseded, topic.joining = topic.joining, await self._subscribe(topic, hints)
-            await cancel(superseded)
+            async with self._changing:  # or the subscription may be the old endpoint's, or a suspended node's
+                if self.suspended:
+                    raise RejoinFailedError("the node was suspended while it rejoined, for it has no way out")
+                await topic.join_by(await self._subscribe(topic, hints))
             async with asyncio.timeout(UP_TIME):
                 while hints and topic.neighbors.isdisjoint(hints):
                     topic.came.clear()

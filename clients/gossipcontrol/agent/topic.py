@@ -55,11 +55,20 @@ class Topic:
     def __post_init__(self) -> None:
         self.id = hashlib.blake2b(self.store_id.encode(), digest_size=32).digest()
 
+    async def join_by(self, sender: iroh.Sender) -> None:
+        """Let a new subscription take the place of the old one as soon as there is a neighbour."""
+        superseded, self.joining = self.joining, sender
+        await _end(superseded)
+
+    async def end(self) -> None:
+        """End every subscription."""
+        senders, self.sender, self.joining = (self.joining, self.sender), None, None
+        for sender in senders:
+            await _end(sender)
+
     async def leave(self) -> None:
         """End every subscription; the neighbours go with them, but none is lost."""
-        await cancel(self.joining)
-        await cancel(self.sender)
-        self.sender = self.joining = None
+        await self.end()
         self.ever.clear()
         for peer_id in list(self.neighbors):
             self._down(peer_id)
@@ -93,7 +102,7 @@ class Topic:
         if self.joining is not None:  # there is a neighbour: the older of two subscriptions may go
             old, self.sender, self.joining = self.sender, self.joining, None
             # Held by the loop only while it runs; nothing waits for it.
-            _TASKS.add(task := asyncio.ensure_future(cancel(old)))
+            _TASKS.add(task := asyncio.ensure_future(_end(old)))
             task.add_done_callback(_TASKS.discard)
 
     def _down(self, peer_id: str) -> None:
@@ -128,7 +137,10 @@ class Callback(iroh.GossipMessageCallback):
         self._topic.take(msg)
 
 
-async def cancel(sender: iroh.Sender | None) -> None:
-    """End a subscription, if there is one."""
+async def _end(sender: iroh.Sender | None) -> None:
+    """End a subscription, if there is one, that its topic no longer holds.
+
+    Ended twice, the wheel raises; so whoever ends one takes it from the topic first, with nothing awaited in between.
+    """
     if sender is not None:
         await sender.cancel()
