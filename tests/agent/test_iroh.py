@@ -190,3 +190,22 @@ async def test_a_rejoin_whose_node_is_suspended_fails_and_subscribes_to_nothing(
         with pytest.raises(RejoinFailedError, match="has no way out"):
             await rejoin
         assert subscriptions.living == set()
+
+
+async def test_a_change_whose_caller_goes_is_carried_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        await two.suspend()
+        await one.join("b")
+        await one.suspend()
+        assert subscriptions.living == set()
+        resume = asyncio.ensure_future(one.resume())
+
+        async def its_caller_goes() -> None:
+            resume.cancel()
+
+        subscriptions.meanwhile = its_caller_goes
+        with pytest.raises(asyncio.CancelledError):
+            await resume
+        await one.resume()  # after the first
+        assert len(subscriptions.living) == 2

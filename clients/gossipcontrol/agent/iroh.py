@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import iroh
 from gossipcontrol.agent.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
@@ -66,7 +67,9 @@ class IrohNode:
         self._addresses: tuple[str, ...] = ()
         self._life = time.time_ns() // 1_000_000
         self._changing = asyncio.Lock()
-        """Held while a topic is left or joined."""
+        """Held while topics are left or joined."""
+        self._changes: set[asyncio.Future[None]] = set()
+        """That are under way."""
         self._move: asyncio.Future[None] | None = None
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
@@ -83,10 +86,11 @@ class IrohNode:
         return made
 
     async def close(self) -> None:
-        """Leave every topic and stop the node."""
+        """Leave every topic and stop the node; a change or a move that is under way, of some seconds, ends first."""
         if self._move is not None:
-            self._move.cancel()
             await asyncio.wait([self._move])
+        if self._changes:
+            await asyncio.wait(self._changes)
         try:
             for topic in self._topics.values():
                 await topic.end()
@@ -135,10 +139,7 @@ class IrohNode:
 
     async def join(self, store_id: str) -> None:
         """Subscribe to a store's topic through the peers that are known, unless the node has it."""
-        async with self._changing:
-            if store_id not in self._topics:
-                topic = self._topics[store_id] = Topic(store_id, self._tell)
-                topic.sender = None if self.suspended else await self._subscribe(topic)
+        await self._change(self._join(store_id))
 
     async def broadcast(self, store_id: str, size: int = 0) -> None:
         """Broadcast a heartbeat, padded to this size; who hears it knows its author."""
@@ -192,10 +193,7 @@ class IrohNode:
         await self._ask_to_knock(topic, deaf)
         try:
             topic.dialled.update(hints)
-            async with self._changing:  # or the subscription may be the old endpoint's, or a suspended node's
-                if self.suspended:
-                    raise RejoinFailedError("the node was suspended while it rejoined, for it has no way out")
-                await topic.join_by(await self._subscribe(topic, hints))
+            await self._change(self._join_anew(topic, hints))
             async with asyncio.timeout(UP_TIME):
                 while hints and topic.neighbors.isdisjoint(hints):
                     topic.came.clear()
@@ -259,27 +257,51 @@ class IrohNode:
 
     async def suspend(self) -> None:
         """Leave every topic while there is no way out, so that no peer is dialled in vain."""
-        async with self._changing:
-            if not self.suspended:
-                self.suspended = True
-                for topic in self._topics.values():
-                    await topic.leave()
+        await self._change(self._suspend())
 
     async def resume(self, hints: Sequence[str] = ()) -> None:
         """Subscribe to every topic again after ``suspend``."""
+        await self._change(self._resume(hints))
+
+    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        """Leave or join topics after what is under way. Who waits may go; no change is broken off, which left half."""
+        task = asyncio.ensure_future(self._in_turn(change))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        await asyncio.shield(task)
+
+    async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         async with self._changing:
-            if self.suspended:
-                self.suspended = False
-                for topic in self._topics.values():
-                    topic.sender = await self._subscribe(topic, hints)
+            await change
+
+    async def _join(self, store_id: str) -> None:
+        if store_id not in self._topics:
+            topic = self._topics[store_id] = Topic(store_id, self._tell)
+            topic.sender = None if self.suspended else await self._subscribe(topic)
+
+    async def _join_anew(self, topic: Topic, hints: Sequence[str]) -> None:
+        if self.suspended:
+            raise RejoinFailedError("the node was suspended while it rejoined, for it has no way out")
+        await topic.join_by(await self._subscribe(topic, hints))
+
+    async def _suspend(self) -> None:
+        if not self.suspended:
+            self.suspended = True
+            for topic in self._topics.values():
+                await topic.leave()
+
+    async def _resume(self, hints: Sequence[str]) -> None:
+        if self.suspended:
+            self.suspended = False
+            for topic in self._topics.values():
+                topic.sender = await self._subscribe(topic, hints)
 
     async def _renew(self, hints: Sequence[str]) -> None:
-        """Move to a new endpoint and wait for it; the move itself is never broken off, for half of one is no node."""
+        """Move to a new endpoint and wait for it; the move itself is never broken off either."""
         running = self._move is not None and not self._move.done()
         if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
             self._move = asyncio.ensure_future(self._move_to_new_endpoint(hints))
-        await asyncio.wait([self._move])
-        self._move.result()
+        await asyncio.shield(self._move)
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
         """Take every topic along; the old endpoint goes when the new one is there.
@@ -297,16 +319,18 @@ class IrohNode:
             await stop_endpoint(new)
             told = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
             raise RejoinFailedError(told, permanent=True)
-        async with self._changing:
-            old, self._node = self._node, new
-            for topic in self._topics.values():
-                await topic.leave()
-                topic.lost.clear()
-                topic.sender = await self._subscribe(topic, hints)
-            self.suspended = False
+        old = self._node
+        await self._change(self._move_topics(new, hints))
         await self.refresh_addresses()
         self._moved_at = time.monotonic()
         await stop_endpoint(old)
+
+    async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
+        self._node, self.suspended = new, False
+        for topic in self._topics.values():
+            await topic.leave()
+            topic.lost.clear()
+            topic.sender = await self._subscribe(topic, hints)
 
     async def _endpoint(self) -> iroh.Iroh:
         return await make_endpoint(self._key, SyncProtocol(self._shared, self._may_knock, self._synced))
