@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.decision import Cause, Outcome
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.rejoin import Rejoin
 
 
@@ -18,7 +19,7 @@ class Gcra:
     def __init__(self, rate: float, burst: int) -> None:
         self.interval = 1.0 / rate
         self._tolerance = (burst - 1) * self.interval
-        self._arrival_at = float("-inf")
+        self._arrival_at = NEVER
 
     def copy(self) -> Gcra:
         """One that goes on from here on its own."""

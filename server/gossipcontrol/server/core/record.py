@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
+from gossipcontrol.server.core.event import NEVER
 
 
 class Seen(NamedTuple):
     """What a decision saw of its (node, store): a named tuple, for one is made per trigger."""
 
     attached: bool = False
-    started_at: float = float("-inf")
+    started_at: float = NEVER
     """The last start before."""
-    alive_at: float = float("-inf")
+    alive_at: float = NEVER
     """The newest sign of life of a present neighbour."""
     waiting_id: str = ""
     """The rejoin that waited."""

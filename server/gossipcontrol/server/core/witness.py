@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
+
+from gossipcontrol.server.core.event import NEVER
 
 Said = tuple[str, ...]
 """One answer: ids of peers, an instant as text, or a word for yes; empty for none."""
@@ -36,8 +37,8 @@ class Witness:
 
     def ask_instant(self, found: float) -> float:
         """The recalled instant, or the one that was found; minus infinity is no answer."""
-        answer = self.ask(lambda: (repr(found),) if found > -math.inf else ())
-        return float(answer[0]) if answer else -math.inf
+        answer = self.ask(lambda: (repr(found),) if found > NEVER else ())
+        return float(answer[0]) if answer else NEVER
 
     def ask_whether(self, found: bool) -> bool:
         """The recalled truth, or the one that was found."""

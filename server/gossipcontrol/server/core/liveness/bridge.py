@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.partition import Side
 
 REMEMBERED = 256
@@ -33,7 +34,7 @@ class Bridge:
         A side tries at most once per interval, whatever nodes it gains or loses; the sides take turns within it.
         """
         dialing = [side for side in sides if any(node_id in able for node_id in side)]
-        last_at = [max(self._dialed_at.get(node_id, -math.inf) for node_id in side) for side in dialing]
+        last_at = [max(self._dialed_at.get(node_id, NEVER) for node_id in side) for side in dialing]
         self.next_at = min(last_at, default=now) + self._interval
         if not dialing or now < self.next_at:
             return None

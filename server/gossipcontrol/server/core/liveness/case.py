@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.event import LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
+from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
 from gossipcontrol.server.core.liveness.budget import Budget
 from gossipcontrol.server.core.liveness.finding import EVIDENCE, Finding, NodeSuspected
 from gossipcontrol.server.core.liveness.isolation import isolated, stuck
@@ -83,8 +83,8 @@ class Case:
         self._hushed: set[str] = set()
         self._news = 0
         """Reports since the last look."""
-        self._looked_at = -math.inf
-        self._compared_at = -math.inf
+        self._looked_at = NEVER
+        self._compared_at = NEVER
         self._look_at = math.inf
 
     @property

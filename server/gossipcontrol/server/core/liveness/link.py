@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
 from gossipcontrol.server.core.liveness.testimony import Observer, Testimony
@@ -126,4 +126,4 @@ class Links:
 
 def _alone_since(observer: Observer | None) -> float:
     """Who has no neighbours is linked by nothing that was heard before it lost them."""
-    return -math.inf if observer is None or observer.alone_since is None else observer.alone_since
+    return NEVER if observer is None or observer.alone_since is None else observer.alone_since

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 
 EPOCH = 1.5
@@ -15,7 +16,7 @@ class Load:
         self._interval = parameters.report_interval
         self._ceiling = parameters.report_ceiling
         self._rate = parameters.report_rate
-        self.began_at = float("-inf")
+        self.began_at = NEVER
         """When the epoch began: who reports for the first time in it is counted."""
         self._before = self._now = 0
         self._measure()

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from itertools import islice
 
 from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.event import SuspicionEnded
+from gossipcontrol.server.core.event import NEVER, SuspicionEnded
 from gossipcontrol.server.core.liveness.bridge import Bridge
 from gossipcontrol.server.core.liveness.finding import EVIDENCE, Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.liveness.link import Links
@@ -49,7 +49,7 @@ class Reunion:
         """Whether any node can look for a path."""
         self._blind = 0
         """How many triggers went out without a path, for want of nodes that could look for one."""
-        self._blind_at = -math.inf
+        self._blind_at = NEVER
 
     @property
     def stands(self) -> bool:
@@ -107,7 +107,7 @@ class Reunion:
         if partition is None or not partition.stands or not partition.apart(node_id, peer_id):
             return []
         first, second = sorted((partition.side(node_id)[0], partition.side(peer_id)[0]))
-        if now - self._united_at.get((first, second), -math.inf) < self._parameters.isolated_after:
+        if now - self._united_at.get((first, second), NEVER) < self._parameters.isolated_after:
             return []
         told = partition.evidence(f"{node_id} reached {peer_id}")
         found: list[Finding] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.event import NEVER
 
 Key = tuple[str, Cause]
 """The node, and of what it is suspected."""
@@ -22,8 +22,8 @@ class Suspicion:
     stands: bool = True
     triggers: int = 0
     """How many it led to while it stands."""
-    triggered_at: float = -math.inf
-    seen_at: float = -math.inf
+    triggered_at: float = NEVER
+    seen_at: float = NEVER
     """When it was last found to stand."""
 
 
