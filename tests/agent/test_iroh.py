@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -209,3 +210,23 @@ async def test_a_change_whose_caller_goes_is_carried_through(monkeypatch: pytest
             await resume
         await one.resume()  # after the first
         assert len(subscriptions.living) == 2
+
+
+async def test_what_fails_after_its_caller_has_gone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with two_nodes() as (one, _, _told):
+        rejoin = asyncio.ensure_future(one.rejoin("a", [], RUNG_REJOIN))
+
+        async def fails() -> None:
+            rejoin.cancel()
+            await asyncio.sleep(0)
+            raise RejoinFailedError("too late")
+
+        subscriptions.meanwhile = fails
+        with pytest.raises(asyncio.CancelledError):
+            await rejoin
+        await one.suspend()  # after it
+        gc.collect()
+        assert told == []

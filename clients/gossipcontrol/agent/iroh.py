@@ -268,6 +268,7 @@ class IrohNode:
         task = asyncio.ensure_future(self._in_turn(change))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
+        task.add_done_callback(_let_fail)
         await asyncio.shield(task)
 
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
@@ -301,6 +302,7 @@ class IrohNode:
         running = self._move is not None and not self._move.done()
         if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
             self._move = asyncio.ensure_future(self._move_to_new_endpoint(hints))
+            self._move.add_done_callback(_let_fail)
         await asyncio.shield(self._move)
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
@@ -342,3 +344,9 @@ class IrohNode:
     def _first_peers(self, hints: Sequence[str]) -> list[str]:
         peers = dict.fromkeys([*hints, *reversed(self._peers)])
         return [peer_id for peer_id in peers if peer_id != self.node_id][:BOOTSTRAP]
+
+
+def _let_fail(task: asyncio.Future[None]) -> None:
+    """What fails after everybody who waited for it has gone is told to nobody."""
+    if not task.cancelled():
+        task.exception()
