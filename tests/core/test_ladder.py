@@ -20,7 +20,9 @@ def advices(lab: Lab, event: Event, seconds: float) -> list[AdviseRestart]:
         lab.now = deadline
         effects += lab.handle(TimePassed())
     lab.now = until
-    return [effect for effect in effects if isinstance(effect, AdviseRestart)]
+    found = [effect for effect in effects if isinstance(effect, AdviseRestart)]
+    assert all("no neighbour and no message within" in advice.detail for advice in found)
+    return found
 
 
 @pytest.mark.parametrize(

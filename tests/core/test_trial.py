@@ -75,7 +75,9 @@ def test_the_end_of_the_suspicion_proves_within_the_proof_time_too(lab: LoggingL
 
 
 def test_each_trigger_tries_the_next_rung_and_the_last_advises_a_restart_once(lab: LoggingLab) -> None:
-    assert [len(suspect(lab)) for _ in range(4)] == [0, 0, 1, 0]
+    advices = [suspect(lab) for _ in range(4)]
+    assert [len(advice) for advice in advices] == [0, 0, 1, 0]
+    assert advices[2][0].detail == "resubscribe, the last rung, was tried before, and what was suspected still stands"
     assert [start.rung for _, start in lab.starts] == [
         Rung.REJOIN,
         Rung.RESUBSCRIBE,
@@ -111,7 +113,8 @@ def test_an_end_without_health_proves_nothing_and_forgets_no_rung(lab: LoggingLa
     assert outcomes(lab) == [Outcome.UNVERIFIED]
     suspect(lab)
     assert lab.starts[-1][1].rung is Rung.RESUBSCRIBE
-    assert len(clear(lab, healed=False)) == 1
+    (advice,) = clear(lab, healed=False)
+    assert advice.detail == "the suspicion ended, but nothing shows that it healed"
     lab.meet()
     assert len(suspect(lab)) == 1, "life after the advice began a new episode"
     replays(lab)

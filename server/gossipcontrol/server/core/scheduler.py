@@ -131,7 +131,7 @@ class Scheduler:
         else:
             self._trial.end(slot, UNHEALED, now, effects)
             if on_trial is not None and slot.node.attached and next_rung(on_trial.rung, slot.node.capabilities) is None:
-                self._advise_restart(slot, on_trial, effects)
+                self._advise_restart(slot, on_trial, UNHEALED, effects)
         if waiting is not None and waiting.needs_clearance():
             self.admission.remove(self._leave_wait(slot))
             self._end(waiting, Outcome.SKIPPED, ENDED, now, effects)
@@ -269,7 +269,8 @@ class Scheduler:
     def start(self, slot: Slot, rejoin: Rejoin, now: float, effects: list[Effect]) -> None:
         """Start an attempt now; window and limiter allow it."""
         if not rejoin.attempts and rejoin.needs_clearance() and self._trial.begin(slot, rejoin, now, effects):
-            self._advise_restart(slot, rejoin, effects)
+            told = f"{rejoin.rung.name.lower()}, the last rung, was tried before, and what was suspected still stands"
+            self._advise_restart(slot, rejoin, told, effects)
         delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
         since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
         slot.running, slot.last_start_at, slot.store.rejoin_at = rejoin, now, now
@@ -371,7 +372,7 @@ class Scheduler:
             self._stop(slot, rejoin)
             self._end(rejoin, Outcome.UNVERIFIED, detail, now, effects)
             if not is_alone:
-                self._advise_restart(slot, rejoin, effects)
+                self._advise_restart(slot, rejoin, detail, effects)
             return
         rejoin.climbs += 1
         wait = self._parameters.window * min(2.0**rejoin.climbs, BACKOFF_CAP)
@@ -380,11 +381,11 @@ class Scheduler:
         self._try_again(slot, rejoin, (rejoin.started_at or now) + wait, Outcome.UNVERIFIED, detail, now, effects)
 
     @staticmethod
-    def _advise_restart(slot: Slot, rejoin: Rejoin, effects: list[Effect]) -> None:
+    def _advise_restart(slot: Slot, rejoin: Rejoin, detail: str, effects: list[Effect]) -> None:
         """The last rung, once per episode: a person must not be called again for what they know."""
         if not slot.restart_advised:
             slot.restart_advised = True
-            effects.append(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, rejoin.detail))
+            effects.append(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail))
 
     def _try_again(
         self, slot: Slot, rejoin: Rejoin, at: float, outcome: Outcome, detail: str, now: float, effects: list[Effect]
