@@ -71,6 +71,29 @@ def test_whom_nobody_hears_who_could_is_mute() -> None:
     assert links.is_whole  # it hears the others
 
 
+def test_who_has_no_neighbours_and_is_heard_by_nobody_is_linked_by_nothing_it_hears() -> None:
+    store = Store()
+    for second in range(0, 20, 2):
+        count = 1 + second // 2
+        store.say(float(second), "a", {"b": count, "c": count}, "" if second else "b", count)
+        store.say(float(second), "b", {"a": 1, "c": count}, "ac", count)
+        store.say(float(second), "c", {"a": 1, "b": count}, "ab", count)
+    links = store.links(20.0)
+    assert links.mute == {"a"}
+    assert links.sides() == [["b", "c"], ["a"]]
+    assert "a" not in links.linked
+
+
+def test_who_has_no_neighbours_but_is_heard_is_linked_with_whom_it_hears() -> None:
+    store = Store()
+    for second in range(0, 20, 2):
+        count = 1 + second // 2
+        store.say(float(second), "a", {"b": count, "c": count}, "" if second else "b", count)
+        store.say(float(second), "b", {"a": count, "c": count}, "ac", count)
+        store.say(float(second), "c", {"a": 1, "b": count}, "ab", count)
+    assert store.links(20.0).is_whole
+
+
 def test_one_of_several_observers_is_not_enough_to_call_a_peer_mute() -> None:
     store = Store()
     for second in range(0, 20, 2):

@@ -146,6 +146,27 @@ def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_
     assert swarm.components() == 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_apart(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(6)
+    swarm.run(40)
+    rest = names(5, 1)
+    swarm.cut(["n0"], rest)
+    swarm.repair_within(rest)
+    swarm.run(70)  # its links went down
+    for _ in range(12):
+        swarm.run(1)
+        for peer_id in rest:  # over links that the others still have
+            swarm._hear("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
+    assert diagnosis(swarm).partitioned == 1
+    assert swarm.suspected() == []
+    swarm.mend()
+    swarm.run(3)
+    assert swarm.components() == 1
+    assert {one.cause for _, one in swarm.suspected()} == {Cause.PARTITION}
+
+
 def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
     swarm = make()
     swarm.grow(7, able=False)

@@ -93,14 +93,21 @@ class Links:
         return self.is_whole
 
     def _hear(self, testimony: Testimony, now: float) -> None:
-        """Who heard another of late is linked with it: looked at where neighbours alone do not join all."""
+        """Who heard another of late is linked with it: looked at where neighbours alone do not join all.
+
+        Not so who has no neighbours and is heard by nobody: what still reaches it comes over links of which only the
+        other end knows.
+        """
         horizon = now - self._parameters.suspect_ceiling
         for author_id, voice in testimony.voices.items():
             since = max(horizon, _alone_since(self.fresh.get(author_id)))
             for number, heard_at in voice.heard(self.reported):
                 observer = self.by_number[number]
-                if heard_at > max(since, _alone_since(observer)) and (observer.node_id, author_id) not in self.missing:
-                    self._join(observer.node_id, author_id)
+                node_id, alone_since = observer.node_id, _alone_since(observer)
+                if alone_since > NEVER and node_id in self.mute:
+                    continue
+                if heard_at > max(since, alone_since) and (node_id, author_id) not in self.missing:
+                    self._join(node_id, author_id)
 
     def _list(self, state: StateOf) -> None:
         missing = self.missing
