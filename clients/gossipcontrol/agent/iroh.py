@@ -21,6 +21,7 @@ import iroh
 from gossipcontrol.agent.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
 from gossipcontrol.agent.heartbeat import Heartbeat, Position
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.agent.peer_book import ADDRESSES, PeerBook
 from gossipcontrol.agent.sync import SharedStore, SyncProtocol, reason, sync
 from gossipcontrol.agent.topic import Callback, GossipEvent, Topic
 from gossipcontrol.v1.attach_pb2 import (
@@ -33,10 +34,6 @@ from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
 
 BOOTSTRAP = 5
 """Most peers dialled in one rejoin: iroh-gossip's active view holds as many."""
-PEERS = 1000
-"""Most peers remembered; the one longest unnamed goes first."""
-ADDRESSES = 16
-"""Most addresses remembered of one peer."""
 UP_TIME = 0.5
 """Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
 KNOCK_TIME = 1.5
@@ -62,8 +59,7 @@ class IrohNode:
         self._key = key
         self._on_event = on_event
         self._topics: dict[str, Topic] = {}
-        self._peers: dict[str, tuple[str, ...]] = {}
-        """Every peer that may be dialled, with the addresses that were given for it."""
+        self._peers = PeerBook()
         self._addresses: tuple[str, ...] = ()
         self._life = time.time_ns() // 1_000_000
         self._changing = asyncio.Lock()
@@ -129,13 +125,7 @@ class IrohNode:
             await add_address(self._node, peer_id, addresses)
         else:
             iroh.PublicKey.from_string(peer_id)  # what is no key must not get among the peers that are joined through
-        self._remember(peer_id, addresses)
-
-    def _remember(self, peer_id: str, addresses: Sequence[str]) -> None:
-        known = self._peers.pop(peer_id, ())
-        self._peers[peer_id] = tuple(dict.fromkeys([*addresses, *known]))[:ADDRESSES]
-        if len(self._peers) > PEERS:
-            del self._peers[next(iter(self._peers))]
+        self._peers.remember(peer_id, addresses)
 
     async def join(self, store_id: str) -> None:
         """Subscribe to a store's topic through the peers that are known, unless the node has it."""
@@ -241,11 +231,11 @@ class IrohNode:
         )
 
     def _address_of(self, peer_id: str) -> iroh.NodeAddr:
-        return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.get(peer_id, ())))
+        return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.addresses(peer_id)))
 
     def _tell(self, event: GossipEvent) -> None:
         if event.what == "up":
-            self._remember(event.peer_id, ())
+            self._peers.remember(event.peer_id)
         self._on_event(event)
 
     def _synced(self, store_id: str, peer_id: str, newer: int) -> None:
@@ -312,10 +302,9 @@ class IrohNode:
         old connections live, and no new one begin.
         """
         new = await self._endpoint()
-        for peer_id, addresses in self._peers.items():
-            if addresses:
-                await add_address(new, peer_id, addresses)
-        tried = [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.get(peer_id)]
+        for peer_id, addresses in self._peers.addressed():
+            await add_address(new, peer_id, addresses)
+        tried = [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.addresses(peer_id)]
         if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
             self._moved_at = time.monotonic()
             await stop_endpoint(new)
@@ -342,8 +331,7 @@ class IrohNode:
         return await self._node.gossip().subscribe(topic.id, self._first_peers(hints), Callback(topic))
 
     def _first_peers(self, hints: Sequence[str]) -> list[str]:
-        peers = dict.fromkeys([*hints, *reversed(self._peers)])
-        return [peer_id for peer_id in peers if peer_id != self.node_id][:BOOTSTRAP]
+        return self._peers.first(hints, BOOTSTRAP, but=self.node_id)
 
 
 def _let_fail(task: asyncio.Future[None]) -> None:
