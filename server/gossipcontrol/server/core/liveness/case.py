@@ -16,7 +16,7 @@ from gossipcontrol.server.core.liveness.matchmaker import Matchmaker
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
 from gossipcontrol.server.core.liveness.reunion import Reunion
-from gossipcontrol.server.core.liveness.rot import HOLD_SHARE, Rot, begin_anew_across
+from gossipcontrol.server.core.liveness.rot import HOLD_SHARE, Rot, Verdict, begin_anew_across
 from gossipcontrol.server.core.liveness.suspicion import Suspicions
 from gossipcontrol.server.core.liveness.testimony import Testimony
 
@@ -53,9 +53,9 @@ class Case:
 
     __slots__ = (
         "_compared_at",
-        "_hushed",
         "_look_at",
         "_looked_at",
+        "_mute_since",
         "_news",
         "_parameters",
         "_presence",
@@ -80,7 +80,8 @@ class Case:
         self.matchmaker = Matchmaker(store_id, parameters, budget)
         self._parameters = parameters
         self._presence = presence
-        self._hushed: set[str] = set()
+        self._mute_since: dict[str, float] = {}
+        """Nodes whose broadcasts reach nobody, and since which look; anew while the store falls apart."""
         self._news = 0
         """Reports since the last look."""
         self._looked_at = NEVER
@@ -172,10 +173,10 @@ class Case:
         found += self.reunion.look(links, self.able, now)
         found += self._look_for_isolation(links, now)
         begin_anew_across(self.testimony, links)
+        self._hush(links, now)
         if len(links.fresh) > 1 and now - self._compared_at >= ROT_SHARE * self._parameters.rot_window:
             self._compared_at = now
             found += self._look_for_rot(links, now)
-        self._hush(links, now)
         self.suspicions.forget(now)
         if len(self.suspicions):
             self._look_at = now + LATEST
@@ -196,17 +197,38 @@ class Case:
         return found
 
     def _look_for_rot(self, links: Links, now: float) -> list[Finding]:
-        found: list[Finding] = []
         rot, window = Rot(self.testimony, links, self._parameters, now), self._parameters.rot_window
-        for cause, verdicts in ((Cause.OUTBOUND_ROT, rot.outbound), (Cause.INBOUND_ROT, rot.inbound)):
-            for verdict in verdicts:
-                new = self._settle(verdict.node_id, cause, verdict.evidence, now, HOLD_SHARE * window)
-                if any(isinstance(one, NodeSuspected) for one in new):
-                    self._begin_anew(verdict.node_id, cause, links)
-                found += new
+        hold = HOLD_SHARE * window
+        found = self._judge(Cause.OUTBOUND_ROT, self._mute(hold, now), links, now)
+        found += self._judge(Cause.OUTBOUND_ROT, self._unless_mute(rot.outbound), links, now, hold)
+        found += self._judge(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
+        for cause in (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT):
             for node_id in self.suspicions.faded(cause, now - 2 * window):
                 found += self._end(node_id, cause, healed=False)
         return found
+
+    def _judge(
+        self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
+    ) -> list[Finding]:
+        found: list[Finding] = []
+        for verdict in verdicts:
+            new = self._settle(verdict.node_id, cause, verdict.evidence, now, hold)
+            if any(isinstance(one, NodeSuspected) for one in new):
+                self._begin_anew(verdict.node_id, cause, links)
+            found += new
+        return found
+
+    def _mute(self, hold: float, now: float) -> list[Verdict]:
+        """Who has been mute for so long: that shows before the counts do, which speak of a whole window."""
+        return [
+            Verdict(node_id, f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer")
+            for node_id, since in self._mute_since.items()
+            if now - since >= hold
+        ]
+
+    def _unless_mute(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """Whom nobody hears now is not well, whatever was heard in the window."""
+        return [one for one in verdicts if one.evidence or one.node_id not in self._mute_since]
 
     def _begin_anew(self, node_id: str, cause: Cause, links: Links) -> None:
         """What led to one trigger must not lead to the next."""
@@ -237,9 +259,10 @@ class Case:
 
     def _hush(self, links: Links, now: float) -> None:
         """Tell presence whose broadcasts reach nobody."""
-        for node_id in sorted(links.mute ^ self._hushed):
+        for node_id in sorted(links.mute ^ self._mute_since.keys()):
             self._presence.hush(self.store_id, node_id, node_id in links.mute, now)
-        self._hushed = links.mute
+        known = self._mute_since if links.is_whole else {}
+        self._mute_since = {node_id: known.get(node_id, now) for node_id in sorted(links.mute)}
 
     def _choose_members(self, room: int, now: float) -> None:
         online, pairs, state = self._presence.online(self.store_id), self.matchmaker.pairs, self._state
