@@ -42,6 +42,8 @@ REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
 LATELY = 10.0
 """Seconds for which the outcome of a move is given again: it takes about as long as an attempt may."""
+END_TIME = 8.0
+"""Seconds that a move has to end when the node is closed: an endpoint takes about 3 to start, and as long to stop."""
 OTHERS_TIME = 0.1
 """Seconds that the others have once one has knocked: one neighbour is enough to be in the overlay."""
 
@@ -82,11 +84,10 @@ class IrohNode:
         return made
 
     async def close(self) -> None:
-        """Leave every topic and stop the node; a change or a move that is under way, of some seconds, ends first."""
-        if self._move is not None:
-            await asyncio.wait([self._move])
-        if self._changes:
-            await asyncio.wait(self._changes)
+        """Leave every topic and stop the node; what is under way ends first, but is not waited for without end."""
+        under_way = [*self._changes, *([] if self._move is None else [self._move])]
+        if under_way:
+            await asyncio.wait(under_way, timeout=END_TIME)
         try:
             for topic in self._topics.values():
                 await topic.end()
