@@ -7,7 +7,7 @@ import sys
 
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
-    "silence", "grpcio_version",
+    "silence", "trouble", "grpcio_version",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from bench.lab.network import Host, Network
-from bench.lab.process import Process, Said, agent, service
+from bench.lab.process import Process, Said, agent, service, watcher
 from bench.lab.troupe import STORE, Troupe, contact
 
 START_TIME = 90.0
@@ -63,6 +63,7 @@ class Fleet(Troupe):
     """``near`` hosts on the first bridge, ``beyond`` on the second.
 
     Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say one thing and no more.
+    ``watched``: every host has a watcher, and the agents follow their hosts' networks.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Fleet(Troupe):
         silent: Collection[int] = (),
         heartbeat: float = 0.5,
         size: int = 0,
+        watched: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(directory)
@@ -86,7 +88,9 @@ class Fleet(Troupe):
         self._bare = frozenset(bare if control else range(near + beyond))
         self._silent = frozenset(silent)
         self._heartbeat = heartbeat
-        self._flags = ("--size", str(size), "--no-watch")
+        self._flags = ("--size", str(size), "--watch" if watched else "--no-watch")
+        self._watched = watched
+        self._watchers: list[Process] = []
         self._settings = settings or {}
         self._moved = asyncio.Condition()
         self._moved_at = 0.0
@@ -97,6 +101,11 @@ class Fleet(Troupe):
     def hosts(self) -> list[Host]:
         """In the order of the nodes."""
         return self.network.hosts
+
+    @property
+    def processes(self) -> list[Process]:
+        """All that runs."""
+        return [*self.nodes, *self._watchers, *([self.service] if self.controlled else [])]
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:
@@ -116,6 +125,9 @@ class Fleet(Troupe):
         await self.until_parts(1, START_TIME)
         attached = [node for number, node in enumerate(self.nodes) if number not in self._bare]
         await asyncio.gather(*(node.wait_for("attached", START_TIME) for node in attached))
+        for host in self.hosts if self._watched else ():
+            self._watchers.append(one := await enter(watcher(host, self.directory)))
+            await one.wait_for("watching", START_TIME)
 
     async def _start_node(self, number: int, *peers: str) -> str:
         """Start one node; returns its id and address."""

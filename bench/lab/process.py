@@ -122,6 +122,10 @@ class Process:
             and all(said.get(name) == value for name, value in fields.items())
         ]
 
+    def forget(self, before: float) -> None:
+        """Drop what was said before an instant (wall clock), so that looking through the rest stays cheap."""
+        self.said[:] = [said for said in self.said if said["ts"] >= before]
+
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:

@@ -1,0 +1,187 @@
+"""How soon everybody hears everybody again after troubles of every kind, which come one after the other at random.
+
+Six iroh-gossip nodes on hosts of their own, three on each of two bridges with a cable between them, every host with its
+watcher and every node with its agent, all reporting to one service. A trouble is over when each node has heard each
+other since its cause was removed. The seed decides which troubles come, to whom, and how long each lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from bench.lab.fleet import Fleet
+from bench.lab.network import what_is_missing
+from bench.lab.process import Said
+from bench.report import Figure, arguments, at_most, show
+
+LONGEST = 60.0
+"""Seconds within which any trouble must be over."""
+REMEMBERED = 120.0
+"""Seconds for which what the nodes said is kept."""
+
+Trouble: TypeAlias = Callable[[Fleet, int, random.Random], Awaitable[None]]
+"""Happens to a host of the fleet, by its number, and is undone again."""
+
+
+async def flap(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The link is down for a moment: too short for the node to be suspended."""
+    await _down(fleet, (number,), chance.uniform(0.05, 2.5))
+
+
+async def flap_twice(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The node is suspended, and the link flaps again just as it is to resume."""
+    await _down(fleet, (number,), chance.uniform(3.0, 5.0))
+    await asyncio.sleep(chance.uniform(0.0, 6.0))
+    await _down(fleet, (number,), chance.uniform(0.05, 4.0))
+
+
+async def link_down(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The link is down for longer than it takes to suspend the node; one time in three longer than the idle timeout."""
+    await _down(
+        fleet, (number,), chance.choice((chance.uniform(2.8, 3.3), chance.uniform(4, 12), chance.uniform(30, 45)))
+    )
+
+
+async def two_links_down(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """Two hosts at once."""
+    await _down(fleet, (number, (number + 1) % len(fleet.hosts)), chance.uniform(2, 20))
+
+
+async def cable_cut(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The cable between the bridges is cut: no host sees a link event."""
+    await fleet.cut_for(chance.uniform(3, 60))
+
+
+async def incoming_lost(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """Nothing reaches a host, while all that it sends arrives."""
+    await _lose(fleet, number, ("INPUT",), chance)
+
+
+async def outgoing_lost(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The other way round."""
+    await _lose(fleet, number, ("OUTPUT",), chance)
+
+
+async def both_lost(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """Both ways, with the link up."""
+    await _lose(fleet, number, ("INPUT", "OUTPUT"), chance)
+
+
+async def frozen(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The process of a node stands still."""
+    fleet.nodes[number].freeze()
+    await asyncio.sleep(chance.uniform(2, 40))
+    fleet.nodes[number].thaw()
+
+
+async def service_killed(fleet: Fleet, number: int, chance: random.Random) -> None:
+    """The service dies without a word, and is started again."""
+    await fleet.service.stop(signal.SIGKILL)
+    await asyncio.sleep(chance.uniform(0, 3))
+    await fleet.service.start()
+
+
+KINDS: dict[str, Trouble] = {
+    "link flaps": flap,
+    "link flaps twice": flap_twice,
+    "link down": link_down,
+    "two links down": two_links_down,
+    "cable cut": cable_cut,
+    "incoming lost": incoming_lost,
+    "outgoing lost": outgoing_lost,
+    "both lost": both_lost,
+    "node frozen": frozen,
+    "service killed": service_killed,
+}
+
+
+async def _down(fleet: Fleet, numbers: tuple[int, ...], seconds: float) -> None:
+    hosts = [fleet.hosts[number] for number in numbers]
+    await asyncio.gather(*(host.link_down() for host in hosts))
+    await asyncio.sleep(seconds)
+    await asyncio.gather(*(host.link_up() for host in hosts))
+
+
+async def _lose(fleet: Fleet, number: int, chains: tuple[str, ...], chance: random.Random) -> None:
+    await fleet.hosts[number].drop(*chains)
+    await asyncio.sleep(chance.uniform(5, 50))
+    await fleet.hosts[number].mend()
+
+
+async def until_heard(fleet: Fleet, since: float) -> float | None:
+    """Seconds from an instant (wall clock) until everybody had heard everybody; None when that took too long."""
+    try:
+        heard = await asyncio.gather(
+            *(
+                node.wait_for("heard", LONGEST, after=since, peer=peer_id)
+                for node, node_id in zip(fleet.nodes, fleet.ids, strict=True)
+                for peer_id in fleet.ids
+                if peer_id != node_id
+            )
+        )
+    except TimeoutError:
+        return None
+    return max(0.0, max(float(said["ts"]) for said in heard) - since)
+
+
+async def measure(minutes: float, seed: int) -> dict[str, Figure]:
+    """Troubles for so long."""
+    chance, took, faults = random.Random(seed), dict[str, list[float | None]](), 0
+    with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
+        async with Fleet(Path(directory), near=3, beyond=3, watched=True) as fleet:
+            ends_at = time.monotonic() + minutes * 60
+            while time.monotonic() < ends_at:
+                name, number = chance.choice(list(KINDS)), chance.randrange(len(fleet.hosts))
+                began_at = time.time()
+                await KINDS[name](fleet, number, chance)
+                over_at = time.time()
+                seconds = await until_heard(fleet, over_at)
+                took.setdefault(name, []).append(seconds)
+                print(f"{name}, host {number + 1}, {over_at - began_at:.1f} s: {seconds}", file=sys.stderr, flush=True)
+                for process in fleet.processes:
+                    told = [said for said in process.said if said["ts"] > began_at and _is_fault(said)]
+                    faults += len(told)
+                    print("".join(f"  {process.name}: {said}\n" for said in told), file=sys.stderr, end="")
+                    process.forget(time.time() - REMEMBERED)
+    return _figures(took, faults, seed)
+
+
+def _is_fault(said: Said) -> bool:
+    """Whether something went wrong in a process that was meant to bear it."""
+    return said["event"] == "error" or "Traceback" in str(said.get("text"))
+
+
+def _figures(took: dict[str, list[float | None]], faults: int, seed: int) -> dict[str, Figure]:
+    figures = {"seed": Figure(seed, ""), "troubles": Figure(sum(map(len, took.values())), "")}
+    for name in KINDS:
+        seconds = [LONGEST if one is None else one for one in took.get(name, ())]
+        if seconds:
+            figures[f"{name}: median of {len(seconds)}"] = Figure(statistics.median(seconds), "s")
+            figures[f"{name}: maximum"] = Figure(max(seconds), "s")
+    lasting = sum(one is None for seconds in took.values() for one in seconds)
+    figures[f"not over within {LONGEST:g} s"] = at_most(lasting, "troubles", 0)
+    figures["errors that processes told"] = Figure(faults, "")
+    return figures
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    if missing := what_is_missing():
+        sys.exit(missing)
+    show("trouble", asyncio.run(measure(3.0 if chosen.quick else chosen.minutes, chosen.seed)), chosen.as_json)
+
+
+if __name__ == "__main__":
+    main()
