@@ -178,40 +178,6 @@ def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_on
     assert [one for at, one in swarm.suspected() if at >= mended_at] == []
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_who_is_still_mute_when_a_partition_ends_is_found_within_seconds(seed: int) -> None:
-    swarm = settled(seed, 6)
-    swarm.cut(["n0"], names(5, 1))
-    swarm.run(20)
-    assert diagnosis(swarm).partitioned == 1
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    one_way_since = swarm.now
-    swarm.run(12)
-    ((at, found),) = swarm.suspected()
-    assert (found.node_id, found.cause) == ("n0", Cause.OUTBOUND_ROT)
-    assert 5 <= at - one_way_since <= 10
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_node_that_is_heard_again_once_a_partition_ends_is_not_accused(seed: int) -> None:
-    swarm = settled(seed, 6)
-    swarm.cut(["n0"], names(5, 1))
-    swarm.run(20)
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    swarm.run(3)
-    swarm.mend(late=True)
-    swarm.run(60)
-    assert swarm.suspected(*ROTS) == []
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_presence_hears_of_a_mute_peer_within_seconds(seed: int) -> None:
-    swarm = settled(seed, 6)
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    swarm.run(14)
-    assert swarm.presence.hushed == {"n0"}
-
-
 def speak_into_a_black_hole(swarm: Swarm, node_id: str) -> None:
     """Broadcast a large message every 3 s for a minute: it is found within 45 s, and nobody else is accused."""
     began_at = swarm.now

@@ -258,7 +258,7 @@ class Case:
         return [SuspicionEnded(node_id, self.store_id, cause, healed)] if told else []
 
     def _hush(self, links: Links, now: float) -> None:
-        """Tell presence whose broadcasts reach nobody."""
+        """Note whose broadcasts reach nobody, and tell presence."""
         for node_id in sorted(links.mute ^ self._mute_since.keys()):
             self._presence.hush(self.store_id, node_id, node_id in links.mute, now)
         known = self._mute_since if links.is_whole else {}
