@@ -173,6 +173,7 @@ def _keys(quit: Callable[[], None]) -> Generator[None]:
     if not sys.stdin.isatty() or sys.platform == "win32":
         yield
         return
+    import select
     import termios
     import tty
 
@@ -180,14 +181,20 @@ def _keys(quit: Callable[[], None]) -> Generator[None]:
     before = termios.tcgetattr(number)
     loop = asyncio.get_running_loop()
 
+    hang_up = select.poll()
+    hang_up.register(number, 0)
+
     def read() -> None:
-        keys = os.read(number, 64)
-        if not keys:
+        if hang_up.poll(0):
             loop.remove_reader(number)
-        if keys and set(keys) & set(b"qQ\x03\x04"):
+        elif set(os.read(number, 64)) & set(b"qQ\x03\x04"):
             quit()
 
     tty.setcbreak(number)
+    # Ctrl-C throws away what was typed before it: a read that waits for a key would then keep us from ending.
+    mode = termios.tcgetattr(number)
+    mode[6][termios.VMIN] = 0
+    termios.tcsetattr(number, termios.TCSADRAIN, mode)
     loop.add_reader(number, read)
     try:
         yield
