@@ -66,8 +66,8 @@ class IrohNode:
         self._life = time.time_ns() // 1_000_000
         self._changing = asyncio.Lock()
         """Held while topics are left or joined."""
-        self._changes: set[asyncio.Future[None]] = set()
-        """That are under way."""
+        self._under_way: set[asyncio.Future[None]] = set()
+        """Changes of topics, and a move, that nothing breaks off."""
         self._move: asyncio.Future[None] | None = None
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
@@ -85,9 +85,8 @@ class IrohNode:
 
     async def close(self) -> None:
         """Leave every topic and stop the node; what is under way ends first, but is not waited for without end."""
-        under_way = [*self._changes, *([] if self._move is None else [self._move])]
-        if under_way:
-            await asyncio.wait(under_way, timeout=END_TIME)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=END_TIME)
         try:
             for topic in self._topics.values():
                 await topic.end()
@@ -255,12 +254,20 @@ class IrohNode:
         await self._change(self._resume(hints))
 
     async def _change(self, change: Coroutine[Any, Any, None]) -> None:
-        """Leave or join topics after what is under way. Who waits may go; no change is broken off, which left half."""
-        task = asyncio.ensure_future(self._in_turn(change))
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        task.add_done_callback(_let_fail)
-        await asyncio.shield(task)
+        """Leave or join topics after what is under way."""
+        await asyncio.shield(self._begin(self._in_turn(change)))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Work that is carried through: who waits for it may go, for half of it is no node."""
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # when everybody who waited has gone, it is told to nobody
 
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         async with self._changing:
@@ -289,11 +296,10 @@ class IrohNode:
                 topic.sender = await self._subscribe(topic, hints)
 
     async def _renew(self, hints: Sequence[str]) -> None:
-        """Move to a new endpoint and wait for it; the move itself is never broken off either."""
+        """Move to a new endpoint and wait for it."""
         running = self._move is not None and not self._move.done()
         if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
-            self._move = asyncio.ensure_future(self._move_to_new_endpoint(hints))
-            self._move.add_done_callback(_let_fail)
+            self._move = self._begin(self._move_to_new_endpoint(hints))
         await asyncio.shield(self._move)
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
@@ -333,9 +339,3 @@ class IrohNode:
 
     def _first_peers(self, hints: Sequence[str]) -> list[str]:
         return self._peers.first(hints, BOOTSTRAP, but=self.node_id)
-
-
-def _let_fail(task: asyncio.Future[None]) -> None:
-    """What fails after everybody who waited for it has gone is told to nobody."""
-    if not task.cancelled():
-        task.exception()
