@@ -29,9 +29,12 @@ from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
 from gossipcontrol.server.core.liveness.finding import Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
+from hypothesis import Phase
 
 STORE = "notes"
 ABLE = frozenset({Capability.SYNC_WITH_PEER})
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""Of properties whose runs take long: shrinking one would take minutes, and the seed says it all."""
 DOWN_AFTER = (48.0, 60.0)
 """Seconds after which a node notices that a neighbour is dead (measured with iroh-gossip)."""
 

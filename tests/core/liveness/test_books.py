@@ -21,8 +21,10 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
-from hypothesis import Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from tests.core.liveness.swarm import PHASES
 
 STORES = ("a", "b", "c")
 NODES = tuple(f"n{number}" for number in range(6))
@@ -37,7 +39,7 @@ AGES = (0.0, 0.5, 3.0, 20.0, 1000.0, -5.0)
 @given(st.integers(0, 2**32))
 @example(1)  # a peer took the row of the node that reported it
 @example(92)  # a peer was forgotten while its silence waited for proof
-@settings(max_examples=150, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=150, deadline=None, phases=PHASES)
 def test_the_books_agree_whatever_happens(seed: int) -> None:
     chance = random.Random(seed)
     parameters = LivenessParameters(

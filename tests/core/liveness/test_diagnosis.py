@@ -20,15 +20,13 @@ from gossipcontrol.server.core.liveness.diagnosis import Diagnosis
 from gossipcontrol.server.core.liveness.finding import SyncWanted
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
-from hypothesis import Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.core.liveness.swarm import STORE, FakePresence, Swarm, accused, diagnosis, make, names, settled
+from tests.core.liveness.swarm import PHASES, STORE, FakePresence, Swarm, accused, diagnosis, make, names, settled
 
 ROTS = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)
 SEEDS = range(4)
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-"""A run takes a second: shrinking one would take minutes, and the seed says it all."""
 
 
 # What is well.

@@ -6,13 +6,12 @@ import random
 
 import pytest
 from gossipcontrol.server.core.decision import Cause
-from hypothesis import Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.core.liveness.swarm import diagnosis, make, names, settled
+from tests.core.liveness.swarm import PHASES, diagnosis, make, names, settled
 
 SEEDS = range(4)
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -7,14 +7,10 @@ from itertools import pairwise
 
 import pytest
 from gossipcontrol.server.core.decision import Cause
-from hypothesis import Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.core.liveness.swarm import diagnosis, make, names
-
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-"""A run takes a second: shrinking one would take minutes, and the seed says it all."""
-
+from tests.core.liveness.swarm import PHASES, diagnosis, make, names
 
 SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
 
