@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -61,19 +62,11 @@ async def cable_cut(fleet: Fleet, number: int, chance: random.Random) -> None:
     await fleet.cut_for(chance.uniform(3, 60))
 
 
-async def incoming_lost(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """Nothing reaches a host, while all that it sends arrives."""
-    await _lose(fleet, number, ("INPUT",), chance)
-
-
-async def outgoing_lost(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The other way round."""
-    await _lose(fleet, number, ("OUTPUT",), chance)
-
-
-async def both_lost(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """Both ways, with the link up."""
-    await _lose(fleet, number, ("INPUT", "OUTPUT"), chance)
+async def lose(chains: tuple[str, ...], fleet: Fleet, number: int, chance: random.Random) -> None:
+    """What passes these chains of a host is lost, with the link up: what comes in, what goes out, or both."""
+    await fleet.hosts[number].drop(*chains)
+    await asyncio.sleep(chance.uniform(5, 50))
+    await fleet.hosts[number].mend()
 
 
 async def frozen(fleet: Fleet, number: int, chance: random.Random) -> None:
@@ -96,9 +89,9 @@ KINDS: dict[str, Trouble] = {
     "link down": link_down,
     "two links down": two_links_down,
     "cable cut": cable_cut,
-    "incoming lost": incoming_lost,
-    "outgoing lost": outgoing_lost,
-    "both lost": both_lost,
+    "incoming lost": partial(lose, ("INPUT",)),
+    "outgoing lost": partial(lose, ("OUTPUT",)),
+    "both lost": partial(lose, ("INPUT", "OUTPUT")),
     "node frozen": frozen,
     "service killed": service_killed,
 }
@@ -109,12 +102,6 @@ async def _down(fleet: Fleet, numbers: tuple[int, ...], seconds: float) -> None:
     await asyncio.gather(*(host.link_down() for host in hosts))
     await asyncio.sleep(seconds)
     await asyncio.gather(*(host.link_up() for host in hosts))
-
-
-async def _lose(fleet: Fleet, number: int, chains: tuple[str, ...], chance: random.Random) -> None:
-    await fleet.hosts[number].drop(*chains)
-    await asyncio.sleep(chance.uniform(5, 50))
-    await fleet.hosts[number].mend()
 
 
 async def until_heard(fleet: Fleet, since: float) -> float | None:
