@@ -287,11 +287,12 @@ async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
         await kill_at_random(process, seen, chance)
         await load.stop_asking()
         async with asyncio.timeout(60):
-            while left := uncovered(seen, records := await load.records()):
-                lost = [one for one in left if one[2] not in records or records[one[2]].outcome in _ENDED]
-                assert lost == [], seed
-        running = [one for one in records.values() if one.outcome not in _ENDED]
-        assert len(running) <= NODES * len(STORES), seed
+            # What a kill cut off may have failed already while the rejoin that follows it still waits.
+            records = await load.records()
+            while any(one.outcome not in _ENDED for one in records.values()):
+                await asyncio.sleep(0.05)
+                records = await load.records()
+    assert uncovered(seen, records) == [], seed
     counted = f"{len(seen.triggers)} acknowledged, 0 uncovered, {len(too_close(seen)) + len(repeated(seen))} twice"
     again = f"{seen.broken} calls cut off, {seen.replayed} answered as before, {len(seen.changed)} otherwise"
     starts = sum(len(starts) for starts in seen.starts.values())
