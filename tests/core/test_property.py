@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
@@ -14,8 +15,10 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     NodeAttached,
     RejoinRequested,
+    SuspicionEnded,
 )
 from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.rejoin import ENDED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +27,7 @@ from tests.core.lab import Lab
 NODES = ("n1", "n2", "n3")
 STORES = ("a", "b")
 HOSTS = {"n1": "h1", "n2": "h1", "n3": "h2"}
+ROT = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
 SLACK = 1e-6
 """Seconds by which float rounding of instants may be off."""
 
@@ -32,15 +36,16 @@ Action = tuple[str, float, str, int]
 
 actions = st.lists(
     st.tuples(
-        st.sampled_from(
-            ("rejoin", "change", "named", "attach", "detach", "meet", "part", "hear", "done", "failed", "gave up")
-        ),
+        st.sampled_from((
+            "rejoin", "change", "named", "rot", "cleared", "attach", "detach", "meet", "part", "hear", "done", "failed",
+            "gave up",
+        )),
         st.one_of(st.just(0.0), st.floats(0.001, 2.0), st.floats(2.0, 30.0)),
         st.sampled_from(NODES),
         st.integers(0, 5),
     ),
     max_size=60,
-)
+)  # fmt: skip
 parameters = st.builds(
     Parameters,
     rate=st.sampled_from((0.5, 2.0, 200.0)),
@@ -79,6 +84,12 @@ class Schedule:
 
     def named(self, node_id: str, number: int) -> None:
         self.trigger(NetworkChanged("", (node_id,), boot_id="b", generation=number))
+
+    def rot(self, node_id: str, number: int) -> None:
+        self.trigger(RejoinRequested(node_id, (STORES[number % 2],), ROT[number % 3]))
+
+    def cleared(self, node_id: str, number: int) -> None:
+        self.lab.handle(SuspicionEnded(node_id, STORES[number % 2], ROT[number % 3], healed=number % 4 > 0))
 
     def attach(self, node_id: str, number: int) -> None:
         self.sessions[node_id] += 1
@@ -140,7 +151,7 @@ def test_every_accepted_trigger_is_covered_or_ends_with_an_event(chosen: Paramet
     run.run(schedule)
     for node_id in NODES:
         run.attach(node_id, 0)
-    run.lab.advance(chosen.park_time + chosen.window + 200 / chosen.rate)
+    run.lab.advance(chosen.park_time + chosen.trial_time + chosen.window + 200 / chosen.rate)
     ended = {a.rejoin_id: a.outcome for _, a in run.lab.announcements}
     for arrived_at, node_id, store_id, rejoin_id in run.accepted:
         covered = [
@@ -152,6 +163,22 @@ def test_every_accepted_trigger_is_covered_or_ends_with_an_event(chosen: Paramet
         assert covered or excused, (arrived_at, node_id, store_id, rejoin_id)
     counts = run.lab.engine.counts()
     assert (counts.queued, counts.parked, counts.running) == (0, 0, 0)
+
+
+@given(parameters, actions)
+@settings(max_examples=300, deadline=None)
+def test_each_rejoin_ends_once_and_the_gauges_count_what_there_is(chosen: Parameters, schedule: list[Action]) -> None:
+    run = Schedule(chosen)
+    for action in schedule:
+        run.run([action])
+        engine, counts = run.lab.engine, run.lab.engine.counts()
+        outcomes = Counter(rejoin.outcome for rejoin in engine.rejoins())
+        running = sum(store.running for store in engine.stores())
+        assert (counts.queued, counts.parked, counts.running) == (
+            outcomes[Outcome.WAITING], outcomes[Outcome.PARKED], running,
+        )  # fmt: skip
+    ends = Counter(announced.rejoin_id for _, announced in run.lab.announcements if announced.outcome in ENDED)
+    assert set(ends.values()) <= {1}
 
 
 @given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 2), actions)

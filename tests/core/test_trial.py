@@ -180,6 +180,21 @@ def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: Log
     replays(lab)
 
 
+@pytest.mark.parametrize("retry_in", [None, 1.0])
+def test_a_failure_that_is_told_after_the_proof_time_changes_nothing(lab: LoggingLab, retry_in: float | None) -> None:
+    lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
+    lab.advance(30)
+    before = lab.engine.save()
+    lab.finish(error="no answer in time", retry_in=retry_in)
+    assert lab.engine.save() == before, "it is on trial, and its attempt long over"
+    lab.handle(RejoinRequested("n"))
+    lab.finish(0, error="no answer in time", retry_in=retry_in)
+    assert lab.engine.counts().running == 1, "another runs in its slot"
+    clear(lab)
+    assert outcomes(lab)[0] is Outcome.VERIFIED
+    replays(lab)
+
+
 def test_a_failed_attempt_is_tried_again_on_its_own_rung(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
     lab.finish(error="no route", retry_in=1.0)

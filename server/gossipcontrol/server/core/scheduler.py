@@ -143,8 +143,8 @@ class Scheduler:
 
     def finish(self, event: RejoinFinished, now: float, effects: list[Effect]) -> None:
         """The agent's answer to an attempt; ignored when that attempt no longer runs."""
-        rejoin = self._history.get(event.rejoin_id)
-        if rejoin is None or rejoin.outcome is not Outcome.RUNNING or rejoin.attempts != event.attempt:
+        rejoin = self._running(event.rejoin_id, event.attempt)
+        if rejoin is None:
             return
         if event.ok:
             rejoin.acknowledged = True
@@ -206,8 +206,7 @@ class Scheduler:
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""
-        rejoin = self._history.get(start.rejoin_id)
-        return rejoin is not None and rejoin.outcome is Outcome.RUNNING and rejoin.attempts == start.attempt
+        return self._running(start.rejoin_id, start.attempt) is not None
 
     def save(self) -> Plain:
         """What ``load`` needs besides the rejoins and slots themselves."""
@@ -307,6 +306,13 @@ class Scheduler:
 
     def _slot(self, rejoin: Rejoin) -> Slot:
         return self._registry.nodes[rejoin.node_id].slots[rejoin.store_id]
+
+    def _running(self, rejoin_id: str, attempt: int) -> Rejoin | None:
+        """The rejoin, if this attempt of it runs; one on trial is RUNNING still, but its attempt is over."""
+        rejoin = self._history.get(rejoin_id)
+        if rejoin is None or rejoin.outcome is not Outcome.RUNNING or rejoin.attempts != attempt:
+            return None
+        return rejoin if self._slot(rejoin).running is rejoin else None
 
     def _leave_wait(self, slot: Slot) -> Rejoin:
         rejoin = slot.waiting
