@@ -15,6 +15,7 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     NodeAttached,
     RejoinRequested,
+    StartDelayed,
     SuspicionEnded,
 )
 from gossipcontrol.server.core.parameter import Parameters
@@ -37,8 +38,8 @@ Action = tuple[str, float, str, int]
 actions = st.lists(
     st.tuples(
         st.sampled_from((
-            "rejoin", "change", "named", "rot", "cleared", "attach", "detach", "meet", "part", "hear", "done", "failed",
-            "gave up",
+            "rejoin", "change", "named", "rot", "cleared", "attach", "detach", "meet", "part", "hear", "delayed", "done",
+            "failed", "gave up",
         )),
         st.one_of(st.just(0.0), st.floats(0.001, 2.0), st.floats(2.0, 30.0)),
         st.sampled_from(NODES),
@@ -110,6 +111,11 @@ class Schedule:
     def hear(self, node_id: str, number: int) -> None:
         heard = {f"p{number}": self.lab.now - number * 0.3}
         self.lab.handle(LivenessReported(node_id, STORES[number % 2], heard))
+
+    def delayed(self, node_id: str, number: int) -> None:
+        del node_id
+        for _, start in self.lab.starts[-1 - number :][:1]:
+            self.lab.handle(StartDelayed(start.rejoin_id, start.attempt))
 
     def done(self, node_id: str, number: int) -> None:
         del node_id

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Log, Retry
+from gossipcontrol.server.core.decision import Outcome
 from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
+from gossipcontrol.server.core.event import LivenessReported, NodeAttached, RejoinFinished, RejoinRequested
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
@@ -22,6 +23,7 @@ from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.outbox import Outbox
 from gossipcontrol.server.recorder import Recorder
 from gossipcontrol.server.retry import RetryRule
+from gossipcontrol.server.state.entry import Entry
 from gossipcontrol.server.state.fake import FakeJournal
 
 
@@ -34,10 +36,10 @@ class Desk:
         self.engine, self.book = Engine(Parameters()), Book()
         self.metrics = Metrics(self.engine.counts)
         log = make_logger(Log(level="error"))
-        outbox = self.outbox = Outbox(
-            self.journal, self.engine, self.book, Parameters(), self.metrics, log, self.health.append
-        )
         clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
+        outbox = self.outbox = Outbox(
+            self.journal, self.engine, self.book, Parameters(), self.metrics, log, clock, self.health.append
+        )
         self.dispatcher = Dispatcher(self.engine, clock, self.metrics, self.driver, RetryRule(Retry()), log, outbox)
 
     def accepting(self) -> float | None:
@@ -103,6 +105,40 @@ async def test_a_command_that_is_over_when_the_disk_returns_is_not_sent() -> Non
     await turn()
     assert desk.driver.started == []
     await desk.dispatcher.close()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_command_that_the_log_holds_back_is_not_found_to_have_done_nothing(fails: bool) -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    if fails:
+        desk.journal.fail("disk full")
+    for _ in range(10):  # reports come, and go on to liveness; the proof time of 5 s is long over
+        desk.now += 2
+        desk.dispatcher.submit(LivenessReported("n", "a", {}))
+        desk.dispatcher.submit(RejoinFinished("r-9", 1, ok=True))
+    desk.journal.commit()
+    await turn()
+    assert [start.node_id for start in desk.driver.started] == ["n"]
+    desk.now += 4.9
+    desk.dispatcher.submit(LivenessReported("n", "a", {}))
+    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.RUNNING], "it has all its time from now on"
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.commit()
+    assert desk.engine.next_deadline() == pytest.approx(desk.dispatcher.clock.now() + 0.1)
+    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
+    assert desk.engine.save() == replayed(desk).save()
+    await desk.dispatcher.close()
+
+
+def replayed(desk: Desk) -> Engine:
+    """What a restart makes of the log."""
+    engine = Engine(Parameters())
+    for entry in desk.journal.entries:
+        assert isinstance(entry, Entry)
+        engine.handle(entry.event, entry.at, entry.said)
+    return engine
 
 
 async def test_a_long_log_is_replaced_by_a_snapshot() -> None:

@@ -85,7 +85,7 @@ class App:
         retry = RetryRule(config.retry)
         self._health = health.aio.HealthServicer()
         liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
-        outbox = Outbox(journal, engine, book, config.deciding, self.metrics, log, self._show_health)
+        outbox = Outbox(journal, engine, book, config.deciding, self.metrics, log, clock, self._show_health)
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._recorder = Recorder(book, clock, knowledge_metrics, outbox)
         self._suspector = Suspector(book, clock, self._suspect)

@@ -25,12 +25,13 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinFinished,
+    StartDelayed,
     TimePassed,
 )
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.log import Logger
 from gossipcontrol.server.metrics import Metrics
-from gossipcontrol.server.outbox import Outbox
+from gossipcontrol.server.outbox import BEHIND, Outbox
 from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.sentence import explain_decision
 from gossipcontrol.server.ticker import Ticker
@@ -78,10 +79,15 @@ class Dispatcher:
         }
 
     def submit(self, event: Event) -> list[Effect]:
-        """Let an event happen now; its effects are performed once it is kept, and returned already."""
+        """Let an event happen now; its effects are performed once it is kept, and returned already.
+
+        While the log is behind, time stands still for the engine: commands are held back, and those whom they are for
+        must not be found to have done nothing.
+        """
         now = self.clock.now()
-        effects = self.engine.handle(event, now)
-        self.outbox.put(effects, now)
+        at = min(now, self.engine.handled_at) if self.outbox.is_behind else now
+        effects = self.engine.handle(event, at)
+        self.outbox.put(effects, at)
         self._arm()
         if type(event) in FOLLOWED:
             self._follow(event, effects, now)
@@ -105,8 +111,12 @@ class Dispatcher:
     def _perform(self, effects: Sequence[Effect], at: float, late: bool) -> None:
         for effect in effects:
             perform = self._performers.get(type(effect))
-            # What waited for the disk may be over by now: an attempt that timed out meanwhile must not start as well.
-            if perform is not None and not (late and type(effect) is StartRejoin and not self.engine.runs(effect)):
+            if late and type(effect) is StartRejoin:
+                if not self.engine.runs(effect):
+                    continue  # what waited for the disk is over by now
+                if self.clock.now() - at > BEHIND:
+                    self.submit(StartDelayed(effect.rejoin_id, effect.attempt))
+            if perform is not None:
                 perform(effect, at)
 
     async def close(self) -> None:
@@ -118,8 +128,8 @@ class Dispatcher:
         await self.outbox.close(self.clock.now())
 
     def _arm(self) -> None:
-        """Sleep until the core's next deadline."""
-        self._ticker.arm(self.engine.next_deadline() if self.outbox.accepts else None)
+        """Sleep until the core's next deadline, or the next commit."""
+        self._ticker.arm(None if self.outbox.is_behind else self.engine.next_deadline())
 
     def _tick(self) -> None:
         self.submit(TimePassed())

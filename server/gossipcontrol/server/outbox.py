@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.knowledge.book import Book
@@ -20,6 +22,9 @@ from gossipcontrol.server.metrics import Metrics
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
 from gossipcontrol.server.state.journal import Journal, Watch
 from gossipcontrol.server.state.recovery import take_book, take_snapshot
+
+BEHIND = 0.5
+"""Seconds after which what is yet to be kept counts as late: a commit takes milliseconds."""
 
 Perform = Callable[[Sequence[Effect], float, bool], None]
 """Takes effects, the instant at which the core wanted them, and whether they had to wait."""
@@ -36,6 +41,7 @@ class Outbox:
         parameters: Parameters,
         metrics: Metrics,
         log: Logger,
+        clock: ServiceClock,
         on_change: Callable[[bool], None],
     ) -> None:
         self._journal = journal
@@ -44,14 +50,17 @@ class Outbox:
         self._parameters = parameters
         self._metrics = metrics
         self._log = log
+        self._clock = clock
         self._on_change = on_change
         self._perform: Perform | None = None
-        self._on_recovery: Callable[[], None] = lambda: None
+        self._on_commit: Callable[[], None] = lambda: None
         self._held: deque[tuple[int, Sequence[Effect], float]] = deque()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         """By number, then in the order in which they came."""
         self._tickets = itertools.count()
         self._appended = self._kept = 0
+        self._waiting_since = math.inf
+        """Since when something waits to be kept."""
         self._noted_at = 0.0
         """Instant of the last fact of knowledge."""
         self._failure = ""
@@ -61,9 +70,14 @@ class Outbox:
         """Whether events can be kept."""
         return not self._failure
 
-    def start(self, perform: Perform, on_recovery: Callable[[], None]) -> None:
+    @property
+    def is_behind(self) -> bool:
+        """Whether nothing can be kept, or has been for a while: what is decided meanwhile is not carried out either."""
+        return bool(self._failure) or self._clock.now() - self._waiting_since > BEHIND
+
+    def start(self, perform: Perform, on_commit: Callable[[], None]) -> None:
         """Begin; the snapshot with which a run begins holds its parameters."""
-        self._perform, self._on_recovery = perform, on_recovery
+        self._perform, self._on_commit = perform, on_commit
         self._journal.start(Watch(self._committed, self._failed, self._metrics.state_commit.observe))
 
     def begin(self, now: float, *, whole: bool = False) -> None:
@@ -83,6 +97,7 @@ class Outbox:
         if facts := self._engine.facts:
             entries = [Entry(now, facts[0], tuple(self._engine.said)), *(Entry(now, fact) for fact in facts[1:])]
             self._appended = self._journal.append(entries)
+            self._waiting_since = min(self._waiting_since, now)
             self._compact(now)
         if not effects:
             return
@@ -135,6 +150,8 @@ class Outbox:
     def _committed(self, number: int) -> None:
         assert self._perform is not None
         self._kept = number
+        # What came while it was committed waits for the next commit only.
+        self._waiting_since = math.inf if number >= self._appended else self._clock.now()
         recovered, self._failure = bool(self._failure), ""
         # Waiters first: who attached is told so before its first command.
         for waiter in self._take_waiters(number):
@@ -146,7 +163,7 @@ class Outbox:
             self._metrics.state_accepting.set(1)
             self._log.info("state is kept again", events=self._journal.figures().entries)
             self._on_change(True)
-            self._on_recovery()
+        self._on_commit()
 
     def _failed(self, why: str) -> None:
         self._metrics.state_failures.inc()

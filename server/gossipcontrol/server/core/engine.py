@@ -31,6 +31,7 @@ from gossipcontrol.server.core.event import (
     RejoinProved,
     RejoinRequested,
     ServiceStarted,
+    StartDelayed,
     StoreSeen,
     SuspicionEnded,
     TimePassed,
@@ -83,6 +84,7 @@ class Engine:
             NodeAttached: self._on_node_attached,
             NodeDetached: self._on_node_detached,
             TimePassed: self._on_time_passed,
+            StartDelayed: self._scheduler.delayed,
             StoreSeen: self._on_store_seen,
             RejoinProved: self._scheduler.proved,
             AdviceOutdated: self._on_advice_outdated,
@@ -102,8 +104,8 @@ class Engine:
         self.facts = facts
         kind = type(event)
         # A new run parks first: what fell due while it was away would start on streams that are gone, or count as
-        # tried in vain though its command may never have left.
-        if advanced := now >= self._scheduler.wake_at and kind is not ServiceStarted:
+        # tried in vain though its command may never have left. So it is with a command that leaves late.
+        if advanced := now >= self._scheduler.wake_at and kind is not ServiceStarted and kind is not StartDelayed:
             self._scheduler.advance(now, effects)
         if kind is LivenessReported or kind is NeighborChanged or kind is TimePassed:
             if advanced:

@@ -145,6 +145,14 @@ class TimePassed:
 
 
 @dataclass(frozen=True, slots=True)
+class StartDelayed:
+    """The command of an attempt leaves only now, for the log could not keep it before: its proof time begins anew."""
+
+    rejoin_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSeen:
     """A report named a store of a node that was not known: what is logged of such a report."""
 
@@ -195,6 +203,7 @@ Event = (
     | NeighborChanged
     | RejoinFinished
     | TimePassed
+    | StartDelayed
     | StoreSeen
     | RejoinProved
     | AdviceOutdated

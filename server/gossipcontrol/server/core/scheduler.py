@@ -10,7 +10,14 @@ from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.decision import IS_REFUTABLE, URGENCY, Outcome, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
-from gossipcontrol.server.core.event import AdviceOutdated, Event, RejoinFinished, RejoinProved, SuspicionEnded
+from gossipcontrol.server.core.event import (
+    AdviceOutdated,
+    Event,
+    RejoinFinished,
+    RejoinProved,
+    StartDelayed,
+    SuspicionEnded,
+)
 from gossipcontrol.server.core.history import History
 from gossipcontrol.server.core.ladder import next_rung
 from gossipcontrol.server.core.parameter import Parameters
@@ -155,6 +162,21 @@ class Scheduler:
             self._end(rejoin, Outcome.FAILED, event.error, now, effects)
         else:
             self._try_again(slot, rejoin, now + event.retry_in, Outcome.FAILED, event.error, now, effects)
+
+    def delayed(self, event: StartDelayed, now: float, effects: list[Effect]) -> None:
+        """An attempt begins now, and its slot's window with it; ignored when it no longer runs."""
+        del effects
+        rejoin = self._running(event.rejoin_id, event.attempt)
+        if rejoin is None:
+            return
+        slot = self._slot(rejoin)
+        slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
+        if rejoin.attempts == 1:
+            rejoin.first_started_at = now
+        self._set_timer(rejoin, now + self._parameters.verify_timeout)
+        waiting = slot.waiting
+        if waiting is not None and waiting.outcome is Outcome.WAITING and waiting.deadline is not None:
+            self._set_timer(waiting, max(waiting.deadline, now + self._parameters.window))
 
     def attach(self, node: Node, now: float, effects: list[Effect]) -> int:
         """Let what was parked for a node go on; returns how many rejoins that were."""

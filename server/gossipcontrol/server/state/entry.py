@@ -21,6 +21,7 @@ LOGGED: dict[str, type[Any]] = {
         events.NodeDetached,
         events.RejoinFinished,
         events.TimePassed,
+        events.StartDelayed,
         events.StoreSeen,
         events.RejoinProved,
         events.AdviceOutdated,
