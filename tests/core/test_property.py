@@ -38,8 +38,8 @@ Action = tuple[str, float, str, int]
 actions = st.lists(
     st.tuples(
         st.sampled_from((
-            "rejoin", "change", "named", "rot", "cleared", "attach", "detach", "meet", "part", "hear", "delayed", "done",
-            "failed", "gave up",
+            "rejoin", "change", "named", "rot", "cleared", "attach", "detach", "meet", "part", "hear", "delayed",
+            "done", "failed", "gave up",
         )),
         st.one_of(st.just(0.0), st.floats(0.001, 2.0), st.floats(2.0, 30.0)),
         st.sampled_from(NODES),

@@ -9,11 +9,14 @@ from typing import TypeAlias
 import grpc
 import pytest
 from gossipcontrol.server.config import Retry
-from gossipcontrol.server.session import BACKLOG
+from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.event import Event, LivenessReported
+from gossipcontrol.server.dispatcher import Dispatcher
+from gossipcontrol.server.session import BACKLOG, BACKLOG_BYTES, Session
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import Goodbye, NeighborEvent, RejoinResult
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
-from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation
+from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation, SyncWithPeer
 
 from tests.server.lab import BareAgent, Service, bad_fields, config, connected, deciding, rejoin, serving, until
 
@@ -237,6 +240,33 @@ async def test_a_stream_without_any_frame_is_refused(stub: Stub) -> None:
     assert (await agent.ended())[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_fault_of_the_service_ends_the_stream_with_it_and_is_logged(
+    service: Service, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(self: Dispatcher, event: Event) -> list[Effect]:
+        if isinstance(event, LivenessReported):
+            raise KeyError("broken")
+        return taken(self, event)
+
+    agent, taken = BareAgent(stub), Dispatcher.submit
+    await agent.register("n", "a")
+    monkeypatch.setattr(Dispatcher, "submit", submit)
+    await agent.send(liveness=LivenessReport(store_id="a"))
+    assert (await agent.ended())[0] is grpc.StatusCode.INTERNAL
+    assert [line["rpc"].rpartition("/")[2] for line in service.lines("call failed")] == ["Attach"]
+
+
+async def test_an_agent_that_goes_without_a_word_is_no_fault(service: Service, stub: Stub) -> None:
+    async def gone() -> bool:
+        return not await attached(stub)
+
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    agent.call.cancel()
+    await until(gone, "its stream has ended")
+    assert service.lines("call failed") == []
+
+
 async def test_an_agent_that_reads_nothing_loses_its_stream(service: Service, stub: Stub) -> None:
     peers = [PeerObservation(peer_id=f"{number:0128}", heard_age_ms=1) for number in range(1000)]
     agent = BareAgent(stub)
@@ -259,7 +289,6 @@ async def test_an_agent_that_reads_nothing_loses_its_stream(service: Service, st
 
 async def test_a_full_backlog_of_small_frames_loses_the_stream_too() -> None:
     from gossipcontrol.server.errors import Overloaded
-    from gossipcontrol.server.session import Session
 
     session = Session("n", "s")
     for _ in range(BACKLOG + 1):
@@ -272,9 +301,15 @@ async def test_a_full_backlog_of_small_frames_loses_the_stream_too() -> None:
         await session.deliver(never)
 
 
+async def test_nothing_is_offered_before_the_registration_is_answered() -> None:
+    session = Session("n", "s")
+    assert not session.offer(attach_pb2.AttachResponse(sync=SyncWithPeer()))
+    session.send(attach_pb2.AttachResponse(registered=attach_pb2.Registered()))
+    assert session.offer(attach_pb2.AttachResponse(sync=SyncWithPeer()))
+
+
 async def test_a_few_large_frames_fill_the_backlog() -> None:
     from gossipcontrol.server.errors import Overloaded
-    from gossipcontrol.server.session import BACKLOG_BYTES, Session
 
     session = Session("n", "s")
     command = attach_pb2.RejoinCommand(store_id="x" * (BACKLOG_BYTES // 3))

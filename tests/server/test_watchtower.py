@@ -178,6 +178,7 @@ async def test_time_passes_at_the_deadline_that_liveness_names(scene: Scene) -> 
 
 async def test_an_agent_that_is_behind_misses_syncs_rather_than_its_stream() -> None:
     session = Session("n", "s")
-    offered = [session.offer(attach_pb2.AttachResponse()) for _ in range(BACKLOG_OFFERED + 5)]
-    assert offered.count(True) == BACKLOG_OFFERED
+    session.send(attach_pb2.AttachResponse(registered=attach_pb2.Registered()))
+    offered = [session.offer(attach_pb2.AttachResponse()) for _ in range(1, BACKLOG_OFFERED + 5)]
+    assert offered.count(True) == BACKLOG_OFFERED - 1
     session.send(attach_pb2.AttachResponse())

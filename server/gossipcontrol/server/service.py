@@ -16,7 +16,7 @@ from gossipcontrol.server.dispatcher import Dispatcher
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Result
 from gossipcontrol.server.edition import Edition
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest, NotFound, Overloaded, Replaced
+from gossipcontrol.server.errors import InvalidRequest, NotFound, Overloaded, Replaced
 from gossipcontrol.server.knowledge_convert import intentions_recorded
 from gossipcontrol.server.liveness_present import LISTED_PEERS
 from gossipcontrol.server.metrics import Metrics
@@ -238,7 +238,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         try:
             async for frame in frames:
                 await self._take(session, frame)
-        except GossipControlError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call ends with it, which tells and counts it
             session.close(error)
         finally:
             session.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gossipcontrol.server.errors import GossipControlError, Overloaded
+from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 BACKLOG = 1024
@@ -24,15 +24,18 @@ class Session:
         self.session_id = session_id
         self.left = False
         """Whether the agent said goodbye."""
-        self._frames: asyncio.Queue[AttachResponse | GossipControlError | None] = asyncio.Queue()
+        self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
         self._closed = False
-        self._broken: asyncio.Future[GossipControlError] = asyncio.get_running_loop().create_future()
+        self._greeted = False
+        """Whether anything was sent: the answer to the registration comes first."""
+        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def send(self, frame: AttachResponse) -> None:
         """Queue a frame; an agent that lets too many wait loses its stream."""
         if self._closed:
             return
+        self._greeted = True
         size = frame.ByteSize()
         waiting = self._frames.qsize()
         if waiting >= BACKLOG or (waiting and self._bytes + size > BACKLOG_BYTES):
@@ -43,13 +46,13 @@ class Session:
             self._frames.put_nowait(frame)
 
     def offer(self, frame: AttachResponse) -> bool:
-        """Queue a frame that may be dropped, unless the agent is behind; returns whether it was."""
-        fits = self._frames.qsize() < BACKLOG_OFFERED
+        """Queue a frame that may be dropped, unless the agent is behind or not greeted yet; whether it was."""
+        fits = self._greeted and self._frames.qsize() < BACKLOG_OFFERED
         if fits:
             self.send(frame)
         return fits
 
-    def close(self, error: GossipControlError | None = None) -> None:
+    def close(self, error: Exception | None = None) -> None:
         """End the stream, with an error or well, once what is queued has been sent."""
         if not self._closed:
             self._closed = True
@@ -72,7 +75,7 @@ class Session:
 
     async def _write(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
         while (frame := await self._frames.get()) is not None:
-            if isinstance(frame, GossipControlError):
+            if isinstance(frame, Exception):
                 raise frame
             self._bytes -= frame.ByteSize()
             await write(frame)
