@@ -64,6 +64,9 @@ WRONG: list[tuple[Any, set[str]]] = [
     (RejoinRequest(node_id="n", cause=2), {"cause"}),
     (RejoinRequest(node_id="n", cause=3), {"cause"}),
     (RejoinRequest(node_id="n", cause=4), {"cause"}),
+    (RejoinRequest(node_id="n", cause=7), {"cause"}),
+    (RejoinRequest(node_id="n", cause=8), {"cause"}),
+    (RejoinRequest(node_id="n", cause=9), {"cause"}),
     (RejoinRequest(node_id="n", cause=99), {"cause"}),
     (RejoinRequest(node_id="n", cause=-1), {"cause"}),
     (RejoinRequest(request_id="x", store_ids=[""]), {"request_id", "node_id", "store_ids[0]"}),
@@ -145,7 +148,7 @@ WRONG: list[tuple[Any, set[str]]] = [
 ]
 RIGHT: list[Any] = [
     RejoinRequest(node_id="n" * 128, store_ids=many(1024, 128)),
-    RejoinRequest(node_id="é" * 64, cause=9, request_id="123E4567-E89B-12D3-A456-426614174000"),
+    RejoinRequest(node_id="é" * 64, cause=6, request_id="123E4567-E89B-12D3-A456-426614174000"),
     change(host_id="h" * 128, boot_id="b" * 64, generation=2**64 - 1, platform=5, age_ms=DAYS_30, detail="d" * 256),
     change(host_id="", node_ids=many(128, 128)),
     report(peers=[PeerObservation(peer_id=one, heard_age_ms=DAYS_30, heard_count=2**64 - 1) for one in many(1000)]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossipcontrol.server.core.decision import Capability, Cause, Outcome
+from gossipcontrol.server.core.decision import NEEDS_CLEARANCE, Capability, Cause, Outcome
 from gossipcontrol.server.core.event import (
     ChangeKind,
     NeighborChanged,
@@ -40,6 +40,8 @@ def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequest
     cause = check_enum(request.cause or Cause.MANUAL, Cause, "cause", violations)
     if cause in _REPORTED:
         violations.append(("cause", "is reported with ReportNetworkChange"))
+    elif cause is not None and NEEDS_CLEARANCE[cause]:
+        violations.append(("cause", "is for the service to find, for only it knows when that ends"))
     refuse(violations)
     return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)
 
