@@ -15,8 +15,10 @@ import pytest
 from gossipcontrol.server.core.codec import Later
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
+from gossipcontrol.server.state import file as file_module
 from gossipcontrol.server.state import sqlite as sqlite_module
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, StateError, Watch
 from gossipcontrol.server.state.pack import PIECE
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
@@ -251,3 +253,27 @@ async def test_a_file_lost_while_it_runs_is_written_anew_from_a_snapshot(path: P
 async def test_no_thread_is_left(path: Path) -> None:
     await written(path, *ENTRIES)
     assert "state" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_damaged_file_that_was_put_aside_stays_there_when_the_new_one_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StateFile(path, full=False, max_bytes=1 << 20)
+    file.open()
+    file.drop()
+    path.write_bytes(b"precious, damaged" * 1000)
+    with pytest.raises(sqlite3.DatabaseError):
+        file.reopen(whole=False)
+
+    def no_room(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE half (made)")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(file_module, "migrate", no_room)
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError):
+            file.reopen(whole=True)
+    monkeypatch.undo()
+    file.reopen(whole=True)
+    file.drop()
+    assert Path(f"{path}.broken").read_bytes().startswith(b"precious")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from gossipcontrol.server.state.schema import migrate
 
+_SUFFIXES = ("", "-wal", "-journal")
+"""Of the files that belong together."""
+
 
 class StateFile:
     """One connection at a time; whoever has the journal's writer thread uses it."""
@@ -51,10 +54,16 @@ class StateFile:
     def reopen(self, whole: bool) -> sqlite3.Connection:
         """The connection, opened anew after a failure; a lost file is put aside once all can be written anew."""
         if self.lost and whole:
-            for suffix in ("", "-wal", "-journal"):
+            for suffix in _SUFFIXES:
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{self.path}{suffix}").replace(f"{self.path}.broken{suffix}")
-            connection = self._connection = self._connect()
+            try:
+                connection = self._connection = self._connect()
+            except BaseException:
+                # What is half made must not be put aside next time, in place of the file that was.
+                for suffix in _SUFFIXES:
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                raise
             self.lost = False
             return connection
         # A file that was deleted still takes writes, which nobody will ever read.
