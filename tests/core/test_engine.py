@@ -141,6 +141,16 @@ def test_an_unknown_host_is_parked_and_its_nodes_take_over_as_they_attach(lab: L
     assert len(lab.starts) == 3
 
 
+def test_an_unknown_host_that_is_reported_again_stays_parked_for_its_nodes(lab: Lab) -> None:
+    lab.answer(NetworkChanged("h", boot_id="b", generation=1))
+    lab.advance(5)
+    lab.answer(NetworkChanged("h", boot_id="b", generation=1))
+    lab.advance(597)
+    assert lab.engine.counts().parked == 1, "the second report prolonged it"
+    lab.attach("n", "a", host_id="h")
+    assert lab.start_times("n", "a") == [lab.now]
+
+
 def test_a_node_that_attaches_again_does_not_take_over_what_it_already_had(lab: Lab) -> None:
     lab.attach(host_id="h")
     lab.answer(NetworkChanged("h"))
@@ -382,6 +392,13 @@ def test_a_full_queue_refuses_and_changes_nothing(lab_with: Callable[[Parameters
     assert kinds(lab.answer(RejoinRequested("n"))) == [DecisionKind.PARKED] * 2
     lab.attach("m", "a")
     assert kinds(lab.answer(RejoinRequested("m"))) == [DecisionKind.STARTED]
+
+
+def test_stores_that_a_trigger_makes_known_need_places_too(lab_with: Callable[[Parameters], Lab]) -> None:
+    lab = lab_with(Parameters(queue_limit=3))
+    lab.answer(RejoinRequested("x", ("a",)))
+    assert [type(effect) for effect in lab.handle(RejoinRequested("x", ("b", "c", "d")))] == [RefuseTrigger]
+    assert lab.engine.counts().parked == 1
 
 
 def test_a_full_book_of_nodes_lets_idle_ones_go_and_refuses_beyond(lab_with: Callable[[Parameters], Lab]) -> None:

@@ -189,7 +189,11 @@ class Engine:
             self._scheduler.split(node.parked, f"node {node.node_id} attached", now, effects)
             node.parked = None
         host = self._registry.hosts.get(node.host_id)
-        if new_to_host and host is not None and host.changed_at + self._parameters.park_time > now:
+        if (
+            new_to_host
+            and host is not None
+            and (host.parked is not None or host.changed_at + self._parameters.park_time > now)
+        ):
             triggers.append(Trigger(host.cause, now))
             if host.parked is not None:
                 self._scheduler.split(host.parked, f"node {node.node_id} attached", now, effects)

@@ -195,7 +195,7 @@ class Intake:
     def has_room(self, nodes: Sequence[Node], new: int, store_ids: Sequence[str], now: float) -> bool:
         """Whether a trigger of these nodes, and of so many new ones, finds a place for all that it leads to."""
         free = self._judge.free()
-        if not new and free >= self._registry.places:
+        if not new and not store_ids and free >= self._registry.places:
             return True
         if new and not self._registry.has_room(new, nodes):
             return False
