@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
-from gossipcontrol.v1 import attach_pb2
+from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
 from tests.server.lab import until
 
@@ -24,6 +24,9 @@ class Script:
     def __init__(self) -> None:
         self.registered: list[attach_pb2.Register] = []
         self.synced: list[attach_pb2.SyncResult] = []
+        self.neighbors: list[attach_pb2.NeighborEvent] = []
+        self.reports: list[liveness_pb2.LivenessReport] = []
+        self.next_report_ms = 60_000
         self._tell: asyncio.Queue[attach_pb2.AttachResponse] = asyncio.Queue()
 
     def sync(self, store_id: str, peer_id: str, *addresses: str) -> None:
@@ -43,7 +46,8 @@ class Script:
         """Serve one stream."""
         first = await anext(frames)
         self.registered.append(first.register)
-        yield attach_pb2.AttachResponse(registered=attach_pb2.Registered(session_id="s", next_report_ms=60_000))
+        registered = attach_pb2.Registered(session_id="s", next_report_ms=self.next_report_ms)
+        yield attach_pb2.AttachResponse(registered=registered)
         reader = asyncio.create_task(self._read(frames))
         try:
             while (told := await self._tell.get()) is not _END:
@@ -54,8 +58,15 @@ class Script:
 
     async def _read(self, frames: AsyncIterator[attach_pb2.AttachRequest]) -> None:
         async for frame in frames:
-            if frame.WhichOneof("frame") == "sync_result":
-                self.synced.append(frame.sync_result)
+            match frame.WhichOneof("frame"):
+                case "sync_result":
+                    self.synced.append(frame.sync_result)
+                case "neighbor":
+                    self.neighbors.append(frame.neighbor)
+                case "liveness":
+                    self.reports.append(frame.liveness)
+                case _:
+                    pass
 
     async def until_synced(self, count: int) -> list[attach_pb2.SyncResult]:
         """The results, once there are so many."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -25,7 +26,8 @@ from gossipcontrol.v1.liveness_pb2 import (
     PeerState,
 )
 
-from tests.agent.fake import FakeNode, Proxy, running
+from tests.agent.fake import FakeNode, Proxy, Watched, running
+from tests.agent.script import scripted
 from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, rejoin, serving, until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
@@ -125,6 +127,35 @@ async def test_neighbours_come_and_go(service: Service, stub: Stub) -> None:
         await until(lambda: count(2), "both neighbours are known")
         watched.agent.neighbor_down("a", "p")
         await until(lambda: count(1), "one has gone")
+
+
+def come_and_go(watched: Watched) -> None:
+    """Two neighbour events for the agent to tell."""
+    watched.agent.neighbor_up("a", "p")
+    watched.agent.neighbor_down("a", "p")
+
+
+async def test_a_report_comes_once_per_interval_however_often_neighbours_come_and_go(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as (script, address):
+        script.next_report_ms = 500
+        async with running(FakeNode(), address) as watched:
+
+            def reported() -> bool:
+                come_and_go(watched)
+                return len(script.reports) >= 3
+
+            await until(reported, "two reports followed the first")
+
+
+async def test_neighbours_that_come_and_go_make_no_report_due(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as (script, address), running(FakeNode(), address) as watched:
+
+        def told() -> bool:
+            come_and_go(watched)
+            return len(script.neighbors) >= 50
+
+        await until(told, "the service was told of neighbours")
+        assert len(script.reports) == 1
 
 
 async def test_it_attaches_again_when_the_stream_is_cut(service: Service, stub: Stub) -> None:

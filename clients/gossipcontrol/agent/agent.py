@@ -214,8 +214,9 @@ class Agent:
             raise ConnectionError(await _end(call))
 
     async def _write(self, call: Call) -> None:
-        """Send what is wanted as it comes, and every store's report once per interval."""
+        """Send what is wanted as it comes, and every store's report once per interval, however much else is sent."""
         self._due.update(self._node.stores())
+        reported_at = time.monotonic()
         while True:
             self._wanted.clear()
             if self._announcing:
@@ -237,11 +238,12 @@ class Agent:
                     async with asyncio.timeout(GOODBYE_TIMEOUT):
                         await call.code()
                 return
-            try:
-                async with asyncio.timeout(self._interval):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(reported_at + self._interval - time.monotonic()):
                     await self._wanted.wait()
-            except TimeoutError:
+            if (now := time.monotonic()) >= reported_at + self._interval:
                 self._due.update(() if self._resting else self._node.stores())
+                reported_at = now
 
     async def _deliver(self, call: Call) -> None:
         """Send the results of commands; what a broken stream did not take, the next one is offered."""
