@@ -12,6 +12,16 @@ from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
 from gossipcontrol.v1.decision_pb2 import Rung
 
 
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeNode:
     """Records its rejoins and syncs; ``failure`` is raised by each, ``held`` makes each wait."""
 

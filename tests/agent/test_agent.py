@@ -158,6 +158,28 @@ async def test_neighbours_that_come_and_go_make_no_report_due(tmp_path: Path) ->
         assert len(script.reports) == 1
 
 
+async def test_an_id_that_the_service_would_refuse_is_refused_and_the_stream_lives(
+    service: Service, stub: Stub
+) -> None:
+    async with running(FakeNode(), service.address) as watched:
+        await attached(watched.agent.attached)
+        for value in ("", "p" * 129, "\u00e9" * 128, "\ud800"):
+            with pytest.raises(ValueError, match="author_id"):
+                watched.agent.received("a", value, direct=False)
+            with pytest.raises(ValueError, match="peer_id"):
+                watched.agent.neighbor_up("a", value)
+            with pytest.raises(ValueError, match="peer_id"):
+                watched.agent.neighbor_down("a", value)
+        watched.agent.received("a", "p", direct=False)
+        watched.agent.rest()
+
+        async def told() -> bool:
+            return {peer.peer_id for peer in (await stub.ListPeers(ListPeersRequest(store_id="a"))).peers} == {"n", "p"}
+
+        await until(told, "the report was taken")
+        assert not watched.told("detached")
+
+
 async def test_it_attaches_again_when_the_stream_is_cut(service: Service, stub: Stub) -> None:
     async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
         await attached(watched.agent.attached)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from gossipcontrol.agent.heartbeat import AUTHORS, HIGHEST, ID, Heartbeat, Newest, Position, parse, positions
+from gossipcontrol.agent.heartbeat import AUTHORS, HIGHEST, Heartbeat, Newest, Position, parse, positions
 from hypothesis import given
 from hypothesis import strategies as st
 
+KEY = "0123456789abcdef" * 4
 WHOLE = st.integers(min_value=0, max_value=HIGHEST - 1)
 KNOWN = st.dictionaries(st.sampled_from("abcdef"), st.tuples(WHOLE, WHOLE))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["author", "life", "count"]), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(KEY),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["author", "life", "count", KEY]), inner)
+    ),
 )
 
 
@@ -24,7 +28,7 @@ def made_of(known: dict[str, Position]) -> Newest:
 
 
 def test_a_message_says_who_and_which() -> None:
-    beat = Heartbeat("a", 1_700_000_000_000, 7)
+    beat = Heartbeat(KEY, 1_700_000_000_000, 7)
     assert parse(beat.message()) == parse(beat.message(900)) == beat
     assert len(beat.message(900)) == 900
 
@@ -32,12 +36,36 @@ def test_a_message_says_who_and_which() -> None:
 @given(JSON)
 def test_whatever_comes_is_a_heartbeat_or_none(content: object) -> None:
     beat = parse(json.dumps(content).encode())
-    assert beat is None or (0 < len(beat.author) <= ID and 0 <= beat.life < HIGHEST and 0 <= beat.number < HIGHEST)
+    assert beat is None or (
+        re.fullmatch("[0-9a-f]{64}", beat.author) and 0 <= beat.life < HIGHEST and 0 <= beat.number < HIGHEST
+    )
 
 
 @given(st.binary())
 def test_no_bytes_raise(message: bytes) -> None:
     assert parse(message) is None or json.loads(message)["author"]
+
+
+NO_KEYS = [
+    "",
+    "alice",
+    KEY[1:],
+    f"{KEY}0",
+    f"{KEY}\n",
+    KEY.upper(),
+    f"{KEY[1:]}g",
+    "\u00e9" * 64,
+    "\u0661" * 64,
+    "\ud800",
+]
+"""Authors that no node has, though each is a string."""
+
+
+@pytest.mark.parametrize("author", NO_KEYS, ids=ascii)
+def test_only_a_key_is_an_author(author: str) -> None:
+    assert parse(Heartbeat(author, 1, 1).message()) is None
+    with pytest.raises(ValueError, match="the author of a heartbeat must be a key"):
+        positions({KEY: [1, 1], author: [1, 1]})
 
 
 @given(KNOWN, KNOWN)
@@ -77,8 +105,8 @@ def test_the_author_longest_silent_goes_first() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [None, [], {"a": None}, {"a": [1]}, {"a": [1, -1]}, {"a": [True, 1]}, {"a": [1, 2.0]}, {"a": [1, HIGHEST]},
-     {"": [1, 1]}, {"a" * (ID + 1): [1, 1]}, {f"a{number}": [1, 1] for number in range(AUTHORS + 1)}],
+    [None, [], {KEY: None}, {KEY: [1]}, {KEY: [1, -1]}, {KEY: [True, 1]}, {KEY: [1, 2.0]}, {KEY: [1, HIGHEST]},
+     {f"{number:064x}": [1, 1] for number in range(AUTHORS + 1)}],
 )  # fmt: skip
 def test_broken_positions_are_refused(content: object) -> None:
     with pytest.raises(ValueError, match="heartbeat"):

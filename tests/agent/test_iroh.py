@@ -73,9 +73,13 @@ async def test_bad_input_is_answered_and_changes_nothing() -> None:
             (b"", "the request is broken"),
             (b"[" * 100_000, "the request is broken"),
             (b"[]", "the request is broken: not an object"),
-            (json.dumps({"store": "a", "beats": {"x": [1, -1]}}).encode(), "the request is broken: an author's"),
+            (
+                json.dumps({"store": "a", "beats": {one.node_id: [1, -1]}}).encode(),
+                "the request is broken: an author's",
+            ),
+            (json.dumps({"store": "a", "beats": {"x": [1, 1]}}).encode(), "the request is broken: the author"),
             (json.dumps({"store": ["a"], "beats": {}}).encode(), "the peer has no such store"),
-            (json.dumps({"store": "b", "beats": {"x": [1, 1]}}).encode(), "the peer has no such store"),
+            (json.dumps({"store": "b", "beats": {one.node_id: [1, 1]}}).encode(), "the peer has no such store"),
         ):
             assert json.loads(await send(one, two, message))["error"].startswith(answer)
         # The connection ends with or without its stream's end, and the wheel does not always say so.

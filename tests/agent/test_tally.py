@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from gossipcontrol.agent.tally import OLDEST_MS, PEERS, Tally
+from collections.abc import Callable
 
+import pytest
+from gossipcontrol.agent.tally import ID_BYTES, OLDEST_MS, PEERS, Tally
 
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.agent.fake import Clock
 
 
 def test_a_report_tells_ages_counts_and_paths() -> None:
@@ -60,3 +55,39 @@ def test_the_peer_longest_unheard_goes_first() -> None:
     assert len(peers) == PEERS
     assert {"p0", "new"} <= peers
     assert "p1" not in peers
+
+
+TELLS: list[tuple[str, Callable[[Tally, str], object]]] = [
+    ("author_id", lambda tally, value: tally.received("a", value, direct=True)),
+    ("peer_id", lambda tally, value: tally.neighbor_up("a", value)),
+    ("peer_id", lambda tally, value: tally.neighbor_down("a", value)),
+    ("store_id", lambda tally, value: tally.received(value, "p", direct=True)),
+    ("store_id", lambda tally, value: tally.neighbor_up(value, "p")),
+    ("store_id", lambda tally, value: tally.neighbor_down(value, "p")),
+    ("store_id", lambda tally, value: tally.sent(value)),
+    ("store_id", lambda tally, value: tally.unsynced_writes(value, 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "tell"), TELLS)
+@pytest.mark.parametrize(
+    "value",
+    ["", "p" * (ID_BYTES + 1), "\u00e9" * ID_BYTES, "\ud800"],
+    ids=["empty", "long", "of long characters", "no text"],
+)
+def test_what_is_no_id_is_refused_by_name_and_changes_nothing(
+    name: str, tell: Callable[[Tally, str], object], value: str
+) -> None:
+    tally = Tally()
+    before = tally.report("a")
+    with pytest.raises(ValueError, match=name):
+        tell(tally, value)
+    assert tally.report("a") == before
+
+
+def test_the_longest_ids_are_taken() -> None:
+    tally = Tally()
+    for longest in ("p" * ID_BYTES, "\u00e9" * (ID_BYTES // 2)):
+        tally.received("a", longest, direct=True)
+        tally.neighbor_up("a", longest)
+    assert len(tally.report("a").heard.peer_ids) == len(tally.report("a").neighbors) == 2

@@ -44,7 +44,8 @@ class Agent:
     """Speaks for one node.
 
     The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; it counts, takes
-    ages and reports. All of them, and ``rest``, ``wake`` and ``kick``, must be called in the event loop of ``run``.
+    ages and reports. An id that is empty, longer than 128 bytes or no UTF-8 raises ValueError and changes nothing.
+    All of them, and ``rest``, ``wake`` and ``kick``, must be called in the event loop of ``run``.
     """
 
     def __init__(

@@ -16,7 +16,9 @@ from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.iroh import IrohNode
 from gossipcontrol.agent.key import read_key
+from gossipcontrol.agent.news import News
 from gossipcontrol.agent.outage import Outage
+from gossipcontrol.agent.tally import check_id
 from gossipcontrol.agent.topic import GossipEvent
 from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
@@ -76,6 +78,11 @@ def iroh(
     as_json: bool,
 ) -> None:
     """Run one real iroh-gossip node beside the service until SIGTERM or SIGINT."""
+    for store_id in stores:
+        try:
+            check_id(store_id, "the id")
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--store") from None
     chosen = Filter.default(include=include, ignore=ignore)
     options = Options(stores, peers, address, key_file, host_id, heartbeat, size, control, watch, chosen, as_json)
     asyncio.run(_Run(options).run())
@@ -105,7 +112,7 @@ class _Run:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._agent: Agent | None = None
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._heard = News(HEARD_EVERY)
 
     async def run(self) -> None:
         options = self._options
@@ -183,19 +190,12 @@ class _Run:
             case "heard":
                 if agent is not None:
                     agent.received(store, event.peer_id, direct=event.direct)
-                if self._options.as_json or self._is_news(store, event.peer_id):
+                if self._options.as_json or self._heard.is_news(store, event.peer_id):
                     self._say("heard", f"{store}: heard {peer}", store=store, peer=event.peer_id, direct=event.direct)
             case "synced":
                 self._say("synced", f"{store}: synced with {peer}, {event.detail}", store=store, peer=event.peer_id)
             case _:
                 self._say("error", f"{store}: {event.detail}", store=store, detail=event.detail)
-
-    def _is_news(self, store: str, peer: str) -> bool:
-        now = time.monotonic()
-        if now - self._told_at.get((store, peer), float("-inf")) < HEARD_EVERY:
-            return False
-        self._told_at[store, peer] = now
-        return True
 
     def _agent_event(self, event: AgentEvent) -> None:
         text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id, event.peer_id[:10])))

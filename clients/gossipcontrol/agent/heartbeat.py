@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Any, TypeAlias, cast
 
 AUTHORS = 1000
 """Most authors remembered in one store; the one longest without a newer heartbeat goes first."""
-ID = 128
-"""Most characters of an author's id."""
 HIGHEST = 2**53
 """Lives and numbers below this are the same in every JSON parser."""
+
+_KEY = re.compile("[0-9a-f]{64}").fullmatch
+"""A node's id: its public key, as the wheel writes it."""
 
 Position: TypeAlias = tuple[int, int]
 """Life and number: a node that starts anew starts a new, greater life, and counts from 1."""
@@ -21,7 +23,7 @@ Position: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One message: its author, the author's life (milliseconds since 1970 at its start), its number."""
+    """One message: its author's node id, the author's life (milliseconds since 1970 at its start), its number."""
 
     author: str
     life: int
@@ -40,7 +42,7 @@ def parse(message: bytes) -> Heartbeat | None:
     except (ValueError, RecursionError):
         return None
     match content:
-        case {"author": str() as author, "life": int() as life, "count": int() as number} if 0 < len(author) <= ID:
+        case {"author": str() as author, "life": int() as life, "count": int() as number} if _KEY(author):
             return Heartbeat(author, life, number) if _whole(life) and _whole(number) else None
         case _:
             return None
@@ -77,8 +79,10 @@ def positions(content: Any) -> dict[str, Position]:
         raise ValueError(f"heartbeats must be an object of at most {AUTHORS} authors")
     checked: dict[str, Position] = {}
     for author, position in beats.items():
+        if not _KEY(author):
+            raise ValueError("the author of a heartbeat must be a key of 64 hexadecimal digits")
         match position:
-            case [int() as life, int() as number] if _whole(life) and _whole(number) and 0 < len(author) <= ID:
+            case [int() as life, int() as number] if _whole(life) and _whole(number):
                 checked[author] = (life, number)
             case _:
                 raise ValueError(f"an author's heartbeat must be its life and number, each 0 to {HIGHEST - 1}")

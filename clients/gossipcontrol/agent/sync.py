@@ -21,7 +21,7 @@ from gossipcontrol.agent.node import SyncFailedError
 
 ALPN = b"/gossipcontrol/sync/1"
 SIZE = 256 * 1024
-"""Most bytes of one side's message: 1000 authors with ids of 128 characters and the longest numbers."""
+"""Most bytes of one side's message; 1000 authors, each with its key and the longest numbers, need less than half."""
 AT_ONCE = 16
 """Most exchanges answered side by side; further ones are refused."""
 ANSWER_TIME = 5.0

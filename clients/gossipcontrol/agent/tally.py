@@ -11,8 +11,8 @@ from gossipcontrol.v1 import liveness_pb2
 
 PEERS = 1000
 """Most peers remembered in one store; the one longest unheard goes first."""
-
-
+ID_BYTES = 128
+"""Most bytes of an id that the service takes; for any longer one it would refuse the report, and end the stream."""
 OLDEST_MS = 30 * 24 * 3600 * 1000
 """Oldest age that the service takes; a neighbour of many days must not make it refuse the report."""
 
@@ -33,7 +33,10 @@ class _Store:
 
 
 class Tally:
-    """Pure but for its clock, which is given. Ages are taken when a report is made."""
+    """Pure but for its clock, which is given. Ages are taken when a report is made.
+
+    What is no id raises ValueError and changes nothing: no report may hold it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -45,6 +48,7 @@ class Tally:
 
     def received(self, store_id: str, author_id: str, *, direct: bool) -> None:
         """The node received a message of this author; ``direct`` when the author itself delivered it."""
+        check_id(author_id, "author_id")
         peers = self._store(store_id).peers
         peer = peers.get(author_id)
         if peer is None:
@@ -57,6 +61,7 @@ class Tally:
 
     def neighbor_up(self, store_id: str, peer_id: str) -> bool:
         """A neighbour came up; returns whether it was not one before."""
+        check_id(peer_id, "peer_id")
         neighbors = self._store(store_id).neighbors
         if peer_id in neighbors or len(neighbors) >= PEERS:
             return False
@@ -65,6 +70,7 @@ class Tally:
 
     def neighbor_down(self, store_id: str, peer_id: str) -> bool:
         """A neighbour went down; returns whether it was one before."""
+        check_id(peer_id, "peer_id")
         return self._store(store_id).neighbors.pop(peer_id, None) is not None
 
     def neighbors(self, store_id: str) -> list[str]:
@@ -77,7 +83,7 @@ class Tally:
 
     def report(self, store_id: str) -> liveness_pb2.LivenessReport:
         """What the node knows of a store now."""
-        store, now = self._store(store_id), self._clock()
+        store, now = self._stores.get(store_id, _Store()), self._clock()
         peers = store.peers.values()
         return liveness_pb2.LivenessReport(
             store_id=store_id,
@@ -96,7 +102,18 @@ class Tally:
         )
 
     def _store(self, store_id: str) -> _Store:
+        check_id(store_id, "store_id")
         return self._stores.setdefault(store_id, _Store())
+
+
+def check_id(value: str, name: str) -> None:
+    """Raise ValueError that names the argument unless the service takes this as an id: 1 to 128 bytes of UTF-8."""
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} cannot be encoded in UTF-8: {value[:ID_BYTES]!r}") from None
+    if not 0 < size <= ID_BYTES:
+        raise ValueError(f"{name} must have 1 to {ID_BYTES} bytes in UTF-8, has {size}")
 
 
 def age_ms(at: float, now: float) -> int:
