@@ -18,7 +18,7 @@ from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
 from gossipcontrol.agent.sync import ALPN, SIZE
 from gossipcontrol.agent.topic import GossipEvent
 from gossipcontrol.v1.attach_pb2 import BootstrapPeer
-from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN
+from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
 
 from tests.server.lab import until
 
@@ -161,6 +161,18 @@ async def test_a_neighbour_that_comes_up_while_a_rejoin_subscribes_costs_no_livi
         await two.broadcast("a")
         await until(lambda: GossipEvent("heard", "a", two.node_id, direct=True) in told, "one hears two")
     assert subscriptions.living == set()
+
+
+@pytest.mark.parametrize("rung", [RUNG_REJOIN, RUNG_RESUBSCRIBE], ids=["rejoin", "resubscribe"])
+async def test_a_broken_hint_costs_a_rejoin_neither_the_others_nor_what_is_sound_of_it(rung: Rung.ValueType) -> None:
+    async with two_nodes() as (one, two, _):
+        hints = [
+            BootstrapPeer(peer_id="no key", addresses=two.addresses()),
+            BootstrapPeer(peer_id="f" * 64, addresses=["no address"]),
+            BootstrapPeer(peer_id=two.node_id, addresses=["no address", *two.addresses(), ""]),
+        ]
+        await one.rejoin("a", hints, rung)
+        await until(lambda: one.neighbors("a") == {two.node_id}, "the sound hint leads into the overlay")
 
 
 async def test_a_node_that_is_suspended_while_it_subscribes_is_subscribed_to_nothing(

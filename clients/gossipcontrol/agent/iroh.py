@@ -12,6 +12,7 @@ no relay can be reached, but needs nothing of the peers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -148,9 +149,7 @@ class IrohNode:
         if rung not in (RUNG_REJOIN, RUNG_RESUBSCRIBE):
             raise RejoinFailedError(f"the node cannot carry out rung {rung}", permanent=True)
         try:
-            for peer in bootstrap:
-                await self.know(peer.peer_id, peer.addresses)
-            hints = [peer.peer_id for peer in bootstrap]
+            hints = [peer.peer_id for peer in bootstrap if await self._take_hint(peer)]
             if rung == RUNG_RESUBSCRIBE:
                 await self._renew(hints)
             elif self.suspended:
@@ -171,6 +170,17 @@ class IrohNode:
             raise SyncFailedError(reason(error)) from error
         newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
         self._synced(store_id, peer_id, newer)
+
+    async def _take_hint(self, peer: BootstrapPeer) -> bool:
+        """Remember what is sound of a hint; returns whether its id is a key. What others said must fail no rejoin."""
+        try:
+            await self.know(peer.peer_id, ())
+        except iroh.IrohError:
+            return False
+        for address in reversed(peer.addresses):  # the newest come first
+            with contextlib.suppress(iroh.IrohError):
+                await self.know(peer.peer_id, [address])
+        return True
 
     async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
         """Subscribe anew; have the hints knock before if they were lost, and again if none of them comes up."""
