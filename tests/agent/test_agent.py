@@ -296,6 +296,19 @@ async def test_a_resting_node_is_asleep_and_silent_until_a_rejoin_wakes_it(servi
         await until(lambda: state_is(PEER_STATE_ONLINE), "it speaks again")
 
 
+async def test_a_node_that_rests_says_so_once(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as (script, address), running(FakeNode(), address) as watched:
+        await until(lambda: len(script.reports) == 1, "it reports")
+        watched.agent.rest()
+        await until(lambda: len(script.reports) == 2, "it says that it rests")
+        watched.agent.rest()
+        watched.agent.neighbor_up("a", "p")
+        await until(lambda: len(script.neighbors) == 1, "what came after the second rest was told")
+        watched.agent.wake()
+        await until(lambda: not script.reports[-1].going_to_sleep, "it speaks again")
+        assert [report.going_to_sleep for report in script.reports] == [False, True, False]
+
+
 async def test_leaving_says_goodbye_and_ends(service: Service, stub: Stub) -> None:
     async with running(FakeNode(), service.address) as watched:
         await attached(watched.agent.attached)

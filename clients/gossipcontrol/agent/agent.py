@@ -118,8 +118,9 @@ class Agent:
 
         The service is told, and nothing else is reported until ``wake`` or a rejoin.
         """
-        self._resting = True
-        self._report_all()
+        if not self._resting:
+            self._resting = True
+            self._report_all()
 
     def wake(self) -> None:
         """The node speaks again."""

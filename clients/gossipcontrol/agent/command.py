@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import time
@@ -162,18 +163,18 @@ class _Run:
 
     async def _kick(self, node: IrohNode, agent: Agent) -> None:
         """Follow the host's network: reconnect at once when it changes, and suspend the node while there is none."""
-        outage = Outage(_Resting(node, agent))
+        with contextlib.closing(Outage(_Resting(node, agent))) as outage:
 
-        def lost() -> None:
-            outage.lost()
-            self._say("lost", "the network is gone")
+            def lost() -> None:
+                outage.lost()
+                self._say("lost", "the network is gone")
 
-        async for change in make_watcher(self._options.filter).changes(Audience(on_loss=lost)):
-            outage.back()
-            agent.kick()
-            self._say("network", f"{change.kind.value}: {change.detail}", generation=change.generation)
-            if await node.refresh_addresses():
-                agent.announce()
+            async for change in make_watcher(self._options.filter).changes(Audience(on_loss=lost)):
+                outage.observe(change)
+                agent.kick()
+                self._say("network", f"{change.kind.value}: {change.detail}", generation=change.generation)
+                if await node.refresh_addresses():
+                    agent.announce()
 
     def _gossip(self, event: GossipEvent) -> None:
         agent, store = self._agent, event.store_id
