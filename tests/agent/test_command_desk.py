@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from gossipcontrol.agent.command_desk import CommandDesk
+from gossipcontrol.agent.node import RejoinFailedError
 from gossipcontrol.v1.attach_pb2 import RejoinCommand, RejoinResult
 
 from tests.agent.fake import FakeNode
@@ -58,6 +60,15 @@ async def test_a_long_error_is_shortened_to_what_the_service_takes() -> None:
     desk = CommandDesk(node, lambda: None)
     desk.take(command())
     assert len((await result_of(desk)).error.encode()) <= 1024
+
+
+@pytest.mark.parametrize("kind", [RejoinFailedError, ValueError])
+async def test_an_error_of_odd_characters_is_told_all_the_same(kind: type[Exception]) -> None:
+    node = FakeNode()
+    node.failure = kind("odd \ud800")
+    desk = CommandDesk(node, lambda: None)
+    desk.take(command())
+    assert (await result_of(desk)).error.endswith("odd ?")
 
 
 async def test_closing_stops_what_is_under_way() -> None:

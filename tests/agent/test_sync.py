@@ -130,6 +130,15 @@ async def test_a_long_error_is_shortened_to_what_the_service_takes() -> None:
     assert len((await result_of(desk)).error.encode()) <= 1024
 
 
+@pytest.mark.parametrize("kind", [SyncFailedError, ValueError])
+async def test_an_error_of_odd_characters_is_told_all_the_same(kind: type[Exception]) -> None:
+    node = FakeNode()
+    node.failure = kind("odd \ud800")
+    desk = SyncDesk(node, lambda: None)
+    desk.take(command())
+    assert (await result_of(desk)).error.endswith("odd ?")
+
+
 async def test_closing_stops_what_is_under_way() -> None:
     node = FakeNode()
     node.held = asyncio.Event()

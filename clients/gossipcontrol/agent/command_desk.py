@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 
+from gossipcontrol.agent.event import error_text
 from gossipcontrol.agent.node import Node, RejoinFailedError
 from gossipcontrol.v1 import attach_pb2
 
@@ -59,9 +60,9 @@ class CommandDesk:
         except TimeoutError:
             result.error = f"not done within {command.deadline_ms / 1000:g} s"
         except RejoinFailedError as error:
-            result.error, result.permanent = str(error)[:250], error.permanent
+            result.error, result.permanent = error_text(str(error)), error.permanent
         except Exception as error:  # noqa: BLE001 - the node is the user's code; the service must learn of its failure
-            result.error = f"{type(error).__name__}: {error}"[:250]
+            result.error = error_text(f"{type(error).__name__}: {error}")
         self._finish(key, result)
 
     def _finish(self, key: Key, result: attach_pb2.RejoinResult) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from gossipcontrol.agent.tally import age_ms
 from gossipcontrol.v1 import attach_pb2
 
+ERROR_BYTES = 1024
+"""Most bytes of an error that the service takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class AgentEvent:
@@ -35,3 +38,8 @@ class NeighborEvent:
         """The frame that tells it at this instant."""
         age = age_ms(self.at, now)
         return attach_pb2.NeighborEvent(store_id=self.store_id, peer_id=self.peer_id, up=self.up, age_ms=age)
+
+
+def error_text(error: str) -> str:
+    """What the service takes of an error; the text may be another node's, and of any characters."""
+    return error.encode(errors="replace")[:ERROR_BYTES].decode(errors="ignore")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
+from gossipcontrol.agent.event import error_text
 from gossipcontrol.agent.node import Node, SyncFailedError
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
@@ -18,8 +19,6 @@ WAITING = 256
 """Most syncs that are under way or wait for a place; what comes beyond is refused."""
 STALE = 5.0
 """Seconds after which an undelivered result is thrown away: it says that two *are* in sync, and that passes."""
-ERROR = 250
-"""Most characters of an error; the service takes 1024 bytes, and a character has at most four."""
 
 Key: TypeAlias = tuple[str, str]
 """Store and peer."""
@@ -84,7 +83,7 @@ class SyncDesk:
 
     def _finish(self, key: Key, error: str) -> None:
         store_id, peer_id = key
-        result = attach_pb2.SyncResult(store_id=store_id, peer_id=peer_id, ok=not error, error=error[:ERROR])
+        result = attach_pb2.SyncResult(store_id=store_id, peer_id=peer_id, ok=not error, error=error_text(error))
         self._results.pop(key, None)
         self._results[key] = (self._clock(), result)
         while len(self._results) > WAITING:
