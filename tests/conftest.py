@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -10,6 +12,22 @@ from hypothesis import settings
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("gossipcontrol", deadline=None)
 settings.load_profile("gossipcontrol")
+
+
+@pytest.fixture
+def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Have this host sleep for so many seconds: BOOTTIME goes on meanwhile, MONOTONIC and every timer do not."""
+    read, slept = time.clock_gettime, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+
+    def clock_gettime(clock: int) -> float:
+        return read(clock) + (slept if clock == time.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(time, "clock_gettime", clock_gettime)
+    return sleep
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -178,6 +179,17 @@ async def test_an_id_that_the_service_would_refuse_is_refused_and_the_stream_liv
 
         await until(told, "the report was taken")
         assert not watched.told("detached")
+
+
+async def test_a_neighbour_from_before_the_host_slept_is_told_with_its_age(
+    tmp_path: Path, host_sleeps: Callable[[float], None]
+) -> None:
+    async with scripted(tmp_path) as (script, address), running(FakeNode(), address) as watched:
+        await attached(watched.agent.attached)
+        watched.agent.neighbor_up("a", "p")
+        host_sleeps(3600)
+        await until(lambda: bool(script.neighbors), "the neighbour was told")
+        assert 3_600_000 <= script.neighbors[0].age_ms < 7_200_000
 
 
 async def test_it_attaches_again_when_the_stream_is_cut(service: Service, stub: Stub) -> None:

@@ -45,6 +45,16 @@ def test_ages_never_pass_what_the_service_takes() -> None:
     assert report.heard.heard_ages_ms[0] == report.neighbors[0].up_age_ms == OLDEST_MS == 2_592_000_000
 
 
+def test_who_was_heard_before_the_host_slept_was_not_just_heard(host_sleeps: Callable[[float], None]) -> None:
+    tally = Tally()
+    tally.received("a", "p", direct=True)
+    tally.neighbor_up("a", "p")
+    host_sleeps(3600)
+    report = tally.report("a")
+    assert report.heard.heard_ages_ms[0] >= 3_600_000
+    assert report.neighbors[0].up_age_ms >= 3_600_000
+
+
 def test_the_peer_longest_unheard_goes_first() -> None:
     tally = Tally()
     for number in range(PEERS):

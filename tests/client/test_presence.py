@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gossipcontrol.client.presence import Peer, PeerChange, Presence
 from gossipcontrol.v1.liveness_pb2 import (
     PEER_STATE_OFFLINE,
@@ -36,6 +38,15 @@ def test_ages_go_on_growing_between_two_messages() -> None:
         Peer("q", PEER_STATE_UNKNOWN, None, 2),
     ]
     assert scene.presence.version == 7
+
+
+def test_ages_grow_while_the_host_sleeps(host_sleeps: Callable[[float], None]) -> None:
+    presence = Presence()
+    presence.take(StoreView(version=1, peers=[peer("p", PEER_STATE_ONLINE)]))
+    host_sleeps(3600)
+    [held] = presence.peers()
+    assert held.heard_age is not None
+    assert held.heard_age >= 3600
 
 
 def test_a_difference_is_laid_over_what_is_held() -> None:

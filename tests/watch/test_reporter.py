@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 from gossipcontrol.client.client import Client
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
@@ -95,7 +95,7 @@ def changes_counted(app: App) -> dict[str, float]:
 
 
 def change(kind: ChangeKind = ChangeKind.CHANGED, generation: int = 1, age: float = 0.0) -> Change:
-    return Change(kind, generation, "test", time.monotonic() - age)
+    return Change(kind, generation, "test", boottime() - age)
 
 
 @pytest.fixture
@@ -158,6 +158,18 @@ async def test_a_refused_report_is_dropped_and_the_next_one_delivered(path: Path
 async def test_an_old_announcement_of_a_sleep_is_dropped(path: Path) -> None:
     async with serving(path) as app, desk_for(path) as desk:
         desk.reporter.report(change(ChangeKind.SLEEPING, 0, age=SLEEP_SHELF_LIFE + 1))
+        desk.reporter.report(change())
+        await desk.until(lambda: bool(desk.delivered))
+        assert [one.change.kind for one in desk.delivered] == [ChangeKind.CHANGED]
+        assert sum(changes_counted(app).values()) == 1
+
+
+async def test_an_announcement_from_before_the_sleep_is_dropped(
+    path: Path, host_sleeps: Callable[[float], None]
+) -> None:
+    async with serving(path) as app, desk_for(path) as desk:
+        desk.reporter.report(change(ChangeKind.SLEEPING, 0))
+        host_sleeps(SLEEP_SHELF_LIFE)
         desk.reporter.report(change())
         await desk.until(lambda: bool(desk.delivered))
         assert [one.change.kind for one in desk.delivered] == [ChangeKind.CHANGED]

@@ -151,6 +151,13 @@ async def test_a_resume_after_a_long_sleep_is_told_even_if_no_sleep_was_announce
     assert [change.kind for change in changes] == [ChangeKind.RESUMED, ChangeKind.RESUMED]
 
 
+async def test_every_change_is_seen_at_an_instant_of_the_clock_that_counts_sleep(make: Make) -> None:
+    power = Power(ChangeKind.SLEEPING, ChangeKind.RESUMED)
+    changes = await take(make(Network(HOME, FLAPPED), power, clock=lambda: 7200.0), 3)
+    assert {change.kind for change in changes} == {ChangeKind.CHANGED, ChangeKind.SLEEPING, ChangeKind.RESUMED}
+    assert {change.seen_at for change in changes} == {7200.0}
+
+
 async def test_a_detail_is_never_longer_than_the_service_takes(make: Make) -> None:
     link = Link(2, "ü" * 15, True)
     many = tuple(Address(2, f"10.0.0.{number}", 24, True) for number in range(100))

@@ -20,6 +20,7 @@ from gossipcontrol.agent.tally import Tally
 from gossipcontrol.agent.views import Views
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
@@ -227,7 +228,7 @@ class Agent:
             await self._deliver(call)
             while self._neighbor_events:
                 event = self._neighbor_events.popleft()
-                await call.write(attach_pb2.AttachRequest(neighbor=event.message(time.monotonic())))
+                await call.write(attach_pb2.AttachRequest(neighbor=event.message(boottime())))
             while self._due:
                 report = self._views.name(self._tally.report(self._due.pop()))
                 report.going_to_sleep = self._resting
@@ -293,7 +294,7 @@ class Agent:
         self._desk.take(command)
 
     def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
-        self._neighbor_events.append(NeighborEvent(store_id, peer_id, up, time.monotonic()))
+        self._neighbor_events.append(NeighborEvent(store_id, peer_id, up, boottime()))
         self._wanted.set()
 
     def _report_all(self) -> None:

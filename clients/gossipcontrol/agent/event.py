@@ -33,9 +33,10 @@ class NeighborEvent:
     peer_id: str
     up: bool
     at: float
+    """Seconds, on the clock of ages (``boottime``)."""
 
     def message(self, now: float) -> attach_pb2.NeighborEvent:
-        """The frame that tells it at this instant."""
+        """The frame that tells it at this instant of the same clock."""
         age = age_ms(self.at, now)
         return attach_pb2.NeighborEvent(store_id=self.store_id, peer_id=self.peer_id, up=self.up, age_ms=age)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind
 
 GRACE = 3.0
@@ -41,7 +41,7 @@ class Outage:
 
     def lost(self) -> None:
         """The host has no way out any more."""
-        self._lost_at = time.monotonic()
+        self._lost_at = boottime()
         self._begin(self._keep_suspended())
 
     def observe(self, change: Change) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.v1 import liveness_pb2
 
 PEERS = 1000
@@ -38,7 +38,7 @@ class Tally:
     What is no id raises ValueError and changes nothing: no report may hold it.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
         self._stores: dict[str, _Store] = {}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.errors import ClientError, OverloadedError, UnreachableError, client_error
 from gossipcontrol.client.retry import is_transient, reconnect_wait
 from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
@@ -43,7 +44,7 @@ class PeerChange:
 class Presence:
     """One store's peers; ages go on growing between two messages."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
         self._peers: dict[str, tuple[liveness_pb2.PeerView, float]] = {}
         self.version = 0

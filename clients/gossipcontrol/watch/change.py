@@ -23,7 +23,7 @@ class Change:
     """The host's counter; 0 for an announced sleep, which is not counted."""
     detail: str
     seen_at: float
-    """On the monotonic clock, seconds."""
+    """Seconds, on a clock that goes on during sleep (``boottime``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from gossipcontrol.client.clock import boottime
 
 SAME_EVENT = 2.0
 """Seconds within which two watchers see one and the same event."""
@@ -16,11 +17,6 @@ LONGEST = 4096
 """Most bytes that are read of the shared file."""
 HIGHEST = 1 << 62
 """Numbers above this are nobody's count; the service takes 64 bits."""
-
-
-def boottime() -> float:
-    """Seconds since the boot, sleep included where the system can tell."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class GenerationCounter:

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gossipcontrol.client.clock import boottime
+
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 VARIABLE = "GOSSIPCONTROL_HOST_ID"
@@ -36,7 +38,7 @@ def boot_id() -> str:
     """The kernel's boot id; where there is none, the time of the boot to ten seconds."""
     if BOOT_ID.is_file():
         return BOOT_ID.read_text().strip()
-    return f"boot-{int((time.time() - time.monotonic()) / 10)}"
+    return f"boot-{int((time.time() - boottime()) / 10)}"
 
 
 def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gossipcontrol.client.client import Client
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.errors import ClientError, OverloadedError, UnreachableError
 from gossipcontrol.client.retry import reconnect_wait
 from gossipcontrol.v1 import gossip_control_pb2
@@ -97,7 +97,7 @@ class Reporter:
                 self._on_refusal(change, error)
 
     async def _deliver(self, change: Change, request_id: str) -> None:
-        age = time.monotonic() - change.seen_at
+        age = boottime() - change.seen_at
         if change.kind is ChangeKind.SLEEPING and age > SLEEP_SHELF_LIFE:
             self._forget(change)
             return
@@ -114,7 +114,7 @@ class Reporter:
         )
         response = await self._client.report_network_change(request)
         self._forget(change)
-        self._on_delivery(Delivery(change, response, time.monotonic() - change.seen_at))
+        self._on_delivery(Delivery(change, response, boottime() - change.seen_at))
 
     def _forget(self, change: Change) -> None:
         """Drop a change, unless a newer one has taken its place."""

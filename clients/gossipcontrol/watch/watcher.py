@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind, Snapshot
 from gossipcontrol.watch.debounce import Debounce
 from gossipcontrol.watch.fingerprint import Filter, Fingerprint, take_fingerprint
-from gossipcontrol.watch.generation import GenerationCounter, boottime
+from gossipcontrol.watch.generation import GenerationCounter
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
 from gossipcontrol.watch.source import NetworkSource, PowerSource
@@ -118,7 +119,7 @@ class Watcher:
 
     def _tell_network(self, told: Fingerprint | None, tell: Callable[[Change], None]) -> None:
         if told is not None:
-            tell(self._change(ChangeKind.CHANGED, told.describe(), told))
+            tell(self._change(ChangeKind.CHANGED, told.describe(), told, self._clock()))
 
     async def _watch_power(self, source: PowerSource, tell: Callable[[Change], None]) -> None:
         # A source that does not work here is left out.
@@ -127,15 +128,15 @@ class Watcher:
                 now = self._clock()
                 if kind is ChangeKind.SLEEPING:
                     self._resumed_at = float("-inf")
-                    tell(Change(kind, 0, "about to sleep", time.monotonic()))
+                    tell(Change(kind, 0, "about to sleep", now))
                 elif now - self._resumed_at > SAME_RESUME:
                     self._resumed_at = now
-                    tell(self._change(kind, "woke from sleep", None))
+                    tell(self._change(kind, "woke from sleep", None, now))
 
-    def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None) -> Change:
+    def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None, now: float) -> Change:
         state = repr((kind.value, fingerprint and [sorted(part) for part in fingerprint.parts]))
         generation = self._counter.advance(hashlib.blake2b(state.encode(), digest_size=8).hexdigest())
-        return Change(kind, generation, _cut(detail), time.monotonic())
+        return Change(kind, generation, _cut(detail), now)
 
 
 def _cut(detail: str) -> str:
