@@ -33,28 +33,42 @@ class Logind:
     def __init__(self, bus: MessageBus) -> None:
         self._bus = bus
         self._holders: list[int] = []
-        self._asked = asyncio.Condition()
+        self._news = asyncio.Condition()
+        self._answers: set[asyncio.Task[None]] = set()
         self.inhibits: list[list[str]] = []
+        self.answering = asyncio.Event()
+        """Cleared while it takes its time to answer."""
+        self.answering.set()
 
-    def take(self, message: Message) -> Message | None:
+    def take(self, message: Message) -> bool:
         if message.message_type is not MessageType.METHOD_CALL or message.member != "Inhibit":
-            return None
+            return False
+        self._answers.add(asyncio.get_running_loop().create_task(self._answer(message)))
+        return True
+
+    async def _answer(self, message: Message) -> None:
+        async with self._news:
+            self.inhibits.append(list(message.body))
+            self._news.notify_all()
+        await self.answering.wait()
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
-        self._holders.append(reader)
-        self.inhibits.append(list(message.body))
-        asyncio.get_running_loop().create_task(self._tell())
-        answer = Message.new_method_return(message, "h", [0], [writer])
-        asyncio.get_running_loop().call_later(0.2, os.close, writer)  # once it is sent
-        return answer
-
-    async def _tell(self) -> None:
-        async with self._asked:
-            self._asked.notify_all()
+        await self._bus.send(  # pyright: ignore[reportUnknownMemberType]
+            Message.new_method_return(message, "h", [0], [writer])
+        )
+        os.close(writer)
+        async with self._news:
+            self._holders.append(reader)
+            self._news.notify_all()
 
     async def arrive(self) -> None:
         """Take the name, as logind does when it has started."""
         await self._bus.request_name(NAME)
+
+    async def restart(self) -> None:
+        """Lose the name and take it again."""
+        await self._bus.release_name(NAME)
+        await self.arrive()
 
     async def joined(self) -> None:
         """Wait until a client has connected, before there is anybody to ask."""
@@ -71,16 +85,21 @@ class Logind:
         assert answer is not None
         return sum(name.startswith(":") for name in answer.body[0])
 
-    async def held(self, times: int) -> None:
-        """Wait until the inhibitor has been taken so often."""
-        async with asyncio.timeout(LIMIT), self._asked:
-            await self._asked.wait_for(lambda: len(self.inhibits) >= times)
+    async def asked(self, times: int) -> None:
+        """Wait until an inhibitor has been asked for so often."""
+        async with asyncio.timeout(LIMIT), self._news:
+            await self._news.wait_for(lambda: len(self.inhibits) >= times)
 
-    async def released(self) -> None:
-        """Wait until the newest inhibitor is let go: its pipe ends."""
+    async def held(self, times: int) -> None:
+        """Wait until so many inhibitors have been given."""
+        async with asyncio.timeout(LIMIT), self._news:
+            await self._news.wait_for(lambda: len(self._holders) >= times)
+
+    async def released(self, number: int = -1) -> None:
+        """Wait until an inhibitor, the newest, is let go: its pipe ends."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        reader = self._holders[-1]
+        reader = self._holders[number]
         loop.add_reader(reader, ended.set)
         try:
             async with asyncio.timeout(LIMIT):
@@ -213,6 +232,48 @@ async def test_a_logind_that_comes_after_the_bus_is_asked_too(directory: Path) -
         await logind.held(1)
         await logind.prepare_for_sleep(False)
         assert await waiting is ChangeKind.RESUMED
+
+
+@needs_bus
+async def test_of_two_inhibitors_that_were_asked_for_at_once_none_outlives_the_announcement(directory: Path) -> None:
+    async with bus_daemon(directory) as logind, aclosing(source().watch()) as changes:
+        waiting = asyncio.create_task(following(changes))
+        logind.answering.clear()
+        await logind.asked(1)
+        await logind.restart()
+        await logind.asked(2)
+        logind.answering.set()
+        await logind.held(2)
+        await logind.prepare_for_sleep(True)
+        assert await waiting is ChangeKind.SLEEPING
+        waiting = asyncio.create_task(following(changes))
+        for number in range(2):
+            await logind.released(number)
+        await logind.prepare_for_sleep(False)
+        assert await waiting is ChangeKind.RESUMED
+
+
+class Lingering(MessageBus):
+    """A connection that is read on when it was left, as any is for what has arrived by then."""
+
+    def disconnect(self) -> None:
+        """Leave it to the end of the bus."""
+
+
+@needs_bus
+async def test_an_inhibitor_that_comes_when_the_bus_was_left_is_let_go(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossipcontrol.watch.logind.MessageBus", Lingering)
+    async with bus_daemon(directory) as logind:
+        logind.answering.clear()
+        waiting = asyncio.create_task(following(source().watch()))
+        await logind.asked(1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        logind.answering.set()
+        await logind.held(1)
+        await logind.released()
 
 
 @pytest.mark.parametrize("address", ["unix:path=/nonexistent/bus", "nonsense", "unix:", ""])

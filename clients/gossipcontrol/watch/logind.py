@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
 from dbus_fast import BusType, Message, MessageType
 from dbus_fast.aio import MessageBus
@@ -73,6 +73,7 @@ class _Connection:
         self._changes = changes
         self._bus = MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True)
         self._inhibitor = -1
+        self._closed = False
         self._release_timer: asyncio.TimerHandle | None = None
         self._ended: asyncio.Task[None] | None = None
         self._holding: asyncio.Task[None] | None = None
@@ -103,9 +104,7 @@ class _Connection:
             destination=NAME, path=PATH, interface=MANAGER, member="Inhibit", signature="ssss",
             body=["sleep", "gossipcontrol", "announce the sleep to peers", "delay"],
         )  # fmt: skip
-        answer = await self._call(ask)
-        if answer.message_type is MessageType.METHOD_RETURN and answer.unix_fds:
-            self._inhibitor = answer.unix_fds[0]
+        await self._call(ask)
 
     def let_sleep(self, after: float) -> None:
         """Let the host sleep when the announcement has had its time."""
@@ -113,6 +112,7 @@ class _Connection:
 
     def close(self) -> None:
         """Let the host sleep, and leave the bus."""
+        self._closed = True
         if self._release_timer is not None:
             self._release_timer.cancel()
         self._release()
@@ -130,7 +130,18 @@ class _Connection:
             os.close(self._inhibitor)
             self._inhibitor = -1
 
+    def _keep(self, inhibitors: Iterable[int]) -> None:
+        """Hold one inhibitor, and close any other at once: nobody would ever release it."""
+        for inhibitor in inhibitors:
+            if self._closed or self._inhibitor >= 0:
+                os.close(inhibitor)
+            else:
+                self._inhibitor = inhibitor
+
     def _take(self, message: Message) -> None:
+        if message.message_type is MessageType.METHOD_RETURN:
+            # Here, and not where it was asked for: whoever asked may have given up, or asked again.
+            self._keep(message.unix_fds)
         # The bus checks the sender of what it broadcasts; a signal sent to us alone passes by our match.
         if message.message_type is not MessageType.SIGNAL or message.destination:
             return
