@@ -77,3 +77,29 @@ def test_a_whole_view_replaces_what_is_held_and_tells_only_what_differs() -> Non
     assert changes == [PeerChange("p", PEER_STATE_ONLINE, GONE)]
     assert scene.presence.take(StoreView(version=3, delta=True, peers=[peer("q", PEER_STATE_OFFLINE)]))
     assert not scene.presence.take(StoreView(version=3, delta=True))
+
+
+def part(number: int, *peer_ids: str) -> StoreView:
+    """One part of a snapshot, from 0."""
+    return StoreView(version=5, delta=number > 0, peers=[peer(one, PEER_STATE_ONLINE) for one in peer_ids])
+
+
+def test_of_a_snapshot_in_parts_only_the_last_tells_who_is_gone() -> None:
+    presence = Scene().presence
+    presence.take(StoreView(version=1, peers=[peer(one, PEER_STATE_ONLINE) for one in "abcde"]))
+    assert presence.take(part(0, "a", "b"), more=True) == []
+    assert presence.take(part(1, "c"), more=True) == []
+    assert [one.peer_id for one in presence.peers()] == ["a", "b", "c", "d", "e"]
+    assert presence.take(part(2, "e", "f")) == [
+        PeerChange("f", GONE, PEER_STATE_ONLINE),
+        PeerChange("d", PEER_STATE_ONLINE, GONE),
+    ]
+    assert not presence.take(StoreView(version=6, delta=True)), "it is told once"
+
+
+def test_a_snapshot_that_broke_off_tells_nobody_gone() -> None:
+    presence = Scene().presence
+    presence.take(part(0, "a", "b", "c"))
+    presence.take(part(0, "a"), more=True)
+    assert presence.take(part(0, "a", "b"), more=True) == []
+    assert presence.take(part(1, "c")) == []

@@ -18,10 +18,14 @@ from typing import Any
 
 import pytest
 from gossipcontrol.client.client import Client
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.record import PeerState
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeerObservation
 
+from tests.agent.fake import Proxy
 from tests.client.test_command import read, run
 from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, deciding, serving, until
+from tests.server.scripted import scripted
 
 
 async def hear(service: Service, *peer_ids: str, store_id: str = "a", node_id: str = "n") -> None:
@@ -151,6 +155,30 @@ async def test_only_changes_into_or_out_of_a_state_are_shown(service: Service) -
             await client.peer_liveness([LivenessReport(node_id="n", store_id="a", going_to_sleep=True)])
         assert "-> asleep, heard" in await watching.line()
         assert await watching.stop() == 0
+
+
+async def test_a_large_snapshot_that_comes_again_tells_only_what_differs(tmp_path: Path) -> None:
+    async with scripted(tmp_path, liveness=LivenessParameters(change_limit=50)) as scene:
+        for number in range(2500):
+            scene.liveness.put("s", f"p{number:04}", PeerState.ONLINE)
+        async with (
+            Proxy.to(scene.service.tcp) as proxy,
+            started(proxy.address, "peers", "s", "--watch", "--json") as watching,
+        ):
+            assert (await watching.event("watching"))["peers"] == 2500
+            proxy.dead = True
+            proxy.cut()
+            await watching.event("lost")
+            new = [f"q{number:02}" for number in range(60)]
+            await scene.change("s", ("p2000", None), *((one, PeerState.ONLINE) for one in new))
+            proxy.dead = False
+            proxy.cut()
+            await watching.event("lagged")
+            changes = [await watching.event("peer") for _ in range(61)]
+            assert [(one["peer"], one["before"], one["state"]) for one in changes] == [
+                *((one, "absent", "online") for one in new), ("p2000", "online", "absent"),
+            ]  # fmt: skip
+            assert await watching.stop() == 0
 
 
 async def output(service: Service, *words: str) -> list[str]:

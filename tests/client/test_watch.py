@@ -38,7 +38,7 @@ class Watcher:
             while not self.responses or {one.peer_id for one in self.presence.peers()} != set(peer_ids):
                 response = await anext(self._stream)
                 self.responses.append(response)
-                self.presence.take(response.view)
+                self.presence.take(response.view, more=not response.resume_token)
 
 
 @pytest.fixture

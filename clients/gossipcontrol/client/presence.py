@@ -47,17 +47,25 @@ class Presence:
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
         self._peers: dict[str, tuple[liveness_pb2.PeerView, float]] = {}
+        self._unnamed: set[str] = set()
+        """Held before the snapshot that is coming in parts, and not named by any so far."""
         self.version = 0
         """Of the view that is held, to be named to the service; 0: none is."""
 
-    def take(self, view: liveness_pb2.StoreView) -> list[PeerChange]:
-        """Take a view or a difference; returns what it changed."""
+    def take(self, view: liveness_pb2.StoreView, *, more: bool = False) -> list[PeerChange]:
+        """Take a view or a difference; returns what it changed.
+
+        ``more``: further parts of a snapshot follow (a WatchPeersResponse without a resume token), and only with the
+        last of them is it known who is gone.
+        """
         now = self._clock()
         if not view.delta:
-            named = {peer.peer_id for peer in view.peers}
-            gone = [peer_id for peer_id in self._peers if peer_id not in named]
-        else:
-            gone = list(view.removed_peer_ids)
+            self._unnamed = set(self._peers)
+        self._unnamed.difference_update(peer.peer_id for peer in view.peers)
+        gone = list(view.removed_peer_ids)
+        if not more:
+            gone += sorted(self._unnamed)
+            self._unnamed.clear()
         changes = [self._put(peer, now) for peer in view.peers] + [self._drop(peer_id) for peer_id in gone]
         self.version = view.version
         return [change for change in changes if change.before != change.after]

@@ -68,7 +68,7 @@ class _Follower:
     def _take(self, response: WatchPeersResponse) -> None:
         if response.lagged:
             self._say("lagged", "some changes were left out; this is how things stand now")
-        for change in self._presence.take(response.view):
+        for change in self._presence.take(response.view, more=not response.resume_token):
             if self._wanted in (PEER_STATE_UNSPECIFIED, change.before, change.after):
                 self._changed(change)
         if response.resume_token and not self._begun:
