@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from gossipcontrol.client.command import main
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
-from tests.server.lab import BareAgent, Service, config, connected, deciding, serving
+from tests.server.lab import BareAgent, Service, config, connected, deciding, serving, until
 
 
 async def run(service: Service, *words: str) -> Result:
@@ -61,6 +61,35 @@ async def test_waiting_for_a_rejoin_tells_by_exit_code_whether_it_worked(service
         assert json.loads(result.stdout)[0]["outcome"] == "REJOIN_OUTCOME_VERIFIED"
     late = await run(service, "rejoin", "away", "a", "--wait", "0")
     assert late.exit_code == 1
+
+
+async def test_waiting_for_a_store_that_is_not_rejoined_fails_and_says_why(service: Service) -> None:
+    async with connected(service.address) as stub:
+        agent = BareAgent(stub)
+        await agent.register("n", "a")
+        waiting = asyncio.create_task(run(service, "rejoin", "n", "a", "typo", "--wait", "10", "--json"))
+        await agent.command()
+        await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True))
+        result = await waiting
+        assert result.exit_code == 1
+        rejoined, skipped = json.loads(result.stdout)
+        assert (rejoined["store_id"], rejoined["outcome"]) == ("a", "REJOIN_OUTCOME_VERIFIED")
+        assert (skipped["store_id"], skipped["outcome"]) == ("typo", "REJOIN_OUTCOME_SKIPPED")
+        alone = await run(service, "rejoin", "n", "typo", "--wait", "10")
+        assert alone.exit_code == 1
+        assert skipped["detail"] in alone.stdout
+
+
+async def test_waiting_asks_for_no_rejoin_older_than_its_own(service: Service) -> None:
+    await run(service, "rejoin", "n", *(f"s{number}" for number in range(150)))
+    assert (await run(service, "rejoin", "n", "new", "--wait", "0")).exit_code == 1
+    labels = {"rpc": "ListRejoins", "code": "OK"}
+
+    def pages() -> float:
+        return service.app.metrics.registry.get_sample_value("gossipcontrol_requests_total", labels) or 0.0
+
+    await until(lambda: pages() > 0, "what was asked for is counted")
+    assert pages() == 1
 
 
 @pytest.mark.parametrize("kind", ["network-change", "resume", "sleep", "foreground"])

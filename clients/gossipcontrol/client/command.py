@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -108,7 +109,7 @@ async def status(client: Client, as_json: bool) -> int:
 @click.argument("node_id", metavar="NODE")
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
-@click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if it is bad.")
+@click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if any is bad.")
 @json_option
 @calls
 async def rejoin(
@@ -121,20 +122,46 @@ async def rejoin(
         return 0
     ids = {decision.rejoin_id for decision in response.decisions if decision.rejoin_id}
     rejoins = await _ended(client, node_id, ids, wait)
-    table.show_json(_dict(rejoins)) if as_json else table.show_rejoins(rejoins, verbose=False)
-    return 0 if rejoins and all(one.outcome in WORKED for one in rejoins) else FAILED
+    shown = rejoins + _skipped(response.decisions)
+    table.show_json(_dict(shown)) if as_json else table.show_rejoins(shown, verbose=False)
+    worked = shown and len(rejoins) == len(ids) and all(one.outcome in WORKED for one in shown)
+    return 0 if worked else FAILED
+
+
+def _skipped(decisions: Iterable[decision_pb2.Decision]) -> list[decision_pb2.Rejoin]:
+    """The rejoins that will never be, with the reason."""
+    return [
+        decision_pb2.Rejoin(
+            node_id=one.node_id,
+            store_id=one.store_id,
+            outcome=decision_pb2.REJOIN_OUTCOME_SKIPPED,
+            detail=one.message,
+        )
+        for one in decisions
+        if one.kind == decision_pb2.DECISION_KIND_SKIPPED
+    ]
 
 
 async def _ended(client: Client, node_id: str, ids: set[str], wait: float) -> list[decision_pb2.Rejoin]:
     """These rejoins once all have ended, or as they stand after ``wait`` seconds."""
     deadline = asyncio.get_running_loop().time() + wait
     while True:
-        request = gossip_control_pb2.ListRejoinsRequest(node_id=node_id)
-        rejoins = [one async for one in client.list_rejoins(request) if one.rejoin_id in ids]
+        rejoins = await _found(client, node_id, ids)
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0 or not any(one.outcome in UNDER_WAY for one in rejoins):
             return rejoins
         await asyncio.sleep(min(0.2, left))
+
+
+async def _found(client: Client, node_id: str, ids: set[str]) -> list[decision_pb2.Rejoin]:
+    """These rejoins of a node as they stand now; what is older than all of them is not asked for."""
+    found: list[decision_pb2.Rejoin] = []
+    if ids:
+        async for one in client.list_rejoins(gossip_control_pb2.ListRejoinsRequest(node_id=node_id)):
+            found += [one] if one.rejoin_id in ids else []
+            if len(found) == len(ids):
+                break
+    return found
 
 
 @main.group()
