@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from gossipcontrol.client.command import main
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
-from tests.server.lab import BareAgent, Service, config, connected, deciding, serving, until
+from tests.server.lab import BareAgent, Service, config, connected, deciding, rejoin, serving, until
 
 
 async def run(service: Service, *words: str) -> Result:
@@ -39,6 +39,25 @@ async def test_status_counts_what_there_is(service: Service) -> None:
         assert text.exit_code == 0
         assert "is serving" in text.stdout
         assert "2, 1 of them attached" in text.stdout
+
+
+async def test_status_says_when_there_is_more_than_it_counts(service: Service) -> None:
+    async with connected(service.address) as stub:
+        for number in range(103):
+            await stub.Rejoin(rejoin(f"n{number:03}", "a"))
+        status = await read(service, "status")
+        assert (status["nodes"], status["nodes_complete"], status["rejoins_complete"]) == (103, True, True)
+        await stub.Rejoin(rejoin("m", "b"))
+        agent = BareAgent(stub)
+        await agent.register("n102", "a")
+        status = await read(service, "status")
+        assert (status["nodes"], status["attached"], status["nodes_complete"]) == (103, 1, False)
+        await stub.Rejoin(rejoin("m", *(f"s{number}" for number in range(1000))))
+        status = await read(service, "status")
+        assert (sum(status["rejoins_last_hour"].values()), status["rejoins_complete"]) == (1000, False)
+        text = (await run(service, "status")).stdout
+        assert "at least 103, at least 1 of them attached" in text
+        assert "1000+, the newest: " in text
 
 
 async def test_rejoin_shows_the_decisions(service: Service) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from gossipcontrol.client import knowledge_table, table
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.invocation import FAILED, calls, json_option
+from gossipcontrol.client.status import read_status
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, peer_knowledge_pb2
 
 LATE = {
@@ -89,20 +90,17 @@ def agent() -> None:
 @calls
 async def status(client: Client, as_json: bool) -> int:
     """Say whether the service serves, and what it knows."""
-    serving = await client.serving()
-    stores = [store async for store in client.list_stores()]
-    nodes = {node.node_id: node.attached for store in stores for node in store.nodes}
-    request = gossip_control_pb2.ListRejoinsRequest(max_age_ms=3_600_000)
-    rejoins = [rejoin async for rejoin in client.list_rejoins(request, most=1000)]
+    status = await read_status(client)
     if as_json:
-        counts = {name: sum(one.outcome == number for one in rejoins) for name, number in OUTCOMES.items()}
+        counts = {name: sum(one.outcome == number for one in status.rejoins) for name, number in OUTCOMES.items()}
         table.show_json({
-            "address": client.address, "serving": serving, "stores": len(stores), "nodes": len(nodes),
-            "attached": sum(nodes.values()), "rejoins_last_hour": counts,
+            "address": client.address, "serving": status.serving, "stores": status.stores, "nodes": status.nodes,
+            "attached": status.attached, "nodes_complete": status.all_nodes, "rejoins_last_hour": counts,
+            "rejoins_complete": status.all_rejoins,
         })  # fmt: skip
     else:
-        table.show_status(client.address, serving, stores, nodes, rejoins)
-    return 0 if serving else FAILED
+        table.show_status(client.address, status)
+    return 0 if status.serving else FAILED
 
 
 @main.command()

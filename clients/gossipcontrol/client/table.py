@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import click
+from gossipcontrol.client.status import Status
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, liveness_pb2
 from rich.console import Console
 from rich.table import Table
@@ -33,22 +34,18 @@ def show_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def show_status(
-    address: str,
-    serving: bool,
-    stores: Sequence[gossip_control_pb2.Store],
-    nodes: Mapping[str, bool],
-    rejoins: Sequence[decision_pb2.Rejoin],
-) -> None:
+def show_status(address: str, status: Status) -> None:
     """The service in five lines."""
-    outcomes = Counter(_outcome(rejoin.outcome) for rejoin in rejoins)
+    outcomes = Counter(_outcome(rejoin.outcome) for rejoin in status.rejoins)
     counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
-    click.echo(f"{address} is {'serving' if serving else 'not serving'}")
-    click.echo(f"stores           {len(stores)}")
-    click.echo(f"nodes            {len(nodes)}, {sum(nodes.values())} of them attached")
-    click.echo(f"rejoins (1 h)    {counted}")
-    if rejoins:
-        click.echo(f"last rejoin      {ago(rejoins[0].requested_age_ms)}: {rejoins[0].detail}")
+    least = "" if status.all_nodes else "at least "
+    more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
+    click.echo(f"{address} is {'serving' if status.serving else 'not serving'}")
+    click.echo(f"stores           {status.stores}")
+    click.echo(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
+    click.echo(f"rejoins (1 h)    {more}{counted}")
+    if status.rejoins:
+        click.echo(f"last rejoin      {ago(status.rejoins[0].requested_age_ms)}: {status.rejoins[0].detail}")
 
 
 def show_decisions(decisions: Iterable[decision_pb2.Decision]) -> None:
