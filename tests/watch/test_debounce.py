@@ -53,6 +53,16 @@ def test_churn_that_does_not_end_is_told_at_the_longest_time() -> None:
     assert told[-1][1] == seen[-1][1]
 
 
+def test_a_quiet_time_above_the_longest_time_is_kept() -> None:
+    debounce = Debounce(HOME, quiet=10.0, longest=2.0)
+    debounce.observe(AWAY, 1.0)
+    assert debounce.next_deadline() == 11.0
+    debounce.observe(network("10.0.0.3"), 8.0)
+    assert debounce.next_deadline() == 18.0
+    debounce.observe(AWAY, 17.0)
+    assert debounce.next_deadline() == 21.0
+
+
 def test_nothing_moves_nothing_is_due() -> None:
     debounce = Debounce(HOME)
     assert debounce.next_deadline() is None

@@ -10,6 +10,7 @@ class Debounce:
 
     A loss is not told, for nothing can be rejoined without a network, but it is remembered: when there is a way out
     again it is a new network event, even if it looks as before (a Wi-Fi roam, a flap of 100 ms).
+    Churn that does not end is told after the longest time, in seconds, or twice the quiet time where that is more.
     A carrier that went and came back between two looks counts as such a loss: the fingerprint holds how often it did.
     """
 
@@ -17,7 +18,7 @@ class Debounce:
         self._told = first
         self._current = first
         self._quiet = quiet
-        self._longest = longest
+        self._longest = max(longest, 2 * quiet)
         self._lost = False
         self._told_at = float("-inf")
         self._since: float | None = None
