@@ -132,6 +132,12 @@ async def test_stores_and_rejoins_are_listed(service: Service) -> None:
     assert "never" in (await run(service, "stores")).stdout
 
 
+async def test_a_host_is_explained_with_every_cause_that_it_has(service: Service) -> None:
+    for words, cause in (((), "NETWORK_CHANGE"), (("--cause", "resume"), "RESUME")):
+        document = await read(service, "explain", "--host-id", "h", *words)
+        assert [one["cause"] for one in document["explanations"]] == [f"CAUSE_{cause}"]
+
+
 async def test_ids_with_brackets_are_shown_as_they_are(service: Service) -> None:
     await run(service, "rejoin", "[/red]", "[bold]a")
     assert "[/red] [bold]a" in " ".join((await run(service, "rejoins")).stdout.split())
@@ -154,6 +160,13 @@ async def test_a_refusal_fails_with_one_line(service: Service) -> None:
     [
         ["rejoin"],
         ["rejoin", "n", "--cause", "boredom"],
+        ["rejoin", "n", "--cause", "resume"],
+        ["rejoin", "n", "--cause", "network-change"],
+        ["rejoin", "n", "--cause", "app-foreground"],
+        ["rejoin", "n", "--cause", "partition"],
+        ["explain", "n", "--cause", "outbound-rot"],
+        ["explain", "--host-id", "h", "--cause", "suspicion"],
+        ["explain", "--host-id", "h", "--cause", "manual"],
         ["rejoins", "--since", "-1"],
         ["rejoins", "--limit", "0"],
         ["unknown"],

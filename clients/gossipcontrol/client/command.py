@@ -33,6 +33,8 @@ KINDS = {
     "app-foreground": gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND,
 }
 """Causes that are reported as changes of a host or node."""
+ASKED = ("isolated", "manual", "suspicion")
+"""Causes that a rejoin may be asked for with: rot and partitions only the service finds."""
 OUTCOMES = {
     name.removeprefix("REJOIN_OUTCOME_").lower(): number
     for name, number in decision_pb2.RejoinOutcome.items()
@@ -106,7 +108,7 @@ async def status(client: Client, as_json: bool) -> int:
 @main.command()
 @click.argument("node_id", metavar="NODE")
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
-@click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
+@click.option("--cause", type=click.Choice(ASKED), default="manual", show_default=True)
 @click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if any is bad.")
 @json_option
 @calls
@@ -241,7 +243,7 @@ async def rejoins(
 @main.command()
 @click.argument("node_id", metavar="[NODE]", required=False)
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
-@click.option("--cause", type=click.Choice(sorted(CAUSES)), default="manual", show_default=True)
+@click.option("--cause", type=click.Choice(sorted([*ASKED, *KINDS])), help="Default: manual, of a host network-change.")
 @click.option("--host-id", default="", help="As if this host's network changed; causes resume and app-foreground too.")
 @click.option("--rejoin", "rejoin_id", default="", help="Why the triggers of this rejoin were decided as they were.")
 @click.option("--request", "request_id", default="", help="Why the triggers of the call with this id were.")
@@ -251,7 +253,7 @@ async def explain(
     client: Client,
     node_id: str | None,
     store_ids: tuple[str, ...],
-    cause: str,
+    cause: str | None,
     host_id: str,
     rejoin_id: str,
     request_id: str,
@@ -260,6 +262,9 @@ async def explain(
     """Say what would happen to a trigger now, or why past ones were decided so; changes nothing."""
     if sum(map(bool, (node_id, host_id, rejoin_id, request_id))) != 1:
         raise click.UsageError("name one of: NODE, --host-id, --rejoin, --request")
+    cause = cause or ("network-change" if host_id else "manual")
+    if host_id and cause not in KINDS:
+        raise click.UsageError(f"--cause {cause} is not about a host: name the NODE, or one of {', '.join(KINDS)}")
     response = await client.explain(_question(node_id or "", store_ids, cause, host_id, rejoin_id, request_id))
     table.show_json(_dict([response])[0]) if as_json else table.show_explanations(response)
     return 0
@@ -271,8 +276,7 @@ def _question(
     if rejoin_id or request_id:
         past = gossip_control_pb2.PastTrigger(request_id=request_id, rejoin_id=rejoin_id)
         return gossip_control_pb2.ExplainRequest(past=past)
-    kind = KINDS.get(cause) or (host_id and KINDS["network-change"])
-    if not kind:
+    if (kind := KINDS.get(cause)) is None:
         asked = gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
         return gossip_control_pb2.ExplainRequest(rejoin=asked)
     if store_ids:
