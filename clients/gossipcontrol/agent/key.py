@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import tempfile
 from pathlib import Path
+
+SIZE = 32
+"""Bytes of a key."""
+
+
+class KeyFileError(ValueError):
+    """A file holds no key; the message says what is wrong with it."""
 
 
 def read_key(path: Path) -> bytes:
-    """The secret key kept in a file of mode 0600, made if there is none: the node keeps its id over restarts."""
+    """The secret key kept in a file of mode 0600, made if there is none: the node keeps its id over restarts.
+
+    Raises KeyFileError for a file with anything else in it, and OSError.
+    """
     try:
-        return bytes.fromhex(path.read_text())
+        text = path.read_bytes()
     except FileNotFoundError:
-        key = secrets.token_bytes(32)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(key.hex())
-        return key
+        return _make_key(path)
+    try:
+        key = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        key = b""
+    if len(key) != SIZE:
+        raise KeyFileError(f"{path} holds no key of {SIZE} bytes, written as {2 * SIZE} hexadecimal digits")
+    return key
+
+
+def _make_key(path: Path) -> bytes:
+    """A new key in a new file, which is whole as soon as it is there."""
+    key = secrets.token_bytes(SIZE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # of mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key.hex())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return key
