@@ -1,15 +1,36 @@
-"""The command line of the reference node: what it refuses before it starts a node."""
+"""``gossipcontrol agent iroh`` with flags that are wrong."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from click.testing import CliRunner
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
-from gossipcontrol.agent.command import iroh
+
+LIMIT = 60.0
 
 
-def test_a_store_that_the_service_would_not_take_is_a_mistake_in_the_command() -> None:
-    result = CliRunner().invoke(iroh, ["--store", "a", "--store", "s" * 129])
-    assert result.exit_code == 2
-    assert "--store: the id must have 1 to 128 bytes in UTF-8, has 129" in result.output
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--address", "nonsense"), "nonsense"),
+        (("--address", "unix:relative", "--no-control"), "unix:relative"),
+        (("--peer", "garbage"), "--peer"),
+        (("--peer", f"{'ab' * 32}@nowhere"), "--peer"),
+        (("--key-file", "empty"), "--key-file"),
+        (("--key-file", "."), "--key-file"),
+        (("--store", "s" * 129), "--store: the id must have 1 to 128 bytes in UTF-8, has 129"),
+    ],
+)
+def test_a_wrong_flag_is_named_and_ends_with_2(flags: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    run = subprocess.run(
+        (sys.executable, "-m", "gossipcontrol.client", "agent", "iroh", "--store", "s", *flags),
+        capture_output=True, text=True, timeout=LIMIT, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert named in run.stderr
+    assert "Traceback" not in run.stderr

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
 from gossipcontrol.agent.outage import GRACE, PATIENCE, Outage
+from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind
 
 from tests.server.lab import until
@@ -63,7 +63,7 @@ async def outage() -> AsyncGenerator[tuple[Outage, SuspendableNode, Sleeper]]:
 
 def seen(kind: ChangeKind) -> Change:
     """A change that is seen now."""
-    return Change(kind, 1, "", time.monotonic())
+    return Change(kind, 1, "", boottime())
 
 
 async def test_a_node_is_suspended_when_an_outage_lasts_and_resumes_alone_when_it_is_over() -> None:

@@ -16,17 +16,20 @@ import click
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.key import read_key
+from gossipcontrol.agent.key import KeyFileError, read_key
 from gossipcontrol.agent.news import News
 from gossipcontrol.agent.outage import Outage
+from gossipcontrol.agent.sync import reason
 from gossipcontrol.agent.tally import check_id
 from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.client.address import AddressError, check_address, default_address
 from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.table import state_name
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.watcher import Audience, make_watcher
+from iroh import IrohError
 
 GOODBYE_TIME = 1.0
 """Seconds that the goodbye may take at a stop."""
@@ -40,12 +43,12 @@ class Options:
 
     stores: tuple[str, ...]
     peers: tuple[str, ...]
-    address: str | None
-    key_file: Path | None
+    address: str
+    """Of the service; empty when the node is left alone."""
+    key: bytes | None
     host_id: str
     heartbeat: float
     size: int
-    control: bool
     watch: bool
     filter: Filter
     as_json: bool
@@ -85,8 +88,27 @@ def iroh(
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--store") from None
     chosen = Filter.default(include=include, ignore=ignore)
-    options = Options(stores, peers, address, key_file, host_id, heartbeat, size, control, watch, chosen, as_json)
+    service, key = _service(address, control=control), _key(key_file)
+    options = Options(stores, peers, service, key, host_id, heartbeat, size, watch, chosen, as_json)
     asyncio.run(_Run(options).run())
+
+
+def _service(address: str | None, *, control: bool) -> str:
+    """Where the service is, if the node is to be controlled; raises UsageError."""
+    try:
+        if address:
+            check_address(address)
+        return (address or default_address()) if control else ""
+    except AddressError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _key(path: Path | None) -> bytes | None:
+    """The key in this file; raises BadParameter."""
+    try:
+        return read_key(path) if path else None
+    except (KeyFileError, OSError) as error:
+        raise click.BadParameter(str(error), param_hint="--key-file") from error
 
 
 class _Resting:
@@ -116,23 +138,29 @@ class _Run:
         self._heard = News(HEARD_EVERY)
 
     async def run(self) -> None:
+        node = await IrohNode.start(self._gossip, self._options.key)
+        try:
+            await self._begin(node)
+            await self._serve(node)
+        finally:
+            await node.close()
+
+    async def _begin(self, node: IrohNode) -> None:
+        """Learn the peers and join the stores; raises BadParameter for what is no peer."""
         options = self._options
-        key = read_key(options.key_file) if options.key_file else None
-        node = await IrohNode.start(self._gossip, key)
         for peer in options.peers:
             peer_id, _, where = peer.partition("@")
-            await node.know(peer_id, [where] if where else [])
-        if options.control:
+            try:
+                await node.know(peer_id, [where] if where else [])
+            except IrohError as error:
+                raise click.BadParameter(f"{peer!r}: {reason(error)}", param_hint="--peer") from error
+        if options.address:
             host_id = options.host_id or own_host_id()
             self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event, on_peer=self._peer)
         self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip
         for store_id in options.stores:
             await node.join(store_id)
-        try:
-            await self._serve(node)
-        finally:
-            await node.close()
 
     async def _serve(self, node: IrohNode) -> None:
         """Beat, stay attached and watch until a signal comes; a failure of any of them is raised."""
