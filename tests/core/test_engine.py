@@ -412,6 +412,22 @@ def test_a_full_book_of_nodes_lets_idle_ones_go_and_refuses_beyond(lab_with: Cal
     assert [node.node_id for node in next(lab.engine.stores()).nodes] == ["n2", "n3"]
 
 
+def test_an_idle_node_goes_however_many_keep_something_parked(lab_with: Callable[[Parameters], Lab]) -> None:
+    lab = lab_with(Parameters(node_limit=50, park_time=60.0))
+    for number in range(50):
+        lab.attach(f"n{number}", host_id="h" if number < 49 else "")
+        lab.detach(f"n{number}")
+    for _ in range(5):
+        lab.handle(NetworkChanged("h"))
+        lab.advance(30)
+    assert isinstance(lab.attach("new")[0], AcceptNode)
+    lab.detach("new")
+    lab.handle(RejoinRequested("new"))
+    assert isinstance(lab.attach("newer")[0], RefuseNode)
+    lab.advance(61)
+    assert isinstance(lab.attach("newer")[0], AcceptNode)
+
+
 @pytest.mark.parametrize("node_ids", [("n1", "new"), ("new", "n1")], ids=str)
 def test_no_node_that_a_change_names_goes_for_another(
     lab_with: Callable[[Parameters], Lab], node_ids: tuple[str, ...]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
-from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
+from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, RefuseTrigger
+from gossipcontrol.server.core.engine import Engine
 from gossipcontrol.server.core.event import (
     LivenessReported,
     NeighborChanged,
@@ -199,6 +201,25 @@ def test_full_books_refuse_what_they_cannot_hold_and_answer_the_rest(
         assert counts.nodes <= nodes
         # One trigger that waited for an unknown node becomes one for each of its stores.
         assert counts.queued <= max(places, nodes * stores)
+
+
+@given(st.integers(1, 3), actions)
+@settings(max_examples=200, deadline=None)
+def test_a_new_node_finds_a_place_exactly_where_one_is_free_or_idle(nodes: int, schedule: list[Action]) -> None:
+    chosen = Parameters(node_limit=nodes, park_time=20.0)
+    run = Crowded(chosen)
+    run.run(schedule)
+    engine = run.lab.engine
+    serving = {node.node_id for store in engine.stores() for node in store.nodes if node.attached}
+    waited_for = {rejoin.node_id for rejoin in engine.rejoins() if rejoin.outcome is Outcome.PARKED} - {""}
+    has_place = len(serving | waited_for) < nodes
+    again = Engine(chosen)
+    again.load(json.loads(json.dumps(engine.save())))
+    for one in (again, engine):
+        accepted = any(
+            isinstance(effect, AcceptNode) for effect in one.handle(NodeAttached("new", "s", ()), run.lab.now)
+        )
+        assert accepted is has_place
 
 
 @given(parameters, st.lists(st.tuples(st.floats(0, 10), st.sampled_from(NODES), st.integers(0, 5)), max_size=60))

@@ -279,7 +279,7 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 ATTRIBUTES = {
     "Engine": "_parameters liveness _registry _history _witness _scheduler _judge _intake _explainer _handlers facts handled_at",  # noqa: E501
-    "Registry": "_limit liveness nodes hosts stores attached places _detached",
+    "Registry": "_limit liveness nodes hosts stores attached places _idle",
     "History": "_prefix _limit _age _rejoins _ended _count",
     "Explainer": "_parameters _registry _judge _intake",
     "Judge": "_parameters _history _witness _scheduler",

@@ -52,7 +52,7 @@ class Parameters:
     history_age: float = 86_400.0
     """How long a finished rejoin is kept."""
     node_limit: int = 20_000
-    """Most nodes known; a new one beyond it replaces the detached node seen longest ago, or is refused."""
+    """Most nodes known; a new one beyond it replaces the one idle longest (no agent, nothing parked), or is refused."""
     stores_per_node: int = 1024
     """Most stores of one node."""
 

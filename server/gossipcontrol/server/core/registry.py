@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields
-from gossipcontrol.server.core.decision import Capability, Cause, Rung
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
 from gossipcontrol.server.core.event import NEVER, NodeAttached
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.rejoin import Rejoin
 
-LOOK = 16
-"""How many entries are looked at for one to forget: a full book must not make every request slow."""
-
 SLOT_LINKS = ("node", "store", "running", "waiting", "on_trial")
 SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
 """Presence rebuilds itself within one report interval."""
-NODE_LINKS = ("slots", "parked")
+NODE_LINKS = ("slots", "parked", "parked_count")
 HOST_LINKS = ("nodes", "parked")
 STORE_LINKS = ("store_id", "slots")
 
@@ -78,6 +74,8 @@ class Node:
     slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
     parked: Rejoin | None = None
     """A trigger that came before any store of the node was known."""
+    parked_count: int = 0
+    """That one, and the rejoins parked in its slots."""
 
     @property
     def attached(self) -> bool:
@@ -120,15 +118,15 @@ class Registry:
         self.attached = 0
         self.places = 0
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
-        self._detached: OrderedDict[str, Node] = OrderedDict()
-        """The one longest without an agent first."""
+        self._idle: OrderedDict[str, Node] = OrderedDict()
+        """Nodes without an agent for which nothing is parked; the one idle longest first."""
 
     def node(self, node_id: str, now: float, kept: Collection[Node] = ()) -> Node | None:
         """The node, made known if there is room; None when there is none. None of those ``kept`` goes for it."""
         node = self.nodes.get(node_id)
         if node is None and self._make_room(kept):
             self.places += 1
-            node = self.nodes[node_id] = self._detached[node_id] = Node(node_id, now, seen_at=now)
+            node = self.nodes[node_id] = self._idle[node_id] = Node(node_id, now, seen_at=now)
         return node
 
     def has_room(self, count: int, kept: Collection[Node]) -> bool:
@@ -175,14 +173,26 @@ class Registry:
         node.addresses = event.addresses
         node.registered = True
         node.seen_at = now
-        self._detached.pop(node.node_id, None)
+        self._idle.pop(node.node_id, None)
 
     def detach(self, node: Node, now: float) -> None:
         """The node's agent is gone."""
         self.attached -= node.attached
         node.session_id = ""
         node.seen_at = now
-        self._detached[node.node_id] = node
+        if not node.parked_count:
+            self._idle[node.node_id] = node
+
+    def count_parked(self, node_id: str, change: int) -> None:
+        """So many more rejoins are parked for a node, or fewer; it may become idle, or be so no longer."""
+        node = self.nodes.get(node_id)
+        if node is None:  # parked for a host
+            return
+        node.parked_count += change
+        if node.parked_count:
+            self._idle.pop(node_id, None)
+        elif not node.attached:
+            self._idle[node_id] = node
 
     def drop_slot(self, slot: Slot) -> None:
         """Forget a slot, and its store when no node has it."""
@@ -202,15 +212,13 @@ class Registry:
         for slot in list(node.slots.values()):
             self.drop_slot(slot)
         self._leave_host(node)
-        del self.nodes[node.node_id], self._detached[node.node_id]
+        del self.nodes[node.node_id], self._idle[node.node_id]
         self.places -= 1
         return True
 
     def _idle_node(self, kept: Collection[Node]) -> Node | None:
-        for node in islice(self._detached.values(), LOOK):
-            if node not in kept and node.parked is None and all(slot.waiting is None for slot in node.slots.values()):
-                return node
-        return None
+        kept = set(kept)
+        return next((node for node in self._idle.values() if node not in kept), None)
 
     def _leave_host(self, node: Node) -> None:
         host = self.hosts.get(node.host_id)
@@ -226,7 +234,7 @@ class Registry:
             "nodes": [_save_node(node) for node in self.nodes.values()],
             "hosts": [_save_host(host) for host in self.hosts.values()],
             "stores": {store_id: capture_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
-            "detached": list(self._detached),
+            "detached": list(self._idle),
         }
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
@@ -243,12 +251,16 @@ class Registry:
                 slot.on_trial = get(on_trial[0]) if on_trial else None
                 for name, value in decode_fields(fields, Slot, SLOT_UNSAVED).items():
                     setattr(slot, name, value)
+            waiting = (node.parked, *(slot.waiting for slot in node.slots.values()))
+            node.parked_count = sum(one is not None and one.outcome is Outcome.PARKED for one in waiting)
         for one in plain["hosts"]:
             host = Host(**decode_fields(one["fields"], Host, HOST_LINKS))
             self.hosts[host.host_id] = host
             host.parked = get(one["parked"])
             host.nodes = {node_id: self.nodes[node_id] for node_id in one["nodes"]}
-        self._detached = OrderedDict((node_id, self.nodes[node_id]) for node_id in plain["detached"])
+        # Earlier snapshots list those for which something is parked as well.
+        detached = (self.nodes[node_id] for node_id in plain["detached"])
+        self._idle = OrderedDict((node.node_id, node) for node in detached if not node.parked_count)
         self.attached = sum(node.attached for node in self.nodes.values())
         self.places += len(self.nodes)
 

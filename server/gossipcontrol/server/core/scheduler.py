@@ -185,7 +185,7 @@ class Scheduler:
             rejoin = slot.waiting
             if rejoin is not None and rejoin.outcome is Outcome.PARKED:
                 unparked += 1
-                self.parked -= 1
+                self._count_parked(rejoin, -1)
                 self.wait(slot, rejoin, Rule.WINDOW, max(now, slot.last_start_at + self._parameters.window))
         self.advance(now, effects)
         return unparked
@@ -223,7 +223,7 @@ class Scheduler:
 
     def split(self, rejoin: Rejoin, detail: str, now: float, effects: list[Effect]) -> None:
         """End a rejoin of a host or node without known stores: others run in its place."""
-        self.parked -= 1
+        self._count_parked(rejoin, -1)
         self._end(rejoin, Outcome.SPLIT, detail, now, effects)
 
     def runs(self, start: StartRejoin) -> bool:
@@ -270,7 +270,7 @@ class Scheduler:
 
     def park(self, rejoin: Rejoin, now: float) -> None:
         """Let a rejoin wait for an agent, or expire."""
-        self.parked += 1
+        self._count_parked(rejoin, 1)
         rejoin.outcome, rejoin.rule = Outcome.PARKED, Rule.NOT_ATTACHED
         self._set_timer(rejoin, now + self._parameters.park_time)
 
@@ -326,6 +326,10 @@ class Scheduler:
         self._timers.set(rejoin, at)
         self.wake_at = min(self.wake_at, at)
 
+    def _count_parked(self, rejoin: Rejoin, change: int) -> None:
+        self.parked += change
+        self._registry.count_parked(rejoin.node_id, change)
+
     def _slot(self, rejoin: Rejoin) -> Slot:
         return self._registry.nodes[rejoin.node_id].slots[rejoin.store_id]
 
@@ -341,7 +345,7 @@ class Scheduler:
         assert rejoin is not None
         slot.waiting = None
         if rejoin.outcome is Outcome.PARKED:
-            self.parked -= 1
+            self._count_parked(rejoin, -1)
         else:
             self.waiting -= 1
         return rejoin
@@ -433,7 +437,7 @@ class Scheduler:
             self._set_timer(rejoin, expires_at)
             return
         self._unbind(rejoin)
-        self.parked -= 1
+        self._count_parked(rejoin, -1)
         detail = f"no agent attached within {self._parameters.park_time:g} s"
         self._end(rejoin, Outcome.EXPIRED, detail, now, effects)
 
