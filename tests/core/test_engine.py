@@ -8,6 +8,7 @@ import pytest
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
+    NEIGHBORS,
     ChangeKind,
     LivenessReported,
     NeighborChanged,
@@ -340,6 +341,34 @@ def test_neighbour_churn_alone_starts_nothing(lab: Lab) -> None:
         lab.advance(0.1)
     lab.advance(600)
     assert lab.starts == []
+
+
+def shown_neighbors(lab: Lab) -> int:
+    return next(lab.engine.stores()).nodes[0].neighbors
+
+
+def test_no_more_neighbours_are_remembered_than_a_report_may_name(lab: Lab) -> None:
+    lab.attach()
+    for number in range(NEIGHBORS + 1):
+        lab.meet(f"p{number}")
+    assert shown_neighbors(lab) == NEIGHBORS
+    lab.handle(NeighborChanged("n", "a", f"p{NEIGHBORS}", False, lab.now))
+    assert shown_neighbors(lab) == NEIGHBORS
+    lab.answer(RejoinRequested("n"))
+    lab.advance(1)
+    lab.meet("one more")
+    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.VERIFIED]
+
+
+def test_the_neighbours_of_a_lost_stream_are_forgotten_but_not_that_one_lived(lab: Lab) -> None:
+    lab.attach()
+    lab.meet()
+    lab.detach()
+    assert shown_neighbors(lab) == 0
+    suspicion = RejoinRequested("n", cause=Cause.SUSPICION)
+    assert kinds(lab.answer(suspicion)) == [DecisionKind.SKIPPED]
+    lab.advance(lab.parameters.fresh)
+    assert kinds(lab.answer(suspicion)) == [DecisionKind.PARKED]
 
 
 def test_bootstrap_peers_are_the_freshest_that_are_not_heard_anyway(lab: Lab) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.event import LivenessReported, NeighborChanged
+from gossipcontrol.server.core.event import NEIGHBORS, LivenessReported, NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.testimony import REPORT_PEERS
 from gossipcontrol.server.core.liveness.voice import CELLS
@@ -36,6 +36,16 @@ def test_a_neighbour_that_comes_or_goes_between_reports_is_known_at_once() -> No
     assert store.testimony.change(NeighborChanged("a", "notes", "c", True, 12.0), 12.0)
     assert list(observer.neighbors) == ["c"]
     assert not store.testimony.change(NeighborChanged("stranger", "notes", "c", True, 12.0), 12.0)
+
+
+def test_no_more_neighbours_are_remembered_than_a_report_may_name() -> None:
+    store = Store()
+    store.say(10.0, "a")
+    ups = [NeighborChanged("a", "notes", f"p{number}", True, 11.0) for number in range(NEIGHBORS + 1)]
+    assert [event.peer_id for event in ups if not store.testimony.change(event, 11.0)] == [f"p{NEIGHBORS}"]
+    assert store.testimony.change(NeighborChanged("a", "notes", "p0", False, 12.0), 12.0)
+    assert store.testimony.change(ups[-1], 12.0)
+    assert len(store.testimony.observers["a"].neighbors) == NEIGHBORS
 
 
 def test_the_neighbours_of_a_report_stay_as_it_named_them() -> None:

@@ -71,6 +71,8 @@ class NodeDetached:
 
 NEVER = -math.inf
 """The instant of what has not happened."""
+NEIGHBORS = 1000
+"""Most neighbours of one node in one store that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
-from gossipcontrol.server.core.event import NEVER, NodeAttached
+from gossipcontrol.server.core.event import NEIGHBORS, NEVER, NodeAttached
 from gossipcontrol.server.core.liveness.liveness import Liveness
 from gossipcontrol.server.core.rejoin import Rejoin
 
@@ -47,7 +47,9 @@ class Slot:
     """The highest rung tried since it stands."""
 
     def see_neighbor(self, peer_id: str, alive_at: float) -> None:
-        """A present neighbour gave a sign of life."""
+        """A present neighbour gave a sign of life; beyond ``NEIGHBORS`` a further one is not remembered."""
+        if peer_id not in self.neighbors and len(self.neighbors) >= NEIGHBORS:
+            return
         self.neighbors[peer_id] = max(alive_at, self.neighbors.get(peer_id, alive_at))
         self.alive_at = max(self.alive_at, alive_at)
 
@@ -180,6 +182,8 @@ class Registry:
         self.attached -= node.attached
         node.session_id = ""
         node.seen_at = now
+        for slot in node.slots.values():
+            slot.neighbors.clear()  # their last sign of life stays, and refutes as long as it is fresh
         if not node.parked_count:
             self._idle[node.node_id] = node
 

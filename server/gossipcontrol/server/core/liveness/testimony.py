@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import repeat
 
-from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged
+from gossipcontrol.server.core.event import NEIGHBORS, NEVER, LivenessReported, NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.voice import CELLS, IN_FLIGHT, Voice
 
@@ -122,9 +122,11 @@ class Testimony:
         return observer
 
     def change(self, event: NeighborChanged, now: float) -> bool:
-        """Take that a neighbour came or went; whether that is news."""
+        """Take that a neighbour came or went; whether that is news. Beyond ``NEIGHBORS`` a further one is none."""
         observer = self.observers.get(event.node_id)
         if observer is None or event.up is (event.peer_id in observer.neighbors):
+            return False
+        if event.up and len(observer.neighbors) >= NEIGHBORS:
             return False
         if event.up:
             observer.neighbors[event.peer_id] = event.changed_at
