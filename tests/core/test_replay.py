@@ -291,7 +291,7 @@ ATTRIBUTES = {
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
-    "Timers": "_heap _pushes",
+    "Timers": "_heap _pushes _stood",
     "Recent": "_limit _age _entries",
     "Witness": "said _recalled",
 }
