@@ -76,6 +76,32 @@ def test_a_generation_names_one_event_however_often_it_is_reported(lab: Lab) -> 
     assert len(lab.starts) == 2
 
 
+def test_a_generation_is_known_for_a_day_after_its_first_report(lab: Lab) -> None:
+    lab.attach(host_id="h")
+    change = NetworkChanged("h", boot_id="b", generation=7)
+    lab.answer(change)
+    lab.advance(lab.parameters.generation_memory - 1)
+    assert kinds(lab.answer(change)) == [DecisionKind.DUPLICATE]
+    lab.advance(1)
+    assert kinds(lab.answer(change)) == [DecisionKind.STARTED]
+
+
+def test_decisions_remembered_are_bounded_however_many_stores_a_node_has(
+    lab_with: Callable[[Parameters], Lab],
+) -> None:
+    lab = lab_with(Parameters(decision_limit=100))
+    lab.attach("n", *(f"s{number}" for number in range(40)), host_id="h")
+    for number in range(1, 10):
+        lab.answer(NetworkChanged("h", boot_id="b", generation=number, request_id=f"q{number}"))
+        lab.answer(NetworkChanged("", ("n",), boot_id="b", generation=number))
+    remembered = lab.engine.save()["intake"]
+    assert sum(len(answer[1]) for _, _, answer in remembered["requests"]) == 80
+    assert sum(len(decisions) for _, _, decisions in remembered["generations"]) == 80
+    assert lab.answer(NetworkChanged("h", boot_id="b", generation=9, request_id="q9")).replayed
+    assert set(kinds(lab.answer(NetworkChanged("h", boot_id="b", generation=9)))) == {DecisionKind.DUPLICATE}
+    assert DecisionKind.DUPLICATE not in kinds(lab.answer(NetworkChanged("h", boot_id="b", generation=1)))
+
+
 def test_a_generation_of_named_nodes_is_known_per_node(lab: Lab) -> None:
     lab.attach("n1")
     lab.attach("n2")

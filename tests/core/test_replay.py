@@ -292,7 +292,7 @@ ATTRIBUTES = {
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
     "Timers": "_heap _pushes _stood",
-    "Recent": "_limit _age _entries",
+    "Recent": "_limit _age _room _size _entries _taken",
     "Witness": "said _recalled",
 }
 """All state there is: each is saved, derived from what is saved, a parameter, or liveness. Extend ``save`` first."""

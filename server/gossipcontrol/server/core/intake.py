@@ -34,9 +34,13 @@ class Intake:
         self._registry = registry
         self._history = history
         self._judge = judge
+        room = parameters.decision_limit
         self._requests: Recent[str, Answer]
-        self._requests = Recent(parameters.request_limit, parameters.request_memory)
-        self._generations: Recent[GenerationKey, tuple[Decision, ...]] = Recent(parameters.generation_limit)
+        self._requests = Recent(
+            parameters.request_limit, parameters.request_memory, room, lambda answer: len(answer[1])
+        )
+        self._generations: Recent[GenerationKey, tuple[Decision, ...]]
+        self._generations = Recent(parameters.generation_limit, parameters.generation_memory, room, len)
 
     def take_request(self, event: RejoinRequested, now: float, effects: list[Effect]) -> None:
         """Decide about stores of a node."""

@@ -42,11 +42,15 @@ class Parameters:
     spread: int = 10
     """Most commands per second that name one bootstrap peer."""
     request_memory: float = 600.0
-    """How long a request id is remembered."""
+    """How long a request id is remembered, unless newer ones need its place."""
     request_limit: int = 100_000
     """Most request ids remembered; the oldest goes first."""
+    generation_memory: float = 86_400.0
+    """How long a network event, that is (host or node, boot, generation), is remembered since it was first reported."""
     generation_limit: int = 100_000
-    """Most (host or node, boot) pairs remembered; the one longest unused goes first."""
+    """Most network events remembered; the one first reported longest ago goes first."""
+    decision_limit: int = 200_000
+    """Most decisions remembered with request ids, and as many with network events; beyond it the oldest of those go."""
     history_limit: int = 10_000
     """Most finished rejoins kept for ListRejoins."""
     history_age: float = 86_400.0
