@@ -65,10 +65,10 @@ class ScriptedLiveness(Liveness):
     def next_deadline(self) -> float | None:
         return self._deadline
 
-    def view(self, store_id: str, since: int | None = None) -> View:
+    def view(self, store_id: str, since: int | None = None, most: int | None = None) -> View:
         changes = None if since is None else self.changes(store_id, since)
         if changes is None:
-            return View(store_id, self.version(store_id), tuple(self.peers(store_id)))
+            return View(store_id, self.version(store_id), tuple(self.peers(store_id))[:most])
         last = {peer_id: peer for _, peer, peer_id in changes}
         there = tuple(peer for _, peer in sorted(last.items()) if peer is not None)
         gone = tuple(sorted(peer_id for peer_id, peer in last.items() if peer is None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 
 from gossipcontrol.server import present
@@ -29,12 +28,8 @@ def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
 
 
 def view_message(view: View, edition: Edition, now: float) -> liveness_pb2.StoreView:
-    """A store's view, or what changed of it; of very many peers, those heard last."""
-    peers: Sequence[PeerRecord] = view.peers
-    if len(peers) > LISTED_PEERS and not view.delta:
-        freshest = heapq.nlargest(LISTED_PEERS, peers, key=lambda peer: peer.heard_at or 0.0)
-        peers = sorted(freshest, key=lambda peer: peer.peer_id)
-    return _store_view(view.store_id, peers, view, edition, now)
+    """A store's view, or what changed of it."""
+    return _store_view(view.store_id, view.peers, view, edition, now)
 
 
 def step_message(store_id: str, step: Step, edition: Edition, now: float) -> gossip_control_pb2.WatchPeersResponse:

@@ -276,9 +276,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 raise InvalidRequest([("frame", "must be given")])
 
     def _view(self, store_id: str, known: int, now: float) -> liveness_pb2.StoreView:
-        view = self._liveness.view(store_id, self._edition.version(known))
-        if view.delta and len(view.peers) + len(view.removed) > LISTED_PEERS:
-            view = self._liveness.view(store_id)
+        view = self._liveness.view(store_id, self._edition.version(known), LISTED_PEERS)
         return liveness_present.view_message(view, self._edition, now)
 
     def _next_report_ms(self, now: float) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from gossipcontrol.server.core.liveness.finding import PresenceChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
-from gossipcontrol.server.core.liveness.record import PeerState
+from gossipcontrol.server.core.liveness.record import PeerRecord, PeerState
 
 from tests.core.liveness.lab import Lab
 
@@ -37,6 +38,43 @@ def test_a_version_that_is_too_old_or_from_elsewhere_gets_the_whole_view() -> No
     assert not lab.liveness.view("a", 99).delta
     assert lab.liveness.changes("a", 99) is None
     assert lab.liveness.view("a", 1).delta
+
+
+def test_a_view_lists_those_heard_last_and_no_more_than_are_wanted() -> None:
+    lab = Lab()
+    lab.report("n", {"old": 9.0, "older": 10.0, "named": None})
+    lab.advance(1)
+    lab.report("n", {"z": 0.0, "b": 0.0, "named too": None})
+    assert [one.peer_id for one in lab.liveness.view("a", most=3).peers] == ["b", "n", "z"]
+    assert {"named", "named too"}.isdisjoint(one.peer_id for one in lab.liveness.view("a", most=5).peers)
+    assert len(lab.liveness.view("a", most=6).peers) == 6
+    assert lab.liveness.view("a", most=7) == lab.liveness.view("a")
+
+
+def test_a_difference_of_more_than_are_wanted_is_a_whole_view() -> None:
+    lab = Lab()
+    lab.report("n", {"p": 0.0})
+    version = lab.liveness.view("a").version
+    lab.report("n", {"q": 0.0, "r": 0.0})
+    assert lab.liveness.view("a", version, most=2).delta
+    view = lab.liveness.view("a", version, most=1)
+    assert (view.delta, len(view.peers)) == (False, 1)
+
+
+def test_a_view_costs_no_more_records_than_it_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    lab.report("n", {f"p{number}": 1.0 for number in range(100)})
+    table, rows = lab.liveness.presence.table, list[int]()
+    record = table.record
+
+    def counted(row: int) -> PeerRecord:
+        rows.append(row)
+        return record(row)
+
+    monkeypatch.setattr(table, "record", counted)
+    for since in (None, 0):
+        rows.clear()
+        assert len(lab.liveness.view("a", since, most=10).peers) == len(rows) == 10
 
 
 def test_changes_come_in_order_without_gaps() -> None:

@@ -36,6 +36,8 @@ SPEAKERS = 65_536
 """Most nodes whose reports are followed; the engine knows fewer by default."""
 LOOK = 16
 """So many are looked at for one to forget."""
+SEARCHED = 2
+"""So many times the peers that a view lists are searched for the freshest: nearly always the book has them in order."""
 UNTRUSTED = 1e9
 """Seconds by which a report is late that proves nothing."""
 
@@ -176,19 +178,41 @@ class Liveness:
 
     # What is known.
 
-    def view(self, store_id: str, since: int | None = None) -> View:
-        """A store's presence, or what changed since that version, where that is still known."""
+    def view(self, store_id: str, since: int | None = None, most: int | None = None) -> View:
+        """A store's presence, or what changed since that version, where that is still known.
+
+        Beyond ``most`` peers a difference gives way to the whole, and the whole to those heard last.
+        """
         store = self.presence.stores.get(store_id)
         if store is None:
             return View(store_id, self.presence.version, (), delta=since == self.presence.version)
         if since is None or not store.changes.reaches(since):
-            return View(store_id, store.changes.version, tuple(self.peers(store_id)))
+            return self._whole(store, most)
         if since == store.changes.version:
             return View(store_id, since, (), delta=True)
         changed = sorted({peer_id for _, peer_id, _ in store.changes.since(since)})
+        if most is not None and len(changed) > most:
+            return self._whole(store, most)
         records = tuple(self.presence.table.record(store.index[one]) for one in changed if one in store.index)
         removed = tuple(one for one in changed if one not in store.index)
         return View(store_id, store.changes.version, records, delta=True, removed=removed)
+
+    def _whole(self, store: Store, most: int | None) -> View:
+        """Chosen before any record is made: a view must cost what it lists, not what the store holds."""
+        table, rows = self.presence.table, list[int](store.index.values())
+        if most is not None and len(rows) > most:
+            heard, others = list[tuple[float, int]](), list[int]()
+            for row in reversed(rows):
+                at = max(table.heard[row], table.reported[row])
+                if at == NEVER:
+                    others.append(row)
+                    continue
+                heard.append((at, row))
+                if len(heard) == SEARCHED * most:
+                    break
+            rows = [*(row for _, row in sorted(heard, reverse=True)), *others][:most]
+        rows.sort(key=table.names.__getitem__)
+        return View(store.store_id, store.changes.version, tuple(map(table.record, rows)))
 
     def changes(
         self, store_id: str, since: int, most: int | None = None

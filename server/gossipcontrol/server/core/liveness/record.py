@@ -36,7 +36,7 @@ class View:
     store_id: str
     version: int
     peers: tuple[PeerRecord, ...]
-    """All by id; of a delta, those that changed."""
+    """By id: all, or as many as were asked for, those heard last; of a delta, those that changed."""
     delta: bool = False
     removed: tuple[str, ...] = ()
     """Peers gone since, of a delta."""
