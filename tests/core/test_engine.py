@@ -15,6 +15,7 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     NodeAttached,
     RejoinRequested,
+    StartDelayed,
 )
 from gossipcontrol.server.core.parameter import Parameters
 
@@ -316,6 +317,22 @@ def test_a_failed_attempt_is_followed_by_the_trailing_run_that_waits_anyway(lab:
     lab.finish(error="no route", retry_in=1.0)
     lab.advance(60)
     assert lab.start_times() == [1000.0, 1006.0]
+
+
+def test_a_command_that_leaves_late_has_its_proof_time_and_its_window_from_then_on(lab: Lab) -> None:
+    lab.attach()
+    lab.handle(RejoinRequested("n"))
+    lab.advance(1)
+    lab.handle(RejoinRequested("n"))
+    lab.now += 20  # nothing fell due meanwhile: time stood still for the engine
+    lab.handle(StartDelayed("t-1", 1))
+    assert lab.engine.next_deadline() == lab.now + lab.parameters.verify_timeout
+    left_at = lab.now
+    lab.advance(1)
+    lab.meet()
+    assert next(one for one in lab.engine.rejoins() if one.rejoin_id == "t-1").verified_after == 1
+    lab.advance(60)
+    assert lab.start_times() == [1000.0, left_at + lab.parameters.window]
 
 
 def test_a_late_result_of_an_earlier_attempt_is_ignored(lab: Lab) -> None:

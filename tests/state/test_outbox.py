@@ -8,8 +8,16 @@ import pytest
 from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Log, Retry
 from gossipcontrol.server.core.decision import Outcome
+from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.event import LivenessReported, NodeAttached, RejoinFinished, RejoinRequested
+from gossipcontrol.server.core.event import (
+    Event,
+    LivenessReported,
+    NodeAttached,
+    RejoinFinished,
+    RejoinRequested,
+    TimePassed,
+)
 from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
@@ -26,14 +34,16 @@ from gossipcontrol.server.retry import RetryRule
 from gossipcontrol.server.state.entry import Entry
 from gossipcontrol.server.state.fake import FakeJournal
 
+from tests.server.lab import until
+
 
 class Desk:
     """A dispatcher whose journal commits when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Parameters | None = None) -> None:
         self.now = 1000.0
         self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
-        self.engine, self.book = Engine(Parameters()), Book()
+        self.engine, self.book = Engine(parameters or Parameters()), Book()
         self.metrics = Metrics(self.engine.counts)
         log = make_logger(Log(level="error"))
         clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
@@ -129,6 +139,28 @@ async def test_a_command_that_the_log_holds_back_is_not_found_to_have_done_nothi
     assert desk.engine.next_deadline() == pytest.approx(desk.dispatcher.clock.now() + 0.1)
     assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
     assert desk.engine.save() == replayed(desk).save()
+    await desk.dispatcher.close()
+
+
+async def test_what_fell_due_while_the_log_was_behind_is_done_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(Parameters(window=0.1, verify_timeout=0.1))
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.commit()
+    desk.dispatcher.submit(RejoinRequested("n"))
+    handled, handle = list[Event](), desk.engine.handle
+
+    def observed(event: Event, now: float) -> list[Effect]:
+        handled.append(event)
+        return handle(event, now)
+
+    monkeypatch.setattr(desk.engine, "handle", observed)
+    await turn()
+    desk.now += 1
+    await until(lambda: TimePassed() in handled, "its window ended")
+    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
+    desk.journal.commit()
+    await until(lambda: desk.engine.counts().queued == 0, "it started")
     await desk.dispatcher.close()
 
 
