@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossipcontrol.server.core.liveness.record import PeerState
 
-from tests.core.liveness.said import Store, fall_apart
+from tests.core.liveness.said import PARAMETERS, Store, fall_apart
 
 
 def test_neighbours_are_linked_while_nothing_contradicts_it() -> None:
@@ -26,6 +26,24 @@ def test_a_listed_neighbour_whose_messages_no_longer_come_is_no_link() -> None:
     assert {("b", "c"), ("c", "b"), ("a", "d"), ("d", "a")} <= links.missing
     assert links.witnesses() == {links.side(one): {"a", "b", "c", "d"} for one in "ac"}
     assert not links.mute
+
+
+def test_nobody_misses_an_author_that_says_nothing_any_longer() -> None:
+    store = Store()
+    fall_apart(store)  # the last broadcast is told at 28
+    for second in range(30, 60, 2):
+        for one, neighbors in {"a": "b", "b": "ac", "c": "bd", "d": "c"}.items():
+            store.say(float(second), one, {}, neighbors, 15)
+        assert bool(store.links(second + 0.5).missing) is (second + 0.5 < 28 + PARAMETERS.rot_window)
+    assert store.links(59.0).is_whole
+
+
+def test_who_reports_seldom_still_speaks_between_two_reports() -> None:
+    store = Store()
+    for second in range(0, 500, 50):
+        for one, other in ("ab", "ba"):
+            store.say(float(second), one, {other: 1}, other, 1 + second)
+    assert store.links(490.0).missing == {("a", "b"), ("b", "a")}
 
 
 def test_who_hears_another_is_linked_with_it_whatever_is_listed() -> None:

@@ -181,6 +181,26 @@ def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and
     assert swarm.components() == 1
 
 
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("count", [3, 6])
+def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: int, able: bool) -> None:
+    swarm = make(5)
+    swarm.grow(count, rhythm=0.0, able=able)
+    swarm.complete()
+    swarm.run(20)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    for _ in range(10):
+        swarm.broadcast("n0")
+    swarm.run(10)
+    assert diagnosis(swarm).partitioned == 1
+    swarm.mend()
+    swarm.run(40)
+    assert diagnosis(swarm).partitioned == 0
+    quiet_since = swarm.now
+    swarm.run(600)
+    assert not [one for at, one in swarm.suspected() if at > quiet_since]
+
+
 def test_one_word_alone_makes_no_partition() -> None:
     swarm = make(partition_reporters=3)
     swarm.grow(2)

@@ -27,7 +27,7 @@ class Links:
         self.missing: set[tuple[str, str]] = set()
         """(observer, author): the author speaks, and the observer does not hear it."""
         self.mute: set[str] = set()
-        """Authors whose broadcasts nobody hears who could say so; not those that say nothing any longer."""
+        """Authors whose broadcasts nobody hears who could say so."""
         self.linked: set[str] = set()
         """Nodes with any fresh link."""
         self._parents: dict[str, str] = {}
@@ -77,13 +77,14 @@ class Links:
     def _find_missing(self, testimony: Testimony, now: float) -> None:
         least, before = self._parameters.rot_messages, now - self._parameters.suspect_floor
         voices, by_number = testimony.voices, self.by_number
-        for author_id in self.fresh:
+        for author_id, author in self.fresh.items():
             voice = voices[author_id]
+            if voice.spoke_at + testimony.period(author) <= now:
+                continue  # what was lost once is no proof for ever
             asked, missing = voice.missing(self.reported, least, before)
             for number in missing:
                 self.missing.add((by_number[number].node_id, author_id))
-            speaks = voice.spoke_at + self._parameters.rot_window > now
-            if missing and speaks and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
+            if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
 
     def _joins_all(self) -> bool:
