@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+from gossipcontrol.server.core.event import LivenessReported
 from gossipcontrol.server.core.liveness.rot import Rot, begin_anew_across
 
 from tests.core.liveness.said import PARAMETERS, Store
@@ -71,6 +73,20 @@ def test_what_others_heard_and_one_did_not_is_its_own_rot() -> None:
     assert inbound["a"].startswith("did not hear ")
     assert inbound["a"].endswith("messages of 2 peers that others heard")
     assert all(not one.evidence for one in rot.outbound)
+
+
+@pytest.mark.parametrize("counting", ["", "ab", "abc"])
+def test_who_does_not_count_what_it_hears_accuses_nobody_and_is_not_accused(counting: str) -> None:
+    store = Store()
+    for number in range(1, 40):
+        now = 2.0 * number
+        for node_id in "abc":
+            others = "abc".replace(node_id, "")
+            counts = (number, number) if node_id in counting else ()
+            heard, view = dict.fromkeys(others, now - 0.5), dict.fromkeys(others, 0.0)
+            store.testimony.take(LivenessReported(node_id, "notes", heard, view, number, heard_counts=counts), now)
+        rot = Rot(store.testimony, store.links(now + 1.0), PARAMETERS, now + 1.0)
+        assert not [one for one in (*rot.outbound, *rot.inbound) if one.evidence]
 
 
 def row(heard_by_d: str) -> Rot:

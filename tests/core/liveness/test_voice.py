@@ -35,6 +35,25 @@ def test_what_one_heard_and_the_other_did_not_is_lost_to_the_other_only() -> Non
     assert voice.missing(reported(1, 2, at=1013.0), 3, 1010.0) == (2, [2])
 
 
+def test_observers_that_do_not_count_what_they_hear_prove_no_loss() -> None:
+    voice = marked()
+    voice.hear(3, 999.0, 0, True)
+    voice.speak(20, 1031.0, PERIOD)
+    voice.speak(30, 1032.0, PERIOD)
+    voice.hear(3, 1049.0, 0, True)
+    voice.speak(40, 1050.0, PERIOD)
+    assert [one.number for one in voice.losses(reported(1, 2, 3, at=1053.0), near={3})] == [1, 2]
+
+
+def test_who_counted_before_it_was_started_anew_and_hears_nothing_since_lost_all() -> None:
+    voice = marked()
+    voice.hear(1, NEVER, 0, True)
+    voice.speak(20, 1031.0, PERIOD)
+    voice.speak(30, 1032.0, PERIOD)
+    voice.speak(40, 1050.0, PERIOD)
+    assert voice.losses(reported(1, at=1053.0), near={1}) == [Loss(1, 10.0, 10.0)]
+
+
 def test_broadcasts_that_may_be_in_flight_are_not_missed_yet() -> None:
     voice = marked()
     voice.speak(15, 1010.0, PERIOD)

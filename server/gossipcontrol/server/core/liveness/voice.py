@@ -112,7 +112,7 @@ class Voice:
         known = cells[place + _COUNT]
         if count < known:  # the observer was started anew
             self._forget_marks(place)
-            cells[place + _SPOKEN] = self.count
+            cells[place + _HEARD_AT], cells[place + _SPOKEN] = NEVER, self.count
             known = -1.0
         # Ages jitter: where messages are not counted, only an instant that is clearly later is another message.
         if heard_at > NEVER and (count > known or (not count and heard_at > cells[place + _HEARD_AT] + SPACING)):
@@ -166,8 +166,9 @@ class Voice:
     ) -> list[Loss]:
         """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
 
-        Observers of which neither is known are left out. So are those that never heard it, for who reports only a part
-        of what it hears may not name it; unless they would: its neighbours ``near``, the others ``far``.
+        Observers of which neither is known are left out. So are those that heard it and yet count nothing: they do not
+        count. And those that never heard it, for who reports only a part of what it hears may not name it; unless they
+        would: its neighbours ``near``, the others ``far``.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
@@ -175,10 +176,12 @@ class Voice:
             place = index * _WIDTH
             if reported_at is None:
                 continue
+            heard = self._cells[place + _COUNT]
             would_name = near if self._ranks[index] < _FAR else far
-            if self._cells[place + _HEARD_AT] == NEVER and number not in would_name:
+            can_tell = number in would_name if self._cells[place + _HEARD_AT] == NEVER else heard > 0
+            if not can_tell:
                 continue
-            sent, heard = self._sent_until(reported_at - IN_FLIGHT), self._cells[place + _COUNT]
+            sent = self._sent_until(reported_at - IN_FLIGHT)
             ago, before = self._old, self._cells[place + _OLD]
             if math.isnan(ago + before):
                 ago, before = self._new, self._cells[place + _NEW]
