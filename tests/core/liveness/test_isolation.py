@@ -5,6 +5,7 @@ from __future__ import annotations
 from gossipcontrol.server.core.event import NEVER, LivenessReported
 from gossipcontrol.server.core.liveness.isolation import isolated, stuck
 from gossipcontrol.server.core.liveness.partition import torn
+from gossipcontrol.server.core.liveness.record import PeerState
 
 from tests.core.liveness.said import PARAMETERS, Store, fall_apart
 
@@ -19,6 +20,19 @@ def test_the_evidence_says_whether_there_are_neighbours() -> None:
     assert isolated(links, "a") == ""
     assert isolated(links, "lone") == "none of 1 neighbours is heard, nor hears it"
     assert isolated(links, "bare") == "no neighbours"
+
+
+def test_who_lists_a_silent_peer_that_never_reported_may_be_linked_by_it() -> None:
+    store = Store()
+    store.state = lambda peer_id: PeerState.OFFLINE
+    store.say(10.0, "a", neighbors="x")
+    store.say(10.0, "b", neighbors="c")
+    store.say(10.0, "c", neighbors="b")
+    assert isolated(store.links(10.0), "a") == ""
+    store.say(12.0, "x", neighbors="a")
+    for second in (20.0, 21.0):
+        store.say(second, "a", neighbors="x")
+    assert isolated(store.links(21.0), "a") == "none of 1 neighbours is heard, nor hears it"
 
 
 def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:

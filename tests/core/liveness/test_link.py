@@ -77,6 +77,33 @@ def test_a_word_that_is_not_fresh_counts_no_longer() -> None:
     assert not store.links(20.0).linked
 
 
+def test_a_silent_peer_that_never_reported_may_still_link_its_neighbours() -> None:
+    store = Store()
+    states = {"x": PeerState.OFFLINE}
+    store.state = states.get
+    store.say(10.0, "a", neighbors="x")
+    store.say(10.0, "b", neighbors="x")
+    links = store.links(10.0)
+    assert not links.linked
+    assert not links.is_closed(["a"])
+    for states["x"] in (PeerState.ASLEEP, PeerState.LEFT):
+        assert store.links(10.0).is_closed(["a"])
+
+
+def test_a_silent_peer_that_once_reported_links_nobody_for_as_long_as_it_is_listed() -> None:
+    store = Store()
+    store.state = lambda peer_id: PeerState.OFFLINE
+    store.say(10.0, "x", neighbors="a")
+    for second in range(10, 200, 2):
+        store.say(float(second), "a", neighbors="x")
+        store.testimony.clean(float(second))
+    assert "x" not in store.testimony.observers
+    assert store.links(199.0).is_closed(["a"])
+    store.say(200.0, "a", neighbors="y")
+    store.testimony.clean(200.0)
+    assert store.testimony.reporters == {"a"}
+
+
 def test_whom_nobody_hears_who_could_is_mute() -> None:
     store = Store()
     for second in range(0, 20, 2):

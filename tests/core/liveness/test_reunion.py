@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.liveness.record import PeerState
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -210,10 +211,25 @@ def test_one_word_alone_makes_no_partition() -> None:
     assert diagnosis(swarm).partitioned == 0
 
 
-def test_peers_that_do_not_report_may_hold_a_store_together() -> None:
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("state", [PeerState.ONLINE, PeerState.OFFLINE])
+def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, able: bool) -> None:
     swarm = make(view=2)
     for number in range(8):
-        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0)
+        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, able=able)
+        swarm.presence.states[f"n{number}"] = state if number % 2 else PeerState.ONLINE
     swarm.run(200)
     assert swarm.suspected() == []
     assert diagnosis(swarm).partitioned == 0
+
+
+def test_a_silent_peer_that_never_reported_hides_no_partition_of_nodes_that_speak() -> None:
+    swarm = make()
+    swarm.grow(2)
+    swarm.add("x", rhythm=0.0, reports=False)
+    swarm.complete()
+    swarm.run(40)
+    swarm.presence.states["x"] = PeerState.OFFLINE
+    swarm.blocked = lambda sender, receiver, large: True  # and it is dead, though both list it still
+    swarm.run(20)
+    assert diagnosis(swarm).partitioned == 1

@@ -11,7 +11,7 @@ from gossipcontrol.server.core.liveness.testimony import Observer
 def isolated(links: Links, node_id: str) -> str:
     """The evidence that a node which reports has no fresh link, or nothing."""
     observer = links.fresh[node_id]
-    if node_id in links.linked or not observer.lists:
+    if node_id in links.linked or not links.is_closed([node_id]):
         return ""
     listed = len(observer.neighbors)
     return f"none of {listed} neighbours is heard, nor hears it" if listed else "no neighbours"

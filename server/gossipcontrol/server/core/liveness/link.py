@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
@@ -32,12 +32,12 @@ class Links:
         """Nodes with any fresh link."""
         self._parents: dict[str, str] = {}
         self._open: set[str] = set()
-        """Nodes with a fresh link to a peer that does not report, or that do not say who their neighbours are."""
+        """Nodes that something may link unseen: a neighbour that does not report, or others than those they name."""
         self.is_whole = False
         """Whether every reporting node is linked with every other, over others or not."""
         self._parameters = parameters
         self._find_missing(testimony, now)
-        self._list(state)
+        self._list(testimony.reporters, state)
         if not self._joins_all():
             self._hear(testimony, now)
             self._joins_all()
@@ -61,7 +61,7 @@ class Links:
         return sorted(found.values(), key=lambda side: (-len(side), min(side)))
 
     def is_closed(self, side: list[str]) -> bool:
-        """Whether nothing can connect this side unseen: no peer that does not report is linked with it."""
+        """Whether nothing can connect this side unseen: none of its neighbours is a peer that does not report."""
         return not any(node_id in self._open for node_id in side)
 
     def witnesses(self) -> dict[str, set[str]]:
@@ -110,7 +110,11 @@ class Links:
                 if heard_at > max(since, alone_since) and (node_id, author_id) not in self.missing:
                     self._join(node_id, author_id)
 
-    def _list(self, state: StateOf) -> None:
+    def _list(self, reporters: Collection[str], state: StateOf) -> None:
+        """Who lists another is linked with it, if that is there.
+
+        A peer that never reported is OFFLINE by its silence alone. It proves no link, but may be one.
+        """
         missing = self.missing
         for node_id, observer in self.fresh.items():
             if not observer.lists:
@@ -118,8 +122,10 @@ class Links:
             for peer_id in observer.neighbors:
                 if (node_id, peer_id) in missing or (peer_id, node_id) in missing:
                     continue
-                if peer_id in self.fresh or state(peer_id) not in _AWAY:
+                if peer_id in self.fresh or (seen := state(peer_id)) not in _AWAY:
                     self._join(node_id, peer_id)
+                elif seen is PeerState.OFFLINE and peer_id not in reporters:
+                    self._open.add(node_id)
 
     def _join(self, node_id: str, peer_id: str) -> None:
         """A fresh link of a reporting node with any peer."""

@@ -90,11 +90,13 @@ class Observer:
 class Testimony:
     """One store. What is kept of an author does not grow with the number of its observers."""
 
-    __slots__ = ("_numbers", "_parameters", "observers", "store_id", "voices")
+    __slots__ = ("_numbers", "_parameters", "observers", "reporters", "store_id", "voices")
 
     def __init__(self, store_id: str, parameters: LivenessParameters) -> None:
         self.store_id = store_id
         self.observers: dict[str, Observer] = {}
+        self.reporters: set[str] = set()
+        """Who ever reported, as long as it is an observer or a neighbour of one."""
         self.voices: dict[str, Voice] = {}
         self._parameters = parameters
         self._numbers = 0
@@ -107,6 +109,7 @@ class Testimony:
                 return None
             observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval)
             self.observers[event.node_id] = observer
+            self.reporters.add(event.node_id)
         elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
             for voice in self.voices.values():
                 voice.begin_anew_for(observer.number)
@@ -150,6 +153,9 @@ class Testimony:
         numbers = {observer.number for observer in self.observers.values()}
         for voice in self.voices.values():
             voice.keep(numbers)
+        former = self.reporters - self.observers.keys()
+        if former:
+            self.reporters -= former.difference(*(observer.neighbors for observer in self.observers.values()))
         return gone
 
     def ask_the_silent(self, fresh: Iterable[Observer]) -> None:
