@@ -446,3 +446,20 @@ def test_rot_that_nothing_proves_any_longer_ends_but_is_not_called_healed() -> N
     swarm.run(150)
     (cleared,) = [one for _, one in swarm.cleared() if one.cause is Cause.OUTBOUND_ROT]
     assert not cleared.healed
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nobody_is_mute_any_longer_once_all_streams_of_a_store_have_ended(seed: int) -> None:
+    swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next look, which then never comes
+    swarm.grow(4)
+    swarm.run(70)
+    swarm.heals = False
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(25)
+    assert swarm.presence.hushed == {"n0"}
+    for member in swarm.members.values():
+        member.alive = False
+        swarm.tell(NodeDetached(member.node_id, f"{member.node_id}-{member.sessions}"))
+    swarm.run(60)
+    assert swarm.core.next_deadline() is None
+    assert not swarm.presence.hushed

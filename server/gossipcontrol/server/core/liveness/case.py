@@ -186,6 +186,12 @@ class Case:
         """Nothing is suspected any longer, for the store is forgotten."""
         return [one for node_id in sorted(self.suspicions.nodes()) for one in self._drop(node_id)]
 
+    def unhush(self, now: float) -> None:
+        """Nobody is left to say that a node is mute: presence takes the word of all."""
+        for node_id in self._mute_since:
+            self._presence.hush(self.store_id, node_id, False, now)
+        self._mute_since = {}
+
     def _look_for_isolation(self, links: Links, now: float) -> list[Finding]:
         found: list[Finding] = []
         online, hold = self._presence.online(self.store_id), self._parameters.isolated_after

@@ -175,6 +175,7 @@ class Diagnosis:
                 found += case.advance(PAIR_LIMIT - self._pairs, now)
                 self._count(case, 1)
             if case.is_over:
+                case.unhush(now)
                 self.forget_store(store_id)
             else:
                 self._note(case)
