@@ -448,6 +448,18 @@ def test_rot_that_nothing_proves_any_longer_ends_but_is_not_called_healed() -> N
     assert not cleared.healed
 
 
+def test_rot_of_a_node_that_is_left_alone_ends_as_well() -> None:
+    swarm = settled(1, 2)
+    swarm.heals = False
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(60)
+    assert swarm.suspected(Cause.OUTBOUND_ROT)
+    swarm.mend()
+    swarm.leave("n1")
+    swarm.run(90)
+    assert accused(swarm.cleared()) == [("n0", Cause.OUTBOUND_ROT)]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nobody_is_mute_any_longer_once_all_streams_of_a_store_have_ended(seed: int) -> None:
     swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next look, which then never comes

@@ -177,6 +177,9 @@ class Case:
         if len(links.fresh) > 1 and now - self._compared_at >= ROT_SHARE * self._parameters.rot_window:
             self._compared_at = now
             found += self._look_for_rot(links, now)
+        for cause in (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT):
+            for node_id in self.suspicions.faded(cause, now - 2 * self._parameters.rot_window):
+                found += self._end(node_id, cause, healed=False)
         self.suspicions.forget(now)
         if len(self.suspicions):
             self._look_at = now + LATEST
@@ -203,15 +206,10 @@ class Case:
         return found
 
     def _look_for_rot(self, links: Links, now: float) -> list[Finding]:
-        rot, window = Rot(self.testimony, links, self._parameters, now), self._parameters.rot_window
-        hold = HOLD_SHARE * window
+        rot, hold = Rot(self.testimony, links, self._parameters, now), HOLD_SHARE * self._parameters.rot_window
         found = self._judge(Cause.OUTBOUND_ROT, self._mute(hold, now), links, now)
         found += self._judge(Cause.OUTBOUND_ROT, self._unless_mute(rot.outbound), links, now, hold)
-        found += self._judge(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
-        for cause in (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT):
-            for node_id in self.suspicions.faded(cause, now - 2 * window):
-                found += self._end(node_id, cause, healed=False)
-        return found
+        return found + self._judge(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
 
     def _judge(
         self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
