@@ -95,6 +95,15 @@ def test_what_is_no_id_is_refused_by_name_and_changes_nothing(
     assert tally.report("a") == before
 
 
+@pytest.mark.parametrize("count", [-1, 1 << 64])
+def test_what_is_no_count_is_refused(count: int) -> None:
+    tally = Tally()
+    tally.unsynced_writes("a", 3)
+    with pytest.raises(ValueError, match="count must be"):
+        tally.unsynced_writes("a", count)
+    assert tally.report("a").unsynced_writes == 3
+
+
 def test_the_longest_ids_are_taken() -> None:
     tally = Tally()
     for longest in ("p" * ID_BYTES, "\u00e9" * (ID_BYTES // 2)):

@@ -45,7 +45,8 @@ class Agent:
     """Speaks for one node.
 
     The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; it counts, takes
-    ages and reports. An id that is empty, longer than 128 bytes or no UTF-8 raises ValueError and changes nothing.
+    ages and reports. An id that is empty, longer than 128 bytes or no UTF-8, or what is no count, raises ValueError and
+    changes nothing.
     All of them, and ``rest``, ``wake`` and ``kick``, must be called in the event loop of ``run``.
     """
 

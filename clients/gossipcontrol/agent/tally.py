@@ -78,7 +78,9 @@ class Tally:
         return list(self._store(store_id).neighbors)
 
     def unsynced_writes(self, store_id: str, count: int) -> None:
-        """So many local writes are not yet known to be held elsewhere."""
+        """So many local writes are not yet known to be held elsewhere; raises ValueError for no count."""
+        if not 0 <= count < 1 << 64:
+            raise ValueError(f"count must be 0 to {(1 << 64) - 1}, is {count}")
         self._store(store_id).unsynced_writes = count
 
     def report(self, store_id: str) -> liveness_pb2.LivenessReport:
