@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossipcontrol.server.core.event import NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 
 from tests.core.liveness.lab import Lab
@@ -34,3 +35,11 @@ def test_a_node_that_reports_too_often_counts_once() -> None:
     for _ in range(100):
         lab.report("n")
     assert lab.liveness.next_report(lab.now) == 2.0
+
+
+def test_a_node_that_said_something_else_before_its_report_counts_as_well() -> None:
+    lab = Lab(LivenessParameters(report_rate=10.0))
+    for number in range(50):
+        lab.handle(NeighborChanged(f"n{number}", "a", "x", False, lab.now))
+        lab.report(f"n{number}")
+    assert lab.liveness.next_report(lab.now) == 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gossipcontrol.server.core.event import (
+    LivenessEvent,
     NeighborChanged,
     NodesSlept,
     NodesWoke,
@@ -88,6 +89,21 @@ def test_a_late_report_proves_less() -> None:
     lab.advance(2)
     lab.report("n", {"p": 22.0})
     assert lab.state() is SUSPECT
+
+
+@pytest.mark.parametrize(
+    "word", [NeighborChanged("n", "a", "x", False, 0.0), SyncFinished("n", "a", "x", False, "no answer")]
+)
+def test_another_word_just_before_it_does_not_make_a_late_report_look_punctual(word: LivenessEvent) -> None:
+    lab = Lab()
+    lab.attach("n")
+    lab.report("n", {"p": 0.0})
+    lab.converse(60)
+    lab.advance(14)
+    lab.handle(word)
+    lab.advance(0.05)
+    lab.report("n", {"p": 14.0})
+    assert lab.state() is ONLINE, "the observer itself had stopped for 14 s"
 
 
 def test_the_first_report_after_a_lost_stream_proves_nothing(heard: Lab) -> None:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.event import (
@@ -42,24 +42,36 @@ UNTRUSTED = 1e9
 """Seconds by which a report is late that proves nothing."""
 
 
+class Report(NamedTuple):
+    """The last report of one store: when it came, and by how much it was late (seconds); infinite before the first."""
+
+    at: float = NEVER
+    late: float = math.inf
+
+
 @dataclass(slots=True, eq=False)
 class Speaker:
     """A node that speaks to the service."""
 
     session_id: str = ""
-    stores: dict[str, float] = field(default_factory=dict[str, float])
-    """Its stores, and by how much its last report of each was late (seconds); infinite before the first."""
+    stores: dict[str, Report] = field(default_factory=dict[str, Report])
+    """Its stores, and its last report of each; other words than reports do not count."""
 
-    def lateness(self, store_id: str, gap: float, interval: float) -> float:
-        """By how much a report is late that comes ``gap`` seconds after the last.
+    def reported_at(self, store_id: str) -> float:
+        """When it last reported of a store."""
+        return self.stores.get(store_id, Report()).at
+
+    def lateness(self, store_id: str, interval: float, now: float) -> float:
+        """By how much a report is late that comes now.
 
         Who is late may have been stopped itself, so what it did not hear counts for less; the first report of a stream
         counts for nothing. It takes half an interval to be trusted again: a report that is only told twice is not.
         """
-        before = self.stores.get(store_id, math.inf)
+        at, before = self.stores.get(store_id, Report())
+        gap = now - at
         carried = before * (1 - 2 * gap / interval) if gap < interval / 2 else 0.0
         late = UNTRUSTED if math.isinf(before) else max(0.0, gap - LATE * interval, carried)
-        self.stores[store_id] = late
+        self.stores[store_id] = Report(now, late)
         return late
 
 
@@ -110,10 +122,11 @@ class Liveness:
         speaker = self._speaker(node_id)
         if event.going_to_sleep:
             presence.part(event.store_id, node_id, PeerState.ASLEEP, now)
-        reported_at = presence.greet(store, node_id, now)
+        reported_at = speaker.reported_at(event.store_id)
+        presence.greet(store, node_id, now)
         presence.hear(store, node_id, event.heard, now)
         presence.meet(store, node_id, event.neighbors, now)
-        late = speaker.lateness(event.store_id, now - reported_at, self._load.next_report(now))
+        late = speaker.lateness(event.store_id, self._load.next_report(now), now)
         presence.inform(store, now - late, now)
         self._load.count(reported_at, now)
         presence.drop_empty(store)
@@ -126,7 +139,7 @@ class Liveness:
         self.presence.drop_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
-        self._speakers[event.node_id] = Speaker(event.session_id, dict.fromkeys(event.store_ids, math.inf))
+        self._speakers[event.node_id] = Speaker(event.session_id, dict.fromkeys(event.store_ids, Report()))
         for store_id in event.store_ids:
             store = self.presence.store(store_id)
             self.presence.greet(store, event.node_id, now, anew=True)

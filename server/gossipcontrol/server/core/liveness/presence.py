@@ -142,23 +142,22 @@ class Presence:
             if row is None or up_at > heard[row] or not observers[row] & bit:
                 self.hear(store, observer_id, {peer_id: up_at}, now)
 
-    def greet(self, store: Store, node_id: str, now: float, *, anew: bool = False) -> float:
-        """A node spoke to the service itself; returns when it had done so before. ``anew``: whatever it said last."""
+    def greet(self, store: Store, node_id: str, now: float, *, anew: bool = False) -> None:
+        """A node spoke to the service itself. ``anew``: whatever it said last."""
         row = self.row(store, node_id, now, now)
         if row is None:
-            return NEVER
-        before, last = self.table.reported[row], self._alive_at(row)
+            return
+        last = self._alive_at(row)
         self.table.reported[row] = now
         if anew:
             self._parted.pop(row, None)
         if row in self._hushed:
-            return before
+            return
         if self.table.states[row] != ONLINE:
             self._revive(row, last, now)
         elif now - last > NEWS:
             self._detector.learn(store, ((row, store.informed_at - last),))
             self.table.move_to_end(row)
-        return before
 
     def inform(self, store: Store, until: float, now: float) -> None:
         """A healthy observer has told of everything that it heard in this store until then."""
