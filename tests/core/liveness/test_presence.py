@@ -274,6 +274,20 @@ def test_a_peer_long_unheard_is_forgotten_and_so_is_a_store_without_any() -> Non
     assert lab.liveness.changes("a", 0) is None
 
 
+def test_a_peer_heard_too_long_ago_to_be_remembered_is_not_made_known() -> None:
+    lab = Lab(LivenessParameters(peer_age=600.0))
+    lab.report("n")
+    version = lab.liveness.view("a").version
+    for _ in range(10):
+        lab.advance(2)
+        lab.report("n", {"p": 600.0, "named": None}, neighbors=[("q", 700.0)])
+    assert len([one for one in lab.findings if isinstance(one, PresenceChanged)]) == 2
+    assert [one.peer_id for one in lab.liveness.peers("a")] == ["n", "named"]
+    assert lab.liveness.view("a").version == version + 1
+    lab.report("n", {"p": 599.0})
+    assert lab.state() is OFFLINE
+
+
 def test_a_peer_forgotten_before_anybody_proved_its_silence_is_looked_at_no_more() -> None:
     lab = Lab(LivenessParameters(peer_age=60.0))
     lab.report("n", {"p": 0.0})

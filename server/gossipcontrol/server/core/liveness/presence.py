@@ -115,6 +115,8 @@ class Presence:
                 at = now
             row = index.get(peer_id)
             if row is None:
+                if at > NEVER and at + self._parameters.peer_age <= now:
+                    continue  # forgotten as soon as it were made known
                 row = self.row(store, peer_id, at, now)
                 if row is None:
                     continue
