@@ -25,7 +25,14 @@ STEADY = 10.0
 
 async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_path: Path) -> None:
     # Those that die have no agent: as peers in the field, only what others hear tells of them.
-    async with observed(tmp_path, near=6, bare=(3, 4, 5), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER) as seen:
+    async with observed(
+        tmp_path,
+        near=6,
+        bare=(3, 4, 5),
+        report_ceiling=CEILING / 2,
+        suspect_ceiling=CEILING,
+        offline_after=OFFLINE_AFTER,
+    ) as seen:
         fleet = seen.fleet
         healthy, dying = fleet.ids[:3], fleet.ids[3:]
         await asyncio.sleep(STEADY)
@@ -57,7 +64,9 @@ async def test_presence_turns_within_its_bound_and_no_healthy_peer_turns(tmp_pat
 
 
 async def test_who_hears_nothing_is_online_while_others_hear_it_and_no_longer(tmp_path: Path) -> None:
-    async with observed(tmp_path, near=4, bare=(3,), suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER) as seen:
+    async with observed(
+        tmp_path, near=4, bare=(3,), report_ceiling=CEILING / 2, suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER
+    ) as seen:
         *healthy, deaf = seen.fleet.ids
         await asyncio.sleep(STEADY)
         await seen.fleet.until_parts(1, SOON, healthy)

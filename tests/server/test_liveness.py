@@ -31,8 +31,8 @@ from tests.server.lab import BareAgent, Service, config, connected, deciding, se
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 QUICK = LivenessParameters(
-    report_interval=0.1, suspect_floor=0.2, suspect_ceiling=0.5, offline_after=0.4, isolated_after=0.3,
-    suspicion_interval=0.5,
+    report_interval=0.1, report_ceiling=0.25, suspect_floor=0.2, suspect_ceiling=0.5, offline_after=0.4,
+    isolated_after=0.3, suspicion_interval=0.5,
 )  # fmt: skip
 
 

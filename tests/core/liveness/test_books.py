@@ -46,6 +46,7 @@ def test_the_books_agree_whatever_happens(seed: int) -> None:
         peers_per_store=chance.choice((1, 2, 4, 100)),
         peer_limit=chance.choice((2, 5, 12, 1000)),
         peer_age=chance.choice((5.0, 30.0, 100.0, 86_400.0)),
+        report_ceiling=2.5,
         suspect_ceiling=chance.choice((5.0, 30.0)),
         offline_after=chance.choice((1.0, 30.0)),
         pair_interval=chance.choice((10.0, 600.0)),

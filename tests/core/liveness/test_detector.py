@@ -57,7 +57,7 @@ def test_a_row_that_is_reused_has_learned_nothing() -> None:
 def test_patience_is_never_below_the_floor_nor_above_the_ceiling(
     peaks: list[float], floor: float, ceiling: float
 ) -> None:
-    detector, store = made(suspect_floor=floor, suspect_ceiling=ceiling)
+    detector, store = made(suspect_floor=floor, suspect_ceiling=ceiling, report_ceiling=2.0)
     for peak in peaks:
         detector.learn(store, ((0, peak),))
         assert floor <= detector.patience(0, store) <= ceiling

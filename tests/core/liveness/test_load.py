@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from gossipcontrol.server.core.event import NeighborChanged
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness.record import PeerState
 
 from tests.core.liveness.lab import Lab
 
@@ -43,3 +45,23 @@ def test_a_node_that_said_something_else_before_its_report_counts_as_well() -> N
         lab.handle(NeighborChanged(f"n{number}", "a", "x", False, lab.now))
         lab.report(f"n{number}")
     assert lab.liveness.next_report(lab.now) == 5.0
+
+
+def test_a_service_that_asks_for_few_reports_suspects_nobody_for_that() -> None:
+    lab = Lab(LivenessParameters(report_rate=0.01))
+    lab.attach("n")
+    lab.attach("m")
+    for _ in range(40):
+        lab.report("n", {"m": 0.5})
+        lab.report("m", {"n": 0.5})
+        lab.advance(lab.liveness.next_report(lab.now))
+        lab.advance(1.0)  # on the way
+        changed = {record.state for _, record, _ in lab.liveness.changes("a", 0) or () if record}
+        assert changed == {PeerState.ONLINE}
+    assert lab.liveness.next_report(lab.now) == lab.parameters.report_ceiling
+
+
+def test_no_interval_is_asked_for_in_which_health_looks_like_silence() -> None:
+    with pytest.raises(ValueError, match="report_ceiling must not be greater than half of suspect_ceiling"):
+        LivenessParameters(report_ceiling=15.1)
+    LivenessParameters(report_ceiling=20.0, suspect_ceiling=40.0)

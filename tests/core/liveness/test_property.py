@@ -70,7 +70,7 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
 
     Peers that report themselves are left out: that a report comes at all is news of its sender, whatever it tells.
     """
-    parameters = LivenessParameters(suspect_ceiling=20.0, offline_after=20.0)
+    parameters = LivenessParameters(report_ceiling=10.0, suspect_ceiling=20.0, offline_after=20.0)
     end = BEGIN + 100.0
     first, second = Liveness(parameters), Liveness(parameters)
     play(first, list(sent), end)
@@ -159,7 +159,13 @@ def test_no_silent_death_stays_online_beyond_the_bound(rhythm: float, jitter: fl
 def test_a_restart_marks_nobody_offline_before_one_report_interval(
     sent: list[tuple[float, LivenessReported]], interval: float
 ) -> None:
-    parameters = LivenessParameters(report_interval=interval, suspect_floor=0.1, suspect_ceiling=0.2, offline_after=0.1)
+    parameters = LivenessParameters(
+        report_interval=interval,
+        report_ceiling=interval,
+        suspect_floor=0.1,
+        suspect_ceiling=2 * interval,
+        offline_after=0.1,
+    )
     liveness = Liveness(parameters)
     began_at = min(at for at, _ in sent)
     for at, report in sorted(sent, key=lambda one: one[0]):

@@ -108,4 +108,5 @@ def test_marks_wait_where_reports_are_rare() -> None:
     store = Store()
     for now in (0.0, 4.0, 12.0, 28.0, 60.0, 90.0, 120.0):
         store.say(now, "a")
-    assert store.testimony.period(store.testimony.observers["a"]) > 2 * PARAMETERS.rot_window
+    period = store.testimony.period(store.testimony.observers["a"])
+    assert period == 3 * PARAMETERS.report_ceiling > PARAMETERS.rot_window

@@ -13,8 +13,8 @@ class LivenessParameters:
 
     report_interval: float = 2.0
     """Wanted between two reports of a node while the service has little to do."""
-    report_ceiling: float = 60.0
-    """Longest interval that a loaded service asks for."""
+    report_ceiling: float = 15.0
+    """Longest interval that a loaded service asks for; at most half of suspect_ceiling, or health seems silence."""
     report_rate: float = 2000.0
     """Store reports per second that the service wants over all nodes; the interval grows so that no more come."""
     suspect_floor: float = 3.0
@@ -67,3 +67,5 @@ class LivenessParameters:
             raise ValueError("suspect_floor must not be greater than suspect_ceiling")
         if self.report_interval > self.report_ceiling:
             raise ValueError("report_interval must not be greater than report_ceiling")
+        if self.report_ceiling > self.suspect_ceiling / 2:
+            raise ValueError("report_ceiling must not be greater than half of suspect_ceiling")
