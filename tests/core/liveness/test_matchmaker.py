@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from gossipcontrol.server.core.decision import Capability
+from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.liveness.budget import Budget
 from gossipcontrol.server.core.liveness.finding import SyncWanted
 from gossipcontrol.server.core.liveness.matchmaker import PATIENCE, Matchmaker
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+
+from tests.core.liveness.lab import Lab
 
 
 def make(**changed: float) -> Matchmaker:
@@ -64,6 +69,60 @@ def test_pairs_that_are_apart_wait_for_the_bridge() -> None:
     matchmaker.choose("ab", 1000, 0.0)
     assert matchmaker.look({"a", "b"}, lambda one, other: True, 10.0) == []
     assert len(look(matchmaker, 12.0)) == 1
+
+
+def test_pairs_that_nobody_can_sync_are_not_looked_at_until_somebody_can() -> None:
+    matchmaker = make()
+    matchmaker.choose("abc", 1000, 0.0)
+    assert look(matchmaker, 300.0, able="") == []
+    assert matchmaker.owed == 0
+    assert matchmaker.pairs.next_at() is None
+    assert matchmaker.pairs.take_due(1e6) == []
+    matchmaker.take_up("b", 400.0)
+    matchmaker.take_up("stranger", 400.0)
+    assert matchmaker.look_at == 400.0
+    assert {wanted.node_id for wanted in look(matchmaker, 400.0, able="b")} == {"b"}
+    assert matchmaker.owed == 2
+    matchmaker.meet("a", ("c",), 401.0)  # as neighbours do, however unable
+    matchmaker.choose("ac", 1000, 402.0)
+    assert matchmaker.pairs.never_met == 0
+
+
+def test_a_node_that_attaches_as_one_that_can_sync_owes_again() -> None:
+    lab, able = Lab(), frozenset({Capability.SYNC_WITH_PEER})
+    for capabilities in (frozenset[Capability](), able):
+        for node_id in ("n", "m"):
+            lab.handle(NodeAttached(node_id, f"{node_id} {len(capabilities)}", ("a",), capabilities=capabilities))
+        for _ in range(20):
+            lab.report("n", {"m": 0.5})
+            lab.report("m", {"n": 0.5})
+            lab.advance(2.0)
+        asked = [one for one in lab.findings if isinstance(one, SyncWanted)]
+        assert bool(asked) is bool(capabilities)
+        assert lab.liveness.counts().pairs_unsynced == len(capabilities)
+
+
+def test_one_member_too_many_makes_a_store_forget_nothing_yet() -> None:
+    matchmaker = make(pair_peers=10)
+    matchmaker.choose("abcdefghij", 1000, 0.0)
+    matchmaker.meet("a", "bcdefghij", 5.0)
+    matchmaker.choose("abcdefghijk", 1000, 6.0)
+    matchmaker.choose("abcdefghij", 1000, 7.0)
+    assert len(matchmaker.pairs) == 45
+    assert matchmaker.pairs.never_met == 36
+    matchmaker.choose("abcdefghijkl", 1000, 8.0)
+    assert len(matchmaker.pairs) == 0
+    matchmaker.choose("abcdefghijk", 1000, 9.0)
+    assert len(matchmaker.pairs) == 0, "only a store that had pairs may be too large"
+
+
+def test_those_that_go_together_are_taken_out_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    matchmaker, heaps = make(), list[int]()
+    matchmaker.choose("abcdefghij", 1000, 0.0)
+    module = "gossipcontrol.server.core.liveness.pair"
+    monkeypatch.setattr(f"{module}.heapify", lambda heap: heaps.append(len(heap)))  # pyright: ignore
+    matchmaker.choose("ab", 1000, 1.0)
+    assert heaps == [1]
 
 
 def test_a_store_beyond_the_size_is_not_tracked() -> None:

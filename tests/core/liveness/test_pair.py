@@ -34,7 +34,7 @@ def test_a_meeting_puts_a_pair_off_and_never_brings_it_forward() -> None:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(("add", "remove", "meet", "take")),
+        st.sampled_from(("add", "remove", "meet", "take", "shelve", "take up")),
         st.integers(0, 7),
         st.integers(0, 7),
         st.floats(0, 20),
@@ -49,6 +49,7 @@ def test_pairs_agree_with_a_plain_dictionary(story: Sequence[tuple[str, int, int
     pairs, members = Pairs(), list[str]()
     met: dict[frozenset[str], float] = {}
     first: dict[frozenset[str], float] = {}
+    shelved: set[frozenset[str]] = set()
     now = 1.0
     for what, a, b, wait in story:
         now += wait
@@ -58,21 +59,29 @@ def test_pairs_agree_with_a_plain_dictionary(story: Sequence[tuple[str, int, int
             first |= {frozenset((one, member)): now + 5.0 for member in members}
             members.append(one)
         elif what == "remove" and one in members:
-            pairs.remove(one)
+            pairs.remove({one})
             members.remove(one)
             met = {key: at for key, at in met.items() if one not in key}
             first = {key: at for key, at in first.items() if one not in key}
+            shelved = {key for key in shelved if one not in key}
         elif what == "meet":
             pairs.meet(one, other, now + 10.0)
             if {one, other} <= set(members) and one != other:
                 met[frozenset((one, other))] = now + 10.0
-        elif what == "take":
+        elif what == "take up" and one in members:
+            pairs.take_up(one)
+            shelved = {key for key in shelved if one not in key}
+        elif what in {"take", "shelve"}:
             due = pairs.take_due(now)
             assert due == sorted(due)
             dues = first | met
             # Whoever meets before it was due for the first time is due no earlier for it.
             expected = {key: max(at, first[key]) for key, at in dues.items() if max(at, first[key]) <= now}
+            expected = {key: at for key, at in expected.items() if key not in shelved}
             assert {frozenset((one.one, one.other)): one.at for one in due} == expected
-            pairs.put_back(due)
+            for aside in due[: a if what == "shelve" else 0]:
+                pairs.shelve(aside)
+                shelved.add(frozenset((aside.one, aside.other)))
+            pairs.put_back(due[a if what == "shelve" else 0 :])
         assert len(pairs) == len(members) * (len(members) - 1) // 2 == len(first)
-        assert pairs.never_met == len(first) - len(met)
+        assert pairs.never_met == len(first.keys() - met.keys() - shelved)

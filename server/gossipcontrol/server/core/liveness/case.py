@@ -132,7 +132,11 @@ class Case:
     def attach(self, node_id: str, can_sync: bool, now: float) -> None:
         """A node of this store has an agent now."""
         self.attached[node_id] = None
-        (self.able.add if can_sync else self.able.discard)(node_id)
+        if can_sync and node_id not in self.able:
+            self.able.add(node_id)
+            self.matchmaker.take_up(node_id, now)
+        elif not can_sync:
+            self.able.discard(node_id)
         self._look_at = min(self._look_at, now + LATEST)
 
     def detach(self, node_id: str) -> list[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.liveness.budget import Budget
 from gossipcontrol.server.core.liveness.finding import SyncWanted
-from gossipcontrol.server.core.liveness.pair import Due, Pairs
+from gossipcontrol.server.core.liveness.pair import Due, Pairs, pair_of
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 
 PAIR_LIMIT = 500_000
@@ -18,6 +18,8 @@ LOOKED_AT = 400
 """Debts of one store looked at per second, for those that nobody can pay are looked at again and again."""
 PATIENCE = 30.0
 """Seconds after which a sync that was asked for and never answered counts as failed."""
+SLACK = 1.1
+"""How far beyond ``pair_peers`` a store may grow before it forgets its pairs; till then newcomers have none."""
 BACKOFF = 10.0
 """Seconds until a pair is tried again after its first failure; doubles up to the pair interval."""
 
@@ -37,7 +39,7 @@ class Matchmaker:
 
     def __init__(self, store_id: str, parameters: LivenessParameters, budget: Budget) -> None:
         self.owed = 0
-        """Pairs that have never met since both are online, or are overdue, as of the last look."""
+        """Pairs that have never met since both are online, or are overdue, and can sync, as of the last look."""
         self.look_at: float | None = None
         self.pairs = Pairs()
         self._store_id = store_id
@@ -47,28 +49,30 @@ class Matchmaker:
 
     def choose(self, members: Collection[str], room: int, now: float) -> None:
         """Take these as the members, as far as there is room for their pairs; none of a store that is too large."""
-        if len(members) > self._parameters.pair_peers:
-            members = ()
+        most = self._parameters.pair_peers
+        if len(members) > most * (SLACK if self.pairs.members else 1):
+            members, self.pairs, self._attempts = (), Pairs(), {}
         kept = self.pairs
-        chosen = set(members)
-        for node_id in [one for one in kept.members if one not in chosen]:
-            self.remove(node_id)
+        self._remove(set(kept.members).difference(members))
         for node_id in members:
-            if node_id not in kept and room >= len(kept.members):
+            if node_id not in kept and len(kept.members) < most and room >= len(kept.members):
                 room -= len(kept.members)
                 first_at = now + 2 * self._parameters.report_interval
                 kept.add(node_id, first_at, first_at + self._spread(len(members)))
-        next_at = kept.next_at()
-        if next_at is not None and (self.look_at is None or next_at < self.look_at):
-            self.look_at = max(next_at, now)
-        if next_at is None:
+        if kept.next_at() is None:
             self.owed, self.look_at = 0, None
+        self._look_soon(now)
 
     def remove(self, node_id: str) -> None:
         """A node is no longer one of the members."""
         if node_id in self.pairs:
-            self.pairs.remove(node_id)
-            self._attempts = {key: one for key, one in self._attempts.items() if node_id not in key}
+            self._remove({node_id})
+
+    def take_up(self, node_id: str, now: float) -> None:
+        """A node has become able to sync: what it owes is due again."""
+        if node_id in self.pairs:
+            self.pairs.take_up(node_id)
+            self._look_soon(now)
 
     def meet(self, node_id: str, peer_ids: Iterable[str], now: float) -> None:
         """A node is a neighbour of these, or heard them directly."""
@@ -80,7 +84,7 @@ class Matchmaker:
         """A direct sync came to its end."""
         if node_id not in self.pairs or peer_id not in self.pairs:
             return
-        key = _key(node_id, peer_id)
+        key = pair_of(node_id, peer_id)
         if ok:
             self._attempts.pop(key, None)
             self.meet(node_id, (peer_id,), now)
@@ -89,13 +93,19 @@ class Matchmaker:
             attempt.retry_at = now + self._backoff(attempt)
 
     def look(self, able: Collection[str], apart: Callable[[str, str], bool], now: float) -> list[SyncWanted]:
-        """Ask for the syncs that are due, the oldest debt first; pairs that cannot reach each other wait."""
+        """Ask for the syncs that are due, the oldest debt first; pairs that cannot reach each other wait.
+
+        Pairs of which neither is able are due no more until one of them is.
+        """
         wanted: list[SyncWanted] = []
         left: list[Due] = []
         overdue = 0
         for due in self.pairs.take_due(now):
+            if due.one not in able and due.other not in able:
+                self.pairs.shelve(due)
+                continue
             overdue += self.pairs.has_met(due.one, due.other)
-            attempt = self._attempts.get(_key(due.one, due.other))
+            attempt = self._attempts.get(pair_of(due.one, due.other))
             if attempt is not None and attempt.retry_at > now:
                 left.append(due)
                 continue
@@ -111,6 +121,17 @@ class Matchmaker:
         self.look_at = None if next_at is None else max(next_at, now + STEP, now + len(left) / LOOKED_AT)
         return wanted
 
+    def _look_soon(self, now: float) -> None:
+        """Look as soon as a pair is due."""
+        next_at = self.pairs.next_at()
+        if next_at is not None and (self.look_at is None or next_at < self.look_at):
+            self.look_at = max(next_at, now)
+
+    def _remove(self, node_ids: set[str]) -> None:
+        if node_ids:
+            self.pairs.remove(node_ids)
+            self._attempts = {key: one for key, one in self._attempts.items() if node_ids.isdisjoint(key)}
+
     def _dialer(self, due: Due, able: Collection[str], now: float) -> str | None:
         """The one of two that can, and has more of its budget left; its budget is used."""
         able_ones = [one for one in (due.one, due.other) if one in able]
@@ -119,7 +140,7 @@ class Matchmaker:
 
     def _ask(self, due: Due, attempt: Attempt | None, now: float) -> None:
         if attempt is None:
-            attempt = self._attempts[_key(due.one, due.other)] = Attempt(now)
+            attempt = self._attempts[pair_of(due.one, due.other)] = Attempt(now)
         attempt.tries = min(attempt.tries + 1, 60)
         attempt.retry_at = now + max(PATIENCE, self._backoff(attempt))
 
@@ -129,7 +150,3 @@ class Matchmaker:
     def _spread(self, count: int) -> float:
         """Over how long a newcomer's first meetings are spread: at most half of the budget of each node."""
         return min(self._parameters.pair_interval / 2, 2 * count / self._parameters.sync_rate)
-
-
-def _key(one: str, other: str) -> tuple[str, str]:
-    return (one, other) if one < other else (other, one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -18,19 +19,23 @@ class Due(NamedTuple):
 class Pairs:
     """Every two of the members. A pair is due at an instant; each meeting puts that off.
 
-    The instant of a pair that has never met is kept below 0: one array tells both.
+    The instant of a pair that has never met is kept below 0: one array tells both. A pair may be *shelved*: it is
+    due no more until one of its two is taken up again.
     """
 
-    __slots__ = ("_heap", "_places", "_rows", "members", "never_met")
+    __slots__ = ("_heap", "_places", "_rows", "_shelved", "members", "never_met")
 
     def __init__(self) -> None:
         self.members: list[str] = []
         self.never_met = 0
+        """Pairs that have never met, but for those shelved."""
         self._places: dict[str, int] = {}
         self._rows: list[array[float]] = []
         """Of member n, with each of the n before it."""
         self._heap: list[Due] = []
-        """One entry per pair, due when it was last looked at: at that or later."""
+        """One entry per pair that is not shelved, due when it was last looked at: at that or later."""
+        self._shelved: set[tuple[str, str]] = set()
+        """Pairs without an entry."""
 
     def __len__(self) -> int:
         """How many pairs there are."""
@@ -52,8 +57,16 @@ class Pairs:
         self.members.append(node_id)
         self.never_met += count
 
-    def remove(self, node_id: str) -> None:
-        """One member less; the last takes its place."""
+    def remove(self, node_ids: Collection[str]) -> None:
+        """So many members less."""
+        for node_id in node_ids:
+            self._remove(node_id)
+        self._heap = [due for due in self._heap if due.one in self._places and due.other in self._places]
+        heapify(self._heap)
+
+    def _remove(self, node_id: str) -> None:
+        """One member less, the last takes its place; entries are left."""
+        self.take_up(node_id)
         place, last = self._places.pop(node_id), len(self.members) - 1
         self.never_met -= sum(self._at(place, other) < 0 for other in range(last + 1) if other != place)
         if place != last:
@@ -64,8 +77,6 @@ class Pairs:
             self.members[place], self._places[moved] = moved, place
         self.members.pop()
         self._rows.pop()
-        self._heap = [due for due in self._heap if node_id not in (due.one, due.other)]
-        heapify(self._heap)
 
     def meet(self, one: str, other: str, due_at: float) -> None:
         """They have met, and need not again before ``due_at``."""
@@ -73,7 +84,7 @@ class Pairs:
         if first is None or second is None or first == second:
             return
         known = self._at(first, second)
-        if known < 0:
+        if known < 0 and pair_of(one, other) not in self._shelved:
             self.never_met -= 1
         if known < due_at:
             self._put(first, second, due_at)
@@ -101,6 +112,20 @@ class Pairs:
         for entry in due:
             heappush(self._heap, entry)
 
+    def shelve(self, due: Due) -> None:
+        """Leave aside what was taken."""
+        self._shelved.add(pair_of(due.one, due.other))
+        self.never_met -= not self.has_met(due.one, due.other)
+
+    def take_up(self, node_id: str) -> None:
+        """The pairs of a member are shelved no longer."""
+        for member in self.members if self._shelved else ():
+            if (key := pair_of(node_id, member)) in self._shelved:
+                self._shelved.remove(key)
+                at = self._at(self._places[node_id], self._places[member])
+                self.never_met += at < 0
+                heappush(self._heap, Due(abs(at), node_id, member))
+
     def next_at(self) -> float | None:
         """No pair is due before."""
         return self._heap[0].at if self._heap else None
@@ -113,3 +138,8 @@ class Pairs:
             self._rows[one][other] = at
         else:
             self._rows[other][one] = at
+
+
+def pair_of(one: str, other: str) -> tuple[str, str]:
+    """Two nodes as a key."""
+    return (one, other) if one < other else (other, one)
