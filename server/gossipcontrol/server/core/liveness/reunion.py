@@ -86,6 +86,8 @@ class Reunion:
             self._blind = 0
         self._partition.look(sides, links, self._parameters.isolated_after, now)
         self._can_probe = any(node_id in able for side in sides for node_id in side)
+        if self.stands:
+            self._bridge.take(sides, able)
         found = self._arrive(self._partition)
         if not self.stands or self._can_probe:
             return found
@@ -95,7 +97,7 @@ class Reunion:
         """The attempt to reach another side that is due."""
         if self._partition is None or not self._partition.stands or now < self._bridge.next_at:
             return []
-        pair = self._bridge.attempt(self._partition.sides, able, now)
+        pair = self._bridge.attempt(able, now)
         return [] if pair is None else [SyncWanted(pair[0], self._store_id, pair[1])]
 
     def reached(self, node_id: str, peer_id: str, attached: Collection[str], now: float) -> list[Finding]:
@@ -160,6 +162,8 @@ class Reunion:
         ]
 
     def _heal(self) -> list[Finding]:
+        if self._partition is not None:
+            self._bridge.take((), ())
         self._partition = None
         self._united_at.clear()
         self._towards.clear()
