@@ -322,6 +322,15 @@ def test_who_takes_the_place_of_another_has_learned_nothing_of_it() -> None:
     assert 2 < found <= 12
 
 
+def test_a_full_service_makes_room_in_the_newcomers_own_store() -> None:
+    lab = Lab(LivenessParameters(peer_limit=4))
+    lab.report("n", {"p": 3600.0}, store_id="old")
+    lab.report("n", {"q": 5.0})
+    lab.report("n", {"r": 1.0})
+    assert [one.peer_id for one in lab.liveness.peers("old")] == ["n", "p"]
+    assert [one.peer_id for one in lab.liveness.peers("a")] == ["n", "r"]
+
+
 def test_a_full_service_tracks_no_further_store_but_loses_no_report() -> None:
     lab = Lab(LivenessParameters(peer_limit=2))
     lab.report("n", {"p": 0.0})
