@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.liveness.record import PeerState
 
 from tests.core.liveness.said import PARAMETERS, Store, fall_apart
@@ -39,7 +40,7 @@ def test_nobody_misses_an_author_that_says_nothing_any_longer() -> None:
 
 
 def test_who_reports_seldom_still_speaks_between_two_reports() -> None:
-    store = Store()
+    store = Store(LivenessParameters(report_ceiling=60.0, suspect_ceiling=120.0))
     for second in range(0, 500, 50):
         for one, other in ("ab", "ba"):
             store.say(float(second), one, {other: 1}, other, 1 + second)
