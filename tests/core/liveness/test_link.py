@@ -102,7 +102,7 @@ def test_a_silent_peer_that_once_reported_links_nobody_for_as_long_as_it_is_list
     assert store.links(199.0).is_closed(["a"])
     store.say(200.0, "a", neighbors="y")
     store.testimony.clean(200.0)
-    assert store.testimony.reporters == {"a"}
+    assert [*store.testimony.observers, *store.testimony.former] == ["a"]
 
 
 def test_whom_nobody_hears_who_could_is_mute() -> None:

@@ -28,9 +28,9 @@ class Bridge:
         self.next_at = -math.inf
         """No attempt is due before."""
         self._sides: Sequence[Side] = ()
-        self._nodes: list[str] = []
+        self._nodes: Sequence[str] = ()
         """The nodes of all sides, side by side."""
-        self._starts: list[int] = []
+        self._starts: Sequence[int] = ()
         """Where each side begins among them."""
         self._queue: list[tuple[float, int]] = []
         """When each side tried last, and its index: a heap."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.liveness.parameter import LivenessParameters
@@ -37,7 +37,7 @@ class Links:
         """Whether every reporting node is linked with every other, over others or not."""
         self._parameters = parameters
         self._find_missing(testimony, now)
-        self._list(testimony.reporters, state)
+        self._list(testimony, state)
         if not self._joins_all():
             self._hear(testimony, now)
             self._joins_all()
@@ -110,12 +110,12 @@ class Links:
                 if heard_at > max(since, alone_since) and (node_id, author_id) not in self.missing:
                     self._join(node_id, author_id)
 
-    def _list(self, reporters: Collection[str], state: StateOf) -> None:
+    def _list(self, testimony: Testimony, state: StateOf) -> None:
         """Who lists another is linked with it, if that is there.
 
         A peer that never reported is OFFLINE by its silence alone. It proves no link, but may be one.
         """
-        missing = self.missing
+        missing, reporters = self.missing, (testimony.observers, testimony.former)
         for node_id, observer in self.fresh.items():
             if not observer.lists:
                 self._open.add(node_id)
@@ -124,7 +124,7 @@ class Links:
                     continue
                 if peer_id in self.fresh or (seen := state(peer_id)) not in _AWAY:
                     self._join(node_id, peer_id)
-                elif seen is PeerState.OFFLINE and peer_id not in reporters:
+                elif seen is PeerState.OFFLINE and not any(peer_id in known for known in reporters):
                     self._open.add(node_id)
 
     def _join(self, node_id: str, peer_id: str) -> None:
