@@ -72,7 +72,7 @@ class Case:
         self.store_id = store_id
         self.attached: dict[str, None] = {}
         """Nodes of the store that have an agent."""
-        self.able: set[str] = set()
+        self.able: dict[str, None] = {}
         """Those of them that can sync with a peer."""
         self.testimony = Testimony(store_id, parameters)
         self.suspicions = Suspicions(parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window)
@@ -133,16 +133,16 @@ class Case:
         """A node of this store has an agent now."""
         self.attached[node_id] = None
         if can_sync and node_id not in self.able:
-            self.able.add(node_id)
+            self.able[node_id] = None
             self.matchmaker.take_up(node_id, now)
         elif not can_sync:
-            self.able.discard(node_id)
+            self.able.pop(node_id, None)
         self._look_at = min(self._look_at, now + LATEST)
 
     def detach(self, node_id: str) -> list[Finding]:
         """It has none any longer."""
         self.attached.pop(node_id, None)
-        self.able.discard(node_id)
+        self.able.pop(node_id, None)
         self.matchmaker.remove(node_id)
         return self.forget(node_id)
 
