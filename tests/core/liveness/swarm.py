@@ -216,6 +216,12 @@ class Swarm:
             self.broadcast(member.node_id)
             self.at(member.rhythm * self.chance.uniform(0.8, 1.2), self._beat, member)
 
+    def lose(self, node_id: str, count: int) -> None:
+        """Lose so many broadcasts of a node, and all that it sends until ``mend``."""
+        self.blocked = lambda sender, receiver, large: sender == node_id
+        for _ in range(count):
+            self.broadcast(node_id)
+
     def broadcast(self, node_id: str, *, large: bool = False) -> None:
         """A node broadcasts; the flood reaches whom the open links reach."""
         author = self.members[node_id]

@@ -121,9 +121,7 @@ def test_a_node_that_lost_messages_once_and_says_nothing_since_is_not_hushed_for
     swarm.grow(3, rhythm=0.0)
     swarm.complete()
     swarm.run(20)
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    for _ in range(10):
-        swarm.broadcast("n0")
+    swarm.lose("n0", 10)
     swarm.run(10)
     assert swarm.presence.hushed == {"n0"}
     swarm.mend()

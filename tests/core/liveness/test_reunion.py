@@ -189,9 +189,7 @@ def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: in
     swarm.grow(count, rhythm=0.0, able=able)
     swarm.complete()
     swarm.run(20)
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    for _ in range(10):
-        swarm.broadcast("n0")
+    swarm.lose("n0", 10)
     swarm.run(10)
     assert diagnosis(swarm).partitioned == 1
     swarm.mend()
