@@ -216,7 +216,7 @@ class Liveness:
         if most is not None and len(rows) > most:
             heard, others = list[tuple[float, int]](), list[int]()
             for row in reversed(rows):
-                at = max(table.heard[row], table.reported[row])
+                at = table.seen_at(row)
                 if at == NEVER:
                     others.append(row)
                     continue
@@ -274,7 +274,7 @@ class Liveness:
         store, table = self.presence.stores.get(store_id), self.presence.table
         if store is not None:
             for peer_id, row in reversed(store.index.items()):
-                at = max(table.heard[row], table.reported[row])
+                at = table.seen_at(row)
                 if at > NEVER:
                     yield peer_id, at
 

@@ -325,17 +325,14 @@ class Presence:
         if not store.index or at <= store.oldest:
             return False
         count = max(1, len(store.index) // EVICTED)
-        oldest = heapq.nsmallest(count + 1, store.index.values(), key=self._seen_at)
-        store.oldest = self._seen_at(oldest[0])
+        oldest = heapq.nsmallest(count + 1, store.index.values(), key=self.table.seen_at)
+        store.oldest = self.table.seen_at(oldest[0])
         if at <= store.oldest:
             return False
-        store.oldest = self._seen_at(oldest[-1])
+        store.oldest = self.table.seen_at(oldest[-1])
         for row in oldest[:count]:
             self.remove(row)
         return True
-
-    def _seen_at(self, row: int) -> float:
-        return max(self.table.heard[row], self.table.reported[row])
 
 
 class OnlinePeers(Collection[str]):

@@ -125,9 +125,13 @@ class Table:
             self._masks.clear()
         self.observers[row] = self._masks.setdefault(mask, mask)
 
+    def seen_at(self, row: int) -> float:
+        """The newest sign of life, whoever saw it; NEVER when nobody did."""
+        return max(self.heard[row], self.reported[row])
+
     def record(self, row: int) -> PeerRecord:
         """What is shown of a row."""
-        at = max(self.heard[row], self.reported[row])
+        at = self.seen_at(row)
         return PeerRecord(
             self.names[row],
             STATES[self.states[row] - 1],
