@@ -59,7 +59,7 @@ def test_pairs_agree_with_a_plain_dictionary(story: Sequence[tuple[str, int, int
             first |= {frozenset((one, member)): now + 5.0 for member in members}
             members.append(one)
         elif what == "remove" and one in members:
-            pairs.remove({one})
+            pairs.remove([one])
             members.remove(one)
             met = {key: at for key, at in met.items() if one not in key}
             first = {key: at for key, at in first.items() if one not in key}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from gossipcontrol.server.core.liveness.budget import Budget
@@ -53,7 +53,8 @@ class Matchmaker:
         if len(members) > most * (SLACK if self.pairs.members else 1):
             members, self.pairs, self._attempts = (), Pairs(), {}
         kept = self.pairs
-        self._remove(set(kept.members).difference(members))
+        chosen = set(members)
+        self._remove([one for one in kept.members if one not in chosen])
         for node_id in members:
             if node_id not in kept and len(kept.members) < most and room >= len(kept.members):
                 room -= len(kept.members)
@@ -66,7 +67,7 @@ class Matchmaker:
     def remove(self, node_id: str) -> None:
         """A node is no longer one of the members."""
         if node_id in self.pairs:
-            self._remove({node_id})
+            self._remove([node_id])
 
     def take_up(self, node_id: str, now: float) -> None:
         """A node has become able to sync: what it owes is due again."""
@@ -127,10 +128,11 @@ class Matchmaker:
         if next_at is not None and (self.look_at is None or next_at < self.look_at):
             self.look_at = max(next_at, now)
 
-    def _remove(self, node_ids: set[str]) -> None:
+    def _remove(self, node_ids: Sequence[str]) -> None:
         if node_ids:
+            gone = set(node_ids)
             self.pairs.remove(node_ids)
-            self._attempts = {key: one for key, one in self._attempts.items() if node_ids.isdisjoint(key)}
+            self._attempts = {key: one for key, one in self._attempts.items() if gone.isdisjoint(key)}
 
     def _dialer(self, due: Due, able: Collection[str], now: float) -> str | None:
         """The one of two that can, and has more of its budget left; its budget is used."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -57,8 +57,8 @@ class Pairs:
         self.members.append(node_id)
         self.never_met += count
 
-    def remove(self, node_ids: Collection[str]) -> None:
-        """So many members less."""
+    def remove(self, node_ids: Sequence[str]) -> None:
+        """So many members less; in this order, for the last member takes the place of each."""
         for node_id in node_ids:
             self._remove(node_id)
         self._heap = [due for due in self._heap if due.one in self._places and due.other in self._places]
