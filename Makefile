@@ -13,15 +13,15 @@ help: ## List the targets
 
 setup: $(READY) ## Make .venv with everything that the other targets need
 
-$(READY): deploy/setup.sh requirements-dev.lock pyproject.toml hatch_build.py $(PROTOS)
-	@deploy/setup.sh $(VENV)
+$(READY): dev/setup.sh requirements-dev.lock pyproject.toml hatch_build.py $(PROTOS)
+	@dev/setup.sh $(VENV)
 	@touch $@
 
 run: $(READY) ## Run the service, this host's watcher and a real iroh-gossip node until Ctrl-C
-	@$(BIN)/python deploy/run.py
+	@$(BIN)/python dev/run.py
 
 demo: $(READY) ## See gossip rot and recover: three real nodes, one cut off, without and with GossipControl
-	@$(BIN)/python -m bench.demo
+	@$(BIN)/python -m dev.demo
 
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
@@ -33,7 +33,7 @@ lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/buf format --diff --exit-code
 
 type: $(READY) ## Check types with mypy and pyright, both strict
-	$(BIN)/mypy server clients tests bench deploy/run.py
+	$(BIN)/mypy server clients tests bench dev
 	$(BIN)/pyright
 
 bench: $(READY) ## Produce every figure that the project claims

@@ -1,7 +1,7 @@
 """How soon a silent death is seen, against how often a living peer is suspected in error.
 
 This service's detector (the real core, not a model of it), chitchat's phi, Cassandra's phi and a fixed timeout are told
-the same, from seeded traces (bench/lab/heartbeat.py). Each one's threshold is swept. ``--seed`` takes other traces than
+the same, from seeded traces (bench/heartbeat.py). Each one's threshold is swept. ``--seed`` takes other traces than
 those that are quoted; the detector was tuned on seeds from 100 on.
 """
 
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gossipcontrol.server.core.event import LivenessReported, TimePassed
-from gossipcontrol.server.core.liveness.liveness import Liveness
-from gossipcontrol.server.core.liveness.parameter import LivenessParameters
-from gossipcontrol.server.core.liveness.record import PeerState
+from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.presence.record import PeerState
 from rich.console import Console
 from rich.table import Table
 
-from bench.lab.heartbeat import AFTERMATH, DEATHS, SCENES, Scene, Trace, make_trace
-from bench.lab.rival import Cassandra, Chitchat, Detector, Fixed
+from bench.baselines import Cassandra, Chitchat, Detector, Fixed
+from bench.heartbeat import AFTERMATH, DEATHS, SCENES, Scene, Trace, make_trace
 from bench.report import Figure, arguments, show
 
 WARM_UP = 60.0

@@ -20,11 +20,11 @@ from gossipcontrol.agent.agent import Agent
 from gossipcontrol.client.client import Client
 from gossipcontrol.v1 import gossip_control_pb2
 
-from bench.lab import h2load
-from bench.lab.bare import free_ports
-from bench.lab.node import SilentNode
-from bench.lab.process import service
+from bench import h2load
 from bench.report import Figure, arguments, at_least, show
+from tests.kit.bare import free_ports
+from tests.kit.node import SilentNode
+from tests.kit.process import service
 
 BACKENDS = ("memory", "sqlite")
 IN_FLIGHT = (1, 32, 256)

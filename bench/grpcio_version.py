@@ -13,10 +13,10 @@ import venv
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from bench import h2load
 from bench.echo import METHOD
-from bench.lab import h2load
-from bench.lab.bare import echo_server, free_ports
 from bench.report import Figure, arguments, show
+from tests.kit.bare import echo_server, free_ports
 
 RELEASES = ("1.67.1", "1.75.1", "1.76.0", "1.78.2", "1.80.0", "1.85.3")
 MESSAGE = bytes(98)

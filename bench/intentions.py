@@ -15,8 +15,8 @@ import grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 from bench.knowledge import BATCH, write
-from bench.lab.process import service
 from bench.report import Figure, arguments, at_least, show
+from tests.kit.process import service
 
 METHOD = "/gossipcontrol.v1.PeerKnowledge/RecordIntentions"
 AUTHORS = 100

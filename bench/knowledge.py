@@ -26,11 +26,11 @@ from gossipcontrol.server.core.knowledge.answer import (
     lags,
     positions,
 )
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.codec import read_event, write_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 
 from bench.report import Figure, at_least, at_most, show
@@ -74,7 +74,7 @@ def write(number: int, authors: int, pattern: str, rng: random.Random) -> Iterat
 
 def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
     """Record, then ask; the figures of one run."""
-    book = Book(KnowledgeParameters(keep=keep, intention_limit=NEVER, floating_limit=10_000_000))
+    book = KnowledgeStore(KnowledgeParameters(keep=keep, intention_limit=NEVER, floating_limit=10_000_000))
     source = write(number, authors, pattern, random.Random(1))
     gc.collect()
     before, spent, sequence, worst, event = resident(), 0.0, 0, 0.0, None
@@ -99,7 +99,7 @@ def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
     return found | keep_and_restore(book, tracker.graph.retained)
 
 
-def keep_and_restore(book: Book, retained: int) -> dict[str, float]:
+def keep_and_restore(book: KnowledgeStore, retained: int) -> dict[str, float]:
     """What a snapshot costs: in the event loop, in the writer thread, its longest part; and the way back."""
     captured_s = min(seconds(partial(book.capture, "store")) for _ in range(3))
     parts: list[bytes] = []
@@ -118,13 +118,13 @@ def keep_and_restore(book: Book, retained: int) -> dict[str, float]:
         "snapshot_s": sum(took),
         "longest_part_ms": max(took) * 1000,
         "snapshot_bytes": len(body) / retained,
-        "restore_s": seconds(lambda: Book(book.parameters).load((), {"store": body})),
+        "restore_s": seconds(lambda: KnowledgeStore(book.parameters).load((), {"store": body})),
     }
 
 
 def replay(number: int, authors: int) -> dict[str, float]:
     """What a batch costs as a record of the log, and what a replay of such records costs."""
-    source, book, records = write(number, authors, "steady", random.Random(1)), Book(), list[bytes]()
+    source, book, records = write(number, authors, "steady", random.Random(1)), KnowledgeStore(), list[bytes]()
     written_s = 0.0
     while batch := tuple(islice(source, BATCH)):
         event = IntentionsRecorded("store", batch, "bench", 1)

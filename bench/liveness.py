@@ -25,14 +25,14 @@ from pathlib import Path
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.event import LivenessReported, TimePassed
-from gossipcontrol.server.core.liveness.liveness import Liveness
-from gossipcontrol.server.core.liveness.parameter import LivenessParameters
+from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
 
-from bench.lab import h2load
-from bench.lab.bare import echo_server, free_ports
-from bench.lab.process import service
+from bench import h2load
 from bench.report import Figure, arguments, at_least, at_most, show
+from tests.kit.bare import echo_server, free_ports
+from tests.kit.process import service
 
 METHOD = "/gossipcontrol.v1.GossipControl/PeerLiveness"
 PARSERS = {

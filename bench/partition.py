@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.lab.fleet import Fleet
 from bench.report import Figure, at_most, rounds_on_hosts, show
+from tests.kit.fleet import Fleet
 
 SHAPES = ((5, 5), (2, 2), (1, 3))
 CUT = 120.0

@@ -15,9 +15,9 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from bench.lab.recovery import Round, cut_off, restore
-from bench.lab.swarm import Swarm
 from bench.report import Figure, at_most, rounds_on_hosts, show
+from tests.kit.recovery import Round, cut_off, restore
+from tests.kit.swarm import Swarm
 
 SIDE_BY_SIDE = 3
 """Swarms of each kind at once: they mostly wait."""

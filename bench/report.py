@@ -14,7 +14,7 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from bench.lab.network import what_is_missing
+from tests.kit.network import what_is_missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from pathlib import Path
 from gossipcontrol.client.client import Client
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
 
-from bench.lab import serf
-from bench.lab.fleet import Fleet
-from bench.lab.network import Host, Network
-from bench.lab.process import Process
-from bench.lab.troupe import STORE
 from bench.report import Figure, rounds_on_hosts, show
+from tests.kit import serf
+from tests.kit.cluster import STORE
+from tests.kit.fleet import Fleet
+from tests.kit.network import Host, Network
+from tests.kit.process import Process
 
 NODES = 4
 START_TIME = 60.0

@@ -22,16 +22,16 @@ from typing import Self
 
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import tune_collector
-from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.state.recovery import take_snapshot
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
-from bench.lab.h2load import process_seconds
-from bench.lab.process import service
-from bench.lab.wire import Wire, header_block
+from bench.h2load import process_seconds
 from bench.report import Figure, arguments, at_least, at_most, show
+from tests.kit.process import service
+from tests.kit.wire import Wire, header_block
 
 SERVICE = "/gossipcontrol.v1.GossipControl"
 STORES = 10

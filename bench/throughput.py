@@ -21,17 +21,17 @@ import throttled
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import tune_collector
-from gossipcontrol.server.core.engine import Engine
+from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
 from gossipcontrol.v1 import gossip_control_pb2
 from pyrate_limiter import InMemoryBucket, Limiter, Rate
 
+from bench import h2load
 from bench.echo import METHOD
-from bench.lab import h2load
-from bench.lab.bare import echo_server, free_ports
-from bench.lab.node import SilentNode
-from bench.lab.process import service
 from bench.report import Figure, arguments, at_least, show
+from tests.kit.bare import echo_server, free_ports
+from tests.kit.node import SilentNode
+from tests.kit.process import service
 
 IN_FLIGHT = (1, 32, 128)
 CHANGE = "/gossipcontrol.v1.GossipControl/ReportNetworkChange"

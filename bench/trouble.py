@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bench.lab.fleet import Fleet
-from bench.lab.network import what_is_missing
-from bench.lab.process import Said
 from bench.report import Figure, arguments, at_most, show
+from tests.kit.fleet import Fleet
+from tests.kit.network import what_is_missing
+from tests.kit.process import Said
 
 LONGEST = 60.0
 """Seconds within which any trouble must be over."""

@@ -14,7 +14,7 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 )
 from gossipcontrol.v1.liveness_pb2 import LivenessReport
 
-from tests.server.lab import Service, config, deciding, serving
+from tests.kit.service_lab import Service, config, deciding, serving
 
 
 async def test_calls_are_answered(service: Service) -> None:

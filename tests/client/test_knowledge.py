@@ -14,7 +14,7 @@ from gossipcontrol.client.errors import ClientError
 from gossipcontrol.client.knowledge_table import age, sentence
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.log import make_logger
+from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 

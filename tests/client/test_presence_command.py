@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 from gossipcontrol.client.client import Client
-from gossipcontrol.server.core.liveness.parameter import LivenessParameters
-from gossipcontrol.server.core.liveness.record import PeerState
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeerObservation
 
 from tests.agent.fake import Proxy
 from tests.client.test_command import read, run
-from tests.server.lab import DEADLINE, BareAgent, Service, config, connected, deciding, serving, until
-from tests.server.scripted import scripted
+from tests.kit.scripted_service import scripted
+from tests.kit.service_lab import DEADLINE, BareAgent, Service, config, connected, deciding, serving, until
 
 
 async def hear(service: Service, *peer_ids: str, store_id: str = "a", node_id: str = "n") -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gossipcontrol.server.core import engine
+from gossipcontrol.server import core
 
-CORE = Path(engine.__file__).parent
+CORE = Path(core.__file__).parent
 ALLOWED = frozenset({
     "__future__", "array", "collections", "collections.abc", "dataclasses", "enum", "heapq", "itertools", "math",
     "operator", "sys.byteorder", "types", "typing", "bisect", "functools", "json", "zlib", "_typeshed",

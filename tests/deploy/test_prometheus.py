@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from gossipcontrol.server.config import Metrics
 
-from tests.server.lab import config, serving
+from tests.kit.service_lab import config, serving
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "gossipcontrol.rules"

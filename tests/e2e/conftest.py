@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.lab.network import what_is_missing
-from bench.lab.swarm import Swarm
+from tests.kit.network import what_is_missing
+from tests.kit.swarm import Swarm
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

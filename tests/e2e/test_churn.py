@@ -12,7 +12,7 @@ import pytest
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.log import make_logger
+from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import decision_pb2
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")

@@ -14,7 +14,7 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError, RefusedError
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.log import make_logger
+from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
 
 

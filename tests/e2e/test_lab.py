@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.lab.fleet import Overlay
+from tests.kit.fleet import Overlay
 
 
 def told(overlay: Overlay, *lines: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from gossipcontrol.v1.decision_pb2 import CAUSE_PARTITION, REJOIN_OUTCOME_VERIFIED
 
-from tests.e2e.observed import observed
-from tests.server.lab import until
+from tests.kit.observed import observed
+from tests.kit.service_lab import until
 
 CUT = float(os.environ.get("GOSSIPCONTROL_CUT", "65"))
 """Seconds. The transport gives its peers up after 30, and the dials that follow fail 30 later: from then on an overlay

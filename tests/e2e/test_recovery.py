@@ -15,7 +15,7 @@ from gossipcontrol.v1.decision_pb2 import (
     Rejoin,
 )
 
-from bench.lab.swarm import Swarm
+from tests.kit.swarm import Swarm
 
 GIVEN_UP = 90.0
 """Seconds within which the transport gives up a peer that is silent; about 30 here, 56 in other measurements."""

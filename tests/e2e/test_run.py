@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench.lab.network import Network
-from bench.lab.process import CLIENT, Process
+from tests.kit.network import Network
+from tests.kit.process import CLIENT, Process
 
 SOON = 60.0
 """Seconds within which each step must have happened."""
@@ -21,7 +21,7 @@ async def test_the_service_the_watcher_and_a_node_run_until_they_are_told_to_sto
     }
     async with Network(1) as network:
         host = network.hosts[0]
-        async with Process("run", sys.executable, "deploy/run.py", host=host, environment=environment) as run:
+        async with Process("run", sys.executable, "dev/run.py", host=host, environment=environment) as run:
             await run.wait_for_text("attached: session", SOON)
             await run.wait_for_text("watching host", SOON)
             report = ("report", "network-change", "--address", f"unix:{tmp_path}/gossipcontrol.sock")

@@ -9,8 +9,8 @@ from pathlib import Path
 from gossipcontrol.v1.decision_pb2 import CAUSE_ISOLATED, CAUSE_OUTBOUND_ROT, CAUSE_PARTITION
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
 
-from tests.e2e.observed import SOON, observed
-from tests.server.lab import until
+from tests.kit.observed import SOON, observed
+from tests.kit.service_lab import until
 
 CEILING = 6.0
 OFFLINE_AFTER = 6.0

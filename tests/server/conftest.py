@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 
-from tests.server.lab import Service, config, connected, deciding, serving
+from tests.kit.service_lab import Service, config, connected, deciding, serving
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from gossipcontrol.v1.gossip_control_pb2 import ListStoresRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.server.lab import BareAgent, Service, config, connected, refusal, serving
-from tests.server.process import service_process
+from tests.kit.service_lab import BareAgent, Service, config, connected, refusal, serving
+from tests.kit.service_process import service_process
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

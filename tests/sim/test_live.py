@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.effect import StartRejoin
-from gossipcontrol.server.core.liveness.finding import NodeSuspected
+from gossipcontrol.server.core.finding import NodeSuspected
 
-from tests.sim.invariant import violations
-from tests.sim.live import LiveWorld
-from tests.sim.scenario import LIVE
+from tests.kit.sim.invariant import violations
+from tests.kit.sim.live import LiveWorld
+from tests.kit.sim.scenario import LIVE
 
 ROTS = {Cause.OUTBOUND_ROT, Cause.INBOUND_ROT}
 

@@ -9,11 +9,11 @@ from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import TimePassed
 from gossipcontrol.server.core.parameter import Parameters
 
-from tests.sim.invariant import violations
-from tests.sim.record import Taken, finish
-from tests.sim.scenario import LARGE, SMALL, Scenario
-from tests.sim.shrink import shrink, told
-from tests.sim.world import World
+from tests.kit.sim.invariant import violations
+from tests.kit.sim.record import Taken, finish
+from tests.kit.sim.scenario import LARGE, SMALL, Scenario
+from tests.kit.sim.shrink import shrink, told
+from tests.kit.sim.world import World
 
 CHUNK = 25
 """Seeds of one test, so that they spread over workers."""

@@ -16,7 +16,7 @@ from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc, peer_k
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.lab.process import service
+from tests.kit.process import service
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import grpc
 import pytest
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
-from bench.lab.process import Process, service
+from tests.kit.process import Process, service
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "8"))
 WINDOW = 2.0

@@ -17,8 +17,8 @@ import pytest
 from gossipcontrol.client.client import Client
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
-from bench.lab.process import service
-from tests.server.lab import until
+from tests.kit.process import service
+from tests.kit.service_lab import until
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "4"))
 AUTHORS = ("alice", "bob", "carol")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from gossipcontrol.server.core.event import RejoinRequested
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.codec import write_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.snapshot import PART
-from gossipcontrol.server.state import backlog
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.state import snapshot_policy
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
 from gossipcontrol.server.state.journal import Loaded, LoadedKnowledge
 from gossipcontrol.server.state.recovery import recover_book, take_book
@@ -93,7 +93,7 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     await made.close()
 
 
-async def again(shelf: Shelf) -> tuple[Book, LoadedKnowledge]:
+async def again(shelf: Shelf) -> tuple[KnowledgeStore, LoadedKnowledge]:
     """The book of the next run, and what it was made of."""
     await shelf.close()
     other = Shelf(shelf.path)
@@ -160,7 +160,7 @@ async def test_forgetting_makes_the_snapshot_smaller(tmp_path: Path) -> None:
     await shelf.open()
     sizes: list[int] = []
     for keep in (1_000_000, 100):
-        shelf.book = Book(KnowledgeParameters(keep=keep, forget_every=100, recent=10, name_limit=10))
+        shelf.book = KnowledgeStore(KnowledgeParameters(keep=keep, forget_every=100, recent=10, name_limit=10))
         shelf.number = 0
         for _ in range(40):
             shelf.write("s", 5, 5)
@@ -210,7 +210,7 @@ async def test_everything_is_written_anew_into_a_file_that_was_lost(shelf: Shelf
 async def test_logs_of_many_stores_are_compacted_and_the_file_stays_bounded(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "LEAST", 50_000)
+    monkeypatch.setattr(snapshot_policy, "LEAST", 50_000)
     shelf = await reopened(shelf)
     longest = 0
     for turn in range(60):

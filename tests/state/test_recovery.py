@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 from gossipcontrol.server.core.knowledge.answer import holders, knowledge, lags
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.codec import write_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import LoadedKnowledge, StateError
 from gossipcontrol.server.state.recovery import recover_book, take_book
@@ -62,7 +62,7 @@ class Disk:
         entry = KnowledgeEntry(now, fact.store_id, type(fact).__name__, write_event(fact, room))
         self.kept = replace(self.kept, entries=[*self.kept.entries, (self._number, entry)])
 
-    def snapshot(self, book: Book, store_ids: list[str], now: float) -> None:
+    def snapshot(self, book: KnowledgeStore, store_ids: list[str], now: float) -> None:
         self._number += 1
         taken = take_book(book, store_ids, now)
         stores = {**self.kept.stores, **{name: b"".join(one.parts()) for name, one in taken.stores.items()}}
@@ -70,7 +70,7 @@ class Disk:
         self.kept = LoadedKnowledge(taken.book, self._number, stores, left)
 
 
-def shown(book: Book) -> dict[str, object]:
+def shown(book: KnowledgeStore) -> dict[str, object]:
     """Every answer about every store (of many intentions, the holders of some), and every byte of the state."""
     found: dict[str, object] = {"senders": book.senders()}
     for store_id in sorted(book.store_ids()):
@@ -93,7 +93,7 @@ def shown(book: Book) -> dict[str, object]:
 @settings(max_examples=80, deadline=None)
 def test_snapshots_and_the_log_after_them_give_the_same_book(seed: int, parameters: KnowledgeParameters) -> None:
     rng = random.Random(seed)
-    book, disk = Book(parameters), Disk()
+    book, disk = KnowledgeStore(parameters), Disk()
     disk.snapshot(book, [], 0.0)
     events = happen(rng, 120)
     cut = rng.randrange(len(events))
@@ -111,7 +111,7 @@ def test_snapshots_and_the_log_after_them_give_the_same_book(seed: int, paramete
     assert shown(again) == shown(book)
 
 
-def keep(book: Book, disk: Disk, *events: KnowledgeEvent) -> None:
+def keep(book: KnowledgeStore, disk: Disk, *events: KnowledgeEvent) -> None:
     for event in events:
         outcome = book.handle(event, 1.0)
         assert outcome.fact is not None
@@ -120,7 +120,7 @@ def keep(book: Book, disk: Disk, *events: KnowledgeEvent) -> None:
 
 def test_what_found_no_room_finds_none_in_a_replay_though_another_store_has_made_some() -> None:
     parameters = KnowledgeParameters(intention_limit=10, keep=1, forget_every=1)
-    book, disk = Book(parameters), Disk()
+    book, disk = KnowledgeStore(parameters), Disk()
     disk.snapshot(book, [], 0.0)
     keep(book, disk, MembersChanged("t", (Member("silent"),)), IntentionsRecorded("t", chain(8)))
     keep(book, disk, IntentionsRecorded("s", chain(5, "b")), MembersChanged("t", (), ("silent",)))
@@ -132,7 +132,7 @@ def test_what_found_no_room_finds_none_in_a_replay_though_another_store_has_made
 
 def test_what_was_known_when_an_intention_began_to_float_and_was_forgotten_then_is_missing_now() -> None:
     parameters = KnowledgeParameters(keep=1, forget_every=1, name_limit=5, recent=3)
-    book, disk = Book(parameters), Disk()
+    book, disk = KnowledgeStore(parameters), Disk()
     disk.snapshot(book, [], 0.0)
     made = tuple(rounds(3, 60))
     floating = Intention("q", b"floats", b"", (made[2].hash, b"late"))
@@ -150,7 +150,7 @@ def test_what_was_known_when_an_intention_began_to_float_and_was_forgotten_then_
 
 
 def test_what_changes_nothing_leaves_no_fact_and_a_repeated_batch_a_small_one() -> None:
-    book = Book(replace(NARROW, store_limit=1))
+    book = KnowledgeStore(replace(NARROW, store_limit=1))
     (batch, *_) = (one for one in happen(random.Random(1), 20) if isinstance(one, IntentionsRecorded))
     plain = replace(batch, sender_id="", sequence=0)
     assert book.handle(plain, 1.0).fact == plain
@@ -161,7 +161,7 @@ def test_what_changes_nothing_leaves_no_fact_and_a_repeated_batch_a_small_one() 
 
 
 def test_other_parameters_take_over_and_ask_for_a_snapshot_of_everything() -> None:
-    book, disk = Book(NARROW), Disk()
+    book, disk = KnowledgeStore(NARROW), Disk()
     disk.snapshot(book, [], 0.0)
     for event in happen(random.Random(2), 60):
         outcome = book.handle(event, 1.0)

@@ -19,7 +19,7 @@ from gossipcontrol.server.state import file as file_module
 from gossipcontrol.server.state import sqlite as sqlite_module
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
-from gossipcontrol.server.state.journal import KnowledgeSnapshot, StateError, Watch
+from gossipcontrol.server.state.journal import JournalListener, KnowledgeSnapshot, StateError
 from gossipcontrol.server.state.pack import PIECE
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
@@ -38,7 +38,7 @@ class Told:
     def __init__(self) -> None:
         self.committed = 0
         self.failures: list[str] = []
-        self.watch = Watch(self._commit, self.failures.append, lambda seconds: None)
+        self.watch = JournalListener(self._commit, self.failures.append, lambda seconds: None)
 
     def _commit(self, number: int) -> None:
         self.committed = number

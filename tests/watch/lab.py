@@ -15,7 +15,7 @@ from gossipcontrol.watch.debounce import Debounce
 from gossipcontrol.watch.fingerprint import Filter, Fingerprint, take_fingerprint
 from gossipcontrol.watch.linux import RtnetlinkSource
 
-from bench.lab.network import Host
+from tests.kit.network import Host
 
 QUIET, LONGEST = 0.25, 2.0
 CLONE_NEWNET = 0x40000000

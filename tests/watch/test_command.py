@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.lab.network import Host, Network, what_is_missing
-from bench.lab.process import CLIENT, Process, service, watcher
+from tests.kit.network import Host, Network, what_is_missing
+from tests.kit.process import CLIENT, Process, service, watcher
 
 needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 LIMIT = 30.0

@@ -11,7 +11,7 @@ import pytest
 from gossipcontrol.watch.change import Snapshot
 from gossipcontrol.watch.fingerprint import Filter
 
-from bench.lab.network import Host, Network, what_is_missing
+from tests.kit.network import Host, Network, what_is_missing
 from tests.watch.lab import Sight, inside, sight_of
 
 pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")

@@ -6,7 +6,7 @@ import pytest
 from gossipcontrol.watch.fingerprint import Filter, take_fingerprint
 from gossipcontrol.watch.polling import PollingSource, look
 
-from bench.lab.network import Network, what_is_missing
+from tests.kit.network import Network, what_is_missing
 from tests.watch.lab import inside
 
 

@@ -15,7 +15,7 @@ from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
-from gossipcontrol.server.log import make_logger
+from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.watch.change import Change, ChangeKind
 from gossipcontrol.watch.reporter import SLEEP_SHELF_LIFE, Delivery, Reporter
 from prometheus_client import generate_latest

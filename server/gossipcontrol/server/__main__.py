@@ -41,7 +41,7 @@ def _read(path: Path | None) -> Config:
 def _serve(config: Config) -> int:
     # Imported late, so that `check` answers at once.
     from gossipcontrol.server.app import StartError, serve
-    from gossipcontrol.server.log import make_logger
+    from gossipcontrol.server.observe.log import make_logger
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -16,33 +16,33 @@ from typing import cast
 from wsgiref.simple_server import WSGIServer
 
 import grpc
-from gossipcontrol.server.audience import Audience
-from gossipcontrol.server.clock import ServiceClock
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import RejoinRequested, ServiceStarted
 from gossipcontrol.server.core.knowledge.record import Unshared
-from gossipcontrol.server.core.liveness.liveness import Liveness
-from gossipcontrol.server.dispatcher import Dispatcher
+from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.edition import Edition
 from gossipcontrol.server.errors import Stopping
-from gossipcontrol.server.interceptor import WrappingServer
-from gossipcontrol.server.knowledge_metrics import KnowledgeMetrics
-from gossipcontrol.server.knowledge_service import PeerKnowledgeService
-from gossipcontrol.server.liveness_metrics import LivenessMetrics
-from gossipcontrol.server.log import Logger
-from gossipcontrol.server.metrics import Metrics
-from gossipcontrol.server.outbox import Outbox
-from gossipcontrol.server.recorder import Recorder
-from gossipcontrol.server.retry import RetryRule
-from gossipcontrol.server.service import GossipControlService
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.server.observe.metrics import Metrics
+from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
+from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
+from gossipcontrol.server.rpc.gossip_control import GossipControlService
+from gossipcontrol.server.rpc.interceptor import WrappingServer
+from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
+from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
+from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.dispatcher import Dispatcher
+from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
+from gossipcontrol.server.runtime.liveness_dispatcher import LivenessDispatcher
+from gossipcontrol.server.runtime.outbox import Outbox
+from gossipcontrol.server.runtime.retry import RetryRule
+from gossipcontrol.server.runtime.unshared_writes import UnsharedWriteScanner
 from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
-from gossipcontrol.server.suspector import Suspector
-from gossipcontrol.server.watchtower import Watchtower
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -87,11 +87,11 @@ class App:
         liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
         outbox = Outbox(journal, engine, book, config.deciding, self.metrics, log, clock, self._show_health)
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
-        self._recorder = Recorder(book, clock, knowledge_metrics, outbox)
-        self._suspector = Suspector(book, clock, self._suspect)
+        self._recorder = KnowledgeDispatcher(book, clock, knowledge_metrics, outbox)
+        self._suspector = UnsharedWriteScanner(book, clock, self._suspect)
         self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
-        audience = Audience(config.limits.watchers)
-        self._watchtower = Watchtower(self._dispatcher, self._agents, liveness_metrics, audience, log)
+        audience = SubscriptionHub(config.limits.watchers)
+        self._watchtower = LivenessDispatcher(self._dispatcher, self._agents, liveness_metrics, audience, log)
         outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
         self._health_changes: set[asyncio.Task[None]] = set()
@@ -103,7 +103,7 @@ class App:
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
         wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
-        edition = Edition(secrets.randbelow(2**31 - 1) + 1)
+        edition = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._recorder, self._watchtower, edition
         )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.liveness.parameter import LivenessParameters
 from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 PREFIX = "GOSSIPCONTROL_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})

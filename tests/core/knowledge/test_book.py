@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.knowledge.tracker import Recorded
 
 
-def saved(book: Book) -> tuple[list[tuple[str, int]], dict[str, bytes]]:
+def saved(book: KnowledgeStore) -> tuple[list[tuple[str, int]], dict[str, bytes]]:
     return book.senders(), {store_id: b"".join(book.capture(store_id).parts()) for store_id in book.store_ids()}
 
 
@@ -21,14 +21,14 @@ def chain(number: int, author: str = "a") -> tuple[Intention, ...]:
 
 
 def test_what_is_retained_is_bounded_over_all_stores() -> None:
-    book = Book(KnowledgeParameters(intention_limit=10, keep=1, forget_every=1))
+    book = KnowledgeStore(KnowledgeParameters(intention_limit=10, keep=1, forget_every=1))
     for store in "st":
         book.handle(MembersChanged(store, (Member("silent"),)), 1.0)
     assert book.handle(IntentionsRecorded("s", chain(8)), 1.0).recorded == Recorded(new=8)
     outcome = book.handle(IntentionsRecorded("t", chain(8, "b")), 1.0)
     assert outcome.recorded == Recorded(new=7, refused=1), "two are placed, one is refused, five float for want of it"
     assert "no room" in outcome.full
-    restored = Book(book.parameters)
+    restored = KnowledgeStore(book.parameters)
     restored.load(*saved(book))
     # Once the silent peer is gone, what all hold is forgotten, and there is room.
     for each in (book, restored):
@@ -38,21 +38,21 @@ def test_what_is_retained_is_bounded_over_all_stores() -> None:
 
 
 def test_a_batch_counts_as_recorded_only_when_all_of_it_found_room() -> None:
-    book = Book(KnowledgeParameters(intention_limit=3))
+    book = KnowledgeStore(KnowledgeParameters(intention_limit=3))
     book.handle(IntentionsRecorded("s", chain(2), "log", 1), 1.0)
     book.handle(IntentionsRecorded("s", chain(4), "log", 2), 1.0)
     assert book.last_sequence("log") == 1
 
 
 def test_the_highest_sequence_of_the_newest_senders_is_remembered() -> None:
-    book = Book(KnowledgeParameters(sender_limit=2))
+    book = KnowledgeStore(KnowledgeParameters(sender_limit=2))
     for sender, sequence in (("one", 5), ("two", 1), ("one", 3), ("three", 9)):
         book.handle(IntentionsRecorded("s", (), sender, sequence), 1.0)
     assert [book.last_sequence(sender) for sender in ("one", "two", "three")] == [5, 0, 9]
 
 
 def test_stores_are_bounded_and_a_question_makes_none() -> None:
-    book = Book(KnowledgeParameters(store_limit=1))
+    book = KnowledgeStore(KnowledgeParameters(store_limit=1))
     assert book.tracker("s") is None
     book.handle(IntentionsRecorded("s", chain(1)), 1.0)
     assert book.handle(IntentionsRecorded("t", chain(1)), 1.0).full == "1 stores are tracked already"
@@ -60,7 +60,7 @@ def test_stores_are_bounded_and_a_question_makes_none() -> None:
 
 
 def test_members_are_bounded() -> None:
-    book = Book(KnowledgeParameters(member_limit=2))
+    book = KnowledgeStore(KnowledgeParameters(member_limit=2))
     assert not book.handle(MembersChanged("s", (Member("a"),), ("b",)), 1.0).full
     assert book.handle(MembersChanged("s", (Member("c"),), ("d",)), 1.0).recorded.refused == 2
     assert not book.handle(MembersChanged("s", (Member("a", "2"),), ("b",)), 1.0).full

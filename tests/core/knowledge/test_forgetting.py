@@ -6,11 +6,11 @@ import random
 
 import pytest
 from gossipcontrol.server.core.knowledge.answer import holders, lags, unshared
-from gossipcontrol.server.core.knowledge.book import Book
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.snapshot import Capture
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 from gossipcontrol.server.core.knowledge.vector import counts, join
 from hypothesis import given, settings
@@ -146,11 +146,11 @@ def events(seed: int) -> list[IntentionsRecorded | MembersChanged]:
 @settings(max_examples=25, deadline=None)
 def test_a_snapshot_restores_everything_and_what_follows_goes_on_alike(seed: int, taken: int) -> None:
     parameters = KnowledgeParameters(keep=5, forget_every=5, name_limit=40, floating_limit=50)
-    book = Book(parameters)
+    book = KnowledgeStore(parameters)
     happened = events(seed)
     for event in happened[:taken]:
         book.handle(event, 1.0)
-    twin = Book(parameters)
+    twin = KnowledgeStore(parameters)
     twin.load(*saved(book))
     assert saved(twin) == saved(book)
     for event in happened[taken:]:
@@ -176,7 +176,7 @@ def check_twins(one: Tracker | None, other: Tracker | None) -> None:
 
 
 def test_a_capture_stays_what_it_was_whatever_is_recorded_and_forgotten_before_it_is_written() -> None:
-    book = Book(KnowledgeParameters(keep=20, forget_every=20, recent=3))
+    book = KnowledgeStore(KnowledgeParameters(keep=20, forget_every=20, recent=3))
     taken: list[tuple[Capture, bytes]] = []
     for number, one in enumerate(rounds(3, 300)):
         written = one._replace(acknowledgement=number % 4 == 0)
@@ -189,7 +189,7 @@ def test_a_capture_stays_what_it_was_whatever_is_recorded_and_forgotten_before_i
 
 def test_what_is_forgotten_is_recognised_after_a_restore() -> None:
     made = tuple(rounds(3, 300))
-    book, twin = Book(FORGETFUL), Book(FORGETFUL)
+    book, twin = KnowledgeStore(FORGETFUL), KnowledgeStore(FORGETFUL)
     for one in made:
         book.handle(IntentionsRecorded("s", (one,)), 1.0)
     twin.load(*saved(book))
@@ -210,13 +210,13 @@ def test_what_is_forgotten_is_recognised_after_a_restore() -> None:
     [(b'"version":"1-', b'"version":"0-', "a frame of version 0-"), (b"p1", b"p", "."), (b"", b"", "longer")],
 )
 def test_a_snapshot_that_is_not_right_is_refused(old: bytes, new: bytes, what: str) -> None:
-    book = Book()
+    book = KnowledgeStore()
     book.handle(IntentionsRecorded("s", tuple(rounds(3, 9))), 1.0)
     body = saved(book)[1]["s"]
     with pytest.raises((ValueError, KeyError, IndexError, TypeError), match=what):
-        Book().load((), {"s": body.replace(old, new) if old else body + b"x"})
+        KnowledgeStore().load((), {"s": body.replace(old, new) if old else body + b"x"})
     with pytest.raises((ValueError, KeyError, IndexError, TypeError)):
-        Book().load((), {"s": body[: len(body) // 2]})
+        KnowledgeStore().load((), {"s": body[: len(body) // 2]})
 
 
 def test_vectors_join_lane_by_lane() -> None:

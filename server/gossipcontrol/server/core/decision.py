@@ -26,7 +26,7 @@ IS_REFUTABLE = (False, False, False, False, False, True, True, False, False, Fal
 """Whether fresh neighbours refute a cause, by its number: they do where one node guesses that it is cut off (SUSPICION,
 ISOLATED), not where the reports of several give it away: a partitioned node has fresh neighbours on its own side."""
 
-NEEDS_CLEARANCE = (False, False, False, False, False, False, False, True, True, True)
+PROVED_BY_RECOVERY = (False, False, False, False, False, False, False, True, True, True)
 """Whether only the end of the suspicion proves that a rejoin worked, by the number of its cause: a node whose large
 messages vanish, or that is on the wrong side of a cut, has neighbours and hears messages as before."""
 

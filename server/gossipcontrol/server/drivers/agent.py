@@ -6,8 +6,8 @@ import asyncio
 
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.drivers.driver import Result
-from gossipcontrol.server.present import rejoin_command
-from gossipcontrol.server.session import Session
+from gossipcontrol.server.rpc.session import Session
+from gossipcontrol.server.wire.encode import rejoin_command
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 

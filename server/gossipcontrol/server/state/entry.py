@@ -9,8 +9,8 @@ from typing import Any
 
 from gossipcontrol.server.core import event as events
 from gossipcontrol.server.core.codec import CodecError, Plain, decode, decode_fields, encode_fields
+from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead
 from gossipcontrol.server.core.event import Event
-from gossipcontrol.server.core.witness import Said
 
 LOGGED: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -38,7 +38,7 @@ class Entry:
 
     at: float
     event: Event
-    said: Sequence[Said] = ()
+    said: Sequence[RecordedRead] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +64,4 @@ def read_entry(at: float, kind: str, fields: str, said: str) -> Entry:
         raise CodecError(f"{kind} is no event that is logged: was this written by a newer version?")
     plain: Plain = json.loads(fields)
     event: Event = LOGGED[kind](**decode_fields(plain, LOGGED[kind]))
-    return Entry(at, event, decode(json.loads(said), tuple[Said, ...]))
+    return Entry(at, event, decode(json.loads(said), tuple[RecordedRead, ...]))

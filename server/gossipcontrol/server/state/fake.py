@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
-from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, Watch
+from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded
 
 
 class FakeJournal:
@@ -25,14 +25,14 @@ class FakeJournal:
         """The store of which it wants a snapshot."""
         self.knowledge: list[KnowledgeSnapshot] = []
         self.room = True
-        self.watch: Watch | None = None
+        self.watch: JournalListener | None = None
         self._number = 0
 
     def load(self) -> Loaded:
         """Nothing was left."""
         return Loaded()
 
-    def start(self, watch: Watch) -> None:
+    def start(self, watch: JournalListener) -> None:
         """Remember whom to tell."""
         self.watch = watch
 
@@ -78,9 +78,9 @@ class FakeJournal:
         """As the test says."""
         return self.room
 
-    def figures(self) -> Figures:
+    def figures(self) -> JournalStats:
         """The length of the list."""
-        return Figures(entries=len(self.entries))
+        return JournalStats(entries=len(self.entries))
 
     def close(self) -> None:
         """Nothing is open."""

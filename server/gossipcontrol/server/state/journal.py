@@ -51,7 +51,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class JournalStats:
     """What operators see of a backend."""
 
     log_bytes: int = 0
@@ -60,7 +60,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class JournalListener:
     """Whom a backend tells, in the event loop."""
 
     committed: Callable[[int], None]
@@ -81,7 +81,7 @@ class Journal(Protocol):
         """What an earlier run left; raises StateError."""
         ...
 
-    def start(self, watch: Watch) -> None:
+    def start(self, watch: JournalListener) -> None:
         """Begin to keep; to be called in the event loop."""
         ...
 
@@ -123,7 +123,7 @@ class Journal(Protocol):
         """Whether knowledge takes less than its share of what may be kept."""
         ...
 
-    def figures(self) -> Figures:
+    def figures(self) -> JournalStats:
         """Sizes now."""
         ...
 

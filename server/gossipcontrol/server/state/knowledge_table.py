@@ -34,7 +34,7 @@ def last(connection: sqlite3.Connection) -> tuple[int, float]:
     return max(numbers), at
 
 
-class Move:
+class StoreSnapshotWriter:
     """Moves a store from its log into a snapshot, one part in a transaction, so that other facts wait for little.
 
     The last step changes over. Until then the log stays, and parts that are not of the current generation count for

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
-from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, Watch
+from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded
 
 
 class MemoryJournal:
@@ -18,7 +18,7 @@ class MemoryJournal:
         """Nothing."""
         return Loaded()
 
-    def start(self, watch: Watch) -> None:
+    def start(self, watch: JournalListener) -> None:
         """Nothing is ever told."""
 
     def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
@@ -56,9 +56,9 @@ class MemoryJournal:
         """Always."""
         return True
 
-    def figures(self) -> Figures:
+    def figures(self) -> JournalStats:
         """Nothing."""
-        return Figures()
+        return JournalStats()
 
     def close(self) -> None:
         """Nothing is open."""

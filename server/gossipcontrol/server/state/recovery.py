@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Iterable
 
 from gossipcontrol.server.core.codec import CodecError, Plain, decode, encode
-from gossipcontrol.server.core.engine import Engine
-from gossipcontrol.server.core.knowledge.book import Book
+from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.knowledge.codec import read_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.liveness.liveness import Liveness
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, Loaded, LoadedKnowledge, StateError
 
@@ -60,14 +60,14 @@ def take_snapshot(engine: Engine, parameters: Parameters) -> Plain:
             gc.enable()
 
 
-def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tuple[Book, bool]:
+def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tuple[KnowledgeStore, bool]:
     """The book after the last fact, and whether all of it must be kept anew; raises StateError.
 
     That is so when the parameters are not those under which it was written, for a replay needs the latter.
     """
     try:
         written = decode(loaded.book["parameters"], KnowledgeParameters) if loaded.book else parameters
-        book = Book(written)
+        book = KnowledgeStore(written)
         book.load(loaded.book["senders"] if loaded.book else (), loaded.stores)
         for number, entry in loaded.entries:
             event, room = read_event(entry.store_id, entry.body)
@@ -77,14 +77,14 @@ def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tu
         if loaded.book and written == parameters:
             return book, False
         stores = {store_id: b"".join(book.capture(store_id).parts()) for store_id in book.store_ids()}
-        changed = Book(parameters)
+        changed = KnowledgeStore(parameters)
         changed.load(book.senders(), stores)
     except (CodecError, KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
         raise _unreadable(error) from error
     return changed, True
 
 
-def take_book(book: Book, store_ids: Iterable[str], now: float) -> KnowledgeSnapshot:
+def take_book(book: KnowledgeStore, store_ids: Iterable[str], now: float) -> KnowledgeSnapshot:
     """These stores as they are now, with all that ``recover_book`` needs besides."""
     senders = {"parameters": encode(book.parameters), "senders": book.senders()}
     return KnowledgeSnapshot(now, senders, {store_id: book.capture(store_id) for store_id in store_ids})

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from gossipcontrol.server.core.codec import CodecError, Plain
 from gossipcontrol.server.state import knowledge_table
-from gossipcontrol.server.state.backlog import Backlog
 from gossipcontrol.server.state.entry import Entry, KnowledgeEntry, read_entry, write_entry
 from gossipcontrol.server.state.file import StateFile
-from gossipcontrol.server.state.journal import Figures, KnowledgeSnapshot, Loaded, StateError, Watch
-from gossipcontrol.server.state.knowledge_table import Move
+from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded, StateError
+from gossipcontrol.server.state.knowledge_table import StoreSnapshotWriter
 from gossipcontrol.server.state.pack import Packer, pack
+from gossipcontrol.server.state.snapshot_policy import SnapshotPolicy
 
 RETRY = 0.5
 """Seconds between two tries to keep what could not be kept."""
@@ -59,7 +59,7 @@ class _Compaction:
         return 0 if body is None else _replace_log(connection, body, self._at, self.number)
 
 
-_Item = Entry | KnowledgeEntry | _Snapshot | _Compaction | Move
+_Item = Entry | KnowledgeEntry | _Snapshot | _Compaction | StoreSnapshotWriter
 _Batch = Sequence[tuple[int, _Item]]
 """What is to be written, by number."""
 
@@ -79,10 +79,10 @@ class SqliteJournal:
         self._thread: threading.Thread | None = None
         self._entries = self._log_bytes = self._snapshot_bytes = 0
         self._snapshot_queued = self._whole_queued = False
-        self._backlog = Backlog(max_bytes)
+        self._backlog = SnapshotPolicy(max_bytes)
         self._move_at = 0.0
         """Monotonic instant from which on stores may be snapshotted."""
-        self._move: Move | None = None
+        self._move: StoreSnapshotWriter | None = None
         """The snapshot of a store under way, in the writer thread."""
         self._compaction: _Compaction | None = None
         """That of deciding under way, in the writer thread."""
@@ -125,7 +125,7 @@ class SqliteJournal:
 
     # In the event loop.
 
-    def start(self, watch: Watch) -> None:
+    def start(self, watch: JournalListener) -> None:
         """Start the writer."""
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, args=(loop, watch), name="state", daemon=True)
@@ -157,11 +157,11 @@ class SqliteJournal:
 
     def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
         """Queue the snapshot of a store: its parts go with the transactions that follow."""
-        move = Move(self._number + 1, knowledge)
+        move = StoreSnapshotWriter(self._number + 1, knowledge)
         self._backlog.begin(move.store_id, move.generation)
         return self._put(move)
 
-    def _put(self, one: _Snapshot | _Compaction | Move) -> int:
+    def _put(self, one: _Snapshot | _Compaction | StoreSnapshotWriter) -> int:
         with self._ready:
             self._number += 1
             self._queue.append((self._number, one))
@@ -185,9 +185,9 @@ class SqliteJournal:
         """Whether the logs and snapshots of stores take less than half of what the file may hold."""
         return not self._backlog.is_full()
 
-    def figures(self) -> Figures:
+    def figures(self) -> JournalStats:
         """Sizes now."""
-        return Figures(self._log_bytes + self._backlog.bytes, self._entries)
+        return JournalStats(self._log_bytes + self._backlog.bytes, self._entries)
 
     def close(self) -> None:
         """Wait for the writer; blocks, at most a little longer than ``CLOSE_TIME``."""
@@ -200,7 +200,7 @@ class SqliteJournal:
 
     # In the writer thread.
 
-    def _write(self, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
+    def _write(self, loop: asyncio.AbstractEventLoop, watch: JournalListener) -> None:
         batch: list[tuple[int, _Item]] = []
         while True:
             with self._ready:
@@ -263,7 +263,7 @@ class SqliteJournal:
         if moved or sizes is not None:
             self._move = None
         for number, one in batch:
-            if isinstance(one, Move) and number > whole_at:
+            if isinstance(one, StoreSnapshotWriter) and number > whole_at:
                 self._move = one
             elif isinstance(one, _Compaction) and not snapshots:
                 self._compaction = one

@@ -16,7 +16,7 @@ MARK = 10
 """Seconds between two instants that a chain remembers."""
 
 
-class Life:
+class Incarnation:
     """An author between two losses of its data: what it provably holds, and when that was last proved."""
 
     __slots__ = ("author_id", "chains", "incarnation", "proved_at", "vector")
@@ -42,7 +42,7 @@ class Chain:
         "number", "offset", "order", "parent", "shift", "tip",
     )  # fmt: skip
 
-    def __init__(self, number: int, life: Life, parent: int, offset: int) -> None:
+    def __init__(self, number: int, life: Incarnation, parent: int, offset: int) -> None:
         self.number = number
         self.shift = number * LANE
         self.life = life

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Chain, Life
+from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Chain, Incarnation
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.vector import COUNT, LANE, guards, join
 
@@ -24,7 +24,7 @@ class Graph:
         self.chains: list[Chain] = []
         self.places: dict[bytes, int] = {}
         """By hash, the forgotten ones included as long as they are recognised."""
-        self.lives: dict[str, dict[str, Life]] = {}
+        self.lives: dict[str, dict[str, Incarnation]] = {}
         """By author and incarnation."""
         self.branches: dict[tuple[str, int], list[Chain]] = {}
         """Chains by author and the place that they branch off."""
@@ -138,7 +138,7 @@ class Graph:
         lives = self.lives.setdefault(one.author_id, {})
         life = lives.get(one.incarnation)
         if life is None:
-            life = lives[one.incarnation] = Life(one.author_id, one.incarnation)
+            life = lives[one.incarnation] = Incarnation(one.author_id, one.incarnation)
         siblings = self.branches.get((one.author_id, parent), ())
         offset = 0
         twins = any(chain.life is life for chain in siblings)

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
-from gossipcontrol.server.core.knowledge.chain import ROOT, Chain, Life
+from gossipcontrol.server.core.knowledge.chain import ROOT, Chain, Incarnation
 from gossipcontrol.server.core.knowledge.codec import pack_intentions, unpack_intentions
 from gossipcontrol.server.core.knowledge.column import (
     numbers,
@@ -31,7 +31,7 @@ _COLUMNS = (
     "dependency_chains", "dependency_counts", "acks", "check_at", "check_ends", "check_orders", "mark_at",
     "mark_times",
 )  # fmt: skip
-_KINDS = {name: getattr(Chain(0, Life("", ""), ROOT, 0), name).typecode for name in _COLUMNS}
+_KINDS = {name: getattr(Chain(0, Incarnation("", ""), ROOT, 0), name).typecode for name in _COLUMNS}
 
 
 class Capture:
@@ -95,7 +95,7 @@ def _capture(chain: Chain) -> _Taken:
     return chain, taken, {name: (column, len(column)) for name, column in columns.items()}
 
 
-def _lives_frame(lives: list[tuple[Life, int, float]], lanes: int) -> bytes:
+def _lives_frame(lives: list[tuple[Incarnation, int, float]], lanes: int) -> bytes:
     told = [(life.author_id, life.incarnation, proved_at) for life, _, proved_at in lives]
     return pack({"lives": told}, [pack_vectors([vector for _, vector, _ in lives], lanes)])
 
@@ -142,7 +142,7 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
     tracker = Tracker(parameters)
     header, _, at = unpack(body)
     lanes: int = header["chains"]
-    lives: list[Life] = []
+    lives: list[Incarnation] = []
     while len(lives) < header["lives"]:
         told, (vectors,), at = unpack(body, at)
         lives += [
@@ -183,7 +183,7 @@ def _restore_graph(tracker: Tracker, body: bytes, at: int, lanes: int, cached: i
     return at
 
 
-def _restore_chain(number: int, life: Life, told: dict[str, Any], columns: list[bytes], lanes: int) -> Chain:
+def _restore_chain(number: int, life: Incarnation, told: dict[str, Any], columns: list[bytes], lanes: int) -> Chain:
     chain = Chain(number, life, ROOT, 0)
     for name in _NUMBERS:
         setattr(chain, name, told[name])
@@ -197,7 +197,7 @@ def _restore_chain(number: int, life: Life, told: dict[str, Any], columns: list[
     return chain
 
 
-def _restore_life(author_id: str, incarnation: str, proved_at: float, vector: int) -> Life:
-    life = Life(author_id, incarnation)
+def _restore_life(author_id: str, incarnation: str, proved_at: float, vector: int) -> Incarnation:
+    life = Incarnation(author_id, incarnation)
     life.vector, life.proved_at = vector, proved_at
     return life

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Life
+from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Incarnation
 from gossipcontrol.server.core.knowledge.event import Member
 from gossipcontrol.server.core.knowledge.floating import Floating
 from gossipcontrol.server.core.knowledge.graph import Graph
@@ -157,7 +157,7 @@ class Tracker:
         """The newest life of a peer."""
         return max(self.added.get(peer_id, ""), *self.graph.lives.get(peer_id, ()), "")
 
-    def life(self, peer_id: str) -> Life | None:
+    def life(self, peer_id: str) -> Incarnation | None:
         """What is known of the newest life of a peer; None when it has proved nothing in it."""
         lives = self.graph.lives.get(peer_id)
         return lives.get(self.incarnation(peer_id)) if lives else None

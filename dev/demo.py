@@ -1,0 +1,105 @@
+"""Rot and recovery before one's eyes: one of three real nodes is cut off, first without and then with the service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.kit.network import what_is_missing
+from tests.kit.recovery import CUT, Round, cut_off, restore
+from tests.kit.swarm import Swarm
+
+WATCHED_FOR = 30.0
+"""Seconds for which the bare node is given the chance to recover."""
+TICK = 5.0
+"""Seconds between two lines of progress."""
+
+console = Console()
+
+
+async def play(control: bool) -> Round:
+    """One act: a swarm, a cut, a return."""
+    with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
+        console.rule("with GossipControl" if control else "without GossipControl")
+        _tell("starting three iroh-gossip nodes, each on a host of its own (a network namespace)")
+        async with Swarm(Path(directory), control=control) as swarm:
+            _tell("all three are neighbours, and hear each other every half second")
+            if control:
+                _tell("the first host has a watcher; its node's agent is attached to the service")
+            async with _progress("the link of the first host is down", CUT):
+                await cut_off(swarm)
+            _tell("its peers have given it up; the link comes back NOW")
+            async with _progress("waiting for a neighbour and a message", WATCHED_FOR):
+                seen = await restore(swarm, WATCHED_FOR)
+            for line in _story(seen):
+                _tell(line)
+            return seen
+
+
+def _story(seen: Round) -> list[str]:
+    steps = (
+        ("the watcher saw the change", seen.noticed),
+        ("the service decided: rejoin now", seen.decided),
+        ("the agent got the command", seen.commanded),
+        ("a neighbour is up", seen.neighbour),
+        ("a message of another node arrived", seen.delivered),
+    )
+    told = [f"{seconds * 1000:7.1f} ms  {what}" for what, seconds in steps if seconds is not None]
+    return told or [f"nothing within {WATCHED_FOR:g} s: the node runs and hears nobody, and nobody notices"]
+
+
+@asynccontextmanager
+async def _progress(what: str, seconds: float) -> AsyncGenerator[None]:
+    async def tick() -> None:
+        started_at = time.monotonic()
+        while True:
+            _tell(f"{what}: {time.monotonic() - started_at:3.0f} of at most {seconds:.0f} s")
+            await asyncio.sleep(TICK)
+
+    task = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _tell(text: str) -> None:
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/]  {text}", highlight=False)
+
+
+def _close(without: Round, with_it: Round) -> None:
+    console.rule("both")
+    table = Table("", "without", "with", box=None, pad_edge=False, header_style="bold")
+    for what, name in (("neighbour again after", "neighbour"), ("first message after", "delivered")):
+        table.add_row(what, _cell(getattr(without, name)), _cell(getattr(with_it, name)))
+    console.print(table)
+
+
+def _cell(seconds: float | None) -> str:
+    return f"not within {WATCHED_FOR:g} s" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+async def _play_both() -> int:
+    without = await play(control=False)
+    with_it = await play(control=True)
+    _close(without, with_it)
+    return 0 if with_it.delivered is not None else 1
+
+
+def main() -> None:
+    """Play, or say what this machine lacks."""
+    if missing := what_is_missing():
+        sys.exit(f"the demo needs hosts of its own to cut off. {missing}")
+    sys.exit(asyncio.run(_play_both()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Deciding which trigger starts which rejoin, and when."""

@@ -1,0 +1,201 @@
+"""The global limiter on starts, and the fair queue of what it delays."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.deciding.rejoin import Rejoin
+from gossipcontrol.server.core.decision import Cause, Outcome
+from gossipcontrol.server.core.event import NEVER
+
+
+class Gcra:
+    """Generic cell rate algorithm (ITU-T I.371): at most ``burst + rate * T`` takes in any interval of T seconds."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.interval = 1.0 / rate
+        self._tolerance = (burst - 1) * self.interval
+        self._arrival_at = NEVER
+
+    def copy(self) -> Gcra:
+        """One that goes on from here on its own."""
+        copied = Gcra.__new__(Gcra)
+        copied.interval, copied._tolerance, copied._arrival_at = self.interval, self._tolerance, self._arrival_at
+        return copied
+
+    def next_at(self) -> float:
+        """The earliest instant at which a take succeeds."""
+        return self._arrival_at - self._tolerance
+
+    def take(self, now: float) -> bool:
+        """Take one if it is allowed now."""
+        if now < self._arrival_at - self._tolerance:
+            return False
+        self._arrival_at = max(now, self._arrival_at) + self.interval
+        return True
+
+    def save(self) -> Plain:
+        """The theoretical arrival time."""
+        return self._arrival_at
+
+    def load(self, plain: Plain) -> None:
+        """Take it over."""
+        self._arrival_at = float(plain)
+
+
+class FairQueue:
+    """Round robin over nodes; within a node by urgency, then by arrival. Removed entries are passed over when met."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[str, list[tuple[int, int, Rejoin]]] = OrderedDict()
+        self._pushes = 0
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, rejoin: Rejoin) -> None:
+        """Queue a rejoin, or move one that waits already to the place its urgency now gives it."""
+        if not rejoin.queued:
+            rejoin.queued = True
+            self._length += 1
+        self._pushes += 1
+        rejoin.place = self._pushes
+        heapq.heappush(self._nodes.setdefault(rejoin.node_id, []), (rejoin.urgency, self._pushes, rejoin))
+
+    def remove(self, rejoin: Rejoin) -> None:
+        """Take a rejoin out, wherever it is."""
+        if rejoin.queued:
+            rejoin.queued = False
+            self._length -= 1
+
+    def pop(self) -> Rejoin:
+        """The next rejoin; raises IndexError when there is none."""
+        while self._nodes:
+            node_id, entries = self._nodes.popitem(last=False)
+            rejoin = self._pop_entry(entries)
+            if entries:
+                self._nodes[node_id] = entries
+            if rejoin is not None:
+                self.remove(rejoin)
+                return rejoin
+        raise IndexError("the queue is empty")
+
+    def save(self) -> Plain:
+        """Every node in its turn with its entries, passed-over ones too, for they hold a place in the round."""
+        nodes = [
+            [node_id, [[urgency, place, rejoin.rejoin_id] for urgency, place, rejoin in sorted(entries, key=_order)]]
+            for node_id, entries in self._nodes.items()
+        ]
+        return {"pushes": self._pushes, "nodes": nodes}
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take over saved entries; a sorted list is a heap."""
+        self._pushes = plain["pushes"]
+        self._nodes.clear()
+        for node_id, saved in plain["nodes"]:
+            self._nodes[node_id] = [
+                (urgency, place, get(rejoin_id) or _gone(rejoin_id)) for urgency, place, rejoin_id in saved
+            ]
+        queued = {rejoin.rejoin_id for entries in self._nodes.values() for *_, rejoin in entries if rejoin.queued}
+        self._length = len(queued)
+
+    @staticmethod
+    def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
+        while entries:
+            _, place, rejoin = heapq.heappop(entries)
+            if rejoin.queued and rejoin.place == place:
+                return rejoin
+        return None
+
+
+def _order(entry: tuple[int, int, Rejoin]) -> tuple[int, int]:
+    return entry[:2]
+
+
+def _gone(rejoin_id: str) -> Rejoin:
+    """Stands for a rejoin that ended and is forgotten, but has an entry still."""
+    return Rejoin(0, rejoin_id, "", "", Cause.MANUAL, 0.0, None, outcome=Outcome.SKIPPED)
+
+
+class Lane(Protocol):
+    """What a judgement asks of admission."""
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin may start at once."""
+        ...
+
+    def estimate(self, now: float) -> float:
+        """When one that queues now would start."""
+        ...
+
+
+class DryLane:
+    """Admission as it would go on, without any of it happening."""
+
+    def __init__(self, limiter: Gcra, queued: int) -> None:
+        self._limiter = limiter
+        self._queued = queued
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin would start at once."""
+        return not self._queued and self._limiter.take(now)
+
+    def estimate(self, now: float) -> float:
+        """When a rejoin that queues now would start; it counts as queued from here on."""
+        self._queued += 1
+        return max(now, self._limiter.next_at()) + (self._queued - 1) * self._limiter.interval
+
+
+class Admission:
+    """Says when a due rejoin may start: at once, or in its turn when the limiter allows."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._limiter = Gcra(rate, burst)
+        self._queue = FairQueue()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def dry(self) -> DryLane:
+        """A lane to try things out on."""
+        return DryLane(self._limiter.copy(), len(self._queue))
+
+    def take(self, now: float) -> bool:
+        """Whether a rejoin may start at once: nobody waits, and the limiter allows it."""
+        return not len(self._queue) and self._limiter.take(now)
+
+    def push(self, rejoin: Rejoin) -> None:
+        """Queue a rejoin, or move it after its urgency rose."""
+        self._queue.push(rejoin)
+
+    def remove(self, rejoin: Rejoin) -> None:
+        """Take a rejoin out of the queue."""
+        self._queue.remove(rejoin)
+
+    def pop(self, now: float) -> Rejoin | None:
+        """The next rejoin that may start now, if any."""
+        if len(self._queue) and self._limiter.take(now):
+            return self._queue.pop()
+        return None
+
+    def next_at(self) -> float | None:
+        """When the next queued rejoin may start; None when nobody waits."""
+        return self._limiter.next_at() if len(self._queue) else None
+
+    def estimate(self, now: float) -> float:
+        """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""
+        return max(now, self._limiter.next_at()) + len(self._queue) * self._limiter.interval
+
+    def save(self) -> Plain:
+        """Limiter and queue."""
+        return {"limiter": self._limiter.save(), "queue": self._queue.save()}
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take them over."""
+        self._limiter.load(plain["limiter"])
+        self._queue.load(plain["queue"], get)

@@ -1,0 +1,109 @@
+"""Whom a node should dial: fresh peers that it does not hear already, none of them too often."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from itertools import islice
+
+from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.deciding.registry import Registry, Slot
+from gossipcontrol.server.core.effect import BootstrapPeer
+from gossipcontrol.server.core.event import NEVER
+
+SECOND = 1.0
+"""The interval over which the load of a peer is bounded."""
+LOOK = 32
+"""How many eligible peers are ranked: a start must cost the same in a store of any size."""
+REACH = 256
+"""How many peers are looked at to find those."""
+
+
+class NamingRate:
+    """How often each peer was named within the last second; nothing older is kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._named: OrderedDict[str, deque[float]] = OrderedDict()
+        """Peer -> when it was named, at most ``most`` instants; the peer named longest ago first."""
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def forget(self, now: float) -> None:
+        """Drop what was named a second ago or longer."""
+        while self._named and next(iter(self._named.values()))[-1] <= now - SECOND:
+            self._named.popitem(last=False)
+
+    def of(self, peer_id: str, now: float) -> int:
+        """How often a peer was named within the last second; a look changes nothing, for replay does not look."""
+        named = self._named.get(peer_id)
+        if named is None:
+            return 0
+        return len(named) if named[0] > now - SECOND else sum(at > now - SECOND for at in named)
+
+    def name(self, peer_id: str, now: float) -> None:
+        """Count one more naming."""
+        self._named.setdefault(peer_id, deque(maxlen=self._most)).append(now)
+        self._named.move_to_end(peer_id)
+
+    def save(self) -> Plain:
+        """Each peer with its instants, in order."""
+        return [[peer_id, list(named)] for peer_id, named in self._named.items()]
+
+    def load(self, plain: Plain) -> None:
+        """Take them over."""
+        self._named = OrderedDict((peer_id, deque(named, maxlen=self._most)) for peer_id, named in plain)
+
+
+class Bootstrap:
+    """Chooses bootstrap peers, and remembers whom it named."""
+
+    def __init__(self, registry: Registry, fanout: int, spread: int, fresh: float) -> None:
+        self._registry = registry
+        self._fanout = fanout
+        self._spread = spread
+        self._fresh = fresh
+        self._load = NamingRate(spread)
+
+    def choose(self, slot: Slot, since: float, now: float, bridge: Sequence[str] = ()) -> tuple[str, ...]:
+        """At most ``fanout`` peers: fresh before stale, seldom named before often named, then the freshest first.
+
+        Before all, peers of the other side of a partition, but where there is room for more than one they leave room.
+        This looks at liveness and changes nothing; ``name`` takes the choice, also when a replay recalls it.
+        Neighbours that gave a sign of life after ``since``, when the oldest trigger came, are present: not named.
+        """
+        stale_at = now - self._fresh
+        ranked: list[tuple[bool, int, float, str]] = []
+        far = [one for one in bridge if self._named(slot, one, since, now) is not None][: max(1, self._fanout - 1)]
+        for peer_id, heard_at in islice(self._registry.liveness.last_heard(slot.store.store_id), REACH):
+            named = None if peer_id in far else self._named(slot, peer_id, since, now)
+            if named is not None:
+                ranked.append((heard_at <= stale_at, named, -heard_at, peer_id))
+                if len(ranked) == LOOK:
+                    break
+        ranked.sort()
+        return tuple((*far, *(peer_id for _, _, _, peer_id in ranked))[: self._fanout])
+
+    def _named(self, slot: Slot, peer_id: str, since: float, now: float) -> int | None:
+        """How often a peer was named of late; None when it must not be: itself, a present neighbour, or too often."""
+        if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, NEVER) > since:
+            return None
+        named = self._load.of(peer_id, now)
+        return named if named < self._spread else None
+
+    def name(self, peer_ids: Sequence[str], now: float) -> tuple[BootstrapPeer, ...]:
+        """Count the peers as named now; with the addresses that their agents registered."""
+        self._load.forget(now)
+        for peer_id in peer_ids:
+            self._load.name(peer_id, now)
+        nodes = [(peer_id, self._registry.nodes.get(peer_id)) for peer_id in peer_ids]
+        return tuple(BootstrapPeer(peer_id, node.addresses if node else ()) for peer_id, node in nodes)
+
+    def save(self) -> Plain:
+        """Whom it named of late."""
+        return self._load.save()
+
+    def load(self, plain: Plain) -> None:
+        """Take it over."""
+        self._load.load(plain)

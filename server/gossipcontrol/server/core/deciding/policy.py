@@ -1,0 +1,155 @@
+"""Deciding about one trigger of one (node, store): start, share, wait, park or skip."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.deciding.admission import DryLane, Lane
+from gossipcontrol.server.core.deciding.history import History
+from gossipcontrol.server.core.deciding.record import UNSEEN, Seen
+from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
+from gossipcontrol.server.core.deciding.registry import Slot
+from gossipcontrol.server.core.deciding.rejoin import Rejoin, Trigger
+from gossipcontrol.server.core.deciding.scheduler import Scheduler
+from gossipcontrol.server.core.decision import (
+    IS_REFUTABLE,
+    PROVED_BY_RECOVERY,
+    URGENCY,
+    Decision,
+    DecisionKind,
+    Outcome,
+    Rule,
+)
+from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.parameter import Parameters
+
+
+class Policy:
+    """``judge`` is the rule of one slot, and the only one; ``decide`` carries it out through the scheduler."""
+
+    def __init__(self, parameters: Parameters, history: History, witness: RecordedReads, scheduler: Scheduler) -> None:
+        self._parameters = parameters
+        self._history = history
+        self._witness = witness
+        self._scheduler = scheduler
+
+    def judge(self, slot: Slot, trigger: Trigger, seen: Seen, lane: Lane) -> tuple[DecisionKind, Rule, float]:
+        """For real or dry: nothing changes but what is taken from the lane."""
+        now, rejoin = trigger.arrived_at, slot.waiting
+        if IS_REFUTABLE[trigger.cause] and self._scheduler.is_fresh(seen.alive_at, now):
+            return DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS, now
+        if rejoin is not None:
+            return self._judge_waiting(slot, rejoin, now)
+        window_ends_at = slot.last_start_at + self._parameters.window
+        if not slot.node.session_id:
+            return DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
+        if window_ends_at > now:
+            return DecisionKind.SCHEDULED, Rule.WINDOW, window_ends_at
+        if lane.take(now):
+            return DecisionKind.STARTED, Rule.LEADING_EDGE, now
+        return DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, lane.estimate(now)
+
+    def _judge_waiting(self, slot: Slot, rejoin: Rejoin, now: float) -> tuple[DecisionKind, Rule, float]:
+        rule = rejoin.rule
+        if rule is Rule.NOT_ATTACHED:
+            return DecisionKind.PARKED, rule, now + self._parameters.park_time
+        if rejoin.queued:
+            return DecisionKind.COALESCED, rule, max(now, rejoin.expected_at)
+        at = now if rejoin.deadline is None else rejoin.deadline
+        if rule is Rule.BACKOFF:
+            # A retry backs off, but a new trigger need wait no longer than the window.
+            at = min(at, max(now, slot.last_start_at + self._parameters.window))
+        return DecisionKind.COALESCED, rule, at
+
+    def see(self, slot: Slot, alive_at: float) -> Seen:
+        """What a decision about the slot sees now."""
+        waiting_id = slot.waiting.rejoin_id if slot.waiting else ""
+        return Seen(slot.node.attached, slot.last_start_at, alive_at, waiting_id, self._scheduler.waiting)
+
+    def decide(self, slot: Slot, trigger: Trigger, effects: list[Effect]) -> Decision:
+        """Leading edge now; every further trigger shares one trailing run."""
+        seen = self.see(slot, self._witness.ask_instant(slot.alive_at))
+        kind, rule, at = self.judge(slot, trigger, seen, self._scheduler.admission)
+        rejoin, now = slot.waiting, trigger.arrived_at
+        if kind is DecisionKind.SKIPPED:
+            return self._refute(slot, trigger, seen)
+        if PROVED_BY_RECOVERY[trigger.cause]:
+            slot.standing |= {trigger.cause}
+        if rejoin is not None:
+            return self._coalesce(rejoin, trigger, kind, rule, at, seen)
+        rejoin = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
+        if kind is DecisionKind.STARTED:
+            self._scheduler.start(slot, rejoin, now, effects)
+        elif rule is Rule.WINDOW:
+            self._scheduler.wait(slot, rejoin, rule, at)
+        elif kind is DecisionKind.PARKED:
+            slot.waiting = rejoin
+            self._scheduler.park(rejoin, now)
+        else:
+            self._scheduler.line_up(slot, rejoin, now)
+        rejoin.add_trigger(trigger, kind, rule, seen)
+        return Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+
+    def _refute(self, slot: Slot, trigger: Trigger, seen: Seen) -> Decision:
+        """Skip a suspicion; those of one window share a record."""
+        earlier, now = self._history.get(slot.skipped_id), trigger.arrived_at
+        if earlier is None or earlier.requested_at + self._parameters.window <= now:
+            skipped = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
+            slot.skipped_id = skipped.rejoin_id
+            return self.skip(skipped, trigger, Rule.FRESH_NEIGHBORS, seen)
+        kind, rule = DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS
+        earlier.add_trigger(trigger, kind, rule, seen)
+        return Decision(earlier.node_id, earlier.store_id, kind, rule, "", now)
+
+    def _coalesce(
+        self, rejoin: Rejoin, trigger: Trigger, kind: DecisionKind, rule: Rule, at: float, seen: Seen
+    ) -> Decision:
+        if rejoin.uncovered_at is None:
+            rejoin.uncovered_at = trigger.arrived_at
+        rejoin.bridge = trigger.bridge or rejoin.bridge
+        self._scheduler.press(rejoin, URGENCY[trigger.cause])
+        if rule is Rule.BACKOFF:
+            self._scheduler.hasten(rejoin, at)
+        rejoin.add_trigger(trigger, kind, rule, seen)
+        decision = rejoin.decision
+        if decision is None or decision.start_at != at or decision.rule is not rule:
+            decision = Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
+            rejoin.decision = decision
+        return decision
+
+    def park_unknown(self, rejoin: Rejoin, trigger: Trigger, rule: Rule) -> Decision:
+        """Park a trigger of a host or node of which no store is known yet."""
+        now = trigger.arrived_at
+        if rejoin.outcome is not Outcome.PARKED:
+            self._scheduler.park(rejoin, now)
+            rejoin.rule = rule
+        rejoin.add_trigger(trigger, DecisionKind.PARKED, rule)
+        expires_at = now + self._parameters.park_time
+        return Decision(rejoin.node_id, "", DecisionKind.PARKED, rule, rejoin.rejoin_id, expires_at)
+
+    def skip(self, rejoin: Rejoin, trigger: Trigger, rule: Rule, seen: Seen = UNSEEN) -> Decision:
+        """Record a trigger for which nothing runs."""
+        now = trigger.arrived_at
+        rejoin.add_trigger(trigger, DecisionKind.SKIPPED, rule, seen)
+        rejoin.outcome, rejoin.ended_at = Outcome.SKIPPED, now
+        self._history.end(rejoin, now)
+        return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", now)
+
+    # Room, before anything is decided.
+
+    def dry(self) -> DryLane:
+        """Admission to try things out on."""
+        return self._scheduler.admission.dry()
+
+    def free(self) -> int:
+        """Free places in the queue."""
+        return self._parameters.queue_limit - self._scheduler.waiting - self._scheduler.parked
+
+    def needs_no_place(self, slot: Slot, now: float) -> bool:
+        """Whether a trigger of the slot would start at once, or share a rejoin that waits."""
+        if slot.waiting is not None:
+            return True
+        nobody_queues = not len(self._scheduler.admission)
+        return slot.node.attached and nobody_queues and slot.last_start_at + self._parameters.window <= now
+
+    def retry_in(self) -> float:
+        """Seconds after which a full queue has probably some room: a hundred starts at the global rate."""
+        return max(1.0, 100.0 / self._parameters.rate)

@@ -1,0 +1,285 @@
+"""Who is known: hosts, nodes, stores, and the slot of each (node, store)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields
+from gossipcontrol.server.core.deciding.rejoin import Rejoin
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
+from gossipcontrol.server.core.event import NEIGHBORS, NEVER, NodeAttached
+from gossipcontrol.server.core.liveness import Liveness
+
+SLOT_LINKS = ("node", "store", "running", "waiting", "on_trial")
+SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
+"""Presence rebuilds itself within one report interval."""
+NODE_LINKS = ("slots", "parked", "parked_count")
+HOST_LINKS = ("nodes", "parked")
+STORE_LINKS = ("store_id", "slots")
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One (node, store): what runs, what waits, and what the node last said of the store."""
+
+    node: Node
+    store: Store
+    last_start_at: float = NEVER
+    running: Rejoin | None = None
+    waiting: Rejoin | None = None
+    """The one rejoin that shares all triggers until it starts: in its window, queued, backing off or parked."""
+    neighbors: dict[str, float] = field(default_factory=dict[str, float])
+    """Active view: peer id -> instant of its last sign of life to this node."""
+    alive_at: float = NEVER
+    """The newest sign of life of a present neighbour."""
+    reported_at: float | None = None
+    skipped_id: str = ""
+    """The record of the suspicions of one window that fresh neighbours refuted: many must not fill the history."""
+    restart_advised: bool = False
+    """Whether a restart was advised in this episode, which lasts until a sign of life newer than the last start."""
+    on_trial: Rejoin | None = None
+    """The rejoin that was carried out because of rot, and of which nobody knows yet whether it helped."""
+    standing: frozenset[Cause] = frozenset()
+    """The rot that stands."""
+    tried: Rung | None = None
+    """The highest rung tried since it stands."""
+
+    def see_neighbor(self, peer_id: str, alive_at: float) -> None:
+        """A present neighbour gave a sign of life; beyond ``NEIGHBORS`` a further one is not remembered."""
+        if peer_id not in self.neighbors and len(self.neighbors) >= NEIGHBORS:
+            return
+        self.neighbors[peer_id] = max(alive_at, self.neighbors.get(peer_id, alive_at))
+        self.alive_at = max(self.alive_at, alive_at)
+
+    def lose_neighbor(self, peer_id: str) -> None:
+        """A neighbour went."""
+        if self.neighbors.pop(peer_id, None) == self.alive_at:
+            self.alive_at = max(self.neighbors.values(), default=NEVER)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One P2P process."""
+
+    node_id: str
+    known_at: float
+    host_id: str = ""
+    session_id: str = ""
+    """The attached agent's stream; empty while none is."""
+    seen_at: float = 0.0
+    registered: bool = False
+    """False while it was only named by a trigger."""
+    capabilities: frozenset[Capability] = frozenset()
+    addresses: tuple[str, ...] = ()
+    slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
+    parked: Rejoin | None = None
+    """A trigger that came before any store of the node was known."""
+    parked_count: int = 0
+    """That one, and the rejoins parked in its slots."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether an agent of it is attached."""
+        return bool(self.session_id)
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """One machine, and its last change: nodes of it that become known later need it too."""
+
+    host_id: str
+    nodes: dict[str, Node] = field(default_factory=dict[str, Node])
+    changed_at: float = NEVER
+    cause: Cause = Cause.NETWORK_CHANGE
+    parked: Rejoin | None = None
+    """A trigger that came before any node of the host was known."""
+
+
+@dataclass(slots=True, eq=False)
+class Store:
+    """One replicated data set."""
+
+    store_id: str
+    slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
+    """By node id."""
+    rejoin_at: float | None = None
+    """When the last rejoin in it started."""
+
+
+class Registry:
+    """Bounded books of hosts, nodes and stores."""
+
+    def __init__(self, node_limit: int, liveness: Liveness) -> None:
+        self._limit = node_limit
+        self.liveness = liveness
+        self.nodes: dict[str, Node] = {}
+        self.hosts: dict[str, Host] = {}
+        self.stores: dict[str, Store] = {}
+        self.attached = 0
+        self.places = 0
+        """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
+        self._idle: OrderedDict[str, Node] = OrderedDict()
+        """Nodes without an agent for which nothing is parked; the one idle longest first."""
+
+    def node(self, node_id: str, now: float, kept: Collection[Node] = ()) -> Node | None:
+        """The node, made known if there is room; None when there is none. None of those ``kept`` goes for it."""
+        node = self.nodes.get(node_id)
+        if node is None and self._make_room(kept):
+            self.places += 1
+            node = self.nodes[node_id] = self._idle[node_id] = Node(node_id, now, seen_at=now)
+        return node
+
+    def has_room(self, count: int, kept: Collection[Node]) -> bool:
+        """Whether so many more nodes could be known; beyond the last free place, one idle node may go for one new.
+
+        None of those ``kept`` may.
+        """
+        free = self._limit - len(self.nodes)
+        return count <= free or (count == 1 and self._idle_node(kept) is not None)
+
+    def host(self, host_id: str) -> Host:
+        """The host, made known. It is forgotten once it has neither nodes nor a parked trigger, and so is bounded."""
+        host = self.hosts.get(host_id)
+        if host is None:
+            host = self.hosts[host_id] = Host(host_id)
+        return host
+
+    def forget_host(self, host: Host) -> None:
+        """Drop a host without nodes and without a parked trigger."""
+        if not host.nodes and host.parked is None:
+            self.hosts.pop(host.host_id, None)
+
+    def slot(self, node: Node, store_id: str) -> Slot:
+        """The slot of a store of a node, made known."""
+        slot = node.slots.get(store_id)
+        if slot is None:
+            store = self.stores.get(store_id)
+            if store is None:
+                store = self.stores[store_id] = Store(store_id)
+            slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
+            self.places += 1
+        return slot
+
+    def attach(self, node: Node, event: NodeAttached, now: float) -> None:
+        """Take over a registration; slots are left to the caller."""
+        self.attached += not node.attached
+        if node.host_id != event.host_id:
+            self._leave_host(node)
+            node.host_id = event.host_id
+        if node.host_id:
+            self.host(node.host_id).nodes[node.node_id] = node
+        node.session_id = event.session_id
+        node.capabilities = event.capabilities
+        node.addresses = event.addresses
+        node.registered = True
+        node.seen_at = now
+        self._idle.pop(node.node_id, None)
+
+    def detach(self, node: Node, now: float) -> None:
+        """The node's agent is gone."""
+        self.attached -= node.attached
+        node.session_id = ""
+        node.seen_at = now
+        for slot in node.slots.values():
+            slot.neighbors.clear()  # their last sign of life stays, and refutes as long as it is fresh
+        if not node.parked_count:
+            self._idle[node.node_id] = node
+
+    def count_parked(self, node_id: str, change: int) -> None:
+        """So many more rejoins are parked for a node, or fewer; it may become idle, or be so no longer."""
+        node = self.nodes.get(node_id)
+        if node is None:  # parked for a host
+            return
+        node.parked_count += change
+        if node.parked_count:
+            self._idle.pop(node_id, None)
+        elif not node.attached:
+            self._idle[node_id] = node
+
+    def drop_slot(self, slot: Slot) -> None:
+        """Forget a slot, and its store when no node has it."""
+        del slot.node.slots[slot.store.store_id]
+        del slot.store.slots[slot.node.node_id]
+        self.places -= 1
+        if not slot.store.slots:
+            self.liveness.forget_store(slot.store.store_id)
+            del self.stores[slot.store.store_id]
+
+    def _make_room(self, kept: Collection[Node]) -> bool:
+        if len(self.nodes) < self._limit:
+            return True
+        node = self._idle_node(kept)
+        if node is None:
+            return False
+        for slot in list(node.slots.values()):
+            self.drop_slot(slot)
+        self._leave_host(node)
+        del self.nodes[node.node_id], self._idle[node.node_id]
+        self.places -= 1
+        return True
+
+    def _idle_node(self, kept: Collection[Node]) -> Node | None:
+        kept = set(kept)
+        return next((node for node in self._idle.values() if node not in kept), None)
+
+    def _leave_host(self, node: Node) -> None:
+        host = self.hosts.get(node.host_id)
+        if host is not None:
+            host.nodes.pop(node.node_id, None)
+            self.forget_host(host)
+
+    # Snapshots: every field but links and liveness, in the order of the books, for order decides who is first.
+
+    def save(self) -> Plain:
+        """Everything but liveness."""
+        return {
+            "nodes": [_save_node(node) for node in self.nodes.values()],
+            "hosts": [_save_host(host) for host in self.hosts.values()],
+            "stores": {store_id: capture_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
+            "detached": list(self._idle),
+        }
+
+    def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
+        """Take over what was saved; links to rejoins are looked up by id."""
+        for store_id, fields in plain["stores"].items():
+            self.stores[store_id] = Store(store_id, **decode_fields(fields, Store, STORE_LINKS))
+        for one in plain["nodes"]:
+            node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
+            self.nodes[node.node_id] = node
+            node.parked = get(one["parked"])
+            for store_id, running, waiting, *on_trial, fields in one["slots"]:
+                slot = self.slot(node, store_id)
+                slot.running, slot.waiting = get(running), get(waiting)
+                slot.on_trial = get(on_trial[0]) if on_trial else None
+                for name, value in decode_fields(fields, Slot, SLOT_UNSAVED).items():
+                    setattr(slot, name, value)
+            waiting = (node.parked, *(slot.waiting for slot in node.slots.values()))
+            node.parked_count = sum(one is not None and one.outcome is Outcome.PARKED for one in waiting)
+        for one in plain["hosts"]:
+            host = Host(**decode_fields(one["fields"], Host, HOST_LINKS))
+            self.hosts[host.host_id] = host
+            host.parked = get(one["parked"])
+            host.nodes = {node_id: self.nodes[node_id] for node_id in one["nodes"]}
+        # Earlier snapshots list those for which something is parked as well.
+        detached = (self.nodes[node_id] for node_id in plain["detached"])
+        self._idle = OrderedDict((node.node_id, node) for node in detached if not node.parked_count)
+        self.attached = sum(node.attached for node in self.nodes.values())
+        self.places += len(self.nodes)
+
+
+def _id(rejoin: Rejoin | None) -> str:
+    return rejoin.rejoin_id if rejoin is not None else ""
+
+
+def _save_node(node: Node) -> Plain:
+    slots = [
+        [store_id, _id(slot.running), _id(slot.waiting), _id(slot.on_trial), capture_fields(slot, SLOT_UNSAVED)]
+        for store_id, slot in node.slots.items()
+    ]
+    return {"fields": capture_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}
+
+
+def _save_host(host: Host) -> Plain:
+    return {"fields": capture_fields(host, HOST_LINKS), "parked": _id(host.parked), "nodes": list(host.nodes)}

@@ -1,0 +1,171 @@
+"""One rejoin from its first trigger to its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
+from gossipcontrol.server.core.decision import (
+    PROVED_BY_RECOVERY,
+    URGENCY,
+    Cause,
+    Decision,
+    DecisionKind,
+    Outcome,
+    Rule,
+    Rung,
+)
+from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
+
+EVIDENCE = 300
+"""Most characters of evidence kept with a trigger."""
+BRIDGE = 8
+"""Most peers of the other side of a partition kept with a trigger."""
+LAST_TRIGGERS = 15
+"""How many triggers are kept besides the first."""
+
+ENDED = frozenset({
+    Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED, Outcome.EXPIRED, Outcome.SKIPPED, Outcome.SPLIT,
+})  # fmt: skip
+
+
+class Trigger(NamedTuple):
+    """A reason to rejoin: a named tuple, for one is made per trigger."""
+
+    cause: Cause
+    arrived_at: float
+    request_id: str = ""
+    evidence: str = ""
+    """What a suspicion rests on; at most ``EVIDENCE`` characters."""
+    bridge: tuple[str, ...] = ()
+    """Peers of the other side of a partition; at most ``BRIDGE``."""
+
+
+DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
+
+
+@dataclass(slots=True, eq=False)
+class Rejoin:
+    """A run of the rejoin action on one (node, store), shared by all triggers that it covers.
+
+    It has at most one deadline: the end of its window while it waits, its expiry while it is parked, the end of its
+    proof time while it runs; none while it queues for the global limiter or has ended.
+    """
+
+    number: int
+    rejoin_id: str
+    node_id: str
+    store_id: str
+    cause: Cause
+    """Of the first trigger."""
+    requested_at: float
+    uncovered_at: float | None
+    """Arrival of the oldest trigger that no start has covered."""
+    outcome: Outcome = Outcome.WAITING
+    rule: Rule = Rule.LEADING_EDGE
+    """Why it waits."""
+    deadline: float | None = None
+    timer: int = 0
+    """Number of the entry among the timers that holds its deadline."""
+    queued: bool = False
+    """Whether it is in the fair queue."""
+    place: int = 0
+    """Number of its entry in the fair queue."""
+    expected_at: float = 0.0
+    """When it was thought to start as it entered the queue."""
+    urgency: int = 0
+    attempts: int = 0
+    rung: Rung = Rung.REJOIN
+    climbs: int = 0
+    """How often it climbed the ladder."""
+    acknowledged: bool = False
+    """Whether the agent said that it carried out the running attempt."""
+    first_started_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    verified_after: float | None = None
+    detail: str = ""
+    bootstrap: tuple[BootstrapPeer, ...] = ()
+    bridge: tuple[str, ...] = ()
+    """Of the newest trigger that named any."""
+    host_id: str = ""
+    """Only while it is parked for a host of which no node is known."""
+    causes: set[Cause] | None = None
+    """Further causes than the first; None while there are none."""
+    first_trigger: DecidedTrigger | None = None
+    last_triggers: deque[DecidedTrigger] | None = None
+    trigger_count: int = 0
+    decision: Decision | None = None
+    """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
+
+    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> None:
+        """Remember a trigger that shares this rejoin, and what was decided about it."""
+        self.trigger_count += 1
+        if self.first_trigger is None:
+            self.first_trigger = (trigger, kind, rule, seen)
+            return
+        if self.last_triggers is None:
+            self.last_triggers = deque(maxlen=LAST_TRIGGERS)
+        self.last_triggers.append((trigger, kind, rule, seen))
+        if trigger.cause is not self.cause:
+            self.causes = (self.causes or set()) | {trigger.cause}
+
+    def has_request(self, request_id: str) -> bool:
+        """Whether a trigger that is kept came with this request id."""
+        kept = (self.first_trigger, *(self.last_triggers or ()))
+        return any(decided is not None and decided[0].request_id == request_id for decided in kept)
+
+    def latest_at(self) -> float:
+        """Arrival of its newest trigger."""
+        if self.last_triggers:
+            return self.last_triggers[-1][0].arrived_at
+        return self.first_trigger[0].arrived_at if self.first_trigger else self.requested_at
+
+    def all_causes(self) -> tuple[Cause, ...]:
+        """Every cause once, most urgent first."""
+        return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
+
+    def needs_clearance(self) -> bool:
+        """Whether it runs for rot alone, so that a sign of life proves nothing."""
+        return PROVED_BY_RECOVERY[self.cause] and all(PROVED_BY_RECOVERY[cause] for cause in self.causes or ())
+
+    def announce(self) -> AnnounceRejoin:
+        """What the service tells of where it stands now."""
+        return AnnounceRejoin(
+            rejoin_id=self.rejoin_id,
+            node_id=self.node_id,
+            store_id=self.store_id,
+            cause=self.cause,
+            outcome=self.outcome,
+            rung=self.rung,
+            attempts=self.attempts,
+            duration=self.verified_after,
+            detail=self.detail,
+        )
+
+    def record(self) -> RejoinRecord:
+        """A frozen copy to show."""
+        kept = [self.first_trigger] if self.first_trigger else []
+        kept.extend(self.last_triggers or ())
+        return RejoinRecord(
+            rejoin_id=self.rejoin_id,
+            node_id=self.node_id,
+            store_id=self.store_id,
+            outcome=self.outcome,
+            requested_at=self.requested_at,
+            due_at=self.deadline if self.deadline is not None else self.requested_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            verified_after=self.verified_after,
+            attempts=self.attempts,
+            rung=self.rung,
+            detail=self.detail,
+            triggers=tuple(
+                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen, t.evidence)
+                for t, kind, rule, seen in kept
+            ),
+            trigger_count=self.trigger_count,
+            bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
+        )

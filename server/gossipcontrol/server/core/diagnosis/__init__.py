@@ -1,0 +1,1 @@
+"""Diagnosis: rot and partitions that no single node can see."""

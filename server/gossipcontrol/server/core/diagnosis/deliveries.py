@@ -1,0 +1,268 @@
+"""What one author broadcast, and how much of it a bounded sample of observers heard: numbers in flat arrays."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+from gossipcontrol.server.core.event import NEVER
+
+CELLS = 8
+"""Most observers kept per author: its neighbours first, then a sample that is as good as random."""
+IN_FLIGHT = 2.0
+"""Seconds that a message and a report may take: younger broadcasts are not yet missed."""
+SPACING = 1.0
+"""Least seconds between two remembered broadcast counts."""
+SAMPLES = 4
+"""Broadcast counts remembered."""
+
+_WIDTH = 6
+_HEARD_AT, _SPOKEN, _COUNT, _NEXT, _NEW, _OLD = range(_WIDTH)
+"""Of one observer: when it last heard the author, what the author had broadcast then, how much it heard in all, and
+that number at three marks: the one being set, the newer and the older."""
+_FAR = 1 << 32
+_UNKNOWN = math.nan
+
+
+class Loss(NamedTuple):
+    """What one observer did not hear in a window."""
+
+    number: int
+    lost: float
+    """Broadcasts that it did not hear: never more than there were, often fewer."""
+    sent: float
+    """Broadcasts in the window."""
+
+
+class AuthorDeliveries:
+    """One author of a store; ``number`` is any that others do not have."""
+
+    __slots__ = (
+        "_cells",
+        "_marking",
+        "_new",
+        "_number",
+        "_numbers",
+        "_old",
+        "_ranks",
+        "_samples",
+        "count",
+        "marked_at",
+        "spoke_at",
+    )
+
+    def __init__(self, number: int, now: float) -> None:
+        self.count = -1
+        """Broadcasts so far; below 0: it does not report."""
+        self.marked_at = now
+        self.spoke_at = now
+        """When it last said that it had broadcast something new."""
+        self._number = number
+        self._samples = array("d")
+        self._marking = False
+        self._new = self._old = _UNKNOWN
+        self._numbers = array("i")
+        self._ranks = array("Q")
+        self._cells = array("d")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    # What is reported.
+
+    def speak(self, count: int, now: float, period: float) -> None:
+        """The author says how many messages it broadcast; a new mark is set every ``period`` seconds.
+
+        A mark is set in two steps, so that it holds what was heard *before* the broadcasts that it holds: then no
+        delay of a report makes a message look lost. First the observers' counts are put down, and only the
+        author's next report, made after those had come, gives its own.
+        """
+        if count < self.count or self.count < 0:  # it was started anew
+            self.begin_anew()
+            self._samples = array("d")
+        if count != self.count:
+            self.spoke_at = now
+            self._forgive_since(self._samples[-2] - IN_FLIGHT if self._samples else NEVER, count)
+        self.count = count
+        if not self._samples or now - self._samples[-2] >= SPACING:
+            self._samples.extend((now, count))
+            del self._samples[: -2 * SAMPLES]
+        if self._marking:
+            self._marking = False
+            self._shift()
+            self._old, self._new, self.marked_at = self._new, count, now
+        elif now - self.marked_at >= (period / 2 if math.isnan(self._old) else period) or math.isnan(self._new):
+            self._marking = True
+            self._put_down()
+
+    def hear(self, number: int, heard_at: float, count: int, near: bool) -> None:
+        """An observer says when it last heard the author and how often in all; ``near``: they are neighbours."""
+        numbers, cells = self._numbers, self._cells
+        if number in numbers:
+            index = numbers.index(number)
+            if near is (self._ranks[index] >= _FAR):
+                self._ranks[index] ^= _FAR
+        else:
+            index = self._admit(number, near)
+            if index < 0:
+                return
+        place = index * _WIDTH
+        known = cells[place + _COUNT]
+        if count < known:  # the observer was started anew
+            self._forget_marks(place)
+            cells[place + _HEARD_AT], cells[place + _SPOKEN] = NEVER, self.count
+            known = -1.0
+        # Ages jitter: where messages are not counted, only an instant that is clearly later is another message.
+        if heard_at > NEVER and (count > known or (not count and heard_at > cells[place + _HEARD_AT] + SPACING)):
+            cells[place + _HEARD_AT] = heard_at
+            cells[place + _SPOKEN] = self.count
+        cells[place + _COUNT] = count
+
+    def forgive(self, number: int) -> None:
+        """The two have met: what was missed before counts no longer."""
+        if number in self._numbers:
+            self._cells[self._numbers.index(number) * _WIDTH + _SPOKEN] = self.count
+
+    def knows(self, number: int) -> bool:
+        """Whether this observer is among the sample."""
+        return number in self._numbers
+
+    # What follows.
+
+    def missing(self, reported: Mapping[int, float], least: float, before: float) -> tuple[int, list[int]]:
+        """How many of the observers with these numbers can tell, and which of them miss the author.
+
+        They miss it who last heard it ``before`` and should have heard ``least`` broadcasts since; ``reported`` says
+        when each last reported.
+        """
+        cells, asked, found = self._cells, 0, list[int]()
+        for index, number in enumerate(self._numbers):
+            reported_at = reported.get(number)
+            if reported_at is None:
+                continue
+            asked += 1
+            place = index * _WIDTH
+            spoken = cells[place + _SPOKEN]
+            # The newest count is the most that can have been missed: mostly that settles it.
+            may_miss = self.count - spoken >= least and cells[place + _HEARD_AT] <= before
+            if may_miss and self._sent_until(reported_at - IN_FLIGHT) - spoken >= least:
+                found.append(number)
+        return asked, found
+
+    def is_near(self, number: int) -> bool:
+        """Whether this observer, one of the sample, is a neighbour."""
+        return self._ranks[self._numbers.index(number)] < _FAR
+
+    def heard(self, reported: Collection[int]) -> Iterator[tuple[int, float]]:
+        """When the observers with these numbers last heard the author; minus infinity: never."""
+        for index, number in enumerate(self._numbers):
+            if number in reported:
+                yield number, self._cells[index * _WIDTH + _HEARD_AT]
+
+    def losses(
+        self, reported: Mapping[int, float], near: Collection[int] = (), far: Collection[int] = ()
+    ) -> list[Loss]:
+        """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
+
+        Observers of which neither is known are left out. So are those that heard it and yet count nothing: they do not
+        count. And those that never heard it, for who reports only a part of what it hears may not name it; unless they
+        would: its neighbours ``near``, the others ``far``.
+        """
+        found: list[Loss] = []
+        for index, number in enumerate(self._numbers):
+            reported_at = reported.get(number)
+            place = index * _WIDTH
+            if reported_at is None:
+                continue
+            heard = self._cells[place + _COUNT]
+            would_name = near if self._ranks[index] < _FAR else far
+            can_tell = number in would_name if self._cells[place + _HEARD_AT] == NEVER else heard > 0
+            if not can_tell:
+                continue
+            sent = self._sent_until(reported_at - IN_FLIGHT)
+            ago, before = self._old, self._cells[place + _OLD]
+            if math.isnan(ago + before):
+                ago, before = self._new, self._cells[place + _NEW]
+            if not math.isnan(sent + ago + before):
+                found.append(Loss(number, (sent - ago) - (heard - before), sent - ago))
+        return found
+
+    # Marks.
+
+    def begin_anew(self) -> None:
+        """Forget the marks: what is compared begins with the next report."""
+        self._new = self._old = _UNKNOWN
+        self._marking = False
+        for place in range(0, len(self._cells), _WIDTH):
+            self._forget_marks(place)
+
+    def begin_anew_for(self, number: int) -> None:
+        """Forget the marks of one observer."""
+        if number in self._numbers:
+            self._forget_marks(self._numbers.index(number) * _WIDTH)
+
+    def begin_anew_without(self, mates: Collection[int]) -> None:
+        """Forget the marks of every observer but these."""
+        for index, number in enumerate(self._numbers):
+            if number not in mates:
+                self._forget_marks(index * _WIDTH)
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forget every observer but these."""
+        kept = [index for index, number in enumerate(self._numbers) if number in numbers]
+        if len(kept) < len(self._numbers):
+            self._cells = array("d", [one for i in kept for one in self._cells[i * _WIDTH : (i + 1) * _WIDTH]])
+            self._numbers = array("i", [self._numbers[index] for index in kept])
+            self._ranks = array("Q", [self._ranks[index] for index in kept])
+
+    def _admit(self, number: int, near: bool) -> int:
+        """Give an observer a place, or that of one that ranks behind it; below 0: there is none."""
+        mixed = ((number * 0x9E3779B1) ^ (self._number * 0x85EBCA6B)) & 0xFFFFFFFF
+        rank = mixed if near else mixed | _FAR
+        ranks = self._ranks
+        if len(ranks) < CELLS:
+            self._numbers.append(number)
+            ranks.append(rank)
+            self._cells.extend(self._blank())
+            return len(ranks) - 1
+        worst = max(ranks)
+        if rank >= worst:
+            return -1
+        index = ranks.index(worst)
+        self._numbers[index], ranks[index] = number, rank
+        self._cells[index * _WIDTH : (index + 1) * _WIDTH] = array("d", self._blank())
+        return index
+
+    def _blank(self) -> tuple[float, ...]:
+        return (NEVER, max(0, self.count), 0.0, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+
+    def _sent_until(self, at: float) -> float:
+        """The newest count of broadcasts that is that old; not a number when none is."""
+        samples = self._samples
+        for place in range(len(samples) - 2, -1, -2):
+            if samples[place] <= at:
+                return samples[place + 1]
+        return _UNKNOWN
+
+    def _put_down(self) -> None:
+        cells = self._cells
+        for place in range(0, len(cells), _WIDTH):
+            cells[place + _NEXT] = cells[place + _COUNT]
+
+    def _shift(self) -> None:
+        cells = self._cells
+        for place in range(0, len(cells), _WIDTH):
+            cells[place + _OLD], cells[place + _NEW] = cells[place + _NEW], cells[place + _NEXT]
+            cells[place + _NEXT] = _UNKNOWN
+
+    def _forget_marks(self, place: int) -> None:
+        self._cells[place + _NEXT] = self._cells[place + _NEW] = self._cells[place + _OLD] = _UNKNOWN
+
+    def _forgive_since(self, instant: float, count: int) -> None:
+        """Who heard the author after that may have heard the last of what this count holds: nobody knows the order."""
+        cells = self._cells
+        for place in range(0, len(cells), _WIDTH):
+            if cells[place + _HEARD_AT] >= instant:
+                cells[place + _SPOKEN] = count

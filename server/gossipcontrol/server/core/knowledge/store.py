@@ -1,0 +1,112 @@
+"""The knowledge of every store: one object, ``handle(event, now)``, and snapshots store by store."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from gossipcontrol.server.core.knowledge import snapshot
+from gossipcontrol.server.core.knowledge.answer import at_risk, behind_by_author, unshared
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.record import StoreCounts, Unshared
+from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
+
+
+class Outcome(NamedTuple):
+    """What became of an event."""
+
+    recorded: Recorded
+    full: str = ""
+    """What was full, if something was refused."""
+    fact: KnowledgeEvent | None = None
+    """What a log must keep of the event; None when it changed nothing."""
+    room: int = 0
+    """The room that the store had; a replay is told, for other stores may have been replayed further by then."""
+
+
+class KnowledgeStore:
+    """Deterministic: the same events at the same instants give the same answers. No IO and no clock."""
+
+    def __init__(self, parameters: KnowledgeParameters | None = None) -> None:
+        self.parameters = parameters or KnowledgeParameters()
+        self._trackers: dict[str, Tracker] = {}
+        self._senders: OrderedDict[str, int] = OrderedDict()
+        self._retained = 0
+
+    def handle(self, event: KnowledgeEvent, now: float, room: int | None = None) -> Outcome:
+        """Take one event at service time ``now`` (seconds); a replay gives the ``room`` of its first handling."""
+        tracker = self._trackers.get(event.store_id)
+        is_new = tracker is None
+        if tracker is None:
+            if len(self._trackers) >= self.parameters.store_limit:
+                return Outcome(Recorded(), f"{self.parameters.store_limit} stores are tracked already")
+            tracker = self._trackers[event.store_id] = Tracker(self.parameters)
+        if not isinstance(event, IntentionsRecorded):
+            self._retained -= tracker.graph.retained
+            refused = tracker.change_members(event.added, event.removed)
+            self._retained += tracker.graph.retained
+            return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "", event)
+        others = self._retained - tracker.graph.retained
+        tracker.room = self.parameters.intention_limit - others if room is None else room
+        recorded = tracker.record(event.intentions, now)
+        self._retained = others + tracker.graph.retained
+        fact = event if recorded.new or is_new else None
+        if recorded.refused:
+            full = f"store {event.store_id} has no room for further intentions or authors"
+            return Outcome(recorded, full, fact, tracker.room)
+        if event.sender_id:
+            self._hear(event.sender_id, event.sequence)
+            fact = fact or IntentionsRecorded(event.store_id, (), event.sender_id, event.sequence)
+        return Outcome(recorded, "", fact, tracker.room)
+
+    def last_sequence(self, sender_id: str) -> int:
+        """The highest batch of a sender that was recorded whole; 0 when none is remembered."""
+        return self._senders.get(sender_id, 0)
+
+    def tracker(self, store_id: str) -> Tracker | None:
+        """The tracker of a store, to be asked only."""
+        return self._trackers.get(store_id)
+
+    def store_ids(self) -> list[str]:
+        """The stores that are tracked."""
+        return list(self._trackers)
+
+    def unshared(self, store_id: str, now: float) -> Iterator[Unshared]:
+        """Writes older than ``unshared_age`` that no other peer of the store provably holds, by author."""
+        return unshared(self._trackers[store_id], store_id, now - self.parameters.unshared_age)
+
+    def counts(self, store_id: str) -> StoreCounts:
+        """The gauges of a store that is tracked."""
+        tracker = self._trackers[store_id]
+        return StoreCounts(
+            store_id=store_id,
+            recorded=tracker.graph.order,
+            retained=tracker.graph.retained,
+            floating=len(tracker.floating),
+            dropped=tracker.floating.dropped,
+            forks=len(tracker.graph.forks),
+            lag=sum(behind_by_author(tracker, tracker.frontier()).values()),
+            at_risk=at_risk(tracker),
+        )
+
+    def capture(self, store_id: str) -> snapshot.Capture:
+        """A store as it is now, to be written out later."""
+        return snapshot.Capture(self._trackers[store_id])
+
+    def senders(self) -> list[tuple[str, int]]:
+        """The senders that are remembered with the last sequence of each, the longest unheard first."""
+        return list(self._senders.items())
+
+    def load(self, senders: Iterable[tuple[str, int]], stores: Mapping[str, bytes]) -> None:
+        """Replace everything by what was captured; raises ValueError, KeyError, IndexError or TypeError."""
+        self._senders = OrderedDict((sender_id, sequence) for sender_id, sequence in senders)
+        self._trackers = {store_id: snapshot.restore(body, self.parameters) for store_id, body in stores.items()}
+        self._retained = sum(tracker.graph.retained for tracker in self._trackers.values())
+
+    def _hear(self, sender_id: str, sequence: int) -> None:
+        self._senders[sender_id] = max(sequence, self._senders.get(sender_id, 0))
+        self._senders.move_to_end(sender_id)
+        if len(self._senders) > self.parameters.sender_limit:
+            self._senders.popitem(last=False)

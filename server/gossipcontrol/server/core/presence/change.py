@@ -1,0 +1,46 @@
+"""The changes of a store's presence, in order: what deltas and watchers are served from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from gossipcontrol.server.core.presence.record import PeerState
+
+Change = tuple[int, str, PeerState | None]
+"""Version, peer, and its new state; None when it was forgotten."""
+STATES: tuple[PeerState | None, ...] = (None, *PeerState)
+SLACK = 64
+"""Changes beyond the limit that are let stand, so that they are dropped many at a time."""
+
+
+class ChangeLog:
+    """The last ``limit`` changes. Versions have no gaps, so a change need not hold its own."""
+
+    __slots__ = ("_limit", "_peers", "_states", "version")
+
+    def __init__(self, limit: int, version: int = 0) -> None:
+        self._limit = limit
+        self._peers: list[str] = []
+        self._states = bytearray()
+        self.version = version
+        """That of the newest change, or that with which the log began."""
+
+    def add(self, peer_id: str, state: PeerState | None) -> None:
+        """One more change."""
+        self.version += 1
+        self._peers.append(peer_id)
+        self._states.append(state or 0)
+        if len(self._peers) > self._limit + SLACK:
+            del self._peers[: -self._limit]
+            del self._states[: -self._limit]
+
+    def reaches(self, version: int) -> bool:
+        """Whether every change after this version is still kept."""
+        return self.version - min(len(self._peers), self._limit) <= version <= self.version
+
+    def since(self, version: int) -> Iterator[Change]:
+        """The changes after this version, oldest first; ``reaches`` must hold."""
+        first = len(self._peers) - (self.version - version)
+        for place, peer_id in enumerate(islice(self._peers, first, None)):
+            yield version + 1 + place, peer_id, STATES[self._states[first + place]]

@@ -1,0 +1,1 @@
+"""Repair: reuniting a partitioned store, and syncing pairs that never meet."""

@@ -1,0 +1,238 @@
+"""What Prometheus sees. Names and labels are part of the contract; every label has a bounded set of values."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+import grpc
+from gossipcontrol.server.core.deciding.record import Counts
+from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rung
+from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.event import ChangeKind
+from gossipcontrol.server.state.journal import JournalStats
+from gossipcontrol.v1 import gossip_control_pb2
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_DELAYS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 4, 6, 8, 12, 30, 60, 300, 600)
+_DURATIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_LATENCIES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
+_PLATFORMS = {number: name.removeprefix("PLATFORM_").lower() for name, number in gossip_control_pb2.Platform.items()}
+_ENDED = frozenset(Outcome) - {Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING}
+
+
+class Metrics:
+    """The service's own registry. Children are bound once: looking one up costs four times what counting does."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(_CountsCollector(counts))
+        self._triggers = _triggers(registry)
+        self._rejoins = _rejoins(registry)
+        self._start_delay, self._duration = _rejoin_times(registry)
+        self._escalations = _escalations(registry)
+        self._changes = _changes(registry)
+        self._request_count, self._request_seconds = _requests(registry)
+        self.state_commit, self.state_failures, self.state_accepting = _state(registry)
+        _build(registry)
+
+    def show_state(self, figures: Callable[[], JournalStats]) -> None:
+        """Show the sizes of the log."""
+        self.registry.register(_StateCollector(figures))
+
+    def count_answer(self, answer: AnswerTrigger) -> None:
+        """Count the decisions about a trigger; the recorded answer to a repeated request is no new trigger."""
+        if answer.cause is not None and not answer.replayed:
+            row = self._triggers[answer.cause - 1]
+            for decision in answer.decisions:
+                row[decision.kind - 1].inc()
+
+    def count_change(self, platform_number: int, kind: ChangeKind) -> None:
+        """Count a reported change of a host."""
+        self._changes[platform_number, kind].inc()
+
+    def count_start(self, start: StartRejoin) -> None:
+        """Count the start of an attempt."""
+        if start.delay is not None:
+            self._start_delay.observe(start.delay)
+        if start.rung > Rung.REJOIN:
+            self._escalations[start.rung].inc()
+
+    def count_advice(self) -> None:
+        """Count an advice to restart a node."""
+        self._escalations[Rung.RESTART_ADVISED].inc()
+
+    def count_end(self, announced: AnnounceRejoin) -> None:
+        """Count a rejoin that ended."""
+        if announced.outcome in _ENDED:
+            self._rejoins[announced.cause, announced.outcome].inc()
+        if announced.duration is not None:
+            self._duration.observe(announced.duration)
+
+    def requests(self, rpc: str) -> RequestMetrics:
+        """What is counted for one RPC."""
+        return RequestMetrics(
+            {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
+            lambda code: self._request_seconds.labels(rpc, code.name),
+        )
+
+
+class RequestMetrics:
+    """Counts the calls of one RPC."""
+
+    def __init__(
+        self, counters: dict[grpc.StatusCode, Counter], seconds: Callable[[grpc.StatusCode], Histogram]
+    ) -> None:
+        self._counters = counters
+        self._ok = counters[grpc.StatusCode.OK]
+        self._seconds = seconds
+        self._ok_seconds = seconds(grpc.StatusCode.OK)
+
+    def ok(self, seconds: float) -> None:
+        """Count a unary call that succeeded."""
+        self._ok.inc()
+        self._ok_seconds.observe(seconds)
+
+    def ended(self, code: grpc.StatusCode, seconds: float | None = None) -> None:
+        """Count a call that ended with this code; None: a stream, whose time says nothing."""
+        self._counters[code].inc()
+        if seconds is not None:
+            self._seconds(code).observe(seconds)
+
+
+# One function per family: it makes the family, and binds the children that are known beforehand.
+
+
+def _triggers(registry: CollectorRegistry) -> list[list[Counter]]:
+    family = Counter(
+        "gossipcontrol_triggers", "Triggers by cause and decision.", ("cause", "decision"), registry=registry
+    )
+    return [[family.labels(*_names(cause, kind)) for kind in DecisionKind] for cause in Cause]
+
+
+def _rejoins(registry: CollectorRegistry) -> dict[tuple[Cause, Outcome], Counter]:
+    family = Counter(
+        "gossipcontrol_rejoins",
+        "Rejoins that ended, by cause of the first trigger and outcome.",
+        ("cause", "outcome"),
+        registry=registry,
+    )
+    return {(cause, outcome): family.labels(*_names(cause, outcome)) for cause in Cause for outcome in _ENDED}
+
+
+def _rejoin_times(registry: CollectorRegistry) -> tuple[Histogram, Histogram]:
+    delay = Histogram(
+        "gossipcontrol_rejoin_start_delay_seconds",
+        "From the arrival of the oldest trigger to the start of the rejoin that covers it.",
+        buckets=_DELAYS,
+        registry=registry,
+    )
+    duration = Histogram(
+        "gossipcontrol_rejoin_duration_seconds",
+        "From the first start of a rejoin to its proof.",
+        buckets=_DURATIONS,
+        registry=registry,
+    )
+    return delay, duration
+
+
+def _escalations(registry: CollectorRegistry) -> dict[Rung, Counter]:
+    family = Counter(
+        "gossipcontrol_escalations", "Attempts above rejoin, and advices to restart.", ("rung",), registry=registry
+    )
+    return {rung: family.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
+
+
+def _changes(registry: CollectorRegistry) -> dict[tuple[int, ChangeKind], Counter]:
+    family = Counter(
+        "gossipcontrol_network_changes",
+        "Reported changes of hosts by platform and kind.",
+        ("platform", "kind"),
+        registry=registry,
+    )
+    return {
+        (number, kind): family.labels(name, kind.name.lower())
+        for number, name in _PLATFORMS.items()
+        for kind in ChangeKind
+    }
+
+
+def _requests(registry: CollectorRegistry) -> tuple[Counter, Histogram]:
+    """Not bound yet: the RPCs are known once their handlers are."""
+    count = Counter("gossipcontrol_requests", "Calls by RPC and status code.", ("rpc", "code"), registry=registry)
+    seconds = Histogram(
+        "gossipcontrol_request_duration_seconds",
+        "Time in the service of unary calls by RPC and status code.",
+        ("rpc", "code"),
+        buckets=_LATENCIES,
+        registry=registry,
+    )
+    return count, seconds
+
+
+def _state(registry: CollectorRegistry) -> tuple[Histogram, Counter, Gauge]:
+    commit = Histogram(
+        "gossipcontrol_state_commit_seconds",
+        "Time of one transaction, which keeps all events that waited.",
+        buckets=_LATENCIES,
+        registry=registry,
+    )
+    failures = Counter(
+        "gossipcontrol_state_failures", "Transactions that failed; each is tried again.", registry=registry
+    )
+    accepting = Gauge(
+        "gossipcontrol_state_accepting", "1 while events can be kept, 0 while triggers are refused.", registry=registry
+    )
+    accepting.set(1)
+    return commit, failures, accepting
+
+
+def _build(registry: CollectorRegistry) -> None:
+    family = Gauge("gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry)
+    family.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
+
+
+class _CountsCollector(Collector):
+    """Reads the core's gauges when Prometheus asks."""
+
+    def __init__(self, counts: Callable[[], Counts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges now."""
+        counts = self._counts()
+        for name, text, value in (
+            ("rejoin_queue_length", "Rejoins that wait for their window or their turn.", counts.queued),
+            ("rejoins_parked", "Rejoins that wait for an agent to attach.", counts.parked),
+            ("rejoins_running", "Rejoins that agents carry out now.", counts.running),
+            ("agents_attached", "Agents attached.", counts.attached),
+            ("nodes", "Nodes known.", counts.nodes),
+            ("stores", "Stores known.", counts.stores),
+            ("known_peers", "(store, peer) pairs remembered.", counts.peers),
+        ):
+            yield GaugeMetricFamily(f"gossipcontrol_{name}", text, value=value)
+
+
+class _StateCollector(Collector):
+    """Reads the log's sizes when Prometheus asks."""
+
+    def __init__(self, figures: Callable[[], JournalStats]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges now."""
+        figures = self._figures()
+        yield GaugeMetricFamily(
+            "gossipcontrol_state_log_bytes", "Bytes logged since the last snapshot.", value=figures.log_bytes
+        )
+        yield GaugeMetricFamily(
+            "gossipcontrol_state_log_events", "Events logged since the last snapshot.", value=figures.entries
+        )
+
+
+def _names(cause: Cause, other: DecisionKind | Outcome) -> tuple[str, str]:
+    return cause.name.lower(), other.name.lower()

@@ -1,0 +1,104 @@
+"""What Prometheus sees of liveness; the label ``store`` has a bounded number of values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.server.observe.metrics_knowledge import OTHER
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+KINDS = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
+_AGES = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
+
+
+class LivenessMetrics(Collector):
+    """Counts what is found, and reads the gauges when Prometheus asks; the first ``stores`` have a label of their own.
+
+    Prometheus asks in a thread of its own: what it reads are numbers that are kept up to date, never books.
+    """
+
+    def __init__(self, registry: CollectorRegistry, stores: int, liveness: Liveness) -> None:
+        self._liveness = liveness
+        self._limit = stores
+        self._labelled: dict[str, None] = {}
+        self._stalest: Callable[[], dict[str, float]] = dict
+        self._now: Callable[[], float] = float
+        self._staleness = Histogram(
+            "gossipcontrol_peer_staleness_seconds",
+            "Time since the last sign of life of live peers, sampled.",
+            buckets=_AGES,
+            registry=registry,
+        )
+        rot = Counter(
+            "gossipcontrol_rot_detected", "Findings of rot, repeated while it stands.", ("kind",), registry=registry
+        )
+        self._rot = {cause: rot.labels(cause.name.lower()) for cause in KINDS}
+        self.observe_age: Callable[[float], None] = self._staleness.observe
+        registry.register(self)
+
+    def show_stalest(self, stalest: Callable[[], dict[str, float]], now: Callable[[], float]) -> None:
+        """Show how stale each store's stalest live peer is."""
+        self._stalest, self._now = stalest, now
+
+    def note(self, store_id: str) -> None:
+        """Give a store a label of its own, if there is one left."""
+        if len(self._labelled) < self._limit and store_id != OTHER:
+            self._labelled[store_id] = None
+
+    def count_rot(self, cause: Cause) -> None:
+        """Count a finding of rot."""
+        self._rot[cause].inc()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges now."""
+        total = self._liveness.counts()
+        peers = GaugeMetricFamily("gossipcontrol_peers", "(store, peer) by presence.", labels=("state",))
+        store_peers = GaugeMetricFamily("gossipcontrol_store_peers", "Peers by presence.", labels=("store", "state"))
+        partitions = GaugeMetricFamily("gossipcontrol_partitions", "Stores that fall apart.", labels=("store",))
+        rest, rest_partitioned = {state: total.peers.get(state, 0) for state in PeerState}, total.partitioned
+        for state, count in rest.items():
+            peers.add_metric((_name(state),), count)
+        for store_id in tuple(self._labelled):
+            counts = self._liveness.store_counts(store_id)
+            partitions.add_metric((store_id,), counts.partitioned)
+            rest_partitioned -= counts.partitioned
+            for state in PeerState:
+                count = counts.peers.get(state, 0)
+                store_peers.add_metric((store_id, _name(state)), count)
+                rest[state] -= count
+        # A change between two reads must not show fewer than none.
+        for state, count in rest.items():
+            store_peers.add_metric((OTHER, _name(state)), max(0, count))
+        partitions.add_metric((OTHER,), max(0, rest_partitioned))
+        yield from (peers, store_peers, partitions, self._staleness_family())
+        yield GaugeMetricFamily(
+            "gossipcontrol_pairs_unsynced", "Pairs online and overdue for a direct sync.", value=total.pairs_unsynced
+        )
+
+    def _staleness_family(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "gossipcontrol_store_staleness_seconds",
+            "Time since the last sign of life of the stalest live peer.",
+            labels=("store",),
+        )
+        now, stalest = self._now(), self._stalest()
+        for store_id in tuple(self._labelled):
+            if store_id in stalest:
+                family.add_metric((store_id,), max(0.0, now - stalest[store_id]))
+        others = _oldest(at for store_id, at in stalest.items() if store_id not in self._labelled)
+        if others is not None:
+            family.add_metric((OTHER,), max(0.0, now - others))
+        return family
+
+
+def _oldest(instants: Iterable[float]) -> float | None:
+    return min(instants, default=None)
+
+
+def _name(state: PeerState) -> str:
+    return state.name.lower()

@@ -1,0 +1,123 @@
+"""Around every call of the contract: errors become statuses with details, and calls are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
+from grpc_status import rpc_status
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
+
+_WRAP = {
+    (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
+    (False, True): (grpc.unary_stream_rpc_method_handler, "unary_stream"),
+    (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary"),
+    (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream"),
+}
+
+
+UNREADABLE = object()
+"""Stands for bytes that are no message of the kind that the call takes."""
+
+
+class WrappingServer:
+    """Stands for the server while a service is added to it, and wraps each handler once.
+
+    A ``grpc.aio.ServerInterceptor`` could do the same, but is asked at every call.
+    """
+
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger) -> None:
+        self._server = server
+        self._metrics = metrics
+        self._log = log
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: the same handlers come by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Add the handlers of a service, wrapped."""
+        wrapped = {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+    def _wrap(self, method: str, inner: Handler) -> Handler:
+        make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
+        counted = self._metrics.requests(method.rpartition("/")[2])
+        behaviour = getattr(inner, kind)
+        read = _read_all if inner.request_streaming else _read_one
+        call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
+        return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
+
+    def _call(
+        self, method: str, behaviour: Behaviour, read: Callable[[Any], Any], counted: RequestMetrics, *, timed: bool
+    ) -> Behaviour:
+        async def call(request: Any, context: Context) -> Any:
+            started_at = time.perf_counter()
+            try:
+                response = await behaviour(read(request), context)
+            except asyncio.CancelledError:
+                counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
+                counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
+                await self._fail(method, error, context)
+            if timed:
+                counted.ok(time.perf_counter() - started_at)
+            else:
+                counted.ended(grpc.StatusCode.OK)
+            return response
+
+        return call
+
+    async def _fail(self, method: str, error: Exception, context: Context) -> NoReturn:
+        if isinstance(error, GossipControlError):
+            await context.abort(error.code, str(error), _trailers(error))
+        self._log.error("call failed", rpc=method, exc_info=error)
+        await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says how")
+
+
+def _code(error: Exception) -> grpc.StatusCode:
+    return error.code if isinstance(error, GossipControlError) else grpc.StatusCode.INTERNAL
+
+
+def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer whose failure the call itself can answer; gRPC would log a traceback and say UNKNOWN."""
+    if deserialize is None:
+        return None
+
+    def forgive(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return UNREADABLE
+
+    return forgive
+
+
+def _read_one(request: Any) -> Any:
+    if request is UNREADABLE:
+        raise InvalidRequest([("request", "its bytes are no message of this call's kind")])
+    return request
+
+
+async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _read_one(request)
+
+
+def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
+    status = status_pb2.Status(code=error.code.value[0], message=str(error))
+    for detail in error.details():
+        status.details.add().Pack(detail)
+    packed = rpc_status.to_status(status)  # pyright: ignore[reportUnknownMemberType]
+    return (*(packed.trailing_metadata or ()), *error.trailers())

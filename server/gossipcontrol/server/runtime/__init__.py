@@ -1,0 +1,1 @@
+"""The event loop's side of the core: events in, effects out once they are kept, timers between."""

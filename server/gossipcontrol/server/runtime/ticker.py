@@ -1,0 +1,51 @@
+"""Sleeps to the next deadline of a part of the core."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gossipcontrol.server.runtime.clock import ServiceClock
+
+
+class Ticker:
+    """Calls ``tick`` once the deadline has come that it was armed with last. Runs in one event loop.
+
+    Reports put deadlines off all the time: a timer that is due too early stays, and looks again when it is due.
+    """
+
+    def __init__(self, clock: ServiceClock, tick: Callable[[], None]) -> None:
+        self._clock = clock
+        self._tick = tick
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    def arm(self, deadline: float | None) -> None:
+        """Sleep until this service time from now on; None: until it is armed again."""
+        self._deadline = deadline
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        self._sleep(deadline)
+
+    def close(self) -> None:
+        """Sleep no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._deadline = None
+
+    def _sleep(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(0.0, deadline - self._clock.now())
+        self._timer, self._timer_at = asyncio.get_running_loop().call_later(wait, self._due), deadline
+
+    def _due(self) -> None:
+        self._timer, deadline = None, self._deadline
+        if deadline is None:
+            return
+        if deadline > self._timer_at:
+            self._sleep(deadline)
+        else:
+            self._deadline = None
+            self._tick()

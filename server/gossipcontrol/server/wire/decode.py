@@ -1,0 +1,213 @@
+"""From protobuf messages to the core's events: the one place that reads requests, and refuses what is wrong in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossipcontrol.server.core.decision import PROVED_BY_RECOVERY, Capability, Cause, Outcome
+from gossipcontrol.server.core.event import (
+    ChangeKind,
+    NeighborChanged,
+    NetworkChanged,
+    NodeAttached,
+    RejoinRequested,
+)
+from gossipcontrol.server.errors import InvalidRequest
+from gossipcontrol.server.wire.limits import (
+    ID_BYTES,
+    NODES,
+    STORES,
+    Violations,
+    check_age,
+    check_enum,
+    check_page_size,
+    check_request_id,
+    check_text,
+    check_texts,
+    refuse,
+)
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2
+
+_REPORTED = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME, Cause.APP_FOREGROUND})
+
+
+def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequested:
+    """The event of a Rejoin call; raises InvalidRequest."""
+    violations: Violations = []
+    check_request_id(request.request_id, violations)
+    check_text(request.node_id, "node_id", ID_BYTES, violations, required=True)
+    store_ids = check_texts(request.store_ids, "store_ids", STORES, ID_BYTES, violations)
+    cause = check_enum(request.cause or Cause.MANUAL, Cause, "cause", violations)
+    if cause in _REPORTED:
+        violations.append(("cause", "is reported with ReportNetworkChange"))
+    elif cause is not None and PROVED_BY_RECOVERY[cause]:
+        violations.append(("cause", "is for the service to find, for only it knows when that ends"))
+    refuse(violations)
+    return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)
+
+
+def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest) -> NetworkChanged:
+    """The event of a ReportNetworkChange call; raises InvalidRequest."""
+    violations: Violations = []
+    host_id, boot_id, request_id, generation = request.host_id, request.boot_id, request.request_id, request.generation
+    check_request_id(request_id, violations)
+    check_text(host_id, "host_id", ID_BYTES, violations)
+    node_ids = check_texts(request.node_ids, "node_ids", NODES, ID_BYTES, violations) if request.node_ids else ()
+    if not host_id and not request.node_ids:
+        violations.append(("host_id", "must be given, unless node_ids are"))
+    if host_id and request.node_ids:
+        violations.append(("node_ids", "must be empty when host_id is given"))
+    kind = check_enum(request.kind, ChangeKind, "kind", violations)
+    check_text(boot_id, "boot_id", 64, violations, required=generation > 0)
+    if request.platform not in _PLATFORMS:
+        violations.append(("platform", f"{request.platform} is not a known value"))
+    check_age(request.age_ms, "age_ms", violations)
+    check_text(request.detail, "detail", 256, violations)
+    refuse(violations)
+    return NetworkChanged(host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id)
+
+
+_PLATFORMS = frozenset(gossip_control_pb2.Platform.values())
+
+
+def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttached:
+    """The event of a Register frame; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(register.node_id, "register.node_id", ID_BYTES, violations, required=True)
+    store_ids = check_texts(register.store_ids, "register.store_ids", STORES, ID_BYTES, violations)
+    check_text(register.host_id, "register.host_id", ID_BYTES, violations)
+    capabilities = [
+        check_enum(number, Capability, f"register.capabilities[{index}]", violations)
+        for index, number in enumerate(register.capabilities[:16])
+    ]
+    if len(set(register.capabilities)) != len(register.capabilities):
+        violations.append(("register.capabilities", "must name each entry once"))
+    addresses = check_texts(register.addresses, "register.addresses", 16, 256, violations)
+    check_text(register.incarnation, "register.incarnation", 64, violations)
+    check_text(register.agent, "register.agent", 128, violations)
+    refuse(violations)
+    return NodeAttached(
+        node_id=register.node_id,
+        session_id=session_id,
+        store_ids=store_ids,
+        host_id=register.host_id,
+        capabilities=frozenset(capability for capability in capabilities if capability is not None),
+        addresses=addresses,
+        incarnation=register.incarnation,
+        agent=register.agent,
+    )
+
+
+def neighbor_changed(event: attach_pb2.NeighborEvent, node_id: str, now: float) -> NeighborChanged:
+    """The event of a NeighborEvent frame; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(event.store_id, "neighbor.store_id", ID_BYTES, violations, required=True)
+    check_text(event.peer_id, "neighbor.peer_id", ID_BYTES, violations, required=True)
+    check_age(event.age_ms, "neighbor.age_ms", violations)
+    refuse(violations)
+    return NeighborChanged(node_id, event.store_id, event.peer_id, event.up, now - event.age_ms / 1000)
+
+
+def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
+    """Raise InvalidRequest when a RejoinResult frame is wrong."""
+    violations: Violations = []
+    check_text(result.rejoin_id, "rejoin_result.rejoin_id", 64, violations, required=True)
+    if result.attempt == 0:
+        violations.append(("rejoin_result.attempt", "must be 1 or more"))
+    check_text(result.error, "rejoin_result.error", 1024, violations)
+    if result.ok and result.error:
+        violations.append(("rejoin_result.error", "must be empty when ok"))
+    refuse(violations)
+
+
+def check_goodbye(goodbye: attach_pb2.Goodbye) -> None:
+    """Raise InvalidRequest when a Goodbye frame is wrong."""
+    violations: Violations = []
+    check_text(goodbye.reason, "goodbye.reason", 256, violations)
+    refuse(violations)
+
+
+@dataclass(frozen=True, slots=True)
+class RejoinQuery:
+    """Which rejoins are asked for."""
+
+    node_id: str
+    store_id: str
+    cause: Cause | None
+    outcome: Outcome | None
+    since: float | None
+    before: str
+    page_size: int
+
+
+def rejoin_query(request: gossip_control_pb2.ListRejoinsRequest, now: float) -> RejoinQuery:
+    """What a ListRejoins call asks for; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(request.node_id, "node_id", ID_BYTES, violations)
+    check_text(request.store_id, "store_id", ID_BYTES, violations)
+    cause = check_enum(request.cause, Cause, "cause", violations) if request.cause else None
+    outcome = check_enum(request.outcome, Outcome, "outcome", violations) if request.outcome else None
+    page_size = check_page_size(request.page_size, violations)
+    number = request.page_token.rpartition("-")[2]
+    if request.page_token and not (number.isascii() and number.isdigit()):
+        violations.append(("page_token", "is not the token of an earlier page"))
+    check_text(request.page_token, "page_token", 64, violations)
+    refuse(violations)
+    since = now - request.max_age_ms / 1000 if request.max_age_ms else None
+    return RejoinQuery(request.node_id, request.store_id, cause, outcome, since, request.page_token, page_size)
+
+
+@dataclass(frozen=True, slots=True)
+class PastQuery:
+    """Which past triggers are to be explained; one field is given."""
+
+    request_id: str
+    rejoin_id: str
+
+
+def explain_query(request: gossip_control_pb2.ExplainRequest) -> RejoinRequested | NetworkChanged | PastQuery:
+    """What an Explain call asks for; raises InvalidRequest, naming fields below that of the trigger."""
+    given = request.WhichOneof("trigger")
+    try:
+        match given:
+            case "rejoin":
+                return rejoin_requested(request.rejoin)
+            case "network_change":
+                return network_changed(request.network_change)
+            case "past":
+                return _past_query(request.past)
+            case None:
+                raise InvalidRequest([("trigger", "must be given")])
+    except InvalidRequest as error:
+        if given is None:
+            raise
+        raise InvalidRequest([(f"{given}.{name}", what) for name, what in error.violations]) from error
+
+
+def _past_query(past: gossip_control_pb2.PastTrigger) -> PastQuery:
+    violations: Violations = []
+    check_request_id(past.request_id, violations)
+    check_text(past.rejoin_id, "rejoin_id", 64, violations)
+    if bool(past.request_id) == bool(past.rejoin_id):
+        violations.append(("request_id", "must be given, or rejoin_id; not both"))
+    refuse(violations)
+    return PastQuery(past.request_id, past.rejoin_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreQuery:
+    """Which stores are asked for."""
+
+    node_id: str
+    after: str
+    page_size: int
+
+
+def store_query(request: gossip_control_pb2.ListStoresRequest) -> StoreQuery:
+    """What a ListStores call asks for; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(request.node_id, "node_id", ID_BYTES, violations)
+    page_size = check_page_size(request.page_size, violations)
+    check_text(request.page_token, "page_token", ID_BYTES, violations)
+    refuse(violations)
+    return StoreQuery(request.node_id, request.page_token, page_size)

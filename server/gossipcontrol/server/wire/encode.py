@@ -1,0 +1,218 @@
+"""From the core's values to protobuf messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isinf
+
+from gossipcontrol.server.core.deciding.record import (
+    UNSEEN,
+    Explanation,
+    Forecast,
+    RejoinRecord,
+    Seen,
+    StoreRecord,
+    TriggerRecord,
+)
+from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome
+from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
+from gossipcontrol.server.wire.reasons import (
+    explain_decision,
+    explain_past,
+    explain_rejoin,
+    explain_seen,
+    explain_trigger,
+)
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
+
+LISTED_DECISIONS = 1000
+"""Most decisions listed in one answer."""
+
+
+def age_ms(at: float, now: float) -> int:
+    """The age of an instant in whole milliseconds, never below 0."""
+    return max(0, int((now - at) * 1000))
+
+
+def decision_message(decision: Decision, now: float) -> decision_pb2.Decision:
+    """One decision."""
+    return decision_pb2.Decision(
+        node_id=decision.node_id,
+        store_id=decision.store_id,
+        kind=int(decision.kind),  # type: ignore[arg-type] # the numbers are the contract's
+        rejoin_id=decision.rejoin_id,
+        start_in_ms=max(0, int((decision.start_at - now) * 1000)),
+        message=explain_decision(decision, now),
+        rule=int(decision.rule),  # type: ignore[arg-type]
+    )
+
+
+def rejoin_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.RejoinResponse:
+    """The answer to Rejoin."""
+    return gossip_control_pb2.RejoinResponse(
+        decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
+        replayed=answer.replayed,
+        decision_count=len(answer.decisions),
+    )
+
+
+def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.ReportNetworkChangeResponse:
+    """The answer to ReportNetworkChange."""
+    return gossip_control_pb2.ReportNetworkChangeResponse(
+        decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
+        replayed=answer.replayed,
+        decision_count=len(answer.decisions),
+    )
+
+
+def registered(accepted: AcceptNode, next_report_ms: int) -> attach_pb2.AttachResponse:
+    """The answer to a Register frame."""
+    return attach_pb2.AttachResponse(
+        registered=attach_pb2.Registered(
+            session_id=accepted.session_id, next_report_ms=next_report_ms, unparked=accepted.unparked
+        )
+    )
+
+
+def rejoin_command(start: StartRejoin) -> attach_pb2.AttachResponse:
+    """The command to carry out an attempt."""
+    return attach_pb2.AttachResponse(
+        rejoin=attach_pb2.RejoinCommand(
+            rejoin_id=start.rejoin_id,
+            attempt=start.attempt,
+            store_id=start.store_id,
+            rung=int(start.rung),  # type: ignore[arg-type]
+            causes=[int(cause) for cause in start.causes],  # type: ignore[misc]
+            bootstrap=[
+                attach_pb2.BootstrapPeer(peer_id=peer.peer_id, addresses=peer.addresses) for peer in start.bootstrap
+            ],
+            deadline_ms=int(start.timeout * 1000),
+        )
+    )
+
+
+def rejoin_message(rejoin: RejoinRecord, now: float) -> decision_pb2.Rejoin:
+    """One rejoin with its triggers."""
+    return decision_pb2.Rejoin(
+        rejoin_id=rejoin.rejoin_id,
+        node_id=rejoin.node_id,
+        store_id=rejoin.store_id,
+        outcome=int(rejoin.outcome),  # type: ignore[arg-type]
+        requested_age_ms=age_ms(rejoin.requested_at, now),
+        started_age_ms=None if rejoin.started_at is None else age_ms(rejoin.started_at, now),
+        ended_age_ms=None if rejoin.ended_at is None else age_ms(rejoin.ended_at, now),
+        verified_after_ms=None if rejoin.verified_after is None else int(rejoin.verified_after * 1000),
+        attempts=rejoin.attempts,
+        detail=explain_rejoin(rejoin, now),
+        triggers=[_trigger_message(trigger, now) for trigger in rejoin.triggers],
+        trigger_count=rejoin.trigger_count,
+        rung=int(rejoin.rung),  # type: ignore[arg-type]
+        bootstrap_peers=rejoin.bootstrap,
+    )
+
+
+def _trigger_message(trigger: TriggerRecord, now: float) -> decision_pb2.TriggerRecord:
+    return decision_pb2.TriggerRecord(
+        cause=int(trigger.cause),  # type: ignore[arg-type]
+        kind=int(trigger.kind),  # type: ignore[arg-type]
+        age_ms=age_ms(trigger.arrived_at, now),
+        request_id=trigger.request_id,
+        reason=explain_trigger(trigger),
+        rule=int(trigger.rule),  # type: ignore[arg-type]
+        seen=_seen_message(trigger.seen, trigger.arrived_at),
+        evidence=trigger.evidence,
+    )
+
+
+def _seen_message(seen: Seen, at: float) -> decision_pb2.SeenState | None:
+    if seen is UNSEEN:
+        return None
+    return decision_pb2.SeenState(
+        attached=seen.attached,
+        started_age_ms=None if isinf(seen.started_at) else age_ms(seen.started_at, at),
+        neighbor_age_ms=None if isinf(seen.alive_at) else age_ms(seen.alive_at, at),
+        waiting_rejoin_id=seen.waiting_id,
+        waiting_count=seen.waiting,
+    )
+
+
+def forecast_response(forecast: Forecast, now: float) -> gossip_control_pb2.ExplainResponse:
+    """What would happen now."""
+    listed = forecast.explanations[:LISTED_DECISIONS]
+    return gossip_control_pb2.ExplainResponse(
+        decisions=[decision_message(one.decision, now) for one in listed],
+        explanations=[_explanation_message(one, now) for one in listed],
+        decision_count=len(forecast.explanations),
+        replayed=forecast.replayed,
+        refused_retry_ms=None if forecast.retry_in is None else int(forecast.retry_in * 1000),
+    )
+
+
+def _explanation_message(explained: Explanation, now: float) -> gossip_control_pb2.Explanation:
+    decision, seen = explained.decision, explain_seen(explained.seen, explained.arrived_at)
+    return gossip_control_pb2.Explanation(
+        decision=decision_message(decision, now),
+        cause=int(explained.cause),  # type: ignore[arg-type]
+        age_ms=age_ms(explained.arrived_at, now),
+        seen=_seen_message(explained.seen, explained.arrived_at),
+        message="; ".join(filter(None, (explain_decision(decision, now), seen))),
+    )
+
+
+def past_response(rejoins: Sequence[RejoinRecord], request_id: str, now: float) -> gossip_control_pb2.ExplainResponse:
+    """Why the triggers of these rejoins were decided as they were; with ``request_id`` only those of that call."""
+    explanations = [
+        _past_message(rejoin, trigger, now)
+        for rejoin in rejoins
+        for trigger in rejoin.triggers
+        if not request_id or trigger.request_id == request_id
+    ]
+    return gossip_control_pb2.ExplainResponse(
+        explanations=explanations[:LISTED_DECISIONS],
+        rejoins=[rejoin_message(rejoin, now) for rejoin in rejoins],
+        decision_count=len(explanations),
+    )
+
+
+def _past_message(rejoin: RejoinRecord, trigger: TriggerRecord, now: float) -> gossip_control_pb2.Explanation:
+    waits = rejoin.outcome in (Outcome.WAITING, Outcome.PARKED)
+    rejoin_id = "" if trigger.kind is DecisionKind.SKIPPED else rejoin.rejoin_id
+    return gossip_control_pb2.Explanation(
+        decision=decision_pb2.Decision(
+            node_id=rejoin.node_id,
+            store_id=rejoin.store_id,
+            kind=int(trigger.kind),  # type: ignore[arg-type]
+            rejoin_id=rejoin_id,
+            start_in_ms=max(0, int((rejoin.due_at - now) * 1000)) if waits else 0,
+            message=explain_trigger(trigger),
+            rule=int(trigger.rule),  # type: ignore[arg-type]
+        ),
+        cause=int(trigger.cause),  # type: ignore[arg-type]
+        age_ms=age_ms(trigger.arrived_at, now),
+        seen=_seen_message(trigger.seen, trigger.arrived_at),
+        message=explain_past(rejoin, trigger, now),
+        evidence=trigger.evidence,
+    )
+
+
+def store_message(store: StoreRecord, now: float) -> gossip_control_pb2.Store:
+    """One store with its nodes."""
+    return gossip_control_pb2.Store(
+        store_id=store.store_id,
+        nodes=[
+            gossip_control_pb2.StoreNode(
+                node_id=node.node_id,
+                host_id=node.host_id,
+                attached=node.attached,
+                neighbors=node.neighbors,
+                report_age_ms=None if node.reported_at is None else age_ms(node.reported_at, now),
+            )
+            for node in store.nodes
+        ],
+        node_count=store.node_count,
+        peer_count=store.peer_count,
+        rejoin_age_ms=None if store.rejoin_at is None else age_ms(store.rejoin_at, now),
+        attached_count=store.attached,
+        rejoins_running=store.running,
+        rejoins_waiting=store.waiting,
+    )

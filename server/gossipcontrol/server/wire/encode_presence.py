@@ -1,0 +1,78 @@
+"""From what liveness shows to protobuf messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gossipcontrol.server.core.deciding.record import StoreRecord
+from gossipcontrol.server.core.finding import SyncWanted
+from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord, View
+from gossipcontrol.server.rpc.cursor import PresenceUpdate
+from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.wire import encode
+from gossipcontrol.server.wire.encode import age_ms
+from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+
+LISTED_PEERS = 1000
+"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
+
+
+def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
+    """One peer."""
+    return liveness_pb2.PeerView(
+        peer_id=peer.peer_id,
+        state=int(peer.state),  # type: ignore[arg-type] # the numbers are the contract's
+        heard_age_ms=None if peer.heard_at is None else age_ms(peer.heard_at, now),
+        observers=peer.observers,
+    )
+
+
+def view_message(view: View, edition: ResumeTokens, now: float) -> liveness_pb2.StoreView:
+    """A store's view, or what changed of it."""
+    return _store_view(view.store_id, view.peers, view, edition, now)
+
+
+def step_message(
+    store_id: str, step: PresenceUpdate, edition: ResumeTokens, now: float
+) -> gossip_control_pb2.WatchPeersResponse:
+    """What a watcher is told."""
+    return gossip_control_pb2.WatchPeersResponse(
+        view=_store_view(store_id, step.peers, step, edition, now),
+        resume_token=edition.token(store_id, step.version) if step.whole else "",
+        lagged=step.lagged,
+    )
+
+
+def _store_view(
+    store_id: str, peers: Sequence[PeerRecord], told: View | PresenceUpdate, edition: ResumeTokens, now: float
+) -> liveness_pb2.StoreView:
+    """These peers, as of the version that is told."""
+    return liveness_pb2.StoreView(
+        store_id=store_id,
+        peers=[peer_message(peer, now) for peer in peers],
+        version=edition.number(told.version),
+        delta=told.delta,
+        removed_peer_ids=told.removed,
+    )
+
+
+def sync_message(wanted: SyncWanted, addresses: Sequence[str]) -> liveness_pb2.SyncWithPeer:
+    """The request to sync directly with a peer."""
+    return liveness_pb2.SyncWithPeer(
+        node_id=wanted.node_id, store_id=wanted.store_id, peer_id=wanted.peer_id, addresses=addresses
+    )
+
+
+def store_message(
+    store: StoreRecord, counts: LivenessCounts, stalest_at: float | None, now: float
+) -> gossip_control_pb2.Store:
+    """One store with its nodes and its presence."""
+    message = encode.store_message(store, now)
+    for state, count in sorted(counts.peers.items()):
+        if count:
+            message.peer_counts.add(state=int(state), count=count)
+    if stalest_at is not None:
+        message.stalest_age_ms = age_ms(stalest_at, now)
+    message.pairs_unsynced = counts.pairs_unsynced
+    message.partitioned = bool(counts.partitioned)
+    return message

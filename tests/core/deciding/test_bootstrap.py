@@ -1,0 +1,130 @@
+"""Whom a start names: bounded per peer, spread over the fresh ones."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+
+from gossipcontrol.server.core.deciding.bootstrap import NamingRate
+from gossipcontrol.server.core.deciding.rejoin import BRIDGE
+from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.event import LivenessReported, NodeAttached, RejoinRequested
+from gossipcontrol.server.core.parameter import Parameters
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kit.core_lab import Lab
+
+
+def storm(peers: int, nodes: int, waits: list[float]) -> Lab:
+    """Many nodes of one store rejoin while one observer hears some peers."""
+    lab = Lab(Parameters(rate=1000.0, burst=1000))
+    lab.attach("observer")
+    for number in range(nodes):
+        lab.handle(NodeAttached(f"n{number}", "s", ("a",)))
+    heard = {f"p{number}": lab.now - number * 0.01 for number in range(peers)}
+    lab.handle(LivenessReported("observer", "a", heard))
+    for wait in waits:
+        lab.advance(wait)
+        for number in range(nodes):
+            lab.answer(RejoinRequested(f"n{number}"))
+    lab.advance(60)
+    return lab
+
+
+@given(st.integers(0, 40), st.integers(1, 30), st.lists(st.floats(0, 3), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_no_peer_is_named_in_more_than_ten_joins_per_second(peers: int, nodes: int, waits: list[float]) -> None:
+    named: defaultdict[str, list[float]] = defaultdict(list)
+    for at, start in storm(peers, nodes, waits).starts:
+        assert len(start.bootstrap) <= 3
+        assert start.node_id not in {peer.peer_id for peer in start.bootstrap}
+        for peer in start.bootstrap:
+            named[peer.peer_id].append(at)
+    for times in named.values():
+        for index, at in enumerate(times):
+            assert bisect_right(times, at + 1.0 - 1e-6) - index <= 10
+
+
+def test_across_a_partition_the_other_side_comes_first_and_leaves_room(lab: Lab) -> None:
+    lab.attach("n")
+    lab.attach("observer")
+    lab.handle(LivenessReported("observer", "a", {f"p{n}": lab.now - n for n in range(5)}))
+    lab.answer(RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far", "far", "n", "further", "furthest")))
+    ((_, start),) = lab.starts
+    assert [peer.peer_id for peer in start.bootstrap][:2] == ["far", "further"]
+    assert len(start.bootstrap) == 3
+    assert start.bootstrap[2].peer_id in {"observer", "p0"}
+
+
+def test_a_retry_still_knows_the_other_side(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset(Capability)))
+    lab.attach("observer")
+    lab.answer(RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far",)))
+    lab.finish(error="no route", retry_in=1.0)
+    lab.advance(30)
+    assert len(lab.starts) == 2
+    assert {start.bootstrap[0].peer_id for _, start in lab.starts} == {"far"}
+
+
+def test_a_trigger_names_no_more_of_the_other_side_than_is_kept(lab: Lab) -> None:
+    lab.attach("n")
+    lab.answer(RejoinRequested("n"))
+    lab.answer(RejoinRequested("n", cause=Cause.PARTITION, bridge=tuple(f"far{n}" for n in range(1000))))
+    (saved,) = [one for one in lab.engine.save()["history"]["rejoins"] if one.get("bridge")]
+    assert saved["bridge"] == [f"far{n}" for n in range(BRIDGE)]
+
+
+@given(st.lists(st.floats(0, 0.3), min_size=20, max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_the_other_side_is_never_named_too_often_either(waits: list[float]) -> None:
+    lab = Lab(Parameters(rate=1000.0, burst=1000))
+    named: list[float] = []
+    for number, wait in enumerate(waits):
+        lab.handle(NodeAttached(f"n{number}", "s", ("a",)))
+        lab.answer(RejoinRequested(f"n{number}", ("a",), Cause.PARTITION, bridge=("far", "further")))
+        lab.advance(wait)
+    named = [at for at, start in lab.starts if "far" in {peer.peer_id for peer in start.bootstrap}]
+    assert named
+    for index, at in enumerate(named):
+        assert bisect_right(named, at + 1.0 - 1e-6) - index <= 10
+
+
+def test_the_load_spreads_evenly_over_the_fresh_peers() -> None:
+    lab = storm(peers=30, nodes=60, waits=[1.0])
+    named = Counter(peer.peer_id for _, start in lab.starts for peer in start.bootstrap)
+    assert sum(named.values()) == 180
+    fresh = [named[f"p{number}"] for number in range(30)]
+    assert max(fresh) - min(fresh) <= 1
+
+
+def test_stale_peers_are_named_only_when_fresh_ones_do_not_suffice() -> None:
+    lab = Lab()
+    lab.attach()
+    lab.handle(LivenessReported("n", "a", {"old": lab.now - 100, "new": lab.now - 5}))
+    lab.answer(RejoinRequested("n"))
+    assert [peer.peer_id for peer in lab.starts[0][1].bootstrap] == ["new", "old"]
+
+
+def test_a_neighbour_that_lives_after_the_trigger_is_not_named() -> None:
+    lab = Lab()
+    lab.attach()
+    lab.answer(RejoinRequested("n"))
+    lab.advance(1)
+    lab.answer(RejoinRequested("n"))
+    lab.advance(0.1)
+    lab.meet("p")
+    lab.handle(LivenessReported("m", "a", {"q": lab.now}))
+    lab.advance(10)
+    assert "p" not in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
+    assert "q" in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
+
+
+def test_the_books_hold_nothing_older_than_a_second() -> None:
+    load = NamingRate(10)
+    for number in range(1000):
+        load.forget(number * 0.1)
+        load.name(f"p{number}", number * 0.1)
+        assert len(load) <= 11
+    assert load.of("p999", 99.95) == 1
+    assert load.of("p999", 100.9) == 0

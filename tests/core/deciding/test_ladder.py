@@ -1,0 +1,68 @@
+"""The ladder: which rung follows, and the advice at its end."""
+
+from __future__ import annotations
+
+import pytest
+from gossipcontrol.server.core.decision import Capability, Outcome, Rung
+from gossipcontrol.server.core.effect import AdviseRestart
+from gossipcontrol.server.core.event import Event, NodeAttached, RejoinRequested, TimePassed
+
+from tests.kit.core_lab import Lab
+
+BOTH = frozenset({Capability.REBIND, Capability.RESUBSCRIBE})
+
+
+def advices(lab: Lab, event: Event, seconds: float) -> list[AdviseRestart]:
+    """Let an event happen, then time pass; every advice on the way."""
+    effects = lab.handle(event)
+    until = lab.now + seconds
+    while (deadline := lab.engine.next_deadline()) is not None and deadline <= until:
+        lab.now = deadline
+        effects += lab.handle(TimePassed())
+    lab.now = until
+    found = [effect for effect in effects if isinstance(effect, AdviseRestart)]
+    assert all("no neighbour and no message within" in advice.detail for advice in found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "rungs"),
+    [
+        (frozenset[Capability](), [Rung.REJOIN]),
+        (frozenset({Capability.REBIND}), [Rung.REJOIN, Rung.REBIND]),
+        (frozenset({Capability.RESUBSCRIBE}), [Rung.REJOIN, Rung.RESUBSCRIBE]),
+        (BOTH, [Rung.REJOIN, Rung.REBIND, Rung.RESUBSCRIBE]),
+        (frozenset({Capability.SYNC_WITH_PEER}), [Rung.REJOIN]),
+    ],
+)
+def test_rebind_comes_before_resubscribe_and_advice_at_the_end(
+    lab: Lab, capabilities: frozenset[Capability], rungs: list[Rung]
+) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=capabilities))
+    lab.name("q")
+    (advice,) = advices(lab, RejoinRequested("n"), 600)
+    assert [start.rung for _, start in lab.starts] == rungs
+    assert (advice.node_id, advice.store_id, advice.rejoin_id) == ("n", "a", lab.starts[-1][1].rejoin_id)
+    assert lab.announcements[-1][1].outcome is Outcome.UNVERIFIED
+
+
+def test_a_restart_is_advised_once_per_episode_which_ends_with_a_proof(lab: Lab) -> None:
+    lab.attach()
+    lab.name("q")
+    counts = [len(advices(lab, RejoinRequested("n"), 60)) for _ in range(3)]
+    assert counts == [1, 0, 0]
+    assert advices(lab, RejoinRequested("n"), 1) == []
+    lab.meet()
+    assert lab.announcements[-1][1].outcome is Outcome.VERIFIED
+    lab.advance(60)
+    assert len(advices(lab, RejoinRequested("n"), 60)) == 1
+
+
+def test_a_sign_of_life_after_the_last_start_ends_the_episode_too(lab: Lab) -> None:
+    lab.attach()
+    lab.name("q")
+    assert len(advices(lab, RejoinRequested("n"), 60)) == 1
+    lab.meet(ago=61)
+    assert advices(lab, RejoinRequested("n"), 60) == []
+    lab.meet(ago=1)
+    assert len(advices(lab, RejoinRequested("n"), 60)) == 1

@@ -1,0 +1,46 @@
+"""Deadlines of rejoins: earliest first, in the order in which they were set, whoever looked in between."""
+
+from __future__ import annotations
+
+import pytest
+from gossipcontrol.server.core.deciding.rejoin import Rejoin
+from gossipcontrol.server.core.deciding.timer import SLACK, Timers
+from gossipcontrol.server.core.decision import Cause
+
+
+def made(name: str) -> Rejoin:
+    return Rejoin(1, name, "n", "a", Cause.MANUAL, requested_at=0.0, uncovered_at=0.0)
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_look_changes_no_order(looks: bool) -> None:
+    timers, first, second = Timers(), made("first"), made("second")
+    timers.set(first, 5.0)
+    timers.set(first, 9.0)
+    if looks:
+        assert timers.next_at() == 9.0
+    timers.set(second, 5.0)
+    timers.set(first, 5.0)
+    assert [timers.pop(5.0), timers.pop(5.0), timers.pop(99.0)] == [second, first, None]
+
+
+def test_deadlines_that_no_longer_stand_take_bounded_room() -> None:
+    timers, early, *late = Timers(), *(made(str(number)) for number in range(101))
+    timers.set(early, 1.0)
+    for number in range(SLACK):
+        for rejoin in late:
+            timers.set(rejoin, 600.0 - number % 7)
+            if number % 2:
+                rejoin.deadline = None
+    assert len(timers) <= 2 * (len(late) + 1) + SLACK
+
+
+def test_what_is_cleared_out_changes_no_order() -> None:
+    timers = Timers()
+    rejoins = [made(str(number)) for number in range(50)]
+    for number in range(4 * SLACK):
+        timers.set(rejoins[number * 7 % 50], 100.0 + number * 31 % 8)
+    expected = sorted((rejoin.deadline or 0.0, rejoin.timer) for rejoin in rejoins)
+    numbers = {rejoin.timer: rejoin for rejoin in rejoins}
+    assert [timers.pop(200.0) for _ in rejoins] == [numbers[number] for _, number in expected]
+    assert timers.pop(200.0) is None

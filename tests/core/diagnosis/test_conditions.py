@@ -1,0 +1,91 @@
+"""When a suspicion becomes a trigger, and when again."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.diagnosis.conditions import ROTS, ConditionTracker
+from hypothesis import given
+from hypothesis import strategies as st
+
+PARTITION, ISOLATED, OUTBOUND_ROT = Cause.PARTITION, Cause.ISOLATED, Cause.OUTBOUND_ROT
+
+
+def times(suspicions: ConditionTracker, cause: Cause, until: float, step: float = 1.0) -> list[float]:
+    """When a suspicion that stands from 0 on is due."""
+    now, found = 0.0, list[float]()
+    while now <= until:
+        if suspicions.stands("n", cause, now):
+            suspicions.trigger("n", cause, now)
+            found.append(now)
+        now += step
+    return found
+
+
+def test_the_interval_doubles_up_to_the_cap() -> None:
+    assert times(ConditionTracker(6, 40, 30), ISOLATED, 160) == [0, 6, 18, 42, 82, 122]
+
+
+def test_rot_waits_for_a_window_at_first() -> None:
+    assert times(ConditionTracker(6, 100, 30), OUTBOUND_ROT, 200) == [0, 30, 90, 190]
+
+
+def test_a_suspicion_is_due_only_once_it_has_held() -> None:
+    suspicions = ConditionTracker(6, 300, 30)
+    assert not suspicions.stands("n", ISOLATED, 0, hold=3)
+    assert not suspicions.stands("n", ISOLATED, 2, hold=3)
+    assert suspicions.stands("n", ISOLATED, 3, hold=3)
+    assert not suspicions.clear("n", ISOLATED)  # nobody was told of it
+    assert not suspicions.stands("n", ISOLATED, 4, hold=3)
+
+
+def test_once_cleared_it_begins_anew_but_never_within_its_first_interval() -> None:
+    suspicions = ConditionTracker(6, 300, 30)
+    assert times(suspicions, ISOLATED, 20) == [0, 6, 18]
+    assert suspicions.clear("n", ISOLATED)
+    suspicions.forget(21)
+    assert not suspicions.stands("n", ISOLATED, 21)
+    assert suspicions.stands("n", ISOLATED, 24)
+    suspicions.trigger("n", ISOLATED, 24)
+    assert suspicions.stands("n", ISOLATED, 30)
+    assert suspicions.clear("n", ISOLATED)
+    assert not suspicions.clear("n", ISOLATED)
+    suspicions.forget(40)
+    assert len(suspicions) == 0
+
+
+def test_suspicions_of_one_node_and_one_kind_are_told_apart() -> None:
+    suspicions = ConditionTracker(6, 300, 30)
+    suspicions.stands("n", ISOLATED, 0)
+    suspicions.stands("n", PARTITION, 0)
+    suspicions.stands("m", ISOLATED, 9)
+    assert suspicions.of("n") == [ISOLATED, PARTITION]
+    assert suspicions.suspected(ISOLATED) == ["n", "m"]
+    assert suspicions.faded(ISOLATED, 5) == ["n"]
+    assert suspicions.nodes() == {"n", "m"}
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 400), st.booleans(), st.sampled_from(list(Cause))), max_size=60),
+    st.floats(1, 30),
+    st.floats(1, 600),
+    st.floats(1, 60),
+)
+def test_two_triggers_of_one_suspicion_are_never_closer_than_the_interval(
+    steps: list[tuple[float, bool, Cause]], interval: float, cap: float, window: float
+) -> None:
+    suspicions, now = ConditionTracker(interval, cap, window), 0.0
+    last: dict[Cause, tuple[float, int]] = {}
+    for wait, clears, cause in steps:
+        now += wait
+        if clears:
+            suspicions.clear("n", cause)
+            suspicions.forget(now)
+            if cause in last:
+                last[cause] = (last[cause][0], 0)
+        elif suspicions.stands("n", cause, now):
+            suspicions.trigger("n", cause, now)
+            at, count = last.get(cause, (-1e9, 0))
+            first = max(interval, window) if cause in ROTS else interval
+            wanted = min(max(cap, interval, window), first * 2 ** (count - 1)) if count else interval
+            assert now - at >= wanted
+            last[cause] = (now, count + 1)

@@ -1,0 +1,64 @@
+"""Nodes whose broadcasts nobody hears: presence is told within seconds, and outbound rot is suspected soon after."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from gossipcontrol.server.core.decision import Cause
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.kit.report_swarm import PHASES, diagnosis, make, names, settled
+
+SEEDS = range(4)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_presence_hears_of_a_mute_peer_within_seconds(seed: int) -> None:
+    swarm = settled(seed, 6)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(14)
+    assert swarm.presence.hushed == {"n0"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_is_still_mute_when_a_partition_ends_is_found_within_seconds(seed: int) -> None:
+    swarm = settled(seed, 6)
+    swarm.cut(["n0"], names(5, 1))
+    swarm.run(20)
+    assert diagnosis(swarm).partitioned == 1
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    one_way_since = swarm.now
+    swarm.run(12)
+    ((at, found),) = swarm.suspected()
+    assert (found.node_id, found.cause) == ("n0", Cause.OUTBOUND_ROT)
+    assert 5 <= at - one_way_since <= 10
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_that_is_heard_again_once_a_partition_ends_is_not_accused(seed: int) -> None:
+    swarm = settled(seed, 6)
+    swarm.cut(["n0"], names(5, 1))
+    swarm.run(20)
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(3)
+    swarm.mend(late=True)
+    swarm.run(60)
+    assert swarm.suspected(Cause.OUTBOUND_ROT, Cause.INBOUND_ROT) == []
+
+
+@given(st.integers(0, 10**6))
+@example(11)  # its counts, which speak of the window before, agreed
+@settings(max_examples=30, deadline=None, phases=PHASES)
+def test_who_is_mute_is_never_called_healed(seed: int) -> None:
+    chance = random.Random(seed)
+    swarm = make(seed, latency=chance.choice((0.05, 0.3, 0.8)))
+    for _ in range(chance.randint(3, 7)):
+        rhythm, interval = chance.choice((0.2, 0.4, 1.0, 2.0, 3.0)), chance.choice((1.0, 2.0, 5.0, 8.0, 12.0))
+        swarm.grow(1, rhythm=rhythm, interval=interval)
+    swarm.complete()
+    swarm.run(chance.uniform(40, 110))
+    swarm.blocked = lambda sender, receiver, large: sender == "n0"
+    swarm.run(45)
+    assert [one for _, one in swarm.cleared() if one.healed and one.cause is Cause.OUTBOUND_ROT] == []

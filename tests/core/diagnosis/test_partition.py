@@ -1,0 +1,67 @@
+"""What proves a partition, and when it stands."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.diagnosis.partition import Partition, split_sides
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
+
+from tests.kit.store_reports import PARAMETERS, Store, fall_apart
+
+
+def test_sides_that_several_say_not_to_hear_are_a_partition() -> None:
+    store = Store()
+    fall_apart(store)
+    assert split_sides(store.links(30.0), PARAMETERS) == [["a", "b"], ["c", "d"]]
+    many = LivenessParameters(partition_reporters=5)
+    assert split_sides(store.links(30.0), many) == [["a", "b", "c", "d"]]
+
+
+def test_the_word_of_one_who_hears_nobody_is_not_enough_while_others_say_nothing_of_it() -> None:
+    store = Store()
+    for second in range(0, 30, 2):
+        count = 1 + second // 2
+        store.say(float(second), "a", {"b": 1, "c": 1}, "b")  # says nothing itself
+        store.say(float(second), "b", {"c": count}, "ac", count)
+        store.say(float(second), "c", {"b": count}, "bx", count)
+    links = store.links(30.0)
+    assert "a" not in links.linked
+    assert {one for one, _ in links.missing} == {"a"}
+    assert len(split_sides(links, LivenessParameters(partition_reporters=4))) == 1
+
+
+def test_a_side_whose_neighbours_do_not_report_may_be_held_together_by_them() -> None:
+    store = Store()
+    store.say(10.0, "a", neighbors="x")
+    store.say(10.0, "b", neighbors="x")
+    store.say(10.0, "c", neighbors="y")
+    assert store.links(10.0).sides() == [["a", "b"], ["c"]]
+    assert split_sides(store.links(10.0), PARAMETERS) == [["a", "b", "c"]]
+
+
+def test_complete_lists_of_neighbours_prove_it_without_a_word() -> None:
+    store = Store()
+    for one, other in ("ab", "ba", "cd", "dc"):
+        store.say(10.0, one, neighbors=other)
+    assert split_sides(store.links(10.0), PARAMETERS) == [["a", "b"], ["c", "d"]]
+
+
+def test_it_stands_once_it_lasted_and_every_word_was_renewed() -> None:
+    store = Store()
+    fall_apart(store)
+    links = store.links(30.0)
+    partition = Partition(29.0)
+    sides = split_sides(links, PARAMETERS)
+    assert not partition.look(sides, links, 3.0, 30.0)
+    assert not partition.look(sides, links, 3.0, 33.0)  # every report is older than the first sign
+    fall_apart(store, start=30, until=32)
+    links = store.links(33.0)
+    assert partition.look(split_sides(links, PARAMETERS), links, 3.0, 33.0)
+    assert not partition.look(split_sides(links, PARAMETERS), links, 3.0, 34.0)
+    assert partition.stands
+    assert partition.apart("a", "d")
+    assert not partition.apart("a", "b")
+    assert not partition.apart("a", "stranger")
+    assert (partition.is_main("a"), partition.is_main("c"), partition.is_main("stranger")) == (True, False, False)
+    assert partition.side("d") == ["c", "d"]
+    assert partition.side("stranger") == []
+    assert partition.evidence("b reached c") == "falls into 2 + 2 nodes (seen by 4): b reached c"

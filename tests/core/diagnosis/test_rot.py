@@ -1,0 +1,150 @@
+"""Rot by counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from gossipcontrol.server.core.diagnosis.rot import Rot, begin_anew_across
+from gossipcontrol.server.core.event import LivenessReported
+
+from tests.kit.store_reports import PARAMETERS, Store
+
+Count = Callable[[int, str, str], int]
+"""How much of its peer an observer heard after so many broadcasts."""
+
+
+def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "") -> Rot:
+    """All nodes report every 2 s, each broadcast once between; the lonely ones name no neighbours."""
+    rot = None
+    for number in range(1, rounds + 1):
+        for node_id in nodes:
+            said = {peer: heard(number, node_id, peer) for peer in nodes if peer != node_id}
+            neighbors = "" if node_id in lonely else nodes.replace(node_id, "")
+            store.say(2.0 * number, node_id, said, neighbors, number)
+        now = 2.0 * number + 1.0
+        links = store.links(now)
+        begin_anew_across(store.testimony, links)
+        rot = Rot(store.testimony, links, PARAMETERS, now)
+    assert rot is not None
+    return rot
+
+
+def everything(number: int, observer: str, author: str) -> int:
+    return number
+
+
+def test_counts_that_agree_prove_health() -> None:
+    rot = talk(Store(), everything)
+    assert [(one.node_id, one.evidence) for one in rot.outbound] == [("a", ""), ("b", ""), ("c", "")]
+    assert sorted((one.node_id, one.evidence) for one in rot.inbound) == [("a", ""), ("b", ""), ("c", "")]
+
+
+def test_broadcasts_that_nobody_heard_are_the_authors_rot() -> None:
+    rot = talk(Store(), lambda number, observer, author: number - number // 2 if author == "a" else number)
+    outbound = {one.node_id: one.evidence for one in rot.outbound}
+    assert "of its" in outbound["a"]
+    assert (outbound["b"], outbound["c"]) == ("", "")
+    assert all(not one.evidence for one in rot.inbound)
+
+
+def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
+    def heard(number: int, observer: str, author: str) -> int:
+        if author != "a":
+            return number
+        return 0 if observer == "c" else number - number // 2  # c never heard of a
+
+    def deaf(number: int, observer: str, author: str) -> int:
+        return 0 if observer == "c" else heard(number, observer, author)
+
+    assert "a" not in {one.node_id for one in talk(Store(), deaf).outbound}, "c hears nobody, and cannot tell"
+    assert "a" in {one.node_id for one in talk(Store(), heard).outbound}, "c is its neighbour, and hears others"
+    assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
+
+
+def test_few_losses_among_many_are_not_rot() -> None:
+    rot = talk(Store(), lambda number, observer, author: number - number // 30 if author == "a" else number)
+    assert all(not one.evidence for one in rot.outbound)
+
+
+def test_what_others_heard_and_one_did_not_is_its_own_rot() -> None:
+    rot = talk(Store(), lambda number, observer, author: number // 2 if observer == "a" else number)
+    inbound = {one.node_id: one.evidence for one in rot.inbound}
+    assert inbound["a"].startswith("did not hear ")
+    assert inbound["a"].endswith("messages of 2 peers that others heard")
+    assert all(not one.evidence for one in rot.outbound)
+
+
+@pytest.mark.parametrize("counting", ["", "ab", "abc"])
+def test_who_does_not_count_what_it_hears_accuses_nobody_and_is_not_accused(counting: str) -> None:
+    store = Store()
+    for number in range(1, 40):
+        now = 2.0 * number
+        for node_id in "abc":
+            others = "abc".replace(node_id, "")
+            counts = (number, number) if node_id in counting else ()
+            heard, view = dict.fromkeys(others, now - 0.5), dict.fromkeys(others, 0.0)
+            store.testimony.take(LivenessReported(node_id, "notes", heard, view, number, heard_counts=counts), now)
+        rot = Rot(store.testimony, store.links(now + 1.0), PARAMETERS, now + 1.0)
+        assert not [one for one in (*rot.outbound, *rot.inbound) if one.evidence]
+
+
+def row(heard_by_d: str) -> Rot:
+    """Four nodes in a row, of which all but the last name everybody; all broadcast."""
+    store, neighbors = Store(), {"a": "b", "b": "ac", "c": "bd", "d": "c"}
+    for number in range(1, 25):
+        for node_id, near in neighbors.items():
+            heard = heard_by_d if node_id == "d" else "abcd"
+            said = {peer: number if peer in heard else 0 for peer in "abcd" if peer != node_id}
+            store.say(2.0 * number, node_id, said, near, number)
+    return Rot(store.testimony, store.links(49.0), PARAMETERS, 49.0)
+
+
+def test_who_hears_authors_from_afar_misses_one_that_it_never_heard() -> None:
+    (found,) = [one for one in row("bc").inbound if one.evidence]
+    assert found.node_id == "d"
+    assert found.evidence.endswith("of 3 peers that others heard"), "of a, b and c"
+
+
+def test_who_names_its_neighbours_only_misses_nobody_else() -> None:
+    assert [one.node_id for one in row("c").inbound if one.evidence] == []
+
+
+def test_a_lost_neighbour_is_not_heard_from_afar() -> None:
+    store = Store()
+    for number in range(1, 25):
+        for node_id in "abc":
+            heard = dict.fromkeys("abc".replace(node_id, ""), number)
+            store.say(2.0 * number, node_id, heard, "abc".replace(node_id, ""), number)
+        # It names neighbours only: b until it loses it, then c; a it never hears.
+        count = min(number, 12)
+        heard = {"a": 0, "b": count, "c": number - count}
+        store.say(2.0 * number, "d", heard, "b" if number <= 12 else "c", number)
+    rot = Rot(store.testimony, store.links(49.0), PARAMETERS, 49.0)
+    told = {one.node_id: one.evidence for one in rot.inbound}
+    assert "of 1 peers" in told["d"] or "of 2 peers" in told["d"], "of b, perhaps of c, never of a"
+
+
+def test_nobody_who_says_nothing_is_judged() -> None:
+    store = Store()
+    for number in range(1, 40):
+        for node_id in "abc":
+            store.say(2.0 * number, node_id, {}, "abc".replace(node_id, ""), 0)
+    rot = Rot(store.testimony, store.links(80.0), PARAMETERS, 80.0)
+    assert rot.outbound == []
+    assert rot.inbound == []
+
+
+def test_sides_that_do_not_hear_each_other_are_not_rotten() -> None:
+    store = Store()
+    for number in range(1, 60):
+        for node_id in "abcdef":
+            side = "abc" if node_id in "abc" else "def"
+            heard = {peer: number if peer in side or number < 20 else 20 for peer in "abcdef" if peer != node_id}
+            store.say(2.0 * number, node_id, heard, side.replace(node_id, ""), number)
+        now = 2.0 * number + 1.0
+        links = store.links(now)
+        begin_anew_across(store.testimony, links)
+        rot = Rot(store.testimony, links, PARAMETERS, now)
+        assert all(not one.evidence for one in (*rot.outbound, *rot.inbound)), number
+    assert len(store.links(119.0).sides()) == 2

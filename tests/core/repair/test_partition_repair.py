@@ -1,0 +1,233 @@
+"""Partitions of swarms whose truth is known: a store is one again as soon as there is a path, and cheap to watch."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import pytest
+from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.presence.record import PeerState
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.kit.report_swarm import PHASES, diagnosis, make, names
+
+SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
+
+
+@pytest.mark.parametrize("sizes", SPLITS, ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_partition_is_one_again_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(sum(sizes))
+    swarm.run(40)
+    first, sides = 0, list[list[str]]()
+    for size in sizes:
+        sides.append(names(size, first))
+        first += size
+    swarm.cut(*sides)
+    for side in sides:
+        swarm.repair_within(side)
+    swarm.run(120)
+    assert diagnosis(swarm).partitioned == 1
+    assert swarm.suspected() == []  # to rejoin without a path would be in vain
+    swarm.mend()
+    mended_at = swarm.now
+    swarm.run(3)
+    assert swarm.components() == 1
+    assert {one.cause for at, one in swarm.suspected() if at >= mended_at} == {Cause.PARTITION}
+    swarm.run(60)
+    assert diagnosis(swarm).partitioned == 0
+    triggers = [one for at, one in swarm.suspected() if at >= mended_at]
+    assert len(triggers) <= 2 * len(sizes)
+    assert all(one.bridge and one.cause is Cause.PARTITION for one in triggers)
+    assert {one.cause for _, one in swarm.cleared()} == {Cause.PARTITION} | (
+        {Cause.ISOLATED} if swarm.suspected(Cause.ISOLATED) else set()
+    )
+
+
+def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
+    swarm = make()
+    swarm.grow(10)
+    swarm.run(40)
+    swarm.cut(names(4), names(6, 4))
+    swarm.run(60)
+    swarm.mend()
+    swarm.run(4)
+    (_, first), (_, second), *_ = swarm.suspected(Cause.PARTITION)
+    reached, reacher = first.bridge[0], second.bridge[0]
+    assert first.evidence in (
+        f"falls into 6 + 4 nodes (seen by 10): {reacher} reached {reached}",
+        f"falls into 6 + 4 nodes (seen by 10): {reached} reached {reacher}",
+    )
+    assert first.node_id in names(4)  # the lesser side's node first
+    assert set(first.bridge) <= set(names(6, 4))
+    assert set(second.bridge) <= set(names(4))
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.floats(1.0, 8.0))
+@example(56362, [5, 4, 1, 4], 4.5)  # two of the sides pass for one for 25 s
+@settings(max_examples=10, deadline=None, phases=PHASES)
+def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
+    seed: int, sizes: list[int], interval: float
+) -> None:
+    swarm = make(seed, bridge_interval=interval, pair_interval=10_000.0)
+    swarm.grow(sum(sizes))
+    swarm.run(20)
+    first, side_of, sides = 0, dict[str, int](), list[list[str]]()
+    for number, size in enumerate(sizes):
+        sides.append(names(size, first))
+        side_of |= dict.fromkeys(sides[-1], number)
+        first += size
+    swarm.cut(*sides)
+    for side in sides:
+        swarm.repair_within(side)
+    seen_at = swarm.now + 40
+    swarm.run(100)
+    dials: defaultdict[int, list[float]] = defaultdict(list)
+    targets: Counter[tuple[str, str]] = Counter()
+    for at, wanted in swarm.wanted():
+        # Until every cut is seen, two sides that pass for one still sync with each other as all pairs do.
+        if side_of[wanted.node_id] != side_of[wanted.peer_id] and at > seen_at:
+            dials[side_of[wanted.node_id]].append(at)
+            targets[wanted.node_id, wanted.peer_id] += 1
+    assert diagnosis(swarm).partitioned
+    assert len(dials) == len(sizes)
+    for times in dials.values():
+        assert all(later - at >= interval - 1e-6 for at, later in pairwise(times))
+        assert len(times) >= 60 / (interval + 1.0) / 1.5
+    assert len({node_id for node_id, _ in targets}) >= min(4, sum(sizes), 40 // interval)
+
+
+def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_per_node() -> None:
+    swarm = make()
+    swarm.heals = False
+    swarm.grow(6)
+    swarm.run(40)
+    swarm.cut(names(3), names(3, 3))
+    for side in (names(3), names(3, 3)):
+        swarm.repair_within(side)
+        for one in side:
+            for other in set(swarm.members[one].view) - set(side):
+                del swarm.members[one].view[other]
+    swarm.run(30)
+    swarm.mend()  # a path is there, yet nobody takes it
+    swarm.run(300)
+    triggers = swarm.suspected(Cause.PARTITION)
+    assert {one.node_id for _, one in triggers} == set(names(6))
+    for node_id in names(6):
+        times = [at for at, one in triggers if one.node_id == node_id]
+        gaps = [later - at for at, later in pairwise(times)]
+        assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_elsewhere(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(5)
+    swarm.run(40)
+    apart = (names(1), names(1, 1), names(3, 2))
+    swarm.cut(*apart)
+    swarm.repair_within(apart[2])
+    swarm.run(120)
+    swarm.cut(names(2), apart[2])  # a path between two of the three sides
+    swarm.run(20)
+    assert swarm.components() == 2
+    assert diagnosis(swarm).partitioned == 1
+    told = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
+    assert told == set(names(2))
+    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == told
+    swarm.mend()
+    swarm.run(3)
+    assert swarm.components() == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_apart(seed: int) -> None:
+    swarm = make(seed)
+    swarm.grow(6)
+    swarm.run(40)
+    rest = names(5, 1)
+    swarm.cut(["n0"], rest)
+    swarm.repair_within(rest)
+    swarm.run(70)  # its links went down
+    for _ in range(12):
+        swarm.run(1)
+        for peer_id in rest:  # over links that the others still have
+            swarm._hear("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
+    assert diagnosis(swarm).partitioned == 1
+    assert swarm.suspected() == []
+    swarm.mend()
+    swarm.run(3)
+    assert swarm.components() == 1
+    assert {one.cause for _, one in swarm.suspected()} == {Cause.PARTITION}
+
+
+def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
+    swarm = make()
+    swarm.grow(7, able=False)
+    swarm.run(40)
+    swarm.cut(names(2), names(5, 2))
+    swarm.repair_within(names(2))
+    swarm.repair_within(names(5, 2))
+    swarm.run(200)
+    triggers = swarm.suspected(Cause.PARTITION)
+    assert {one.node_id for _, one in triggers} == set(names(2))
+    gaps = [later - at for (at, _), (later, _) in pairwise(triggers)]
+    assert 4 <= len(triggers) <= 7
+    assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
+    swarm.mend()
+    swarm.run(200)
+    assert swarm.components() == 1
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("count", [3, 6])
+def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: int, able: bool) -> None:
+    swarm = make(5)
+    swarm.grow(count, rhythm=0.0, able=able)
+    swarm.complete()
+    swarm.run(20)
+    swarm.lose("n0", 10)
+    swarm.run(10)
+    assert diagnosis(swarm).partitioned == 1
+    swarm.mend()
+    swarm.run(40)
+    assert diagnosis(swarm).partitioned == 0
+    quiet_since = swarm.now
+    swarm.run(600)
+    assert not [one for at, one in swarm.suspected() if at > quiet_since]
+
+
+def test_one_word_alone_makes_no_partition() -> None:
+    swarm = make(partition_reporters=3)
+    swarm.grow(2)
+    swarm.run(40)
+    swarm.cut(["n0"], ["n1"])
+    swarm.run(60)
+    assert diagnosis(swarm).partitioned == 0
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("state", [PeerState.ONLINE, PeerState.OFFLINE])
+def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, able: bool) -> None:
+    swarm = make(view=2)
+    for number in range(8):
+        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, able=able)
+        swarm.presence.states[f"n{number}"] = state if number % 2 else PeerState.ONLINE
+    swarm.run(200)
+    assert swarm.suspected() == []
+    assert diagnosis(swarm).partitioned == 0
+
+
+def test_a_silent_peer_that_never_reported_hides_no_partition_of_nodes_that_speak() -> None:
+    swarm = make()
+    swarm.grow(2)
+    swarm.add("x", rhythm=0.0, reports=False)
+    swarm.complete()
+    swarm.run(40)
+    swarm.presence.states["x"] = PeerState.OFFLINE
+    swarm.blocked = lambda sender, receiver, large: True  # and it is dead, though both list it still
+    swarm.run(20)
+    assert diagnosis(swarm).partitioned == 1

@@ -1,0 +1,81 @@
+"""A core with an injected clock, and a record of all that it wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, Effect, StartRejoin
+from gossipcontrol.server.core.event import (
+    NEVER,
+    Event,
+    LivenessEvent,
+    LivenessReported,
+    NeighborChanged,
+    NetworkChanged,
+    NodeAttached,
+    NodeDetached,
+    RejoinFinished,
+    RejoinRequested,
+    TimePassed,
+)
+from gossipcontrol.server.core.parameter import Parameters
+
+
+@dataclass
+class Lab:
+    """Drives an engine through time: deadlines are served exactly when they are due."""
+
+    parameters: Parameters = field(default_factory=Parameters)
+    now: float = 1000.0
+    starts: list[tuple[float, StartRejoin]] = field(default_factory=list[tuple[float, StartRejoin]])
+    announcements: list[tuple[float, AnnounceRejoin]] = field(default_factory=list[tuple[float, AnnounceRejoin]])
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(self.parameters, id_prefix="t")
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Let an event happen now."""
+        effects = self.engine.handle(event, self.now)
+        if isinstance(event, LivenessEvent):
+            self.engine.liveness.handle(event, self.now)
+        self.starts += [(self.now, effect) for effect in effects if isinstance(effect, StartRejoin)]
+        self.announcements += [(self.now, effect) for effect in effects if isinstance(effect, AnnounceRejoin)]
+        return effects
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self.now + seconds
+        while (deadline := self.engine.next_deadline()) is not None and deadline <= until:
+            self.now = max(self.now, deadline)
+            self.handle(TimePassed())
+        self.now = until
+
+    def answer(self, event: NetworkChanged | RejoinRequested) -> AnswerTrigger:
+        """The answer to a trigger."""
+        return next(effect for effect in self.handle(event) if isinstance(effect, AnswerTrigger))
+
+    def attach(self, node_id: str = "n", *store_ids: str, host_id: str = "", session_id: str = "s") -> list[Effect]:
+        """Attach an agent."""
+        return self.handle(NodeAttached(node_id, session_id, store_ids or ("a",), host_id=host_id))
+
+    def detach(self, node_id: str = "n", session_id: str = "s") -> None:
+        """End an agent's stream."""
+        self.handle(NodeDetached(node_id, session_id))
+
+    def finish(self, index: int = -1, *, error: str = "", retry_in: float | None = None) -> None:
+        """Answer a command as an agent would."""
+        start = self.starts[index][1]
+        self.handle(RejoinFinished(start.rejoin_id, start.attempt, not error, error, retry_in))
+
+    def meet(self, peer_id: str = "p", node_id: str = "n", store_id: str = "a", ago: float = 0.0) -> None:
+        """Report a neighbour up."""
+        self.handle(NeighborChanged(node_id, store_id, peer_id, True, self.now - ago))
+
+    def name(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
+        """Report a peer that was never heard."""
+        self.handle(LivenessReported(node_id, store_id, {peer_id: NEVER}))
+
+    def start_times(self, node_id: str = "n", store_id: str = "a") -> list[float]:
+        """When rejoins of a slot started."""
+        return [at for at, start in self.starts if (start.node_id, start.store_id) == (node_id, store_id)]

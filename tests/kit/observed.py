@@ -1,0 +1,128 @@
+"""A fleet of real nodes, and everything that the service says of it: presence as it changes, rejoins, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+from gossipcontrol.client.client import Client
+from gossipcontrol.v1.decision_pb2 import Cause, Rejoin
+from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE, PeerState
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.kit.bare import free_ports
+from tests.kit.cluster import STORE
+from tests.kit.fleet import Fleet
+from tests.kit.service_lab import until
+
+SOON = 60.0
+"""Seconds within which anything must have happened that takes less on a quiet machine."""
+
+
+class Observed:
+    """Presence is kept as it was told, with when."""
+
+    def __init__(self, fleet: Fleet, client: Client, metrics_port: int) -> None:
+        self.fleet = fleet
+        self.client = client
+        self.history: list[tuple[float, str, PeerState.ValueType]] = []
+        self._metrics_port = metrics_port
+        self._states: dict[str, PeerState.ValueType] = {}
+
+    def state(self, node_id: str) -> PeerState.ValueType | None:
+        """The presence of a node now."""
+        return self._states.get(node_id)
+
+    def states_since(self, node_ids: Collection[str], since: float) -> set[PeerState.ValueType]:
+        """Every state that any of these nodes turned to since an instant (monotonic)."""
+        return {state for at, node_id, state in self.history if node_id in node_ids and at > since}
+
+    async def until_state(self, state: PeerState.ValueType, *node_ids: str, within: float = SOON) -> None:
+        """Wait until all these nodes are in a state."""
+        name = PeerState.Name(state)
+        await until(lambda: all(self.state(one) == state for one in node_ids), f"{name}: {len(node_ids)} nodes", within)
+
+    async def until_all_online(self) -> None:
+        """Wait until every node of the fleet is online."""
+        await self.until_state(PEER_STATE_ONLINE, *self.fleet.ids)
+
+    async def rejoins(self, *causes: Cause.ValueType, node_id: str = "") -> list[Rejoin]:
+        """Rejoins with any of these causes, newest first; of one node, or of all."""
+        listed = [one async for one in self.client.list_rejoins()]
+        return [
+            one
+            for one in listed
+            if node_id in ("", one.node_id) and any(trigger.cause in causes for trigger in one.triggers)
+        ]
+
+    async def until_rejoin(self, cause: Cause.ValueType, node_id: str = "", within: float = SOON) -> Rejoin:
+        """Wait for a rejoin with this cause; returns the newest."""
+
+        async def come() -> bool:
+            return bool(await self.rejoins(cause, node_id=node_id))
+
+        await until(come, f"a rejoin because of {Cause.Name(cause)}", within)
+        return (await self.rejoins(cause, node_id=node_id))[0]
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels."""
+        page = await asyncio.to_thread(self._page)
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    async def until_metric(self, name: str, wanted: float, within: float = SOON, **labels: str) -> None:
+        """Wait until a metric has this value."""
+
+        async def has_it() -> bool:
+            return await self.metric(name, **labels) == wanted
+
+        await until(has_it, f"{name} {labels} is {wanted:g}", within)
+
+    def _page(self) -> str:
+        with urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    async def watch(self) -> None:
+        """Keep presence as the service tells it, until cancelled."""
+        async for told in self.client.watch_peers(STORE):
+            for peer in told.view.peers:
+                if self._states.get(peer.peer_id) != peer.state:
+                    self._states[peer.peer_id] = peer.state
+                    self.history.append((time.monotonic(), peer.peer_id, peer.state))
+
+
+@asynccontextmanager
+async def observed(
+    directory: Path,
+    *,
+    near: int,
+    beyond: int = 0,
+    bare: Collection[int] = (),
+    silent: Collection[int] = (),
+    size: int = 0,
+    **liveness: float,
+) -> AsyncGenerator[Observed]:
+    """A fleet whose service has these parameters of liveness, once every node is online."""
+    (port,) = free_ports(1)
+    settings = {f"liveness_{name}": str(value) for name, value in liveness.items()}
+    settings["metrics_address"] = f"127.0.0.1:{port}"
+    fleet = Fleet(directory, near=near, beyond=beyond, bare=bare, silent=silent, size=size, settings=settings)
+    async with fleet, Client(fleet.address) as client:
+        made = Observed(fleet, client, port)
+        watching = asyncio.create_task(made.watch())
+        try:
+            await made.until_all_online()
+            yield made
+            if watching.done():
+                watching.result()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)

@@ -1,0 +1,186 @@
+"""The real service on real sockets, and a bare agent that speaks the stream by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.request import urlopen
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from gossipcontrol.server.app import App
+from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
+from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
+
+Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
+DEADLINE = 10.0
+"""Seconds within which a condition must come true; it usually does in milliseconds."""
+
+
+def config(directory: Path, **sections: Any) -> Config:
+    """A service on a Unix socket of this directory, and on a free loopback port, without a log."""
+    listen = Listen(socket=str(directory / "run" / "gc.sock"), tcp="127.0.0.1:0")
+    plain = Config(listen=listen, metrics=Metrics(address=""), limits=Limits(drain=0.2), state=State(backend="memory"))
+    return replace(plain, **sections)
+
+
+def deciding(window: float = 0.3, verify_timeout: float = 0.3, **values: Any) -> Parameters:
+    """Parameters of deciding; windows are short, so that tests wait little."""
+    return Parameters(window=window, verify_timeout=verify_timeout, **values)
+
+
+@dataclass
+class Service:
+    """A running App."""
+
+    app: App
+    config: Config
+    log: Logger
+    output: io.StringIO
+
+    @property
+    def address(self) -> str:
+        """Of its Unix socket."""
+        return f"unix:{self.config.listen.socket}"
+
+    @property
+    def tcp(self) -> str:
+        """Of its TCP port."""
+        return f"127.0.0.1:{self.app.tcp_port}"
+
+    def lines(self, event: str = "") -> list[dict[str, Any]]:
+        """What it logged, or only these events."""
+        self.log.close()
+        lines = [json.loads(line) for line in self.output.getvalue().splitlines()]
+        return [line for line in lines if not event or line["event"] == event]
+
+    async def scrape(self) -> str:
+        """Its metrics page."""
+        return await asyncio.to_thread(self._scrape)
+
+    def _scrape(self) -> str:
+        with urlopen(f"http://127.0.0.1:{self.app.metrics_port}/metrics", timeout=DEADLINE) as page:
+            return str(page.read().decode())
+
+
+@asynccontextmanager
+async def serving(settings: Config) -> AsyncGenerator[Service]:
+    """The service from its start to its stop."""
+    output = io.StringIO()
+    log = Logger(Log(format="json"), output)
+    app = App(settings, log)
+    await app.start()
+    try:
+        yield Service(app, settings, log, output)
+    finally:
+        await app.stop()
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncGenerator[gossip_control_pb2_grpc.GossipControlAsyncStub]:
+    """A stub on a channel of its own."""
+    async with grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+        stub: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
+        yield stub
+
+
+class BareAgent:
+    """An agent's stream, frame by frame; gRPC ends it when nobody holds it any more."""
+
+    def __init__(self, stub: gossip_control_pb2_grpc.GossipControlAsyncStub) -> None:
+        self.call: Call = stub.Attach()
+
+    async def send(self, **frame: Any) -> None:
+        """Send one frame, named by its field."""
+        await self.call.write(attach_pb2.AttachRequest(**frame))
+
+    async def receive(self, kind: str = "") -> attach_pb2.AttachResponse:
+        """The next frame, or the next of this kind."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                frame = await self.call.read()
+                assert isinstance(frame, attach_pb2.AttachResponse), f"the stream ended: {await self.call.details()}"
+                if not kind or frame.WhichOneof("frame") == kind:
+                    return frame
+
+    async def register(self, node_id: str = "n", *store_ids: str, **fields: Any) -> attach_pb2.Registered:
+        """Register a node and return the answer."""
+        await self.send(register=attach_pb2.Register(node_id=node_id, store_ids=store_ids or ("a",), **fields))
+        return (await self.receive("registered")).registered
+
+    async def command(self) -> attach_pb2.RejoinCommand:
+        """The next command."""
+        return (await self.receive("rejoin")).rejoin
+
+    async def failed(self) -> grpc.aio.AioRpcError:
+        """The error that the stream ended with."""
+        code, details = await self.ended()
+        initial, trailing = await self.call.initial_metadata(), await self.call.trailing_metadata()
+        return grpc.aio.AioRpcError(code, initial, trailing, details)
+
+    async def ended(self) -> tuple[grpc.StatusCode, str]:
+        """How the stream ended."""
+        async with asyncio.timeout(DEADLINE):
+            with suppress(grpc.aio.AioRpcError):
+                while isinstance(await self.call.read(), attach_pb2.AttachResponse):
+                    pass
+            return await self.call.code(), await self.call.details() or ""
+
+
+async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
+    """The error that a call must end with."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError(f"it was not refused: {answer}")
+
+
+def status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    """The rich status of an error."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            assert isinstance(value, bytes)
+            return status_pb2.Status.FromString(value)
+    raise AssertionError("no details were sent")
+
+
+def bad_fields(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    """The fields that an INVALID_ARGUMENT names, each with what is wrong."""
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error.details()
+    bad = error_details_pb2.BadRequest()
+    assert status_details(error).details[0].Unpack(bad)
+    return {violation.field: violation.description for violation in bad.field_violations}
+
+
+async def until(
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
+) -> None:
+    """Wait until a condition is true; fails after the deadline."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while True:
+        true = condition()
+        if true if isinstance(true, bool) else await true:
+            return
+        assert loop.time() < deadline, f"never came true: {what}"
+        await asyncio.sleep(0.01)
+
+
+def rejoin(node_id: str = "n", *store_ids: str, **fields: Any) -> gossip_control_pb2.RejoinRequest:
+    """A request to rejoin."""
+    return gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids, **fields)
+
+
+def new_id() -> str:
+    """A request id."""
+    return str(uuid.uuid4())

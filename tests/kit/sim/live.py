@@ -1,0 +1,236 @@
+"""The world with liveness on: nodes gossip and count, and what is found becomes rejoins, as in the service."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from itertools import combinations, pairwise
+from typing import Any
+
+from gossipcontrol.server.core.decision import PROVED_BY_RECOVERY, Capability, Cause
+from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.event import (
+    Event,
+    LivenessEvent,
+    LivenessReported,
+    RejoinRequested,
+    SuspicionEnded,
+    SyncFinished,
+)
+from gossipcontrol.server.core.finding import Finding, NodeSuspected, SyncWanted
+
+from tests.kit.sim.overlay import VIEW
+from tests.kit.sim.record import Taken
+from tests.kit.sim.scenario import Scenario, Step
+from tests.kit.sim.world import SimNode, World
+
+BEAT = 2.0
+"""Seconds between two small messages of a node."""
+LARGE = 3.0
+"""Seconds between two large ones."""
+PATIENCE = 1.5
+"""Seconds after which an agent gives a dial up."""
+
+
+class LiveWorld(World):
+    """One store. ``found`` are the findings and when; ``broken`` the times at which the overlay was seen in pieces."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        super().__init__(scenario, seed)
+        self.failing = 0.0
+        self.found: list[tuple[float, Finding]] = []
+        self.broken: list[float] = []
+        self.changes: list[tuple[float, str]] = []
+        """What was done to the world, and when."""
+        self.mute: set[str] = set()
+        self.deaf: set[str] = set()
+        self.hole: set[str] = set()
+        self._cut_off: set[str] = set()
+        self._sent: Counter[str] = Counter()
+        self._heard: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
+        self._last: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._overlay = self._overlays["s0"]
+        self.pieces: list[tuple[float, int]] = []
+        """The number of pieces of the overlay, whenever a node beats."""
+
+    def run(self) -> list[Taken]:
+        for node in self.nodes.values():
+            self._at(self._chance.uniform(1.0, 1.0 + BEAT), self._beat, node, BEAT, False)
+            self._at(self._chance.uniform(1.0, 1.0 + LARGE), self._beat, node, LARGE, True)
+        self._at(1.2, self._weave)
+        return super().run()
+
+    # The service.
+
+    def _next_deadline(self) -> float | None:
+        deadlines = (self._engine.next_deadline(), self._engine.liveness.next_deadline())
+        return min((one for one in deadlines if one is not None), default=None)
+
+    def _handle(self, event: Event, not_before: float = 0.0) -> None:
+        last_at = self.taken[-1].at if self.taken else 0.0
+        now = max(self._time.now(), not_before, last_at)
+        effects = self._engine.handle(event, now) if not isinstance(event, SyncFinished) else []
+        self.taken.append(Taken(now, event, tuple(effects)))
+        for effect in effects:
+            if isinstance(effect, StartRejoin):
+                self._later(self._carry_out, effect)
+                self._at(effect.timeout, self._time_out, effect)
+        if isinstance(event, LivenessEvent):
+            for finding in self._engine.liveness.handle(event, now):
+                self._follow(finding)
+
+    def _follow(self, finding: Finding) -> None:
+        self.found.append((self._now, finding))
+        match finding:
+            case NodeSuspected():
+                stores, bridge = (finding.store_id,), finding.bridge
+                self._handle(RejoinRequested(finding.node_id, stores, finding.cause, "", finding.evidence, bridge))
+            case SuspicionEnded() if PROVED_BY_RECOVERY[finding.cause]:
+                self._handle(finding)
+            case SyncWanted():
+                self._later(self._sync, finding)
+            case _:
+                pass
+
+    def _sync(self, wanted: SyncWanted) -> None:
+        ok = self._reaches(wanted.node_id, wanted.peer_id)
+        event: Any = SyncFinished(wanted.node_id, wanted.store_id, wanted.peer_id, ok, "" if ok else "no route")
+        self._at(0.05 if ok else PATIENCE, self._handle, event)
+
+    # Nodes.
+
+    def _abilities(self, node: SimNode) -> frozenset[Capability]:
+        return frozenset(Capability)
+
+    def _weave(self) -> None:
+        """Fill the views as shuffles do, so that no node hangs on one other only."""
+        pairs = list(combinations(self.nodes, 2))
+        self._chance.shuffle(pairs)
+        for one, other in pairs:
+            if all(len(self._overlay.views[node_id]) < VIEW - 1 for node_id in (one, other)):
+                self._overlay.link(one, other)
+
+    def _beat(self, node: SimNode, every: float, large: bool) -> None:
+        self._at(every * self._chance.uniform(0.9, 1.1), self._beat, node, every, large)
+        self.pieces.append((self._now, self._count_pieces()))
+        if self.pieces[-1][1] > 1:
+            self.broken.append(self._now)
+        author, views = node.node_id, self._overlay.views
+        self._sent[author] += 1
+        reached, frontier = {author}, [author]
+        while frontier:
+            sender = frontier.pop(0)
+            for peer in views[sender]:
+                if peer not in reached and self._passes(sender, peer, author, large):
+                    reached.add(peer)
+                    frontier.append(peer)
+                    self._later(self._hear, peer, author, sender == author)
+
+    def _passes(self, sender: str, receiver: str, author: str, large: bool) -> bool:
+        if not self._reaches(sender, receiver) or receiver in self.deaf:
+            return False
+        return not (sender == author and (author in self.mute or (large and author in self.hole)))
+
+    def _hear(self, node_id: str, author: str, direct: bool) -> None:
+        self._heard[node_id][author] += 1
+        self._last[node_id, author] = (self._time.now(), direct)
+
+    def _report(self, node: SimNode) -> None:
+        self._at(self.scenario.report_interval, self._report, node)
+        if not node.session_id:
+            return
+        now, me = self._time.now(), node.node_id
+        counts = self._heard[me]
+        report = LivenessReported(
+            node_id=me,
+            store_id="s0",
+            heard={peer: self._last[me, peer][0] for peer in counts},
+            neighbors={peer: node.up_at.get(("s0", peer), now) for peer in self._overlay.views[me]},
+            broadcast_count=self._sent[me],
+            heard_counts=tuple(counts.values()),
+            direct=[peer for peer in counts if self._last[me, peer][1]],
+        )
+        self._later(self._handle, report)
+
+    # What happens.
+
+    def _count_pieces(self) -> int:
+        left, count = set(self.nodes), 0
+        while left:
+            frontier = [left.pop()]
+            count += 1
+            while frontier:
+                one = frontier.pop()
+                for peer in self._overlay.views[one]:
+                    if peer in left and self._reaches(one, peer):
+                        left.discard(peer)
+                        frontier.append(peer)
+        return count
+
+    def _partition(self, step: Step) -> None:
+        """The first nodes of a share are cut off; each side stays, or becomes again, one piece."""
+        nodes = list(self.nodes.values())
+        count = round(len(nodes) * step.share) if step.share < 1 else len(nodes) // 2
+        for number, node in enumerate(nodes):
+            node.side = int(number < count)
+            if node.side:
+                self._cut_off.add(node.node_id)
+            self._at(self._chance.uniform(48.0, 60.0), self._part, node)
+        for side in (nodes[:count], nodes[count:]):
+            for one, other in pairwise(side):
+                self._overlay.link(one.node_id, other.node_id)
+        self.changes.append((self._now, "cut"))
+        self._at(step.length, self._heal)
+
+    def _heal(self) -> None:
+        self.changes.append((self._now, "mended"))
+        for node in self.nodes.values():
+            node.side = 0
+
+    def _mute(self, step: Step) -> None:
+        self._afflict(step, self.mute)
+
+    def _deaf(self, step: Step) -> None:
+        self._afflict(step, self.deaf)
+
+    def _hole(self, step: Step) -> None:
+        self._afflict(step, self.hole)
+
+    def _afflict(self, step: Step, whom: set[str]) -> None:
+        whom.add("n0")
+        self.changes.append((self._now, "began"))
+        self._at(step.length, self._cure, whom)
+
+    def _cure(self, whom: set[str]) -> None:
+        whom.clear()
+        self.changes.append((self._now, "mended"))
+
+    # What was found.
+
+    def at(self, what: str) -> float:
+        """When something was done to the world."""
+        return next(at for at, one in self.changes if one == what)
+
+    def cut_off(self, node_id: str) -> bool:
+        """Whether a node is, or was, behind the cut."""
+        return node_id in self._cut_off
+
+    def suspected(self, since: float = -math.inf) -> list[tuple[float, str, Cause]]:
+        """Who was suspected of what, and when."""
+        return [
+            (at, one.node_id, one.cause) for at, one in self.found if isinstance(one, NodeSuspected) and at >= since
+        ]
+
+    def cleared(self) -> list[tuple[float, str, Cause]]:
+        """What was cleared, and when."""
+        return [(at, one.node_id, one.cause) for at, one in self.found if isinstance(one, SuspicionEnded)]
+
+    def standing(self) -> set[tuple[str, Cause]]:
+        """What is suspected at the end."""
+        left: set[tuple[str, Cause]] = set()
+        for _, one in self.found:
+            if isinstance(one, NodeSuspected):
+                left.add((one.node_id, one.cause))
+            elif isinstance(one, SuspicionEnded):
+                left.discard((one.node_id, one.cause))
+        return left

@@ -1,0 +1,356 @@
+"""A seeded discrete-event world around the real core: clients, agents, overlays, a service that crashes, clocks."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.event import (
+    ChangeKind,
+    Event,
+    LivenessReported,
+    NeighborChanged,
+    NetworkChanged,
+    NodeAttached,
+    NodeDetached,
+    RejoinFinished,
+    RejoinRequested,
+    ServiceStarted,
+    TimePassed,
+)
+from gossipcontrol.server.runtime.clock import ServiceClock
+
+from tests.kit.sim.overlay import Overlay
+from tests.kit.sim.record import Taken, restore, take
+from tests.kit.sim.scenario import Scenario, Step
+
+LINK_LIFE = (48.0, 60.0)
+"""Seconds after which a cut link is noticed (measured with iroh-gossip)."""
+KEEPALIVE = 15.0
+"""Seconds after which the service notices that an agent's stream is dead."""
+SUSPICIONS = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
+
+
+@dataclass(slots=True, eq=False)
+class SimNode:
+    """A node with its agent and its host's watcher."""
+
+    node_id: str
+    host_id: str
+    store_ids: tuple[str, ...]
+    session_id: str = ""
+    sessions: int = 0
+    cut: bool = False
+    away: bool = False
+    side: int = 0
+    up_at: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+
+
+class World:
+    """One run of a scenario with one seed. Everything random comes from one generator."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        self.taken: list[Taken] = []
+        self.losses: list[str] = []
+        """What a restart did not restore."""
+        self.failing = 0.1
+        """Share of the rejoins that fail."""
+        self._chance = random.Random(seed)
+        self._now = 0.0
+        self._wall = 1e6
+        self._serving = True
+        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._numbers = itertools.count()
+        self._engine = Engine(scenario.parameters, id_prefix="sim")
+        self._time = self._new_clock(0.0)
+        self._answered: set[tuple[str, int]] = set()
+        self._generations: dict[str, int] = {}
+        self._overlays = {
+            f"s{number}": Overlay(self._chance, self._teller(f"s{number}")) for number in range(scenario.stores)
+        }
+        self.nodes = {node.node_id: node for node in self._make_nodes()}
+
+    def run(self) -> list[Taken]:
+        """Everything that the core took."""
+        scenario = self.scenario
+        for node in self.nodes.values():
+            self._at(self._chance.random(), self._attach, node)
+            if node.away:
+                self._at(scenario.duration / 2 + self._chance.random() * 5, self._come, node)
+            self._at(self._chance.random() * scenario.report_interval, self._report, node)
+        for step in scenario.steps:
+            for number in range(step.times):
+                self._at(step.at + number * step.every, getattr(self, f"_{step.what}"), step)
+        while self._queue and self._now <= scenario.duration:
+            self._advance()
+        return self.taken
+
+    # Time.
+
+    def _at(self, delay: float, what: Callable[..., None], *details: Any) -> None:
+        heapq.heappush(self._queue, (self._now + delay, next(self._numbers), what, details))
+
+    def _later(self, what: Callable[..., None], *details: Any) -> None:
+        self._at(self._chance.uniform(0.001, self.scenario.delay), what, *details)
+
+    def _advance(self) -> None:
+        deadline = self._next_deadline() if self._serving else None
+        due_in = None if deadline is None else max(0.0, deadline - self._time.now())
+        if due_in is not None and deadline is not None and self._now + due_in <= self._queue[0][0]:
+            self._now += due_in
+            self._handle(TimePassed(), deadline)
+        else:
+            self._now, _, what, details = heapq.heappop(self._queue)
+            what(*details)
+
+    def _next_deadline(self) -> float | None:
+        return self._engine.next_deadline()
+
+    def _new_clock(self, floor: float) -> ServiceClock:
+        return ServiceClock(floor, lambda: self._now + self._wall, lambda: self._now)
+
+    # The service.
+
+    def _handle(self, event: Event, not_before: float = 0.0) -> None:
+        last_at = self.taken[-1].at if self.taken else 0.0
+        now = max(self._time.now(), not_before, last_at)
+        effects = take(self._engine, event, now)
+        self.taken.append(Taken(now, event, tuple(effects)))
+        for effect in effects:
+            if isinstance(effect, StartRejoin):
+                self._later(self._carry_out, effect)
+                self._at(effect.timeout, self._time_out, effect)
+
+    def _restart(self, step: Step) -> None:
+        """Crash, lose all but the log, and come back."""
+        if self._serving:
+            self._serving = False
+            self._at(step.length, self._come_back)
+
+    def _come_back(self) -> None:
+        engine = restore(self.scenario.parameters, self.taken)
+        before, after = self._engine, engine
+        if (list(before.rejoins()), before.counts()) != (list(after.rejoins()), after.counts()):
+            self.losses.append(f"at {self._now:.3f} the log did not restore what was there")
+        self._engine, self._serving = engine, True
+        self._time = self._new_clock(self.taken[-1].at if self.taken else 0.0)
+        self._handle(ServiceStarted("sim"))
+        for node in self.nodes.values():
+            if node.session_id:
+                node.session_id = ""
+                self._at(self._chance.uniform(0.0, 5.0), self._attach, node)
+
+    def _call(self, event: RejoinRequested | NetworkChanged, tries: int = 6) -> None:
+        """A call with a request id: lost, doubled, late; tried again with the same id while nobody answers."""
+        scenario = self.scenario
+        if self._chance.random() < scenario.duplicate:
+            self._at(self._chance.uniform(0.0, 20.0), self._deliver, event, 0)
+        if self._chance.random() < scenario.loss:
+            self._at(1.0, self._call_again, event, tries)
+        else:
+            self._later(self._deliver, event, tries)
+
+    def _deliver(self, event: RejoinRequested | NetworkChanged, tries: int) -> None:
+        if self._serving:
+            self._handle(event)
+        else:
+            self._at(1.0, self._call_again, event, tries)
+
+    def _call_again(self, event: RejoinRequested | NetworkChanged, tries: int) -> None:
+        if tries:
+            self._call(event, tries - 1)
+
+    # Nodes and their agents.
+
+    def _make_nodes(self) -> Iterable[SimNode]:
+        scenario = self.scenario
+        for number in range(scenario.nodes):
+            first = number % scenario.stores
+            store_ids = [f"s{(first + one) % scenario.stores}" for one in range(scenario.stores_per_node)]
+            node = SimNode(f"n{number}", f"h{number // scenario.nodes_per_host}", tuple(store_ids))
+            node.away = number < scenario.away * scenario.nodes
+            for store_id in store_ids:
+                self._overlays[store_id].add(node.node_id)
+            yield node
+
+    def _attach(self, node: SimNode) -> None:
+        if node.session_id or node.cut or node.away:
+            return
+        if not self._serving:
+            self._at(1.0, self._attach, node)
+            return
+        node.sessions += 1
+        node.session_id = f"{node.node_id}-{node.sessions}"
+        able = self._abilities(node)
+        self._handle(NodeAttached(node.node_id, node.session_id, node.store_ids, node.host_id, able))
+        for store_id in node.store_ids:
+            if node.sessions == 1:
+                self._overlays[store_id].join(node.node_id, (), self._reaches)
+
+    def _abilities(self, node: SimNode) -> frozenset[Capability]:
+        return (frozenset[Capability](), frozenset({Capability.REBIND}), frozenset(Capability))[node.sessions % 3]
+
+    def _detach(self, node: SimNode) -> None:
+        if node.session_id and self._serving:
+            self._handle(NodeDetached(node.node_id, node.session_id))
+        node.session_id = ""
+
+    def _come(self, node: SimNode) -> None:
+        node.away = False
+        self._attach(node)
+
+    def _report(self, node: SimNode) -> None:
+        self._at(self.scenario.report_interval, self._report, node)
+        if not node.session_id or node.cut or not self._serving:
+            return
+        now = self._time.now()
+        for store_id in node.store_ids:
+            view = self._overlays[store_id].views[node.node_id]
+            heard = [peer for peer in view if self._reaches(node.node_id, peer)]
+            at = {peer: now - self._chance.random() for peer in heard}
+            neighbors = {peer: min(now, node.up_at.get((store_id, peer), now)) for peer in view}
+            self._handle(LivenessReported(node.node_id, store_id, at, neighbors, direct=heard))
+
+    def _teller(self, store_id: str) -> Callable[[str, str, bool], None]:
+        def told(node_id: str, peer_id: str, up: bool) -> None:
+            node = self.nodes[node_id]
+            node.up_at[store_id, peer_id] = self._time.now()
+            if node.session_id and not node.cut:
+                self._later(self._tell, node, node.session_id, store_id, peer_id, up, self._now)
+
+        return told
+
+    def _tell(self, node: SimNode, session_id: str, store_id: str, peer_id: str, up: bool, then: float) -> None:
+        if self._serving and node.session_id == session_id:
+            changed_at = self._time.now() - (self._now - then)
+            self._handle(NeighborChanged(node.node_id, store_id, peer_id, up, changed_at))
+
+    def _carry_out(self, start: StartRejoin) -> None:
+        node = self.nodes[start.node_id]
+        if node.session_id != start.session_id or node.cut:
+            return
+        error = "no route" if self._chance.random() < self.failing else ""
+        if not error:
+            peers = [peer.peer_id for peer in start.bootstrap]
+            self._overlays[start.store_id].join(node.node_id, peers, self._reaches)
+        self._later(self._result, start, error)
+
+    def _result(self, start: StartRejoin, error: str) -> None:
+        if self.nodes[start.node_id].session_id == start.session_id:
+            self._finish(start, error)
+
+    def _time_out(self, start: StartRejoin) -> None:
+        self._finish(start, "no answer")
+
+    def _finish(self, start: StartRejoin, error: str) -> None:
+        key = (start.rejoin_id, start.attempt)
+        if key in self._answered or not self._serving:
+            return
+        self._answered.add(key)
+        retry_in = self._chance.uniform(0.0, 5.0) if error and start.attempt < 4 else None
+        self._handle(RejoinFinished(start.rejoin_id, start.attempt, not error, error, retry_in))
+
+    def _reaches(self, one: str, other: str) -> bool:
+        a, b = self.nodes[one], self.nodes[other]
+        return not (a.cut or b.cut or a.away or b.away) and a.side == b.side
+
+    # What happens.
+
+    def _hosts(self, share: float) -> list[list[SimNode]]:
+        hosts: dict[str, list[SimNode]] = {}
+        for node in self.nodes.values():
+            hosts.setdefault(node.host_id, []).append(node)
+        chosen = list(hosts.values())
+        return chosen[: max(1, round(share * len(chosen)))]
+
+    def _change(self, host_id: str, kind: ChangeKind) -> None:
+        generation = self._generations[host_id] = self._generations.get(host_id, 0) + 1
+        for _ in range(2 if self._chance.random() < 0.3 else 1):  # two watchers may see one event
+            self._call(NetworkChanged(host_id, (), kind, "boot", generation, self._request_id()))
+
+    def _request_id(self) -> str:
+        return f"q{next(self._numbers)}"
+
+    def _outage(self, step: Step) -> None:
+        for nodes in self._hosts(step.share):
+            for node in nodes:
+                node.cut = True
+                self._at(KEEPALIVE, self._lose, node)
+                self._at(self._chance.uniform(*LINK_LIFE), self._rot, node)
+            self._at(step.length + self._chance.random(), self._mend, nodes)
+
+    def _mend(self, nodes: list[SimNode]) -> None:
+        for node in nodes:
+            node.cut = False
+            self._later(self._attach, node)
+        self._change(nodes[0].host_id, ChangeKind.CHANGED)
+
+    def _lose(self, node: SimNode) -> None:
+        if node.cut:
+            self._detach(node)
+
+    def _rot(self, node: SimNode) -> None:
+        for store_id in node.store_ids if node.cut else ():
+            for peer in list(self._overlays[store_id].views[node.node_id]):
+                self._overlays[store_id].unlink(node.node_id, peer)
+
+    def _lid(self, step: Step) -> None:
+        for nodes in self._hosts(step.share):
+            self._call(NetworkChanged(nodes[0].host_id, kind=ChangeKind.SLEEPING, request_id=self._request_id()))
+            for node in nodes:
+                self._detach(node)
+                self._at(step.every / 2, self._attach, node)
+            self._at(step.every / 2, self._change, nodes[0].host_id, ChangeKind.RESUMED)
+
+    def _flap(self, step: Step) -> None:
+        for nodes in self._hosts(step.share):
+            self._change(nodes[0].host_id, ChangeKind.CHANGED)
+
+    def _partition(self, step: Step) -> None:
+        for number, node in enumerate(self.nodes.values()):
+            node.side = number % 2
+            self._at(self._chance.uniform(*LINK_LIFE), self._part, node)
+        self._at(step.length, self._heal)
+
+    def _part(self, node: SimNode) -> None:
+        for store_id in node.store_ids:
+            for peer in list(self._overlays[store_id].views[node.node_id]):
+                if not self._reaches(node.node_id, peer):
+                    self._overlays[store_id].unlink(node.node_id, peer)
+
+    def _heal(self) -> None:
+        for node in self.nodes.values():
+            node.side = 0
+
+    def _some(self, share: float) -> list[SimNode]:
+        nodes = list(self.nodes.values())
+        return self._chance.sample(nodes, max(1, round(share * len(nodes)))) if share < 1 else nodes
+
+    def _suspect(self, step: Step) -> None:
+        for node in self._some(step.share):
+            cause = self._chance.choice(SUSPICIONS)
+            self._call(RejoinRequested(node.node_id, node.store_ids[:1], cause, self._request_id()))
+
+    def _ask(self, step: Step) -> None:
+        for node in self._some(step.share):
+            self._call(RejoinRequested(node.node_id, (), Cause.MANUAL, self._request_id()))
+
+    def _churn(self, step: Step) -> None:
+        node = self._chance.choice(list(self.nodes.values()))
+        overlay = self._overlays[node.store_ids[0]]
+        if overlay.views[node.node_id] and self._chance.random() < 0.5:
+            overlay.unlink(node.node_id, self._chance.choice(list(overlay.views[node.node_id])))
+        else:
+            overlay.join(node.node_id, (), self._reaches)
+
+    def _clock(self, step: Step) -> None:
+        """The wall clock steps: seen by the service's next start only, and never as time that goes backwards."""
+        self._wall += step.length

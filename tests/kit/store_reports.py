@@ -1,0 +1,45 @@
+"""Reports of one store, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gossipcontrol.server.core.diagnosis.links import Links
+from gossipcontrol.server.core.diagnosis.reports import StoreReports
+from gossipcontrol.server.core.event import NEVER, LivenessReported
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.presence.record import PeerState
+
+PARAMETERS = LivenessParameters()
+
+
+class Store:
+    """A testimony, what is said to it, and how that links."""
+
+    def __init__(self, parameters: LivenessParameters = PARAMETERS) -> None:
+        self.parameters = parameters
+        self.testimony = StoreReports("notes", parameters)
+        self.state: Callable[[str], PeerState | None] = lambda peer_id: PeerState.ONLINE
+
+    def say(
+        self, now: float, node_id: str, heard: Mapping[str, int] | None = None, neighbors: str = "", sent: int = 0
+    ) -> None:
+        """A node reports how often it heard whom (a moment ago), its neighbours (of old), and how much it sent."""
+        counts = heard or {}
+        at = {peer_id: now - 0.5 if count else NEVER for peer_id, count in counts.items()}
+        view = dict.fromkeys(neighbors, 0.0)
+        report = LivenessReported(node_id, "notes", at, view, sent, heard_counts=tuple(counts.values()))
+        self.testimony.take(report, now)
+
+    def links(self, now: float) -> Links:
+        return Links(self.testimony, self.parameters, self.state, now)
+
+
+def fall_apart(store: Store, start: int = 0, until: int = 30) -> None:
+    """Nodes a and b hear each other, c and d do; all speak, and all once were neighbours in a row."""
+    for second in range(start, until, 2):
+        count = 1 + second // 2
+        store.say(float(second), "a", {"b": count, "c": 1, "d": 1}, "b", count)
+        store.say(float(second), "b", {"a": count, "c": 1, "d": 1}, "ac", count)
+        store.say(float(second), "c", {"d": count, "a": 1, "b": 1}, "bd", count)
+        store.say(float(second), "d", {"c": count, "a": 1, "b": 1}, "c", count)

@@ -1,0 +1,81 @@
+"""A swarm as users run it: iroh-gossip nodes on hosts of their own, the first of them cared for by GossipControl."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.kit.cluster import STORE, Troupe, contact
+from tests.kit.network import Host, Network
+from tests.kit.process import Process, agent, service, watcher
+
+START_TIME = 60.0
+"""Seconds within which a process must have started: an iroh node alone takes 3 s to give up its search for a relay."""
+
+
+class Swarm(Troupe):
+    """Nodes that know each other. ``control``: the first host has a service and a watcher, and its agent attaches.
+
+    Without it the first node is bare, as all the others always are. Unix sockets cross network namespaces, so the
+    service of the first host can be asked from outside too.
+    """
+
+    def __init__(
+        self, directory: Path, *, hosts: int = 3, control: bool = True, heartbeat: float = 0.5, metrics: str = ""
+    ) -> None:
+        super().__init__(directory)
+        self.controlled = control
+        self._network = Network(hosts)
+        self._heartbeat = heartbeat
+        self._metrics = metrics
+
+    @property
+    def host(self) -> Host:
+        """The first host."""
+        return self._network.hosts[0]
+
+    @property
+    def node(self) -> Process:
+        """The first node."""
+        return self.nodes[0]
+
+    @property
+    def others(self) -> list[Process]:
+        """All nodes but the first."""
+        return self.nodes[1:]
+
+    async def _start(self) -> None:
+        enter = self._stack.enter_async_context
+        await enter(self._network)
+        if self.controlled:
+            self.service = await enter(service(None, self.directory, metrics_address=self._metrics))
+            await self.service.wait_for("serving", START_TIME)
+            self.watcher = await enter(watcher(self.host, self.directory))
+            await self.watcher.wait_for("watching", START_TIME)
+        # The last node first: each further one joins through those that are there.
+        started: list[tuple[Process, str]] = []
+        for number, host in reversed(list(enumerate(self._network.hosts))):
+            peers = [flag for _, peer in started for flag in ("--peer", peer)]
+            directory = self.directory if self.controlled and number == 0 else None
+            name = f"node {number + 1}"
+            flags = ("--heartbeat", str(self._heartbeat), *peers)
+            node = await enter(agent(host, STORE, *flags, directory=directory, name=name))
+            said = await node.wait_for("node", START_TIME)
+            started.append((node, contact(said, host)))
+        self.nodes = [node for node, _ in reversed(started)]
+        self.ids = [peer.partition("@")[0] for _, peer in reversed(started)]
+        await asyncio.gather(*(node.wait_for("up", START_TIME) for node in self.nodes))
+        await self.node.wait_for("heard", START_TIME, peer=self.ids[-1])
+        if self.controlled:
+            await self.node.wait_for("attached", START_TIME)
+
+    async def wait_for_loss(self, timeout: float) -> None:
+        """Wait until every other node has given the first one up: the cut outlasted the idle timeout."""
+        await asyncio.gather(*(node.wait_for("down", timeout, peer=self.ids[0]) for node in self.others))
+
+    async def wait_for_beats(self, count: int, timeout: float) -> None:
+        """Wait until the first node has heard so many more messages of the last one."""
+        peer = self.ids[-1]
+        for _ in range(count):
+            heard = self.node.all("heard", peer=peer)
+            await self.node.wait_for("heard", timeout, peer=peer, after=float(heard[-1]["ts"]) if heard else 0.0)

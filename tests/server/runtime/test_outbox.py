@@ -1,0 +1,251 @@
+"""Nothing leaves before it is kept, everything in order, and nothing is accepted that may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from gossipcontrol.server.config import Log, Retry
+from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.decision import Outcome
+from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.event import (
+    Event,
+    LivenessReported,
+    NodeAttached,
+    RejoinFinished,
+    RejoinRequested,
+    TimePassed,
+)
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
+from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.drivers.fake import FakeDriver
+from gossipcontrol.server.errors import Overloaded, StateFailing
+from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.observe.metrics import Metrics
+from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
+from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.dispatcher import Dispatcher
+from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
+from gossipcontrol.server.runtime.outbox import Outbox
+from gossipcontrol.server.runtime.retry import RetryRule
+from gossipcontrol.server.state.entry import Entry
+from gossipcontrol.server.state.fake import FakeJournal
+
+from tests.kit.service_lab import until
+
+
+class Desk:
+    """A dispatcher whose journal commits when the test says so."""
+
+    def __init__(self, parameters: Parameters | None = None) -> None:
+        self.now = 1000.0
+        self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
+        self.engine, self.book = Engine(parameters or Parameters()), KnowledgeStore()
+        self.metrics = Metrics(self.engine.counts)
+        log = make_logger(Log(level="error"))
+        clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
+        outbox = self.outbox = Outbox(
+            self.journal, self.engine, self.book, Parameters(), self.metrics, log, clock, self.health.append
+        )
+        self.dispatcher = Dispatcher(self.engine, clock, self.metrics, self.driver, RetryRule(Retry()), log, outbox)
+
+    def accepting(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gossipcontrol_state_accepting")
+
+
+async def turn() -> None:
+    """Let everything run that can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_an_answer_and_a_command_wait_for_the_commit() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    answer = asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n")))
+    await turn()
+    assert (answer.done(), desk.driver.started, len(desk.journal.entries)) == (False, [], 2)
+    desk.journal.commit()
+    await turn()
+    assert answer.done()
+    assert [start.node_id for start in desk.driver.started] == ["n"]
+    await desk.dispatcher.close()
+
+
+async def test_a_repeated_request_is_not_answered_before_the_first_is_kept() -> None:
+    desk = Desk()
+    tasks = [asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n", request_id="q"))) for _ in range(2)]
+    await turn()
+    assert [task.done() for task in tasks] == [False, False]
+    assert len(desk.journal.entries) == 1
+    desk.journal.commit()
+    await asyncio.gather(*tasks)
+    await desk.dispatcher.close()
+
+
+async def test_while_nothing_is_kept_triggers_are_refused_and_time_stands_still() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    waiting = asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n")))
+    await turn()
+    desk.journal.fail("disk full")
+    with pytest.raises(StateFailing, match="disk full"):
+        await waiting
+    with pytest.raises(StateFailing, match="disk full"):
+        await desk.dispatcher.settle(RejoinRequested("m"))
+    assert (desk.health, desk.accepting(), desk.driver.started) == ([False], 0.0, [])
+    assert len(desk.journal.entries) == 2, "what was refused is not logged"
+    desk.journal.commit()
+    await turn()
+    assert (desk.health, desk.accepting()) == ([False, True], 1.0)
+    assert len(desk.driver.started) == 1, "what was decided before is done in the end"
+    await desk.dispatcher.close()
+
+
+async def test_a_command_that_is_over_when_the_disk_returns_is_not_sent() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.fail("disk full")
+    desk.dispatcher.submit(NodeAttached("n", "s2", ("a",)))
+    desk.journal.commit()
+    await turn()
+    assert desk.driver.started == []
+    await desk.dispatcher.close()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_command_that_the_log_holds_back_is_not_found_to_have_done_nothing(fails: bool) -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    if fails:
+        desk.journal.fail("disk full")
+    for _ in range(10):  # reports come, and go on to liveness; the proof time of 5 s is long over
+        desk.now += 2
+        desk.dispatcher.submit(LivenessReported("n", "a", {}))
+        desk.dispatcher.submit(RejoinFinished("r-9", 1, ok=True))
+    desk.journal.commit()
+    await turn()
+    assert [start.node_id for start in desk.driver.started] == ["n"]
+    desk.now += 4.9
+    desk.dispatcher.submit(LivenessReported("n", "a", {}))
+    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.RUNNING], "it has all its time from now on"
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.commit()
+    assert desk.engine.next_deadline() == pytest.approx(desk.dispatcher.clock.now() + 0.1)
+    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
+    assert desk.engine.save() == replayed(desk).save()
+    await desk.dispatcher.close()
+
+
+async def test_what_fell_due_while_the_log_was_behind_is_done_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(Parameters(window=0.1, verify_timeout=0.1))
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.commit()
+    desk.dispatcher.submit(RejoinRequested("n"))
+    handled, handle = list[Event](), desk.engine.handle
+
+    def observed(event: Event, now: float) -> list[Effect]:
+        handled.append(event)
+        return handle(event, now)
+
+    monkeypatch.setattr(desk.engine, "handle", observed)
+    await turn()
+    desk.now += 1
+    await until(lambda: TimePassed() in handled, "its window ended")
+    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
+    desk.journal.commit()
+    await until(lambda: desk.engine.counts().queued == 0, "it started")
+    await desk.dispatcher.close()
+
+
+def replayed(desk: Desk) -> Engine:
+    """What a restart makes of the log."""
+    engine = Engine(Parameters())
+    for entry in desk.journal.entries:
+        assert isinstance(entry, Entry)
+        engine.handle(entry.event, entry.at, entry.said)
+    return engine
+
+
+async def test_a_long_log_is_replaced_by_a_snapshot() -> None:
+    desk = Desk()
+    desk.journal.full = True
+    desk.dispatcher.submit(RejoinRequested("n"))
+    assert len(desk.journal.snapshots) == 1
+    assert set(desk.journal.snapshots[0]) == {"parameters", "core"}
+    await desk.dispatcher.close()
+
+
+BATCH = IntentionsRecorded("s", (Intention("n", b"n1"),))
+
+
+async def note(desk: Desk, event: KnowledgeEvent = BATCH) -> int:
+    """Let the book take an event, and log it."""
+    outcome = desk.book.handle(event, desk.now)
+    assert outcome.fact is not None
+    return desk.outbox.note(outcome.fact, outcome.room, desk.now)
+
+
+async def test_who_waits_for_an_earlier_fact_waits_no_longer_than_for_that() -> None:
+    desk = Desk()
+    first = await note(desk)
+    last = asyncio.create_task(desk.outbox.kept())
+    await turn()
+    desk.journal.commit()
+    second = await note(desk, MembersChanged("s", (Member("m"),)))
+    both = [asyncio.create_task(desk.outbox.kept(number)) for number in (second, first)]
+    await turn()
+    assert [last.done(), *(one.done() for one in both)] == [True, False, True]
+    desk.journal.fail("disk full")
+    with pytest.raises(StateFailing, match="disk full"):
+        await both[0]
+    await desk.dispatcher.close()
+
+
+async def test_a_store_is_snapshotted_when_the_journal_wants_it() -> None:
+    desk = Desk()
+    await note(desk)
+    desk.journal.due = "s"
+    await note(desk, MembersChanged("s", (Member("m"),)))
+    assert [list(one.stores) for one in desk.journal.knowledge] == [["s"]]
+    await note(desk, MembersChanged("t", (Member("m"),)))
+    desk.journal.lost = desk.journal.full = True
+    desk.journal.fail("the file is gone")
+    assert [list(one.stores) for one in desk.journal.knowledge] == [["s"], ["s", "t"]]
+    assert desk.journal.knowledge[-1].at == desk.now, "service time must not go back behind the last fact"
+    await desk.dispatcher.close()
+
+
+async def test_intentions_are_refused_while_they_cannot_be_kept_and_changes_of_members_may_make_room() -> None:
+    desk = Desk()
+    clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: desk.now)
+    recorder = KnowledgeDispatcher(desk.book, clock, KnowledgeMetrics(desk.metrics.registry, 1), desk.outbox)
+    desk.journal.room = False
+    with pytest.raises(Overloaded, match="half of the state file"):
+        await recorder.submit(BATCH)
+    assert desk.book.store_ids() == [], "what is refused changes nothing"
+    await recorder.submit(MembersChanged("s", (), ("dead",)))
+    desk.journal.room = True
+    await recorder.submit(BATCH)
+    answered = asyncio.create_task(recorder.kept("s"))
+    await turn()
+    assert not answered.done(), "an answer waits for what it tells of"
+    await recorder.kept("t")
+    desk.journal.fail("disk full")
+    with pytest.raises(StateFailing, match="disk full"):
+        await answered
+    with pytest.raises(StateFailing, match="disk full"):
+        await recorder.submit(IntentionsRecorded("s", (Intention("n", b"n2", b"n1"),)))
+    tracker = desk.book.tracker("s")
+    assert tracker is not None
+    assert tracker.graph.order == 1
+    desk.journal.commit()
+    await recorder.kept()
+    recorder.close()
+    await desk.dispatcher.close()
