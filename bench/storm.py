@@ -22,9 +22,9 @@ from typing import Self
 
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import tune_collector
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached
-from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.state.recovery import take_snapshot
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
@@ -215,18 +215,18 @@ def core_cost(nodes: int) -> Cost:
 
 def _core_cost(nodes: int) -> Cost:
     parameters = Parameters(queue_limit=nodes * STORES + 1)
-    engine = Engine(parameters)
+    core = Core(CoreParameters(deciding=parameters))
     stores = tuple(f"s{store}" for store in range(STORES))
     for number in range(nodes):
-        engine.handle(NodeAttached(f"n{number}", "s", stores, f"h{number}"), 0.0)
+        core.handle(NodeAttached(f"n{number}", "s", stores, f"h{number}"), 0.0)
     events = [NetworkChanged(f"h{number}", boot_id="b", generation=1) for number in range(nodes)]
     with CollectorWatch() as collector:
         began = time.process_time()
         for number, event in enumerate(events):
-            engine.handle(event, 1.0 + number / nodes)
+            core.handle(event, 1.0 + number / nodes)
         took = time.process_time() - began
     began = time.process_time()
-    take_snapshot(engine, parameters)
+    take_snapshot(core)
     snapshot = time.process_time() - began
     each = 1e6 / (nodes * STORES)
     return Cost(took * each, collector.seconds * each, snapshot * 1e3)

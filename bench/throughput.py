@@ -21,7 +21,7 @@ import throttled
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import tune_collector
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
 from gossipcontrol.v1 import gossip_control_pb2
 from pyrate_limiter import InMemoryBucket, Limiter, Rate
@@ -126,11 +126,11 @@ def _core(stores: int) -> Callable[[int], object]:
 
     Windows end meanwhile, rejoins start, wait for the limiter, and go unproved.
     """
-    engine, names = Engine(), [f"node-{number}" for number in range(KEYS // stores)]
+    core, names = Core(), [f"node-{number}" for number in range(KEYS // stores)]
     for name in names:
-        engine.handle(NodeAttached(name, "session", tuple(f"store-{number}" for number in range(stores))), 0.0)
+        core.handle(NodeAttached(name, "session", tuple(f"store-{number}" for number in range(stores))), 0.0)
     now = iter(range(1 << 62))
-    return lambda number: engine.handle(RejoinRequested(names[number]), next(now) * 1e-4 * stores)
+    return lambda number: core.handle(RejoinRequested(names[number]), next(now) * 1e-4 * stores)
 
 
 def _limits() -> Callable[[int], object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 
 from tests.kit.core_lab import Lab
 from tests.kit.liveness_lab import Lab as LivenessLab

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     NEVER,
     Event,
-    LivenessEvent,
     LivenessReported,
     NeighborChanged,
     NetworkChanged,
@@ -19,34 +19,39 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     TimePassed,
 )
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.finding import CoreFinding
+from gossipcontrol.server.core.turn import Turn
 
 
 @dataclass
 class Lab:
-    """Drives an engine through time: deadlines are served exactly when they are due."""
+    """Drives a core through time: deadlines are served exactly when they are due."""
 
     parameters: Parameters = field(default_factory=Parameters)
     now: float = 1000.0
     starts: list[tuple[float, StartRejoin]] = field(default_factory=list[tuple[float, StartRejoin]])
     announcements: list[tuple[float, AnnounceRejoin]] = field(default_factory=list[tuple[float, AnnounceRejoin]])
+    findings: list[CoreFinding] = field(default_factory=list[CoreFinding])
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.parameters, id_prefix="t")
+        self.core = Core(CoreParameters(deciding=self.parameters), id_prefix="t")
+
+    def turn(self, event: Event) -> Turn:
+        """Let an event happen now."""
+        turn = self.core.handle(event, self.now)
+        self.starts += [(self.now, effect) for effect in turn.effects if isinstance(effect, StartRejoin)]
+        self.announcements += [(self.now, effect) for effect in turn.effects if isinstance(effect, AnnounceRejoin)]
+        self.findings += turn.findings
+        return turn
 
     def handle(self, event: Event) -> list[Effect]:
-        """Let an event happen now."""
-        effects = self.engine.handle(event, self.now)
-        if isinstance(event, LivenessEvent):
-            self.engine.liveness.handle(event, self.now)
-        self.starts += [(self.now, effect) for effect in effects if isinstance(effect, StartRejoin)]
-        self.announcements += [(self.now, effect) for effect in effects if isinstance(effect, AnnounceRejoin)]
-        return effects
+        """Let an event happen now; returns what is to be done."""
+        return self.turn(event).effects
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         until = self.now + seconds
-        while (deadline := self.engine.next_deadline()) is not None and deadline <= until:
+        while (deadline := self.core.next_deadline()) is not None and deadline <= until:
             self.now = max(self.now, deadline)
             self.handle(TimePassed())
         self.now = until

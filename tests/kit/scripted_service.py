@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from gossipcontrol.server import app
+from gossipcontrol.server.core import core
 from gossipcontrol.server.core.finding import Finding
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
@@ -57,6 +57,6 @@ async def scripted(directory: Path, **sections: Any) -> AsyncGenerator[Scene]:
         return made[-1]
 
     settings = config(directory, **{"deciding": deciding(), **sections})
-    with patch.object(app, "Liveness", make):
+    with patch.object(core, "Liveness", make):
         async with serving(settings) as service, connected(service.address) as stub:
             yield Scene(service, made[0], stub)

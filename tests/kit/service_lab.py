@@ -17,7 +17,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
+from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import TimePassed
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.finding import NodeSuspected
 
 from tests.kit.sim.invariant import violations
-from tests.kit.sim.record import Taken, finish
+from tests.kit.sim.record import Taken
 from tests.kit.sim.scenario import LARGE, SMALL, Scenario
 from tests.kit.sim.shrink import shrink, told
 from tests.kit.sim.world import World
@@ -32,17 +34,12 @@ def rest_of(scenario: Scenario) -> float:
     return scenario.parameters.park_time + 20 * scenario.parameters.window + 3 * slots / scenario.parameters.rate
 
 
-def ended(scenario: Scenario, taken: list[Taken]) -> list[Taken]:
-    """The run with all deadlines served until nothing is left to do."""
-    return finish(scenario.parameters, taken, rest_of(scenario))
-
-
 @pytest.mark.parametrize(("scenario", "seeds"), list(chunks()))
 def test_the_invariants_hold(scenario: Scenario, seeds: range) -> None:
     for seed in seeds:
         world = World(scenario, seed)
-        taken = world.run()
-        found = world.losses + violations(scenario.parameters, ended(scenario, taken))
+        taken = list(world.run())
+        found = world.losses + violations(scenario.parameters, world.finish(rest_of(scenario)))
         if found:
             small = shrink(scenario.parameters, taken, violations, rest_of(scenario))
             pytest.fail(f"{scenario.name!r}, seed {seed}: {found[:5]}\n{told(small)[:20_000]}")
@@ -58,11 +55,19 @@ def test_the_same_seed_gives_the_same_trace(scenario: Scenario) -> None:
     assert World(scenario, 7).run() != World(scenario, 8).run()
 
 
-def test_nobody_asks_and_nothing_starts() -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_where_nobody_asks_only_what_was_found_starts(seed: int) -> None:
+    """Neighbours that come and go start nothing; a node that loses all of them, or a store in pieces, does."""
     (scenario,) = [one for one in SMALL if one.name == "neighbours churn and nobody asks"]
-    taken = World(scenario, 1).run()
+    taken = World(scenario, seed).run()
     assert len(taken) > 300
-    assert not any(isinstance(effect, StartRejoin) for one in taken for effect in one.effects)
+    found: set[tuple[str, str, Cause]] = set()
+    for one in taken:
+        triggers = [finding for finding in one.findings if isinstance(finding, NodeSuspected) and finding.triggers]
+        found |= {(finding.node_id, finding.store_id, finding.cause) for finding in triggers}
+        for start in one.effects:
+            if isinstance(start, StartRejoin):
+                assert {(start.node_id, start.store_id, cause) for cause in start.causes} <= found
 
 
 def test_a_failing_run_shrinks_to_the_events_that_matter() -> None:

@@ -16,8 +16,9 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.snapshot import PART
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import snapshot_policy
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Loaded, LoadedKnowledge
 from gossipcontrol.server.state.recovery import recover_book, take_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
@@ -122,7 +123,7 @@ async def test_a_store_moves_into_a_snapshot_in_parts_while_other_facts_are_kept
         commits += 1
         shelf.write("s", 5)
         shelf.write("t", 2)
-        await shelf.until_kept(shelf.journal.append([Entry(2.0, RejoinRequested("n"))]))
+        await shelf.until_kept(shelf.journal.append([Fact(2.0, RejoinRequested("n"))]))
     assert commits > 2
     book, kept = await again(shelf)
     assert len(kept.stores["s"]) > 3 * PART

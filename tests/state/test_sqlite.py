@@ -15,9 +15,10 @@ import pytest
 from gossipcontrol.server.core.codec import Later
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
+from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import file as file_module
 from gossipcontrol.server.state import sqlite as sqlite_module
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import JournalListener, KnowledgeSnapshot, StateError
 from gossipcontrol.server.state.pack import PIECE
@@ -25,10 +26,10 @@ from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
 ENTRIES = (
-    Entry(1000.0, NodeAttached("n", "s", ("a", "b"), "h", addresses=("127.0.0.1:1",)), (("p", "q"), ())),
-    Entry(1000.5, RejoinRequested("n", ("a",), Cause.RESUME, "q")),
-    Entry(1001.25, NetworkChanged("h", (), boot_id="b", generation=7)),
-    Entry(1002.0, RejoinProved("r-1", "neighbour p")),
+    Fact(1000.0, NodeAttached("n", "s", ("a", "b"), "h", addresses=("127.0.0.1:1",)), (("p", "q"), ())),
+    Fact(1000.5, RejoinRequested("n", ("a",), Cause.RESUME, "q")),
+    Fact(1001.25, NetworkChanged("h", (), boot_id="b", generation=7)),
+    Fact(1002.0, RejoinProved("r-1", "neighbour p")),
 )
 
 
@@ -54,7 +55,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "state.db"
 
 
-async def written(path: Path, *entries: Entry | KnowledgeEntry) -> None:
+async def written(path: Path, *entries: Fact | KnowledgeEntry) -> None:
     journal = SqliteJournal(path)
     journal.load()
     told = Told()
@@ -64,7 +65,7 @@ async def written(path: Path, *entries: Entry | KnowledgeEntry) -> None:
     await asyncio.to_thread(journal.close)
 
 
-def read(path: Path) -> tuple[object, tuple[Entry, ...], float]:
+def read(path: Path) -> tuple[object, tuple[Fact, ...], float]:
     journal = SqliteJournal(path)
     try:
         loaded = journal.load()
@@ -129,7 +130,7 @@ async def test_a_snapshot_for_which_there_is_no_room_is_given_up_and_wanted_agai
     journal, told = SqliteJournal(path, max_bytes=1 << 18), Told()
     journal.load()
     journal.start(told.watch)
-    entries = (Entry(1.0, RejoinRequested("n" * 100, request_id="q" * 100)),) * 400
+    entries = (Fact(1.0, RejoinRequested("n" * 100, request_id="q" * 100)),) * 400
     number = journal.append(entries)
     await told.until(lambda: told.committed == number)
     assert journal.wants_snapshot()
@@ -151,7 +152,7 @@ async def test_the_file_stays_small_as_snapshots_replace_logs(path: Path) -> Non
     journal.start(told.watch)
     sizes: list[int] = []
     for _ in range(6):
-        journal.append([Entry(1.0, RejoinRequested("n" * 100, request_id="q" * 100))] * 3000)
+        journal.append([Fact(1.0, RejoinRequested("n" * 100, request_id="q" * 100))] * 3000)
         number = journal.append(ENTRIES[:1])
         await told.until(lambda number=number: told.committed == number)  # type: ignore[misc]
         number = journal.snapshot({"core": "small"}, 2.0)
@@ -180,9 +181,9 @@ async def test_a_file_of_an_older_version_is_migrated_and_goes_on(path: Path, ve
         """INSERT INTO log (at, kind, fields) VALUES (5.0, 'RejoinRequested', '{"node_id":"n"}');"""
     )
     connection.close()
-    assert read(path) == (None, (Entry(5.0, RejoinRequested("n")),), 5.0)
+    assert read(path) == (None, (Fact(5.0, RejoinRequested("n")),), 5.0)
     await written(path, ENTRIES[0], KnowledgeEntry(1001.0, "s", "IntentionsRecorded", b"body"))
-    assert read(path) == (None, (Entry(5.0, RejoinRequested("n")), ENTRIES[0]), 1001.0)
+    assert read(path) == (None, (Fact(5.0, RejoinRequested("n")), ENTRIES[0]), 1001.0)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ async def test_when_the_file_is_full_it_says_so_and_goes_on_once_there_is_room(p
     journal.load()
     told = Told()
     journal.start(told.watch)
-    large = [Entry(float(number), RejoinRequested("n" * 100, request_id="q" * 100)) for number in range(2000)]
+    large = [Fact(float(number), RejoinRequested("n" * 100, request_id="q" * 100)) for number in range(2000)]
     number = journal.append(large)
     await told.until(lambda: bool(told.failures))
     assert "full" in told.failures[0]

@@ -17,12 +17,11 @@ from wsgiref.simple_server import WSGIServer
 
 import grpc
 from gossipcontrol.server.config import Config, Limits, State
-from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.event import RejoinRequested, ServiceStarted
-from gossipcontrol.server.core.knowledge.record import Unshared
-from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import Stopping
+from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
@@ -35,10 +34,9 @@ from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
-from gossipcontrol.server.runtime.liveness_dispatcher import LivenessDispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
-from gossipcontrol.server.runtime.unshared_writes import UnsharedWriteScanner
+from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
@@ -64,57 +62,95 @@ class StartError(Exception):
 
 
 class App:
-    """One running service."""
+    """One service: made from its configuration, started, stopped."""
 
     def __init__(self, config: Config, log: Logger) -> None:
+        self.metrics_port = 0
+        self.tcp_port = 0
         self._config = config
         self._log = log
-        run_id = uuid.uuid4().hex[:8]
-        journal = open_journal(config.state)
+        self._health = health.aio.HealthServicer()
+        self._health_changes: set[asyncio.Task[None]] = set()
+        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Read the state and serve; raises StartError, and has then let go of everything."""
+        try:
+            self._open()
+            await self._serve()
+        except StartError:
+            await self._abandon()
+            raise
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, let calls under way end for the drain time, and go."""
+        self._log.info("stopping")
+        await self._health.enter_graceful_shutdown()
+        for session in self._agents.sessions():
+            session.close(Stopping("the service is stopping"))
+        self._hub.close(Stopping("the service is stopping"))
+        await self._server.stop(self._config.limits.drain)
+        await self._close()
+        await asyncio.to_thread(self._stop_metrics)
+        self._log.info("stopped")
+
+    # Parts.
+
+    def _open(self) -> None:
+        """Read the state, and make the parts around a core that goes on where the last run ended."""
+        config, journal = self._config, open_journal(self._config.state)
+        parameters = CoreParameters(deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge)
         try:
             loaded = journal.load()
-            engine = recover(loaded, config.deciding, Liveness(config.liveness))
-            book, whole = recover_book(loaded.knowledge, config.knowledge)
+            store, whole = recover_book(loaded.knowledge, config.knowledge)
+            core = recover(loaded, parameters, store)
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
-        clock = ServiceClock(floor=loaded.last_at)
-        self.metrics = Metrics(engine.counts)
+        run_id, clock = uuid.uuid4().hex[:8], ServiceClock(floor=loaded.last_at)
+        self.metrics = Metrics(core.counts)
         self.metrics.show_state(journal.figures)
-        self._agents = AgentDriver()
-        retry = RetryRule(config.retry)
-        self._health = health.aio.HealthServicer()
-        liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, engine.liveness)
-        outbox = Outbox(journal, engine, book, config.deciding, self.metrics, log, clock, self._show_health)
-        knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
-        self._recorder = KnowledgeDispatcher(book, clock, knowledge_metrics, outbox)
-        self._suspector = UnsharedWriteScanner(book, clock, self._suspect)
-        self._dispatcher = Dispatcher(engine, clock, self.metrics, self._agents, retry, log, outbox)
-        audience = SubscriptionHub(config.limits.watchers)
-        self._watchtower = LivenessDispatcher(self._dispatcher, self._agents, liveness_metrics, audience, log)
+        outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
+        self._make_runtime(core, clock, outbox)
+        self._is_open = True
         outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
-        self._health_changes: set[asyncio.Task[None]] = set()
         self._server = self._make_server(run_id)
-        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
-        self.tcp_port = 0
-        self.metrics_port = 0
+
+    def _make_runtime(self, core: Core, clock: ServiceClock, outbox: Outbox) -> None:
+        config, log = self._config, self._log
+        liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, core.liveness)
+        self._sampler = StalenessSampler(core.liveness, clock, liveness_metrics.observe_age)
+        liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
+        self._hub = SubscriptionHub(config.limits.watchers)
+        self._agents = AgentDriver()
+        followers = (liveness_metrics.note, self._sampler.note, self._hub.wake)
+
+        def presence_changed(store_id: str) -> None:
+            for follow in followers:
+                follow(store_id)
+
+        events = EventLog(self.metrics, liveness_metrics, log)
+        retry = RetryRule(config.retry)
+        self._dispatcher = Dispatcher(core, clock, self._agents, retry, events, log, outbox, presence_changed)
+        knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
+        self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
 
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
         wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
-        edition = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
+        tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         service = GossipControlService(
-            self._dispatcher, self._agents, self.metrics, run_id, self._recorder, self._watchtower, edition
+            self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens
         )
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
-        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._recorder), wrapping)
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._knowledge), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
-    async def start(self) -> None:
-        """Serve; raises StartError."""
+    async def _serve(self) -> None:
         listen = self._config.listen
         if listen.socket:
             self._bind_socket(Path(listen.socket))
@@ -122,8 +158,7 @@ class App:
             self.tcp_port = self._bind(listen.tcp)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
-        self._recorder.start()
-        self._suspector.start()
+        self._knowledge.start()
         await self._set_health(self._dispatcher.outbox.accepts)
         self._log.info(
             "serving",
@@ -132,24 +167,14 @@ class App:
             metrics=_with_port(self._config.metrics.address, self.metrics_port),
         )
 
-    async def stop(self) -> None:
-        """Say NOT_SERVING, let calls under way end for the drain time, and go."""
-        self._log.info("stopping")
-        await self._health.enter_graceful_shutdown()
-        for session in self._agents.sessions():
-            session.close(Stopping("the service is stopping"))
-        self._watchtower.audience.close(Stopping("the service is stopping"))
-        await self._server.stop(self._config.limits.drain)
-        self._suspector.close()
-        self._recorder.close()
-        self._watchtower.close()
-        await self._dispatcher.close()
-        await asyncio.to_thread(self._stop_metrics)
-        self._log.info("stopped")
-
-    async def abandon(self) -> None:
+    async def _abandon(self) -> None:
         """Let go of the state after a start that failed."""
-        self._watchtower.close()
+        if self._is_open:
+            await self._close()
+
+    async def _close(self) -> None:
+        self._knowledge.close()
+        self._sampler.close()
         await self._dispatcher.close()
 
     def _show_health(self, accepts: bool) -> None:
@@ -161,16 +186,6 @@ class App:
         status = health_pb2.HealthCheckResponse.SERVING if accepts else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
             await self._health.set(name, status)
-
-    def _suspect(self, found: Unshared, now: float) -> bool:
-        """Have an attached node rejoin whose writes stay alone."""
-        dispatcher = self._dispatcher
-        if not dispatcher.can_ask(found.author_id, found.store_id):
-            return False
-        evidence = found.say(now)
-        self._log.warning("writes not shared", node=found.author_id, store=found.store_id, evidence=evidence)
-        dispatcher.submit(RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION, evidence=evidence))
-        return True
 
     def _bind(self, address: str) -> int:
         try:
@@ -273,9 +288,6 @@ async def serve(config: Config, log: Logger) -> None:
         gc.freeze()
         await stopped.wait()
         await app.stop()
-    except StartError:
-        await app.abandon()
-        raise
     finally:
         log.close()
 

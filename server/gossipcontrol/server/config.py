@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 PREFIX = "GOSSIPCONTROL_"

@@ -6,10 +6,10 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 
 from gossipcontrol.server.core.deciding.bootstrap import NamingRate
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.event import LivenessReported, NodeAttached, RejoinRequested
-from gossipcontrol.server.core.parameter import Parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,7 +71,7 @@ def test_a_trigger_names_no_more_of_the_other_side_than_is_kept(lab: Lab) -> Non
     lab.attach("n")
     lab.answer(RejoinRequested("n"))
     lab.answer(RejoinRequested("n", cause=Cause.PARTITION, bridge=tuple(f"far{n}" for n in range(1000))))
-    (saved,) = [one for one in lab.engine.save()["history"]["rejoins"] if one.get("bridge")]
+    (saved,) = [one for one in lab.core.save()["history"]["rejoins"] if one.get("bridge")]
     assert saved["bridge"] == [f"far{n}" for n in range(BRIDGE)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.event import (
     ChangeKind,
@@ -13,7 +14,6 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     RejoinRequested,
 )
-from gossipcontrol.server.core.parameter import Parameters
 
 from tests.kit.core_lab import Lab
 
@@ -109,7 +109,7 @@ def test_a_suspicion_that_waits_ends_with_an_event_when_neighbours_come_first(la
     lab.advance(60)
     assert lab.start_times() == [1000.0]
     assert [a.outcome for _, a in lab.announcements] == [Outcome.VERIFIED, Outcome.SKIPPED]
-    assert (lab.engine.counts().queued, lab.engine.next_deadline()) == (0, None)
+    assert (lab.core.counts().queued, lab.core.deciding.next_deadline()) == (0, None)
 
 
 def test_a_trailing_run_that_news_shares_starts_in_spite_of_neighbours(lab: Lab) -> None:
@@ -139,6 +139,6 @@ def test_refuted_suspicions_of_one_window_share_one_record(lab: Lab) -> None:
         lab.meet()
         lab.answer(RejoinRequested("n", cause=Cause.SUSPICION))
         lab.advance(0.1)
-    records = list(lab.engine.rejoins())
+    records = list(lab.core.catalog.rejoins())
     assert len(records) == 2
     assert sum(record.trigger_count for record in records) == 100

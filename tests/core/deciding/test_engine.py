@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -17,7 +18,6 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     StartDelayed,
 )
-from gossipcontrol.server.core.parameter import Parameters
 
 from tests.kit.core_lab import Lab
 
@@ -95,7 +95,7 @@ def test_decisions_remembered_are_bounded_however_many_stores_a_node_has(
     for number in range(1, 10):
         lab.answer(NetworkChanged("h", boot_id="b", generation=number, request_id=f"q{number}"))
         lab.answer(NetworkChanged("", ("n",), boot_id="b", generation=number))
-    remembered = lab.engine.save()["intake"]
+    remembered = lab.core.save()["intake"]
     assert sum(len(answer[1]) for _, _, answer in remembered["requests"]) == 80
     assert sum(len(decisions) for _, _, decisions in remembered["generations"]) == 80
     assert lab.answer(NetworkChanged("h", boot_id="b", generation=9, request_id="q9")).replayed
@@ -146,8 +146,8 @@ def test_a_parked_rejoin_expires_with_an_event(lab: Lab) -> None:
     assert lab.announcements == []
     lab.advance(1)
     assert [(at, a.outcome) for at, a in lab.announcements] == [(1900.0, Outcome.EXPIRED)]
-    assert lab.engine.counts().parked == 0
-    assert lab.engine.next_deadline() is None
+    assert lab.core.counts().parked == 0
+    assert lab.core.deciding.next_deadline() is None
 
 
 def test_an_unknown_host_is_parked_and_its_nodes_take_over_as_they_attach(lab: Lab) -> None:
@@ -174,7 +174,7 @@ def test_an_unknown_host_that_is_reported_again_stays_parked_for_its_nodes(lab: 
     lab.advance(5)
     lab.answer(NetworkChanged("h", boot_id="b", generation=1))
     lab.advance(597)
-    assert lab.engine.counts().parked == 1, "the second report prolonged it"
+    assert lab.core.counts().parked == 1, "the second report prolonged it"
     lab.attach("n", "a", host_id="h")
     assert lab.start_times("n", "a") == [lab.now]
 
@@ -204,14 +204,14 @@ def test_a_store_that_the_node_does_not_have_is_skipped(lab: Lab) -> None:
     lab.attach()
     answer = lab.answer(RejoinRequested("n", ("b",)))
     assert kinds(answer) == [DecisionKind.SKIPPED]
-    assert [r.outcome for r in lab.engine.rejoins()] == [Outcome.SKIPPED]
+    assert [r.outcome for r in lab.core.catalog.rejoins()] == [Outcome.SKIPPED]
 
 
 def test_an_announced_sleep_starts_nothing(lab: Lab) -> None:
     lab.attach(host_id="h")
     answer = lab.answer(NetworkChanged("h", kind=ChangeKind.SLEEPING))
     assert (answer.cause, answer.decisions) == (None, ())
-    assert lab.engine.next_deadline() is None
+    assert lab.core.deciding.next_deadline() is None
 
 
 def test_a_neighbour_newer_than_the_start_verifies(lab: Lab) -> None:
@@ -256,7 +256,7 @@ def test_a_node_that_is_alone_climbs_no_ladder(lab: Lab) -> None:
     lab.answer(RejoinRequested("n"))
     lab.advance(60)
     assert len(lab.starts) == 1
-    [ended] = lab.engine.rejoins()
+    [ended] = lab.core.catalog.rejoins()
     assert (ended.outcome, "no other peer of this store is known" in ended.detail) == (Outcome.UNVERIFIED, True)
 
 
@@ -266,9 +266,9 @@ def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(7)
-    assert next(lab.engine.rejoins()).outcome is Outcome.WAITING
+    assert next(lab.core.catalog.rejoins()).outcome is Outcome.WAITING
     lab.meet()
-    assert next(lab.engine.rejoins()).outcome is Outcome.VERIFIED
+    assert next(lab.core.catalog.rejoins()).outcome is Outcome.VERIFIED
     lab.advance(60)
     assert len(lab.starts) == 1
 
@@ -326,11 +326,11 @@ def test_a_command_that_leaves_late_has_its_proof_time_and_its_window_from_then_
     lab.handle(RejoinRequested("n"))
     lab.now += 20  # nothing fell due meanwhile: time stood still for the engine
     lab.handle(StartDelayed("t-1", 1))
-    assert lab.engine.next_deadline() == lab.now + lab.parameters.verify_timeout
+    assert lab.core.deciding.next_deadline() == lab.now + lab.parameters.verify_timeout
     left_at = lab.now
     lab.advance(1)
     lab.meet()
-    assert next(one for one in lab.engine.rejoins() if one.rejoin_id == "t-1").verified_after == 1
+    assert next(one for one in lab.core.catalog.rejoins() if one.rejoin_id == "t-1").verified_after == 1
     lab.advance(60)
     assert lab.start_times() == [1000.0, left_at + lab.parameters.window]
 
@@ -341,14 +341,14 @@ def test_a_late_result_of_an_earlier_attempt_is_ignored(lab: Lab) -> None:
     lab.finish(error="no route", retry_in=0.0)
     lab.advance(7)
     lab.finish(0, error="late")
-    assert [(r.outcome, r.attempts) for r in lab.engine.rejoins()] == [(Outcome.RUNNING, 2)]
+    assert [(r.outcome, r.attempts) for r in lab.core.catalog.rejoins()] == [(Outcome.RUNNING, 2)]
 
 
 def test_a_stream_that_ends_during_a_rejoin_is_made_up_for_on_attach(lab: Lab) -> None:
     lab.attach()
     lab.answer(RejoinRequested("n"))
     lab.detach()
-    assert lab.engine.counts().parked == 1
+    assert lab.core.counts().parked == 1
     lab.advance(1)
     lab.attach(session_id="s2")
     lab.advance(60)
@@ -373,7 +373,7 @@ def test_the_end_of_a_replaced_stream_detaches_nobody(lab: Lab) -> None:
     lab.attach(session_id="old")
     lab.attach(session_id="new")
     lab.detach(session_id="old")
-    assert lab.engine.counts().attached == 1
+    assert lab.core.counts().attached == 1
 
 
 def test_neighbour_churn_alone_starts_nothing(lab: Lab) -> None:
@@ -387,7 +387,7 @@ def test_neighbour_churn_alone_starts_nothing(lab: Lab) -> None:
 
 
 def shown_neighbors(lab: Lab) -> int:
-    return next(lab.engine.stores()).nodes[0].neighbors
+    return next(lab.core.catalog.stores()).nodes[0].neighbors
 
 
 def test_no_more_neighbours_are_remembered_than_a_report_may_name(lab: Lab) -> None:
@@ -400,7 +400,7 @@ def test_no_more_neighbours_are_remembered_than_a_report_may_name(lab: Lab) -> N
     lab.answer(RejoinRequested("n"))
     lab.advance(1)
     lab.meet("one more")
-    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.VERIFIED]
+    assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.VERIFIED]
 
 
 def test_the_neighbours_of_a_lost_stream_are_forgotten_but_not_that_one_lived(lab: Lab) -> None:
@@ -456,11 +456,11 @@ def test_a_full_queue_refuses_and_changes_nothing(lab_with: Callable[[Parameters
     lab.attach("n", "a", "b")
     lab.detach()
     lab.answer(RejoinRequested("n"))
-    before = (lab.engine.counts(), list(lab.engine.rejoins()))
+    before = (lab.core.counts(), list(lab.core.catalog.rejoins()))
     for event in (RejoinRequested("x", ("a", "b")), NetworkChanged("", ("x", "y")), RejoinRequested("x", ("a", "b"))):
         effects = lab.handle(event)
         assert [type(effect) for effect in effects] == [RefuseTrigger]
-    assert (lab.engine.counts(), list(lab.engine.rejoins())) == before
+    assert (lab.core.counts(), list(lab.core.catalog.rejoins())) == before
     assert kinds(lab.answer(RejoinRequested("n"))) == [DecisionKind.PARKED] * 2
     lab.attach("m", "a")
     assert kinds(lab.answer(RejoinRequested("m"))) == [DecisionKind.STARTED]
@@ -470,7 +470,7 @@ def test_stores_that_a_trigger_makes_known_need_places_too(lab_with: Callable[[P
     lab = lab_with(Parameters(queue_limit=3))
     lab.answer(RejoinRequested("x", ("a",)))
     assert [type(effect) for effect in lab.handle(RejoinRequested("x", ("b", "c", "d")))] == [RefuseTrigger]
-    assert lab.engine.counts().parked == 1
+    assert lab.core.counts().parked == 1
 
 
 def test_a_full_book_of_nodes_lets_idle_ones_go_and_refuses_beyond(lab_with: Callable[[Parameters], Lab]) -> None:
@@ -481,7 +481,7 @@ def test_a_full_book_of_nodes_lets_idle_ones_go_and_refuses_beyond(lab_with: Cal
     assert isinstance(lab.handle(RejoinRequested("n3"))[0], RefuseTrigger)
     lab.detach("n1")
     assert isinstance(lab.attach("n3")[0], AcceptNode)
-    assert [node.node_id for node in next(lab.engine.stores()).nodes] == ["n2", "n3"]
+    assert [node.node_id for node in next(lab.core.catalog.stores()).nodes] == ["n2", "n3"]
 
 
 def test_an_idle_node_goes_however_many_keep_something_parked(lab_with: Callable[[Parameters], Lab]) -> None:
@@ -521,16 +521,16 @@ def test_every_rejoin_can_be_listed_with_the_reason_of_each_trigger(lab: Lab) ->
     lab.answer(NetworkChanged("h", generation=1, request_id="q1"))
     lab.answer(NetworkChanged("h", generation=1))
     lab.answer(RejoinRequested("n"))
-    trailing, leading = lab.engine.rejoins()
+    trailing, leading = lab.core.catalog.rejoins()
     assert [(t.kind, t.rule, t.request_id) for t in leading.triggers] == [
         (DecisionKind.STARTED, Rule.LEADING_EDGE, "q1"),
         (DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION, ""),
     ]
     assert [(t.cause, t.kind) for t in trailing.triggers] == [(Cause.MANUAL, DecisionKind.SCHEDULED)]
-    assert list(lab.engine.rejoins(cause=Cause.NETWORK_CHANGE)) == [leading]
-    assert list(lab.engine.rejoins(outcome=Outcome.WAITING)) == [trailing]
-    assert list(lab.engine.rejoins(before=trailing.rejoin_id)) == [leading]
-    assert list(lab.engine.rejoins(node_id="m")) == []
+    assert list(lab.core.catalog.rejoins(cause=Cause.NETWORK_CHANGE)) == [leading]
+    assert list(lab.core.catalog.rejoins(outcome=Outcome.WAITING)) == [trailing]
+    assert list(lab.core.catalog.rejoins(before=trailing.rejoin_id)) == [leading]
+    assert list(lab.core.catalog.rejoins(node_id="m")) == []
 
 
 def test_triggers_kept_with_a_rejoin_are_bounded(lab: Lab) -> None:
@@ -538,7 +538,7 @@ def test_triggers_kept_with_a_rejoin_are_bounded(lab: Lab) -> None:
     lab.answer(RejoinRequested("n"))
     for _ in range(100):
         lab.answer(RejoinRequested("n"))
-    trailing = next(lab.engine.rejoins())
+    trailing = next(lab.core.catalog.rejoins())
     assert (len(trailing.triggers), trailing.trigger_count) == (16, 100)
     assert trailing.triggers[0].kind is DecisionKind.SCHEDULED
 
@@ -548,4 +548,4 @@ def test_ended_rejoins_are_forgotten_beyond_their_number(lab_with: Callable[[Par
     lab.attach()
     for _ in range(10):
         lab.answer(RejoinRequested("n", ("unknown",)))
-    assert len(list(lab.engine.rejoins())) == 5
+    assert len(list(lab.core.catalog.rejoins())) == 5

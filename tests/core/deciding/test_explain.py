@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.rejoin import EVIDENCE
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
-from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.wire.reasons import explain_trigger
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +21,8 @@ class Foretelling(Schedule):
     """Asks before every trigger what will happen, and compares."""
 
     def trigger(self, event: NetworkChanged | RejoinRequested) -> None:
-        foretold = self.lab.engine.foretell(event, self.lab.now)
-        known = {rejoin.rejoin_id for rejoin in self.lab.engine.rejoins()}
+        foretold = self.lab.core.foretell(event, self.lab.now)
+        known = {rejoin.rejoin_id for rejoin in self.lab.core.catalog.rejoins()}
         effects = self.lab.handle(event)
         refused = [effect for effect in effects if isinstance(effect, RefuseTrigger)]
         if refused:
@@ -64,24 +64,24 @@ def test_asking_leaves_no_trace(chosen: Parameters, schedule: list[Action]) -> N
         for node_id in (*NODES, "unknown"):
             for cause in (Cause.MANUAL, Cause.SUSPICION):
                 for stores in ((), ("a",), ("a", "z")):
-                    asked.lab.engine.foretell(RejoinRequested(node_id, stores, cause), asked.lab.now)
-            asked.lab.engine.foretell(NetworkChanged("", (node_id,), boot_id="b", generation=3), asked.lab.now)
+                    asked.lab.core.foretell(RejoinRequested(node_id, stores, cause), asked.lab.now)
+            asked.lab.core.foretell(NetworkChanged("", (node_id,), boot_id="b", generation=3), asked.lab.now)
         for host_id in ("h1", "h2", "unknown"):
-            asked.lab.engine.foretell(NetworkChanged(host_id, boot_id="b", generation=2), asked.lab.now)
+            asked.lab.core.foretell(NetworkChanged(host_id, boot_id="b", generation=2), asked.lab.now)
         for one in (asked, left_alone):
             one.run([action])
     assert asked.lab.starts == left_alone.lab.starts
     assert asked.lab.announcements == left_alone.lab.announcements
     assert asked.accepted == left_alone.accepted
-    assert asked.lab.engine.counts() == left_alone.lab.engine.counts()
-    assert list(asked.lab.engine.rejoins()) == list(left_alone.lab.engine.rejoins())
-    assert asked.lab.engine.next_deadline() == left_alone.lab.engine.next_deadline()
+    assert asked.lab.core.counts() == left_alone.lab.core.counts()
+    assert list(asked.lab.core.catalog.rejoins()) == list(left_alone.lab.core.catalog.rejoins())
+    assert asked.lab.core.deciding.next_deadline() == left_alone.lab.core.deciding.next_deadline()
 
 
 def test_a_forecast_shares_the_global_limit_among_its_own_stores(lab_with: Callable[[Parameters], Lab]) -> None:
     lab = lab_with(Parameters(rate=1.0, burst=2))
     lab.attach("n", "a", "b", "c", "d")
-    told = [one.decision for one in lab.engine.foretell(RejoinRequested("n"), lab.now).explanations]
+    told = [one.decision for one in lab.core.foretell(RejoinRequested("n"), lab.now).explanations]
     assert [one.kind for one in told] == [DecisionKind.STARTED] * 2 + [DecisionKind.SCHEDULED] * 2
     assert [one.start_at - lab.now for one in told] == [0.0, 0.0, 1.0, 2.0]
 
@@ -95,16 +95,16 @@ def test_past_triggers_keep_the_rule_and_what_it_saw(lab: Lab) -> None:
     lab.answer(RejoinRequested("n", request_id="q2"))
     lab.answer(RejoinRequested("n", request_id="q3"))
     lab.answer(RejoinRequested("n", cause=Cause.ISOLATED, request_id="q4"))
-    skipped, trailing, leading = lab.engine.rejoins()
+    skipped, trailing, leading = lab.core.catalog.rejoins()
     first, (second, third), fourth = leading.triggers[0], trailing.triggers, skipped.triggers[0]
     rules: Sequence[Rule] = [one.rule for one in (first, second, third, fourth)]
     assert rules == [Rule.LEADING_EDGE, Rule.WINDOW, Rule.WINDOW, Rule.FRESH_NEIGHBORS]
     assert (first.seen.attached, first.seen.alive_at, first.seen.started_at) == (True, 1000.0, float("-inf"))
     assert (second.seen.started_at, second.seen.waiting_id, second.seen.waiting) == (1003.0, "", 0)
     assert (third.seen.waiting_id, third.seen.waiting) == (trailing.rejoin_id, 1)
-    assert list(lab.engine.rejoins(request_id="q3")) == [trailing]
-    assert lab.engine.rejoin(leading.rejoin_id) == leading
-    assert lab.engine.rejoin("t-99") is None
+    assert list(lab.core.catalog.rejoins(request_id="q3")) == [trailing]
+    assert lab.core.catalog.rejoin(leading.rejoin_id) == leading
+    assert lab.core.catalog.rejoin("t-99") is None
 
 
 def test_a_trigger_keeps_its_evidence_cut_to_what_is_kept(lab: Lab) -> None:
@@ -113,7 +113,7 @@ def test_a_trigger_keeps_its_evidence_cut_to_what_is_kept(lab: Lab) -> None:
     lab.advance(1)
     lab.answer(RejoinRequested("n", cause=Cause.SUSPICION, evidence="x" * 10_000))
     lab.answer(RejoinRequested("n"))
-    trailing, leading = lab.engine.rejoins()
+    trailing, leading = lab.core.catalog.rejoins()
     assert [one.evidence for one in leading.triggers] == ["3 writes by n"]
     assert [one.evidence for one in trailing.triggers] == ["x" * EVIDENCE, ""]
     assert "evidence: 3 writes by n; it saw" in explain_trigger(leading.triggers[0])

@@ -16,7 +16,7 @@ def advices(lab: Lab, event: Event, seconds: float) -> list[AdviseRestart]:
     """Let an event happen, then time pass; every advice on the way."""
     effects = lab.handle(event)
     until = lab.now + seconds
-    while (deadline := lab.engine.next_deadline()) is not None and deadline <= until:
+    while (deadline := lab.core.deciding.next_deadline()) is not None and deadline <= until:
         lab.now = deadline
         effects += lab.handle(TimePassed())
     lab.now = until

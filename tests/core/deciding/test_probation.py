@@ -39,11 +39,11 @@ def clear(lab: LoggingLab, cause: Cause = Cause.OUTBOUND_ROT, *, healed: bool = 
 
 def outcomes(lab: LoggingLab) -> list[Outcome]:
     """Of all rejoins, oldest first."""
-    return [rejoin.outcome for rejoin in lab.engine.rejoins()][::-1]
+    return [rejoin.outcome for rejoin in lab.core.catalog.rejoins()][::-1]
 
 
 def newest(lab: LoggingLab) -> RejoinRecord:
-    return next(iter(lab.engine.rejoins()))
+    return next(iter(lab.core.catalog.rejoins()))
 
 
 @pytest.mark.parametrize("cause", ROT)
@@ -51,7 +51,7 @@ def test_a_sign_of_life_proves_nothing_where_rot_stands(lab: LoggingLab, cause: 
     suspect(lab, cause)
     lab.meet()
     assert outcomes(lab) == [Outcome.RUNNING]
-    assert "on trial" in newest(lab).detail
+    assert "waiting until the suspicion ends" in newest(lab).detail
     replays(lab)
 
 
@@ -61,7 +61,7 @@ def test_the_end_of_the_suspicion_is_the_proof(lab: LoggingLab, cause: Cause) ->
     clear(lab, cause)
     assert outcomes(lab) == [Outcome.VERIFIED]
     assert newest(lab).verified_after == 30
-    assert lab.engine.next_deadline() is None
+    assert lab.core.deciding.next_deadline() is None
     replays(lab)
 
 
@@ -70,7 +70,7 @@ def test_the_end_of_the_suspicion_proves_within_the_proof_time_too(lab: LoggingL
     lab.advance(1)
     clear(lab, Cause.PARTITION)
     assert outcomes(lab) == [Outcome.VERIFIED]
-    assert lab.engine.counts().running == 0
+    assert lab.core.counts().running == 0
     replays(lab)
 
 
@@ -114,7 +114,7 @@ def test_an_end_without_health_proves_nothing_and_forgets_no_rung(lab: LoggingLa
     suspect(lab)
     assert lab.starts[-1][1].rung is Rung.RESUBSCRIBE
     (advice,) = clear(lab, healed=False)
-    assert advice.detail == "the suspicion ended, but nothing shows that it healed"
+    assert advice.detail == "the suspicion ended, but nothing shows that the node recovered"
     lab.meet()
     assert len(suspect(lab)) == 1, "life after the advice began a new episode"
     replays(lab)
@@ -184,12 +184,12 @@ def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: Log
 def test_a_failure_that_is_told_after_the_proof_time_changes_nothing(lab: LoggingLab, retry_in: float | None) -> None:
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
     lab.advance(30)
-    before = lab.engine.save()
+    before = lab.core.save()
     lab.finish(error="no answer in time", retry_in=retry_in)
-    assert lab.engine.save() == before, "it is on trial, and its attempt long over"
+    assert lab.core.save() == before, "it is on trial, and its attempt long over"
     lab.handle(RejoinRequested("n"))
     lab.finish(0, error="no answer in time", retry_in=retry_in)
-    assert lab.engine.counts().running == 1, "another runs in its slot"
+    assert lab.core.counts().running == 1, "another runs in its slot"
     clear(lab)
     assert outcomes(lab)[0] is Outcome.VERIFIED
     replays(lab)
@@ -234,9 +234,9 @@ def test_a_trial_that_nobody_ends_is_given_up(lab: LoggingLab) -> None:
 
 def test_a_snapshot_from_before_there_were_trials_is_read(lab: LoggingLab) -> None:
     lab.handle(RejoinRequested("n"))
-    saved = lab.engine.save()
+    saved = lab.core.save()
     slot = saved["registry"]["nodes"][0]["slots"][0]
     assert slot.pop(3) == ""
     again = dataclasses.replace(lab)
-    again.engine.load(saved)
-    assert [rejoin.outcome for rejoin in again.engine.rejoins()] == [Outcome.RUNNING]
+    again.core.load(saved)
+    assert [rejoin.outcome for rejoin in again.core.catalog.rejoins()] == [Outcome.RUNNING]

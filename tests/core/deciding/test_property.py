@@ -8,7 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.rejoin import ENDED
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, RefuseTrigger
@@ -21,7 +22,7 @@ from gossipcontrol.server.core.event import (
     StartDelayed,
     SuspicionEnded,
 )
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.finding import NodeSuspected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,7 +170,7 @@ def test_every_accepted_trigger_is_covered_or_ends_with_an_event(chosen: Paramet
         ]
         excused = ended.get(rejoin_id) in (Outcome.EXPIRED, Outcome.SKIPPED)
         assert covered or excused, (arrived_at, node_id, store_id, rejoin_id)
-    counts = run.lab.engine.counts()
+    counts = run.lab.core.counts()
     assert (counts.queued, counts.parked, counts.running) == (0, 0, 0)
 
 
@@ -179,9 +180,9 @@ def test_each_rejoin_ends_once_and_the_gauges_count_what_there_is(chosen: Parame
     run = Schedule(chosen)
     for action in schedule:
         run.run([action])
-        engine, counts = run.lab.engine, run.lab.engine.counts()
-        outcomes = Counter(rejoin.outcome for rejoin in engine.rejoins())
-        running = sum(store.running for store in engine.stores())
+        core, counts = run.lab.core, run.lab.core.counts()
+        outcomes = Counter(rejoin.outcome for rejoin in core.catalog.rejoins())
+        running = sum(store.running for store in core.catalog.stores())
         assert (counts.queued, counts.parked, counts.running) == (
             outcomes[Outcome.WAITING], outcomes[Outcome.PARKED], running,
         )  # fmt: skip
@@ -197,7 +198,7 @@ def test_full_books_refuse_what_they_cannot_hold_and_answer_the_rest(
     run = Crowded(Parameters(node_limit=nodes, queue_limit=places, stores_per_node=stores, history_limit=5))
     for action in schedule:
         run.run([action])
-        counts = run.lab.engine.counts()
+        counts = run.lab.core.counts()
         assert counts.nodes <= nodes
         # One trigger that waited for an unknown node becomes one for each of its stores.
         assert counts.queued <= max(places, nodes * stores)
@@ -209,15 +210,15 @@ def test_a_new_node_finds_a_place_exactly_where_one_is_free_or_idle(nodes: int, 
     chosen = Parameters(node_limit=nodes, park_time=20.0)
     run = Crowded(chosen)
     run.run(schedule)
-    engine = run.lab.engine
-    serving = {node.node_id for store in engine.stores() for node in store.nodes if node.attached}
-    waited_for = {rejoin.node_id for rejoin in engine.rejoins() if rejoin.outcome is Outcome.PARKED} - {""}
+    core = run.lab.core
+    serving = {node.node_id for store in core.catalog.stores() for node in store.nodes if node.attached}
+    waited_for = {rejoin.node_id for rejoin in core.catalog.rejoins() if rejoin.outcome is Outcome.PARKED} - {""}
     has_place = len(serving | waited_for) < nodes
-    again = Engine(chosen)
-    again.load(json.loads(json.dumps(engine.save())))
-    for one in (again, engine):
+    again = Core(CoreParameters(deciding=chosen))
+    again.load(json.loads(json.dumps(core.save())))
+    for one in (again, core):
         accepted = any(
-            isinstance(effect, AcceptNode) for effect in one.handle(NodeAttached("new", "s", ()), run.lab.now)
+            isinstance(effect, AcceptNode) for effect in one.handle(NodeAttached("new", "s", ()), run.lab.now).effects
         )
         assert accepted is has_place
 
@@ -272,22 +273,25 @@ def test_replaying_requests_with_their_ids_changes_nothing(chosen: Parameters, s
         if number % 2:
             event = NetworkChanged(HOSTS[node_id], request_id=f"id{number}")
         answers.append((event, run.lab.answer(event)))
-    before = (run.lab.engine.counts(), list(run.lab.engine.rejoins()), len(run.lab.starts))
+    before = (run.lab.core.counts(), list(run.lab.core.catalog.rejoins()), len(run.lab.starts))
     for event, answer in answers:
         again = run.lab.answer(event)
         assert (again.replayed, again.decisions, again.cause) == (True, answer.decisions, answer.cause)
-    assert (run.lab.engine.counts(), list(run.lab.engine.rejoins()), len(run.lab.starts)) == before
+    assert (run.lab.core.counts(), list(run.lab.core.catalog.rejoins()), len(run.lab.starts)) == before
 
 
 @given(st.lists(st.tuples(st.sampled_from(("meet", "part", "hear", "attach", "detach")), st.floats(0, 5),
                           st.sampled_from(NODES), st.integers(0, 5)), max_size=80))  # fmt: skip
 @settings(max_examples=200, deadline=None)
-def test_without_triggers_nothing_ever_starts(schedule: list[Action]) -> None:
+def test_without_triggers_only_what_the_service_found_starts(schedule: list[Action]) -> None:
     run = Schedule(Parameters())
     run.run(schedule)
     run.lab.advance(1000)
-    assert run.lab.starts == []
-    assert run.lab.engine.next_deadline() is None
+    suspected = [finding for finding in run.lab.findings if isinstance(finding, NodeSuspected) and finding.triggers]
+    found = {(finding.node_id, finding.store_id, finding.cause) for finding in suspected}
+    for _, start in run.lab.starts:
+        assert {(start.node_id, start.store_id, cause) for cause in start.causes} <= found
+    assert run.lab.core.deciding.next_deadline() is None
 
 
 @given(parameters, actions)
@@ -298,4 +302,4 @@ def test_the_same_events_give_the_same_effects(chosen: Parameters, schedule: lis
     second.run(schedule)
     assert first.lab.starts == second.lab.starts
     assert first.lab.announcements == second.lab.announcements
-    assert list(first.lab.engine.rejoins()) == list(second.lab.engine.rejoins())
+    assert list(first.lab.core.catalog.rejoins()) == list(second.lab.core.catalog.rejoins())

@@ -10,9 +10,9 @@ from typing import Any, get_type_hints
 import pytest
 from gossipcontrol.server.core import codec
 from gossipcontrol.server.core.codec import resolve
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import StoreRecord
-from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead
 from gossipcontrol.server.core.deciding.registry import Host, Node, Slot, Store
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
@@ -26,7 +26,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.liveness import Liveness
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.turn import Fact, Turn
 from hypothesis import given, settings
 
 from tests.core.deciding.test_property import NODES, Action, Schedule, actions, parameters
@@ -38,15 +38,12 @@ class LoggingLab(Lab):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.log: list[tuple[float, Event, Sequence[RecordedRead]]] = []
+        self.log: list[Fact] = []
 
-    def handle(self, event: Event) -> list[Effect]:
-        effects = super().handle(event)
-        said: Sequence[RecordedRead] = list(self.engine.said)
-        for fact in self.engine.facts:
-            self.log.append((self.now, fact, said))
-            said = ()
-        return effects
+    def turn(self, event: Event) -> Turn:
+        turn = super().turn(event)
+        self.log += [fact for fact in turn.facts if isinstance(fact, Fact)]
+        return turn
 
 
 class LoggedSchedule(Schedule):
@@ -60,38 +57,41 @@ def without_liveness(record: StoreRecord) -> StoreRecord:
     return dataclasses.replace(record, nodes=nodes, peer_count=0)
 
 
-def shown(engine: Engine) -> dict[str, Any]:
+def shown(core: Core) -> dict[str, Any]:
     """Everything of the deciding state that can be seen from outside."""
     return {
-        "counts": dataclasses.replace(engine.counts(), peers=0),
-        "rejoins": list(engine.rejoins()),
-        "stores": [without_liveness(store) for store in engine.stores()],
-        "deadline": engine.next_deadline(),
-        "saved": engine.save(),
+        "counts": dataclasses.replace(core.counts(), peers=0),
+        "rejoins": list(core.catalog.rejoins()),
+        "stores": [without_liveness(store) for store in core.catalog.stores()],
+        "deadline": core.deciding.next_deadline(),
+        "saved": core.save(),
     }
 
 
-def restored(
-    chosen: Parameters, snapshot: str | None, log: Sequence[tuple[float, Event, Sequence[RecordedRead]]]
-) -> Engine:
-    engine = Engine(chosen, id_prefix="t")
+def restored(chosen: Parameters, snapshot: str | None, log: Sequence[Fact]) -> Core:
+    core = Core(CoreParameters(deciding=chosen), id_prefix="t")
     if snapshot is not None:
-        engine.load(json.loads(snapshot))
-    for at, event, said in log:
-        engine.handle(event, at, said)
-    return engine
+        core.load(json.loads(snapshot))
+    for fact in log:
+        core.replay(fact)
+    return core
 
 
-def future(engine: Engine, now: float) -> list[list[Effect]]:
-    """What an engine does from now on, as every node asks for a rejoin, attaches anew and time passes."""
+def future(core: Core, now: float) -> list[list[Effect]]:
+    """What a core does from now on, as every node asks for a rejoin, attaches again and time passes."""
     effects: list[list[Effect]] = []
+
+    def handle(event: Event, at: float) -> None:
+        effects.append(core.handle(event, at).effects)
+
     for number in range(8):
-        effects += [engine.handle(RejoinRequested(node_id, request_id=f"{node_id}{number}"), now) for node_id in NODES]
-        if number == 3:
-            effects += [engine.handle(NodeAttached(node_id, "late", ("a", "b")), now) for node_id in NODES]
+        for node_id in NODES:
+            handle(RejoinRequested(node_id, request_id=f"{node_id}{number}"), now)
+        for node_id in NODES if number == 3 else ():
+            handle(NodeAttached(node_id, "late", ("a", "b")), now)
         now += 2.5
-        while (deadline := engine.next_deadline()) is not None and deadline <= now:
-            effects.append(engine.handle(TimePassed(), max(deadline, now - 2.5)))
+        while (deadline := core.deciding.next_deadline()) is not None and deadline <= now:
+            handle(TimePassed(), max(deadline, now - 2.5))
     return effects
 
 
@@ -102,13 +102,13 @@ def test_a_snapshot_and_the_log_after_it_give_the_same_state(
 ) -> None:
     run = LoggedSchedule(chosen)
     run.run(before)
-    snapshot, captured, cut = json.dumps(run.lab.engine.save()), run.lab.engine.capture(), len(run.lab.log)
+    snapshot, captured, cut = json.dumps(run.lab.core.save()), run.lab.core.capture(), len(run.lab.log)
     run.run(after)
     assert json.dumps(resolve(captured)) == snapshot, "what was captured changes no more"
     from_snapshot = restored(chosen, snapshot, run.lab.log[cut:])
     from_log = restored(chosen, None, run.lab.log)
-    assert shown(from_snapshot) == shown(run.lab.engine)
-    assert shown(from_log) == shown(run.lab.engine)
+    assert shown(from_snapshot) == shown(run.lab.core)
+    assert shown(from_log) == shown(run.lab.core)
     assert future(from_snapshot, run.lab.now) == future(from_log, run.lab.now)
 
 
@@ -118,25 +118,25 @@ def test_a_restored_core_decides_as_the_original_does(chosen: Parameters, schedu
     run = LoggedSchedule(chosen)
     # Bootstrap peers come from liveness, which is not restored: none is reported here, and who attached is forgotten.
     run.run([action for action in schedule if action[0] not in ("meet", "hear")])
-    for store in list(run.lab.engine.stores()):
-        run.lab.engine.liveness.forget_store(store.store_id)
-    again = restored(chosen, json.dumps(run.lab.engine.save()), ())
-    assert future(again, run.lab.now) == future(run.lab.engine, run.lab.now)
+    for store in list(run.lab.core.catalog.stores()):
+        run.lab.core.liveness.forget_store(store.store_id)
+    again = restored(chosen, json.dumps(run.lab.core.save()), ())
+    assert future(again, run.lab.now) == future(run.lab.core, run.lab.now)
 
 
 def test_a_new_run_parks_what_ran_and_keeps_ids_unique() -> None:
     lab = LoggingLab()
     lab.attach("n", "a")
     started = lab.answer(RejoinRequested("n", ("a",), request_id="q")).decisions[0].rejoin_id
-    engine = restored(lab.parameters, json.dumps(lab.engine.save()), ())
+    engine = restored(lab.parameters, json.dumps(lab.core.save()), ())
     engine.handle(ServiceStarted("second"), lab.now + 1)
     assert (engine.counts().running, engine.counts().parked, engine.counts().attached) == (0, 1, 0)
-    effects = engine.handle(NodeAttached("n", "s2", ("a", "b")), lab.now + 2)
+    effects = engine.handle(NodeAttached("n", "s2", ("a", "b")), lab.now + 2).effects
     assert [type(effect).__name__ for effect in effects] == ["AcceptNode"], "the window of its start is not over"
-    assert engine.next_deadline() == lab.now + lab.parameters.window
+    assert engine.deciding.next_deadline() == lab.now + lab.parameters.window
     engine.handle(RejoinRequested("n", ("b",)), lab.now + 2)
-    assert [rejoin.rejoin_id for rejoin in engine.rejoins()] == ["second-2", started]
-    assert [rejoin.rejoin_id for rejoin in engine.rejoins(before="second-2")] == [started]
+    assert [rejoin.rejoin_id for rejoin in engine.catalog.rejoins()] == ["second-2", started]
+    assert [rejoin.rejoin_id for rejoin in engine.catalog.rejoins(before="second-2")] == [started]
 
 
 @pytest.mark.parametrize("away", [1.0, 6.0, 60.0])
@@ -150,7 +150,7 @@ def test_what_falls_due_while_the_service_is_away_waits_for_an_agent(away: float
     lab.now += away
     assert not [one for one in lab.handle(ServiceStarted("second")) if isinstance(one, (StartRejoin, AdviseRestart))]
     lab.advance(60)
-    assert (lab.engine.counts().parked, len(lab.announcements)) == (2, 1)
+    assert (lab.core.counts().parked, len(lab.announcements)) == (2, 1)
     lab.attach("n", "ran", "waited", session_id="s2")
     lab.advance(6)
     late = [(start.store_id, start.attempt) for _, start in lab.starts if start.session_id == "s2"]
@@ -168,7 +168,7 @@ def test_what_was_refused_or_answered_before_leaves_no_fact() -> None:
 
 def replays(lab: LoggingLab) -> None:
     """Whether the log alone gives the state that there is."""
-    assert shown(restored(lab.parameters, None, lab.log)) == shown(lab.engine)
+    assert shown(restored(lab.parameters, None, lab.log)) == shown(lab.core)
 
 
 def test_a_suspicion_that_fresh_neighbours_refuted_is_refuted_again() -> None:
@@ -177,7 +177,7 @@ def test_a_suspicion_that_fresh_neighbours_refuted_is_refuted_again() -> None:
     lab.meet()
     kinds = [lab.answer(RejoinRequested("n", cause=Cause.SUSPICION)).decisions[0].kind for _ in range(3)]
     assert kinds == [DecisionKind.SKIPPED] * 3
-    assert len(list(lab.engine.rejoins())) == 1
+    assert len(list(lab.core.catalog.rejoins())) == 1
     replays(lab)
 
 
@@ -189,7 +189,7 @@ def test_a_suspicion_that_was_refuted_while_it_waited_is_refuted_again() -> None
     lab.advance(1)
     lab.meet()
     lab.advance(10)
-    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.SKIPPED, Outcome.VERIFIED]
+    assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.SKIPPED, Outcome.VERIFIED]
     replays(lab)
 
 
@@ -198,8 +198,8 @@ def test_evidence_survives_a_snapshot_and_a_replay() -> None:
     lab.attach()
     lab.answer(RejoinRequested("n", cause=Cause.SUSPICION, evidence="3 writes by n"))
     replays(lab)
-    again = restored(lab.parameters, json.dumps(lab.engine.save()), ())
-    assert [one.triggers[0].evidence for one in again.rejoins()] == ["3 writes by n"]
+    again = restored(lab.parameters, json.dumps(lab.core.save()), ())
+    assert [one.triggers[0].evidence for one in again.catalog.rejoins()] == ["3 writes by n"]
 
 
 def test_a_bridge_survives_a_crash_between_the_trigger_and_its_start() -> None:
@@ -209,12 +209,12 @@ def test_a_bridge_survives_a_crash_between_the_trigger_and_its_start() -> None:
     lab.advance(1)
     lab.answer(RejoinRequested("n", cause=Cause.PARTITION, evidence="notes falls apart", bridge=("far", "further")))
     log = len(lab.log)
-    saved = json.dumps(lab.engine.save())
+    saved = json.dumps(lab.core.save())
     lab.advance(10)
-    trailing = next(iter(lab.engine.rejoins()))
+    trailing = next(iter(lab.core.catalog.rejoins()))
     assert trailing.bootstrap == ("far", "further")
     replays(lab)
-    assert next(iter(restored(lab.parameters, saved, lab.log[log:]).rejoins())) == trailing
+    assert next(iter(restored(lab.parameters, saved, lab.log[log:]).catalog.rejoins())) == trailing
 
 
 def test_a_bridge_is_read_back_from_the_log() -> None:
@@ -227,12 +227,12 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab = LoggingLab()
     lab.attach()
     lab.answer(RejoinRequested("n", request_id="q"))
-    saved = lab.engine.save()
+    saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
     assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())
-    assert [one.triggers[0].evidence for one in again.rejoins()] == [""]
+    assert [one.triggers[0].evidence for one in again.catalog.rejoins()] == [""]
 
 
 def test_a_late_proof_is_taken_again() -> None:
@@ -241,9 +241,9 @@ def test_a_late_proof_is_taken_again() -> None:
     lab.name("q")
     lab.answer(RejoinRequested("n"))
     lab.advance(lab.parameters.verify_timeout + 0.1)
-    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.WAITING]
+    assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.WAITING]
     lab.meet()
-    assert [rejoin.outcome for rejoin in lab.engine.rejoins()] == [Outcome.VERIFIED]
+    assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.VERIFIED]
     replays(lab)
 
 
@@ -256,16 +256,16 @@ def test_an_advice_that_life_outdated_stays_outdated() -> None:
     replays(lab)
     before = len(lab.log)
     lab.meet()
-    assert [fact for _, fact, _ in lab.log[before:]] == [AdviceOutdated("n", "a")]
+    assert [fact.event for fact in lab.log[before:]] == [AdviceOutdated("n", "a")]
     replays(lab)
 
 
 LINKS: dict[type[Any], set[str]] = {
-    Slot: {"node", "store", "running", "waiting", "neighbors", "alive_at", "reported_at"},
+    Slot: {"node", "store", "running", "waiting", "awaiting_recovery", "neighbors", "alive_at", "reported_at"},
     Node: {"slots", "parked"},
     Host: {"nodes", "parked"},
     Store: {"slots"},
-    Rejoin: set(),
+    Rejoin: {"state"},
 }
 """Fields that a snapshot keeps as links, or leaves out as liveness."""
 
@@ -280,29 +280,33 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters liveness _registry _history _witness _scheduler _judge _intake _explainer _handlers facts handled_at",  # noqa: E501
+    "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog _handlers handled_at",  # noqa: E501
     "Registry": "_limit liveness nodes hosts stores attached places _idle",
     "History": "_prefix _limit _age _rejoins _ended _count",
-    "Explainer": "_parameters _registry _judge _intake",
-    "Policy": "_parameters _history _witness _scheduler",
-    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers _trial wake_at waiting parked running",  # noqa: E501
-    "Probation": "_time _timers _end",
+    "Catalog": "_registry _history",
+    "Explainer": "_park_time _registry _history _policy _answers _expansion",
+    "Expansion": "_stores_per_node _registry _policy _answers",
+    "Policy": "_parameters _history _reads _scheduler _lifecycle",
+    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation",
+    "Lifecycle": "_admission _registry _history _output _timers wake_at waiting parked running",
+    "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "NamingRate": "_most _named",
-    "Intake": "_stores_per_node _registry _history _judge _requests _generations",
+    "Intake": "_registry _history _policy _answers _expansion _output",
+    "Answers": "_requests _generations",
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
     "Timers": "_heap _pushes _stood",
     "DedupeCache": "_limit _age _room _size _entries _taken",
-    "RecordedReads": "said _recalled",
+    "RecordedReads": "answers _recorded",
 }
 """All state there is: each is saved, derived from what is saved, a parameter, or liveness. Extend ``save`` first."""
 
 
 def test_no_part_of_the_core_has_state_that_snapshots_do_not_know() -> None:
     seen: dict[str, set[str]] = {}
-    found: list[object] = [Engine()]
+    found: list[object] = [Core().deciding]
     while found:
         part = found.pop()
         kind = type(part)

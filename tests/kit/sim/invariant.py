@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -21,7 +22,6 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     ServiceStarted,
 )
-from gossipcontrol.server.core.parameter import Parameters
 
 from tests.kit.sim.record import Taken
 
@@ -155,6 +155,8 @@ def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
     everyone = False
     neighbors: defaultdict[SlotId, dict[str, float]] = defaultdict(dict)
     for one in taken:
+        if isinstance(one.event, ServiceStarted):
+            neighbors.clear()  # reports are not logged: a new run knows of no neighbour until it is told again
         _follow(neighbors, one)
         for effect in one.effects:
             if isinstance(effect, AnswerTrigger):

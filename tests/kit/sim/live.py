@@ -5,19 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from itertools import combinations, pairwise
-from typing import Any
 
-from gossipcontrol.server.core.decision import PROVED_BY_RECOVERY, Capability, Cause
-from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.event import (
-    Event,
-    LivenessEvent,
     LivenessReported,
-    RejoinRequested,
     SuspicionEnded,
-    SyncFinished,
 )
-from gossipcontrol.server.core.finding import Finding, NodeSuspected, SyncWanted
+from gossipcontrol.server.core.finding import CoreFinding, NodeSuspected
 
 from tests.kit.sim.overlay import VIEW
 from tests.kit.sim.record import Taken
@@ -28,8 +22,6 @@ BEAT = 2.0
 """Seconds between two small messages of a node."""
 LARGE = 3.0
 """Seconds between two large ones."""
-PATIENCE = 1.5
-"""Seconds after which an agent gives a dial up."""
 
 
 class LiveWorld(World):
@@ -38,7 +30,7 @@ class LiveWorld(World):
     def __init__(self, scenario: Scenario, seed: int) -> None:
         super().__init__(scenario, seed)
         self.failing = 0.0
-        self.found: list[tuple[float, Finding]] = []
+        self.found: list[tuple[float, CoreFinding]] = []
         self.broken: list[float] = []
         self.changes: list[tuple[float, str]] = []
         """What was done to the world, and when."""
@@ -62,40 +54,9 @@ class LiveWorld(World):
 
     # The service.
 
-    def _next_deadline(self) -> float | None:
-        deadlines = (self._engine.next_deadline(), self._engine.liveness.next_deadline())
-        return min((one for one in deadlines if one is not None), default=None)
-
-    def _handle(self, event: Event, not_before: float = 0.0) -> None:
-        last_at = self.taken[-1].at if self.taken else 0.0
-        now = max(self._time.now(), not_before, last_at)
-        effects = self._engine.handle(event, now) if not isinstance(event, SyncFinished) else []
-        self.taken.append(Taken(now, event, tuple(effects)))
-        for effect in effects:
-            if isinstance(effect, StartRejoin):
-                self._later(self._carry_out, effect)
-                self._at(effect.timeout, self._time_out, effect)
-        if isinstance(event, LivenessEvent):
-            for finding in self._engine.liveness.handle(event, now):
-                self._follow(finding)
-
-    def _follow(self, finding: Finding) -> None:
+    def _on_finding(self, finding: CoreFinding) -> None:
         self.found.append((self._now, finding))
-        match finding:
-            case NodeSuspected():
-                stores, bridge = (finding.store_id,), finding.bridge
-                self._handle(RejoinRequested(finding.node_id, stores, finding.cause, "", finding.evidence, bridge))
-            case SuspicionEnded() if PROVED_BY_RECOVERY[finding.cause]:
-                self._handle(finding)
-            case SyncWanted():
-                self._later(self._sync, finding)
-            case _:
-                pass
-
-    def _sync(self, wanted: SyncWanted) -> None:
-        ok = self._reaches(wanted.node_id, wanted.peer_id)
-        event: Any = SyncFinished(wanted.node_id, wanted.store_id, wanted.peer_id, ok, "" if ok else "no route")
-        self._at(0.05 if ok else PATIENCE, self._handle, event)
+        super()._on_finding(finding)
 
     # Nodes.
 

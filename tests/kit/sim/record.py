@@ -1,58 +1,70 @@
-"""What a core took and what it wanted, in order: enough to run it again."""
+"""A core with its log, and what it took and wanted, in order: enough to run it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.effect import Effect
-from gossipcontrol.server.core.event import Event, LivenessEvent, TimePassed
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.event import Event, ServiceStarted, TimePassed
+from gossipcontrol.server.core.finding import CoreFinding
+from gossipcontrol.server.core.turn import Fact
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One event, when it was handled (service time), and its effects."""
+    """One event, when it was handled (service time), its effects and what was found."""
 
     at: float
     event: Event
     effects: tuple[Effect, ...]
+    findings: tuple[CoreFinding, ...] = ()
 
 
-def take(engine: Engine, event: Event, now: float) -> list[Effect]:
-    """Let an event happen to an engine and to its liveness, as the service does."""
-    effects = engine.handle(event, now)
-    if isinstance(event, LivenessEvent):
-        engine.liveness.handle(event, now)
-    return effects
+class Recorder:
+    """Drives a core, keeps its log, and restores it from that after a crash, as the service does."""
 
+    def __init__(self, parameters: Parameters) -> None:
+        self.taken: list[Taken] = []
+        self._parameters = CoreParameters(deciding=parameters)
+        self._log: list[Fact] = []
+        self.core = self._new_core()
 
-def restore(parameters: Parameters, taken: Sequence[Taken]) -> Engine:
-    """A new core that has handled the same events: what a crash leaves is the log."""
-    engine = Engine(parameters, id_prefix="sim")
-    for one in taken:
-        take(engine, one.event, one.at)
-    return engine
+    def take(self, event: Event, now: float) -> Taken:
+        """Let an event happen."""
+        turn = self.core.handle(event, now)
+        self._log += [fact for fact in turn.facts if isinstance(fact, Fact)]
+        self.taken.append(Taken(now, event, tuple(turn.effects), tuple(turn.findings)))
+        return self.taken[-1]
 
+    def restart(self) -> bool:
+        """Crash and come back: all is lost but the log. Returns whether deciding is as it was."""
+        before, self.core = self.core, self._new_core()
+        for fact in self._log:
+            self.core.replay(fact)
+        is_same = list(before.catalog.rejoins()) == list(self.core.catalog.rejoins())
+        return is_same and replace(before.counts(), peers=0) == replace(self.core.counts(), peers=0)
 
-def finish(parameters: Parameters, taken: Sequence[Taken], rest: float) -> list[Taken]:
-    """The run, with all deadlines of ``rest`` further seconds served."""
-    engine, until = restore(parameters, taken), (taken[-1].at if taken else 0.0) + rest
-    return [*taken, *_serve(engine, until)]
+    def serve(self, until: float) -> None:
+        """Serve the deadlines of deciding up to an instant; liveness is not asked, for no report comes any more."""
+        while (deadline := self.core.deciding.next_deadline()) is not None and deadline <= until:
+            self.take(TimePassed(), deadline)
 
-
-def _serve(engine: Engine, until: float) -> Iterator[Taken]:
-    while (deadline := engine.next_deadline()) is not None and deadline <= until:
-        yield Taken(deadline, TimePassed(), tuple(take(engine, TimePassed(), deadline)))
+    def _new_core(self) -> Core:
+        return Core(self._parameters, id_prefix="sim")
 
 
 def rerun(parameters: Parameters, events: Sequence[Taken], rest: float) -> list[Taken]:
     """Handle these events in a new core, serving deadlines between them and for ``rest`` seconds after the last."""
-    engine, taken = Engine(parameters, id_prefix="sim"), list[Taken]()
+    recorder = Recorder(parameters)
     for one in events:
-        if not isinstance(one.event, TimePassed):
-            taken.extend(_serve(engine, one.at))
-            taken.append(Taken(one.at, one.event, tuple(take(engine, one.event, one.at))))
-    taken.extend(_serve(engine, (events[-1].at if events else 0.0) + rest))
-    return taken
+        if isinstance(one.event, TimePassed):
+            continue
+        recorder.serve(one.at)
+        if isinstance(one.event, ServiceStarted):
+            recorder.restart()
+        recorder.take(one.event, one.at)
+    recorder.serve((events[-1].at if events else 0.0) + rest)
+    return recorder.taken

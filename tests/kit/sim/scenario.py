@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 
 What = Literal[
     "outage", "lid", "flap", "restart", "partition", "suspect", "ask", "clock", "churn", "mute", "deaf", "hole"

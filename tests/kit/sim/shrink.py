@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 
 from tests.kit.sim.record import Taken, rerun
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import (
@@ -23,16 +22,22 @@ from gossipcontrol.server.core.event import (
     RejoinFinished,
     RejoinRequested,
     ServiceStarted,
+    SyncFinished,
     TimePassed,
 )
+from gossipcontrol.server.core.finding import CoreFinding, StartSync
 from gossipcontrol.server.runtime.clock import ServiceClock
 
 from tests.kit.sim.overlay import Overlay
-from tests.kit.sim.record import Taken, restore, take
+from tests.kit.sim.record import Recorder, Taken
 from tests.kit.sim.scenario import Scenario, Step
 
 LINK_LIFE = (48.0, 60.0)
 """Seconds after which a cut link is noticed (measured with iroh-gossip)."""
+SYNC_TIME = 0.05
+"""Seconds that a direct sync takes."""
+DIAL_TIMEOUT = 1.5
+"""Seconds after which an agent gives a dial up."""
 KEEPALIVE = 15.0
 """Seconds after which the service notices that an agent's stream is dead."""
 SUSPICIONS = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
@@ -58,7 +63,6 @@ class World:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
-        self.taken: list[Taken] = []
         self.losses: list[str] = []
         """What a restart did not restore."""
         self.failing = 0.1
@@ -69,7 +73,7 @@ class World:
         self._serving = True
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = itertools.count()
-        self._engine = Engine(scenario.parameters, id_prefix="sim")
+        self._recorder = Recorder(scenario.parameters)
         self._time = self._new_clock(0.0)
         self._answered: set[tuple[str, int]] = set()
         self._generations: dict[str, int] = {}
@@ -93,6 +97,16 @@ class World:
             self._advance()
         return self.taken
 
+    @property
+    def taken(self) -> list[Taken]:
+        """Everything that the core took so far."""
+        return self._recorder.taken
+
+    def finish(self, rest: float) -> list[Taken]:
+        """Everything, with all deadlines of ``rest`` further seconds served."""
+        self._recorder.serve((self.taken[-1].at if self.taken else 0.0) + rest)
+        return self.taken
+
     # Time.
 
     def _at(self, delay: float, what: Callable[..., None], *details: Any) -> None:
@@ -102,7 +116,7 @@ class World:
         self._at(self._chance.uniform(0.001, self.scenario.delay), what, *details)
 
     def _advance(self) -> None:
-        deadline = self._next_deadline() if self._serving else None
+        deadline = self._recorder.core.next_deadline() if self._serving else None
         due_in = None if deadline is None else max(0.0, deadline - self._time.now())
         if due_in is not None and deadline is not None and self._now + due_in <= self._queue[0][0]:
             self._now += due_in
@@ -110,9 +124,6 @@ class World:
         else:
             self._now, _, what, details = heapq.heappop(self._queue)
             what(*details)
-
-    def _next_deadline(self) -> float | None:
-        return self._engine.next_deadline()
 
     def _new_clock(self, floor: float) -> ServiceClock:
         return ServiceClock(floor, lambda: self._now + self._wall, lambda: self._now)
@@ -122,12 +133,26 @@ class World:
     def _handle(self, event: Event, not_before: float = 0.0) -> None:
         last_at = self.taken[-1].at if self.taken else 0.0
         now = max(self._time.now(), not_before, last_at)
-        effects = take(self._engine, event, now)
-        self.taken.append(Taken(now, event, tuple(effects)))
-        for effect in effects:
+        taken = self._recorder.take(event, now)
+        for effect in taken.effects:
             if isinstance(effect, StartRejoin):
                 self._later(self._carry_out, effect)
                 self._at(effect.timeout, self._time_out, effect)
+        for finding in taken.findings:
+            self._on_finding(finding)
+
+    def _on_finding(self, finding: CoreFinding) -> None:
+        if isinstance(finding, StartSync):
+            self._later(self._sync, finding)
+
+    def _sync(self, wanted: StartSync) -> None:
+        ok = self._reaches(wanted.node_id, wanted.peer_id)
+        event = SyncFinished(wanted.node_id, wanted.store_id, wanted.peer_id, ok, "" if ok else "no route")
+        self._at(SYNC_TIME if ok else DIAL_TIMEOUT, self._synced, event)
+
+    def _synced(self, event: SyncFinished) -> None:
+        if self._serving:
+            self._handle(event)
 
     def _restart(self, step: Step) -> None:
         """Crash, lose all but the log, and come back."""
@@ -136,11 +161,9 @@ class World:
             self._at(step.length, self._come_back)
 
     def _come_back(self) -> None:
-        engine = restore(self.scenario.parameters, self.taken)
-        before, after = self._engine, engine
-        if (list(before.rejoins()), before.counts()) != (list(after.rejoins()), after.counts()):
+        if not self._recorder.restart():
             self.losses.append(f"at {self._now:.3f} the log did not restore what was there")
-        self._engine, self._serving = engine, True
+        self._serving = True
         self._time = self._new_clock(self.taken[-1].at if self.taken else 0.0)
         self._handle(ServiceStarted("sim"))
         for node in self.nodes.values():

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import grpc
 import pytest
 from gossipcontrol.server.config import Retry
-from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.event import Event, LivenessReported
+from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.rpc.session import BACKLOG, BACKLOG_BYTES, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
@@ -243,7 +243,7 @@ async def test_a_stream_without_any_frame_is_refused(stub: Stub) -> None:
 async def test_a_fault_of_the_service_ends_the_stream_with_it_and_is_logged(
     service: Service, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def submit(self: Dispatcher, event: Event) -> list[Effect]:
+    def submit(self: Dispatcher, event: Event) -> Turn:
         if isinstance(event, LivenessReported):
             raise KeyError("broken")
         return taken(self, event)

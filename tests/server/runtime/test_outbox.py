@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 from gossipcontrol.server.config import Log, Retry
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters, Journaling
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Outcome
-from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
@@ -19,19 +19,19 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
-from gossipcontrol.server.core.knowledge.store import KnowledgeStore
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.turn import Fact, Turn
 from gossipcontrol.server.drivers.fake import FakeDriver
 from gossipcontrol.server.errors import Overloaded, StateFailing
+from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
+from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
-from gossipcontrol.server.state.entry import Entry
 from gossipcontrol.server.state.fake import FakeJournal
 
 from tests.kit.service_lab import until
@@ -43,14 +43,13 @@ class Desk:
     def __init__(self, parameters: Parameters | None = None) -> None:
         self.now = 1000.0
         self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
-        self.engine, self.book = Engine(parameters or Parameters()), KnowledgeStore()
-        self.metrics = Metrics(self.engine.counts)
+        self.core = Core(CoreParameters(deciding=parameters or Parameters()))
+        self.metrics = Metrics(self.core.counts)
         log = make_logger(Log(level="error"))
         clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
-        outbox = self.outbox = Outbox(
-            self.journal, self.engine, self.book, Parameters(), self.metrics, log, clock, self.health.append
-        )
-        self.dispatcher = Dispatcher(self.engine, clock, self.metrics, self.driver, RetryRule(Retry()), log, outbox)
+        outbox = self.outbox = Outbox(self.journal, self.core, self.metrics, log, clock, self.health.append)
+        events = EventLog(self.metrics, LivenessMetrics(self.metrics.registry, 1, self.core.liveness), log)
+        self.dispatcher = Dispatcher(self.core, clock, self.driver, RetryRule(Retry()), events, log, outbox)
 
     def accepting(self) -> float | None:
         return self.metrics.registry.get_sample_value("gossipcontrol_state_accepting")
@@ -133,12 +132,14 @@ async def test_a_command_that_the_log_holds_back_is_not_found_to_have_done_nothi
     assert [start.node_id for start in desk.driver.started] == ["n"]
     desk.now += 4.9
     desk.dispatcher.submit(LivenessReported("n", "a", {}))
-    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.RUNNING], "it has all its time from now on"
+    assert [rejoin.outcome for rejoin in desk.core.catalog.rejoins()] == [Outcome.RUNNING], (
+        "it has all its time from now on"
+    )
     desk.dispatcher.submit(RejoinRequested("n"))
     desk.journal.commit()
-    assert desk.engine.next_deadline() == pytest.approx(desk.dispatcher.clock.now() + 0.1)
-    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
-    assert desk.engine.save() == replayed(desk).save()
+    assert desk.core.deciding.next_deadline() == pytest.approx(desk.dispatcher.clock.now() + 0.1)
+    assert [rejoin.outcome for rejoin in desk.core.catalog.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
+    assert desk.core.save() == replayed(desk).save()
     await desk.dispatcher.close()
 
 
@@ -148,29 +149,29 @@ async def test_what_fell_due_while_the_log_was_behind_is_done_after_the_commit(m
     desk.dispatcher.submit(RejoinRequested("n"))
     desk.journal.commit()
     desk.dispatcher.submit(RejoinRequested("n"))
-    handled, handle = list[Event](), desk.engine.handle
+    handled, handle = list[Event](), desk.core.handle
 
-    def observed(event: Event, now: float) -> list[Effect]:
+    def observed(event: Event, now: float, journaling: Journaling) -> Turn:
         handled.append(event)
-        return handle(event, now)
+        return handle(event, now, journaling)
 
-    monkeypatch.setattr(desk.engine, "handle", observed)
+    monkeypatch.setattr(desk.core, "handle", observed)
     await turn()
     desk.now += 1
     await until(lambda: TimePassed() in handled, "its window ended")
-    assert [rejoin.outcome for rejoin in desk.engine.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
+    assert [rejoin.outcome for rejoin in desk.core.catalog.rejoins()] == [Outcome.WAITING, Outcome.RUNNING]
     desk.journal.commit()
-    await until(lambda: desk.engine.counts().queued == 0, "it started")
+    await until(lambda: desk.core.counts().queued == 0, "it started")
     await desk.dispatcher.close()
 
 
-def replayed(desk: Desk) -> Engine:
+def replayed(desk: Desk) -> Core:
     """What a restart makes of the log."""
-    engine = Engine(Parameters())
+    core = Core()
     for entry in desk.journal.entries:
-        assert isinstance(entry, Entry)
-        engine.handle(entry.event, entry.at, entry.said)
-    return engine
+        assert isinstance(entry, Fact)
+        core.replay(entry)
+    return core
 
 
 async def test_a_long_log_is_replaced_by_a_snapshot() -> None:
@@ -186,10 +187,8 @@ BATCH = IntentionsRecorded("s", (Intention("n", b"n1"),))
 
 
 async def note(desk: Desk, event: KnowledgeEvent = BATCH) -> int:
-    """Let the book take an event, and log it."""
-    outcome = desk.book.handle(event, desk.now)
-    assert outcome.fact is not None
-    return desk.outbox.note(outcome.fact, outcome.room, desk.now)
+    """Let an event of knowledge happen; returns the number of its fact."""
+    return desk.dispatcher.submit(event).number
 
 
 async def test_who_waits_for_an_earlier_fact_waits_no_longer_than_for_that() -> None:
@@ -224,12 +223,11 @@ async def test_a_store_is_snapshotted_when_the_journal_wants_it() -> None:
 
 async def test_intentions_are_refused_while_they_cannot_be_kept_and_changes_of_members_may_make_room() -> None:
     desk = Desk()
-    clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: desk.now)
-    recorder = KnowledgeDispatcher(desk.book, clock, KnowledgeMetrics(desk.metrics.registry, 1), desk.outbox)
+    recorder = KnowledgeDispatcher(desk.dispatcher, KnowledgeMetrics(desk.metrics.registry, 1))
     desk.journal.room = False
     with pytest.raises(Overloaded, match="half of the state file"):
         await recorder.submit(BATCH)
-    assert desk.book.store_ids() == [], "what is refused changes nothing"
+    assert desk.core.knowledge.store_ids() == [], "what is refused changes nothing"
     await recorder.submit(MembersChanged("s", (), ("dead",)))
     desk.journal.room = True
     await recorder.submit(BATCH)
@@ -242,7 +240,7 @@ async def test_intentions_are_refused_while_they_cannot_be_kept_and_changes_of_m
         await answered
     with pytest.raises(StateFailing, match="disk full"):
         await recorder.submit(IntentionsRecorded("s", (Intention("n", b"n2", b"n1"),)))
-    tracker = desk.book.tracker("s")
+    tracker = desk.core.knowledge.tracker("s")
     assert tracker is not None
     assert tracker.graph.order == 1
     desk.journal.commit()

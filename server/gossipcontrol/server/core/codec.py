@@ -86,12 +86,27 @@ def decode(plain: Plain, hint: Any) -> Any:
 
 def decode_fields(plain: dict[str, Plain], kind: type[T], without: Collection[str] = ()) -> dict[str, Any]:
     """The given fields of a dataclass, decoded; raises CodecError for one that the class does not have."""
-    hints = _hints(cast("Any", kind))
+    hints, names = _hints(cast("Any", kind)), _former_names(cast("Any", kind))
+    if names and not names.keys().isdisjoint(plain):
+        plain = {names.get(name, name): one for name, one in plain.items()}
     if unknown := plain.keys() - (hints.keys() - set(without)):
         raise CodecError(
             f"{kind.__name__} has no field {', '.join(sorted(unknown))}: was this written by a newer version?"
         )
     return {name: decode(one, hints[name]) for name, one in plain.items()}
+
+
+def formerly(name: str) -> dict[str, str]:
+    """The metadata of a dataclass field that was renamed: what was saved under the old name is read as well."""
+    return {_FORMERLY: name}
+
+
+_FORMERLY = "formerly"
+
+
+@cache
+def _former_names(kind: Any) -> dict[str, str]:
+    return {one.metadata[_FORMERLY]: one.name for one in dataclasses.fields(kind) if _FORMERLY in one.metadata}
 
 
 def check(hint: Any) -> None:

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
 
+class NamedBy(Enum):
+    """Where a trigger with a cause comes from."""
+
+    REQUEST = "Rejoin"
+    REPORT = "ReportNetworkChange"
+    SERVICE = "the service's own findings"
+
+
+class CauseTraits(NamedTuple):
+    """What deciding needs to know of a cause."""
+
+    urgency: int
+    """Place in the queue of one node; lower goes first."""
+    is_refutable: bool = False
+    """Whether a fresh neighbour refutes it: so it is where one node guesses that it is cut off, but not where the
+    reports of several nodes give the trouble away. A partitioned node has fresh neighbours on its own side."""
+    is_proved_by_recovery: bool = False
+    """Whether only the end of the suspicion proves that a rejoin worked: a node whose large messages vanish, or that is
+    on the wrong side of a cut, has neighbours and hears messages as before."""
+    named_by: NamedBy = NamedBy.REQUEST
+    """Who may name it. Rot and partitions are found by the service alone, which sees all reports: nothing would ever
+    end the suspicion of a client."""
+
+
 class Cause(IntEnum):
-    """Why a rejoin is wanted."""
+    """Why a rejoin is wanted. The traits of a cause stand here, and nowhere else."""
 
-    MANUAL = 1
-    NETWORK_CHANGE = 2
-    RESUME = 3
-    APP_FOREGROUND = 4
-    SUSPICION = 5
-    ISOLATED = 6
-    OUTBOUND_ROT = 7
-    INBOUND_ROT = 8
-    PARTITION = 9
+    MANUAL = 1, CauseTraits(urgency=0)
+    NETWORK_CHANGE = 2, CauseTraits(urgency=3, named_by=NamedBy.REPORT)
+    RESUME = 3, CauseTraits(urgency=1, named_by=NamedBy.REPORT)
+    APP_FOREGROUND = 4, CauseTraits(urgency=2, named_by=NamedBy.REPORT)
+    SUSPICION = 5, CauseTraits(urgency=4, is_refutable=True)
+    ISOLATED = 6, CauseTraits(urgency=4, is_refutable=True)
+    OUTBOUND_ROT = 7, CauseTraits(urgency=4, is_proved_by_recovery=True, named_by=NamedBy.SERVICE)
+    INBOUND_ROT = 8, CauseTraits(urgency=4, is_proved_by_recovery=True, named_by=NamedBy.SERVICE)
+    PARTITION = 9, CauseTraits(urgency=4, is_proved_by_recovery=True, named_by=NamedBy.SERVICE)
 
+    urgency: int
+    is_refutable: bool
+    is_proved_by_recovery: bool
+    named_by: NamedBy
 
-URGENCY = (0, 0, 3, 1, 2, 4, 4, 4, 4, 4)
-"""Place of each cause, by its number, in the queue of one node; lower goes first. (Hashing an enum is slow.)"""
-IS_REFUTABLE = (False, False, False, False, False, True, True, False, False, False)
-"""Whether fresh neighbours refute a cause, by its number: they do where one node guesses that it is cut off (SUSPICION,
-ISOLATED), not where the reports of several give it away: a partitioned node has fresh neighbours on its own side."""
-
-PROVED_BY_RECOVERY = (False, False, False, False, False, False, False, True, True, True)
-"""Whether only the end of the suspicion proves that a rejoin worked, by the number of its cause: a node whose large
-messages vanish, or that is on the wrong side of a cut, has neighbours and hears messages as before."""
+    def __new__(cls, number: int, traits: CauseTraits) -> Cause:
+        """A cause by its number in ``gossipcontrol.v1``, with its traits as attributes."""
+        cause = int.__new__(cls, number)
+        cause._value_ = number
+        cause.urgency, cause.is_refutable, cause.is_proved_by_recovery, cause.named_by = traits
+        return cause
 
 
 class DecisionKind(IntEnum):

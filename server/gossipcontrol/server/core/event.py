@@ -8,15 +8,26 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
 
 
 class ChangeKind(IntEnum):
-    """What happened to a host; numbers equal those of ``gossipcontrol.v1``."""
+    """What happened to a host, and the cause that it is; numbers equal those of ``gossipcontrol.v1``."""
 
-    CHANGED = 1
-    RESUMED = 2
-    SLEEPING = 3
-    FOREGROUND = 4
+    CHANGED = 1, Cause.NETWORK_CHANGE
+    RESUMED = 2, Cause.RESUME
+    SLEEPING = 3, None
+    FOREGROUND = 4, Cause.APP_FOREGROUND
+
+    cause: Cause | None
+    """None for an announced sleep, which triggers nothing."""
+
+    def __new__(cls, number: int, cause: Cause | None) -> ChangeKind:
+        """A kind by its number."""
+        kind = int.__new__(cls, number)
+        kind._value_ = number
+        kind.cause = cause
+        return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +207,7 @@ class ServiceStarted:
     run_id: str
 
 
-Event = (
+DecidingEvent = (
     RejoinRequested
     | NetworkChanged
     | NodeAttached
@@ -212,6 +223,7 @@ Event = (
     | SuspicionEnded
     | ServiceStarted
 )
+"""What deciding takes; all but reports may stand in the log."""
 
 LivenessEvent = (
     LivenessReported
@@ -224,3 +236,6 @@ LivenessEvent = (
     | TimePassed
 )
 """What the liveness part of the core takes; none of it is logged there."""
+
+Event = DecidingEvent | SyncFinished | KnowledgeEvent
+"""What the service tells the core."""

@@ -1,4 +1,4 @@
-"""What liveness finds: frozen, the only way out of it."""
+"""What liveness and knowledge find: frozen; soft state, of which the log keeps nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,19 @@ class NodeSuspected:
     evidence: str
     """What was seen, as a sentence; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
-    """Peers of the other side of a partition, whom the rejoin should dial first."""
+    """Peers of the other side of a partition, which the rejoin should dial first."""
+    triggers: bool = False
+    """Whether it became a trigger: the core sets it where some driver can act for the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritesUnshared:
+    """Writes of a node that no other peer provably holds: the node is asked to rejoin."""
+
+    node_id: str
+    store_id: str
+    evidence: str
+    """What was seen, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +53,18 @@ class SyncWanted:
     peer_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class StartSync(SyncWanted):
+    """The node's driver can do it: it is asked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSync(SyncWanted):
+    """No driver can act for the node: it is asked with the answer to its next report."""
+
+
 Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted
-"""That a suspicion ended is said once of whatever became a trigger, however it ends; it is an event to the engine."""
+"""What liveness finds. That a suspicion ended is said once of whatever became a trigger, however it ends."""
+
+CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared
+"""What leaves the core, once it has turned findings into triggers and knows whom it can ask."""

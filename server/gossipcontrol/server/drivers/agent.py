@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.drivers.driver import Result
 from gossipcontrol.server.rpc.session import Session
 from gossipcontrol.server.wire.encode import rejoin_command
+from gossipcontrol.server.wire.encode_presence import sync_message
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 
@@ -37,6 +40,10 @@ class AgentDriver:
         """Send a node what may be dropped: it is, when its agent is behind or gone; returns whether it was sent."""
         session = self._sessions.get(node_id)
         return session is not None and session.offer(frame)
+
+    def sync(self, wanted: SyncWanted, addresses: Sequence[str]) -> bool:
+        """Ask a node to sync with a peer; it may be dropped, for it will be wanted again."""
+        return self.ask(wanted.node_id, AttachResponse(sync=sync_message(wanted, addresses)))
 
     def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
         """A node's result; of no interest when nobody waits for it any more, or it is another node's rejoin."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.drivers.driver import Result
 
 
@@ -13,6 +15,7 @@ class FakeDriver:
 
     def __init__(self, *results: Result | None) -> None:
         self.started: list[StartRejoin] = []
+        self.synced: list[SyncWanted] = []
         self._results = list(results)
 
     async def rejoin(self, start: StartRejoin) -> Result:
@@ -23,3 +26,9 @@ class FakeDriver:
             await asyncio.Event().wait()
             raise AssertionError("unreachable")
         return result
+
+    def sync(self, wanted: SyncWanted, addresses: Sequence[str]) -> bool:
+        """Record what it was asked to do."""
+        del addresses
+        self.synced.append(wanted)
+        return True

@@ -11,6 +11,7 @@ import grpc
 from gossipcontrol.server.core.deciding.record import StoreRecord
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
 from gossipcontrol.server.core.event import NodeDetached
+from gossipcontrol.server.core.finding import OfferSync
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Result
 from gossipcontrol.server.errors import InvalidRequest, NotFound, Overloaded, Replaced
@@ -18,12 +19,13 @@ from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.cursor import PresenceCursor
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.session import Session
+from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
-from gossipcontrol.server.runtime.liveness_dispatcher import LivenessDispatcher
+from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
-from gossipcontrol.server.wire.encode_presence import LISTED_PEERS
+from gossipcontrol.server.wire.encode_presence import LISTED_PEERS, sync_message
 from gossipcontrol.v1 import (
     attach_pb2,
     gossip_control_pb2,
@@ -49,17 +51,20 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         metrics: Metrics,
         run_id: str,
         recorder: KnowledgeDispatcher,
-        watchtower: LivenessDispatcher,
+        hub: SubscriptionHub,
+        sampler: StalenessSampler,
         edition: ResumeTokens,
     ) -> None:
         self._dispatcher = dispatcher
-        self._engine = dispatcher.engine
+        self._core = dispatcher.core
+        self._catalog = dispatcher.core.catalog
         self._clock = dispatcher.clock
         self._agents = agents
         self._metrics = metrics
         self._recorder = recorder
-        self._watchtower = watchtower
-        self._liveness = watchtower.liveness
+        self._liveness = dispatcher.core.liveness
+        self._hub = hub
+        self._sampler = sampler
         self._edition = edition
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
 
@@ -90,16 +95,18 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         synced = decode_presence.syncs_finished(request.sync_results)
         reports = decode_report.liveness_reported(request, self._clock.now())
+        offers: list[OfferSync] = []
         for report in reports:
-            _check_place(self._dispatcher.submit(report))
+            turn = self._dispatcher.submit(report)
+            _check_place(turn.effects)
+            offers += turn.offers
         for result in synced:
-            self._watchtower.synced(result)
+            self._dispatcher.submit(result)
         now = self._clock.now()
         known = decode_presence.known_versions(request.reports)
-        nodes = dict.fromkeys(report.node_id for report in reports)
         return gossip_control_pb2.PeerLivenessResponse(
             views=[self._view(store_id, version, now) for store_id, version in known.items()],
-            syncs=[sync for node_id in nodes for sync in self._watchtower.syncs(node_id)],
+            syncs=[sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
             next_report_ms=self._next_report_ms(now),
         )
 
@@ -110,7 +117,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         query = decode_presence.watch_query(request, self._edition)
         lagged = query.resumed and query.version is None
         reader = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
-        with self._watchtower.audience.place(query.store_id) as place:
+        with self._hub.place(query.store_id) as place:
             while True:
                 while (step := reader.next()) is not None:
                     message = encode_presence.step_message(query.store_id, step, self._edition, self._clock.now())
@@ -161,7 +168,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         now = self._clock.now()
         query = decode.rejoin_query(request, now)
-        found = self._engine.rejoins(
+        found = self._catalog.rejoins(
             node_id=query.node_id,
             store_id=query.store_id,
             cause=query.cause,
@@ -182,12 +189,12 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query, now = decode.explain_query(request), self._clock.now()
         if not isinstance(query, decode.PastQuery):
-            return encode.forecast_response(self._engine.foretell(query, now), now)
+            return encode.forecast_response(self._core.foretell(query, now), now)
         if query.rejoin_id:
-            rejoin = self._engine.rejoin(query.rejoin_id)
+            rejoin = self._catalog.rejoin(query.rejoin_id)
             found = [rejoin] if rejoin else []
         else:
-            found = list(itertools.islice(self._engine.rejoins(request_id=query.request_id), encode.LISTED_DECISIONS))
+            found = list(itertools.islice(self._catalog.rejoins(request_id=query.request_id), encode.LISTED_DECISIONS))
         if not found:
             raise NotFound(f"no trigger of {query.rejoin_id or query.request_id} is kept")
         return encode.past_response(found, query.request_id, now)
@@ -198,7 +205,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Stores by id."""
         del context
         query = decode.store_query(request)
-        found = self._engine.stores(node_id=query.node_id, after=query.after)
+        found = self._catalog.stores(node_id=query.node_id, after=query.after)
         page, more = _page(found, query.page_size)
         now = self._clock.now()
         return gossip_control_pb2.ListStoresResponse(
@@ -249,14 +256,15 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         match frame.WhichOneof("frame"):
             case "liveness":
                 event = decode_report.agent_liveness(frame.liveness, session.node_id, now)
-                _check_place(self._dispatcher.submit(event))
+                _check_place(self._dispatcher.submit(event).effects)
                 ack = attach_pb2.LivenessAck(
                     view=self._view(frame.liveness.store_id, frame.liveness.known_version, now),
                     next_report_ms=self._next_report_ms(now),
                 )
                 session.send(attach_pb2.AttachResponse(ack=ack))
             case "neighbor":
-                _check_place(self._dispatcher.submit(decode.neighbor_changed(frame.neighbor, session.node_id, now)))
+                changed = decode.neighbor_changed(frame.neighbor, session.node_id, now)
+                _check_place(self._dispatcher.submit(changed).effects)
             case "rejoin_result":
                 result = frame.rejoin_result
                 decode.check_rejoin_result(result)
@@ -269,7 +277,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 session.left = True
                 session.close()
             case "sync_result":
-                self._watchtower.synced(decode_presence.sync_finished(frame.sync_result, session.node_id))
+                self._dispatcher.submit(decode_presence.sync_finished(frame.sync_result, session.node_id))
             case "intentions":
                 await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
@@ -284,7 +292,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
 
     def _store(self, store: StoreRecord, now: float) -> gossip_control_pb2.Store:
         counts = self._liveness.store_counts(store.store_id)
-        stalest_at = self._watchtower.surveyor.stalest_at(store.store_id)
+        stalest_at = self._sampler.stalest_at(store.store_id)
         return encode_presence.store_message(store, counts, stalest_at, now)
 
 

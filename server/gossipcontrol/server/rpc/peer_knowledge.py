@@ -26,7 +26,7 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
 
     def __init__(self, recorder: KnowledgeDispatcher) -> None:
         self._recorder = recorder
-        self._book = recorder.book
+        self._store = recorder.store
         self._clock = recorder.clock
 
     async def RecordIntentions(
@@ -43,9 +43,9 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
                 recorded = await self._recorder.submit(event)
                 total = Recorded(*(sum(pair) for pair in zip(total, recorded, strict=True)))
                 store_id = event.store_id
-        last_sequence = self._book.last_sequence(sender_id)
+        last_sequence = self._store.last_sequence(sender_id)
         await self._recorder.kept()
-        tracker = self._book.tracker(store_id)
+        tracker = self._store.tracker(store_id)
         return pb.RecordIntentionsResponse(
             last_sequence=last_sequence,
             recorded=total.new,
@@ -111,7 +111,7 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         return pb.ChangeMembersResponse(active=sum(tracker.active(peer_id) for peer_id in tracker.peers()))
 
     def _tracker(self, store_id: str) -> Tracker:
-        tracker = self._book.tracker(store_id)
+        tracker = self._store.tracker(store_id)
         if tracker is None:
             raise NotFound(f"no intention of store {store_id} was recorded")
         return tracker

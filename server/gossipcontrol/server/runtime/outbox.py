@@ -9,21 +9,19 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, Journaling
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.knowledge.codec import write_event
-from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
-from gossipcontrol.server.core.knowledge.store import KnowledgeStore
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 from gossipcontrol.server.errors import StateFailing
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Journal, JournalListener
 from gossipcontrol.server.state.recovery import take_book, take_snapshot
 
-BEHIND = 0.5
+LATE_AFTER = 0.5
 """Seconds after which what is yet to be kept counts as late: a commit takes milliseconds."""
 
 Perform = Callable[[Sequence[Effect], float, bool], None]
@@ -36,18 +34,14 @@ class Outbox:
     def __init__(
         self,
         journal: Journal,
-        engine: Engine,
-        book: KnowledgeStore,
-        parameters: Parameters,
+        core: Core,
         metrics: Metrics,
         log: Logger,
         clock: ServiceClock,
         on_change: Callable[[bool], None],
     ) -> None:
         self._journal = journal
-        self._engine = engine
-        self._book = book
-        self._parameters = parameters
+        self._core = core
         self._metrics = metrics
         self._log = log
         self._clock = clock
@@ -61,8 +55,8 @@ class Outbox:
         self._appended = self._kept = 0
         self._waiting_since = math.inf
         """Since when something waits to be kept."""
-        self._noted_at = 0.0
-        """Instant of the last fact of knowledge."""
+        self._logged_at = 0.0
+        """Instant of the last fact."""
         self._failure = ""
 
     @property
@@ -71,9 +65,11 @@ class Outbox:
         return not self._failure
 
     @property
-    def is_behind(self) -> bool:
-        """Whether nothing can be kept, or has been for a while: what is decided meanwhile is not carried out either."""
-        return bool(self._failure) or self._clock.now() - self._waiting_since > BEHIND
+    def journaling(self) -> Journaling:
+        """Whether what is decided now will be kept soon, and so carried out soon."""
+        if self._failure:
+            return Journaling.FAILING
+        return Journaling.LATE if self._clock.now() - self._waiting_since > LATE_AFTER else Journaling.KEEPING
 
     def start(self, perform: Perform, on_commit: Callable[[], None]) -> None:
         """Begin; the snapshot with which a run begins holds its parameters."""
@@ -85,37 +81,38 @@ class Outbox:
         if not self._journal.durable:
             return
         all_stores = whole or self._journal.wants_all()
-        knowledge = take_book(self._book, self._book.store_ids(), now) if all_stores else None
-        self._appended = self._journal.snapshot(take_snapshot(self._engine, self._parameters), now, knowledge)
+        store = self._core.knowledge
+        knowledge = take_book(store, store.store_ids(), now) if all_stores else None
+        self._appended = self._journal.snapshot(take_snapshot(self._core), now, knowledge)
 
-    def put(self, effects: Sequence[Effect], now: float) -> None:
-        """Log the facts of the event that the core has just handled, and perform its effects once they are kept."""
+    def put(self, turn: Turn, now: float) -> int:
+        """Log the facts of a turn, and perform its effects, which the core wanted at ``now``, once they are kept.
+
+        Returns the number of the last fact, to be waited for; 0 if nothing must be kept.
+        """
         assert self._perform is not None
         if not self._journal.durable:
-            self._perform(effects, now, False)
-            return
-        if facts := self._engine.facts:
-            entries = [Entry(now, facts[0], tuple(self._engine.said)), *(Entry(now, fact) for fact in facts[1:])]
-            self._appended = self._journal.append(entries)
-            self._waiting_since = min(self._waiting_since, now)
-            self._compact(now)
-        if not effects:
-            return
-        if self._kept >= self._appended:
-            self._perform(effects, now, False)
-        else:
-            self._held.append((self._appended, effects, now))
-
-    def note(self, fact: KnowledgeEvent, room: int, now: float) -> int:
-        """Log a fact of knowledge that the book has just taken; returns its number, to be waited for."""
-        if not self._journal.durable:
+            if turn.effects:
+                self._perform(turn.effects, now, False)
             return 0
-        self._noted_at = now
-        entry = KnowledgeEntry(now, fact.store_id, type(fact).__name__, write_event(fact, room))
-        number = self._appended = self._journal.append([entry])
+        number = self._append(turn) if turn.facts else 0
+        if turn.effects:
+            if self._kept >= self._appended:
+                self._perform(turn.effects, now, False)
+            else:
+                self._held.append((self._appended, turn.effects, now))
+        return number
+
+    def _append(self, turn: Turn) -> int:
+        now = turn.facts[-1].at
+        entries = [fact if isinstance(fact, Fact) else _entry(fact) for fact in turn.facts]
+        number = self._appended = self._journal.append(entries)
+        if turn.outcome is None:
+            self._waiting_since = min(self._waiting_since, now)
+        self._logged_at = now
         self._compact(now)
-        if (store_id := self._journal.due_store()) is not None:
-            self._appended = self._journal.snapshot_store(take_book(self._book, [store_id], now))
+        if turn.outcome is not None and (store_id := self._journal.due_store()) is not None:
+            self._appended = self._journal.snapshot_store(take_book(self._core.knowledge, [store_id], now))
         return number
 
     def _compact(self, now: float) -> None:
@@ -123,7 +120,7 @@ class Outbox:
         if self._journal.wants_all():
             self.begin(now)
         elif self._journal.wants_snapshot():
-            self._appended = self._journal.compact(take_snapshot(self._engine, self._parameters), now)
+            self._appended = self._journal.compact(take_snapshot(self._core), now)
 
     def check(self) -> None:
         """Raise StateFailing while events cannot be kept."""
@@ -175,7 +172,7 @@ class Outbox:
         for waiter in self._take_waiters(self._appended):
             waiter.set_exception(StateFailing(why))
         if self._journal.wants_snapshot():
-            self.begin(max(self._engine.handled_at, self._noted_at))
+            self.begin(max(self._core.decided_at, self._logged_at))
 
     def _take_waiters(self, number: int) -> Iterable[asyncio.Future[None]]:
         """Those that wait for facts up to this number, and still wait."""
@@ -183,3 +180,8 @@ class Outbox:
         waiters = [waiter for _, _, waiter in self._waiters[:end] if not waiter.done()]
         del self._waiters[:end]
         return waiters
+
+
+def _entry(fact: KnowledgeFact) -> KnowledgeEntry:
+    event = fact.event
+    return KnowledgeEntry(fact.at, event.store_id, type(event).__name__, write_event(event, fact.room))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gossipcontrol.server.core import event as events
 from gossipcontrol.server.core.codec import CodecError, Plain, decode, decode_fields, encode_fields
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead
-from gossipcontrol.server.core.event import Event
+from gossipcontrol.server.core.event import DecidingEvent
+from gossipcontrol.server.core.turn import Fact
 
 LOGGED: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -33,15 +33,6 @@ LOGGED: dict[str, type[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One fact, the service time at which the core took it, and what liveness said meanwhile."""
-
-    at: float
-    event: Event
-    said: Sequence[RecordedRead] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class KnowledgeEntry:
     """One fact of knowledge, as bytes already: a batch of intentions is one of them."""
 
@@ -52,16 +43,16 @@ class KnowledgeEntry:
     body: bytes
 
 
-def write_entry(entry: Entry) -> tuple[float, str, str, str]:
-    """Instant, kind, fields, answers."""
-    fields = json.dumps(encode_fields(entry.event), separators=(",", ":"))
-    return entry.at, type(entry.event).__name__, fields, json.dumps(entry.said) if entry.said else "[]"
+def write_entry(fact: Fact) -> tuple[float, str, str, str]:
+    """Instant, kind, fields, recorded reads."""
+    fields = json.dumps(encode_fields(fact.event), separators=(",", ":"))
+    return fact.at, type(fact.event).__name__, fields, json.dumps(fact.reads) if fact.reads else "[]"
 
 
-def read_entry(at: float, kind: str, fields: str, said: str) -> Entry:
-    """The entry; raises CodecError."""
+def read_entry(at: float, kind: str, fields: str, reads: str) -> Fact:
+    """The fact; raises CodecError."""
     if kind not in LOGGED:
         raise CodecError(f"{kind} is no event that is logged: was this written by a newer version?")
     plain: Plain = json.loads(fields)
-    event: Event = LOGGED[kind](**decode_fields(plain, LOGGED[kind]))
-    return Entry(at, event, decode(json.loads(said), tuple[RecordedRead, ...]))
+    event: DecidingEvent = LOGGED[kind](**decode_fields(plain, LOGGED[kind]))
+    return Fact(at, event, decode(json.loads(reads), tuple[RecordedRead, ...]))

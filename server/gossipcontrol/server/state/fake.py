@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded
 
 
@@ -15,7 +16,7 @@ class FakeJournal:
     durable = True
 
     def __init__(self) -> None:
-        self.entries: list[Entry | KnowledgeEntry] = []
+        self.entries: list[Fact | KnowledgeEntry] = []
         self.snapshots: list[Plain] = []
         self.full = False
         """Whether it wants a snapshot."""
@@ -36,7 +37,7 @@ class FakeJournal:
         """Remember whom to tell."""
         self.watch = watch
 
-    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
         """Keep in the list."""
         self.entries += entries
         self._number += 1

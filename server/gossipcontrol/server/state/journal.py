@@ -8,7 +8,8 @@ from typing import Protocol
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.knowledge.snapshot import Capture
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state.entry import KnowledgeEntry
 
 
 class StateError(Exception):
@@ -43,7 +44,7 @@ class Loaded:
     """What an earlier run left."""
 
     snapshot: Plain = None
-    entries: Sequence[Entry] = ()
+    entries: Sequence[Fact] = ()
     """Facts after the snapshot."""
     last_at: float = 0.0
     """The last logged instant."""
@@ -85,7 +86,7 @@ class Journal(Protocol):
         """Begin to keep; to be called in the event loop."""
         ...
 
-    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
         """Have facts kept; returns the number of the last."""
         ...
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry
+from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded
 
 
@@ -21,7 +22,7 @@ class MemoryJournal:
     def start(self, watch: JournalListener) -> None:
         """Nothing is ever told."""
 
-    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
         """Nothing is kept."""
         del entries
         return 0

@@ -5,37 +5,37 @@ from __future__ import annotations
 import gc
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gossipcontrol.server.core.codec import CodecError, Plain, decode, encode
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.codec import read_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
-from gossipcontrol.server.core.liveness import Liveness
-from gossipcontrol.server.core.parameter import Parameters
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, Loaded, LoadedKnowledge, StateError
 
 MOVED = frozenset({"peers_per_store", "peer_age"})
 """Parameters that earlier snapshots have, and that decide nothing any longer: they are liveness's now."""
 
 
-def recover(loaded: Loaded, parameters: Parameters, liveness: Liveness | None = None) -> Engine:
+def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStore | None = None) -> Core:
     """The core as it was after the last fact, now with these parameters; raises StateError.
 
     The log is replayed with the parameters under which it was written: others would decide otherwise.
     """
     try:
-        written = _parameters(loaded.snapshot["parameters"]) if loaded.snapshot else parameters
-        engine = Engine(written, liveness=liveness)
+        written = _parameters(loaded.snapshot["parameters"]) if loaded.snapshot else parameters.deciding
+        core = Core(replace(parameters, deciding=written), knowledge=knowledge)
         if loaded.snapshot:
-            engine.load(loaded.snapshot["core"])
-        for entry in loaded.entries:
-            engine.handle(entry.event, entry.at, entry.said)
-        if written == parameters:
-            return engine
-        changed = Engine(parameters, liveness=liveness)
-        changed.load(engine.save())
+            core.load(loaded.snapshot["core"])
+        for fact in loaded.entries:
+            core.replay(fact)
+        if written == parameters.deciding:
+            return core
+        changed = Core(parameters, knowledge=knowledge)
+        changed.load(core.save())
     except (CodecError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(error) from error
     return changed
@@ -46,7 +46,7 @@ def _parameters(plain: Plain) -> Parameters:
     return parameters
 
 
-def take_snapshot(engine: Engine, parameters: Parameters) -> Plain:
+def take_snapshot(core: Core) -> Plain:
     """Everything that ``recover`` needs; much of it is yet to be encoded.
 
     Python's collector would look through all there is meanwhile, and find nothing: what is made here is no cycle.
@@ -54,7 +54,7 @@ def take_snapshot(engine: Engine, parameters: Parameters) -> Plain:
     collects = gc.isenabled()
     gc.disable()
     try:
-        return {"parameters": encode(parameters), "core": engine.capture()}
+        return {"parameters": encode(core.parameters.deciding), "core": core.capture()}
     finally:
         if collects:
             gc.enable()

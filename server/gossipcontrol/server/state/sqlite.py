@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gossipcontrol.server.core.codec import CodecError, Plain
+from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import knowledge_table
-from gossipcontrol.server.state.entry import Entry, KnowledgeEntry, read_entry, write_entry
+from gossipcontrol.server.state.entry import KnowledgeEntry, read_entry, write_entry
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded, StateError
 from gossipcontrol.server.state.knowledge_table import StoreSnapshotWriter
@@ -59,7 +60,7 @@ class _Compaction:
         return 0 if body is None else _replace_log(connection, body, self._at, self.number)
 
 
-_Item = Entry | KnowledgeEntry | _Snapshot | _Compaction | StoreSnapshotWriter
+_Item = Fact | KnowledgeEntry | _Snapshot | _Compaction | StoreSnapshotWriter
 _Batch = Sequence[tuple[int, _Item]]
 """What is to be written, by number."""
 
@@ -131,7 +132,7 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._write, args=(loop, watch), name="state", daemon=True)
         self._thread.start()
 
-    def append(self, entries: Sequence[Entry | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
         """Queue facts for the next transaction."""
         for one in entries:
             if type(one) is KnowledgeEntry:
@@ -290,7 +291,7 @@ def _rows(batch: _Batch, snapshot_at: int, whole_at: int) -> list[_Row]:
     """The rows of the log: facts that no snapshot of the batch holds."""
     rows: list[_Row] = []
     for number, one in batch:
-        if type(one) is Entry and number > snapshot_at:
+        if type(one) is Fact and number > snapshot_at:
             rows.append((number, *write_entry(one), None, None))
         elif type(one) is KnowledgeEntry and number > whole_at:
             rows.append((number, one.at, one.kind, "{}", "[]", one.store_id, one.body))

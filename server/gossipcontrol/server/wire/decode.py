@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossipcontrol.server.core.decision import PROVED_BY_RECOVERY, Capability, Cause, Outcome
+from gossipcontrol.server.core.decision import Capability, Cause, NamedBy, Outcome
 from gossipcontrol.server.core.event import (
     ChangeKind,
     NeighborChanged,
@@ -28,8 +28,6 @@ from gossipcontrol.server.wire.limits import (
 )
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2
 
-_REPORTED = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME, Cause.APP_FOREGROUND})
-
 
 def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequested:
     """The event of a Rejoin call; raises InvalidRequest."""
@@ -38,9 +36,9 @@ def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequest
     check_text(request.node_id, "node_id", ID_BYTES, violations, required=True)
     store_ids = check_texts(request.store_ids, "store_ids", STORES, ID_BYTES, violations)
     cause = check_enum(request.cause or Cause.MANUAL, Cause, "cause", violations)
-    if cause in _REPORTED:
+    if cause is not None and cause.named_by is NamedBy.REPORT:
         violations.append(("cause", "is reported with ReportNetworkChange"))
-    elif cause is not None and PROVED_BY_RECOVERY[cause]:
+    elif cause is not None and cause.named_by is NamedBy.SERVICE:
         violations.append(("cause", "is for the service to find, for only it knows when that ends"))
     refuse(violations)
     return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)

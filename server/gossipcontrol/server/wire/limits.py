@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import TypeVar
 
@@ -90,7 +90,7 @@ def check_page_size(value: int, violations: Violations) -> int:
     return value or 100
 
 
-def check_enum(value: int, kind: Callable[[int], E], name: str, violations: Violations) -> E | None:
+def check_enum(value: int, kind: type[E], name: str, violations: Violations) -> E | None:
     """A known and given number of an enumeration."""
     try:
         return kind(value)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode
-from gossipcontrol.server.core.deciding.rejoin import LAST_TRIGGERS, Rejoin, Trigger
+from gossipcontrol.server.core.deciding.rejoin import LAST_TRIGGERS, UNSAVED, Rejoin, Trigger
 
 
 class History:
@@ -58,7 +58,7 @@ class History:
         return {
             "prefix": self._prefix,
             "count": self._count,
-            "rejoins": [capture_fields(rejoin) for rejoin in self._rejoins.values()],
+            "rejoins": [capture_fields(rejoin, UNSAVED) for rejoin in self._rejoins.values()],
             "ended": [rejoin.rejoin_id for rejoin in self._ended],
         }
 

@@ -1,43 +1,36 @@
-"""Deciding about one trigger of one (node, store): start, share, wait, park or skip."""
+"""The rule of one (node, store): whether a trigger starts a rejoin, shares one, waits, is parked or is skipped."""
 
 from __future__ import annotations
 
 from gossipcontrol.server.core.deciding.admission import DryLane, Lane
 from gossipcontrol.server.core.deciding.history import History
+from gossipcontrol.server.core.deciding.lifecycle import Move
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import UNSEEN, Seen
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Slot
-from gossipcontrol.server.core.deciding.rejoin import Rejoin, Trigger
+from gossipcontrol.server.core.deciding.rejoin import Rejoin, State, Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
-from gossipcontrol.server.core.decision import (
-    IS_REFUTABLE,
-    PROVED_BY_RECOVERY,
-    URGENCY,
-    Decision,
-    DecisionKind,
-    Outcome,
-    Rule,
-)
-from gossipcontrol.server.core.effect import Effect
-from gossipcontrol.server.core.parameter import Parameters
+from gossipcontrol.server.core.decision import Decision, DecisionKind, Rule
 
 
 class Policy:
-    """``judge`` is the rule of one slot, and the only one; ``decide`` carries it out through the scheduler."""
+    """``evaluate`` is the rule of one slot, and the only one; ``decide`` carries it out through the scheduler."""
 
-    def __init__(self, parameters: Parameters, history: History, witness: RecordedReads, scheduler: Scheduler) -> None:
+    def __init__(self, parameters: Parameters, history: History, reads: RecordedReads, scheduler: Scheduler) -> None:
         self._parameters = parameters
         self._history = history
-        self._witness = witness
+        self._reads = reads
         self._scheduler = scheduler
+        self._lifecycle = scheduler.lifecycle
 
-    def judge(self, slot: Slot, trigger: Trigger, seen: Seen, lane: Lane) -> tuple[DecisionKind, Rule, float]:
+    def evaluate(self, slot: Slot, trigger: Trigger, seen: Seen, lane: Lane) -> tuple[DecisionKind, Rule, float]:
         """For real or dry: nothing changes but what is taken from the lane."""
         now, rejoin = trigger.arrived_at, slot.waiting
-        if IS_REFUTABLE[trigger.cause] and self._scheduler.is_fresh(seen.alive_at, now):
+        if trigger.cause.is_refutable and self._scheduler.is_fresh(seen.alive_at, now):
             return DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS, now
         if rejoin is not None:
-            return self._judge_waiting(slot, rejoin, now)
+            return self._evaluate_waiting(slot, rejoin, now)
         window_ends_at = slot.last_start_at + self._parameters.window
         if not slot.node.session_id:
             return DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
@@ -47,7 +40,7 @@ class Policy:
             return DecisionKind.STARTED, Rule.LEADING_EDGE, now
         return DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, lane.estimate(now)
 
-    def _judge_waiting(self, slot: Slot, rejoin: Rejoin, now: float) -> tuple[DecisionKind, Rule, float]:
+    def _evaluate_waiting(self, slot: Slot, rejoin: Rejoin, now: float) -> tuple[DecisionKind, Rule, float]:
         rule = rejoin.rule
         if rule is Rule.NOT_ATTACHED:
             return DecisionKind.PARKED, rule, now + self._parameters.park_time
@@ -62,29 +55,28 @@ class Policy:
     def see(self, slot: Slot, alive_at: float) -> Seen:
         """What a decision about the slot sees now."""
         waiting_id = slot.waiting.rejoin_id if slot.waiting else ""
-        return Seen(slot.node.attached, slot.last_start_at, alive_at, waiting_id, self._scheduler.waiting)
+        return Seen(slot.node.attached, slot.last_start_at, alive_at, waiting_id, self._lifecycle.waiting)
 
-    def decide(self, slot: Slot, trigger: Trigger, effects: list[Effect]) -> Decision:
+    def decide(self, slot: Slot, trigger: Trigger) -> Decision:
         """Leading edge now; every further trigger shares one trailing run."""
-        seen = self.see(slot, self._witness.ask_instant(slot.alive_at))
-        kind, rule, at = self.judge(slot, trigger, seen, self._scheduler.admission)
-        rejoin, now = slot.waiting, trigger.arrived_at
+        seen = self.see(slot, self._reads.instant(slot.alive_at))
+        kind, rule, at = self.evaluate(slot, trigger, seen, self._scheduler.admission)
         if kind is DecisionKind.SKIPPED:
             return self._refute(slot, trigger, seen)
-        if PROVED_BY_RECOVERY[trigger.cause]:
-            slot.standing |= {trigger.cause}
+        if trigger.cause.is_proved_by_recovery:
+            slot.active_rot |= {trigger.cause}
+        rejoin, now = slot.waiting, trigger.arrived_at
         if rejoin is not None:
             return self._coalesce(rejoin, trigger, kind, rule, at, seen)
         rejoin = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
         if kind is DecisionKind.STARTED:
-            self._scheduler.start(slot, rejoin, now, effects)
+            self._scheduler.start(rejoin, now)
         elif rule is Rule.WINDOW:
-            self._scheduler.wait(slot, rejoin, rule, at)
+            self._lifecycle.wait(rejoin, Move.DELAY, rule, at)
         elif kind is DecisionKind.PARKED:
-            slot.waiting = rejoin
-            self._scheduler.park(rejoin, now)
+            self._lifecycle.park(rejoin, Move.PARK, at)
         else:
-            self._scheduler.line_up(slot, rejoin, now)
+            self._lifecycle.queue(rejoin, now)
         rejoin.add_trigger(trigger, kind, rule, seen)
         return Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
 
@@ -105,9 +97,9 @@ class Policy:
         if rejoin.uncovered_at is None:
             rejoin.uncovered_at = trigger.arrived_at
         rejoin.bridge = trigger.bridge or rejoin.bridge
-        self._scheduler.press(rejoin, URGENCY[trigger.cause])
+        self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:
-            self._scheduler.hasten(rejoin, at)
+            self._scheduler.end_backoff(rejoin, at)
         rejoin.add_trigger(trigger, kind, rule, seen)
         decision = rejoin.decision
         if decision is None or decision.start_at != at or decision.rule is not rule:
@@ -117,31 +109,27 @@ class Policy:
 
     def park_unknown(self, rejoin: Rejoin, trigger: Trigger, rule: Rule) -> Decision:
         """Park a trigger of a host or node of which no store is known yet."""
-        now = trigger.arrived_at
-        if rejoin.outcome is not Outcome.PARKED:
-            self._scheduler.park(rejoin, now)
-            rejoin.rule = rule
+        expires_at = trigger.arrived_at + self._parameters.park_time
+        if rejoin.state is not State.PARKED:
+            self._lifecycle.park(rejoin, Move.PARK, expires_at, rule)
         rejoin.add_trigger(trigger, DecisionKind.PARKED, rule)
-        expires_at = now + self._parameters.park_time
         return Decision(rejoin.node_id, "", DecisionKind.PARKED, rule, rejoin.rejoin_id, expires_at)
 
     def skip(self, rejoin: Rejoin, trigger: Trigger, rule: Rule, seen: Seen = UNSEEN) -> Decision:
         """Record a trigger for which nothing runs."""
-        now = trigger.arrived_at
         rejoin.add_trigger(trigger, DecisionKind.SKIPPED, rule, seen)
-        rejoin.outcome, rejoin.ended_at = Outcome.SKIPPED, now
-        self._history.end(rejoin, now)
-        return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", now)
+        self._lifecycle.skip(rejoin, trigger.arrived_at)
+        return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", trigger.arrived_at)
 
     # Room, before anything is decided.
 
-    def dry(self) -> DryLane:
+    def dry_lane(self) -> DryLane:
         """Admission to try things out on."""
         return self._scheduler.admission.dry()
 
-    def free(self) -> int:
+    def free_places(self) -> int:
         """Free places in the queue."""
-        return self._parameters.queue_limit - self._scheduler.waiting - self._scheduler.parked
+        return self._parameters.queue_limit - self._lifecycle.waiting - self._lifecycle.parked
 
     def needs_no_place(self, slot: Slot, now: float) -> bool:
         """Whether a trigger of the slot would start at once, or share a rejoin that waits."""

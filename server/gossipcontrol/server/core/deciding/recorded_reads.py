@@ -1,4 +1,4 @@
-"""What liveness said where a rule asked: the only way in which unlogged reports reach the deciding state."""
+"""What deciding read of liveness: the only way in which reports, which are not logged, reach the deciding state."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ RecordedRead = tuple[str, ...]
 
 
 class RecordedReads:
-    """Remembers the answers given while one event is handled, or gives those of its first handling again.
+    """Records the answers read while one event is handled, or gives those of its first handling again.
 
-    Liveness is not logged, so on replay nobody is a neighbour and nobody was heard. A rule that looks at liveness
-    asks through here, and the answers are logged with the event; then replay takes the same turns.
+    Liveness is not logged, so in a replay nobody is a neighbour and nobody was heard. A rule that looks at liveness
+    reads through here, and the answers are logged with the event; then a replay decides the same.
     """
 
     def __init__(self) -> None:
-        self.said: list[RecordedRead] = []
-        self._recalled: deque[RecordedRead] = deque()
+        self.answers: list[RecordedRead] = []
+        self._recorded: deque[RecordedRead] = deque()
 
-    def open(self, recalled: Sequence[RecordedRead]) -> None:
-        """Begin a new event; ``recalled`` are the answers of its first handling, if this is a replay."""
-        if self.said:
-            self.said = []
-        if recalled or self._recalled:
-            self._recalled = deque(recalled)
+    def begin(self, recorded: Sequence[RecordedRead]) -> None:
+        """Begin a new event; ``recorded`` are the answers of its first handling, if this is a replay."""
+        if self.answers:
+            self.answers = []
+        if recorded or self._recorded:
+            self._recorded = deque(recorded)
 
-    def ask(self, look: Callable[[], RecordedRead]) -> RecordedRead:
-        """The recalled answer, or what ``look`` finds."""
-        answer = self._recalled.popleft() if self._recalled else look()
-        self.said.append(answer)
+    def read(self, find: Callable[[], RecordedRead]) -> RecordedRead:
+        """The recorded answer, or what ``find`` finds."""
+        answer = self._recorded.popleft() if self._recorded else find()
+        self.answers.append(answer)
         return answer
 
-    def ask_instant(self, found: float) -> float:
-        """The recalled instant, or the one that was found; minus infinity is no answer."""
-        answer = self.ask(lambda: (repr(found),) if found > NEVER else ())
+    def instant(self, found: float) -> float:
+        """The recorded instant, or the one that was found; minus infinity is no answer."""
+        answer = self.read(lambda: (repr(found),) if found > NEVER else ())
         return float(answer[0]) if answer else NEVER
 
-    def ask_whether(self, found: bool) -> bool:
-        """The recalled truth, or the one that was found."""
-        return bool(self.ask(lambda: ("yes",) if found else ()))
+    def whether(self, found: bool) -> bool:
+        """The recorded truth, or the one that was found."""
+        return bool(self.read(lambda: ("yes",) if found else ()))

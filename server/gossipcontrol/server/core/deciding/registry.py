@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields
+from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields, formerly
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
 from gossipcontrol.server.core.event import NEIGHBORS, NEVER, NodeAttached
 from gossipcontrol.server.core.liveness import Liveness
 
-SLOT_LINKS = ("node", "store", "running", "waiting", "on_trial")
+SLOT_LINKS = ("node", "store", "running", "waiting", "awaiting_recovery")
 SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
 """Presence rebuilds itself within one report interval."""
 NODE_LINKS = ("slots", "parked", "parked_count")
@@ -39,12 +39,12 @@ class Slot:
     """The record of the suspicions of one window that fresh neighbours refuted: many must not fill the history."""
     restart_advised: bool = False
     """Whether a restart was advised in this episode, which lasts until a sign of life newer than the last start."""
-    on_trial: Rejoin | None = None
-    """The rejoin that was carried out because of rot, and of which nobody knows yet whether it helped."""
-    standing: frozenset[Cause] = frozenset()
-    """The rot that stands."""
-    tried: Rung | None = None
-    """The highest rung tried since it stands."""
+    awaiting_recovery: Rejoin | None = None
+    """The rejoin that was carried out because of rot, and nobody knows yet whether it helped."""
+    active_rot: frozenset[Cause] = field(default=frozenset(), metadata=formerly("standing"))
+    """The rot that the node is suspected of now."""
+    highest_rung: Rung | None = field(default=None, metadata=formerly("tried"))
+    """The highest rung tried since then."""
 
     def see_neighbor(self, peer_id: str, alive_at: float) -> None:
         """A present neighbour gave a sign of life; beyond ``NEIGHBORS`` a further one is not remembered."""
@@ -146,6 +146,11 @@ class Registry:
             host = self.hosts[host_id] = Host(host_id)
         return host
 
+    def nodes_on(self, host_id: str) -> tuple[str, ...]:
+        """The nodes of a host."""
+        host = self.hosts.get(host_id)
+        return tuple(host.nodes) if host else ()
+
     def forget_host(self, host: Host) -> None:
         """Drop a host without nodes and without a parked trigger."""
         if not host.nodes and host.parked is None:
@@ -161,6 +166,16 @@ class Registry:
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
             self.places += 1
         return slot
+
+    def find_slot(self, node_id: str, store_id: str) -> Slot | None:
+        """The slot of a store of a node, if it is known."""
+        node = self.nodes.get(node_id)
+        return node.slots.get(store_id) if node is not None else None
+
+    def session(self, node_id: str, session_id: str) -> Node | None:
+        """The node to which this stream is attached; None when the stream is not, or no longer, the node's."""
+        node = self.nodes.get(node_id)
+        return node if node is not None and node.attached and node.session_id == session_id else None
 
     def attach(self, node: Node, event: NodeAttached, now: float) -> None:
         """Take over a registration; slots are left to the caller."""
@@ -249,10 +264,10 @@ class Registry:
             node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
             self.nodes[node.node_id] = node
             node.parked = get(one["parked"])
-            for store_id, running, waiting, *on_trial, fields in one["slots"]:
+            for store_id, running, waiting, *recovering, fields in one["slots"]:
                 slot = self.slot(node, store_id)
                 slot.running, slot.waiting = get(running), get(waiting)
-                slot.on_trial = get(on_trial[0]) if on_trial else None
+                slot.awaiting_recovery = get(recovering[0]) if recovering else None
                 for name, value in decode_fields(fields, Slot, SLOT_UNSAVED).items():
                     setattr(slot, name, value)
             waiting = (node.parked, *(slot.waiting for slot in node.slots.values()))
@@ -275,10 +290,13 @@ def _id(rejoin: Rejoin | None) -> str:
 
 def _save_node(node: Node) -> Plain:
     slots = [
-        [store_id, _id(slot.running), _id(slot.waiting), _id(slot.on_trial), capture_fields(slot, SLOT_UNSAVED)]
-        for store_id, slot in node.slots.items()
+        [store_id, *map(_id, _held(slot)), capture_fields(slot, SLOT_UNSAVED)] for store_id, slot in node.slots.items()
     ]
     return {"fields": capture_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}
+
+
+def _held(slot: Slot) -> tuple[Rejoin | None, ...]:
+    return slot.running, slot.waiting, slot.awaiting_recovery
 
 
 def _save_host(host: Host) -> Plain:

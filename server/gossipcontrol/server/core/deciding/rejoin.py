@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
-from gossipcontrol.server.core.decision import (
-    PROVED_BY_RECOVERY,
-    URGENCY,
-    Cause,
-    Decision,
-    DecisionKind,
-    Outcome,
-    Rule,
-    Rung,
-)
+from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 
 EVIDENCE = 300
@@ -29,6 +21,29 @@ LAST_TRIGGERS = 15
 ENDED = frozenset({
     Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED, Outcome.EXPIRED, Outcome.SKIPPED, Outcome.SPLIT,
 })  # fmt: skip
+UNSAVED = ("state",)
+"""Fields that follow from others."""
+
+
+class State(IntEnum):
+    """Where a rejoin stands; which moves lead from one to another stands in ``lifecycle``."""
+
+    NEW = 0
+    """Just made, while the trigger that it is for is decided."""
+    WAITING = 1
+    """In its window, or backing off."""
+    QUEUED = 2
+    """In the fair queue of the global limiter."""
+    PARKED = 3
+    RUNNING = 4
+    AWAITING_RECOVERY = 5
+    """Carried out because of rot, and nobody knows yet whether it helped."""
+    VERIFIED = 6
+    UNVERIFIED = 7
+    FAILED = 8
+    EXPIRED = 9
+    SKIPPED = 10
+    SPLIT = 11
 
 
 class Trigger(NamedTuple):
@@ -63,7 +78,9 @@ class Rejoin:
     requested_at: float
     uncovered_at: float | None
     """Arrival of the oldest trigger that no start has covered."""
+    state: State = State.NEW
     outcome: Outcome = Outcome.WAITING
+    """What clients see of the state."""
     rule: Rule = Rule.LEADING_EDGE
     """Why it waits."""
     deadline: float | None = None
@@ -125,11 +142,11 @@ class Rejoin:
 
     def all_causes(self) -> tuple[Cause, ...]:
         """Every cause once, most urgent first."""
-        return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (URGENCY[cause], cause)))
+        return tuple(sorted({self.cause, *(self.causes or ())}, key=lambda cause: (cause.urgency, cause)))
 
-    def needs_clearance(self) -> bool:
+    def is_proved_by_recovery(self) -> bool:
         """Whether it runs for rot alone, so that a sign of life proves nothing."""
-        return PROVED_BY_RECOVERY[self.cause] and all(PROVED_BY_RECOVERY[cause] for cause in self.causes or ())
+        return self.cause.is_proved_by_recovery and all(cause.is_proved_by_recovery for cause in self.causes or ())
 
     def announce(self) -> AnnounceRejoin:
         """What the service tells of where it stands now."""

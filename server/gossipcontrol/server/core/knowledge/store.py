@@ -69,6 +69,11 @@ class KnowledgeStore:
         """The tracker of a store, to be asked only."""
         return self._trackers.get(store_id)
 
+    @property
+    def store_count(self) -> int:
+        """Number of stores that are tracked."""
+        return len(self._trackers)
+
     def store_ids(self) -> list[str]:
         """The stores that are tracked."""
         return list(self._trackers)

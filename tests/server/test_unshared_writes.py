@@ -1,4 +1,4 @@
-"""Writes that stay alone raise a suspicion, once; a real service turns it into a rejoin."""
+"""A real service turns writes that stay alone into a rejoin."""
 
 from __future__ import annotations
 
@@ -11,66 +11,10 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.client.command import main
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
-from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.knowledge.record import Unshared
-from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.observe.log import make_logger
-from gossipcontrol.server.runtime.clock import ServiceClock
-from gossipcontrol.server.runtime.unshared_writes import UnsharedWriteScanner
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
-
-
-class Scene:
-    """A book with a clock that is set by hand, and what was suspected."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.book = KnowledgeStore(KnowledgeParameters(unshared_age=60.0))
-        self.clock = ServiceClock(wall=lambda: self.now, monotonic=lambda: self.now)
-        self.suspector = UnsharedWriteScanner(self.book, self.clock, self.suspect)
-        self.found: list[tuple[str, int]] = []
-        self.acts = True
-
-    def suspect(self, found: Unshared, now: float) -> bool:
-        self.found.append((found.author_id, found.writes))
-        return self.acts
-
-    def record(self, *intentions: Intention) -> None:
-        self.book.handle(IntentionsRecorded("s", intentions), self.clock.now())
-
-    def look(self, later: float) -> list[tuple[str, int]]:
-        self.now += later
-        self.found = []
-        self.suspector.look("s")
-        return self.found
-
-
-def test_only_old_writes_are_suspicious_and_only_once_in_a_while() -> None:
-    scene = Scene()
-    scene.record(Intention("n", b"n1"), Intention("n", b"n2", b"n1"), Intention("m", b"m1", b"", (), True))
-    assert scene.look(59.0) == []
-    assert scene.look(2.0) == [("n", 2)]
-    assert scene.look(30.0) == [], "it was suspected already"
-    assert scene.look(31.0) == [("n", 2)]
-    scene.record(Intention("m", b"m2", b"m1", (b"n2",), True))
-    assert scene.look(1000.0) == [], "m holds all now, and its acknowledgements are no writes"
-
-
-def test_what_nobody_acted_on_is_told_again() -> None:
-    scene = Scene()
-    scene.record(Intention("n", b"n1"), Intention("m", b"m1", b"", (), True))
-    scene.acts = False
-    assert scene.look(61.0) == scene.look(1.0) == [("n", 1)]
-
-
-def test_the_evidence_is_a_sentence() -> None:
-    assert Unshared("s", "n", 2, 100.0, bytes(range(32))).say(460.0) == (
-        "2 writes by n that no other peer provably holds for 360 s; oldest 00010203"
-    )
-    assert "1 write by abababababab… that" in Unshared("s", "ab" * 32, 1, 0.0, b"h").say(1.0)
 
 
 async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from gossipcontrol.server.core.finding import SyncWanted
+from gossipcontrol.server.core.finding import OfferSync
 
 NODES = 10_000
 """Most nodes for which syncs wait; the one that waits longest goes first."""
@@ -12,22 +12,22 @@ PER_NODE = 16
 """Most syncs that wait for one node; the oldest goes first, for it will be asked for again."""
 
 
-class SyncQueue:
+class SyncOffers:
     """Bounded in both directions: a node that never reports again must not fill the memory."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, OrderedDict[tuple[str, str], SyncWanted]] = OrderedDict()
+        self._waiting: OrderedDict[str, OrderedDict[tuple[str, str], OfferSync]] = OrderedDict()
 
-    def put(self, wanted: SyncWanted) -> None:
+    def add(self, offer: OfferSync) -> None:
         """Keep a sync; asked for twice, it waits once."""
-        of_node = self._waiting.setdefault(wanted.node_id, OrderedDict())
-        of_node[wanted.store_id, wanted.peer_id] = wanted
+        of_node = self._waiting.setdefault(offer.node_id, OrderedDict())
+        of_node[offer.store_id, offer.peer_id] = offer
         if len(of_node) > PER_NODE:
             of_node.popitem(last=False)
         if len(self._waiting) > NODES:
             self._waiting.popitem(last=False)
 
-    def take(self, node_id: str) -> list[SyncWanted]:
+    def pop(self, node_id: str) -> list[OfferSync]:
         """The syncs that wait for a node, which wait no more."""
         of_node = self._waiting.pop(node_id, None)
         return list(of_node.values()) if of_node else []

@@ -1,0 +1,289 @@
+"""The core: deciding, presence, diagnosis, repair and knowledge put together, once.
+
+``handle(event, now) -> Turn`` is the only way in, and a Turn the only way out; no IO, no clock, no randomness. The
+service, the simulator and every test of the whole drive this object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from gossipcontrol.server.core.codec import Plain, resolve
+from gossipcontrol.server.core.deadline import earliest
+from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.record import Counts, Forecast
+from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, StartRejoin
+from gossipcontrol.server.core.event import (
+    ChangeKind,
+    DecidingEvent,
+    Event,
+    LivenessEvent,
+    LivenessReported,
+    NeighborChanged,
+    NetworkChanged,
+    NodeAttached,
+    NodeDetached,
+    NodesSlept,
+    NodesWoke,
+    RejoinFinished,
+    RejoinRequested,
+    ServiceStarted,
+    StartDelayed,
+    SuspicionEnded,
+    SyncFinished,
+    TimePassed,
+)
+from gossipcontrol.server.core.finding import (
+    Finding,
+    NodeSuspected,
+    OfferSync,
+    PresenceChanged,
+    StartSync,
+    SyncWanted,
+    WritesUnshared,
+)
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, MembersChanged
+from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.knowledge.unshared_writes import UnsharedWriteScanner
+from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.repair.sync_offers import SyncOffers
+from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreParameters:
+    """What an operator may tune, by part."""
+
+    deciding: Parameters = field(default_factory=Parameters)
+    liveness: LivenessParameters = field(default_factory=LivenessParameters)
+    knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
+
+
+class Journaling(Enum):
+    """What becomes of facts now. While they are not kept, the effects of deciding do not leave either.
+
+    So deciding's clock stands still, or a rejoin whose command has not left would be found to have done nothing.
+    """
+
+    KEEPING = "facts are kept within milliseconds"
+    LATE = "facts wait longer than usual"
+    FAILING = "facts cannot be kept: what nobody waits for is not even begun"
+
+
+class Core:
+    """All that the service knows and decides. ``id_prefix`` makes the ids of rejoins unique over restarts."""
+
+    def __init__(
+        self,
+        parameters: CoreParameters | None = None,
+        *,
+        knowledge: KnowledgeStore | None = None,
+        id_prefix: str = "",
+    ) -> None:
+        self.parameters = parameters = parameters or CoreParameters()
+        self.liveness = Liveness(parameters.liveness)
+        self.knowledge = knowledge or KnowledgeStore(parameters.knowledge)
+        self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
+        self.catalog = self.deciding.catalog
+        self._registry = self.deciding.registry
+        self._scanner = UnsharedWriteScanner(self.knowledge)
+        self._offers = SyncOffers()
+        self._journaling = Journaling.KEEPING
+        self._handlers: dict[type[Any], Callable[[Any, float], Turn]] = {
+            RejoinRequested: self._decide,
+            RejoinFinished: self._decide,
+            StartDelayed: self._decide,
+            SuspicionEnded: self._decide,
+            NetworkChanged: self._on_network_changed,
+            NodeAttached: self._on_agent,
+            NodeDetached: self._on_detached,
+            LivenessReported: self._on_report,
+            NeighborChanged: self._on_agent,
+            SyncFinished: self._on_sync_finished,
+            IntentionsRecorded: self._on_knowledge,
+            MembersChanged: self._on_knowledge,
+            ServiceStarted: self._on_service_started,
+            TimePassed: self._on_time_passed,
+        }
+
+    def handle(self, event: Event, now: float, journaling: Journaling = Journaling.KEEPING) -> Turn:
+        """Take one event at service time ``now`` (seconds, never going backwards) and say what it leads to."""
+        self._journaling = journaling
+        return self._handlers[type(event)](event, now)
+
+    def next_deadline(self, journaling: Journaling = Journaling.KEEPING) -> float | None:
+        """The service time at which TimePassed is due; None when nothing waits."""
+        soft = earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
+        return earliest(soft, self.deciding.next_deadline()) if journaling is Journaling.KEEPING else soft
+
+    def replay(self, fact: Fact) -> None:
+        """Decide again what the log kept; nothing of it leaves, and liveness hears nothing of it."""
+        self.deciding.handle(fact.event, fact.at, fact.reads)
+
+    # Deciding.
+
+    def _decide(self, event: DecidingEvent, now: float) -> Turn:
+        is_kept = self._journaling is Journaling.KEEPING
+        return self.deciding.handle(event, now if is_kept else min(now, self.deciding.handled_at))
+
+    def _on_network_changed(self, event: NetworkChanged, now: float) -> Turn:
+        """Sleep and wake of a host are those of its nodes; a repeated request has happened before."""
+        turn = self._decide(event, now)
+        if any(isinstance(effect, AnswerTrigger) and effect.replayed for effect in turn.effects):
+            return turn
+        node_ids = event.node_ids or self._registry.nodes_on(event.host_id)
+        if node_ids and event.kind is ChangeKind.SLEEPING:
+            self._observe(turn, NodesSlept(node_ids), now)
+        elif node_ids and event.kind is ChangeKind.RESUMED:
+            self._observe(turn, NodesWoke(node_ids), now)
+        return turn
+
+    def _on_agent(self, event: NodeAttached | NodeDetached | NeighborChanged | LivenessReported, now: float) -> Turn:
+        """What deciding refuses has not happened."""
+        turn = self._decide(event, now)
+        if not any(isinstance(effect, RefuseNode) for effect in turn.effects):
+            if isinstance(event, NodeAttached):
+                self._offers.pop(event.node_id)  # what is still wanted will be asked for on its stream
+            self._observe(turn, event, now)
+        return turn
+
+    def _on_detached(self, event: NodeDetached, now: float) -> Turn:
+        """The end of a stream that another has replaced means nothing."""
+        is_current = self._registry.session(event.node_id, event.session_id) is not None
+        return self._on_agent(event, now) if is_current else Turn([], [])
+
+    def _on_report(self, event: LivenessReported, now: float) -> Turn:
+        turn = self._on_agent(event, now)
+        turn.offers = self._offers.pop(event.node_id)
+        return turn
+
+    def _on_service_started(self, event: ServiceStarted, now: float) -> Turn:
+        self._scanner.arm(now)
+        return self._decide(event, now)
+
+    def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
+        turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [])
+        if _is_due(self.liveness.next_deadline(), now):
+            self._observe(turn, event, now)
+        for found in self._scanner.scan_due(now):
+            if self.can_ask(found.author_id, found.store_id):
+                self._scanner.suspect(found, now)
+                evidence = found.say(now)
+                turn.findings.append(WritesUnshared(found.author_id, found.store_id, evidence))
+                self._trigger(
+                    turn, RejoinRequested(found.author_id, (found.store_id,), Cause.SUSPICION, "", evidence), now
+                )
+        return turn
+
+    # Liveness.
+
+    def _on_sync_finished(self, event: SyncFinished, now: float) -> Turn:
+        """The result of a sync, of a node and store that have a place: strangers must not fill the books."""
+        turn = Turn([], [])
+        if self._registry.find_slot(event.node_id, event.store_id) is not None:
+            self._observe(turn, event, now)
+        return turn
+
+    def _observe(self, turn: Turn, event: LivenessEvent, now: float) -> None:
+        """Let liveness take an event, and act on what it finds."""
+        for finding in self.liveness.handle(event, now):
+            self._act(turn, finding, now)
+
+    def _act(self, turn: Turn, finding: Finding, now: float) -> None:
+        match finding:
+            case PresenceChanged():
+                turn.findings.append(finding)
+            case NodeSuspected(node_id, store_id, cause, evidence, bridge):
+                triggers = self.can_ask(node_id, store_id)
+                turn.findings.append(replace(finding, triggers=triggers))
+                if triggers:
+                    self._trigger(turn, RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge), now)
+            case SuspicionEnded():
+                turn.findings.append(finding)
+                if finding.cause.is_proved_by_recovery:
+                    self._trigger(turn, finding, now)
+            case SyncWanted():
+                self._want_sync(turn, finding)
+
+    def _trigger(self, turn: Turn, event: RejoinRequested | SuspicionEnded, now: float) -> None:
+        """Decide about what was found, in the same turn."""
+        decided = self._decide(event, now)
+        turn.effects += decided.effects
+        turn.facts += decided.facts
+
+    def _want_sync(self, turn: Turn, wanted: SyncWanted) -> None:
+        """Ask the node now, or with the answer to its next report; one whose agent cannot sync is not asked."""
+        node_id, store_id, peer_id = wanted.node_id, wanted.store_id, wanted.peer_id
+        capabilities = self.capabilities(node_id)
+        if capabilities is None:
+            self._offers.add(OfferSync(node_id, store_id, peer_id))
+        elif Capability.SYNC_WITH_PEER in capabilities:
+            turn.findings.append(StartSync(node_id, store_id, peer_id))
+
+    # Knowledge.
+
+    def _on_knowledge(self, event: KnowledgeEvent, now: float) -> Turn:
+        outcome = self.knowledge.handle(event, now)
+        self._scanner.arm(now)
+        facts: Sequence[KnowledgeFact]
+        facts = [KnowledgeFact(now, outcome.fact, outcome.room)] if outcome.fact is not None else []
+        return Turn([], [*facts], outcome=outcome)
+
+    # What is known.
+
+    @property
+    def decided_at(self) -> float:
+        """The instant of deciding's last event, service time."""
+        return self.deciding.handled_at
+
+    def can_ask(self, node_id: str, store_id: str) -> bool:
+        """Whether a rejoin that nobody waits for would be kept, and a driver can act for the node in that store."""
+        slot = self._registry.find_slot(node_id, store_id)
+        return slot is not None and slot.node.attached and self._journaling is not Journaling.FAILING
+
+    def capabilities(self, node_id: str) -> frozenset[Capability] | None:
+        """What the attached agent of a node can do; None when none is attached."""
+        node = self._registry.nodes.get(node_id)
+        return node.capabilities if node is not None and node.attached else None
+
+    def addresses(self, node_id: str) -> tuple[str, ...]:
+        """Where peers may dial a node, as its agent registered it last."""
+        node = self._registry.nodes.get(node_id)
+        return node.addresses if node else ()
+
+    def runs(self, start: StartRejoin) -> bool:
+        """Whether this attempt still runs."""
+        return self.deciding.runs(start)
+
+    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
+        """What would happen to a trigger that came now; nothing changes."""
+        return self.deciding.foretell(event, now)
+
+    def counts(self) -> Counts:
+        """The gauges of deciding."""
+        return self.deciding.counts()
+
+    # Snapshots of deciding; knowledge has snapshots of its own, store by store, and liveness has none.
+
+    def capture(self) -> Plain:
+        """The deciding state, most of which is yet to be encoded: at any time, and in any thread."""
+        return self.deciding.capture()
+
+    def save(self) -> Plain:
+        """The same as plain JSON."""
+        return resolve(self.capture())
+
+    def load(self, plain: Plain) -> None:
+        """Take over a saved deciding state; the core must be new."""
+        self.deciding.load(plain)
+
+
+def _is_due(deadline: float | None, now: float) -> bool:
+    return deadline is not None and deadline <= now

@@ -1,0 +1,71 @@
+"""Lists of what deciding knows: rejoins, stores, gauges. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gossipcontrol.server.core.deciding.history import History
+from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreNode, StoreRecord
+from gossipcontrol.server.core.deciding.registry import Registry, Slot
+from gossipcontrol.server.core.decision import Cause, Outcome
+
+LISTED_NODES = 100
+"""Most nodes listed in one StoreRecord."""
+
+
+class Catalog:
+    """Reads registry and history for those who ask."""
+
+    def __init__(self, registry: Registry, history: History) -> None:
+        self._registry = registry
+        self._history = history
+
+    def rejoin(self, rejoin_id: str) -> RejoinRecord | None:
+        """One rejoin, unless it is unknown or forgotten."""
+        rejoin = self._history.get(rejoin_id)
+        return rejoin.record() if rejoin else None
+
+    def rejoins(
+        self,
+        *,
+        node_id: str = "",
+        store_id: str = "",
+        cause: Cause | None = None,
+        outcome: Outcome | None = None,
+        request_id: str = "",
+        since: float | None = None,
+        before: str = "",
+    ) -> Iterator[RejoinRecord]:
+        """Rejoins that match every filter given, newest first; with ``before``, only those older than that id."""
+        for rejoin in self._history.newest(before):
+            if since is not None and rejoin.requested_at < since:
+                return
+            if (
+                (not node_id or rejoin.node_id == node_id)
+                and (not store_id or rejoin.store_id == store_id)
+                and (outcome is None or rejoin.outcome is outcome)
+                and (not request_id or rejoin.has_request(request_id))
+                and (cause is None or cause is rejoin.cause or cause in (rejoin.causes or ()))
+            ):
+                yield rejoin.record()
+
+    def stores(self, *, node_id: str = "", after: str = "") -> Iterator[StoreRecord]:
+        """Stores by id; with ``after``, only those behind it."""
+        for store_id in sorted(self._registry.stores):
+            store = self._registry.stores[store_id]
+            if store_id > after and (not node_id or node_id in store.slots):
+                yield StoreRecord(
+                    store_id=store_id,
+                    nodes=tuple(_store_node(store.slots[one]) for one in sorted(store.slots)[:LISTED_NODES]),
+                    node_count=len(store.slots),
+                    peer_count=self._registry.liveness.peer_count(store_id),
+                    rejoin_at=store.rejoin_at,
+                    attached=sum(slot.node.attached for slot in store.slots.values()),
+                    running=sum(slot.running is not None for slot in store.slots.values()),
+                    waiting=sum(slot.waiting is not None for slot in store.slots.values()),
+                )
+
+
+def _store_node(slot: Slot) -> StoreNode:
+    node = slot.node
+    return StoreNode(node.node_id, node.host_id, node.attached, len(slot.neighbors), slot.reported_at)

@@ -1,0 +1,123 @@
+"""Which nodes and stores a trigger concerns, for real and dry alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from gossipcontrol.server.core.deciding.answers import Answers
+from gossipcontrol.server.core.deciding.policy import Policy
+from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
+from gossipcontrol.server.core.decision import Decision
+from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
+
+
+class Group(NamedTuple):
+    """What a trigger concerns of one node, or of a host of which no node is known."""
+
+    node_id: str = ""
+    """Empty for such a host."""
+    node: Node | None = None
+    """None while the node is not known."""
+    store_ids: Sequence[str] = ()
+    """The stores that were named; none: all that the node has."""
+    earlier: Sequence[Decision] | None = None
+    """What was decided about the same network event before: it stands, and nothing new is decided."""
+
+
+class Unknown(Enum):
+    """What a trigger concerns where no store of it is known."""
+
+    HOST = "no node of the host is known"
+    NODE = "no store of the node is known"
+
+
+class NewSlot(NamedTuple):
+    """A store that is not known of a node that never registered: it may have it."""
+
+    store_id: str
+
+
+class UnknownStore(NamedTuple):
+    """A store that the node does not have, as it registered."""
+
+    store_id: str
+
+
+Target = Slot | NewSlot | UnknownStore | Unknown
+
+
+class Expansion:
+    """Spreads a trigger over nodes and stores, and finds out whether there is room for all that it leads to."""
+
+    def __init__(self, stores_per_node: int, registry: Registry, policy: Policy, answers: Answers) -> None:
+        self._stores_per_node = stores_per_node
+        self._registry = registry
+        self._policy = policy
+        self._answers = answers
+
+    def groups(self, event: RejoinRequested | NetworkChanged, now: float) -> list[Group] | None:
+        """The nodes that a trigger concerns; None when there is no room in the queue, or for further nodes."""
+        if isinstance(event, RejoinRequested):
+            groups = [Group(event.node_id, self._registry.nodes.get(event.node_id), event.store_ids)]
+        elif event.node_ids:
+            groups = [self._named(event, node_id, now) for node_id in dict.fromkeys(event.node_ids)]
+        else:
+            groups = self._of_host(event, now)
+        return groups if self._has_room([group for group in groups if group.earlier is None], now) else None
+
+    def targets(self, group: Group) -> Iterator[Target]:
+        """The stores that are to be decided about, in order."""
+        node = group.node
+        if group.store_ids:
+            yield from self._named_stores(group)
+        elif node is not None and (node.slots or node.registered):
+            yield from node.slots.values()
+        else:
+            yield Unknown.NODE if group.node_id else Unknown.HOST
+
+    def _named(self, event: NetworkChanged, node_id: str, now: float) -> Group:
+        earlier = self._answers.of_change(event, node_id, now)
+        return Group(node_id, self._registry.nodes.get(node_id), (), earlier)
+
+    def _of_host(self, event: NetworkChanged, now: float) -> list[Group]:
+        earlier = self._answers.of_change(event, "", now)
+        if earlier is not None:
+            return [Group(earlier=earlier)]
+        host = self._registry.hosts.get(event.host_id)
+        nodes = host.nodes.values() if host else ()
+        return [Group(node.node_id, node) for node in nodes] or [Group()]
+
+    def _named_stores(self, group: Group) -> Iterator[Target]:
+        node = group.node
+        free = self._stores_per_node - (len(node.slots) if node else 0)
+        for store_id in group.store_ids:
+            slot = node.slots.get(store_id) if node else None
+            if slot is not None:
+                yield slot
+            elif free > 0 and (node is None or not node.registered):
+                free -= 1
+                yield NewSlot(store_id)
+            else:
+                yield UnknownStore(store_id)
+
+    def _has_room(self, groups: Sequence[Group], now: float) -> bool:
+        """Whether a trigger of these groups finds a place for all that it leads to."""
+        free = self._policy.free_places()
+        known = [group for group in groups if group.node is not None]
+        new = len(groups) - len(known)
+        if not new and free >= self._registry.places and not any(group.store_ids for group in groups):
+            return True
+        nodes = [group.node for group in known if group.node is not None]
+        if new and not self._registry.has_room(new, nodes):
+            return False
+        wanted = sum(len(group.store_ids) or len(group.node.slots if group.node else ()) or 1 for group in groups)
+        if wanted <= free:
+            return True
+        placed = sum(
+            (slot := node.slots.get(store_id)) is not None and self._policy.needs_no_place(slot, now)
+            for node, group in zip(nodes, known, strict=True)
+            for store_id in group.store_ids or node.slots
+        )
+        return wanted - placed <= free

@@ -1,0 +1,143 @@
+"""What operators see of each effect and finding: a log line and a metric."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gossipcontrol.server.core.effect import (
+    AcceptNode,
+    AdviseRestart,
+    AnnounceRejoin,
+    AnswerTrigger,
+    Effect,
+    RefuseNode,
+    StartRejoin,
+)
+from gossipcontrol.server.core.event import SuspicionEnded
+from gossipcontrol.server.core.finding import CoreFinding, NodeSuspected, WritesUnshared
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.server.observe.metrics import Metrics
+from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
+from gossipcontrol.server.wire.reasons import explain_decision
+
+
+class EventLog:
+    """Tells of effects as they are performed, and of findings as they are made; it changes nothing."""
+
+    def __init__(self, metrics: Metrics, liveness: LivenessMetrics, log: Logger) -> None:
+        self._metrics = metrics
+        self._liveness = liveness
+        self._log = log
+        self._logs_info = log.is_enabled_for(logging.INFO)
+        self._effects: dict[type[Any], Callable[[Any, float], None]] = {
+            AnswerTrigger: self._answered,
+            StartRejoin: self._started,
+            AnnounceRejoin: self._announced,
+            AdviseRestart: self._advised,
+            AcceptNode: self._accepted,
+            RefuseNode: self._refused,
+        }
+        self._findings: dict[type[Any], Callable[[Any], None]] = {
+            NodeSuspected: self._suspected,
+            SuspicionEnded: self._suspicion_ended,
+            WritesUnshared: self._unshared,
+        }
+
+    def show_effect(self, effect: Effect, at: float) -> None:
+        """Tell of an effect that the core wanted at this instant (service time)."""
+        show = self._effects.get(type(effect))
+        if show is not None:
+            show(effect, at)
+
+    def show_finding(self, finding: CoreFinding) -> None:
+        """Tell of what was found."""
+        show = self._findings.get(type(finding))
+        if show is not None:
+            show(finding)
+
+    # Effects.
+
+    def _answered(self, answer: AnswerTrigger, at: float) -> None:
+        self._metrics.count_answer(answer)
+        if answer.cause is None or answer.replayed or not self._logs_info:
+            return
+        for decision in answer.decisions:
+            self._log.info(
+                "decided",
+                cause=answer.cause.name.lower(),
+                node=decision.node_id,
+                store=decision.store_id,
+                decision=decision.kind.name.lower(),
+                rejoin=decision.rejoin_id,
+                reason=explain_decision(decision, at),
+            )
+
+    def _started(self, start: StartRejoin, at: float) -> None:
+        del at
+        self._metrics.count_start(start)
+        self._log.info(
+            "rejoin started",
+            rejoin=start.rejoin_id,
+            node=start.node_id,
+            store=start.store_id,
+            attempt=start.attempt,
+            rung=start.rung.name.lower(),
+            causes=",".join(cause.name.lower() for cause in start.causes),
+            bootstrap=len(start.bootstrap),
+        )
+
+    def _announced(self, announced: AnnounceRejoin, at: float) -> None:
+        del at
+        self._metrics.count_end(announced)
+        self._log.info(
+            "rejoin " + announced.outcome.name.lower(),
+            rejoin=announced.rejoin_id,
+            node=announced.node_id,
+            store=announced.store_id,
+            cause=announced.cause.name.lower(),
+            attempts=announced.attempts,
+            rung=announced.rung.name.lower(),
+            seconds=announced.duration,
+            detail=announced.detail,
+        )
+
+    def _advised(self, advice: AdviseRestart, at: float) -> None:
+        del at
+        self._metrics.count_advice()
+        self._log.warning(
+            "restart advised",
+            rejoin=advice.rejoin_id,
+            node=advice.node_id,
+            store=advice.store_id,
+            detail=advice.detail,
+        )
+
+    def _accepted(self, accepted: AcceptNode, at: float) -> None:
+        del at
+        self._log.info("node attached", node=accepted.node_id, session=accepted.session_id, unparked=accepted.unparked)
+
+    def _refused(self, refused: RefuseNode, at: float) -> None:
+        del at
+        self._log.warning("node refused", reason=refused.reason)
+
+    # Findings.
+
+    def _suspected(self, found: NodeSuspected) -> None:
+        """Whether or not an agent can act on it, it is told."""
+        self._liveness.count_rot(found.cause)
+        self._log.warning(
+            "rot suspected",
+            node=found.node_id,
+            store=found.store_id,
+            cause=found.cause.name.lower(),
+            evidence=found.evidence,
+            attached=found.triggers,
+        )
+
+    def _suspicion_ended(self, found: SuspicionEnded) -> None:
+        self._log.info("suspicion cleared", node=found.node_id, store=found.store_id, cause=found.cause.name.lower())
+
+    def _unshared(self, found: WritesUnshared) -> None:
+        self._log.warning("writes not shared", node=found.node_id, store=found.store_id, evidence=found.evidence)
