@@ -14,12 +14,12 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
-from gossipcontrol.server.core.presence.wheel import RATE
+from gossipcontrol.server.core.presence.wheel import TICKS_PER_SECOND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 OBSERVERS, PEERS = ("n1", "n2", "n3"), ("p", "q", "n1")
-TICK = 1 / RATE
+TICK = 1 / TICKS_PER_SECOND
 BEGIN = 1000.0
 
 

@@ -32,7 +32,7 @@ from gossipcontrol.server.core.presence.record import PeerState
 from hypothesis import Phase
 
 STORE = "notes"
-ABLE = frozenset({Capability.SYNC_WITH_PEER})
+CAN_SYNC = frozenset({Capability.SYNC_WITH_PEER})
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Of properties whose runs take long: shrinking one would take minutes, and the seed says it all."""
 DOWN_AFTER = (48.0, 60.0)
@@ -52,16 +52,16 @@ class FakePresence:
 
     def __init__(self) -> None:
         self.states: dict[str, PeerState] = {}
-        self.hushed: set[str] = set()
+        self.mute: set[str] = set()
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
         return self.states.get(peer_id)
 
     def online(self, store_id: str) -> Collection[str]:
-        return {one for one, state in self.states.items() if state is PeerState.ONLINE and one not in self.hushed}
+        return {one for one, state in self.states.items() if state is PeerState.ONLINE and one not in self.mute}
 
-    def hush(self, store_id: str, peer_id: str, standing: bool, now: float) -> None:
-        (self.hushed.add if standing else self.hushed.discard)(peer_id)
+    def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
+        (self.mute.add if mute else self.mute.discard)(peer_id)
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class Member:
     """Seconds between two broadcasts; 0: it says nothing."""
     interval: float
     reports: bool = True
-    able: bool = True
+    capable: bool = True
     alive: bool = True
     view: dict[str, float] = field(default_factory=dict[str, float])
     broadcasts: int = 0
@@ -108,10 +108,10 @@ class Swarm:
     # Making it.
 
     def add(
-        self, node_id: str, rhythm: float = 2.0, interval: float = 2.0, *, reports: bool = True, able: bool = True
+        self, node_id: str, rhythm: float = 2.0, interval: float = 2.0, *, reports: bool = True, capable: bool = True
     ) -> Member:
         """A new node, linked with others at random."""
-        member = self.members[node_id] = Member(node_id, rhythm, interval, reports, able)
+        member = self.members[node_id] = Member(node_id, rhythm, interval, reports, capable)
         self.presence.states[node_id] = PeerState.ONLINE
         self._attach(member)
         others = [one for one in self.members.values() if one is not member and one.alive]
@@ -209,7 +209,9 @@ class Swarm:
     def _attach(self, member: Member) -> None:
         member.sessions += 1
         session = f"{member.node_id}-{member.sessions}"
-        self.tell(NodeAttached(member.node_id, session, (STORE,), capabilities=ABLE if member.able else frozenset()))
+        self.tell(
+            NodeAttached(member.node_id, session, (STORE,), capabilities=CAN_SYNC if member.capable else frozenset())
+        )
 
     def _beat(self, member: Member) -> None:
         if member.alive:
@@ -240,9 +242,9 @@ class Swarm:
             self._held_up.append((node_id, set(reached)))
         for peer_id, sender in reached.items():
             if peer_id != node_id:
-                self.at(self.chance.uniform(0.01, self.latency), self._hear, peer_id, node_id, sender == node_id)
+                self.at(self.chance.uniform(0.01, self.latency), self._receive, peer_id, node_id, sender == node_id)
 
-    def _hear(self, node_id: str, author_id: str, direct: bool) -> None:
+    def _receive(self, node_id: str, author_id: str, direct: bool) -> None:
         member = self.members[node_id]
         member.heard[author_id] += 1
         member.heard_at[author_id] = self.now
@@ -302,7 +304,7 @@ class Swarm:
         for author_id, reached in self._held_up if late else ():
             for peer_id in self.members:
                 if peer_id not in reached and self.members[peer_id].alive:
-                    self.at(self.chance.uniform(0.05, 0.6), self._hear, peer_id, author_id, False)
+                    self.at(self.chance.uniform(0.05, 0.6), self._receive, peer_id, author_id, False)
         self._held_up.clear()
 
     def components(self) -> int:

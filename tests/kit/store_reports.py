@@ -18,7 +18,7 @@ class Store:
 
     def __init__(self, parameters: LivenessParameters = PARAMETERS) -> None:
         self.parameters = parameters
-        self.testimony = StoreReports("notes", parameters)
+        self.reports = StoreReports("notes", parameters)
         self.state: Callable[[str], PeerState | None] = lambda peer_id: PeerState.ONLINE
 
     def say(
@@ -29,10 +29,10 @@ class Store:
         at = {peer_id: now - 0.5 if count else NEVER for peer_id, count in counts.items()}
         view = dict.fromkeys(neighbors, 0.0)
         report = LivenessReported(node_id, "notes", at, view, sent, heard_counts=tuple(counts.values()))
-        self.testimony.take(report, now)
+        self.reports.record(report, now)
 
     def links(self, now: float) -> Links:
-        return Links(self.testimony, self.parameters, self.state, now)
+        return Links(self.reports, self.parameters, self.state, now)
 
 
 def fall_apart(store: Store, start: int = 0, until: int = 30) -> None:

@@ -47,7 +47,7 @@ INTERVALS = (1.0, 2.0, 2.0, 5.0, 12.0)
 
 
 def join(swarm: Swarm, one: int, other: int) -> None:
-    swarm.grow(1, rhythm=RHYTHMS[one % 8], interval=INTERVALS[other % 5], reports=one % 7 > 0, able=other % 3 > 0)
+    swarm.grow(1, rhythm=RHYTHMS[one % 8], interval=INTERVALS[other % 5], reports=one % 7 > 0, capable=other % 3 > 0)
 
 
 def happen(swarm: Swarm, what: str, one: int, other: int) -> None:
@@ -103,7 +103,7 @@ def test_a_healthy_overlay_raises_no_suspicion_ever(
     swarm.run(60)
     assert swarm.components() == 1
     assert swarm.suspected() == []
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute
 
 
 @given(st.integers(0, 1000), st.integers(2, 10))
@@ -123,10 +123,10 @@ def test_a_node_that_lost_messages_once_and_says_nothing_since_is_not_hushed_for
     swarm.run(20)
     swarm.lose("n0", 10)
     swarm.run(10)
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
     swarm.mend()
     swarm.run(60)
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute
 
 
 def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
@@ -164,10 +164,10 @@ def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_on
     assert set(accused(suspected)) == {("n0", Cause.OUTBOUND_ROT)}
     assert 10 <= suspected[0][0] - cut_at <= 20
     assert suspected[0][1].evidence.startswith("nobody who could tell has heard its broadcasts for ")
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
     swarm.mend()
     swarm.run(70)
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute
     assert accused(swarm.cleared()) == [("n0", Cause.OUTBOUND_ROT)]
     mended_at = swarm.now
     swarm.run(100)
@@ -191,7 +191,7 @@ def test_a_black_hole_for_large_messages_is_found_though_small_ones_arrive(seed:
     swarm.blocked = lambda sender, receiver, large: sender == "n0" and large
     speak_into_a_black_hole(swarm, "n0")
     assert "reached none of" in swarm.suspected()[0][1].evidence
-    assert not swarm.presence.hushed  # small messages still show life
+    assert not swarm.presence.mute  # small messages still show life
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -233,17 +233,17 @@ def test_of_two_nodes_the_one_that_is_not_heard_is_accused_by_the_other() -> Non
 def test_a_node_without_neighbours_in_a_store_with_others_is_isolated() -> None:
     swarm = make()
     swarm.heals = False
-    swarm.grow(4, able=False)
+    swarm.grow(4, capable=False)
     swarm.run(30)
     lone = swarm.members["n0"]
     for peer_id in list(lone.view):
         swarm._set(lone, swarm.members[peer_id], up=False)  # pyright: ignore[reportPrivateUsage]
     swarm.repair_without("n0")
-    lost_at = swarm.now
+    neighbor_lost_at = swarm.now
     swarm.run(9)
     (at, found), *_ = swarm.suspected(Cause.ISOLATED)
     assert (found.node_id, found.evidence) == ("n0", "no neighbours")
-    assert 3 <= at - lost_at <= 7
+    assert 3 <= at - neighbor_lost_at <= 7
 
 
 def test_a_node_that_is_alone_in_its_store_is_not_isolated() -> None:
@@ -318,9 +318,9 @@ def test_neighbours_and_those_that_heard_each_other_directly_sync_by_themselves(
     presence = FakePresence()
     presence.states = dict.fromkeys("ab", PeerState.ONLINE)
     core = Diagnosis(LivenessParameters(), presence)
-    able = frozenset({Capability.SYNC_WITH_PEER})
+    capable = frozenset({Capability.SYNC_WITH_PEER})
     found = [
-        one for node_id in "ab" for one in core.handle(NodeAttached(node_id, "s", (STORE,), capabilities=able), 0.0)
+        one for node_id in "ab" for one in core.handle(NodeAttached(node_id, "s", (STORE,), capabilities=capable), 0.0)
     ]
     for second in range(0, 30, 2):
         now = float(second)
@@ -345,7 +345,7 @@ def test_no_node_is_asked_for_more_syncs_than_its_budget() -> None:
 def test_nodes_that_cannot_sync_are_never_asked() -> None:
     swarm = make()
     swarm.grow(5)
-    swarm.grow(5, able=False)
+    swarm.grow(5, capable=False)
     swarm.run(200)
     assert {wanted.node_id for _, wanted in swarm.wanted()} <= set(names(5))
 
@@ -372,9 +372,9 @@ def test_a_store_without_nodes_is_forgotten() -> None:
 
 def test_a_session_that_was_replaced_detaches_nobody() -> None:
     core = Diagnosis(LivenessParameters(), FakePresence())
-    able = frozenset({Capability.SYNC_WITH_PEER})
-    core.handle(NodeAttached("n", "old", (STORE,), capabilities=able), 1.0)
-    core.handle(NodeAttached("n", "new", (STORE, "more"), capabilities=able), 2.0)
+    capable = frozenset({Capability.SYNC_WITH_PEER})
+    core.handle(NodeAttached("n", "old", (STORE,), capabilities=capable), 1.0)
+    core.handle(NodeAttached("n", "new", (STORE, "more"), capabilities=capable), 2.0)
     assert core.handle(NodeDetached("n", "old"), 3.0) == []
     assert core.next_deadline() is not None
 
@@ -466,10 +466,10 @@ def test_nobody_is_mute_any_longer_once_all_streams_of_a_store_have_ended(seed: 
     swarm.heals = False
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(25)
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
     for member in swarm.members.values():
         member.alive = False
         swarm.tell(NodeDetached(member.node_id, f"{member.node_id}-{member.sessions}"))
     swarm.run(60)
     assert swarm.core.next_deadline() is None
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute

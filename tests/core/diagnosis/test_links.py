@@ -97,12 +97,12 @@ def test_a_silent_peer_that_once_reported_links_nobody_for_as_long_as_it_is_list
     store.say(10.0, "x", neighbors="a")
     for second in range(10, 200, 2):
         store.say(float(second), "a", neighbors="x")
-        store.testimony.clean(float(second))
-    assert "x" not in store.testimony.observers
+        store.reports.prune(float(second))
+    assert "x" not in store.reports.observers
     assert store.links(199.0).is_closed(["a"])
     store.say(200.0, "a", neighbors="y")
-    store.testimony.clean(200.0)
-    assert [*store.testimony.observers, *store.testimony.former] == ["a"]
+    store.reports.prune(200.0)
+    assert [*store.reports.observers, *store.reports.former] == ["a"]
 
 
 def test_whom_nobody_hears_who_could_is_mute() -> None:
@@ -153,8 +153,8 @@ def test_one_of_several_observers_is_not_enough_to_call_a_peer_mute() -> None:
 def test_a_meeting_outdates_what_was_missed() -> None:
     store = Store()
     fall_apart(store)
-    store.testimony.observers["b"].neighbors.pop("c")
-    from_b = store.testimony.observers["b"]
+    store.reports.observers["b"].neighbors.pop("c")
+    from_b = store.reports.observers["b"]
     from_b.neighbors["c"] = 30.0
-    store.testimony._meet(from_b, "c")  # pyright: ignore[reportPrivateUsage]
+    store.reports._clear_missed_between(from_b, "c")  # pyright: ignore[reportPrivateUsage]
     assert store.links(30.0).is_whole

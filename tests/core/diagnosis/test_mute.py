@@ -19,7 +19,7 @@ def test_presence_hears_of_a_mute_peer_within_seconds(seed: int) -> None:
     swarm = settled(seed, 6)
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(14)
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

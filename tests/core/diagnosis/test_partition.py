@@ -51,16 +51,16 @@ def test_it_stands_once_it_lasted_and_every_word_was_renewed() -> None:
     links = store.links(30.0)
     partition = Partition(29.0)
     sides = split_sides(links, PARAMETERS)
-    assert not partition.look(sides, links, 3.0, 30.0)
-    assert not partition.look(sides, links, 3.0, 33.0)  # every report is older than the first sign
+    assert not partition.update(sides, links, 3.0, 30.0)
+    assert not partition.update(sides, links, 3.0, 33.0)  # every report is older than the first sign
     fall_apart(store, start=30, until=32)
     links = store.links(33.0)
-    assert partition.look(split_sides(links, PARAMETERS), links, 3.0, 33.0)
-    assert not partition.look(split_sides(links, PARAMETERS), links, 3.0, 34.0)
-    assert partition.stands
-    assert partition.apart("a", "d")
-    assert not partition.apart("a", "b")
-    assert not partition.apart("a", "stranger")
+    assert partition.update(split_sides(links, PARAMETERS), links, 3.0, 33.0)
+    assert not partition.update(split_sides(links, PARAMETERS), links, 3.0, 34.0)
+    assert partition.confirmed
+    assert partition.are_apart("a", "d")
+    assert not partition.are_apart("a", "b")
+    assert not partition.are_apart("a", "stranger")
     assert (partition.is_main("a"), partition.is_main("c"), partition.is_main("stranger")) == (True, False, False)
     assert partition.side("d") == ["c", "d"]
     assert partition.side("stranger") == []

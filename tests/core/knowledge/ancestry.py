@@ -57,8 +57,8 @@ class Ancestry:
         for name in named(one):
             reach |= self.reach[self.index[name]]
         self.reach.append(reach)
-        lives = self.held.setdefault(one.author_id, {})
-        lives[one.incarnation] = lives.get(one.incarnation, 0) | reach
+        incarnations = self.held.setdefault(one.author_id, {})
+        incarnations[one.incarnation] = incarnations.get(one.incarnation, 0) | reach
 
     def _waiting_for(self, name: bytes) -> list[Intention]:
         return [one for one in self.floating.values() if name in named(one)]
@@ -73,8 +73,8 @@ class Ancestry:
 
     def bound(self, peer: str) -> int:
         """What a peer provably holds in its newest life."""
-        lives = self.held.get(peer, {})
-        return lives.get(max([self.added.get(peer, ""), *lives]), 0)
+        incarnations = self.held.get(peer, {})
+        return incarnations.get(max([self.added.get(peer, ""), *incarnations]), 0)
 
     def frontier(self) -> int:
         bounds = [self.bound(peer) for peer in self.active()]

@@ -32,13 +32,13 @@ def grow(shape: Shape, rng: random.Random) -> list[Intention]:
     """Intentions, each behind its ancestors."""
     made: list[Intention] = []
     chains: list[list[bytes]] = [[] for _ in range(shape.authors)]
-    lives = [0] * shape.authors
+    incarnations = [0] * shape.authors
     for number in range(shape.intentions):
         author = rng.randrange(shape.authors)
         chain = chains[author]
         prev = chain[-1] if chain else b""
         lost = rng.random() < shape.losses
-        lives[author] += lost
+        incarnations[author] += lost
         if chain and (lost or rng.random() < shape.forks):
             prev = b"" if rng.random() < shape.fresh else rng.choice(chain)
         recent = made[-shape.reach :]
@@ -50,7 +50,7 @@ def grow(shape: Shape, rng: random.Random) -> list[Intention]:
                 store_prev=prev,
                 dependencies=tuple(one.hash for one in others),
                 acknowledgement=rng.random() < shape.acks,
-                incarnation=f"{lives[author]:04d}" if lives[author] else "",
+                incarnation=f"{incarnations[author]:04d}" if incarnations[author] else "",
             )
         )
         chain.append(made[-1].hash)

@@ -62,8 +62,8 @@ class View:
         return max([self.added.get(peer, ""), *(one.incarnation for one in self.all.values() if one.author_id == peer)])
 
     def proofs(self, peer: str) -> list[bytes]:
-        life = self.incarnation(peer)
-        return [one.hash for one in self.all.values() if one.author_id == peer and one.incarnation == life]
+        incarnation = self.incarnation(peer)
+        return [one.hash for one in self.all.values() if one.author_id == peer and one.incarnation == incarnation]
 
     def reach(self, names: Iterable[bytes]) -> set[bytes]:
         todo, reached = list(names), set[bytes]()

@@ -17,7 +17,7 @@ class Replica:
 
     def __init__(self, peer_id: str) -> None:
         self.peer_id = peer_id
-        self.life = 0
+        self.newest_incarnation = 0
         self.store: dict[bytes, Intention] = {}
         self.held: dict[str, set[bytes]] = {"": set()}
         self.saved: dict[bytes, Intention] = {}
@@ -25,7 +25,7 @@ class Replica:
 
     @property
     def incarnation(self) -> str:
-        return f"{self.life:06d}" if self.life else ""
+        return f"{self.newest_incarnation:06d}" if self.newest_incarnation else ""
 
     def take(self, one: Intention) -> None:
         self.store[one.hash] = one
@@ -37,7 +37,7 @@ class Replica:
         return own[-1].hash if own else b""
 
     def lose(self, kept: dict[bytes, Intention]) -> None:
-        self.life += 1
+        self.newest_incarnation += 1
         self.store = dict(kept)
         self.held[self.incarnation] = set(kept)
 
@@ -91,11 +91,11 @@ class Swarm:
 
     def check(self) -> None:
         graph = self.tracker.graph
-        known = [(name, place) for name, place in graph.places.items()]
+        known = [(name, position) for name, position in graph.positions.items()]
         for peer in self.peers:
-            vector, held = self.tracker.vector(peer.peer_id), peer.held[self.tracker.incarnation(peer.peer_id)]
-            for name, place in known:
-                if vector >> (place >> 32) * 32 & 0xFFFFFFFF >= place & 0xFFFFFFFF:
+            vector, held = self.tracker.vector(peer.peer_id), peer.held[self.tracker.incarnation_label(peer.peer_id)]
+            for name, position in known:
+                if vector >> (position >> 32) * 32 & 0xFFFFFFFF >= position & 0xFFFFFFFF:
                     assert name in held, f"{peer.peer_id} never held {name!r} in this life"
 
 

@@ -12,7 +12,7 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.finding import PresenceChanged
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
-from gossipcontrol.server.core.presence.presence import GRACE
+from gossipcontrol.server.core.presence.presence import DEPARTURE_GRACE
 from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
 
 from tests.kit.liveness_lab import Lab
@@ -184,7 +184,7 @@ def test_messages_under_way_do_not_wake_a_sleeper_but_later_ones_do(heard: Lab) 
     heard.advance(1.0)
     heard.report("n", {"p": 0.5})
     assert heard.state() is ASLEEP
-    heard.advance(GRACE)
+    heard.advance(DEPARTURE_GRACE)
     heard.report("n", {"p": 0.5})
     assert heard.state() is ONLINE
 
@@ -235,14 +235,14 @@ def test_who_reaches_nobody_is_not_made_online_by_its_own_reports(heard: Lab) ->
         heard.report("n", {"p": 60.0})
         heard.report("p")
     presence = heard.liveness.presence
-    presence.hush("a", "p", True, heard.now)
+    presence.set_mute("a", "p", True, heard.now)
     assert heard.state() is SUSPECT
     heard.advance(1)
     heard.report("p")
     assert heard.state() is SUSPECT
     heard.advance(heard.parameters.offline_after)
     assert heard.state() is OFFLINE
-    presence.hush("a", "p", False, heard.now)
+    presence.set_mute("a", "p", False, heard.now)
     heard.report("p")
     assert heard.state() is ONLINE
 

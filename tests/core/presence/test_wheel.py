@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.presence.wheel import RATE, STALE, Wheel
+from gossipcontrol.server.core.presence.wheel import STALE_SLACK, TICKS_PER_SECOND, Wheel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 def made(rows: int) -> Wheel:
     wheel = Wheel()
     for _ in range(rows):
-        wheel.grow()
+        wheel.add_row()
     return wheel
 
 
@@ -19,22 +19,22 @@ def test_a_row_is_due_once_at_its_last_deadline_or_early_if_that_is_far(puts: li
     """Whoever puts an early row back sees it in time: never late by more than a tick."""
     wheel, wanted = made(4), dict[int, float]()
     for row, at in puts:
-        wheel.put(row, at, 0.0)
+        wheel.schedule(row, at, 0.0)
         wanted[row] = at
     while (now := wheel.next_at()) is not None:
         for row in wheel.pop(now):
             if now < wanted[row]:
-                wheel.put(row, wanted[row], now)
+                wheel.schedule(row, wanted[row], now)
             else:
-                assert now <= wanted.pop(row) + 1 / RATE
+                assert now <= wanted.pop(row) + 1 / TICKS_PER_SECOND
     assert wanted == {}
 
 
 def test_a_deadline_can_be_put_forward_and_taken_back() -> None:
     wheel = made(2)
-    wheel.put(0, 50.0, 0.0)
-    wheel.put(0, 5.0, 0.0)
-    wheel.put(1, 5.0, 0.0)
+    wheel.schedule(0, 50.0, 0.0)
+    wheel.schedule(0, 5.0, 0.0)
+    wheel.schedule(1, 5.0, 0.0)
     wheel.cancel(1)
     assert wheel.pop(5.0) == [0]
     assert wheel.pop(60.0) == []
@@ -42,7 +42,7 @@ def test_a_deadline_can_be_put_forward_and_taken_back() -> None:
 
 def test_entries_out_of_date_stay_bounded() -> None:
     wheel = made(2)
-    for number in range(20 * STALE):
-        wheel.put(0, 10.0 + number % 50, 0.0)
-        assert len(wheel) <= 2 * 2 + STALE
+    for number in range(20 * STALE_SLACK):
+        wheel.schedule(0, 10.0 + number % 50, 0.0)
+        assert len(wheel) <= 2 * 2 + STALE_SLACK
     assert wheel.pop(100.0) == [0]

@@ -155,7 +155,7 @@ def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_ap
     for _ in range(12):
         swarm.run(1)
         for peer_id in rest:  # over links that the others still have
-            swarm._hear("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
+            swarm._receive("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
     assert diagnosis(swarm).partitioned == 1
     assert swarm.suspected() == []
     swarm.mend()
@@ -166,7 +166,7 @@ def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_ap
 
 def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
     swarm = make()
-    swarm.grow(7, able=False)
+    swarm.grow(7, capable=False)
     swarm.run(40)
     swarm.cut(names(2), names(5, 2))
     swarm.repair_within(names(2))
@@ -182,11 +182,11 @@ def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and
     assert swarm.components() == 1
 
 
-@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("count", [3, 6])
-def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: int, able: bool) -> None:
+def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: int, capable: bool) -> None:
     swarm = make(5)
-    swarm.grow(count, rhythm=0.0, able=able)
+    swarm.grow(count, rhythm=0.0, capable=capable)
     swarm.complete()
     swarm.run(20)
     swarm.lose("n0", 10)
@@ -209,12 +209,12 @@ def test_one_word_alone_makes_no_partition() -> None:
     assert diagnosis(swarm).partitioned == 0
 
 
-@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("state", [PeerState.ONLINE, PeerState.OFFLINE])
-def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, able: bool) -> None:
+def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, capable: bool) -> None:
     swarm = make(view=2)
     for number in range(8):
-        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, able=able)
+        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, capable=capable)
         swarm.presence.states[f"n{number}"] = state if number % 2 else PeerState.ONLINE
     swarm.run(200)
     assert swarm.suspected() == []

@@ -8,7 +8,7 @@ from gossipcontrol.server.core.event import LivenessReported
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 
-def isolated(links: Links, node_id: str) -> str:
+def isolation_evidence(links: Links, node_id: str) -> str:
     """The evidence that a node which reports has no fresh link, or nothing."""
     observer = links.fresh[node_id]
     if node_id in links.linked or not links.is_closed([node_id]):
@@ -17,7 +17,9 @@ def isolated(links: Links, node_id: str) -> str:
     return f"none of {listed} neighbours is heard, nor hears it" if listed else "no neighbours"
 
 
-def stuck(observer: Observer, event: LivenessReported, parameters: LivenessParameters, now: float) -> str:
+def stuck_writes_evidence(
+    observer: Observer, event: LivenessReported, parameters: LivenessParameters, now: float
+) -> str:
     """The evidence that local writes do not get out, or nothing."""
     since = observer.unsynced_since
     if since is None or now - since < parameters.unsynced_after:

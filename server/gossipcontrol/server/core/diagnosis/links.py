@@ -18,11 +18,11 @@ _AWAY = frozenset({PeerState.OFFLINE, PeerState.LEFT, PeerState.ASLEEP})
 class Links:
     """Who is linked with whom now, as far as fresh reports say. Built anew for each look, at about a store's size."""
 
-    def __init__(self, testimony: StoreReports, parameters: LivenessParameters, state: StateOf, now: float) -> None:
+    def __init__(self, reports: StoreReports, parameters: LivenessParameters, state: StateOf, now: float) -> None:
         self.fresh: dict[str, Observer] = {
-            node_id: observer for node_id, observer in testimony.observers.items() if observer.is_fresh(now)
+            node_id: observer for node_id, observer in reports.observers.items() if observer.is_fresh(now)
         }
-        self.reported: Mapping[int, float] = {one.number: one.reported_at for one in self.fresh.values()}
+        self.reported_at: Mapping[int, float] = {one.number: one.reported_at for one in self.fresh.values()}
         self.by_number = {one.number: one for one in self.fresh.values()}
         self.missing: set[tuple[str, str]] = set()
         """(observer, author): the author speaks, and the observer does not hear it."""
@@ -36,11 +36,11 @@ class Links:
         self.is_whole = False
         """Whether every reporting node is linked with every other, over others or not."""
         self._parameters = parameters
-        self._find_missing(testimony, now)
-        self._list(testimony, state)
-        if not self._joins_all():
-            self._hear(testimony, now)
-            self._joins_all()
+        self._find_missing(reports, now)
+        self._join_listed(reports, state)
+        if not self._check_whole():
+            self._join_heard(reports, now)
+            self._check_whole()
 
     def side(self, node_id: str) -> str:
         """The name of the side that a node is on."""
@@ -74,35 +74,35 @@ class Links:
                 found.setdefault(second, set()).add(one)
         return found
 
-    def _find_missing(self, testimony: StoreReports, now: float) -> None:
+    def _find_missing(self, reports: StoreReports, now: float) -> None:
         least, before = self._parameters.rot_messages, now - self._parameters.suspect_floor
-        voices, by_number = testimony.voices, self.by_number
+        deliveries, by_number = reports.deliveries, self.by_number
         for author_id, author in self.fresh.items():
-            voice = voices[author_id]
-            if voice.spoke_at + testimony.period(author) <= now:
+            delivery = deliveries[author_id]
+            if delivery.broadcast_at + reports.period(author) <= now:
                 continue  # what was lost once is no proof for ever
-            asked, missing = voice.missing(self.reported, least, before)
+            asked, missing = delivery.missing(self.reported_at, least, before)
             for number in missing:
                 self.missing.add((by_number[number].node_id, author_id))
             if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
 
-    def _joins_all(self) -> bool:
+    def _check_whole(self) -> bool:
         """Whether the links so far join all; they all have links then."""
         roots = {self.side(node_id) for node_id in self.fresh}
         self.is_whole = len(roots) < 2 and self.linked >= self.fresh.keys()
         return self.is_whole
 
-    def _hear(self, testimony: StoreReports, now: float) -> None:
+    def _join_heard(self, reports: StoreReports, now: float) -> None:
         """Who heard another of late is linked with it: looked at where neighbours alone do not join all.
 
         Not so who has no neighbours and is heard by nobody: what still reaches it comes over links of which only the
         other end knows.
         """
         horizon = now - self._parameters.suspect_ceiling
-        for author_id, voice in testimony.voices.items():
+        for author_id, delivery in reports.deliveries.items():
             since = max(horizon, _alone_since(self.fresh.get(author_id)))
-            for number, heard_at in voice.heard(self.reported):
+            for number, heard_at in delivery.last_heard(self.reported_at):
                 observer = self.by_number[number]
                 node_id, alone_since = observer.node_id, _alone_since(observer)
                 if alone_since > NEVER and node_id in self.mute:
@@ -110,14 +110,14 @@ class Links:
                 if heard_at > max(since, alone_since) and (node_id, author_id) not in self.missing:
                     self._join(node_id, author_id)
 
-    def _list(self, testimony: StoreReports, state: StateOf) -> None:
+    def _join_listed(self, reports: StoreReports, state: StateOf) -> None:
         """Who lists another is linked with it, if that is there.
 
         A peer that never reported is OFFLINE by its silence alone. It proves no link, but may be one.
         """
-        missing, reporters = self.missing, (testimony.observers, testimony.former)
+        missing, reporters = self.missing, (reports.observers, reports.former)
         for node_id, observer in self.fresh.items():
-            if not observer.lists:
+            if not observer.lists_neighbors:
                 self._open.add(node_id)
             for peer_id in observer.neighbors:
                 if (node_id, peer_id) in missing or (peer_id, node_id) in missing:

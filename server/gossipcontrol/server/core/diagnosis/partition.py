@@ -34,21 +34,21 @@ class Partition:
 
     def __init__(self, now: float) -> None:
         self.since = now
-        self.stands = False
+        self.confirmed = False
         self.sides: list[Side] = []
         self._side_of: dict[str, int] = {}
 
-    def look(self, sides: list[Side], links: Links, lasting: float, now: float) -> bool:
+    def update(self, sides: list[Side], links: Links, hold: float, now: float) -> bool:
         """Take the sides as they are now; whether it begins to stand."""
         self.sides = sides
         self._side_of = {node_id: index for index, side in enumerate(sides) for node_id in side}
-        if self.stands or now - self.since < lasting:
+        if self.confirmed or now - self.since < hold:
             return False
         # Reports are of different moments: one may name a link that another's newer one has replaced.
-        self.stands = all(observer.reported_at >= self.since for observer in links.fresh.values())
-        return self.stands
+        self.confirmed = all(observer.reported_at >= self.since for observer in links.fresh.values())
+        return self.confirmed
 
-    def apart(self, one: str, other: str) -> bool:
+    def are_apart(self, one: str, other: str) -> bool:
         """Whether two nodes are on different sides."""
         first, second = self._side_of.get(one), self._side_of.get(other)
         return first is not None and second is not None and first != second

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 
 from gossipcontrol.server.core.knowledge.vector import LANE
 
-LOW = (1 << 32) - 1
+POSITION_MASK = (1 << 32) - 1
 """The bits of a place that hold the count; those above are the number of the chain."""
-ROOT = -1
+NO_PARENT = -1
 """Stands for the place that a beginning branches off."""
-MARK = 10
+MARK_SPACING = 10
 """Seconds between two instants that a chain remembers."""
 
 
 class Incarnation:
     """An author between two losses of its data: what it provably holds, and when that was last proved."""
 
-    __slots__ = ("author_id", "chains", "incarnation", "proved_at", "vector")
+    __slots__ = ("author_id", "chains", "label", "proved_at", "vector")
 
-    def __init__(self, author_id: str, incarnation: str) -> None:
+    def __init__(self, author_id: str, label: str) -> None:
         self.author_id = author_id
-        self.incarnation = incarnation
+        self.label = label
         self.vector = 0
         self.proved_at = 0.0
         self.chains: list[Chain] = []
@@ -37,15 +37,34 @@ class Chain:
     """
 
     __slots__ = (
-        "acks", "check_at", "check_ends", "check_orders", "checks", "dependency_chains", "dependency_counts",
-        "fan_ins", "first", "forgotten_acks", "hashes", "length", "life", "mark_at", "mark_times", "named_from",
-        "number", "offset", "order", "parent", "shift", "tip",
+        "acks",
+        "check_at",
+        "check_ends",
+        "check_orders",
+        "checks",
+        "dependency_chains",
+        "dependency_counts",
+        "fan_ins",
+        "first",
+        "forgotten_acks",
+        "hashes",
+        "incarnation",
+        "length",
+        "mark_at",
+        "mark_times",
+        "named_from",
+        "number",
+        "offset",
+        "order",
+        "parent",
+        "shift",
+        "tip",
     )  # fmt: skip
 
-    def __init__(self, number: int, life: Incarnation, parent: int, offset: int) -> None:
+    def __init__(self, number: int, incarnation: Incarnation, parent: int, offset: int) -> None:
         self.number = number
         self.shift = number * LANE
-        self.life = life
+        self.incarnation = incarnation
         self.parent = parent
         """The place that it branches off; ROOT at a beginning."""
         self.offset = offset
@@ -85,7 +104,7 @@ class Chain:
         self.hashes.append(name)
         if ack:
             self.acks.append(count)
-        if not self.mark_times or now >= self.mark_times[-1] + MARK:
+        if not self.mark_times or now >= self.mark_times[-1] + MARK_SPACING:
             self.mark_at.append(count)
             self.mark_times.append(int(now))
         if count - (self.check_at[-1] if self.check_at else 0) >= stride or len(kept) > 255:
@@ -96,9 +115,9 @@ class Chain:
             self.check_orders.append(order)
         else:
             self.fan_ins.append(len(kept))
-            for place in kept:
-                self.dependency_chains.append(place >> 32)
-                self.dependency_counts.append(place & LOW)
+            for position in kept:
+                self.dependency_chains.append(position >> 32)
+                self.dependency_counts.append(position & POSITION_MASK)
 
     def dependencies_of(self, count: int) -> list[int]:
         """The kept dependencies of a retained intention; none where its vector is kept."""

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from sys import byteorder
 from typing import Any
 
-VERSION = f"1-{byteorder}"
+FRAME_VERSION = f"1-{byteorder}"
 """Of this form; columns are in the machine's byte order."""
 
 
 def pack(header: dict[str, Any], columns: Sequence[bytes]) -> bytes:
     """One frame."""
     sizes = [len(column) for column in columns]
-    head = json.dumps({"version": VERSION, **header, "sizes": sizes}, separators=(",", ":")).encode()
+    head = json.dumps({"version": FRAME_VERSION, **header, "sizes": sizes}, separators=(",", ":")).encode()
     return b"".join((len(head).to_bytes(4, "little"), head, *columns))
 
 
@@ -24,8 +24,8 @@ def unpack(body: bytes, start: int = 0) -> tuple[dict[str, Any], list[bytes], in
     """The header and the columns of a frame, and where the next begins; raises ValueError."""
     end = start + 4 + int.from_bytes(body[start : start + 4], "little")
     header: dict[str, Any] = json.loads(body[start + 4 : end])
-    if header["version"] != VERSION:
-        raise ValueError(f"a frame of version {header['version']} cannot be read, only {VERSION}")
+    if header["version"] != FRAME_VERSION:
+        raise ValueError(f"a frame of version {header['version']} cannot be read, only {FRAME_VERSION}")
     columns: list[bytes] = []
     for size in header["sizes"]:
         columns.append(body[end : end + size])

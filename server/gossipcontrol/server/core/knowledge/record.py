@@ -35,7 +35,7 @@ class PeerKnowledge:
     proved_at: float | None
     """Service time of the newest proof; None when there is none."""
     incarnation: str
-    lives: int
+    incarnations: int
     """How many lives of it have been seen: one more for each loss of its data."""
     active: bool
     forks: int

@@ -57,7 +57,7 @@ class KnowledgeStore:
             full = f"store {event.store_id} has no room for further intentions or authors"
             return Outcome(recorded, full, fact, tracker.room)
         if event.sender_id:
-            self._hear(event.sender_id, event.sequence)
+            self._remember_sequence(event.sender_id, event.sequence)
             fact = fact or IntentionsRecorded(event.store_id, (), event.sender_id, event.sequence)
         return Outcome(recorded, "", fact, tracker.room)
 
@@ -105,7 +105,7 @@ class KnowledgeStore:
         self._trackers = {store_id: snapshot.restore(body, self.parameters) for store_id, body in stores.items()}
         self._retained = sum(tracker.graph.retained for tracker in self._trackers.values())
 
-    def _hear(self, sender_id: str, sequence: int) -> None:
+    def _remember_sequence(self, sender_id: str, sequence: int) -> None:
         self._senders[sender_id] = max(sequence, self._senders.get(sender_id, 0))
         self._senders.move_to_end(sender_id)
         if len(self._senders) > self.parameters.sender_limit:

@@ -12,7 +12,7 @@ from sys import byteorder
 
 LANE = 32
 """Bits per count."""
-COUNT = (1 << 31) - 1
+LANE_MASK = (1 << 31) - 1
 """The bits of a lane that hold the count."""
 
 

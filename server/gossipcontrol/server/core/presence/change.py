@@ -9,8 +9,8 @@ from gossipcontrol.server.core.presence.record import PeerState
 
 Change = tuple[int, str, PeerState | None]
 """Version, peer, and its new state; None when it was forgotten."""
-STATES: tuple[PeerState | None, ...] = (None, *PeerState)
-SLACK = 64
+STATE_OF_CODE: tuple[PeerState | None, ...] = (None, *PeerState)
+TRIM_SLACK = 64
 """Changes beyond the limit that are let stand, so that they are dropped many at a time."""
 
 
@@ -31,16 +31,16 @@ class ChangeLog:
         self.version += 1
         self._peers.append(peer_id)
         self._states.append(state or 0)
-        if len(self._peers) > self._limit + SLACK:
+        if len(self._peers) > self._limit + TRIM_SLACK:
             del self._peers[: -self._limit]
             del self._states[: -self._limit]
 
-    def reaches(self, version: int) -> bool:
+    def covers(self, version: int) -> bool:
         """Whether every change after this version is still kept."""
         return self.version - min(len(self._peers), self._limit) <= version <= self.version
 
     def since(self, version: int) -> Iterator[Change]:
         """The changes after this version, oldest first; ``reaches`` must hold."""
         first = len(self._peers) - (self.version - version)
-        for place, peer_id in enumerate(islice(self._peers, first, None)):
-            yield version + 1 + place, peer_id, STATES[self._states[first + place]]
+        for offset, peer_id in enumerate(islice(self._peers, first, None)):
+            yield version + 1 + offset, peer_id, STATE_OF_CODE[self._states[first + offset]]

@@ -17,9 +17,9 @@ from gossipcontrol.server.core.presence.table import Store
 
 PRIOR_MEAN, PRIOR_DEVIATION = 2.0, 0.5
 """Seconds assumed of a peer's peaks before it is known."""
-FIRST, MOST = 4, 255
+PRIOR_PEAKS, MAX_PEAKS = 4, 255
 """The prior weighs as much as this many peaks; and no more than this many are remembered."""
-LEAST_DEVIATION = 0.05
+MIN_DEVIATION = 0.05
 """Seconds; even a clockwork's messages take a way."""
 TAIL_SHARE = 0.15
 """Of the store's tail in a peer's deviation."""
@@ -41,15 +41,15 @@ class Detector:
         self._deviation = array("f")
         self._peaks = bytearray()
 
-    def grow(self) -> None:
+    def add_row(self) -> None:
         """One more row."""
         self._mean.append(PRIOR_MEAN)
         self._deviation.append(PRIOR_DEVIATION)
-        self._peaks.append(FIRST)
+        self._peaks.append(PRIOR_PEAKS)
 
     def reset(self, row: int) -> None:
         """Forget what a row has learned."""
-        self._mean[row], self._deviation[row], self._peaks[row] = PRIOR_MEAN, PRIOR_DEVIATION, FIRST
+        self._mean[row], self._deviation[row], self._peaks[row] = PRIOR_MEAN, PRIOR_DEVIATION, PRIOR_PEAKS
 
     def learn(self, store: Store, peaks: Iterable[Peak]) -> None:
         """Peers of a store were heard again after they had provably been silent for so long."""
@@ -61,14 +61,14 @@ class Detector:
                 tail += TAIL_RISE * min(excess - tail, tail)
             else:
                 tail -= TAIL_FALL * tail
-            if count < MOST:
+            if count < MAX_PEAKS:
                 counts[row] = count + 1
             means[row] = mean + excess / count
             deviation = deviations[row]
             deviations[row] = deviation + ((excess if excess > 0.0 else -excess) - deviation) / count
         store.tail = tail
 
-    def patience(self, row: int, store: Store) -> float:
+    def timeout(self, row: int, store: Store) -> float:
         """How long the peer may provably be silent (seconds)."""
-        deviation = max(self._deviation[row], LEAST_DEVIATION) + TAIL_SHARE * store.tail
+        deviation = max(self._deviation[row], MIN_DEVIATION) + TAIL_SHARE * store.tail
         return min(max(self._mean[row] + self._factor * deviation, self._floor), self._ceiling)

@@ -11,13 +11,13 @@ from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
 
 FREE = 0
 """The state of a row that nobody has, or whose state is not judged yet."""
-OBSERVERS = 256
+MAX_OBSERVERS = 256
 """Most observers of a store that are told apart, and so counted."""
-WORDS = 32_768
+INTERNED_IDS = 32_768
 """Most ids that are looked up to be kept once for all stores that name them: more than there are nodes by default."""
-TAIL = 2.0
+PRIOR_TAIL = 2.0
 """Seconds that are assumed before anything is known."""
-MASKS = 65_536
+INTERNED_MASKS = 65_536
 """Most sets of observers kept once for all rows that have them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
 
@@ -25,7 +25,7 @@ STATES: tuple[PeerState, ...] = tuple(PeerState)
 class Store:
     """The peers of a store by id, those heard last at the end, and what is known of it as a whole."""
 
-    __slots__ = ("bits", "changes", "counts", "due", "index", "informed_at", "oldest", "store_id", "tail")
+    __slots__ = ("bits", "changes", "counts", "index", "informed_until", "oldest_at", "overdue", "store_id", "tail")
 
     def __init__(self, store_id: str, changes: ChangeLog) -> None:
         self.store_id = store_id
@@ -36,20 +36,20 @@ class Store:
         self.changes = changes
         self.counts = [0] * (len(PeerState) + 1)
         """State -> number of peers."""
-        self.informed_at = NEVER
+        self.informed_until = NEVER
         """Up to when healthy observers have told of this store."""
-        self.due: list[int] = []
+        self.overdue: list[int] = []
         """Rows that are overdue, though no observer has proved it yet."""
-        self.tail = TAIL
+        self.tail = PRIOR_TAIL
         """How far peaks of silence seldom go beyond their means (seconds); the detector learns it."""
-        self.oldest = math.inf
+        self.oldest_at = math.inf
         """No peer's last sign of life is older; it may be an underestimate."""
 
-    def bit(self, node_id: str) -> int:
+    def observer_bit(self, node_id: str) -> int:
         """The bit of an observer; none beyond the bound."""
         bit = self.bits.get(node_id)
         if bit is None:
-            bit = 1 << len(self.bits) if len(self.bits) < OBSERVERS else 0
+            bit = 1 << len(self.bits) if len(self.bits) < MAX_OBSERVERS else 0
             if bit:
                 self.bits[node_id] = bit
         return bit
@@ -59,39 +59,39 @@ class Table:
     """The columns. A row is a number; it is reused once it is free."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.peer_ids: list[str] = []
         self.stores: list[Store | None] = []
-        self.heard = array("d")
+        self.heard_at = array("d")
         """The newest sign of life that somebody else saw."""
-        self.reported = array("d")
+        self.reported_at = array("d")
         """The newest that the peer gave to the service itself."""
         self.states = bytearray()
         self.observers: list[int] = []
         """The nodes that have heard it, as a set of bits."""
         self._free: list[int] = []
-        self._masks: dict[int, int] = {0: 0}
-        self._words: dict[str, str] = {}
+        self._interned_masks: dict[int, int] = {0: 0}
+        self._interned_ids: dict[str, str] = {}
         """Each id once, however many stores name it, as long as they fit."""
 
     def __len__(self) -> int:
-        return len(self.names) - len(self._free)
+        return len(self.peer_ids) - len(self._free)
 
     def add(self, store: Store, peer_id: str) -> tuple[int, bool]:
         """A row for a peer, and whether the columns have grown by it."""
-        if len(self._words) >= WORDS:
-            self._words.clear()
-        peer_id = self._words.setdefault(peer_id, peer_id)
+        if len(self._interned_ids) >= INTERNED_IDS:
+            self._interned_ids.clear()
+        peer_id = self._interned_ids.setdefault(peer_id, peer_id)
         if self._free:
             row, grown = self._free.pop(), False
-            self.names[row], self.stores[row] = peer_id, store
-            self.heard[row] = self.reported[row] = NEVER
+            self.peer_ids[row], self.stores[row] = peer_id, store
+            self.heard_at[row] = self.reported_at[row] = NEVER
             self.observers[row] = 0
         else:
-            row, grown = len(self.names), True
-            self.names.append(peer_id)
+            row, grown = len(self.peer_ids), True
+            self.peer_ids.append(peer_id)
             self.stores.append(store)
-            self.heard.append(NEVER)
-            self.reported.append(NEVER)
+            self.heard_at.append(NEVER)
+            self.reported_at.append(NEVER)
             self.states.append(FREE)
             self.observers.append(0)
         store.index[peer_id] = row
@@ -101,39 +101,39 @@ class Table:
         """Free a row."""
         store = self.stores[row]
         assert store is not None
-        del store.index[self.names[row]]
+        del store.index[self.peer_ids[row]]
         store.counts[self.states[row]] -= 1
-        self.names[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
+        self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
 
     def move_to_end(self, row: int) -> None:
         """A peer is the one heard last in its store."""
-        name, index = self.names[row], self.store(row).index
-        del index[name]
-        index[name] = row
+        peer_id, index = self.peer_ids[row], self.store_of(row).index
+        del index[peer_id]
+        index[peer_id] = row
 
-    def store(self, row: int) -> Store:
+    def store_of(self, row: int) -> Store:
         """The store of a row that is not free."""
         store = self.stores[row]
         assert store is not None
         return store
 
-    def observe(self, row: int, bit: int) -> None:
+    def add_observer(self, row: int, bit: int) -> None:
         """An observer has heard the peer."""
         mask = self.observers[row] | bit
-        if len(self._masks) > MASKS:
-            self._masks.clear()
-        self.observers[row] = self._masks.setdefault(mask, mask)
+        if len(self._interned_masks) > INTERNED_MASKS:
+            self._interned_masks.clear()
+        self.observers[row] = self._interned_masks.setdefault(mask, mask)
 
     def seen_at(self, row: int) -> float:
         """The newest sign of life, whoever saw it; NEVER when nobody did."""
-        return max(self.heard[row], self.reported[row])
+        return max(self.heard_at[row], self.reported_at[row])
 
     def record(self, row: int) -> PeerRecord:
         """What is shown of a row."""
         at = self.seen_at(row)
         return PeerRecord(
-            self.names[row],
+            self.peer_ids[row],
             STATES[self.states[row] - 1],
             None if at == NEVER else at,
             self.observers[row].bit_count(),

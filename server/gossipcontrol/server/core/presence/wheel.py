@@ -6,12 +6,12 @@ import heapq
 import math
 from array import array
 
-RATE = 16
+TICKS_PER_SECOND = 16
 """Ticks per second: a row is looked at no later than a tick after its deadline."""
-FAR = 64 * RATE
+COARSE_TICKS = 64 * TICKS_PER_SECOND
 """Deadlines further away are kept in coarse ticks, and looked at up to this many ticks early."""
-NEVER = -1
-STALE = 1024
+NO_TICK = -1
+STALE_SLACK = 1024
 """So many entries may be out of date, and as many again as there are rows."""
 
 
@@ -30,15 +30,15 @@ class Wheel:
         """Number of entries, those out of date included."""
         return self._entries
 
-    def grow(self) -> None:
+    def add_row(self) -> None:
         """One more row."""
-        self._tick_of.append(NEVER)
+        self._tick_of.append(NO_TICK)
 
-    def put(self, row: int, at: float, now: float) -> None:
+    def schedule(self, row: int, at: float, now: float) -> None:
         """Give a row its deadline, in place of any it had."""
-        tick = math.ceil(at * RATE)
-        if tick - now * RATE > FAR:
-            tick -= tick % FAR
+        tick = math.ceil(at * TICKS_PER_SECOND)
+        if tick - now * TICKS_PER_SECOND > COARSE_TICKS:
+            tick -= tick % COARSE_TICKS
         if self._tick_of[row] == tick:
             return
         self._tick_of[row] = tick
@@ -48,33 +48,33 @@ class Wheel:
             heapq.heappush(self._ticks, tick)
         rows.append(row)
         self._entries += 1
-        if self._entries > 2 * len(self._tick_of) + STALE:
+        if self._entries > 2 * len(self._tick_of) + STALE_SLACK:
             self._rebuild()
 
     def at(self, row: int) -> float:
         """The deadline of a row, to the tick; infinite when it has none."""
         tick = self._tick_of[row]
-        return math.inf if tick == NEVER else tick / RATE
+        return math.inf if tick == NO_TICK else tick / TICKS_PER_SECOND
 
     def cancel(self, row: int) -> None:
         """A row has no deadline any longer."""
-        self._tick_of[row] = NEVER
+        self._tick_of[row] = NO_TICK
 
     def next_at(self) -> float | None:
         """When the next row is due, or None; nothing may be due then after all."""
-        return self._ticks[0] / RATE if self._ticks else None
+        return self._ticks[0] / TICKS_PER_SECOND if self._ticks else None
 
     def pop(self, now: float) -> list[int]:
         """The rows that are due, earliest first; their deadlines are cleared."""
         due: list[int] = []
-        tick_of, limit = self._tick_of, now * RATE
+        tick_of, limit = self._tick_of, now * TICKS_PER_SECOND
         while self._ticks and self._ticks[0] <= limit:
             tick = heapq.heappop(self._ticks)
             rows = self._rows.pop(tick)
             self._entries -= len(rows)
             for row in rows:
                 if tick_of[row] == tick:
-                    tick_of[row] = NEVER
+                    tick_of[row] = NO_TICK
                     due.append(row)
         return due
 
@@ -82,7 +82,7 @@ class Wheel:
         """Drop what is out of date: so often moved, or so many, that it would fill the memory."""
         kept: dict[int, list[int]] = {}
         for tick, rows in self._rows.items():
-            if standing := list(dict.fromkeys(row for row in rows if self._tick_of[row] == tick)):
-                kept[tick] = standing
+            if current := list(dict.fromkeys(row for row in rows if self._tick_of[row] == tick)):
+                kept[tick] = current
         self._rows, self._ticks = kept, sorted(kept)
         self._entries = sum(map(len, kept.values()))

@@ -17,7 +17,7 @@ class Budget:
         """When the node may be asked again; minus infinity for one that was not asked of late."""
         return self._free_at.get(node_id, float("-inf"))
 
-    def take(self, node_id: str, now: float) -> bool:
+    def try_spend(self, node_id: str, now: float) -> bool:
         """Ask the node now, if its budget allows."""
         if self.free_at(node_id) > now:
             return False
@@ -25,7 +25,7 @@ class Budget:
         self._free_at[node_id] = now + self._step
         return True
 
-    def forget(self, now: float) -> None:
+    def prune(self, now: float) -> None:
         """Drop the nodes whose budget is whole again; those asked longest ago come first."""
         while self._free_at:
             node_id, free_at = next(iter(self._free_at.items()))

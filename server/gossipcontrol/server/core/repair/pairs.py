@@ -23,13 +23,13 @@ class Pairs:
     due no more until one of its two is taken up again.
     """
 
-    __slots__ = ("_heap", "_places", "_rows", "_shelved", "members", "never_met")
+    __slots__ = ("_heap", "_indexes", "_rows", "_shelved", "members", "never_met")
 
     def __init__(self) -> None:
         self.members: list[str] = []
         self.never_met = 0
         """Pairs that have never met, but for those shelved."""
-        self._places: dict[str, int] = {}
+        self._indexes: dict[str, int] = {}
         self._rows: list[array[float]] = []
         """Of member n, with each of the n before it."""
         self._heap: list[Due] = []
@@ -42,18 +42,18 @@ class Pairs:
         return len(self.members) * (len(self.members) - 1) // 2
 
     def __contains__(self, node_id: str) -> bool:
-        return node_id in self._places
+        return node_id in self._indexes
 
     def add(self, node_id: str, first_at: float, until: float) -> None:
         """One more member; its pairs become due evenly between ``first_at`` and ``until``."""
         count = len(self.members)
         step = (until - first_at) / max(1, count)
         # Each newcomer begins with another member, or all would sync with the first one at once.
-        dues = [first_at + step * ((place + count) % count) for place in range(count)]
+        dues = [first_at + step * ((index + count) % count) for index in range(count)]
         self._rows.append(array("d", [-at for at in dues]))
         for at, member in zip(dues, self.members, strict=True):
             heappush(self._heap, Due(at, node_id, member))
-        self._places[node_id] = count
+        self._indexes[node_id] = count
         self.members.append(node_id)
         self.never_met += count
 
@@ -61,45 +61,45 @@ class Pairs:
         """So many members less; in this order, for the last member takes the place of each."""
         for node_id in node_ids:
             self._remove(node_id)
-        self._heap = [due for due in self._heap if due.one in self._places and due.other in self._places]
+        self._heap = [due for due in self._heap if due.one in self._indexes and due.other in self._indexes]
         heapify(self._heap)
 
     def _remove(self, node_id: str) -> None:
         """One member less, the last takes its place; entries are left."""
-        self.take_up(node_id)
-        place, last = self._places.pop(node_id), len(self.members) - 1
-        self.never_met -= sum(self._at(place, other) < 0 for other in range(last + 1) if other != place)
-        if place != last:
+        self.unshelve(node_id)
+        index, last = self._indexes.pop(node_id), len(self.members) - 1
+        self.never_met -= sum(self._due_at(index, other) < 0 for other in range(last + 1) if other != index)
+        if index != last:
             moved = self.members[last]
             for other in range(last):
-                if other != place:
-                    self._put(place, other, self._at(last, other))
-            self.members[place], self._places[moved] = moved, place
+                if other != index:
+                    self._set_due(index, other, self._due_at(last, other))
+            self.members[index], self._indexes[moved] = moved, index
         self.members.pop()
         self._rows.pop()
 
-    def meet(self, one: str, other: str, due_at: float) -> None:
+    def record_meeting(self, one: str, other: str, due_at: float) -> None:
         """They have met, and need not again before ``due_at``."""
-        first, second = self._places.get(one), self._places.get(other)
+        first, second = self._indexes.get(one), self._indexes.get(other)
         if first is None or second is None or first == second:
             return
-        known = self._at(first, second)
+        known = self._due_at(first, second)
         if known < 0 and pair_of(one, other) not in self._shelved:
             self.never_met -= 1
         if known < due_at:
-            self._put(first, second, due_at)
+            self._set_due(first, second, due_at)
 
     def has_met(self, one: str, other: str) -> bool:
         """Whether two members have ever met."""
-        return self._at(self._places[one], self._places[other]) >= 0
+        return self._due_at(self._indexes[one], self._indexes[other]) >= 0
 
-    def take_due(self, now: float) -> list[Due]:
+    def pop_due(self, now: float) -> list[Due]:
         """The pairs that are due, the oldest debt first; ``put_back`` those that stay so."""
         due: list[Due] = []
         heap = self._heap
         while heap and heap[0].at <= now:
             entry = heappop(heap)
-            at = abs(self._at(self._places[entry.one], self._places[entry.other]))
+            at = abs(self._due_at(self._indexes[entry.one], self._indexes[entry.other]))
             if at <= now:
                 due.append(entry._replace(at=at))
             else:
@@ -117,12 +117,12 @@ class Pairs:
         self._shelved[pair_of(due.one, due.other)] = None
         self.never_met -= not self.has_met(due.one, due.other)
 
-    def take_up(self, node_id: str) -> None:
+    def unshelve(self, node_id: str) -> None:
         """The pairs of a member are shelved no longer."""
         for member in self.members if self._shelved else ():
             if (key := pair_of(node_id, member)) in self._shelved:
                 del self._shelved[key]
-                at = self._at(self._places[node_id], self._places[member])
+                at = self._due_at(self._indexes[node_id], self._indexes[member])
                 self.never_met += at < 0
                 heappush(self._heap, Due(abs(at), node_id, member))
 
@@ -130,10 +130,10 @@ class Pairs:
         """No pair is due before."""
         return self._heap[0].at if self._heap else None
 
-    def _at(self, one: int, other: int) -> float:
+    def _due_at(self, one: int, other: int) -> float:
         return self._rows[one][other] if one > other else self._rows[other][one]
 
-    def _put(self, one: int, other: int, at: float) -> None:
+    def _set_due(self, one: int, other: int, at: float) -> None:
         if one > other:
             self._rows[one][other] = at
         else:

@@ -11,9 +11,9 @@ from typing import TypeVar
 from gossipcontrol.server.core.diagnosis.partition import Side
 from gossipcontrol.server.core.event import NEVER
 
-REMEMBERED = 256
+MAX_REMEMBERED = 256
 """Nodes, and sides, whose last attempt is remembered; more where more nodes are apart."""
-RATE = 32.0
+MAX_ATTEMPT_RATE = 32.0
 """Most attempts of one store per second."""
 Number = TypeVar("Number", int, float)
 
@@ -39,7 +39,7 @@ class PartitionProber:
         self._dialed_at: dict[str, float] = {}
         """Node -> when it was last asked; the one asked longest ago first."""
 
-    def take(self, sides: Sequence[Side], able: Collection[str]) -> None:
+    def set_sides(self, sides: Sequence[Side], capable: Collection[str]) -> None:
         """Take the sides as they are now, and who can try."""
         self._sides = sides
         self._nodes = [node_id for side in sides for node_id in side]
@@ -47,11 +47,11 @@ class PartitionProber:
         self._queue = [
             (max(self._dialed_at.get(node_id, NEVER) for node_id in side), index)
             for index, side in enumerate(sides)
-            if any(node_id in able for node_id in side)
+            if any(node_id in capable for node_id in side)
         ]
         heapify(self._queue)
 
-    def attempt(self, able: Collection[str], now: float) -> tuple[str, str] | None:
+    def attempt(self, capable: Collection[str], now: float) -> tuple[str, str] | None:
         """The attempt that is due, a node and a peer of another side, or none; sets when the next one may be.
 
         A side tries at most once per interval, whatever nodes it gains or loses; the sides take turns within it, and
@@ -61,17 +61,17 @@ class PartitionProber:
         if not queue or now < queue[0][0] + self._interval:
             self.next_at = (queue[0][0] if queue else now) + self._interval
             return None
-        self.next_at = now + max(self._interval / len(queue), 1 / RATE)
+        self.next_at = now + max(self._interval / len(queue), 1 / MAX_ATTEMPT_RATE)
         _, index = heappop(queue)
         own = self._sides[index]
-        nodes = [node_id for node_id in own if node_id in able]
+        nodes = [node_id for node_id in own if node_id in capable]
         if not nodes:  # its last one has gone since; so it is till the sides are taken anew
             return None
         heappush(queue, (now, index))
         turn = self._turns.get(own[0], 0)
         node_id, peer_id = self._pair(nodes, index, turn)
-        self._put_last(self._turns, own[0], turn + 1)
-        self._put_last(self._dialed_at, node_id, now)
+        self._remember(self._turns, own[0], turn + 1)
+        self._remember(self._dialed_at, node_id, now)
         return node_id, peer_id
 
     def _pair(self, nodes: Sequence[str], index: int, turn: int) -> tuple[str, str]:
@@ -79,11 +79,11 @@ class PartitionProber:
         start, size = self._starts[index], len(self._sides[index])
         count = len(self._nodes) - size
         # Two wheels turn together; whenever both are where they began one skips a place, so every pair comes.
-        place = (turn + turn // math.lcm(len(nodes), count)) % count
-        return nodes[turn % len(nodes)], self._nodes[place if place < start else place + size]
+        index_of_peer = (turn + turn // math.lcm(len(nodes), count)) % count
+        return nodes[turn % len(nodes)], self._nodes[index_of_peer if index_of_peer < start else index_of_peer + size]
 
-    def _put_last(self, known: dict[str, Number], key: str, value: Number) -> None:
+    def _remember(self, known: dict[str, Number], key: str, value: Number) -> None:
         known.pop(key, None)
         known[key] = value
-        while len(known) > max(REMEMBERED, len(self._nodes)):
+        while len(known) > max(MAX_REMEMBERED, len(self._nodes)):
             del known[next(iter(known))]

@@ -29,7 +29,7 @@ from tests.kit.report_swarm import PHASES
 STORES = ("a", "b", "c")
 NODES = tuple(f"n{number}" for number in range(6))
 PEERS = (*NODES, "p", "q")
-ABLE = frozenset({Capability.SYNC_WITH_PEER})
+CAN_SYNC = frozenset({Capability.SYNC_WITH_PEER})
 PAUSES = (0.0, 0.1, 1.0, 2.0, 2.0, 2.0, 10.0, 40.0, 200.0, 1000.0)
 """Seconds between two events: within a report interval, and beyond all that is remembered."""
 AGES = (0.0, 0.5, 3.0, 20.0, 1000.0, -5.0)
@@ -79,9 +79,12 @@ def happenings(chance: random.Random) -> Iterator[LivenessEvent | str]:
                 yield NeighborChanged(node_id, store_id, peer_id, chance.random() < 0.5, 0.0)
             case 2:
                 sessions[node_id] = f"s{number}"
-                stores, able = tuple(chance.sample(STORES, chance.randint(0, 3))), chance.choice((ABLE, frozenset()))
+                stores, capable = (
+                    tuple(chance.sample(STORES, chance.randint(0, 3))),
+                    chance.choice((CAN_SYNC, frozenset())),
+                )
                 incarnation = chance.choice("xy")
-                yield NodeAttached(node_id, sessions[node_id], stores, capabilities=able, incarnation=incarnation)
+                yield NodeAttached(node_id, sessions[node_id], stores, capabilities=capable, incarnation=incarnation)
             case 3:
                 yield NodeDetached(node_id, sessions.get(node_id, "none"), chance.random() < 0.5)
             case 4:
@@ -124,7 +127,7 @@ def check(liveness: Liveness, parameters: LivenessParameters) -> None:
         assert 0 < len(peers) <= parameters.peers_per_store
         counts = liveness.store_counts(store_id)
         assert counts.peers == {state: sum(peer.state is state for peer in peers) for state in PeerState}
-        assert [presence.table.names[row] for row in store.index.values()] == list(store.index)
+        assert [presence.table.peer_ids[row] for row in store.index.values()] == list(store.index)
         for peer in peers:
             total[peer.state] += 1
     assert liveness.counts().peers == total
