@@ -42,7 +42,7 @@ def test_observers_that_do_not_count_what_they_hear_prove_no_loss() -> None:
     delivery.record_broadcasts(30, 1032.0, PERIOD)
     delivery.record_heard(3, 1049.0, 0, True)
     delivery.record_broadcasts(40, 1050.0, PERIOD)
-    assert [one.number for one in delivery.losses(reported(1, 2, 3, at=1053.0), near={3})] == [1, 2]
+    assert [one.number for one in delivery.losses(reported(1, 2, 3, at=1053.0), names_neighbors={3})] == [1, 2]
 
 
 def test_who_counted_before_it_was_started_anew_and_hears_nothing_since_lost_all() -> None:
@@ -51,7 +51,7 @@ def test_who_counted_before_it_was_started_anew_and_hears_nothing_since_lost_all
     delivery.record_broadcasts(20, 1031.0, PERIOD)
     delivery.record_broadcasts(30, 1032.0, PERIOD)
     delivery.record_broadcasts(40, 1050.0, PERIOD)
-    assert delivery.losses(reported(1, at=1053.0), near={1}) == [Loss(1, 10.0, 10.0)]
+    assert delivery.losses(reported(1, at=1053.0), names_neighbors={1}) == [Loss(1, 10.0, 10.0)]
 
 
 def test_broadcasts_that_may_be_in_flight_are_not_missed_yet() -> None:

@@ -1,4 +1,4 @@
-"""Liveness as a whole: reports in, findings out; one object beside the engine, as pure as that."""
+"""The liveness half of the core: reports in, findings out. Pure: no IO, no clock, no randomness."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord
 from gossipcontrol.server.core.presence.table import Store
 
 LATE_AFTER_INTERVALS = 1.5
-"""Report intervals after which a report is late."""
+"""A report is late once this many report intervals have passed since the one before."""
 MAX_REPORTERS = 65_536
-"""Most nodes whose reports are followed; the engine knows fewer by default."""
+"""Most nodes whose reports are followed; more than the registry of nodes holds by default."""
 EVICTION_SCAN = 16
-"""So many are looked at for one to forget."""
+"""Entries inspected to find one that may be evicted."""
 SEARCH_FACTOR = 2
-"""So many times the peers that a view lists are searched for the freshest: nearly always the book has them in order."""
+"""How many times the size of a view is searched for the peers heard last; the index is nearly in that order."""
 UNTRUSTED_LATENESS = 1e9
-"""Seconds by which a report is late that proves nothing."""
+"""Lateness (seconds) of a report that proves nothing about the silence of others."""
 
 
 class Report(NamedTuple):
-    """The last report of one store: when it came, and by how much it was late (seconds); infinite before the first."""
+    """The last report about one store: when it came, and its lateness (seconds); infinite before the first."""
 
     at: float = NEVER
     lateness: float = math.inf
@@ -51,21 +51,22 @@ class Report(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Reporter:
-    """A node that speaks to the service."""
+    """A node that talks to the service, attached or not."""
 
     session_id: str = ""
     stores: dict[str, Report] = field(default_factory=dict[str, Report])
-    """Its stores, and its last report of each; other words than reports do not count."""
+    """Store -> its last report about that store; other events do not count."""
 
     def reported_at(self, store_id: str) -> float:
-        """When it last reported of a store."""
+        """Service time of its last report about a store; NEVER before the first."""
         return self.stores.get(store_id, Report()).at
 
     def record_report(self, store_id: str, interval: float, now: float) -> float:
-        """By how much a report is late that comes now.
+        """Record a report that comes now; return how late it is (seconds).
 
-        Who is late may have been stopped itself, so what it did not hear counts for less; the first report of a stream
-        counts for nothing. It takes half an interval to be trusted again: a report that is only told twice is not.
+        A late observer may have been stopped itself, so what it did not hear counts for less, as with Lifeguard's local
+        health (Dadgar et al. 2018). The first report of a stream counts for nothing. Lateness decays over half an
+        interval, so a report that is merely repeated does not restore trust.
         """
         at, before = self.stores.get(store_id, Report())
         gap = now - at
@@ -78,7 +79,7 @@ class Reporter:
 
 
 class Liveness:
-    """Takes what nodes report, and finds who is online, what has rotted and who should sync."""
+    """Fuses the reports of all nodes: who is online, whose gossip has rotted, and which pairs should sync."""
 
     def __init__(self, parameters: LivenessParameters | None = None) -> None:
         self.parameters = parameters = parameters or LivenessParameters()
@@ -98,7 +99,7 @@ class Liveness:
         }
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
-        """Take one event at service time ``now`` (seconds, never going backwards) and say what it shows."""
+        """Handle one event at service time ``now`` (seconds, never going backwards) and return the findings."""
         presence = self.presence
         if presence.started_at is None:
             presence.started_at = now
@@ -113,7 +114,7 @@ class Liveness:
         return [*map(PresenceChanged, changed), *found]
 
     def next_deadline(self) -> float | None:
-        """The service time at which TimePassed is due; None when nothing ages."""
+        """The service time at which TimePassed is due; None when nothing can change by itself."""
         return earliest(self.presence.next_at(), self.diagnosis.next_deadline())
 
     # Events.
@@ -174,14 +175,14 @@ class Liveness:
         self.presence.drop_if_empty(store)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> None:
-        """Nothing more: what is due was looked at before the event."""
+        """Nothing to do: ``handle`` has advanced what was due."""
 
     def _stores_of(self, node_id: str) -> list[str]:
         reporter, known = self._reporters.get(node_id), self.presence.stores
         return [store_id for store_id in reporter.stores if store_id in known] if reporter else []
 
     def _ensure_reporter(self, node_id: str) -> Reporter:
-        """A node that speaks, made known; beyond the bound one that is not attached is forgotten, which costs trust."""
+        """Get or create the reporter; at the limit evict one without a session: its next report then proves nothing."""
         reporter = self._reporters.get(node_id)
         if reporter is None:
             if len(self._reporters) >= MAX_REPORTERS:
@@ -191,12 +192,12 @@ class Liveness:
             reporter = self._reporters[node_id] = Reporter()
         return reporter
 
-    # What is known.
+    # Queries.
 
     def view(self, store_id: str, since: int | None = None, most: int | None = None) -> View:
-        """A store's presence, or what changed since that version, where that is still known.
+        """A store's presence, or what changed since a version, if those changes are still kept.
 
-        Beyond ``most`` peers a difference gives way to the whole, and the whole to those heard last.
+        If more than ``most`` peers changed, the view is full; a full view is cut to the ``most`` peers heard last.
         """
         store = self.presence.stores.get(store_id)
         if store is None:
@@ -213,7 +214,7 @@ class Liveness:
         return View(store_id, store.changes.version, records, delta=True, removed=removed)
 
     def _full_view(self, store: Store, most: int | None) -> View:
-        """Chosen before any record is made: a view must cost what it lists, not what the store holds."""
+        """Rows are chosen before records are built, so the cost follows the size of the view, not of the store."""
         table, rows = self.presence.table, list[int](store.index.values())
         if most is not None and len(rows) > most:
             heard, others = list[tuple[float, int]](), list[int]()
@@ -232,9 +233,9 @@ class Liveness:
     def changes(
         self, store_id: str, since: int, most: int | None = None
     ) -> list[tuple[int, PeerRecord | None, str]] | None:
-        """The changes after that version in order, ``most`` of them: version, the peer then (None: forgotten), its id.
+        """At most ``most`` changes after a version, oldest first: (version, record or None if forgotten, peer id).
 
-        None when some of them are no longer kept: the reader lagged, and needs a view.
+        None when some of them are no longer kept: the reader fell behind and needs a view.
         """
         store = self.presence.stores.get(store_id)
         if store is None:
@@ -247,14 +248,14 @@ class Liveness:
         ]
 
     def _record_with_state(self, store: Store, peer_id: str, state: PeerState) -> PeerRecord:
-        """A peer in an earlier state; when it was heard is only known as of now."""
+        """A peer in an earlier state; the time it was heard is today's."""
         row = store.index.get(peer_id)
         if row is None:
             return PeerRecord(peer_id, state, None, 0)
         return self.presence.table.record(row)._replace(state=state)
 
     def peers(self, store_id: str, after: str = "") -> Iterator[PeerRecord]:
-        """Peers of a store by id, those behind ``after``; none when the store is not known."""
+        """The peers of a store ordered by id, after ``after``; none when the store is unknown."""
         store = self.presence.stores.get(store_id)
         if store is not None:
             peer_ids = sorted(store.index)
@@ -268,11 +269,11 @@ class Liveness:
 
     @property
     def peer_total(self) -> int:
-        """Number of (store, peer) remembered."""
+        """Number of tracked (store, peer)."""
         return len(self.presence.table)
 
     def last_heard(self, store_id: str) -> Iterator[tuple[str, float]]:
-        """Peers of a store that were heard, and when; those heard last come first."""
+        """The peers of a store that were ever heard, and when; the most recent first."""
         store, table = self.presence.stores.get(store_id), self.presence.table
         if store is not None:
             for peer_id, row in reversed(store.index.items()):
@@ -281,21 +282,21 @@ class Liveness:
                     yield peer_id, at
 
     def has_others(self, store_id: str, node_id: str) -> bool:
-        """Whether any peer of the store but this one was ever named."""
+        """Whether the store has any known peer besides this node."""
         store = self.presence.stores.get(store_id)
         return store is not None and len(store.index) > (node_id in store.index)
 
     def forget_store(self, store_id: str) -> None:
-        """Forget a store that no node has any longer; the next event's findings tell its watchers."""
+        """Forget a store that no node has any more; its watchers learn it from the findings of the next event."""
         self.presence.forget_store(store_id)
         self.diagnosis.forget_store(store_id)
 
     def next_report(self, now: float) -> float:
-        """Seconds until a node should report again, from the load."""
+        """Seconds until a node should report again; grows with the load."""
         return self._pacer.next_report(now)
 
     def counts(self) -> LivenessCounts:
-        """The gauges."""
+        """The gauges over all stores."""
         return _counts(self.presence.counts, self.diagnosis.pairs_unsynced, self.diagnosis.partitioned)
 
     def store_counts(self, store_id: str) -> LivenessCounts:

@@ -133,7 +133,7 @@ class AuthorDeliveries:
 
     # What follows.
 
-    def missing(self, reported: Mapping[int, float], least: float, heard_at_mark: float) -> tuple[int, list[int]]:
+    def missing(self, reported: Mapping[int, float], least: float, before: float) -> tuple[int, list[int]]:
         """How many of the observers with these numbers can tell, and which of them miss the author.
 
         They miss it who last heard it ``before`` and should have heard ``least`` broadcasts since; ``reported`` says
@@ -148,7 +148,7 @@ class AuthorDeliveries:
             offset = index * _WIDTH
             sent_then = cells[offset + _SENT]
             # The newest count is the most that can have been missed: mostly that settles it.
-            may_miss = self.count - sent_then >= least and cells[offset + _HEARD_AT] <= heard_at_mark
+            may_miss = self.count - sent_then >= least and cells[offset + _HEARD_AT] <= before
             if may_miss and self._sent_until(reported_at - IN_FLIGHT) - sent_then >= least:
                 found.append(number)
         return asked, found
@@ -164,13 +164,13 @@ class AuthorDeliveries:
                 yield number, self._cells[index * _WIDTH + _HEARD_AT]
 
     def losses(
-        self, reported: Mapping[int, float], near: Collection[int] = (), far: Collection[int] = ()
+        self, reported: Mapping[int, float], names_neighbors: Collection[int] = (), names_everyone: Collection[int] = ()
     ) -> list[Loss]:
         """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
 
         Observers of which neither is known are left out. So are those that heard it and yet count nothing: they do not
         count. And those that never heard it, for who reports only a part of what it hears may not name it; unless they
-        would: its neighbours ``near``, the others ``far``.
+        would: its neighbours ``names_neighbors``, the others ``names_everyone``.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
@@ -179,7 +179,7 @@ class AuthorDeliveries:
             if reported_at is None:
                 continue
             heard = self._cells[offset + _COUNT]
-            would_name = near if self._ranks[index] < _NOT_NEIGHBOR else far
+            would_name = names_neighbors if self._ranks[index] < _NOT_NEIGHBOR else names_everyone
             can_tell = number in would_name if self._cells[offset + _HEARD_AT] == NEVER else heard > 0
             if not can_tell:
                 continue

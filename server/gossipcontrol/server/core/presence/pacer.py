@@ -1,4 +1,4 @@
-"""How often nodes should report: as often as wanted, unless too many do."""
+"""Back-pressure on reports: the interval grows once more reports come than the service wants."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 EPOCH_INTERVALS = 1.5
-"""Report intervals over which reporters are counted, so that each is counted at least once."""
+"""Length of a counting epoch in report intervals, so that every reporter is counted at least once."""
 
 
 class ReportPacer:
-    """Counts the (node, store) that report."""
+    """Counts the (node, store) pairs that report, and derives the report interval."""
 
     def __init__(self, parameters: LivenessParameters) -> None:
         self._interval = parameters.report_interval
         self._ceiling = parameters.report_ceiling
         self._rate = parameters.report_rate
         self._epoch_at = NEVER
-        """When the epoch began: who reports for the first time in it is counted."""
+        """Start of the epoch; the first report of a (node, store) in it is counted."""
         self._previous_count = self._current_count = 0
         self._update_interval()
 
     def count_report(self, reported_at: float, now: float) -> None:
-        """A report came of a (node, store) whose last one came at ``reported_at``."""
+        """Count a report of a (node, store) whose previous one came at ``reported_at``."""
         self._roll_epoch(now)
         if reported_at < self._epoch_at:
             self._current_count += 1
@@ -34,7 +34,7 @@ class ReportPacer:
         return self._asked_interval
 
     def _update_interval(self) -> None:
-        """Follow from what was counted."""
+        """Derive the interval from the larger of this epoch's and the previous epoch's count."""
         self._asked_interval = min(
             max(max(self._previous_count, self._current_count) / self._rate, self._interval), self._ceiling
         )
@@ -43,7 +43,7 @@ class ReportPacer:
         length = EPOCH_INTERVALS * self._asked_interval
         if now < self._epoch_at + length:
             return
-        # After a long pause nothing is known of who reports.
+        # After a long pause the old count says nothing about who reports now.
         self._previous_count = self._current_count if now < self._epoch_at + 2 * length else 0
         self._current_count, self._epoch_at = 0, now
         self._update_interval()

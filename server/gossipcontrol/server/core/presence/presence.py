@@ -1,7 +1,7 @@
-"""Presence of every (store, peer), fused over all observers. ALGORITHM states the rules and proves the bounds.
+"""Presence of every (store, peer), fused over all observers.
 
-The state of a peer is what ``judge`` makes of a few instants, each the newest of its kind: so it does not matter in
-which order reports come, or how often.
+``evaluate`` derives the state of a peer from a few instants, each the newest of its kind. So reports may arrive in any
+order, and any number of times.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gossipcontrol.server.core.presence.table import FREE, STATES, Store, Table
 from gossipcontrol.server.core.presence.wheel import Wheel
 
 MIN_ADVANCE = 0.2
-"""Seconds by which a sign of life must be newer to teach anything: ages of one message differ by the way they took."""
+"""Seconds by which a sign of life must be newer to be learned from: ages of one message differ by its transit."""
 DEPARTURE_GRACE = 2.0
-"""Seconds after a peer's last word within which messages of it may still be under way."""
+"""Seconds after a peer's announced departure in which its earlier messages may still arrive."""
 EVICTION_DIVISOR = 64
-"""A full store drops this part of its peers at once, so that making room costs little per peer."""
+"""A full store evicts one peer in this many at once, so that evictions cost little per peer."""
 
 ONLINE, SUSPECT, OFFLINE = PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE
 
 
 class Presence:
-    """Who is online. ``changed`` collects the stores whose presence changed, until somebody takes them."""
+    """Who is online. ``changed`` collects the stores whose presence changed, until the caller takes it."""
 
     def __init__(self, parameters: LivenessParameters, next_report: Callable[[float], float]) -> None:
         self._parameters = parameters
@@ -41,27 +41,27 @@ class Presence:
         self.counts = [0] * (len(PeerState) + 1)
         """State -> number of (store, peer)."""
         self._departed: dict[int, tuple[PeerState, float]] = {}
-        """Row -> how it took its leave, ASLEEP or LEFT, and when."""
+        """Row -> ASLEEP or LEFT as announced by the peer, and when."""
         self._mute_since: dict[int, float] = {}
-        """Row -> since when its own reports prove nothing, for its messages reach nobody."""
+        """Row -> since when its broadcasts reach nobody, so that its own reports are no sign of life."""
         self.version = 0
-        """No version of a store that was forgotten is above it."""
+        """At least the version of every store that was forgotten."""
         self.started_at: float | None = None
 
-    # What the diagnosis asks.
+    # Used by diagnosis.
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
-        """The presence of a peer; None when it is not known."""
+        """The presence of a peer; None when it is unknown."""
         store = self.stores.get(store_id)
         row = store.index.get(peer_id) if store else None
         return None if row is None else STATES[self.table.states[row] - 1]
 
     def online(self, store_id: str) -> Collection[str]:
-        """The peers of a store that are ONLINE; a live view whose length costs nothing."""
+        """The peers of a store that are ONLINE: a live view with a length in constant time."""
         return OnlinePeers(self.stores.get(store_id), self.table)
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
-        """The peer's broadcasts reach nobody (or do again): then its own reports are no signs of life."""
+        """Set whether the peer is mute: its broadcasts reach nobody, so its own reports are no sign of life."""
         store = self.stores.get(store_id)
         row = store.index.get(peer_id) if store else None
         if row is None or mute == (row in self._mute_since):
@@ -73,13 +73,13 @@ class Presence:
         self._refresh(row, now)
 
     def is_mute(self, store: Store, peer_id: str) -> bool:
-        """Whether only broadcasts of the peer count as signs of life."""
+        """Whether the peer is mute, so that only its broadcasts count as signs of life."""
         return store.index.get(peer_id, -1) in self._mute_since
 
-    # What is seen.
+    # Signs of life.
 
     def ensure_store(self, store_id: str) -> Store:
-        """A store, made known."""
+        """Get or create a store."""
         store = self.stores.get(store_id)
         if store is None:
             changes = ChangeLog(self._parameters.change_limit, self.version)
@@ -87,7 +87,7 @@ class Presence:
         return store
 
     def ensure_row(self, store: Store, peer_id: str, at: float, now: float) -> int | None:
-        """The row of a peer with a sign of life at ``at``, made known; None when there is no room for it."""
+        """Get or create the row of a peer with a sign of life at ``at``; None when there is no room for it."""
         row = store.index.get(peer_id)
         if row is not None or not self._make_room(store, at, now):
             return row
@@ -104,7 +104,7 @@ class Presence:
         return row
 
     def on_heard(self, store: Store, observer_id: str, heard: Mapping[str, float], now: float) -> None:
-        """What an observer has heard of others: when each was last heard, or NEVER."""
+        """Record when an observer last heard each of its peers, or NEVER."""
         table, index = self.table, store.index
         heard_at, reported, states, observers = table.heard_at, table.reported_at, table.states, table.observers
         bit, online, peaks = store.observer_bit(observer_id), int(ONLINE), list[Peak]()
@@ -116,7 +116,7 @@ class Presence:
             row = index.get(peer_id)
             if row is None:
                 if at > NEVER and at + self._parameters.peer_age <= now:
-                    continue  # forgotten as soon as it were made known
+                    continue  # would be forgotten at once
                 row = self.ensure_row(store, peer_id, at, now)
                 if row is None:
                     continue
@@ -137,7 +137,7 @@ class Presence:
             self._detector.learn(store, peaks)
 
     def on_neighbors(self, store: Store, observer_id: str, neighbors: Mapping[str, float], now: float) -> None:
-        """Neighbours of an observer: that one came up is a sign of life, that it is still listed is none."""
+        """Record an observer's neighbours: that a link came up is a sign of life, that it is still listed is not."""
         index, heard, observers, bit = (
             store.index,
             self.table.heard_at,
@@ -150,7 +150,7 @@ class Presence:
                 self.on_heard(store, observer_id, {peer_id: up_at}, now)
 
     def on_self_report(self, store: Store, node_id: str, now: float, *, clears_departure: bool = False) -> None:
-        """A node spoke to the service itself. ``anew``: whatever it said last."""
+        """Record that a node talked to the service; ``clears_departure`` also cancels an announced sleep or leave."""
         row = self.ensure_row(store, node_id, now, now)
         if row is None:
             return
@@ -167,24 +167,24 @@ class Presence:
             self.table.move_to_end(row)
 
     def advance_informed(self, store: Store, until: float, now: float) -> None:
-        """A healthy observer has told of everything that it heard in this store until then."""
+        """Record that a punctual observer has reported everything it heard in this store up to ``until``."""
         store.informed_until = max(store.informed_until, until)
         if store.overdue:
             due, store.overdue = store.overdue, []
             for row in due:
-                # Who was forgotten meanwhile has left a row that is free, or another's, who may be looked at as well.
+                # The row of a forgotten peer is free or reused by now; refreshing a reused one does no harm.
                 if self.table.states[row] != FREE:
                     self._refresh(row, now)
 
     def mark_departed(self, store_id: str, peer_id: str, state: PeerState, now: float) -> None:
-        """A peer took its leave: it is ASLEEP, or has LEFT."""
+        """Record an announced departure: ASLEEP or LEFT."""
         row = self.ensure_row(self.ensure_store(store_id), peer_id, now, now)
         if row is not None:
             self._departed[row] = (state, now)
             self._refresh(row, now)
 
     def mark_awake(self, store_id: str, peer_id: str, now: float) -> None:
-        """The host of a peer that sleeps has resumed."""
+        """Record that the host of a sleeping peer resumed."""
         store = self.stores.get(store_id)
         row = store.index.get(peer_id) if store else None
         if store is not None and row is not None and self._departed.get(row, (None,))[0] is PeerState.ASLEEP:
@@ -193,11 +193,11 @@ class Presence:
     # Time.
 
     def next_at(self) -> float | None:
-        """When something may change by itself."""
+        """The earliest time at which a state may change by itself; None when none can."""
         return self._wheel.next_at()
 
     def advance(self, now: float) -> None:
-        """Look at what is due."""
+        """Refresh every row that is due."""
         table, mute_since, timeout, schedule = (
             self.table,
             self._mute_since,
@@ -207,13 +207,13 @@ class Presence:
         for row in self._wheel.pop(now):
             state = table.states[row]
             if state == ONLINE and row not in mute_since:
-                # Nearly always it was heard meanwhile, and that is all there is to it.
+                # The common case: the peer was heard meanwhile, so only its deadline moves.
                 due_at = max(table.heard_at[row], table.reported_at[row]) + timeout(row, table.store_of(row))
                 if due_at > now:
                     schedule(row, due_at, now)
                     continue
             if state == PeerState.UNKNOWN:
-                # Nothing else ever falls due for a peer that was only named.
+                # A peer that was only named has no other deadline than its expiry.
                 self._expire(row)
             elif state != FREE:
                 self._refresh(row, now)
@@ -221,21 +221,21 @@ class Presence:
     # Rules.
 
     def evaluate(self, row: int, now: float) -> PeerState:
-        """The presence of a peer now; nothing else decides it."""
+        """The presence of a peer now; the only place that decides it."""
         alive_at, departed, store = self._alive_at(row), self._departed.get(row), self.table.store_of(row)
         if departed is not None and alive_at <= departed[1] + DEPARTURE_GRACE:
             return departed[0]
         if alive_at == NEVER:
             return PeerState.UNKNOWN
         timeout = self._detector.timeout(row, store)
-        # Always this sum, never a difference: a deadline that has come must be over for the judge as well.
+        # Always this sum, never a difference, so that rounding cannot put this test before the deadline of the wheel.
         is_proved = alive_at + timeout <= store.informed_until
         if alive_at + (timeout if is_proved else self._parameters.suspect_ceiling) > now:
             return ONLINE
         return SUSPECT if now < self._offline_at(row, now) else OFFLINE
 
     def _offline_at(self, row: int, now: float) -> float:
-        """When a suspected peer that stays silent is offline; never in the service's first report interval."""
+        """When a suspected peer that stays silent becomes offline; never within the service's first report interval."""
         since = max(
             self._alive_at(row) + self._detector.timeout(row, self.table.store_of(row)),
             self._mute_since.get(row, NEVER),
@@ -244,21 +244,21 @@ class Presence:
         return max(since + self._parameters.offline_after, settled_at)
 
     def _alive_at(self, row: int) -> float:
-        """The last sign of life that counts."""
+        """The newest sign of life that counts."""
         heard_at, reported_at = self.table.heard_at[row], self.table.reported_at[row]
         return heard_at if heard_at >= reported_at or row in self._mute_since else reported_at
 
     def _revive(self, row: int, last: float, now: float) -> None:
-        """A sign of life of a peer that was not online; its last one before was at ``last``."""
+        """Record a sign of life of a peer that was not online; the one before was at ``last``."""
         table, store, was_suspect = self.table, self.table.store_of(row), self.table.states[row] == SUSPECT
         table.move_to_end(row)
         self._refresh(row, now)
         if was_suspect and table.states[row] == ONLINE:
-            # Suspected in error: so long it may be silent.
+            # It was suspected in error: learn that it may be silent for so long.
             self._detector.learn(store, ((row, store.informed_until - last),))
 
     def _refresh(self, row: int, now: float) -> None:
-        """Judge a peer, and see to it that it is looked at again before it can change by itself."""
+        """Evaluate a peer, and schedule the next time at which its state may change by itself."""
         state, alive_at = self.evaluate(row, now), self._alive_at(row)
         departed = self._departed.get(row)
         if departed is not None and state is not departed[0]:
@@ -315,7 +315,7 @@ class Presence:
         self._mute_since.pop(row, None)
 
     def forget_store(self, store_id: str) -> None:
-        """Forget a store with all its peers."""
+        """Forget a store and all its peers."""
         store = self.stores.get(store_id)
         if store is not None:
             for row in list(store.index.values()):
@@ -329,7 +329,7 @@ class Presence:
             self.version = max(self.version, store.changes.version + 1)
 
     def _make_room(self, store: Store, at: float, now: float) -> bool:
-        """Whether a peer with a sign of life at ``at`` may be added: those longest unheard go, and it may be one."""
+        """Whether a peer with a sign of life at ``at`` may be added; evicts peers longer unheard than it if need be."""
         is_crowded = len(store.index) >= self._parameters.peers_per_store
         if not is_crowded and len(self.table) < self._parameters.peer_limit:
             return True
