@@ -1,4 +1,4 @@
-"""When a suspicion that stands becomes a trigger again: at once, then ever more seldom."""
+"""The conditions of a store's nodes: when each becomes a trigger, and how often again while it lasts."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NEVER
 
 Key = tuple[str, Cause]
-"""The node, and of what it is suspected."""
+"""Node and cause."""
 ROTS = frozenset({Cause.OUTBOUND_ROT, Cause.INBOUND_ROT})
 MAX_DOUBLINGS = 60
-"""Beyond these the interval is at any cap."""
+"""Bounds the exponent; after this many doublings the interval has reached any cap."""
 
 
 @dataclass(slots=True, eq=False)
 class Condition:
-    """One suspicion of a node in a store."""
+    """Something wrong with one node in one store."""
 
     since: float
     active: bool = True
     triggers: int = 0
-    """How many it led to while it stands."""
+    """Triggers sent since it became active."""
     triggered_at: float = NEVER
     seen_at: float = NEVER
-    """When it was last found to stand."""
+    """When it was last confirmed."""
 
 
 class ConditionTracker:
-    """Those of one store. The interval doubles from its first length to ``cap``, and begins anew when it has cleared.
+    """The conditions of one store. The interval between triggers doubles up to ``cap``; it restarts once one clears.
 
-    Rot shows, or shows to be mended, over a window only: so long is its first interval at least.
+    Rot shows, and its end shows, only over a window, so its first interval is at least that long.
     """
 
     __slots__ = ("_cap", "_conditions", "_interval", "_window")
@@ -45,7 +45,7 @@ class ConditionTracker:
         return len(self._conditions)
 
     def mark_active(self, node_id: str, cause: Cause, now: float, hold: float = 0.0) -> bool:
-        """It stands now; whether it has for ``hold`` seconds, and a trigger is due."""
+        """Confirm a condition; return whether it has been active for ``hold`` seconds and a trigger is due."""
         condition = self._conditions.get((node_id, cause))
         if condition is None:
             condition = self._conditions[node_id, cause] = Condition(now)
@@ -57,13 +57,13 @@ class ConditionTracker:
         return now - condition.since >= hold and now - condition.triggered_at >= wait
 
     def record_trigger(self, node_id: str, cause: Cause, now: float) -> None:
-        """It becomes a trigger now."""
+        """Record that a trigger is sent now."""
         condition = self._conditions[node_id, cause]
         condition.triggers = min(condition.triggers + 1, MAX_DOUBLINGS)
         condition.triggered_at = now
 
     def clear(self, node_id: str, cause: Cause) -> bool:
-        """It stands no longer; whether it did and had become a trigger."""
+        """Mark a condition as ended; return whether it was active and had become a trigger."""
         condition = self._conditions.get((node_id, cause))
         if condition is None or not condition.active:
             return False
@@ -73,23 +73,23 @@ class ConditionTracker:
         return condition.triggers > 0
 
     def prune(self, now: float) -> None:
-        """Drop those that cleared; but one that comes back at once must wait for its turn, and so is remembered."""
+        """Drop cleared conditions, but keep recent ones: if one returns at once, its interval still applies."""
         due = [key for key, it in self._conditions.items() if not it.active and now - it.triggered_at >= self._interval]
         for key in due:
             del self._conditions[key]
 
     def causes_of(self, node_id: str) -> list[Cause]:
-        """What a node is suspected of."""
+        """The active causes of a node."""
         return [cause for (one, cause), it in self._conditions.items() if one == node_id and it.active]
 
     def nodes_with(self, cause: Cause) -> list[str]:
-        """The nodes that are suspected of this."""
+        """The nodes with this condition."""
         return [one for (one, kind), it in self._conditions.items() if kind is cause and it.active]
 
     def stale_nodes(self, cause: Cause, before: float) -> list[str]:
-        """The nodes that are suspected of this, but were last found so before that instant."""
+        """The nodes whose condition was last confirmed before that instant."""
         return [one for one in self.nodes_with(cause) if self._conditions[one, cause].seen_at < before]
 
     def nodes(self) -> set[str]:
-        """The nodes that are suspected of anything."""
+        """The nodes with any active condition."""
         return {one for (one, _), it in self._conditions.items() if it.active}

@@ -1,4 +1,4 @@
-"""What one author broadcast, and how much of it a bounded sample of observers heard: numbers in flat arrays."""
+"""Broadcasts of one author, and how many of them a bounded sample of observers heard; kept in flat arrays."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import NamedTuple
 from gossipcontrol.server.core.event import NEVER
 
 SAMPLED_OBSERVERS = 8
-"""Most observers kept per author: its neighbours first, then a sample that is as good as random."""
+"""Most observers kept per author: its neighbours first, then a pseudo-random sample."""
 IN_FLIGHT = 2.0
-"""Seconds that a message and a report may take: younger broadcasts are not yet missed."""
+"""Seconds that a message and a report may take; broadcasts younger than this are not missed yet."""
 SAMPLE_SPACING = 1.0
-"""Least seconds between two remembered broadcast counts."""
+"""Seconds between two remembered broadcast counts; also how much later an age must be to mean a new message."""
 COUNT_SAMPLES = 4
 """Broadcast counts remembered."""
 
 _WIDTH = 6
 _HEARD_AT, _SENT, _COUNT, _PENDING, _NEWER, _OLDER = range(_WIDTH)
-"""Of one observer: when it last heard the author, what the author had broadcast then, how much it heard in all, and
-that number at three marks: the one being set, the newer and the older."""
+"""Fields of an observer: when it last heard the author, the author's broadcast count at that moment, how many messages
+it heard in all, and that number at the pending, the newer and the older mark.
+"""
 _NOT_NEIGHBOR = 1 << 32
 _UNKNOWN = math.nan
 
@@ -31,13 +32,13 @@ class Loss(NamedTuple):
 
     number: int
     lost: float
-    """Broadcasts that it did not hear: never more than there were, often fewer."""
+    """Broadcasts it did not hear; a lower bound."""
     sent: float
     """Broadcasts in the window."""
 
 
 class AuthorDeliveries:
-    """One author of a store; ``number`` is any that others do not have."""
+    """One author of a store. Authors and observers are identified by numbers that are unique within the store."""
 
     __slots__ = (
         "_cells",
@@ -55,10 +56,10 @@ class AuthorDeliveries:
 
     def __init__(self, number: int, now: float) -> None:
         self.count = -1
-        """Broadcasts so far; below 0: it does not report."""
+        """Broadcasts so far; negative before its first report."""
         self.marked_at = now
         self.broadcast_at = now
-        """When it last said that it had broadcast something new."""
+        """When its broadcast count last rose."""
         self._number = number
         self._samples = array("d")
         self._marking = False
@@ -70,16 +71,15 @@ class AuthorDeliveries:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    # What is reported.
+    # Reports.
 
     def record_broadcasts(self, count: int, now: float, period: float) -> None:
-        """The author says how many messages it broadcast; a new mark is set every ``period`` seconds.
+        """Record the author's broadcast count; set a new mark every ``period`` seconds.
 
-        A mark is set in two steps, so that it holds what was heard *before* the broadcasts that it holds: then no
-        delay of a report makes a message look lost. First the observers' counts are put down, and only the
-        author's next report, made after those had come, gives its own.
+        A mark is set in two steps: first the observers' counts are saved, then the author's next report adds its own
+        count. So a mark holds what was heard *before* its broadcasts, and no delayed report makes a message look lost.
         """
-        if count < self.count or self.count < 0:  # it was started anew
+        if count < self.count or self.count < 0:  # the author restarted
             self.reset_marks()
             self._samples = array("d")
         if count != self.count:
@@ -98,7 +98,7 @@ class AuthorDeliveries:
             self._save_counts()
 
     def record_heard(self, number: int, heard_at: float, count: int, near: bool) -> None:
-        """An observer says when it last heard the author and how often in all; ``near``: they are neighbours."""
+        """Record when an observer last heard the author and how often in all; ``near``: they are neighbours."""
         numbers, cells = self._numbers, self._cells
         if number in numbers:
             index = numbers.index(number)
@@ -110,11 +110,11 @@ class AuthorDeliveries:
                 return
         offset = index * _WIDTH
         known = cells[offset + _COUNT]
-        if count < known:  # the observer was started anew
+        if count < known:  # the observer restarted
             self._clear_marks(offset)
             cells[offset + _HEARD_AT], cells[offset + _SENT] = NEVER, self.count
             known = -1.0
-        # Ages jitter: where messages are not counted, only an instant that is clearly later is another message.
+        # Ages jitter: without message counts, only a clearly later time means another message.
         if heard_at > NEVER and (
             count > known or (not count and heard_at > cells[offset + _HEARD_AT] + SAMPLE_SPACING)
         ):
@@ -123,21 +123,21 @@ class AuthorDeliveries:
         cells[offset + _COUNT] = count
 
     def clear_missed(self, number: int) -> None:
-        """The two have met: what was missed before counts no longer."""
+        """Ignore what an observer missed so far: it has just become the author's neighbour."""
         if number in self._numbers:
             self._cells[self._numbers.index(number) * _WIDTH + _SENT] = self.count
 
     def has_observer(self, number: int) -> bool:
-        """Whether this observer is among the sample."""
+        """Whether this observer is in the sample."""
         return number in self._numbers
 
-    # What follows.
+    # Answers.
 
     def missing(self, reported: Mapping[int, float], least: float, before: float) -> tuple[int, list[int]]:
-        """How many of the observers with these numbers can tell, and which of them miss the author.
+        """How many of these observers can tell, and which of them miss the author.
 
-        They miss it who last heard it ``before`` and should have heard ``least`` broadcasts since; ``reported`` says
-        when each last reported.
+        An observer misses it if it last heard it ``before`` and at least ``least`` broadcasts were due since.
+        ``reported`` maps an observer to the time of its last report.
         """
         cells, asked, found = self._cells, 0, list[int]()
         for index, number in enumerate(self._numbers):
@@ -147,18 +147,18 @@ class AuthorDeliveries:
             asked += 1
             offset = index * _WIDTH
             sent_then = cells[offset + _SENT]
-            # The newest count is the most that can have been missed: mostly that settles it.
+            # The newest count is an upper bound of what was missed; it usually decides.
             may_miss = self.count - sent_then >= least and cells[offset + _HEARD_AT] <= before
             if may_miss and self._sent_until(reported_at - IN_FLIGHT) - sent_then >= least:
                 found.append(number)
         return asked, found
 
     def is_neighbor(self, number: int) -> bool:
-        """Whether this observer, one of the sample, is a neighbour."""
+        """Whether this observer of the sample is the author's neighbour."""
         return self._ranks[self._numbers.index(number)] < _NOT_NEIGHBOR
 
     def last_heard(self, reported: Collection[int]) -> Iterator[tuple[int, float]]:
-        """When the observers with these numbers last heard the author; minus infinity: never."""
+        """When each of these observers last heard the author; NEVER: it has not."""
         for index, number in enumerate(self._numbers):
             if number in reported:
                 yield number, self._cells[index * _WIDTH + _HEARD_AT]
@@ -166,11 +166,11 @@ class AuthorDeliveries:
     def losses(
         self, reported: Mapping[int, float], names_neighbors: Collection[int] = (), names_everyone: Collection[int] = ()
     ) -> list[Loss]:
-        """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
+        """What each of these observers did not hear since the older mark, or the newer one where the older is unknown.
 
-        Observers of which neither is known are left out. So are those that heard it and yet count nothing: they do not
-        count. And those that never heard it, for who reports only a part of what it hears may not name it; unless they
-        would: its neighbours ``names_neighbors``, the others ``names_everyone``.
+        Omitted are observers without either mark, those that heard the author but count no messages, and those that
+        never heard it: a partial report may not name it. The last are kept if they would name it: its neighbours in
+        ``names_neighbors``, others in ``names_everyone``.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
@@ -194,19 +194,19 @@ class AuthorDeliveries:
     # Marks.
 
     def reset_marks(self) -> None:
-        """Forget the marks: what is compared begins with the next report."""
+        """Clear all marks; the comparison starts over with the next report."""
         self._newer = self._older = _UNKNOWN
         self._marking = False
         for offset in range(0, len(self._cells), _WIDTH):
             self._clear_marks(offset)
 
     def reset_marks_of(self, number: int) -> None:
-        """Forget the marks of one observer."""
+        """Clear the marks of one observer."""
         if number in self._numbers:
             self._clear_marks(self._numbers.index(number) * _WIDTH)
 
     def reset_marks_except(self, same_side: Collection[int]) -> None:
-        """Forget the marks of every observer but these."""
+        """Clear the marks of every observer but these."""
         for index, number in enumerate(self._numbers):
             if number not in same_side:
                 self._clear_marks(index * _WIDTH)
@@ -220,7 +220,7 @@ class AuthorDeliveries:
             self._ranks = array("Q", [self._ranks[index] for index in kept])
 
     def _admit(self, number: int, near: bool) -> int:
-        """Give an observer a place, or that of one that ranks behind it; below 0: there is none."""
+        """Add an observer to the sample, or replace the lowest-ranked one; -1 when it ranks too low."""
         mixed = ((number * 0x9E3779B1) ^ (self._number * 0x85EBCA6B)) & 0xFFFFFFFF
         rank = mixed if near else mixed | _NOT_NEIGHBOR
         ranks = self._ranks
@@ -241,7 +241,7 @@ class AuthorDeliveries:
         return (NEVER, max(0, self.count), 0.0, _UNKNOWN, _UNKNOWN, _UNKNOWN)
 
     def _sent_until(self, at: float) -> float:
-        """The newest count of broadcasts that is that old; not a number when none is."""
+        """The newest broadcast count that is at least as old as ``at``; NaN when there is none."""
         samples = self._samples
         for offset in range(len(samples) - 2, -1, -2):
             if samples[offset] <= at:
@@ -263,7 +263,7 @@ class AuthorDeliveries:
         self._cells[offset + _PENDING] = self._cells[offset + _NEWER] = self._cells[offset + _OLDER] = _UNKNOWN
 
     def _clear_missed_since(self, instant: float, count: int) -> None:
-        """Who heard the author after that may have heard the last of what this count holds: nobody knows the order."""
+        """Assume that observers which heard the author since ``instant`` heard all of ``count``: reports are unordered."""
         cells = self._cells
         for offset in range(0, len(cells), _WIDTH):
             if cells[offset + _HEARD_AT] >= instant:

@@ -1,6 +1,6 @@
-"""What is wrong with the gossip of each store, from what its nodes report: findings, never decisions.
+"""What is wrong with the gossip of each store, found from its nodes' reports. It yields findings, never decisions.
 
-Reports are taken as they come; a store is looked at as a whole once enough of its nodes have reported anew.
+Reports are recorded as they come; a store is evaluated as a whole once enough of its nodes have reported again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pair_sync import PAIR_LIMIT
 
 MAX_STORES_PER_CALL = 64
-"""Most stores advanced in one call; the next deadline is at once when more are due."""
+"""Most stores advanced in one call; if more are due, the next deadline is immediate."""
 
 
 @dataclass(slots=True, eq=False)
 class _Agent:
-    """A node that is attached."""
+    """An attached node."""
 
     session_id: str
     incarnation: str
@@ -42,13 +42,13 @@ class _Agent:
 
 
 class Diagnosis:
-    """All stores. ``presence`` is asked who is online, and told whose broadcasts reach nobody."""
+    """Monitors every store. It reads from ``presence`` who is online, and tells it which peers are mute."""
 
     def __init__(self, parameters: LivenessParameters, presence: PresenceAccess) -> None:
         self.pairs_unsynced = 0
-        """Pairs that are online and have never met since, or are overdue for a direct sync."""
+        """Pairs of online peers that never synced since both came online, or are overdue for a direct sync."""
         self.partitioned = 0
-        """Stores whose live nodes fall apart."""
+        """Stores that are partitioned."""
         self._parameters = parameters
         self._presence = presence
         self._budget = Budget(parameters.sync_rate)
@@ -56,11 +56,11 @@ class Diagnosis:
         self._agents: dict[str, _Agent] = {}
         self._pairs = 0
         self._agenda: list[tuple[float, str]] = []
-        """When a store is due, at that or later; each store once, or more often after it became due earlier."""
+        """Heap of (time, store): a store is due then or later. Each has one current entry; others are stale."""
         self._closing_findings: list[Finding] = []
-        """What is yet to be said of stores that were forgotten."""
+        """Findings about forgotten stores, returned with the next event."""
         self._scheduled: dict[str, float] = {}
-        """The earliest entry of each store."""
+        """Store -> the time of its current entry."""
         self._handlers: dict[type[Any], Callable[[Any, float], list[Finding]]] = {
             LivenessReported: self._on_reported,
             NeighborChanged: self._on_neighbor_changed,
@@ -71,7 +71,7 @@ class Diagnosis:
         }
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
-        """Take one event at service time ``now`` (seconds, never going backwards) and say what it shows."""
+        """Handle one event at service time ``now`` (seconds, never going backwards) and return the findings."""
         handler = self._handlers.get(type(event))
         found = handler(event, now) if handler else []
         if self._closing_findings:
@@ -81,16 +81,16 @@ class Diagnosis:
         return found
 
     def next_deadline(self) -> float | None:
-        """The service time at which TimePassed is due; None when nothing is observed."""
+        """The service time at which TimePassed is due; None when nothing is monitored."""
         return self._agenda[0][0] if self._agenda else None
 
     def store_counts(self, store_id: str) -> tuple[int, int]:
-        """Pairs unsynced, and whether it is partitioned (1), of one store."""
+        """(unsynced pairs, 1 if partitioned else 0) of one store."""
         monitor = self._monitors.get(store_id)
         return (monitor.pair_sync.unsynced, int(monitor.repair.confirmed)) if monitor else (0, 0)
 
     def forget_store(self, store_id: str) -> None:
-        """Forget a store that no node has any longer; the next event's findings say what is suspected no longer."""
+        """Forget a store that no node has any more; the next event's findings end its conditions."""
         monitor = self._monitors.pop(store_id, None)
         if monitor is not None:
             self._add_to_gauges(monitor, -1)
@@ -183,7 +183,7 @@ class Diagnosis:
         return found
 
     def _add_to_gauges(self, monitor: StoreMonitor, sign: int) -> None:
-        """Add what a store has to the gauges, or take it away before it changes."""
+        """Add (1) or subtract (-1) a store's share of the gauges; subtract before it changes."""
         self.pairs_unsynced += sign * monitor.pair_sync.unsynced
         self.partitioned += sign * monitor.repair.confirmed
         self._pairs += sign * len(monitor.pair_sync.pairs)

@@ -1,4 +1,4 @@
-"""What the nodes of one store last reported of it: neighbours, broadcasts, and what they heard of each other."""
+"""The last reports of one store's nodes: neighbours, broadcast counts, and what they heard of each other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gossipcontrol.server.core.event import NEIGHBORS, NEVER, LivenessReported, 
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 REPORT_PEERS = 1000
-"""Most peers of one report: who named fewer has heard nothing of the others."""
+"""Most peers in one report; a node that names fewer has heard of no others."""
 REPORT_GRACE = 1.0
 """Seconds by which a report may be late beyond two of its node's intervals."""
 UNNAMED_OBSERVERS = 16
-"""Most observers asked in one look for authors that they did not name."""
+"""Most observers checked per evaluation for authors that their reports do not name."""
 
 
 class Observer:
@@ -37,33 +37,33 @@ class Observer:
         self.node_id = node_id
         self.number = number
         self.interval = interval
-        """Seconds between its reports, as they come."""
+        """Seconds between its reports, as observed."""
         self.reported_at = NEVER
         self.neighbors: dict[str, float] = {}
-        """Each of its neighbours, and since when it is one."""
+        """Neighbour -> since when it is one."""
         self.lists_neighbors = False
-        """Whether it says who its neighbours are: of one that never named any, an empty list proves nothing."""
+        """Whether it reports its neighbours at all; if not, an empty list proves nothing."""
         self.neighbor_lost_at = NEVER
-        """When it last lost one; what came directly was sent before that."""
+        """When it last lost a neighbour; what it heard directly was sent before that."""
         self.alone_since: float | None = None
-        """Since when it has no neighbour."""
+        """Since when it has no neighbours; None when it has some."""
         self.unsynced_since: float | None = None
-        """Since when it has local writes that are not known to be held elsewhere."""
+        """Since when it has local writes that are not known to be held elsewhere; None when it has none."""
         self.is_complete = True
-        """Whether its report named everybody it ever heard."""
+        """Whether its last report named every peer it ever heard."""
 
     def is_fresh(self, now: float) -> bool:
-        """Whether its last report is not older than about two of its intervals."""
+        """Whether its last report is at most about two intervals old."""
         return now - self.reported_at <= 2 * self.interval + REPORT_GRACE
 
     def is_gone(self, now: float) -> bool:
-        """Whether it has not reported for so long that it is forgotten."""
+        """Whether it has been silent long enough to be forgotten."""
         return now - self.reported_at > max(60.0, 4 * self.interval)
 
     def update(self, event: LivenessReported, ceiling: float, now: float) -> None:
-        """Take what it says of itself."""
+        """Record what a node reports about itself."""
         if self.reported_at > NEVER:
-            # A longer rhythm counts soon, so that it does not look late; but one long pause is no rhythm.
+            # A longer interval counts at once, so that the node does not look late; one long pause is capped.
             gap = min(now - self.reported_at, ceiling, 2 * self.interval)
             self.interval = max(gap, 0.8 * self.interval + 0.2 * gap)
         self.reported_at = now
@@ -79,7 +79,7 @@ class Observer:
             self.unsynced_since = now
 
     def update_alone_since(self, now: float) -> None:
-        """Note since when it has none."""
+        """Update since when it has no neighbours."""
         self.lists_neighbors = self.lists_neighbors or bool(self.neighbors)
         if self.neighbors or not self.lists_neighbors:
             self.alone_since = None
@@ -88,7 +88,7 @@ class Observer:
 
 
 class StoreReports:
-    """One store. What is kept of an author does not grow with the number of its observers."""
+    """The reports of one store. Memory per author does not grow with the number of its observers."""
 
     __slots__ = ("_numbers", "_parameters", "deliveries", "former", "observers", "store_id")
 
@@ -96,13 +96,13 @@ class StoreReports:
         self.store_id = store_id
         self.observers: dict[str, Observer] = {}
         self.former: dict[str, None] = {}
-        """Who once reported and does no longer, as long as an observer lists it; empty, a set takes thrice the room."""
+        """Nodes that no longer report but an observer still lists; a dict, for an empty set takes thrice the room."""
         self.deliveries: dict[str, AuthorDeliveries] = {}
         self._parameters = parameters
         self._numbers = 0
 
     def record(self, event: LivenessReported, now: float, *, attached: bool = True) -> Observer | None:
-        """Take a report; None when no further reporter can be remembered. ``attached`` agents know their neighbours."""
+        """Record a report; None when there are too many reporters. An ``attached`` agent reports its neighbours."""
         observer = self.observers.get(event.node_id)
         if observer is None:
             if len(self.observers) >= self._parameters.peers_per_store:
@@ -110,7 +110,9 @@ class StoreReports:
             observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval)
             self.observers[event.node_id] = observer
             self.former.pop(event.node_id, None)
-        elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
+        elif not observer.is_fresh(
+            now
+        ):  # it was frozen, or cut off from the service too: what it missed meanwhile is no rot
             for delivery in self.deliveries.values():
                 delivery.reset_marks_of(observer.number)
         observer.lists_neighbors = observer.lists_neighbors or attached
@@ -119,13 +121,13 @@ class StoreReports:
         self._ensure_deliveries(event.node_id, now).record_broadcasts(event.broadcast_count, now, self.period(observer))
         self._record_heard(observer, event)
         for peer_id, up_at in observer.neighbors.items():
-            # A report that was overtaken by news of a loss names an old neighbour again: that is no meeting.
+            # A report overtaken by a NeighborChanged may list a lost neighbour again; that is no new link.
             if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + REPORT_GRACE:
                 self._clear_missed_between(observer, peer_id)
         return observer
 
     def record_neighbor(self, event: NeighborChanged, now: float) -> bool:
-        """Take that a neighbour came or went; whether that is news. Beyond ``NEIGHBORS`` a further one is none."""
+        """Record that a neighbour came or went; return whether that is new. More than ``NEIGHBORS`` are ignored."""
         observer = self.observers.get(event.node_id)
         if observer is None or event.up is (event.peer_id in observer.neighbors):
             return False
@@ -141,13 +143,13 @@ class StoreReports:
         return True
 
     def forget_node(self, node_id: str) -> None:
-        """A node reports no longer: its word counts no longer, and it may be heard of by others only."""
+        """Forget a node's reports; others may still report about it."""
         if self.observers.pop(node_id, None) is not None:
             del self.deliveries[node_id]
             self.former[node_id] = None
 
     def prune(self, now: float) -> list[str]:
-        """Forget the nodes that reported long ago, and all that only they said; returns who was forgotten."""
+        """Forget nodes that reported long ago and everything only they reported; return them."""
         gone = [node_id for node_id, observer in self.observers.items() if observer.is_gone(now)]
         for node_id in gone:
             self.forget_node(node_id)
@@ -160,7 +162,7 @@ class StoreReports:
         return gone
 
     def record_unnamed(self, fresh: Iterable[Observer]) -> None:
-        """Count it as hearing nothing when an observer's whole report does not name an author that reports."""
+        """Record that an observer hears nothing of an author that its complete report does not name."""
         observers = [observer for observer in fresh if observer.is_complete and observer.lists_neighbors][
             :UNNAMED_OBSERVERS
         ]
@@ -172,7 +174,7 @@ class StoreReports:
                         delivery.record_heard(observer.number, NEVER, 0, peer_id in observer.neighbors)
 
     def period(self, observer: Observer) -> float:
-        """Seconds between two marks: the window, or longer where reports are rare."""
+        """Seconds between two marks: the window, or three report intervals if that is longer."""
         return max(self._parameters.rot_window, 3 * observer.interval)
 
     def _next_number(self) -> int:
@@ -195,7 +197,7 @@ class StoreReports:
                 delivery.record_heard(number, heard_at, count, peer_id in neighbors)
 
     def _clear_missed_between(self, observer: Observer, peer_id: str) -> None:
-        """What two new neighbours missed of each other counts no longer."""
+        """Ignore what two new neighbours missed of each other."""
         if (delivery := self.deliveries.get(peer_id)) is not None:
             delivery.clear_missed(observer.number)
         other = self.observers.get(peer_id)

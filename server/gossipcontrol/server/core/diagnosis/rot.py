@@ -1,4 +1,4 @@
-"""Broadcasts that nobody hears, and nodes that do not hear what others do: by counts, within one side of a store."""
+"""One-way gossip (rot), by counts within one side: broadcasts nobody hears, and nodes that miss what others hear."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 OUTBOUND_SHARE = 0.1
-"""Least share of a node's broadcasts that nobody heard, to call it rot."""
+"""A node rots outbound if at least this share of its broadcasts reached nobody."""
 INBOUND_SHARE = 0.25
-"""Least share of what others heard that a node did not, to call it rot."""
+"""A node rots inbound if it missed at least this share of what others heard."""
 HOLD_SHARE = 1 / 6
-"""How long rot must stand, in parts of the window: shorter cuts deliver late what they held up."""
+"""How long rot must last, as a share of the window: after a shorter cut, transports deliver what they held back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What counts prove of a node: rot, with evidence, or health."""
+    """What the counts prove about a node: rot, with evidence, or health."""
 
     node_id: str
     evidence: str = ""
-    """Empty: it is healthy."""
+    """Empty: the node is healthy."""
 
 
 @dataclass(slots=True, eq=False)
 class _InboundLoss:
-    """What one observer did not hear of what others heard."""
+    """What one observer missed of what others heard."""
 
     missed: float = 0.0
     heard_by_others: float = 0.0
     authors: int = 0
     settled: float = 0.0
-    """How much of what others heard was long enough ago to prove health."""
+    """The part of ``heard_by_others`` that is old enough to prove health."""
 
 
 def reset_marks_across_sides(reports: StoreReports, links: Links) -> None:
-    """What the sides of a store miss of each other is no rot, neither now nor when they are one again."""
+    """Clear the marks across sides: what they miss of each other is no rot, neither now nor after they are joined."""
     if links.is_whole:
         return
     same_side: dict[str, set[int]] = {}
@@ -51,9 +51,9 @@ def reset_marks_across_sides(reports: StoreReports, links: Links) -> None:
 
 
 def _reliable_observers(reports: StoreReports, links: Links) -> tuple[set[int], set[int]]:
-    """The observers that would name a neighbour if they heard it; and those that would name any author.
+    """(observers that would name a neighbour they heard, observers that would name any author).
 
-    Both name whomever they hear, and have heard somebody: the latter somebody who is no neighbour.
+    Both send complete reports and have heard somebody; the latter have heard an author that is not their neighbour.
     """
     complete = {one.number: one for one in links.fresh.values() if one.is_complete}
     names_neighbors, names_everyone = set[int](), set[int]()
@@ -72,15 +72,15 @@ def _reliable_observers(reports: StoreReports, links: Links) -> tuple[set[int], 
 
 
 class Rot:
-    """One look at the counts of a store. Nodes of which nothing is proved are in neither list."""
+    """One comparison of a store's counts. A node about which nothing is proved is in neither list."""
 
     def __init__(self, reports: StoreReports, links: Links, parameters: LivenessParameters, now: float) -> None:
         self._links = links
         self._settled_until = now - parameters.rot_window / 2
-        """Marks must be that old to prove health: what is sent more seldom may be just what is lost."""
+        """Marks set by then prove health; messages sent less often may be just the ones that are lost."""
         self._least = parameters.rot_messages
         self._side_sizes: dict[str, int] = {}
-        """How many nodes report, on each side."""
+        """Side -> number of its reporting nodes."""
         for node_id in links.fresh:
             side = links.side(node_id)
             self._side_sizes[side] = self._side_sizes.get(side, 0) + 1
@@ -96,7 +96,7 @@ class Rot:
         self.inbound: list[Verdict] = list(self._observer_verdicts(inbound))
 
     def _losses_of(self, author_id: str, delivery: AuthorDeliveries) -> list[Loss]:
-        """What the nodes on the author's side did not hear of it."""
+        """What the nodes on the author's side missed of it."""
         links, side = self._links, self._links.side(author_id)
         losses = delivery.losses(links.reported_at, self._names_neighbors, self._names_everyone)
         if links.is_whole:
@@ -104,7 +104,7 @@ class Rot:
         return [one for one in losses if links.side(links.by_number[one.number].node_id) == side]
 
     def _author_verdict(self, author_id: str, losses: list[Loss], is_settled: bool) -> Iterator[Verdict]:
-        """A node that says nothing is never judged: nothing of it can be lost."""
+        """The verdict on an author; none on one that broadcasts nothing, since nothing of it can be lost."""
         least = self._least_loss(author_id, losses)
         if least is None:
             return
@@ -115,7 +115,7 @@ class Rot:
             yield Verdict(author_id)
 
     def _least_loss(self, author_id: str, losses: list[Loss]) -> Loss | None:
-        """The loss of the observer that heard most; None while too few can say."""
+        """The loss of the observer that heard most; None while too few observers can tell."""
         others = self._side_sizes[self._links.side(author_id)] - 1
         if not losses or (len(losses) < 2 and others > 1):
             return None
@@ -123,7 +123,7 @@ class Rot:
 
     @staticmethod
     def _compare(losses: list[Loss], inbound: dict[int, _InboundLoss], is_settled: bool) -> None:
-        """Set each observer against the best of the others, which with the author's count proves what was heard."""
+        """Compare each observer with the best other one, which with the author's count proves how much was heard."""
         if len(losses) < 2:
             return
         first, second, *_ = sorted(losses, key=lambda one: one.lost)

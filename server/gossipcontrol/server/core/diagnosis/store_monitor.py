@@ -1,4 +1,4 @@
-"""One store under observation: what its nodes say, what they are suspected of, and when to look again."""
+"""Monitors one store: its reports, its nodes' conditions, its partition and its pairs, and when to evaluate them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from gossipcontrol.server.core.repair.pair_sync import PairSyncScheduler
 from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
 
 MIN_EVALUATION_GAP = 1.0
-"""Least seconds between two looks at a store."""
+"""Least seconds between two evaluations of a store."""
 ROT_CHECK_SHARE = 0.1
-"""Least time between two comparisons of counts, in parts of the window."""
+"""Time between two comparisons of counts, as a share of the window."""
 REPORTED_SHARE = 0.5
-"""Part of its nodes that must have reported anew before a store is looked at: a look costs about its size."""
+"""Share of its nodes that must have reported again before a store is evaluated, which costs about its size."""
 MAX_EVALUATION_DELAY = 10.0
-"""Seconds after which fewer are enough."""
+"""Seconds after which fewer reports are enough."""
 IDLE_EVALUATION_GAP = 60.0
-"""Seconds between two looks at a store of which nothing is heard."""
+"""Seconds between two evaluations of a store without reports."""
 
 
 class PresenceAccess(Protocol):
-    """What diagnosis asks of presence, and tells it."""
+    """What diagnosis needs of presence."""
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
-        """Of a peer; None when it is not known."""
+        """The presence of a peer; None when it is unknown."""
         ...
 
     def online(self, store_id: str) -> Collection[str]:
@@ -44,12 +44,12 @@ class PresenceAccess(Protocol):
         ...
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
-        """What a peer broadcasts reaches nobody, or does again."""
+        """Set whether a peer's broadcasts reach nobody."""
         ...
 
 
 class StoreMonitor:
-    """All there is to one store."""
+    """Everything that is monitored about one store."""
 
     __slots__ = (
         "_compared_at",
@@ -71,9 +71,9 @@ class StoreMonitor:
     def __init__(self, store_id: str, parameters: LivenessParameters, presence: PresenceAccess, budget: Budget) -> None:
         self.store_id = store_id
         self.attached: dict[str, None] = {}
-        """Nodes of the store that have an agent."""
+        """Nodes of the store with an attached agent."""
         self.capable: dict[str, None] = {}
-        """Those of them that can sync with a peer."""
+        """Attached nodes that can sync with a peer."""
         self.reports = StoreReports(store_id, parameters)
         self.conditions = ConditionTracker(
             parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window
@@ -83,27 +83,27 @@ class StoreMonitor:
         self._parameters = parameters
         self._presence = presence
         self._mute_since: dict[str, float] = {}
-        """Nodes whose broadcasts reach nobody, and since which look; anew while the store falls apart."""
+        """Mute nodes -> since when they have been mute; restarts while the store is partitioned."""
         self._new_reports = 0
-        """Reports since the last look."""
+        """Reports since the last evaluation."""
         self._evaluated_at = NEVER
         self._compared_at = NEVER
         self._evaluate_at = math.inf
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to observe."""
+        """Whether nothing is left to monitor."""
         return not self.reports.observers and not self.attached
 
     def next_at(self) -> float:
-        """When ``advance`` has something to do."""
+        """When ``advance`` is due."""
         check_at = self.pair_sync.check_at
         return min(self._evaluate_at, self.repair.next_at(), math.inf if check_at is None else check_at)
 
-    # What is reported.
+    # Events.
 
     def on_report(self, event: LivenessReported, now: float) -> list[Finding]:
-        """Take a node's report."""
+        """Record a node's report."""
         if event.going_to_sleep:
             return self.forget_node(event.node_id)
         observer = self.reports.record(event, now, attached=event.node_id in self.attached)
@@ -120,19 +120,19 @@ class StoreMonitor:
         return self._update_condition(event.node_id, Cause.SUSPICION, evidence, now)
 
     def on_neighbor_changed(self, event: NeighborChanged, now: float) -> None:
-        """Take that a neighbour came or went."""
+        """Record that a neighbour came or went."""
         if self.reports.record_neighbor(event, now):
             if event.up:
                 self.pair_sync.record_meetings(event.node_id, (event.peer_id,), now)
             self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
 
     def on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
-        """A direct sync came to its end."""
+        """Record the result of a direct sync."""
         self.pair_sync.record_result(event.node_id, event.peer_id, event.ok, now)
         return self.repair.on_reached(event.node_id, event.peer_id, self.attached, now) if event.ok else []
 
     def attach(self, node_id: str, can_sync: bool, now: float) -> None:
-        """A node of this store has an agent now."""
+        """Record that a node of this store has an attached agent."""
         self.attached[node_id] = None
         if can_sync and node_id not in self.capable:
             self.capable[node_id] = None
@@ -142,21 +142,21 @@ class StoreMonitor:
         self._evaluate_at = min(self._evaluate_at, now + MAX_EVALUATION_DELAY)
 
     def detach(self, node_id: str) -> list[Finding]:
-        """It has none any longer."""
+        """Record that a node's agent is gone."""
         self.attached.pop(node_id, None)
         self.capable.pop(node_id, None)
         self.pair_sync.remove(node_id)
         return self.forget_node(node_id)
 
     def forget_node(self, node_id: str) -> list[Finding]:
-        """A node's word counts no longer until it reports again."""
+        """Forget a node's reports and end its conditions."""
         self.reports.forget_node(node_id)
         return self._end_all(node_id)
 
-    # What follows.
+    # Time.
 
     def advance(self, room: int, now: float) -> list[Finding]:
-        """Do what is due; ``room`` is how many further pairs may be tracked."""
+        """Do what is due; ``room`` is how many more pairs may be tracked."""
         found: list[Finding] = []
         is_retry_due = self.repair.next_at() <= now and self._evaluated_at + MIN_EVALUATION_GAP <= now
         if self._evaluate_at <= now or is_retry_due:
@@ -192,11 +192,11 @@ class StoreMonitor:
         return found
 
     def close(self) -> list[Finding]:
-        """Nothing is suspected any longer, for the store is forgotten."""
+        """End every condition: the store is forgotten."""
         return [one for node_id in sorted(self.conditions.nodes()) for one in self._end_all(node_id)]
 
     def clear_mutes(self, now: float) -> None:
-        """Nobody is left to say that a node is mute: presence takes the word of all."""
+        """Clear every mute mark in presence: no observer is left to renew them."""
         for node_id in self._mute_since:
             self._presence.set_mute(self.store_id, node_id, False, now)
         self._mute_since = {}
@@ -229,7 +229,7 @@ class StoreMonitor:
         return found
 
     def _long_mute(self, hold: float, now: float) -> list[Verdict]:
-        """Who has been mute for so long: that shows before the counts do, which speak of a whole window."""
+        """Nodes mute for ``hold`` seconds; this shows before the counts do, which cover a whole window."""
         return [
             Verdict(node_id, f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer")
             for node_id, since in self._mute_since.items()
@@ -237,11 +237,11 @@ class StoreMonitor:
         ]
 
     def _drop_contradicted(self, verdicts: list[Verdict]) -> list[Verdict]:
-        """Whom nobody hears now is not well, whatever was heard in the window."""
+        """Drop verdicts of health about nodes that are mute now, whatever was heard in the window."""
         return [one for one in verdicts if one.evidence or one.node_id not in self._mute_since]
 
     def _reset_marks(self, node_id: str, cause: Cause, links: Links) -> None:
-        """What led to one trigger must not lead to the next."""
+        """Reset the counts behind a trigger, so that they cannot cause the next one."""
         if cause is Cause.OUTBOUND_ROT:
             self.reports.deliveries[node_id].reset_marks()
         else:
@@ -252,7 +252,7 @@ class StoreMonitor:
     def _update_condition(
         self, node_id: str, cause: Cause, evidence: str, now: float, hold: float = 0.0
     ) -> list[Finding]:
-        """A suspicion stands, with this evidence, or no longer."""
+        """Confirm a condition with its evidence, or end it when there is none."""
         if not evidence:
             return self._end_condition(node_id, cause, healed=True)
         if not self.conditions.mark_active(node_id, cause, now, hold) or self.repair.explains(node_id):
@@ -261,7 +261,7 @@ class StoreMonitor:
         return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE])]
 
     def _end_all(self, node_id: str) -> list[Finding]:
-        """Suspect a node of nothing any longer, for it says nothing any longer."""
+        """End all conditions of a node that no longer reports."""
         return [
             one
             for cause in self.conditions.causes_of(node_id)
@@ -269,12 +269,12 @@ class StoreMonitor:
         ]
 
     def _end_condition(self, node_id: str, cause: Cause, *, healed: bool) -> list[Finding]:
-        """Said only of what became a trigger."""
+        """End a condition; only one that became a trigger yields a finding."""
         evidence = self.conditions.clear(node_id, cause)
         return [SuspicionEnded(node_id, self.store_id, cause, healed)] if evidence else []
 
     def _update_mutes(self, links: Links, now: float) -> None:
-        """Note whose broadcasts reach nobody, and tell presence."""
+        """Update which nodes are mute, and tell presence."""
         for node_id in sorted(links.mute ^ self._mute_since.keys()):
             self._presence.set_mute(self.store_id, node_id, node_id in links.mute, now)
         known = self._mute_since if links.is_whole else {}
@@ -293,7 +293,7 @@ class StoreMonitor:
         )
 
     def _record_meetings(self, event: LivenessReported, now: float) -> None:
-        """Neighbours sync by themselves."""
+        """Record pairs that sync by themselves: neighbours, and peers heard directly."""
         self.pair_sync.record_meetings(event.node_id, event.neighbors, now)
         for peer_id in event.direct:
             self.pair_sync.record_meetings(event.node_id, (peer_id,), event.heard[peer_id])

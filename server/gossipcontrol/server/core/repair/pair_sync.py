@@ -1,4 +1,4 @@
-"""Sees to it that every online pair of a store syncs directly now and then, within the budget of each node."""
+"""Schedules direct syncs, so that every online pair of a store syncs regularly, within the budget of each node."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gossipcontrol.server.core.repair.pairs import Due, Pairs, pair_of
 PAIR_LIMIT = 500_000
 """Most pairs over all stores: about 50 MB."""
 MIN_CHECK_GAP = 1.0
-"""Least seconds between two looks at a store's debts."""
+"""Least seconds between two checks of a store's pairs."""
 CHECKED_PER_SECOND = 400
-"""Debts of one store looked at per second, for those that nobody can pay are looked at again and again."""
+"""Due pairs of one store checked per second; pairs that cannot sync yet are checked again each time."""
 ANSWER_TIMEOUT = 30.0
-"""Seconds after which a sync that was asked for and never answered counts as failed."""
+"""Seconds after which an unanswered sync request counts as failed."""
 SIZE_SLACK = 1.1
-"""How far beyond ``pair_peers`` a store may grow before it forgets its pairs; till then newcomers have none."""
+"""A store may grow this far beyond ``pair_peers`` before its pairs are dropped; until then newcomers have none."""
 FIRST_BACKOFF = 10.0
-"""Seconds until a pair is tried again after its first failure; doubles up to the pair interval."""
+"""Seconds until a pair is retried after its first failure; doubles up to the pair interval."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A pair that was asked to sync and has not done so yet."""
+    """A sync request that has not succeeded yet."""
 
     retry_at: float
     tries: int = 0
@@ -39,7 +39,7 @@ class PairSyncScheduler:
 
     def __init__(self, store_id: str, parameters: LivenessParameters, budget: Budget) -> None:
         self.unsynced = 0
-        """Pairs that have never met since both are online, or are overdue, and can sync, as of the last look."""
+        """Pairs that can sync and have never met since both came online, or are overdue; as of the last check."""
         self.check_at: float | None = None
         self.pairs = Pairs()
         self._store_id = store_id
@@ -48,7 +48,7 @@ class PairSyncScheduler:
         self._attempts: dict[tuple[str, str], Attempt] = {}
 
     def set_members(self, members: Collection[str], room: int, now: float) -> None:
-        """Take these as the members, as far as there is room for their pairs; none of a store that is too large."""
+        """Set the members, as far as there is room for their pairs; a store that is too large gets none."""
         most = self._parameters.pair_peers
         if len(members) > most * (SIZE_SLACK if self.pairs.members else 1):
             members, self.pairs, self._attempts = (), Pairs(), {}
@@ -65,24 +65,24 @@ class PairSyncScheduler:
         self._check_soon(now)
 
     def remove(self, node_id: str) -> None:
-        """A node is no longer one of the members."""
+        """Remove a node from the members."""
         if node_id in self.pairs:
             self._remove([node_id])
 
     def resume(self, node_id: str, now: float) -> None:
-        """A node has become able to sync: what it owes is due again."""
+        """Record that a node became able to sync: its pairs are due again."""
         if node_id in self.pairs:
             self.pairs.unshelve(node_id)
             self._check_soon(now)
 
     def record_meetings(self, node_id: str, peer_ids: Iterable[str], now: float) -> None:
-        """A node is a neighbour of these, or heard them directly."""
+        """Record that a node is a neighbour of these peers, or heard them directly."""
         due_at = now + self._parameters.pair_interval
         for peer_id in peer_ids:
             self.pairs.record_meeting(node_id, peer_id, due_at)
 
     def record_result(self, node_id: str, peer_id: str, ok: bool, now: float) -> None:
-        """A direct sync came to its end."""
+        """Record the result of a direct sync."""
         if node_id not in self.pairs or peer_id not in self.pairs:
             return
         key = pair_of(node_id, peer_id)
@@ -96,9 +96,9 @@ class PairSyncScheduler:
     def request_due(
         self, capable: Collection[str], are_apart: Callable[[str, str], bool], now: float
     ) -> list[SyncWanted]:
-        """Ask for the syncs that are due, the oldest debt first; pairs that cannot reach each other wait.
+        """Request the syncs that are due, the most overdue first; pairs on different sides of a partition wait.
 
-        Pairs of which neither is able are due no more until one of them is.
+        Pairs in which neither node can sync are shelved until one can.
         """
         wanted: list[SyncWanted] = []
         still_due: list[Due] = []
@@ -127,7 +127,7 @@ class PairSyncScheduler:
         return wanted
 
     def _check_soon(self, now: float) -> None:
-        """Look as soon as a pair is due."""
+        """Schedule a check for when the next pair is due."""
         next_at = self.pairs.next_at()
         if next_at is not None and (self.check_at is None or next_at < self.check_at):
             self.check_at = max(next_at, now)
@@ -139,7 +139,7 @@ class PairSyncScheduler:
             self._attempts = {key: one for key, one in self._attempts.items() if gone.isdisjoint(key)}
 
     def _dialer(self, due: Due, capable: Collection[str], now: float) -> str | None:
-        """The one of two that can, and has more of its budget left; its budget is used."""
+        """Of a pair's capable nodes the one with more budget left, if it has any; spends it."""
         candidates = [one for one in (due.one, due.other) if one in capable]
         node_id = min(candidates, key=self._budget.free_at, default=None)
         return node_id if node_id is not None and self._budget.try_spend(node_id, now) else None
@@ -154,5 +154,5 @@ class PairSyncScheduler:
         return min(FIRST_BACKOFF * 2.0 ** max(0, attempt.tries - 1), self._parameters.pair_interval)
 
     def _spread(self, count: int) -> float:
-        """Over how long a newcomer's first meetings are spread: at most half of the budget of each node."""
+        """Seconds over which a newcomer's first syncs are spread: they use at most half of each node's budget."""
         return min(self._parameters.pair_interval / 2, 2 * count / self._parameters.sync_rate)

@@ -1,4 +1,4 @@
-"""Makes one of a partitioned store again: finds out when there is a path, then lets nodes of both sides rejoin."""
+"""Repairs a partitioned store: probes for a path between the sides, then lets nodes of both sides rejoin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_BRIDGE_PEERS = 8
 
 
 class PartitionRepair:
-    """The partition of one store, if there is one, and what is done about it."""
+    """The partition of one store, if any, and its repair."""
 
     __slots__ = (
         "_blind_at",
@@ -42,13 +42,13 @@ class PartitionRepair:
         self._prober = PartitionProber(parameters.bridge_interval)
         self._partition: Partition | None = None
         self._reached_at: dict[tuple[str, str], float] = {}
-        """Two sides, by their first nodes -> when nodes of both were last told to rejoin."""
+        """(first node of one side, first node of the other) -> when nodes of both last got a trigger."""
         self._targets: dict[str, str] = {}
-        """Node that was told to rejoin -> the peer that it should reach."""
+        """Node with a PARTITION trigger -> the peer it should reach."""
         self._can_probe = False
-        """Whether any node can look for a path."""
+        """Whether any node can probe for a path."""
         self._blind_triggers = 0
-        """How many triggers went out without a path, for want of nodes that could look for one."""
+        """Triggers sent without a known path, because no node can probe."""
         self._blind_at = NEVER
 
     @property
@@ -57,14 +57,14 @@ class PartitionRepair:
         return self._partition is not None and self._partition.confirmed
 
     def are_apart(self, one: str, other: str) -> bool:
-        """Whether two nodes seem to be on different sides."""
+        """Whether two nodes are on different sides."""
         return self._partition is not None and self._partition.are_apart(one, other)
 
     def explains(self, node_id: str) -> bool:
-        """Whether a node's trouble is that it is on a lesser side, or alone, and something is done about that.
+        """Whether the partition explains a node's condition, and its repair is under way.
 
-        A rejoin without a path is in vain, and who dials in vain may never dial again. A node all alone, for which
-        nobody can look for a path, is merely isolated.
+        That holds on every side but the main one. A rejoin without a path fails, and iroh-gossip may never redial a
+        peer after a failed dial. A node all alone, when no node can probe, counts as isolated instead.
         """
         partition = self._partition
         side = partition.side(node_id) if partition is not None else []
@@ -77,7 +77,7 @@ class PartitionRepair:
         return self._prober.next_at if self.confirmed else math.inf
 
     def update(self, links: Links, capable: Collection[str], now: float) -> list[Finding]:
-        """Take how the store's nodes are linked now."""
+        """Set how the store's nodes are linked now."""
         sides = split_sides(links, self._parameters)
         if len(sides) < 2:
             return self._end_all()
@@ -94,16 +94,16 @@ class PartitionRepair:
         return found + self._trigger_blindly(self._partition, now)
 
     def attempt(self, capable: Collection[str], now: float) -> list[Finding]:
-        """The attempt to reach another side that is due."""
+        """Request the sync that probes for a path, if one is due."""
         if self._partition is None or not self._partition.confirmed or now < self._prober.next_at:
             return []
         pair = self._prober.attempt(capable, now)
         return [] if pair is None else [SyncWanted(pair[0], self._store_id, pair[1])]
 
     def on_reached(self, node_id: str, peer_id: str, attached: Collection[str], now: float) -> list[Finding]:
-        """A node reached a peer: if that was across the partition, there is a path, and both of them rejoin.
+        """Record that a node reached a peer: if it was across the partition, a path exists, and both nodes rejoin.
 
-        Both, for who has failed to dial a peer may never try it again (iroh-gossip does so), while the other still can.
+        Both, because the one that once failed to dial the other may never redial it (as iroh-gossip does).
         """
         partition = self._partition
         if partition is None or not partition.confirmed or not partition.are_apart(node_id, peer_id):
@@ -122,7 +122,7 @@ class PartitionRepair:
     def _suspect_side(
         self, side: Side, first: str, far: Side, reached: str, evidence: str, attached: Collection[str], now: float
     ) -> list[Finding]:
-        """Let a node rejoin towards the other side, or if it was told to of late, another of its side."""
+        """Let a node rejoin towards the other side; if it had a trigger recently, another node of its side."""
         stand_ins = (one for one in side if one != first and one in attached)
         for node_id in (first, *islice(stand_ins, MAX_BRIDGE_PEERS)):
             if self._conditions.mark_active(node_id, Cause.PARTITION, now):
@@ -130,7 +130,7 @@ class PartitionRepair:
         return []
 
     def _trigger_blindly(self, partition: Partition, now: float) -> list[Finding]:
-        """No node can look for a path: one of each lesser side rejoins now and then, and may find one."""
+        """Without a prober, let one node of each smaller side rejoin now and then; it may find a path."""
         doubled = self._parameters.suspicion_interval * 2.0 ** min(self._blind_triggers, 60) / 2
         wait = min(self._parameters.suspicion_cap, doubled)
         if self._blind_triggers and now - self._blind_at < wait:
@@ -153,7 +153,7 @@ class PartitionRepair:
         return NodeSuspected(node_id, self._store_id, Cause.PARTITION, evidence[:EVIDENCE], bridge)
 
     def _end_arrived(self, partition: Partition) -> list[Finding]:
-        """Who is on one side with the peer it should reach did so: a cut elsewhere in the store is another trouble."""
+        """End the condition of nodes that now share a side with their target; the store may still be cut elsewhere."""
         arrived = [node_id for node_id, peer_id in self._targets.items() if peer_id in partition.side(node_id)]
         for node_id in arrived:
             del self._targets[node_id]
@@ -177,5 +177,5 @@ class PartitionRepair:
 
 
 def _bridge_peers(side: Side, first: str) -> tuple[str, ...]:
-    """Peers to dial, the one that was reached first."""
+    """Peers to dial, the reached one first."""
     return (first, *islice((one for one in side if one != first), MAX_BRIDGE_PEERS - 1))
