@@ -263,7 +263,7 @@ class AuthorDeliveries:
         self._cells[offset + _PENDING] = self._cells[offset + _NEWER] = self._cells[offset + _OLDER] = _UNKNOWN
 
     def _clear_missed_since(self, instant: float, count: int) -> None:
-        """Assume that observers which heard the author since ``instant`` heard all of ``count``: reports are unordered."""
+        """Assume that observers which heard the author since ``instant`` heard all of ``count``."""
         cells = self._cells
         for offset in range(0, len(cells), _WIDTH):
             if cells[offset + _HEARD_AT] >= instant:

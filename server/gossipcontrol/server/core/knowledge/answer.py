@@ -1,4 +1,4 @@
-"""Answers about one store, each computed from the vectors of its peers; nothing is changed."""
+"""Read-only answers about one store, computed from its peers' vectors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gossipcontrol.server.core.knowledge.tracker import Tracker
 from gossipcontrol.server.core.knowledge.vector import counts, join, meet
 
 LAG_GROUP = 100
-"""Peers whose lag is computed at once."""
+"""Peers whose lag is computed in one pass."""
 
 
 def positions(tracker: Tracker, vector: int) -> tuple[Position, ...]:
-    """The newest intentions of a vector, by author, life and position: those without a successor in it."""
+    """The newest intentions of a vector, by author, incarnation and position: those without a successor in it."""
     chains = tracker.graph.chains
     held = counts(vector, len(chains))
     continued = {chain.parent for chain in tracker.graph.branches_off if held[chain.number]}
@@ -50,7 +50,7 @@ def knowledge(tracker: Tracker, peer_id: str) -> PeerKnowledge:
 
 
 def holders(tracker: Tracker, name: bytes) -> list[str] | None:
-    """The peers that provably hold an intention, by id; None when it is not known (any more)."""
+    """The peers that provably hold an intention, ordered by id; None when it is unknown or forgotten."""
     position = tracker.graph.positions.get(name)
     if position is None:
         return None
@@ -63,7 +63,7 @@ def holders(tracker: Tracker, name: bytes) -> list[str] | None:
 
 
 def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
-    """How far behind each of these peers provably may be."""
+    """How far behind each of these peers may be."""
     asked = iter(peer_ids)
     while group := tuple(islice(asked, LAG_GROUP)):
         incarnations = [tracker.newest_incarnation(peer_id) for peer_id in group]
@@ -79,14 +79,14 @@ def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
 
 
 def behind_by_author(tracker: Tracker, vector: int) -> dict[str, int]:
-    """How many content intentions of each author a vector lacks, by id; only authors of which it lacks some."""
+    """Author -> how many of its content intentions a vector lacks; only authors with some, ordered by id."""
     return next(_lacking(tracker, [vector]))
 
 
 def _lacking(tracker: Tracker, vectors: Sequence[int]) -> Iterator[dict[str, int]]:
     """What each vector lacks, by author.
 
-    Chain by chain, for peers that hear of the same intentions hold the same counts: few of a column are different.
+    Computed chain by chain: peers that hear the same intentions have the same counts, so a column has few values.
     """
     chains = tracker.graph.chains
     columns = zip(*(counts(vector, len(chains)) for vector in vectors), strict=True)
@@ -105,7 +105,7 @@ def _lacking(tracker: Tracker, vectors: Sequence[int]) -> Iterator[dict[str, int
 
 
 def shared(tracker: Tracker) -> tuple[array[int], array[int]]:
-    """By chain, the most that an active peer provably holds of it, and the most that a second one does."""
+    """Per chain, the highest count that any active peer provably holds, and the second highest."""
     guard = tracker.graph.guard
     most = second = 0
     for peer_id in tracker.peers():
@@ -118,7 +118,7 @@ def shared(tracker: Tracker) -> tuple[array[int], array[int]]:
 
 
 def at_risk(tracker: Tracker) -> int:
-    """Content intentions that one active peer at most provably holds."""
+    """Number of content intentions that at most one active peer provably holds."""
     _, second = shared(tracker)
     return sum(
         chain.contents(chain.length) - chain.contents(count)
@@ -127,9 +127,9 @@ def at_risk(tracker: Tracker) -> int:
 
 
 def unshared(tracker: Tracker, store_id: str, since: float) -> Iterator[Unshared]:
-    """Writes in the newest life of an active peer that no other active peer provably holds, though recorded by then.
+    """Writes of an active peer's newest incarnation, recorded by ``since``, that no other active peer provably holds.
 
-    Nothing while there is no other active peer that could hold them.
+    Empty while no other active peer exists to hold them.
     """
     active = [peer_id for peer_id in tracker.peers() if tracker.active(peer_id)]
     if len(active) < 2:
@@ -145,7 +145,7 @@ def unshared(tracker: Tracker, store_id: str, since: float) -> Iterator[Unshared
 
 
 def _old_writes(chain: Chain, held: int, since: float) -> tuple[int, float, bytes]:
-    """How many content intentions above a count were recorded by an instant; of the oldest, when, and its hash."""
+    """(content intentions above ``held`` that were recorded by ``since``, when the oldest was recorded, its hash)."""
     oldest = chain.next_content(held)
     if oldest is None or chain.recorded_at(oldest) > since:
         return 0, 0.0, b""

@@ -1,4 +1,4 @@
-"""Events of knowledge as bytes for a log: a batch is one record, in which every hash stands once."""
+"""Events of knowledge as bytes for the log: one record per batch, in which every hash appears once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 
 
 def write_event(event: KnowledgeEvent, room: int) -> bytes:
-    """An event, and the room that its store had then."""
+    """Encode an event, with the room that its store had then."""
     if isinstance(event, MembersChanged):
         added = [(member.peer_id, member.incarnation) for member in event.added]
         return pack({"added": added, "removed": event.removed}, ())
@@ -22,7 +22,7 @@ def write_event(event: KnowledgeEvent, room: int) -> bytes:
 
 
 def read_event(store_id: str, body: bytes) -> tuple[KnowledgeEvent, int]:
-    """What ``write_event`` wrote; raises ValueError, KeyError, IndexError or TypeError."""
+    """Decode what ``write_event`` wrote; raises ValueError, KeyError, IndexError or TypeError."""
     header, columns, _ = unpack(body)
     if "added" in header:
         added = tuple(Member(peer_id, label) for peer_id, label in header["added"])
@@ -32,7 +32,7 @@ def read_event(store_id: str, body: bytes) -> tuple[KnowledgeEvent, int]:
 
 
 def pack_intentions(intentions: Sequence[Intention]) -> tuple[dict[str, Any], list[bytes]]:
-    """Header and columns: most of what a batch names is in the batch, so that names are numbers into one table."""
+    """Header and columns of a batch. Intentions mostly name each other, so a name is an index into one table."""
     if not intentions:
         return {}, []
     author_ids, hashes, prevs, dependencies, acks, labels = zip(*intentions, strict=True)
@@ -75,7 +75,7 @@ def unpack_intentions(header: dict[str, Any], columns: Sequence[bytes]) -> list[
 
 
 def _pack_texts(texts: Sequence[str]) -> tuple[list[str], bytes]:
-    """Each text once, and the number of that of each row."""
+    """The distinct texts, and each row's index into them."""
     table = list(dict.fromkeys(texts))
     index = dict(zip(table, count(), strict=False))
     return table, array(code(len(table)), map(index.__getitem__, texts)).tobytes()

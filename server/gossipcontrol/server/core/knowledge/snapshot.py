@@ -23,9 +23,9 @@ from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 
 PART_BYTES = 1 << 19
-"""Bytes of a part, about."""
+"""Approximate bytes of a part."""
 INCARNATIONS_PER_FRAME = 64
-"""Lives in one frame: their vectors are long in a store of many chains."""
+"""Incarnations per frame: in a store of many chains their vectors are long."""
 _NUMBERS = ("parent", "offset", "first", "named_from", "length", "order", "forgotten_acks")
 _COLUMNS = (
     "dependency_chains", "dependency_counts", "acks", "check_at", "check_ends", "check_orders", "mark_at",
@@ -35,9 +35,9 @@ _KINDS = {name: getattr(Chain(0, Incarnation("", ""), NO_PARENT, 0), name).typec
 
 
 class Capture:
-    """A tracker at one instant; captured in milliseconds, whatever it holds, and read in any thread.
+    """A tracker at one instant: captured within milliseconds, then readable from any thread.
 
-    A chain's columns only ever grow at their ends, and forgetting makes new ones: a reference and a length are a copy.
+    Columns only grow at their ends, and forgetting replaces them, so a reference and a length make a copy.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -63,7 +63,7 @@ class Capture:
         }
 
     def parts(self) -> Iterator[bytes]:
-        """All of it, in parts of about ``PART`` bytes, each made when it is asked for."""
+        """The whole snapshot in parts of about ``PART_BYTES``, each made on demand."""
         waiting = bytearray()
         for frame in self._frames():
             waiting += frame
@@ -92,11 +92,11 @@ class Capture:
         yield _floating_frame(self._floating)
 
 
-_Taken = tuple[Chain, dict[str, Any], dict[str, tuple[Any, int]]]
+_Captured = tuple[Chain, dict[str, Any], dict[str, tuple[Any, int]]]
 """A chain, its numbers and newest vector, and its columns with their lengths."""
 
 
-def _capture(chain: Chain) -> _Taken:
+def _capture(chain: Chain) -> _Captured:
     captured = {name: getattr(chain, name) for name in (*_NUMBERS, "tip")}
     columns = {name: getattr(chain, name) for name in (*_COLUMNS, "fan_ins", "checks", "hashes")}
     return chain, captured, {name: (column, len(column)) for name, column in columns.items()}
@@ -122,7 +122,7 @@ def _chain_frame(incarnation: int, captured: dict[str, Any], columns: dict[str, 
 
 
 def _cached_frames(cached: list[tuple[int, int]], lanes: int) -> Iterator[bytes]:
-    """Vectors of about a megabyte in each frame: to compress all at once would take half a second."""
+    """Vectors in frames of about a megabyte; compressing all at once would block for half a second."""
     step = max(1, (1 << 20) // max(1, lanes * 4))
     for start in range(0, len(cached), step):
         some = cached[start : start + step]
@@ -138,7 +138,7 @@ def _pack_positions(positions: list[int]) -> bytes:
 
 
 def _floating_frame(floating: list[tuple[Any, tuple[bytes, ...]]]) -> bytes:
-    """Which of the names that an intention gives are missing: one list of numbers for all, 0 the predecessor."""
+    """The floating intentions, and which of the names each gives are missing: index 0 is the predecessor."""
     missing = [
         [index for index, name in enumerate((one.store_prev, *one.dependencies)) if name in names]
         for one, names in floating
@@ -148,7 +148,7 @@ def _floating_frame(floating: list[tuple[Any, tuple[bytes, ...]]]) -> bytes:
 
 
 def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
-    """The tracker of which a capture was captured; raises ValueError, KeyError, IndexError or TypeError."""
+    """The tracker from its snapshot; raises ValueError, KeyError, IndexError or TypeError."""
     tracker = Tracker(parameters)
     header, _, at = unpack(body)
     lanes: int = header["chains"]

@@ -1,4 +1,4 @@
-"""The tracker of one store: takes intentions in any order, and changes of membership."""
+"""The tracker of one store: records intentions in any order, and changes of membership."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from gossipcontrol.server.core.knowledge.vector import counts, meet
 
 
 class Recorded(NamedTuple):
-    """What became of a batch."""
+    """The counts of a batch."""
 
     new: int = 0
-    """Taken, floating ones included."""
+    """Accepted, floating ones included."""
     known: int = 0
-    """Taken before."""
+    """Already recorded."""
     invalid: int = 0
     """Refused: the predecessor is another author's."""
     refused: int = 0
-    """Refused: no further intention or chain can be remembered."""
+    """Refused: no room for another intention or chain."""
 
 
 class Tracker:
-    """Knowledge of one store. The same intentions give the same answers, in whichever order they come."""
+    """Knowledge of one store. The same intentions give the same answers, whatever their order."""
 
     def __init__(self, parameters: KnowledgeParameters | None = None) -> None:
         self._parameters = parameters = parameters or KnowledgeParameters()
         self.graph = Graph(parameters.recent)
         self.floating = Floating(parameters.floating_limit)
         self.added: dict[str, str] = {}
-        """Peers that were added by name, with the least life that each is in."""
+        """Peers added by name -> the lowest incarnation each may be in."""
         self.removed: set[str] = set()
         self.room = parameters.intention_limit
         """Most intentions retained in this store."""
         self.forget_at = parameters.keep
-        """How many intentions are retained when it is tried to forget some."""
+        """Retained intentions at which forgetting is tried next."""
 
-    # What happens.
+    # Events.
 
     def record(self, intentions: Iterable[Intention], now: float) -> Recorded:
-        """Take intentions at service time ``now``."""
+        """Record intentions at service time ``now``."""
         position_of, floating = self.graph.positions, self.floating.waiting
         find = position_of.get
         tally = [0, 0, 0, 0]
@@ -71,7 +71,7 @@ class Tracker:
         return Recorded(*tally)
 
     def change_members(self, added: Iterable[Member], removed: Iterable[str]) -> int:
-        """Add and remove peers; returns how many could not be remembered."""
+        """Add and remove peers; return how many could not be remembered."""
         refused = 0
         for member in added:
             self.removed.discard(member.peer_id)
@@ -90,12 +90,12 @@ class Tracker:
         return refused
 
     def suspend(self, one: Intention) -> None:
-        """Let an intention wait for what it names and is not known."""
+        """Let an intention float until all that it names is known."""
         names = (one.store_prev, *one.dependencies)
         self.floating.add(one, {name for name in names if name and name not in self.graph.positions})
 
     def _insert(self, one: Intention, parent: int, positions: list[int], now: float) -> int:
-        """Put an intention into the graph that names nothing unknown; returns what to count."""
+        """Insert an intention whose names are all known; return which field of ``Recorded`` to count."""
         graph = self.graph
         if graph.retained >= self.room:
             return REFUSED
@@ -118,14 +118,14 @@ class Tracker:
         return NEW
 
     def _release(self, name: bytes, now: float, tally: list[int]) -> None:
-        """Place what floated for want of this intention, and what floated for want of that."""
+        """Insert what floated for want of this intention, and in turn what floated for want of those."""
         names, find, release = [name], self.graph.positions.get, self.floating.release
         while names:
             for one in release(names.pop()):
                 parent = find(one.store_prev) if one.store_prev else NO_PARENT
                 positions = [position for name in one.dependencies if (position := find(name)) is not None]
                 if parent is None or len(positions) < len(one.dependencies):
-                    # It was known when this one came, and was forgotten while it floated.
+                    # What it names was known when it was recorded, and was forgotten while it floated.
                     self.suspend(one)
                     continue
                 fate = self._insert(one, parent, positions, now)
@@ -143,32 +143,32 @@ class Tracker:
             graph.retained + parameters.forget_every,
         )
 
-    # Who is a peer, and in which life.
+    # Peers and their incarnations.
 
     def peers(self) -> list[str]:
-        """Every peer that authored, or was added or removed."""
+        """Every peer that authored, or was added or removed, ordered by id."""
         return sorted({*self.graph.incarnations, *self.added, *self.removed})
 
     def active(self, peer_id: str) -> bool:
-        """Whether a peer holds the stability frontier back."""
+        """Whether a peer counts for the stability frontier."""
         return peer_id not in self.removed and (peer_id in self.graph.incarnations or peer_id in self.added)
 
     def incarnation_label(self, peer_id: str) -> str:
-        """The newest life of a peer."""
+        """The label of a peer's newest incarnation."""
         return max(self.added.get(peer_id, ""), *self.graph.incarnations.get(peer_id, ()), "")
 
     def newest_incarnation(self, peer_id: str) -> Incarnation | None:
-        """What is known of the newest life of a peer; None when it has proved nothing in it."""
+        """A peer's newest incarnation; None when it has proved nothing in it."""
         incarnations = self.graph.incarnations.get(peer_id)
         return incarnations.get(self.incarnation_label(peer_id)) if incarnations else None
 
     def vector(self, peer_id: str) -> int:
-        """What a peer provably holds in its newest life."""
+        """What a peer provably holds in its newest incarnation."""
         incarnation = self.newest_incarnation(peer_id)
         return incarnation.vector if incarnation else 0
 
     def frontier(self) -> int:
-        """What all active peers provably hold; nothing when there are none."""
+        """The stability frontier: what all active peers provably hold; 0 when there are none."""
         vectors = [self.vector(peer_id) for peer_id in self.peers() if self.active(peer_id)]
         if not vectors:
             return 0
