@@ -88,7 +88,7 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
 
 @given(reports(), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
-def test_what_is_told_again_or_overtaken_changes_nothing(sent: list[tuple[float, LivenessReported]], seed: int) -> None:
+def test_repeated_or_overtaken_reports_change_nothing(sent: list[tuple[float, LivenessReported]], seed: int) -> None:
     """Not even the rhythm: a sign of life that is not newer than the newest teaches nothing."""
     plain, noisy = Liveness(), Liveness()
     chance = random.Random(seed)
@@ -180,7 +180,7 @@ def test_a_restart_marks_nobody_offline_before_one_report_interval(
 
 @given(reports(), st.integers(1, 4), st.integers(1, 4))
 @settings(max_examples=100, deadline=None)
-def test_the_books_stay_bounded_and_the_gauges_true(
+def test_state_stays_bounded_and_gauges_match_it(
     sent: list[tuple[float, LivenessReported]], per_store: int, limit: int
 ) -> None:
     liveness = Liveness(LivenessParameters(peers_per_store=per_store, peer_limit=limit, peer_age=30.0))

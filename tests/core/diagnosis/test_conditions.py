@@ -29,7 +29,7 @@ def test_rot_waits_for_a_window_at_first() -> None:
     assert times(ConditionTracker(6, 100, 30), OUTBOUND_ROT, 200) == [0, 30, 90, 190]
 
 
-def test_a_suspicion_is_due_only_once_it_has_held() -> None:
+def test_a_condition_is_due_only_after_its_hold_time() -> None:
     conditions = ConditionTracker(6, 300, 30)
     assert not conditions.mark_active("n", ISOLATED, 0, hold=3)
     assert not conditions.mark_active("n", ISOLATED, 2, hold=3)
@@ -38,7 +38,7 @@ def test_a_suspicion_is_due_only_once_it_has_held() -> None:
     assert not conditions.mark_active("n", ISOLATED, 4, hold=3)
 
 
-def test_once_cleared_it_begins_anew_but_never_within_its_first_interval() -> None:
+def test_a_cleared_condition_restarts_but_never_within_its_first_interval() -> None:
     conditions = ConditionTracker(6, 300, 30)
     assert times(conditions, ISOLATED, 20) == [0, 6, 18]
     assert conditions.clear("n", ISOLATED)
@@ -53,7 +53,7 @@ def test_once_cleared_it_begins_anew_but_never_within_its_first_interval() -> No
     assert len(conditions) == 0
 
 
-def test_suspicions_of_one_node_and_one_kind_are_told_apart() -> None:
+def test_conditions_are_kept_per_node_and_cause() -> None:
     conditions = ConditionTracker(6, 300, 30)
     conditions.mark_active("n", ISOLATED, 0)
     conditions.mark_active("n", PARTITION, 0)
@@ -70,7 +70,7 @@ def test_suspicions_of_one_node_and_one_kind_are_told_apart() -> None:
     st.floats(1, 600),
     st.floats(1, 60),
 )
-def test_two_triggers_of_one_suspicion_are_never_closer_than_the_interval(
+def test_two_triggers_of_one_condition_are_never_closer_than_the_interval(
     steps: list[tuple[float, bool, Cause]], interval: float, cap: float, window: float
 ) -> None:
     conditions, now = ConditionTracker(interval, cap, window), 0.0

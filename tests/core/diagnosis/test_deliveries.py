@@ -26,7 +26,7 @@ def marked() -> AuthorDeliveries:
     return delivery
 
 
-def test_what_one_heard_and_the_other_did_not_is_lost_to_the_other_only() -> None:
+def test_a_message_one_observer_missed_is_lost_to_that_observer_only() -> None:
     delivery = marked()
     delivery.record_broadcasts(15, 1010.0, PERIOD)
     delivery.record_heard(1, 1009.0, 15, False)
@@ -45,7 +45,7 @@ def test_observers_that_do_not_count_what_they_hear_prove_no_loss() -> None:
     assert [one.number for one in delivery.losses(reported(1, 2, 3, at=1053.0), names_neighbors={3})] == [1, 2]
 
 
-def test_who_counted_before_it_was_started_anew_and_hears_nothing_since_lost_all() -> None:
+def test_an_observer_that_hears_nothing_since_its_restart_lost_everything() -> None:
     delivery = marked()
     delivery.record_heard(1, NEVER, 0, True)
     delivery.record_broadcasts(20, 1031.0, PERIOD)
@@ -61,13 +61,13 @@ def test_broadcasts_that_may_be_in_flight_are_not_missed_yet() -> None:
     assert delivery.missing(reported(1, at=1011.0), 3, 1010.0) == (1, [])
 
 
-def test_who_heard_it_a_moment_ago_does_not_miss_it() -> None:
+def test_an_observer_that_heard_the_author_just_now_does_not_miss_it() -> None:
     delivery = marked()
     delivery.record_broadcasts(15, 1010.0, PERIOD)
     assert delivery.missing(reported(1, at=1013.0), 3, 996.0) == (1, [])
 
 
-def test_a_burst_of_which_observers_told_before_its_author_is_not_missed() -> None:
+def test_a_burst_that_observers_report_before_its_author_is_not_missed() -> None:
     delivery = marked()
     delivery.record_heard(1, 1009.3, 18, False)
     delivery.record_broadcasts(10, 1009.4, PERIOD)  # made before the burst
@@ -78,7 +78,7 @@ def test_a_burst_of_which_observers_told_before_its_author_is_not_missed() -> No
     assert delivery.missing(reported(1, 2, at=1024.0), 3, 1021.0) == (2, [1, 2]), "of the next it heard nothing"
 
 
-def test_a_count_that_falls_begins_anew() -> None:
+def test_a_falling_count_resets_the_marks() -> None:
     delivery = marked()
     delivery.record_heard(1, 1005.0, 2, False)
     delivery.record_broadcasts(15, 1010.0, PERIOD)
@@ -88,14 +88,14 @@ def test_a_count_that_falls_begins_anew() -> None:
     assert delivery.missing(reported(1, 2, at=1015.0), 1, 1015.0) == (2, [])
 
 
-def test_a_meeting_forgives_what_was_missed_before() -> None:
+def test_a_meeting_clears_what_was_missed_before() -> None:
     delivery = marked()
     delivery.record_broadcasts(15, 1010.0, PERIOD)
     delivery.clear_missed(1)
     assert delivery.missing(reported(1, 2, at=1013.0), 3, 1010.0) == (2, [2])
 
 
-def test_ages_that_jitter_are_no_new_messages() -> None:
+def test_jitter_in_ages_is_no_new_message() -> None:
     delivery = marked()
     delivery.record_broadcasts(15, 1010.0, PERIOD)
     delivery.record_heard(1, 1009.5, 10, False)  # the same message, said to be younger
@@ -131,7 +131,7 @@ def test_observers_are_a_bounded_sample_that_keeps_the_neighbours(said: list[tup
     assert sum(delivery.has_observer(number) for number in neighbors) == min(SAMPLED_OBSERVERS, len(neighbors))
 
 
-def test_a_sample_settles_and_is_not_the_first_who_came() -> None:
+def test_the_sample_is_stable_and_independent_of_arrival_order() -> None:
     deliveries = [AuthorDeliveries(number, 0.0) for number in range(40)]
     for _ in range(3):
         for delivery in deliveries:
@@ -143,7 +143,7 @@ def test_a_sample_settles_and_is_not_the_first_who_came() -> None:
     assert sum(count > 0 for count in held) >= 50
 
 
-def test_who_is_forgotten_leaves_room() -> None:
+def test_a_forgotten_observer_leaves_room() -> None:
     delivery = AuthorDeliveries(7, 0.0)
     for number in range(SAMPLED_OBSERVERS):
         delivery.record_heard(number, float(number), number, False)
@@ -161,7 +161,7 @@ def test_who_is_forgotten_leaves_room() -> None:
     )
 )
 @settings(max_examples=200)
-def test_whatever_the_delays_nothing_looks_lost_that_was_heard(steps: list[tuple[str, float, int, float]]) -> None:
+def test_no_delay_makes_a_heard_message_look_lost(steps: list[tuple[str, float, int, float]]) -> None:
     """Reports take up to a second, messages another: what was heard within that is never counted as lost."""
     delivery, now, sent = AuthorDeliveries(7, 0.0), 100.0, list[float]()
     counted_at: dict[str, float] = {"a": -math.inf, "b": -math.inf}

@@ -91,7 +91,7 @@ def happen(swarm: Swarm, what: str, one: int, other: int) -> None:
     story=[("meet", 34.8, 32, 65), ("talk", 17.3, 58, 68), ("talk", 17.8, 72, 50), ("talk", 30.0, 88, 21)],
 )
 @settings(max_examples=60, deadline=None, phases=PHASES)
-def test_a_healthy_overlay_raises_no_suspicion_ever(
+def test_a_healthy_overlay_never_causes_a_trigger(
     seed: int, view: int, latency: float, nodes: Sequence[tuple[int, int]], story: Sequence[Happening]
 ) -> None:
     swarm = make(seed, view, latency)
@@ -108,7 +108,7 @@ def test_a_healthy_overlay_raises_no_suspicion_ever(
 
 @given(st.integers(0, 1000), st.integers(2, 10))
 @settings(max_examples=10, deadline=None, phases=PHASES)
-def test_a_complete_overlay_that_says_nothing_is_never_accused(seed: int, count: int) -> None:
+def test_a_complete_but_silent_overlay_never_causes_a_trigger(seed: int, count: int) -> None:
     swarm = make(seed, view=20)
     swarm.grow(count, rhythm=0.0)
     swarm.complete()
@@ -116,7 +116,7 @@ def test_a_complete_overlay_that_says_nothing_is_never_accused(seed: int, count:
     assert swarm.suspected() == []
 
 
-def test_a_node_that_lost_messages_once_and_says_nothing_since_is_not_hushed_for_ever() -> None:
+def test_a_node_that_lost_messages_and_fell_silent_does_not_stay_mute() -> None:
     swarm = make(5)
     swarm.grow(3, rhythm=0.0)
     swarm.complete()
@@ -129,7 +129,7 @@ def test_a_node_that_lost_messages_once_and_says_nothing_since_is_not_hushed_for
     assert not swarm.presence.mute
 
 
-def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
+def test_rare_or_late_reports_are_no_sign_of_rot() -> None:
     swarm = make(3, latency=1.5)
     swarm.grow(3, rhythm=0.5, interval=30.0)
     swarm.grow(3, rhythm=0.5, interval=2.0)
@@ -137,7 +137,7 @@ def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
     assert swarm.suspected() == []
 
 
-def test_a_frozen_node_is_not_accused_of_what_it_missed() -> None:
+def test_a_frozen_node_has_no_rot_from_what_it_missed() -> None:
     swarm = settled(4, 5)
     frozen = swarm.members["n0"]
     reports, frozen.interval = frozen.interval, 40.0
@@ -155,7 +155,7 @@ def test_a_frozen_node_is_not_accused_of_what_it_missed() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_once_mended(seed: int) -> None:
+def test_unheard_broadcasts_are_found_within_the_window_and_cleared_once_mended(seed: int) -> None:
     swarm = settled(seed, 6)
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     cut_at = swarm.now
@@ -195,7 +195,7 @@ def test_a_black_hole_for_large_messages_is_found_though_small_ones_arrive(seed:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_node_behind_a_black_hole_from_its_start_is_found_though_nobody_ever_heard_it(seed: int) -> None:
+def test_a_node_never_heard_behind_a_black_hole_is_found(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(5)
     swarm.blocked = lambda sender, receiver, large: sender == "n5" and large
@@ -218,7 +218,7 @@ def test_a_node_that_does_not_hear_what_others_hear_is_found(seed: int) -> None:
     assert accused(swarm.cleared()) == [("n0", Cause.INBOUND_ROT)]
 
 
-def test_of_two_nodes_the_one_that_is_not_heard_is_accused_by_the_other() -> None:
+def test_of_two_nodes_the_unheard_one_has_the_rot() -> None:
     swarm = make()
     swarm.grow(2)
     swarm.run(70)
@@ -253,7 +253,7 @@ def test_a_node_that_is_alone_in_its_store_is_not_isolated() -> None:
     assert swarm.findings == []
 
 
-def test_writes_that_stay_unsynced_are_suspected_only_after_a_while_without_a_break_and_with_nobody_heard() -> None:
+def test_unsynced_writes_cause_suspicion_only_after_a_continuous_while_with_no_peer_heard() -> None:
     swarm = make()
     lone = swarm.add("n0", rhythm=0.0)
     lone.unsynced = 3
@@ -298,7 +298,7 @@ def test_every_pair_meets_within_the_interval_as_long_as_the_budget_allows(seed:
     assert longest <= 60.0 + 5.0
 
 
-def test_ten_nodes_owe_the_pairs_that_never_become_neighbours_and_pay_them() -> None:
+def test_ten_nodes_sync_the_pairs_that_never_become_neighbours() -> None:
     swarm = make(1)
     swarm.grow(10)
     swarm.run(6)
@@ -370,7 +370,7 @@ def test_a_store_without_nodes_is_forgotten() -> None:
     assert core.store_counts(STORE) == (0, 0)
 
 
-def test_a_session_that_was_replaced_detaches_nobody() -> None:
+def test_a_replaced_session_does_not_detach_its_node() -> None:
     core = Diagnosis(LivenessParameters(), FakePresence())
     capable = frozenset({Capability.SYNC_WITH_PEER})
     core.handle(NodeAttached("n", "old", (STORE,), capabilities=capable), 1.0)
@@ -379,7 +379,7 @@ def test_a_session_that_was_replaced_detaches_nobody() -> None:
     assert core.next_deadline() is not None
 
 
-def test_a_node_that_sleeps_is_suspected_of_nothing() -> None:
+def test_a_node_on_a_sleeping_host_has_no_condition() -> None:
     swarm = make()
     lone = swarm.add("n0", rhythm=0.0)
     lone.unsynced = 1
@@ -393,7 +393,7 @@ def test_a_node_that_sleeps_is_suspected_of_nothing() -> None:
     assert len(swarm.suspected()) == suspected
 
 
-def test_a_node_that_says_it_goes_to_sleep_is_suspected_of_nothing_either() -> None:
+def test_a_node_that_announces_its_sleep_has_no_condition() -> None:
     core = Diagnosis(LivenessParameters(), FakePresence())
     found = list[object]()
     for second in range(0, 40, 2):
@@ -419,7 +419,7 @@ def test_the_same_events_give_the_same_findings() -> None:
     assert any(isinstance(one, tuple) and isinstance(one[1], SyncWanted) for one in first)
 
 
-def test_every_suspicion_that_was_told_ends_with_a_word_whatever_ends_it() -> None:
+def test_every_triggered_condition_ends_with_a_finding() -> None:
     swarm = make()
     for node_id in ("n0", "n1"):
         swarm.add(node_id, rhythm=0.0).unsynced = 1
@@ -435,7 +435,7 @@ def test_every_suspicion_that_was_told_ends_with_a_word_whatever_ends_it() -> No
     assert not any(one.healed for _, one in swarm.cleared())
 
 
-def test_rot_that_nothing_proves_any_longer_ends_but_is_not_called_healed() -> None:
+def test_unconfirmed_rot_ends_without_counting_as_healed() -> None:
     swarm = settled(0, 5)
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(40)
@@ -446,7 +446,7 @@ def test_rot_that_nothing_proves_any_longer_ends_but_is_not_called_healed() -> N
     assert not cleared.healed
 
 
-def test_rot_of_a_node_that_is_left_alone_ends_as_well() -> None:
+def test_rot_of_the_last_node_of_a_store_ends() -> None:
     swarm = settled(1, 2)
     swarm.heals = False
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
@@ -459,7 +459,7 @@ def test_rot_of_a_node_that_is_left_alone_ends_as_well() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nobody_is_mute_any_longer_once_all_streams_of_a_store_have_ended(seed: int) -> None:
+def test_mute_marks_are_cleared_once_all_streams_of_a_store_end(seed: int) -> None:
     swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next look, which then never comes
     swarm.grow(4)
     swarm.run(70)

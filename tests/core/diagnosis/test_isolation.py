@@ -22,7 +22,7 @@ def test_the_evidence_says_whether_there_are_neighbours() -> None:
     assert isolation_evidence(links, "bare") == "no neighbours"
 
 
-def test_who_lists_a_silent_peer_that_never_reported_may_be_linked_by_it() -> None:
+def test_a_node_may_be_linked_by_a_silent_peer_that_never_reported() -> None:
     store = Store()
     store.state = lambda peer_id: PeerState.OFFLINE
     store.say(10.0, "a", neighbors="x")
@@ -35,7 +35,7 @@ def test_who_lists_a_silent_peer_that_never_reported_may_be_linked_by_it() -> No
     assert isolation_evidence(store.links(21.0), "a") == "none of 1 neighbours is heard, nor hears it"
 
 
-def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:
+def test_writes_are_stuck_only_after_a_while_with_no_peer_heard() -> None:
     store = Store()
 
     def say(now: float, unsynced: int, heard_at: float) -> str:
@@ -52,7 +52,7 @@ def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:
     assert say(67.0, 1, 30.0) == ""
 
 
-def test_an_empty_list_of_who_never_named_a_neighbour_proves_nothing() -> None:
+def test_an_empty_list_from_a_node_that_never_listed_neighbours_proves_nothing() -> None:
     store = Store()
     for now in (10.0, 12.0):
         store.reports.record(LivenessReported("a", "notes"), now, attached=False)

@@ -29,7 +29,7 @@ def test_a_listed_neighbour_whose_messages_no_longer_come_is_no_link() -> None:
     assert not links.mute
 
 
-def test_nobody_misses_an_author_that_says_nothing_any_longer() -> None:
+def test_an_author_that_fell_silent_is_not_missed() -> None:
     store = Store()
     fall_apart(store)  # the last broadcast is told at 28
     for second in range(30, 60, 2):
@@ -39,7 +39,7 @@ def test_nobody_misses_an_author_that_says_nothing_any_longer() -> None:
     assert store.links(59.0).is_whole
 
 
-def test_who_reports_seldom_still_speaks_between_two_reports() -> None:
+def test_an_author_that_reports_rarely_is_not_silent_between_reports() -> None:
     store = Store(LivenessParameters(report_ceiling=60.0, suspect_ceiling=120.0))
     for second in range(0, 500, 50):
         for one, other in ("ab", "ba"):
@@ -47,7 +47,7 @@ def test_who_reports_seldom_still_speaks_between_two_reports() -> None:
     assert store.links(490.0).missing == {("a", "b"), ("b", "a")}
 
 
-def test_who_hears_another_is_linked_with_it_whatever_is_listed() -> None:
+def test_hearing_a_peer_is_a_link_even_if_it_is_not_listed() -> None:
     store = Store()
     store.say(10.0, "c", neighbors="x", sent=1)
     store.say(10.0, "a", {"c": 1}, "b")
@@ -55,7 +55,7 @@ def test_who_hears_another_is_linked_with_it_whatever_is_listed() -> None:
     assert store.links(11.0).is_whole
 
 
-def test_who_has_no_neighbours_is_linked_by_nothing_it_heard_before() -> None:
+def test_messages_heard_before_the_last_neighbour_was_lost_are_no_link() -> None:
     store = Store()
     store.say(10.0, "a", {"b": 3}, "b", 3)
     store.say(10.0, "b", {"a": 3}, "a", 3)
@@ -64,7 +64,7 @@ def test_who_has_no_neighbours_is_linked_by_nothing_it_heard_before() -> None:
     assert not store.links(12.5).linked
 
 
-def test_a_word_that_is_not_fresh_counts_no_longer() -> None:
+def test_a_stale_report_does_not_count() -> None:
     store = Store()
     for second in (2, 4, 6):
         store.say(float(second), "a", neighbors="b")
@@ -105,7 +105,7 @@ def test_a_silent_peer_that_once_reported_links_nobody_for_as_long_as_it_is_list
     assert [*store.reports.observers, *store.reports.former] == ["a"]
 
 
-def test_whom_nobody_hears_who_could_is_mute() -> None:
+def test_an_author_that_no_capable_observer_hears_is_mute() -> None:
     store = Store()
     for second in range(0, 20, 2):
         count = 1 + second // 2
@@ -117,7 +117,7 @@ def test_whom_nobody_hears_who_could_is_mute() -> None:
     assert links.is_whole  # it hears the others
 
 
-def test_who_has_no_neighbours_and_is_heard_by_nobody_is_linked_by_nothing_it_hears() -> None:
+def test_a_mute_node_without_neighbours_is_not_linked_by_what_it_hears() -> None:
     store = Store()
     for second in range(0, 20, 2):
         count = 1 + second // 2
@@ -130,7 +130,7 @@ def test_who_has_no_neighbours_and_is_heard_by_nobody_is_linked_by_nothing_it_he
     assert "a" not in links.linked
 
 
-def test_who_has_no_neighbours_but_is_heard_is_linked_with_whom_it_hears() -> None:
+def test_a_node_without_neighbours_that_is_heard_is_linked_with_those_it_hears() -> None:
     store = Store()
     for second in range(0, 20, 2):
         count = 1 + second // 2
@@ -150,7 +150,7 @@ def test_one_of_several_observers_is_not_enough_to_call_a_peer_mute() -> None:
     assert not store.links(20.0).mute
 
 
-def test_a_meeting_outdates_what_was_missed() -> None:
+def test_a_meeting_clears_missing_links() -> None:
     store = Store()
     fall_apart(store)
     store.reports.observers["b"].neighbors.pop("c")

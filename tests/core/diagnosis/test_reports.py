@@ -19,7 +19,7 @@ def test_a_node_is_fresh_for_about_two_of_its_own_intervals() -> None:
     assert not observer.is_fresh(32.0)
 
 
-def test_one_long_pause_is_no_rhythm() -> None:
+def test_one_long_pause_does_not_set_the_report_interval() -> None:
     store = Store()
     for now in (0.0, 2.0, 4.0, 50.0):
         store.say(now, "a")
@@ -56,7 +56,7 @@ def test_the_neighbours_of_a_report_stay_as_it_named_them() -> None:
     assert report.neighbors == {"b": 5.0}
 
 
-def test_who_counts_no_messages_still_says_when_it_heard_whom() -> None:
+def test_an_observer_without_counts_still_reports_when_it_heard_each_peer() -> None:
     store = Store()
     store.say(8.0, "b")
     observer = store.reports.record(LivenessReported("a", "notes", {"b": 9.5}), 10.0)
@@ -82,7 +82,7 @@ def test_a_large_store_keeps_a_bounded_sample_and_nothing_of_those_that_do_not_r
     assert all(len(deliveries[f"n{number}"]) == SAMPLED_OBSERVERS for number in range(40))
 
 
-def test_who_reported_long_ago_is_forgotten_with_all_that_only_it_said() -> None:
+def test_an_old_reporter_is_forgotten_with_all_that_only_it_reported() -> None:
     store = Store()
     for node_id in "abc":
         store.say(1.0, node_id, {"x": 1})
@@ -93,7 +93,7 @@ def test_who_reported_long_ago_is_forgotten_with_all_that_only_it_said() -> None
     assert len(store.reports.deliveries["a"]) == 0
 
 
-def test_a_whole_report_that_does_not_name_an_author_says_that_it_is_not_heard() -> None:
+def test_a_complete_report_that_omits_an_author_proves_it_unheard() -> None:
     store = Store()
     store.say(1.0, "a", sent=1)
     store.say(1.0, "b")

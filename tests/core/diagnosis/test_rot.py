@@ -48,7 +48,7 @@ def test_broadcasts_that_nobody_heard_are_the_authors_rot() -> None:
     assert all(not one.evidence for one in rot.inbound)
 
 
-def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
+def test_one_observer_of_several_does_not_prove_outbound_rot() -> None:
     def heard(number: int, observer: str, author: str) -> int:
         if author != "a":
             return number
@@ -76,7 +76,7 @@ def test_what_others_heard_and_one_did_not_is_its_own_rot() -> None:
 
 
 @pytest.mark.parametrize("counting", ["", "ab", "abc"])
-def test_who_does_not_count_what_it_hears_accuses_nobody_and_is_not_accused(counting: str) -> None:
+def test_an_observer_without_counts_proves_no_rot_and_has_none(counting: str) -> None:
     store = Store()
     for number in range(1, 40):
         now = 2.0 * number
@@ -100,13 +100,13 @@ def row(heard_by_d: str) -> Rot:
     return Rot(store.reports, store.links(49.0), PARAMETERS, 49.0)
 
 
-def test_who_hears_authors_from_afar_misses_one_that_it_never_heard() -> None:
+def test_an_observer_of_distant_authors_misses_one_it_never_heard() -> None:
     (found,) = [one for one in row("bc").inbound if one.evidence]
     assert found.node_id == "d"
     assert found.evidence.endswith("of 3 peers that others heard"), "of a, b and c"
 
 
-def test_who_names_its_neighbours_only_misses_nobody_else() -> None:
+def test_an_observer_that_names_only_neighbours_misses_no_other_author() -> None:
     assert [one.node_id for one in row("c").inbound if one.evidence] == []
 
 
@@ -125,7 +125,7 @@ def test_a_lost_neighbour_is_not_heard_from_afar() -> None:
     assert "of 1 peers" in told["d"] or "of 2 peers" in told["d"], "of b, perhaps of c, never of a"
 
 
-def test_nobody_who_says_nothing_is_judged() -> None:
+def test_silent_nodes_get_no_verdict() -> None:
     store = Store()
     for number in range(1, 40):
         for node_id in "abc":

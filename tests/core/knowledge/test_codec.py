@@ -37,7 +37,7 @@ events: st.SearchStrategy[KnowledgeEvent] = st.one_of(
 
 
 @given(events, st.integers(-5, 2**62))
-def test_what_is_written_is_read_again(event: KnowledgeEvent, room: int) -> None:
+def test_an_encoded_event_is_decoded_unchanged(event: KnowledgeEvent, room: int) -> None:
     found, told = read_event("s", write_event(event, room))
     assert found == event
     assert told == (0 if isinstance(event, MembersChanged) else room)
@@ -49,7 +49,7 @@ def test_tables_of_any_length(number: int) -> None:
     assert read_event("s", write_event(IntentionsRecorded("s", batch), 1))[0] == IntentionsRecorded("s", batch)
 
 
-def test_a_hash_stands_once_in_a_batch() -> None:
+def test_a_hash_is_stored_once_per_batch() -> None:
     rng = random.Random(1)
     made: list[Intention] = []
     for number in range(1000):

@@ -80,7 +80,7 @@ def test_a_fork_is_kept_flagged_and_raises_no_bound() -> None:
     assert knowledge(tracker, "alice").forks == 1
 
 
-def test_a_peer_that_lost_its_data_starts_anew_and_visibly() -> None:
+def test_a_peer_that_lost_its_data_visibly_starts_over() -> None:
     tracker = track(one("alice1"), one("bob1", "", "alice1"))
     assert stable(tracker) == ["alice1"]
     tracker.record([one("bob1'", incarnation="2")], 200.0)
@@ -93,7 +93,7 @@ def test_a_peer_that_lost_its_data_starts_anew_and_visibly() -> None:
     assert knowledge(tracker, "alice").forks == knowledge(tracker, "bob").forks == 0
 
 
-def test_what_an_older_life_proved_does_not_count_even_when_it_comes_late() -> None:
+def test_proofs_of_an_older_incarnation_do_not_count_even_if_they_come_late() -> None:
     tracker = track(one("alice1"), one("bob1'", incarnation="2"), one("bob1", "", "alice1"))
     assert held(tracker, "bob") == ["bob1'"]
 
@@ -155,7 +155,7 @@ def test_writes_that_nobody_else_holds_have_an_age() -> None:
     assert list(unshared(tracker, "s", 1000.0)) == [], "there is nobody who could hold them"
 
 
-def test_floating_is_bounded_and_the_oldest_is_given_up() -> None:
+def test_floating_is_bounded_and_the_oldest_is_dropped() -> None:
     tracker = Tracker(KnowledgeParameters(floating_limit=6))
     for number in range(2, 7):
         tracker.record([one(f"alice{number}", f"alice{number - 1}", "bob1")], 1.0)

@@ -93,7 +93,7 @@ def test_what_is_forgotten_is_recognised_for_a_while() -> None:
     assert holders(tracker, made[-40].hash) == ["new", "p0", "p1", "p2"]
 
 
-def test_a_branch_off_a_forgotten_place_is_placed() -> None:
+def test_a_branch_off_a_forgotten_position_is_inserted() -> None:
     made = rounds(3, 300)
     tracker, full = Tracker(FORGETFUL), Tracker()
     branch = Intention("p1", b"back", made[100].hash, (), False, "2")
@@ -144,7 +144,7 @@ def events(seed: int) -> list[IntentionsRecorded | MembersChanged]:
 
 @given(st.integers(0, 1000), st.integers(0, 25))
 @settings(max_examples=25, deadline=None)
-def test_a_snapshot_restores_everything_and_what_follows_goes_on_alike(seed: int, taken: int) -> None:
+def test_a_snapshot_restores_everything_that_later_events_depend_on(seed: int, taken: int) -> None:
     parameters = KnowledgeParameters(keep=5, forget_every=5, name_limit=40, floating_limit=50)
     knowledge = KnowledgeStore(parameters)
     happened = events(seed)
@@ -175,7 +175,7 @@ def check_twins(one: Tracker | None, other: Tracker | None) -> None:
         assert one.graph.forks == other.graph.forks
 
 
-def test_a_capture_stays_what_it_was_whatever_is_recorded_and_forgotten_before_it_is_written() -> None:
+def test_a_capture_is_unaffected_by_later_recording_and_forgetting() -> None:
     knowledge = KnowledgeStore(KnowledgeParameters(keep=20, forget_every=20, recent=3))
     taken: list[tuple[Capture, bytes]] = []
     for number, one in enumerate(rounds(3, 300)):
@@ -209,7 +209,7 @@ def test_what_is_forgotten_is_recognised_after_a_restore() -> None:
     ("old", "new", "what"),
     [(b'"version":"1-', b'"version":"0-', "a frame of version 0-"), (b"p1", b"p", "."), (b"", b"", "longer")],
 )
-def test_a_snapshot_that_is_not_right_is_refused(old: bytes, new: bytes, what: str) -> None:
+def test_a_damaged_snapshot_is_refused(old: bytes, new: bytes, what: str) -> None:
     knowledge = KnowledgeStore()
     knowledge.handle(IntentionsRecorded("s", tuple(rounds(3, 9))), 1.0)
     body = saved(knowledge)[1]["s"]

@@ -115,7 +115,7 @@ def test_the_bound_is_never_above_the_truth(seed: int) -> None:
     assert swarm.tracker.graph.order == swarm.written, "nothing was lost on the way"
 
 
-def test_the_bound_reaches_the_truth_when_all_have_synced_and_spoken() -> None:
+def test_the_bound_reaches_the_truth_once_all_have_synced_and_acknowledged() -> None:
     swarm = Swarm(random.Random(1), 5, KnowledgeParameters())
     for _ in range(300):
         swarm.step()

@@ -53,7 +53,7 @@ def test_the_highest_sequence_of_the_newest_senders_is_remembered() -> None:
     assert [knowledge.last_sequence(sender) for sender in ("one", "two", "three")] == [5, 0, 9]
 
 
-def test_stores_are_bounded_and_a_question_makes_none() -> None:
+def test_stores_are_bounded_and_a_query_creates_none() -> None:
     knowledge = KnowledgeStore(KnowledgeParameters(store_limit=1))
     assert knowledge.tracker("s") is None
     knowledge.handle(IntentionsRecorded("s", chain(1)), 1.0)

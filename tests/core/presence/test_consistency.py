@@ -40,7 +40,7 @@ AGES = (0.0, 0.5, 3.0, 20.0, 1000.0, -5.0)
 @example(1)  # a peer took the row of the node that reported it
 @example(92)  # a peer was forgotten while its silence waited for proof
 @settings(max_examples=150, deadline=None, phases=PHASES)
-def test_the_books_agree_whatever_happens(seed: int) -> None:
+def test_all_views_of_liveness_stay_consistent(seed: int) -> None:
     chance = random.Random(seed)
     parameters = LivenessParameters(
         peers_per_store=chance.choice((1, 2, 4, 100)),

@@ -19,7 +19,7 @@ def made(rows: int = 1, **parameters: float) -> tuple[Detector, Store]:
     return detector, Store("a", ChangeLog(10))
 
 
-def test_a_steady_peer_is_given_little_time_and_an_unsteady_one_more() -> None:
+def test_a_steady_peer_gets_a_short_timeout_and_an_unsteady_one_a_longer() -> None:
     detector, store = made(2, suspect_floor=0.1)
     chance = random.Random(1)
     for _ in range(500):
@@ -35,7 +35,7 @@ def test_a_new_rhythm_is_learned() -> None:
     assert detector.timeout(0, store) > 9.0
 
 
-def test_rare_long_silences_of_any_peer_give_time_to_all_of_its_store() -> None:
+def test_rare_long_silences_of_one_peer_lengthen_all_timeouts_of_its_store() -> None:
     calm, rough = made(2, suspect_floor=0.1), made(2, suspect_floor=0.1)
     for number in range(2000):
         for detector, store in (calm, rough):
@@ -54,9 +54,7 @@ def test_a_row_that_is_reused_has_learned_nothing() -> None:
 
 
 @given(st.lists(st.floats(-10, 1e6), max_size=50), st.floats(0.01, 5), st.floats(5, 60))
-def test_patience_is_never_below_the_floor_nor_above_the_ceiling(
-    peaks: list[float], floor: float, ceiling: float
-) -> None:
+def test_the_timeout_stays_between_floor_and_ceiling(peaks: list[float], floor: float, ceiling: float) -> None:
     detector, store = made(suspect_floor=floor, suspect_ceiling=ceiling, report_ceiling=2.0)
     for peak in peaks:
         detector.learn(store, ((0, peak),))

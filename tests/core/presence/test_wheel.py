@@ -15,7 +15,7 @@ def made(rows: int) -> Wheel:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 500)), max_size=30))
-def test_a_row_is_due_once_at_its_last_deadline_or_early_if_that_is_far(puts: list[tuple[int, float]]) -> None:
+def test_a_row_is_due_once_at_its_last_deadline_or_early_if_it_is_far_away(puts: list[tuple[int, float]]) -> None:
     """Whoever puts an early row back sees it in time: never late by more than a tick."""
     wheel, wanted = made(4), dict[int, float]()
     for row, at in puts:
@@ -30,7 +30,7 @@ def test_a_row_is_due_once_at_its_last_deadline_or_early_if_that_is_far(puts: li
     assert wanted == {}
 
 
-def test_a_deadline_can_be_put_forward_and_taken_back() -> None:
+def test_a_deadline_can_be_brought_forward_and_cancelled() -> None:
     wheel = made(2)
     wheel.schedule(0, 50.0, 0.0)
     wheel.schedule(0, 5.0, 0.0)
@@ -40,7 +40,7 @@ def test_a_deadline_can_be_put_forward_and_taken_back() -> None:
     assert wheel.pop(60.0) == []
 
 
-def test_entries_out_of_date_stay_bounded() -> None:
+def test_stale_entries_stay_bounded() -> None:
     wheel = made(2)
     for number in range(20 * STALE_SLACK):
         wheel.schedule(0, 10.0 + number % 50, 0.0)

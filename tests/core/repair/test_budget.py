@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 
 @given(st.floats(0.1, 5), st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 3)), max_size=50))
-def test_no_node_is_asked_more_often_than_its_rate(rate: float, asks: list[tuple[str, float]]) -> None:
+def test_no_node_syncs_more_often_than_its_rate(rate: float, asks: list[tuple[str, float]]) -> None:
     budget, now, last = Budget(rate), 0.0, dict[str, float]()
     for node_id, wait in asks:
         now += wait
@@ -22,7 +22,7 @@ def test_no_node_is_asked_more_often_than_its_rate(rate: float, asks: list[tuple
         assert len(budget) <= 3
 
 
-def test_whose_budget_is_whole_again_is_forgotten() -> None:
+def test_a_node_with_a_full_budget_is_forgotten() -> None:
     budget = Budget(1.0)
     assert budget.try_spend("a", 0.0)
     assert budget.try_spend("b", 0.5)

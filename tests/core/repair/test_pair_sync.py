@@ -26,7 +26,7 @@ def request_due(pair_sync: PairSyncScheduler, now: float, capable: str = "abcd")
     return pair_sync.request_due(set(capable), never, now)
 
 
-def test_the_oldest_debt_is_served_first_and_by_the_one_with_more_budget_left() -> None:
+def test_the_most_overdue_pair_syncs_first_by_the_node_with_more_budget() -> None:
     pair_sync = make()
     pair_sync.set_members("abc", 1000, 0.0)
     pair_sync.record_meetings("a", "b", 0.0)
@@ -39,7 +39,7 @@ def test_the_oldest_debt_is_served_first_and_by_the_one_with_more_budget_left() 
     assert pair_sync.unsynced == 3
 
 
-def test_a_sync_that_was_done_pays_and_one_that_failed_is_tried_ever_more_seldom() -> None:
+def test_a_failed_sync_is_retried_with_backoff_until_one_succeeds() -> None:
     pair_sync = make(pair_interval=100.0)
     pair_sync.set_members("ab", 1000, 0.0)
     now, asked = 10.0, list[float]()
@@ -56,7 +56,7 @@ def test_a_sync_that_was_done_pays_and_one_that_failed_is_tried_ever_more_seldom
     assert len(request_due(pair_sync, 500.0)) == 1
 
 
-def test_who_never_answers_is_asked_again_after_a_while() -> None:
+def test_an_unanswered_request_is_repeated_after_the_timeout() -> None:
     pair_sync = make()
     pair_sync.set_members("ab", 1000, 0.0)
     assert len(request_due(pair_sync, 10.0)) == 1
@@ -64,14 +64,14 @@ def test_who_never_answers_is_asked_again_after_a_while() -> None:
     assert len(request_due(pair_sync, 10.0 + ANSWER_TIMEOUT)) == 1
 
 
-def test_pairs_that_are_apart_wait_for_the_bridge() -> None:
+def test_pairs_across_a_partition_wait() -> None:
     pair_sync = make()
     pair_sync.set_members("ab", 1000, 0.0)
     assert pair_sync.request_due({"a", "b"}, lambda one, other: True, 10.0) == []
     assert len(request_due(pair_sync, 12.0)) == 1
 
 
-def test_pairs_that_nobody_can_sync_are_not_looked_at_until_somebody_can() -> None:
+def test_pairs_without_a_capable_node_are_shelved_until_there_is_one() -> None:
     pair_sync = make()
     pair_sync.set_members("abc", 1000, 0.0)
     assert request_due(pair_sync, 300.0, capable="") == []
@@ -88,7 +88,7 @@ def test_pairs_that_nobody_can_sync_are_not_looked_at_until_somebody_can() -> No
     assert pair_sync.pairs.never_met == 0
 
 
-def test_a_node_that_attaches_as_one_that_can_sync_owes_again() -> None:
+def test_a_node_that_attaches_with_sync_capability_is_due_again() -> None:
     lab, capable = Lab(), frozenset({Capability.SYNC_WITH_PEER})
     for capabilities in (frozenset[Capability](), capable):
         for node_id in ("n", "m"):
@@ -102,7 +102,7 @@ def test_a_node_that_attaches_as_one_that_can_sync_owes_again() -> None:
         assert lab.liveness.counts().pairs_unsynced == len(capabilities)
 
 
-def test_one_member_too_many_makes_a_store_forget_nothing_yet() -> None:
+def test_one_member_too_many_does_not_drop_the_pairs() -> None:
     pair_sync = make(pair_peers=10)
     pair_sync.set_members("abcdefghij", 1000, 0.0)
     pair_sync.record_meetings("a", "bcdefghij", 5.0)
@@ -116,7 +116,7 @@ def test_one_member_too_many_makes_a_store_forget_nothing_yet() -> None:
     assert len(pair_sync.pairs) == 0, "only a store that had pairs may be too large"
 
 
-def test_those_that_go_together_are_taken_out_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_members_are_removed_with_one_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
     pair_sync, heaps = make(), list[int]()
     pair_sync.set_members("abcdefghij", 1000, 0.0)
     module = "gossipcontrol.server.core.repair.pairs"
@@ -140,7 +140,7 @@ def test_no_more_pairs_are_tracked_than_there_is_room_for() -> None:
     assert len(pair_sync.pairs) == 3
 
 
-def test_who_goes_takes_its_debts_along() -> None:
+def test_a_removed_member_takes_its_pairs_along() -> None:
     pair_sync = make()
     pair_sync.set_members("abc", 1000, 0.0)
     request_due(pair_sync, 10.0)
@@ -150,7 +150,7 @@ def test_who_goes_takes_its_debts_along() -> None:
     assert len(pair_sync.pairs) == 1
 
 
-def test_where_one_of_two_has_spent_its_budget_the_other_pays() -> None:
+def test_if_one_node_has_no_budget_the_other_syncs() -> None:
     pair_sync = make()
     pair_sync.set_members("abc", 1000, 0.0)
     for seconds, pair in ((0.0, "ab"), (5.0, "bc"), (9.0, "ac")):

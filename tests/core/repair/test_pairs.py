@@ -17,7 +17,7 @@ def test_the_pairs_of_a_newcomer_are_due_evenly_spread() -> None:
     assert sorted(due.at for due in pairs.pop_due(40.0) if "d" in due) == [10.0, 20.0, 30.0]
 
 
-def test_a_meeting_puts_a_pair_off_and_never_brings_it_forward() -> None:
+def test_a_meeting_postpones_a_pair_and_never_brings_it_forward() -> None:
     pairs = Pairs()
     pairs.add("a", 0.0, 0.0)
     pairs.add("b", 10.0, 10.0)

@@ -18,7 +18,7 @@ SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
 
 @pytest.mark.parametrize("sizes", SPLITS, ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_partition_is_one_again_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
+def test_a_partition_is_joined_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
     swarm = make(seed)
     swarm.grow(sum(sizes))
     swarm.run(40)
@@ -69,7 +69,7 @@ def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.floats(1.0, 8.0))
 @example(56362, [5, 4, 1, 4], 4.5)  # two of the sides pass for one for 25 s
 @settings(max_examples=10, deadline=None, phases=PHASES)
-def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
+def test_a_lasting_partition_is_probed_at_most_once_per_side_and_interval(
     seed: int, sizes: list[int], interval: float
 ) -> None:
     swarm = make(seed, bridge_interval=interval, pair_interval=10_000.0)
@@ -100,7 +100,7 @@ def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
     assert len({node_id for node_id, _ in targets}) >= min(4, sum(sizes), 40 // interval)
 
 
-def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_per_node() -> None:
+def test_triggers_that_do_not_join_the_sides_are_repeated_with_backoff_per_node() -> None:
     swarm = make()
     swarm.heals = False
     swarm.grow(6)
@@ -123,7 +123,7 @@ def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_pe
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_elsewhere(seed: int) -> None:
+def test_joined_nodes_are_cleared_while_the_store_is_still_cut_elsewhere(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(5)
     swarm.run(40)
@@ -144,7 +144,7 @@ def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_apart(seed: int) -> None:
+def test_a_node_without_neighbours_that_hears_but_is_not_heard_is_still_apart(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(6)
     swarm.run(40)
@@ -164,7 +164,7 @@ def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_ap
     assert {one.cause for _, one in swarm.suspected()} == {Cause.PARTITION}
 
 
-def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
+def test_without_a_prober_the_smaller_side_rejoins_now_and_then() -> None:
     swarm = make()
     swarm.grow(7, capable=False)
     swarm.run(40)
@@ -184,7 +184,7 @@ def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and
 
 @pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("count", [3, 6])
-def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: int, capable: bool) -> None:
+def test_a_healed_partition_ends_even_without_messages(count: int, capable: bool) -> None:
     swarm = make(5)
     swarm.grow(count, rhythm=0.0, capable=capable)
     swarm.complete()
@@ -200,7 +200,7 @@ def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: in
     assert not [one for at, one in swarm.suspected() if at > quiet_since]
 
 
-def test_one_word_alone_makes_no_partition() -> None:
+def test_too_few_reporters_prove_no_partition() -> None:
     swarm = make(partition_reporters=3)
     swarm.grow(2)
     swarm.run(40)
@@ -211,7 +211,7 @@ def test_one_word_alone_makes_no_partition() -> None:
 
 @pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("state", [PeerState.ONLINE, PeerState.OFFLINE])
-def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, capable: bool) -> None:
+def test_peers_that_do_not_report_may_connect_a_store(state: PeerState, capable: bool) -> None:
     swarm = make(view=2)
     for number in range(8):
         swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, capable=capable)
@@ -221,7 +221,7 @@ def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, ca
     assert diagnosis(swarm).partitioned == 0
 
 
-def test_a_silent_peer_that_never_reported_hides_no_partition_of_nodes_that_speak() -> None:
+def test_a_silent_peer_that_never_reported_hides_no_partition() -> None:
     swarm = make()
     swarm.grow(2)
     swarm.add("x", rhythm=0.0, reports=False)

@@ -24,7 +24,7 @@ def attempts(sides: Sequence[list[str]], capable: set[str], count: int) -> list[
 
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=4))
-def test_in_time_every_node_tries_to_reach_every_other_side_and_every_peer_is_tried(sizes: list[int]) -> None:
+def test_in_time_every_node_probes_every_peer_of_every_other_side(sizes: list[int]) -> None:
     sides = [[f"{side}{n}" for n in range(size)] for side, size in zip("abcd", sizes, strict=False)]
     everybody = {node_id for side in sides for node_id in side}
     wanted = {(one, other) for one in everybody for other in everybody if one[0] != other[0]}
@@ -36,7 +36,7 @@ def test_in_time_every_node_tries_to_reach_every_other_side_and_every_peer_is_tr
     st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=10), min_size=1, max_size=30),
     st.floats(0.5, 5.0),
 )
-def test_a_side_tries_at_most_once_per_interval_however_the_sides_change(
+def test_a_side_probes_at_most_once_per_interval_however_the_sides_change(
     splits: list[list[int]], interval: float
 ) -> None:
     prober, now, capable = PartitionProber(interval), 0.0, {f"n{n}" for n in range(10)}
@@ -57,7 +57,7 @@ def test_a_side_tries_at_most_once_per_interval_however_the_sides_change(
             now = max(now, prober.next_at)
 
 
-def test_only_who_can_tries() -> None:
+def test_only_capable_nodes_probe() -> None:
     sides = [["a1", "a2"], ["b1", "b2"]]
     assert {pair[0] for _, pair in attempts(sides, {"a2"}, 6)} == {"a2"}
     prober = PartitionProber(2.0)
@@ -70,7 +70,7 @@ def test_only_who_can_tries() -> None:
 
 
 @pytest.mark.parametrize("count", [3, 64, 65, 1000])
-def test_all_sides_take_turns_however_many_they_are_and_a_store_tries_only_so_often(count: int) -> None:
+def test_all_sides_take_turns_and_the_rate_of_a_store_is_bounded(count: int) -> None:
     sides = [[f"n{number}"] for number in range(count)]
     capable = {side[0] for side in sides}
     prober, now, found = PartitionProber(2.0), 0.0, list[tuple[float, str]]()
@@ -86,7 +86,7 @@ def test_all_sides_take_turns_however_many_they_are_and_a_store_tries_only_so_of
     assert all(later - at == pytest.approx(gap) for (at, _), (later, _) in pairwise(found))
 
 
-def test_an_attempt_looks_at_no_other_side() -> None:
+def test_an_attempt_reads_no_other_side() -> None:
     sides = [[f"n{number}"] for number in range(100)]
     capable = Asked(side[0] for side in sides)
     prober = PartitionProber(2.0)
