@@ -1,4 +1,4 @@
-"""What must never happen, and what must always hold, whatever is reported in whatever order."""
+"""Invariants of liveness, for any reports in any order."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ BEGIN = 1000.0
 
 
 def serve(liveness: Liveness, until: float) -> None:
-    """Let time pass: every deadline is served when it is due."""
+    """Serve every deadline when it is due."""
     while (deadline := liveness.next_deadline()) is not None and deadline <= until:
         liveness.handle(TimePassed(), deadline)
 
 
 def play(liveness: Liveness, events: list[tuple[float, LivenessEvent]], until: float) -> None:
-    """Let events happen at their instants."""
+    """Handle events at their times."""
     for at, event in sorted(events, key=lambda one: one[0]):
         serve(liveness, at)
         liveness.handle(event, at)
@@ -43,7 +43,7 @@ def shown(liveness: Liveness) -> list[PeerRecord]:
 
 @st.composite
 def reports(draw: st.DrawFn, seconds: float = 40.0) -> list[tuple[float, LivenessReported]]:
-    """Reports over some time; what was heard was heard before the report was sent."""
+    """Random reports; what was heard was heard before the report was sent."""
     found: list[tuple[float, LivenessReported]] = []
     for _ in range(draw(st.integers(1, 12))):
         at = BEGIN + draw(st.floats(0, seconds))
@@ -66,9 +66,9 @@ def reports(draw: st.DrawFn, seconds: float = 40.0) -> list[tuple[float, Livenes
 def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
     sent: list[tuple[float, LivenessReported]], data: st.DataObject
 ) -> None:
-    """Whatever was heard may be told in another order, twice and late: once all is quiet, the same is shown.
+    """Heard ages may arrive reordered, twice and late: once all is quiet, presence is the same.
 
-    Peers that report themselves are left out: that a report comes at all is news of its sender, whatever it tells.
+    Peers that report themselves are left out, because every report is news of its sender.
     """
     parameters = LivenessParameters(report_ceiling=10.0, suspect_ceiling=20.0, offline_after=20.0)
     end = BEGIN + 100.0
@@ -89,7 +89,7 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
 @given(reports(), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_repeated_or_overtaken_reports_change_nothing(sent: list[tuple[float, LivenessReported]], seed: int) -> None:
-    """Not even the rhythm: a sign of life that is not newer than the newest teaches nothing."""
+    """Not even the learned rhythm: a sign of life that is not newer than the newest teaches nothing."""
     plain, noisy = Liveness(), Liveness()
     chance = random.Random(seed)
     earlier: list[LivenessReported] = []
@@ -112,7 +112,7 @@ def test_repeated_or_overtaken_reports_change_nothing(sent: list[tuple[float, Li
 def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_bound(
     sent: list[tuple[float, LivenessReported]], delay: float, copies: int
 ) -> None:
-    """A peer that dies at BEGIN + 40 is ONLINE no longer than the ceiling after its last sign of life, and a tick."""
+    """A peer that dies at BEGIN + 40 is ONLINE no longer than the ceiling after its last sign of life, plus a tick."""
     liveness = Liveness()
     ceiling = liveness.parameters.suspect_ceiling
     events = [(at + delay * copy, report) for at, report in sent for copy in range(copies)]
@@ -133,7 +133,7 @@ def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_b
 @given(st.floats(0.2, 25), st.floats(0, 0.5), st.integers(1, 3), st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_no_silent_death_stays_online_beyond_the_bound(rhythm: float, jitter: float, observers: int, seed: int) -> None:
-    """Whatever rhythm a peer had taught: observers go on reporting, or fall silent with it."""
+    """For any learned rhythm, whether observers go on reporting or fall silent with the peer."""
     liveness, chance = Liveness(), random.Random(seed)
     ceiling = liveness.parameters.suspect_ceiling
     died_at, at, spoke = BEGIN + 300.0, BEGIN, [BEGIN]

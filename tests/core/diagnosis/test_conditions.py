@@ -1,4 +1,4 @@
-"""When a suspicion becomes a trigger, and when again."""
+"""When a condition becomes a trigger, and when again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PARTITION, ISOLATED, OUTBOUND_ROT = Cause.PARTITION, Cause.ISOLATED, Cause.OUTBO
 
 
 def times(conditions: ConditionTracker, cause: Cause, until: float, step: float = 1.0) -> list[float]:
-    """When a suspicion that stands from 0 on is due."""
+    """When triggers of a condition that is active from 0 on are due."""
     now, found = 0.0, list[float]()
     while now <= until:
         if conditions.mark_active("n", cause, now):
@@ -34,7 +34,7 @@ def test_a_condition_is_due_only_after_its_hold_time() -> None:
     assert not conditions.mark_active("n", ISOLATED, 0, hold=3)
     assert not conditions.mark_active("n", ISOLATED, 2, hold=3)
     assert conditions.mark_active("n", ISOLATED, 3, hold=3)
-    assert not conditions.clear("n", ISOLATED)  # nobody was told of it
+    assert not conditions.clear("n", ISOLATED)  # it had not become a trigger
     assert not conditions.mark_active("n", ISOLATED, 4, hold=3)
 
 

@@ -1,4 +1,4 @@
-"""One author: what is missed and lost, by counts, whatever comes late or starts anew."""
+"""Missed and lost broadcasts of one author, by counts, in spite of late reports and restarts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def reported(*numbers: int, at: float) -> dict[int, float]:
 
 
 def marked() -> AuthorDeliveries:
-    """Author 7 has broadcast 10 messages by 1000, observers 1 and 2 have heard all, and the first mark is set."""
+    """Author 7 has broadcast 10 messages by 1000, observers 1 and 2 heard all of them, and the first mark is set."""
     delivery = AuthorDeliveries(7, 990.0)
     delivery.record_heard(1, 997.0, 10, False)
     delivery.record_heard(2, 997.0, 10, False)
@@ -98,7 +98,7 @@ def test_a_meeting_clears_what_was_missed_before() -> None:
 def test_jitter_in_ages_is_no_new_message() -> None:
     delivery = marked()
     delivery.record_broadcasts(15, 1010.0, PERIOD)
-    delivery.record_heard(1, 1009.5, 10, False)  # the same message, said to be younger
+    delivery.record_heard(1, 1009.5, 10, False)  # the same message, with a smaller age
     assert list(delivery.last_heard(reported(1, at=1013.0))) == [(1, 997.0)]
 
 
@@ -162,7 +162,7 @@ def test_a_forgotten_observer_leaves_room() -> None:
 )
 @settings(max_examples=200)
 def test_no_delay_makes_a_heard_message_look_lost(steps: list[tuple[str, float, int, float]]) -> None:
-    """Reports take up to a second, messages another: what was heard within that is never counted as lost."""
+    """Reports take up to a second, and messages another: what was heard within that is never counted as lost."""
     delivery, now, sent = AuthorDeliveries(7, 0.0), 100.0, list[float]()
     counted_at: dict[str, float] = {"a": -math.inf, "b": -math.inf}
     reports: dict[int, float] = {}

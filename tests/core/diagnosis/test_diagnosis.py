@@ -1,4 +1,4 @@
-"""Diagnosis over swarms whose truth is known: what is wrong is found, what is well is left alone."""
+"""Diagnosis over swarms with known truth: it finds what is wrong, and only that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROTS = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)
 SEEDS = range(4)
 
 
-# What is well.
+# Healthy overlays.
 
 Happening = tuple[str, float, int, int]
 """What happens, after how many seconds, and two numbers that vary it."""
@@ -175,7 +175,7 @@ def test_unheard_broadcasts_are_found_within_the_window_and_cleared_once_mended(
 
 
 def speak_into_a_black_hole(swarm: Swarm, node_id: str) -> None:
-    """Broadcast a large message every 3 s for a minute: it is found within 45 s, and nobody else is accused."""
+    """Broadcast a large message every 3 s for a minute; the node is found within 45 s, and no other."""
     began_at = swarm.now
     for _ in range(20):
         swarm.run(3)
@@ -302,10 +302,10 @@ def test_ten_nodes_sync_the_pairs_that_never_become_neighbours() -> None:
     swarm = make(1)
     swarm.grow(10)
     swarm.run(6)
-    owed = diagnosis(swarm).pairs_unsynced
+    unsynced = diagnosis(swarm).pairs_unsynced
     neighbors = {frozenset((one.node_id, peer)) for one in swarm.members.values() for peer in one.view}
-    assert 0 < owed <= 45 - len(neighbors)
-    assert diagnosis(swarm).store_counts(STORE) == (owed, 0)
+    assert 0 < unsynced <= 45 - len(neighbors)
+    assert diagnosis(swarm).store_counts(STORE) == (unsynced, 0)
     swarm.run(60)
     assert diagnosis(swarm).pairs_unsynced == 0
     named = {frozenset((wanted.node_id, wanted.peer_id)) for _, wanted in swarm.wanted()}
@@ -426,7 +426,7 @@ def test_every_triggered_condition_ends_with_a_finding() -> None:
         swarm.members[node_id].view.clear()
     swarm.run(40)
     assert {one.node_id for _, one in swarm.suspected(Cause.SUSPICION)} == {"n0", "n1"}
-    swarm.members["n0"].alive = False  # falls silent, without a word
+    swarm.members["n0"].alive = False  # falls silent without a goodbye
     swarm.run(100)
     assert ("n0", Cause.SUSPICION) in accused(swarm.cleared())
     diagnosis(swarm).forget_store(STORE)
@@ -440,7 +440,7 @@ def test_unconfirmed_rot_ends_without_counting_as_healed() -> None:
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(40)
     assert swarm.suspected(Cause.OUTBOUND_ROT)
-    swarm.members["n0"].rhythm = 1e6  # it says nothing more, and so nothing is lost
+    swarm.members["n0"].rhythm = 1e6  # it broadcasts nothing more, so nothing is lost
     swarm.run(150)
     (cleared,) = [one for _, one in swarm.cleared() if one.cause is Cause.OUTBOUND_ROT]
     assert not cleared.healed
@@ -460,7 +460,7 @@ def test_rot_of_the_last_node_of_a_store_ends() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_mute_marks_are_cleared_once_all_streams_of_a_store_end(seed: int) -> None:
-    swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next look, which then never comes
+    swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next evaluation, which then never comes
     swarm.grow(4)
     swarm.run(70)
     swarm.heals = False

@@ -1,4 +1,4 @@
-"""Fresh links: neighbours that are not contradicted, and whom somebody heard of late."""
+"""Fresh links: neighbours without evidence against them, and authors heard recently."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_listed_neighbour_whose_messages_no_longer_come_is_no_link() -> None:
 
 def test_an_author_that_fell_silent_is_not_missed() -> None:
     store = Store()
-    fall_apart(store)  # the last broadcast is told at 28
+    fall_apart(store)  # the last broadcast is reported at 28
     for second in range(30, 60, 2):
         for one, neighbors in {"a": "b", "b": "ac", "c": "bd", "d": "c"}.items():
             store.say(float(second), one, {}, neighbors, 15)
@@ -72,7 +72,7 @@ def test_a_stale_report_does_not_count() -> None:
     store.say(20.0, "a", neighbors="b")
     links = store.links(20.0)
     assert list(links.fresh) == ["a"]
-    assert links.linked >= {"a"}  # b may well be there: nothing says that it is not
+    assert links.linked >= {"a"}  # b may be present: nothing says otherwise
     assert not links.is_closed(["a"])
     store.state = lambda peer_id: PeerState.OFFLINE
     assert not store.links(20.0).linked

@@ -1,4 +1,4 @@
-"""Nodes whose broadcasts nobody hears: presence is told within seconds, and outbound rot is suspected soon after."""
+"""Mute nodes: presence learns of them within seconds, and outbound rot follows soon."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_node_heard_again_when_a_partition_ends_has_no_rot(seed: int) -> None:
 
 
 @given(st.integers(0, 10**6))
-@example(11)  # its counts, which speak of the window before, agreed
+@example(11)  # its counts, which cover the window before, agreed
 @settings(max_examples=30, deadline=None, phases=PHASES)
 def test_a_mute_node_is_never_reported_as_healed(seed: int) -> None:
     chance = random.Random(seed)

@@ -1,4 +1,4 @@
-"""What proves a partition, and when it stands."""
+"""What proves a partition, and when it is confirmed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_missing_links_reported_by_one_node_prove_no_partition() -> None:
     store = Store()
     for second in range(0, 30, 2):
         count = 1 + second // 2
-        store.say(float(second), "a", {"b": 1, "c": 1}, "b")  # says nothing itself
+        store.say(float(second), "a", {"b": 1, "c": 1}, "b")  # broadcasts nothing itself
         store.say(float(second), "b", {"c": count}, "ac", count)
         store.say(float(second), "c", {"b": count}, "bx", count)
     links = store.links(30.0)

@@ -1,4 +1,4 @@
-"""What nodes last reported of a store, and what of it is kept."""
+"""What the nodes of a store last reported, and what of it is kept."""
 
 from __future__ import annotations
 

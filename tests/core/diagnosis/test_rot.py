@@ -1,4 +1,4 @@
-"""Rot by counts."""
+"""Rot, by counts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gossipcontrol.server.core.event import LivenessReported
 from tests.kit.store_reports import PARAMETERS, Store
 
 Count = Callable[[int, str, str], int]
-"""How much of its peer an observer heard after so many broadcasts."""
+"""How many messages of its peer an observer has heard after so many broadcasts."""
 
 
 def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "") -> Rot:
-    """All nodes report every 2 s, each broadcast once between; the lonely ones name no neighbours."""
+    """All nodes report every 2 s and broadcast once in between; the lonely ones list no neighbours."""
     rot = None
     for number in range(1, rounds + 1):
         for node_id in nodes:
@@ -54,10 +54,10 @@ def test_one_observer_of_several_does_not_prove_outbound_rot() -> None:
             return number
         return 0 if observer == "c" else number - number // 2  # c never heard of a
 
-    def deaf(number: int, observer: str, author: str) -> int:
+    def hears_nobody(number: int, observer: str, author: str) -> int:
         return 0 if observer == "c" else heard(number, observer, author)
 
-    assert "a" not in {one.node_id for one in talk(Store(), deaf).outbound}, "c hears nobody, and cannot tell"
+    assert "a" not in {one.node_id for one in talk(Store(), hears_nobody).outbound}, "c hears nobody, and cannot tell"
     assert "a" in {one.node_id for one in talk(Store(), heard).outbound}, "c is its neighbour, and hears others"
     assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
 
@@ -90,7 +90,7 @@ def test_an_observer_without_counts_proves_no_rot_and_has_none(counting: str) ->
 
 
 def row(heard_by_d: str) -> Rot:
-    """Four nodes in a row, of which all but the last name everybody; all broadcast."""
+    """Four nodes in a row that all broadcast; all but the last name every other node."""
     store, neighbors = Store(), {"a": "b", "b": "ac", "c": "bd", "d": "c"}
     for number in range(1, 25):
         for node_id, near in neighbors.items():
@@ -116,13 +116,13 @@ def test_a_lost_neighbour_is_not_heard_from_afar() -> None:
         for node_id in "abc":
             heard = dict.fromkeys("abc".replace(node_id, ""), number)
             store.say(2.0 * number, node_id, heard, "abc".replace(node_id, ""), number)
-        # It names neighbours only: b until it loses it, then c; a it never hears.
+        # It names neighbours only: b until it loses it, then c; it never hears a.
         count = min(number, 12)
         heard = {"a": 0, "b": count, "c": number - count}
         store.say(2.0 * number, "d", heard, "b" if number <= 12 else "c", number)
     rot = Rot(store.reports, store.links(49.0), PARAMETERS, 49.0)
-    told = {one.node_id: one.evidence for one in rot.inbound}
-    assert "of 1 peers" in told["d"] or "of 2 peers" in told["d"], "of b, perhaps of c, never of a"
+    evidence = {one.node_id: one.evidence for one in rot.inbound}
+    assert "of 1 peers" in evidence["d"] or "of 2 peers" in evidence["d"], "of b, perhaps of c, never of a"
 
 
 def test_silent_nodes_get_no_verdict() -> None:

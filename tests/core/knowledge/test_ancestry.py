@@ -56,14 +56,14 @@ def agree(view: View, ancestry: Ancestry) -> None:
 
 
 class Pair:
-    """A tracker and an oracle that are told the same, and compared."""
+    """A tracker and an oracle with the same input."""
 
     def __init__(self, parameters: KnowledgeParameters) -> None:
         self.tracker, self.ancestry = Tracker(parameters), Ancestry()
         self._prefixes: defaultdict[int, list[int]] = defaultdict(lambda: [0])
-        """By chain of the tracker, and count: which of the oracle's intentions that is."""
+        """Chain number -> count -> the oracle's set of intentions up to there."""
         self._equal: dict[tuple[str, str], tuple[int, int]] = {}
-        """By author and life, the bounds that were found equal; the same two objects need not be compared again."""
+        """(author, incarnation) -> the two bounds last found equal; the same two objects are not compared again."""
 
     def record(self, one: Intention) -> None:
         self.tracker.record([one], 1.0)
@@ -84,14 +84,14 @@ class Pair:
             self.ancestry.added[peer] = max(self.ancestry.added.get(peer, ""), incarnation)
 
     def held(self, vector: int) -> int:
-        """What a vector of the tracker says, as a set of the oracle's."""
+        """A vector of the tracker as a set of the oracle."""
         found = 0
         for chain, count in enumerate(counts(vector, len(self.tracker.graph.chains))):
             found |= self._prefixes[chain][count]
         return found
 
     def compare_bounds(self) -> list[str]:
-        """Compare what every life of every peer holds; returns the authors whose bounds are new."""
+        """Compare what every incarnation of every peer holds; return the authors whose bounds changed."""
         changed: list[str] = []
         assert self.tracker.graph.incarnations.keys() == self.ancestry.held.keys()
         for author, incarnations in self.tracker.graph.incarnations.items():
@@ -107,7 +107,7 @@ class Pair:
         return changed
 
     def compare_frontier(self) -> None:
-        """Compare which life counts for each peer, and what all active ones hold."""
+        """Compare which incarnation counts for each peer, and what all active ones hold."""
         assert self.tracker.peers() == self.ancestry.peers()
         for peer in self.tracker.peers():
             assert self.held(self.tracker.vector(peer)) == self.ancestry.bound(peer)

@@ -1,4 +1,4 @@
-"""Events as bytes: what is written is read again, small, and damage is an error."""
+"""Events as bytes: round trips, sizes, and errors on damage."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ events: st.SearchStrategy[KnowledgeEvent] = st.one_of(
 
 @given(events, st.integers(-5, 2**62))
 def test_an_encoded_event_is_decoded_unchanged(event: KnowledgeEvent, room: int) -> None:
-    found, told = read_event("s", write_event(event, room))
+    found, found_room = read_event("s", write_event(event, room))
     assert found == event
-    assert told == (0 if isinstance(event, MembersChanged) else room)
+    assert found_room == (0 if isinstance(event, MembersChanged) else room)
 
 
 @pytest.mark.parametrize("number", [255, 256, 70_000])

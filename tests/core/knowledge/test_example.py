@@ -1,4 +1,4 @@
-"""The worked examples of ALGORITHM, section Knowledge."""
+"""The worked examples of the algorithm's documentation, on knowledge."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_transitive_through_a_third() -> None:
 def test_deep_transitive_through_chains_and_dependencies() -> None:
     links = [one("p0")]
     for number in range(1, 200):
-        # Every tenth is the successor of its author's last; the others see the one before only.
+        # Every tenth succeeds its author's last; the others depend on the one before only.
         prev = f"p{number - 10}" if number % 10 == 0 else ""
         links.append(one(f"p{number}", prev, f"p{number - 1}")._replace(author_id=f"a{number if not prev else 0}"))
     links[0] = links[0]._replace(author_id="a0")

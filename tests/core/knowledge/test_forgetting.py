@@ -1,4 +1,4 @@
-"""Forgetting and snapshots: memory is bounded, and no answer above what was stable changes."""
+"""Forgetting and snapshots: memory is bounded, and no answer above the stable part changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORGETFUL = KnowledgeParameters(keep=1, forget_every=1, recent=3)
 
 
 def rounds(authors: int, number: int) -> list[Intention]:
-    """All see all: each author writes in turn, and depends on what was written last."""
+    """Each author writes in turn and depends on the last intention, so all see everything."""
     made: list[Intention] = []
     last: dict[str, bytes] = {}
     for count in range(number):
@@ -45,7 +45,7 @@ def test_answers_above_what_was_stable_stay_the_same(seed: int) -> None:
     for one in arrive(made, shape, rng, 0.05):
         forgetful.record([one], 1.0)
         full.record([one], 1.0)
-        # Membership moves the frontier, and with it what may be forgotten.
+        # Membership moves the frontier, and so what may be forgotten.
         peer = f"p{rng.randrange(shape.authors)}"
         gone = rng.random() < 0.05
         for tracker in (forgetful, full):
@@ -110,7 +110,7 @@ def test_lag_after_forgetting_counts_content_only() -> None:
     for one in made:
         forgetful.record([one], 1.0)
         full.record([one], 1.0)
-        # A peer that holds nothing lacks what is forgotten as well, but for the acknowledgements in it.
+        # A peer that holds nothing also lacks the forgotten intentions, except acknowledgements.
         forgetful.change_members([], ["gone"])
         full.change_members([], ["gone"])
     assert list(lags(forgetful, full.peers())) == list(lags(full, full.peers()))

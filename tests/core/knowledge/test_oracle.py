@@ -120,7 +120,7 @@ def test_an_intention_may_name_a_thousand_others() -> None:
 
 
 def test_five_thousand_intentions_of_a_hundred_authors() -> None:
-    """Larger ones, and after every step, in ``test_ancestry.py``: this oracle is too slow for that."""
+    """``test_ancestry.py`` has larger graphs, compared after every step; this oracle is too slow for that."""
     rng = random.Random(7)
     shape = Shape(100, 5000, merges=3, reach=1500, forks=0.0005, losses=0.0005)
     tracker, oracle = Tracker(KnowledgeParameters(recent=2000)), Oracle()

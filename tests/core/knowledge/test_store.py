@@ -1,4 +1,4 @@
-"""The knowledge of several stores: their common bounds, and the senders that are remembered."""
+"""The knowledge of several stores: common limits, and remembered senders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_is_retained_is_bounded_over_all_stores() -> None:
     assert "no room" in outcome.full
     restored = KnowledgeStore(knowledge.parameters)
     restored.load(*saved(knowledge))
-    # Once the silent peer is gone, what all hold is forgotten, and there is room.
+    # Without the silent peer everything becomes stable and is forgotten, so there is room.
     for each in (knowledge, restored):
         assert each.handle(IntentionsRecorded("u", chain(1, "c")), 1.0).full
         each.handle(MembersChanged("s", (), ("silent",)), 1.0)

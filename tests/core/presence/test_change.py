@@ -1,4 +1,4 @@
-"""Versions, deltas and changes: what watchers and reporters are served from."""
+"""Versions, deltas and changes, from which watchers and reporters are served."""
 
 from __future__ import annotations
 

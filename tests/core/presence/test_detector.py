@@ -1,4 +1,4 @@
-"""How long a peer may be silent."""
+"""The adaptive timeout."""
 
 from __future__ import annotations
 

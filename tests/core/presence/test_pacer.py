@@ -1,4 +1,4 @@
-"""How often nodes should report."""
+"""The report interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presence: who is online, suspected, offline, asleep, gone or unknown."""
+"""Presence: ONLINE, SUSPECT, OFFLINE, ASLEEP, LEFT or UNKNOWN."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_steady_peer_that_falls_silent_is_suspected_soon_and_offline_in_time(h
 
 @pytest.mark.parametrize("rhythm", [9.0, 15.0])
 def test_a_peer_with_a_slow_rhythm_gets_a_longer_timeout(rhythm: float) -> None:
-    """Who was suspected in error at first teaches by it."""
+    """A false suspicion lengthens the timeout."""
     lab = Lab()
     lab.report("n", {"p": 0.0})
     lab.converse(600, every=rhythm)

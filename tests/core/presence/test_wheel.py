@@ -1,4 +1,4 @@
-"""Deadlines of rows."""
+"""The timing wheel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def made(rows: int) -> Wheel:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 500)), max_size=30))
 def test_a_row_is_due_once_at_its_last_deadline_or_early_if_it_is_far_away(puts: list[tuple[int, float]]) -> None:
-    """Whoever puts an early row back sees it in time: never late by more than a tick."""
+    """A row popped early and scheduled again is never late by more than a tick."""
     wheel, wanted = made(4), dict[int, float]()
     for row, at in puts:
         wheel.schedule(row, at, 0.0)

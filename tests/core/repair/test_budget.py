@@ -1,4 +1,4 @@
-"""The budget of syncs of a node."""
+"""The sync budget of a node."""
 
 from __future__ import annotations
 

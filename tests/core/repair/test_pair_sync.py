@@ -83,7 +83,7 @@ def test_pairs_without_a_capable_node_are_shelved_until_there_is_one() -> None:
     assert pair_sync.check_at == 400.0
     assert {wanted.node_id for wanted in request_due(pair_sync, 400.0, capable="b")} == {"b"}
     assert pair_sync.unsynced == 2
-    pair_sync.record_meetings("a", ("c",), 401.0)  # as neighbours do, however unable
+    pair_sync.record_meetings("a", ("c",), 401.0)  # as neighbours do, capable or not
     pair_sync.set_members("ac", 1000, 402.0)
     assert pair_sync.pairs.never_met == 0
 

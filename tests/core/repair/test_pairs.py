@@ -1,4 +1,4 @@
-"""Pairs: which are due, the oldest debt first."""
+"""Which pairs are due, the most overdue first."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_pairs_agree_with_a_plain_dictionary(story: Sequence[tuple[str, int, int
             due = pairs.pop_due(now)
             assert due == sorted(due)
             dues = first | met
-            # Whoever meets before it was due for the first time is due no earlier for it.
+            # A meeting before the first due time does not bring that forward.
             expected = {key: max(at, first[key]) for key, at in dues.items() if max(at, first[key]) <= now}
             expected = {key: at for key, at in expected.items() if key not in shelved}
             assert {frozenset((one.one, one.other)): one.at for one in due} == expected

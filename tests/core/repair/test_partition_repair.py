@@ -1,4 +1,4 @@
-"""Partitions of swarms whose truth is known: a store is one again as soon as there is a path, and cheap to watch."""
+"""Partitions of swarms with known truth: a store is joined as soon as there is a path, at little cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_partition_is_joined_within_three_seconds_of_the_path(sizes: tuple[int
         swarm.repair_within(side)
     swarm.run(120)
     assert diagnosis(swarm).partitioned == 1
-    assert swarm.suspected() == []  # to rejoin without a path would be in vain
+    assert swarm.suspected() == []  # a rejoin without a path would fail
     swarm.mend()
     mended_at = swarm.now
     swarm.run(3)
@@ -61,13 +61,13 @@ def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
         f"falls into 6 + 4 nodes (seen by 10): {reacher} reached {reached}",
         f"falls into 6 + 4 nodes (seen by 10): {reached} reached {reacher}",
     )
-    assert first.node_id in names(4)  # the lesser side's node first
+    assert first.node_id in names(4)  # the smaller side's node first
     assert set(first.bridge) <= set(names(6, 4))
     assert set(second.bridge) <= set(names(4))
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.floats(1.0, 8.0))
-@example(56362, [5, 4, 1, 4], 4.5)  # two of the sides pass for one for 25 s
+@example(56362, [5, 4, 1, 4], 4.5)  # two of the sides look like one for 25 s
 @settings(max_examples=10, deadline=None, phases=PHASES)
 def test_a_lasting_partition_is_probed_at_most_once_per_side_and_interval(
     seed: int, sizes: list[int], interval: float
@@ -88,7 +88,7 @@ def test_a_lasting_partition_is_probed_at_most_once_per_side_and_interval(
     dials: defaultdict[int, list[float]] = defaultdict(list)
     targets: Counter[tuple[str, str]] = Counter()
     for at, wanted in swarm.wanted():
-        # Until every cut is seen, two sides that pass for one still sync with each other as all pairs do.
+        # Until every cut is seen, two sides that look like one still sync with each other, as all pairs do.
         if side_of[wanted.node_id] != side_of[wanted.peer_id] and at > seen_at:
             dials[side_of[wanted.node_id]].append(at)
             targets[wanted.node_id, wanted.peer_id] += 1
@@ -112,7 +112,7 @@ def test_triggers_that_do_not_join_the_sides_are_repeated_with_backoff_per_node(
             for other in set(swarm.members[one].view) - set(side):
                 del swarm.members[one].view[other]
     swarm.run(30)
-    swarm.mend()  # a path is there, yet nobody takes it
+    swarm.mend()  # there is a path, but no node takes it
     swarm.run(300)
     triggers = swarm.suspected(Cause.PARTITION)
     assert {one.node_id for _, one in triggers} == set(names(6))
@@ -135,9 +135,9 @@ def test_joined_nodes_are_cleared_while_the_store_is_still_cut_elsewhere(seed: i
     swarm.run(20)
     assert swarm.components() == 2
     assert diagnosis(swarm).partitioned == 1
-    told = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
-    assert told == set(names(2))
-    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == told
+    suspected = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
+    assert suspected == set(names(2))
+    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == suspected
     swarm.mend()
     swarm.run(3)
     assert swarm.components() == 1
@@ -228,6 +228,6 @@ def test_a_silent_peer_that_never_reported_hides_no_partition() -> None:
     swarm.complete()
     swarm.run(40)
     swarm.presence.states["x"] = PeerState.OFFLINE
-    swarm.blocked = lambda sender, receiver, large: True  # and it is dead, though both list it still
+    swarm.blocked = lambda sender, receiver, large: True  # it is dead too, though both still list it
     swarm.run(20)
     assert diagnosis(swarm).partitioned == 1

@@ -1,4 +1,4 @@
-"""Who tries to reach whom."""
+"""Which node probes which peer across a partition."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_all_sides_take_turns_and_the_rate_of_a_store_is_bounded(count: int) -> 
     prober, now, found = PartitionProber(2.0), 0.0, list[tuple[float, str]]()
     while len(found) < 3 * count:
         if len(found) % 32 == 0:
-            prober.set_sides(sides, capable)  # about as often as a store is looked at
+            prober.set_sides(sides, capable)  # about as often as a store is evaluated
         pair = prober.attempt(capable, now)
         found += [(now, pair[0])] if pair else []
         now = prober.next_at
@@ -97,7 +97,7 @@ def test_an_attempt_reads_no_other_side() -> None:
 
 
 class Asked(set[str]):
-    """Counts how often it was asked."""
+    """A set that counts how often it was asked."""
 
     count = 0
 

@@ -129,19 +129,19 @@ class Rot:
         first, second, *_ = sorted(losses, key=lambda one: one.lost)
         for one in losses:
             best = second if one is first else first
-            loss_of = inbound.setdefault(one.number, _InboundLoss())
+            total = inbound.setdefault(one.number, _InboundLoss())
             proved = best.sent - max(0.0, best.lost)
-            loss_of.heard_by_others += proved
-            loss_of.settled += proved if is_settled else 0.0
-            loss_of.missed += min(max(0.0, one.lost - max(0.0, best.lost)), proved)
-            loss_of.authors += 1
+            total.heard_by_others += proved
+            total.settled += proved if is_settled else 0.0
+            total.missed += min(max(0.0, one.lost - max(0.0, best.lost)), proved)
+            total.authors += 1
 
     def _observer_verdicts(self, inbound: dict[int, _InboundLoss]) -> Iterator[Verdict]:
-        for number, loss_of in inbound.items():
+        for number, total in inbound.items():
             node_id = self._links.by_number[number].node_id
-            if loss_of.missed >= max(self._least, INBOUND_SHARE * loss_of.heard_by_others):
-                missed, all_of_it = f"{loss_of.missed:.0f}", f"{loss_of.heard_by_others:.0f}"
-                evidence = f"did not hear {missed} of {all_of_it} messages of {loss_of.authors} peers that others heard"
+            if total.missed >= max(self._least, INBOUND_SHARE * total.heard_by_others):
+                missed, all_of_it = f"{total.missed:.0f}", f"{total.heard_by_others:.0f}"
+                evidence = f"did not hear {missed} of {all_of_it} messages of {total.authors} peers that others heard"
                 yield Verdict(node_id, evidence)
-            elif loss_of.settled >= self._least and not loss_of.missed:
+            elif total.settled >= self._least and not total.missed:
                 yield Verdict(node_id)
