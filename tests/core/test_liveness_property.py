@@ -1,4 +1,4 @@
-"""What must never happen, and what must always hold, whatever is reported in whatever order."""
+"""Invariants of liveness, for any reports in any order."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
-from gossipcontrol.server.core.presence.wheel import RATE
+from gossipcontrol.server.core.presence.wheel import TICKS_PER_SECOND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 OBSERVERS, PEERS = ("n1", "n2", "n3"), ("p", "q", "n1")
-TICK = 1 / RATE
+TICK = 1 / TICKS_PER_SECOND
 BEGIN = 1000.0
 
 
 def serve(liveness: Liveness, until: float) -> None:
-    """Let time pass: every deadline is served when it is due."""
+    """Serve every deadline when it is due."""
     while (deadline := liveness.next_deadline()) is not None and deadline <= until:
         liveness.handle(TimePassed(), deadline)
 
 
 def play(liveness: Liveness, events: list[tuple[float, LivenessEvent]], until: float) -> None:
-    """Let events happen at their instants."""
+    """Handle events at their times."""
     for at, event in sorted(events, key=lambda one: one[0]):
         serve(liveness, at)
         liveness.handle(event, at)
@@ -43,7 +43,7 @@ def shown(liveness: Liveness) -> list[PeerRecord]:
 
 @st.composite
 def reports(draw: st.DrawFn, seconds: float = 40.0) -> list[tuple[float, LivenessReported]]:
-    """Reports over some time; what was heard was heard before the report was sent."""
+    """Random reports; what was heard was heard before the report was sent."""
     found: list[tuple[float, LivenessReported]] = []
     for _ in range(draw(st.integers(1, 12))):
         at = BEGIN + draw(st.floats(0, seconds))
@@ -66,9 +66,9 @@ def reports(draw: st.DrawFn, seconds: float = 40.0) -> list[tuple[float, Livenes
 def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
     sent: list[tuple[float, LivenessReported]], data: st.DataObject
 ) -> None:
-    """Whatever was heard may be told in another order, twice and late: once all is quiet, the same is shown.
+    """Heard ages may arrive reordered, twice and late: once all is quiet, presence is the same.
 
-    Peers that report themselves are left out: that a report comes at all is news of its sender, whatever it tells.
+    Peers that report themselves are left out, because every report is news of its sender.
     """
     parameters = LivenessParameters(report_ceiling=10.0, suspect_ceiling=20.0, offline_after=20.0)
     end = BEGIN + 100.0
@@ -88,8 +88,8 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
 
 @given(reports(), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
-def test_what_is_told_again_or_overtaken_changes_nothing(sent: list[tuple[float, LivenessReported]], seed: int) -> None:
-    """Not even the rhythm: a sign of life that is not newer than the newest teaches nothing."""
+def test_repeated_or_overtaken_reports_change_nothing(sent: list[tuple[float, LivenessReported]], seed: int) -> None:
+    """Not even the learned rhythm: a sign of life that is not newer than the newest teaches nothing."""
     plain, noisy = Liveness(), Liveness()
     chance = random.Random(seed)
     earlier: list[LivenessReported] = []
@@ -112,7 +112,7 @@ def test_what_is_told_again_or_overtaken_changes_nothing(sent: list[tuple[float,
 def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_bound(
     sent: list[tuple[float, LivenessReported]], delay: float, copies: int
 ) -> None:
-    """A peer that dies at BEGIN + 40 is ONLINE no longer than the ceiling after its last sign of life, and a tick."""
+    """A peer that dies at BEGIN + 40 is ONLINE no longer than the ceiling after its last sign of life, plus a tick."""
     liveness = Liveness()
     ceiling = liveness.parameters.suspect_ceiling
     events = [(at + delay * copy, report) for at, report in sent for copy in range(copies)]
@@ -133,7 +133,7 @@ def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_b
 @given(st.floats(0.2, 25), st.floats(0, 0.5), st.integers(1, 3), st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_no_silent_death_stays_online_beyond_the_bound(rhythm: float, jitter: float, observers: int, seed: int) -> None:
-    """Whatever rhythm a peer had taught: observers go on reporting, or fall silent with it."""
+    """For any learned rhythm, whether observers go on reporting or fall silent with the peer."""
     liveness, chance = Liveness(), random.Random(seed)
     ceiling = liveness.parameters.suspect_ceiling
     died_at, at, spoke = BEGIN + 300.0, BEGIN, [BEGIN]
@@ -180,7 +180,7 @@ def test_a_restart_marks_nobody_offline_before_one_report_interval(
 
 @given(reports(), st.integers(1, 4), st.integers(1, 4))
 @settings(max_examples=100, deadline=None)
-def test_the_books_stay_bounded_and_the_gauges_true(
+def test_state_stays_bounded_and_gauges_match_it(
     sent: list[tuple[float, LivenessReported]], per_store: int, limit: int
 ) -> None:
     liveness = Liveness(LivenessParameters(peers_per_store=per_store, peer_limit=limit, peer_age=30.0))

@@ -1,4 +1,4 @@
-"""A liveness with an injected clock."""
+"""Drives ``Liveness`` with an injected clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gossipcontrol.server.core.presence.record import PeerState
 
 @dataclass
 class Lab:
-    """Drives a liveness through time: deadlines are served exactly when they are due."""
+    """A liveness and its clock; deadlines are served exactly when they are due."""
 
     parameters: LivenessParameters = field(default_factory=LivenessParameters)
     now: float = 1000.0
@@ -31,7 +31,7 @@ class Lab:
         self.liveness = Liveness(self.parameters)
 
     def handle(self, event: LivenessEvent) -> list[Finding]:
-        """Let an event happen now."""
+        """Handle an event now."""
         found = self.liveness.handle(event, self.now)
         self.findings += found
         return found
@@ -53,7 +53,7 @@ class Lab:
         asleep: bool = False,
         store_id: str = "a",
     ) -> list[Finding]:
-        """A node reports: peers with the ages of what it heard of them, neighbours with the ages of coming up."""
+        """A node reports the ages of what it heard of peers, and for how long its neighbours have been up."""
         at = {peer_id: NEVER if age is None else self.now - age for peer_id, age in (heard or {}).items()}
         up = {peer_id: self.now - age for peer_id, age in neighbors}
         return self.handle(LivenessReported(node_id, store_id, at, up, going_to_sleep=asleep))
@@ -63,11 +63,11 @@ class Lab:
         return self.handle(NodeAttached(node_id, session_id, store_ids or ("a",)))
 
     def detach(self, node_id: str = "n", *, left: bool = False, session_id: str = "s") -> list[Finding]:
-        """Its stream ends."""
+        """An agent's stream ends."""
         return self.handle(NodeDetached(node_id, session_id, left))
 
     def converse(self, seconds: float, peer_id: str = "p", every: float = 1.0, observer_id: str = "n") -> None:
-        """A peer sends a message every so often, and an observer reports every two seconds."""
+        """A peer sends a message every ``every`` seconds, and an observer reports every two seconds."""
         until, heard_at = self.now + seconds, self.now
         while self.now < until:
             self.advance(2.0)
@@ -76,7 +76,7 @@ class Lab:
             self.report(observer_id, {peer_id: self.now - heard_at})
 
     def watch(self, seconds: float, peer_id: str = "p", *, reporter: str = "n", age: float = 0.0) -> float | None:
-        """An observer reports a silent peer every two seconds; returns after how long it is no longer ONLINE."""
+        """An observer reports a silent peer every two seconds; return after how long it is no longer ONLINE."""
         began_at = self.now
         while self.now < began_at + seconds:
             self.advance(2.0)

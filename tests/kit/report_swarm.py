@@ -1,7 +1,7 @@
-"""A swarm whose truth is known: nodes with active views, floods, losses by direction and size, and honest reports.
+"""A swarm with known truth: nodes with active views, floods, losses by direction and size, and honest reports.
 
-It drives a Diagnosis (or whatever has ``handle`` and ``next_deadline``) through time, carries out what that
-finds, and never tells it more than real nodes could.
+It drives a Diagnosis (or anything with ``handle`` and ``next_deadline``) through time, carries out its findings, and
+never tells it more than real nodes could.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from gossipcontrol.server.core.presence.record import PeerState
 from hypothesis import Phase
 
 STORE = "notes"
-ABLE = frozenset({Capability.SYNC_WITH_PEER})
+CAN_SYNC = frozenset({Capability.SYNC_WITH_PEER})
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-"""Of properties whose runs take long: shrinking one would take minutes, and the seed says it all."""
+"""For properties with long runs: shrinking would take minutes, and the seed says enough."""
 DOWN_AFTER = (48.0, 60.0)
 """Seconds after which a node notices that a neighbour is dead (measured with iroh-gossip)."""
 
 
 class Core(Protocol):
-    """What is driven."""
+    """The object under test."""
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]: ...
 
@@ -48,20 +48,20 @@ class Core(Protocol):
 
 
 class FakePresence:
-    """Presence as one who sees everything would tell it."""
+    """Presence, set from the known truth."""
 
     def __init__(self) -> None:
         self.states: dict[str, PeerState] = {}
-        self.hushed: set[str] = set()
+        self.mute: set[str] = set()
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
         return self.states.get(peer_id)
 
     def online(self, store_id: str) -> Collection[str]:
-        return {one for one, state in self.states.items() if state is PeerState.ONLINE and one not in self.hushed}
+        return {one for one, state in self.states.items() if state is PeerState.ONLINE and one not in self.mute}
 
-    def hush(self, store_id: str, peer_id: str, standing: bool, now: float) -> None:
-        (self.hushed.add if standing else self.hushed.discard)(peer_id)
+    def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
+        (self.mute.add if mute else self.mute.discard)(peer_id)
 
 
 @dataclass(eq=False)
@@ -70,10 +70,10 @@ class Member:
 
     node_id: str
     rhythm: float
-    """Seconds between two broadcasts; 0: it says nothing."""
+    """Seconds between two broadcasts; 0: it broadcasts nothing."""
     interval: float
     reports: bool = True
-    able: bool = True
+    capable: bool = True
     alive: bool = True
     view: dict[str, float] = field(default_factory=dict[str, float])
     broadcasts: int = 0
@@ -97,21 +97,21 @@ class Swarm:
         self.members: dict[str, Member] = {}
         self.findings: list[tuple[float, Finding]] = []
         self.blocked: Callable[[str, str, bool], bool] = lambda sender, receiver, large: False
-        """Whether a message (large or not) from one to another is lost."""
+        """Whether a message from a sender to a receiver is lost."""
         self.heals = True
         """Whether the swarm carries out rejoins."""
         self._held_up: list[tuple[str, set[str]]] = []
-        """Messages that a cut stopped: the author, and who has them."""
+        """Messages that a cut stopped: the author, and the nodes that have them."""
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = itertools.count()
 
-    # Making it.
+    # Building.
 
     def add(
-        self, node_id: str, rhythm: float = 2.0, interval: float = 2.0, *, reports: bool = True, able: bool = True
+        self, node_id: str, rhythm: float = 2.0, interval: float = 2.0, *, reports: bool = True, capable: bool = True
     ) -> Member:
-        """A new node, linked with others at random."""
-        member = self.members[node_id] = Member(node_id, rhythm, interval, reports, able)
+        """Add a node, linked with others at random."""
+        member = self.members[node_id] = Member(node_id, rhythm, interval, reports, capable)
         self.presence.states[node_id] = PeerState.ONLINE
         self._attach(member)
         others = [one for one in self.members.values() if one is not member and one.alive]
@@ -124,17 +124,17 @@ class Swarm:
         return member
 
     def grow(self, count: int, **how: Any) -> Iterable[Member]:
-        """So many nodes."""
+        """Add nodes."""
         first = len(self.members)
         return [self.add(f"n{first + number}", **how) for number in range(count)]
 
     def complete(self) -> None:
-        """Everybody is everybody's neighbour."""
+        """Link every node with every other."""
         for one, other in itertools.combinations(self.members.values(), 2):
             self.link(one, other)
 
     def link(self, one: Member, other: Member) -> None:
-        """Connect two; a full view evicts a neighbour that has others, as a shuffle would find it new ones."""
+        """Link two nodes; a full view evicts a neighbour that has others, as after a shuffle."""
         if one is other or other.node_id in one.view:
             return
         self._set(one, other, up=True)
@@ -146,7 +146,7 @@ class Swarm:
                         break
 
     def leave(self, node_id: str, *, says_so: bool = True) -> None:
-        """A node goes; its neighbours find others, so that the overlay stays whole."""
+        """A node leaves; its neighbours find others, so the overlay stays connected."""
         member = self.members[node_id]
         member.alive = False
         for peer_id in list(member.view):
@@ -157,18 +157,18 @@ class Swarm:
             self.tell(NodeDetached(node_id, f"{node_id}-{member.sessions}", left=True))
 
     def repair(self) -> None:
-        """Link the pieces of the overlay, as shuffles do."""
+        """Connect the components of the overlay, as shuffles do."""
         while len(pieces := self.pieces()) > 1:
             one, other = pieces[0], pieces[1]
             self.link(self.members[self.chance.choice(one)], self.members[self.chance.choice(other)])
 
     def repair_within(self, side: Collection[str]) -> None:
-        """Link the pieces of one side of a cut with each other."""
+        """Connect the components within one side of a cut."""
         while len(pieces := [piece for piece in self.pieces() if piece[0] in side]) > 1:
             self.link(self.members[pieces[0][0]], self.members[pieces[1][0]])
 
     def repair_without(self, node_id: str) -> None:
-        """Link the pieces of the overlay, all but one node."""
+        """Connect the components of the overlay, without one node."""
         self.repair_within([one for one in self.members if one != node_id])
 
     # Time.
@@ -193,7 +193,7 @@ class Swarm:
                 return
 
     def tell(self, event: LivenessEvent) -> None:
-        """Hand over an event, and carry out what is found."""
+        """Hand over an event, and carry out the findings."""
         for finding in self.core.handle(event, self.now):
             self.findings.append((self.now, finding))
             match finding:
@@ -209,7 +209,9 @@ class Swarm:
     def _attach(self, member: Member) -> None:
         member.sessions += 1
         session = f"{member.node_id}-{member.sessions}"
-        self.tell(NodeAttached(member.node_id, session, (STORE,), capabilities=ABLE if member.able else frozenset()))
+        self.tell(
+            NodeAttached(member.node_id, session, (STORE,), capabilities=CAN_SYNC if member.capable else frozenset())
+        )
 
     def _beat(self, member: Member) -> None:
         if member.alive:
@@ -217,13 +219,13 @@ class Swarm:
             self.at(member.rhythm * self.chance.uniform(0.8, 1.2), self._beat, member)
 
     def lose(self, node_id: str, count: int) -> None:
-        """Lose so many broadcasts of a node, and all that it sends until ``mend``."""
+        """Lose ``count`` broadcasts of a node, and all it sends until ``mend``."""
         self.blocked = lambda sender, receiver, large: sender == node_id
         for _ in range(count):
             self.broadcast(node_id)
 
     def broadcast(self, node_id: str, *, large: bool = False) -> None:
-        """A node broadcasts; the flood reaches whom the open links reach."""
+        """A node broadcasts; the flood follows the open links."""
         author = self.members[node_id]
         author.broadcasts += 1
         reached, frontier = {node_id: node_id}, [node_id]
@@ -240,9 +242,9 @@ class Swarm:
             self._held_up.append((node_id, set(reached)))
         for peer_id, sender in reached.items():
             if peer_id != node_id:
-                self.at(self.chance.uniform(0.01, self.latency), self._hear, peer_id, node_id, sender == node_id)
+                self.at(self.chance.uniform(0.01, self.latency), self._receive, peer_id, node_id, sender == node_id)
 
-    def _hear(self, node_id: str, author_id: str, direct: bool) -> None:
+    def _receive(self, node_id: str, author_id: str, direct: bool) -> None:
         member = self.members[node_id]
         member.heard[author_id] += 1
         member.heard_at[author_id] = self.now
@@ -269,7 +271,7 @@ class Swarm:
             self.tell(report)
 
     def reaches(self, one: str, other: str) -> bool:
-        """Whether a connection between two can be made."""
+        """Whether a connection between two nodes can be made."""
         alive = self.members[one].alive and self.members[other].alive
         return alive and not self.blocked(one, other, False) and not self.blocked(other, one, False)
 
@@ -285,10 +287,10 @@ class Swarm:
         for peer_id in named[:1] or self.chance.sample(others, min(1, len(others))):
             self.link(member, self.members[peer_id])
 
-    # What happens to it.
+    # What happens to them.
 
     def cut(self, *sides: Collection[str]) -> None:
-        """Let no message pass between these groups; links over the cut go down much later."""
+        """Let no message pass between these groups; links across go down much later."""
         side_of = {node_id: number for number, side in enumerate(sides) for node_id in side}
         self.blocked = lambda sender, receiver, large: side_of.get(sender) != side_of.get(receiver)
         for one in self.members.values():
@@ -297,20 +299,20 @@ class Swarm:
                     self.at(self.chance.uniform(*DOWN_AFTER), self._go_down, one, self.members[peer_id])
 
     def mend(self, *, late: bool = False) -> None:
-        """Let everything pass again; after a short cut transports deliver ``late`` what they held up."""
+        """Let everything pass again; ``late`` delivers what the cut held back, as transports do after a short one."""
         self.blocked = lambda sender, receiver, large: False
         for author_id, reached in self._held_up if late else ():
             for peer_id in self.members:
                 if peer_id not in reached and self.members[peer_id].alive:
-                    self.at(self.chance.uniform(0.05, 0.6), self._hear, peer_id, author_id, False)
+                    self.at(self.chance.uniform(0.05, 0.6), self._receive, peer_id, author_id, False)
         self._held_up.clear()
 
     def components(self) -> int:
-        """Into how many pieces the overlay falls."""
+        """Number of components of the overlay."""
         return len(self.pieces())
 
     def pieces(self) -> list[list[str]]:
-        """The live nodes by piece of the overlay, over links on which messages pass both ways."""
+        """The live nodes by component of the overlay, over links that pass messages both ways."""
         left, found = {one: member for one, member in self.members.items() if member.alive}, list[list[str]]()
         while left:
             first = next(iter(left))
@@ -342,7 +344,7 @@ class Swarm:
                 self.tell(NeighborChanged(member.node_id, STORE, peer.node_id, up, self.now))
 
     def _keeps_whole(self, one: Member, other: Member) -> bool:
-        """Whether dropping a link leaves the overlay in one piece."""
+        """Whether the overlay stays connected without a link."""
         before = self.components()
         up_at, other_up_at = one.view.pop(other.node_id), other.view.pop(one.node_id)
         whole = self.components() == before
@@ -352,7 +354,7 @@ class Swarm:
     # What was found.
 
     def suspected(self, *causes: Cause) -> list[tuple[float, NodeSuspected]]:
-        """The triggers, of these causes or any."""
+        """The triggers, of these causes or of any."""
         return [
             (at, one)
             for at, one in self.findings
@@ -367,14 +369,14 @@ class Swarm:
 
 
 def make(seed: int = 0, view: int = 5, latency: float = 0.1, **changed: float) -> Swarm:
-    """A swarm without nodes, watched by a Diagnosis."""
+    """A swarm without nodes, monitored by a Diagnosis."""
     presence = FakePresence()
     parameters = LivenessParameters(**changed)  # type: ignore[arg-type]
     return Swarm(Diagnosis(parameters, presence), presence, seed, view, latency)
 
 
 def settled(seed: int, count: int) -> Swarm:
-    """So many nodes, all neighbours, that have talked for longer than two windows take."""
+    """A swarm of neighbours that have talked for longer than two windows."""
     swarm = make(seed)
     swarm.grow(count)
     swarm.complete()
@@ -383,16 +385,16 @@ def settled(seed: int, count: int) -> Swarm:
 
 
 def accused(found: Sequence[tuple[float, NodeSuspected | SuspicionEnded]]) -> list[tuple[str, Cause]]:
-    """Of whom it is told, and of what."""
+    """Node and cause of each finding."""
     return [(one.node_id, one.cause) for _, one in found]
 
 
 def diagnosis(swarm: Swarm) -> Diagnosis:
-    """What watches it."""
+    """The diagnosis that monitors the swarm."""
     assert isinstance(swarm.core, Diagnosis)
     return swarm.core
 
 
 def names(count: int, first: int = 0) -> list[str]:
-    """The ids of so many nodes."""
+    """The ids of ``count`` nodes."""
     return [f"n{number}" for number in range(first, first + count)]

@@ -80,7 +80,7 @@ class ScriptedLiveness(Liveness):
         log = self._logs.get(store_id)
         if log is None:
             return [] if since == self.total else None
-        if not log.reaches(since):
+        if not log.covers(since):
             return None
         return [(version, self._records[store_id, version], peer_id) for version, peer_id, _ in log.since(since)][:most]
 

@@ -14,29 +14,29 @@ PARAMETERS = LivenessParameters()
 
 
 class Store:
-    """A testimony, what is said to it, and how that links."""
+    """The reports of one store, and the links they prove."""
 
     def __init__(self, parameters: LivenessParameters = PARAMETERS) -> None:
         self.parameters = parameters
-        self.testimony = StoreReports("notes", parameters)
+        self.reports = StoreReports("notes", parameters)
         self.state: Callable[[str], PeerState | None] = lambda peer_id: PeerState.ONLINE
 
     def say(
         self, now: float, node_id: str, heard: Mapping[str, int] | None = None, neighbors: str = "", sent: int = 0
     ) -> None:
-        """A node reports how often it heard whom (a moment ago), its neighbours (of old), and how much it sent."""
+        """A node reports how often it heard each peer (just now), its neighbours (long since), and its broadcasts."""
         counts = heard or {}
         at = {peer_id: now - 0.5 if count else NEVER for peer_id, count in counts.items()}
         view = dict.fromkeys(neighbors, 0.0)
         report = LivenessReported(node_id, "notes", at, view, sent, heard_counts=tuple(counts.values()))
-        self.testimony.take(report, now)
+        self.reports.record(report, now)
 
     def links(self, now: float) -> Links:
-        return Links(self.testimony, self.parameters, self.state, now)
+        return Links(self.reports, self.parameters, self.state, now)
 
 
 def fall_apart(store: Store, start: int = 0, until: int = 30) -> None:
-    """Nodes a and b hear each other, c and d do; all speak, and all once were neighbours in a row."""
+    """Nodes a and b hear each other, and so do c and d; all broadcast, and all are neighbours in a row."""
     for second in range(start, until, 2):
         count = 1 + second // 2
         store.say(float(second), "a", {"b": count, "c": 1, "d": 1}, "b", count)

@@ -14,7 +14,7 @@ from gossipcontrol.server.core.knowledge.codec import write_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.knowledge.snapshot import PART
+from gossipcontrol.server.core.knowledge.snapshot import PART_BYTES
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import snapshot_policy
@@ -69,8 +69,8 @@ class Shelf:
 
     def last(self, store_id: str, author: int) -> bytes:
         tracker = self.book.tracker(store_id)
-        life = tracker.life(f"p{author}") if tracker else None
-        return life.chains[-1].hashes[-1] if life else b""
+        incarnation = tracker.newest_incarnation(f"p{author}") if tracker else None
+        return incarnation.chains[-1].hashes[-1] if incarnation else b""
 
     async def snapshot(self, store_id: str, at: float = 5.0) -> None:
         """Have a store snapshotted, and wait until that is done and its log is gone."""
@@ -126,7 +126,7 @@ async def test_a_store_moves_into_a_snapshot_in_parts_while_other_facts_are_kept
         await shelf.until_kept(shelf.journal.append([Fact(2.0, RejoinRequested("n"))]))
     assert commits > 2
     book, kept = await again(shelf)
-    assert len(kept.stores["s"]) > 3 * PART
+    assert len(kept.stores["s"]) > 3 * PART_BYTES
     assert {one.store_id for _, one in kept.entries if one.store_id == "t"} == {"t"}
     assert sum(one.store_id == "s" for _, one in kept.entries) == commits, "those before the snapshot are gone"
     assert shown(book) == shown(shelf.book)

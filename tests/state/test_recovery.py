@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.knowledge.graphs import Shape, arrive, grow
-from tests.core.knowledge.test_book import chain
 from tests.core.knowledge.test_forgetting import rounds
+from tests.core.knowledge.test_store import chain
 
 STORES = ("s0", "s1", "s2")
 NARROW = KnowledgeParameters(
@@ -76,7 +76,7 @@ def shown(book: KnowledgeStore) -> dict[str, object]:
     for store_id in sorted(book.store_ids()):
         tracker = book.tracker(store_id)
         assert tracker is not None
-        peers, names = tracker.peers(), sorted(tracker.graph.places)
+        peers, names = tracker.peers(), sorted(tracker.graph.positions)
         found[store_id] = (
             [knowledge(tracker, peer) for peer in peers],
             list(lags(tracker, peers)),
@@ -143,7 +143,7 @@ def test_what_was_known_when_an_intention_began_to_float_and_was_forgotten_then_
     for each in (book, again):
         tracker = each.tracker("s")
         assert tracker is not None
-        assert made[2].hash not in tracker.graph.places
+        assert made[2].hash not in tracker.graph.positions
         each.handle(IntentionsRecorded("s", (Intention("p", b"late"),)), 2.0)
         assert tracker.floating.intentions() == [floating]
     assert shown(again) == shown(book)

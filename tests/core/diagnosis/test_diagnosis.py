@@ -1,4 +1,4 @@
-"""Diagnosis over swarms whose truth is known: what is wrong is found, what is well is left alone."""
+"""Diagnosis over swarms with known truth: it finds what is wrong, and only that."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROTS = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)
 SEEDS = range(4)
 
 
-# What is well.
+# Healthy overlays.
 
 Happening = tuple[str, float, int, int]
 """What happens, after how many seconds, and two numbers that vary it."""
@@ -47,7 +47,7 @@ INTERVALS = (1.0, 2.0, 2.0, 5.0, 12.0)
 
 
 def join(swarm: Swarm, one: int, other: int) -> None:
-    swarm.grow(1, rhythm=RHYTHMS[one % 8], interval=INTERVALS[other % 5], reports=one % 7 > 0, able=other % 3 > 0)
+    swarm.grow(1, rhythm=RHYTHMS[one % 8], interval=INTERVALS[other % 5], reports=one % 7 > 0, capable=other % 3 > 0)
 
 
 def happen(swarm: Swarm, what: str, one: int, other: int) -> None:
@@ -91,7 +91,7 @@ def happen(swarm: Swarm, what: str, one: int, other: int) -> None:
     story=[("meet", 34.8, 32, 65), ("talk", 17.3, 58, 68), ("talk", 17.8, 72, 50), ("talk", 30.0, 88, 21)],
 )
 @settings(max_examples=60, deadline=None, phases=PHASES)
-def test_a_healthy_overlay_raises_no_suspicion_ever(
+def test_a_healthy_overlay_never_causes_a_trigger(
     seed: int, view: int, latency: float, nodes: Sequence[tuple[int, int]], story: Sequence[Happening]
 ) -> None:
     swarm = make(seed, view, latency)
@@ -103,12 +103,12 @@ def test_a_healthy_overlay_raises_no_suspicion_ever(
     swarm.run(60)
     assert swarm.components() == 1
     assert swarm.suspected() == []
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute
 
 
 @given(st.integers(0, 1000), st.integers(2, 10))
 @settings(max_examples=10, deadline=None, phases=PHASES)
-def test_a_complete_overlay_that_says_nothing_is_never_accused(seed: int, count: int) -> None:
+def test_a_complete_but_silent_overlay_never_causes_a_trigger(seed: int, count: int) -> None:
     swarm = make(seed, view=20)
     swarm.grow(count, rhythm=0.0)
     swarm.complete()
@@ -116,20 +116,20 @@ def test_a_complete_overlay_that_says_nothing_is_never_accused(seed: int, count:
     assert swarm.suspected() == []
 
 
-def test_a_node_that_lost_messages_once_and_says_nothing_since_is_not_hushed_for_ever() -> None:
+def test_a_node_that_lost_messages_and_fell_silent_does_not_stay_mute() -> None:
     swarm = make(5)
     swarm.grow(3, rhythm=0.0)
     swarm.complete()
     swarm.run(20)
     swarm.lose("n0", 10)
     swarm.run(10)
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
     swarm.mend()
     swarm.run(60)
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute
 
 
-def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
+def test_rare_or_late_reports_are_no_sign_of_rot() -> None:
     swarm = make(3, latency=1.5)
     swarm.grow(3, rhythm=0.5, interval=30.0)
     swarm.grow(3, rhythm=0.5, interval=2.0)
@@ -137,7 +137,7 @@ def test_reports_that_come_seldom_or_late_are_no_sign_of_rot() -> None:
     assert swarm.suspected() == []
 
 
-def test_a_frozen_node_is_not_accused_of_what_it_missed() -> None:
+def test_a_frozen_node_has_no_rot_from_what_it_missed() -> None:
     swarm = settled(4, 5)
     frozen = swarm.members["n0"]
     reports, frozen.interval = frozen.interval, 40.0
@@ -155,7 +155,7 @@ def test_a_frozen_node_is_not_accused_of_what_it_missed() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_once_mended(seed: int) -> None:
+def test_unheard_broadcasts_are_found_within_the_window_and_cleared_once_mended(seed: int) -> None:
     swarm = settled(seed, 6)
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     cut_at = swarm.now
@@ -164,10 +164,10 @@ def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_on
     assert set(accused(suspected)) == {("n0", Cause.OUTBOUND_ROT)}
     assert 10 <= suspected[0][0] - cut_at <= 20
     assert suspected[0][1].evidence.startswith("nobody who could tell has heard its broadcasts for ")
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
     swarm.mend()
     swarm.run(70)
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute
     assert accused(swarm.cleared()) == [("n0", Cause.OUTBOUND_ROT)]
     mended_at = swarm.now
     swarm.run(100)
@@ -175,7 +175,7 @@ def test_broadcasts_that_nobody_hears_are_found_within_the_window_and_cleared_on
 
 
 def speak_into_a_black_hole(swarm: Swarm, node_id: str) -> None:
-    """Broadcast a large message every 3 s for a minute: it is found within 45 s, and nobody else is accused."""
+    """Broadcast a large message every 3 s for a minute; the node is found within 45 s, and no other."""
     began_at = swarm.now
     for _ in range(20):
         swarm.run(3)
@@ -191,11 +191,11 @@ def test_a_black_hole_for_large_messages_is_found_though_small_ones_arrive(seed:
     swarm.blocked = lambda sender, receiver, large: sender == "n0" and large
     speak_into_a_black_hole(swarm, "n0")
     assert "reached none of" in swarm.suspected()[0][1].evidence
-    assert not swarm.presence.hushed  # small messages still show life
+    assert not swarm.presence.mute  # small messages still show life
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_node_behind_a_black_hole_from_its_start_is_found_though_nobody_ever_heard_it(seed: int) -> None:
+def test_a_node_never_heard_behind_a_black_hole_is_found(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(5)
     swarm.blocked = lambda sender, receiver, large: sender == "n5" and large
@@ -218,7 +218,7 @@ def test_a_node_that_does_not_hear_what_others_hear_is_found(seed: int) -> None:
     assert accused(swarm.cleared()) == [("n0", Cause.INBOUND_ROT)]
 
 
-def test_of_two_nodes_the_one_that_is_not_heard_is_accused_by_the_other() -> None:
+def test_of_two_nodes_the_unheard_one_has_the_rot() -> None:
     swarm = make()
     swarm.grow(2)
     swarm.run(70)
@@ -233,17 +233,17 @@ def test_of_two_nodes_the_one_that_is_not_heard_is_accused_by_the_other() -> Non
 def test_a_node_without_neighbours_in_a_store_with_others_is_isolated() -> None:
     swarm = make()
     swarm.heals = False
-    swarm.grow(4, able=False)
+    swarm.grow(4, capable=False)
     swarm.run(30)
     lone = swarm.members["n0"]
     for peer_id in list(lone.view):
         swarm._set(lone, swarm.members[peer_id], up=False)  # pyright: ignore[reportPrivateUsage]
     swarm.repair_without("n0")
-    lost_at = swarm.now
+    neighbor_lost_at = swarm.now
     swarm.run(9)
     (at, found), *_ = swarm.suspected(Cause.ISOLATED)
     assert (found.node_id, found.evidence) == ("n0", "no neighbours")
-    assert 3 <= at - lost_at <= 7
+    assert 3 <= at - neighbor_lost_at <= 7
 
 
 def test_a_node_that_is_alone_in_its_store_is_not_isolated() -> None:
@@ -253,7 +253,7 @@ def test_a_node_that_is_alone_in_its_store_is_not_isolated() -> None:
     assert swarm.findings == []
 
 
-def test_writes_that_stay_unsynced_are_suspected_only_after_a_while_without_a_break_and_with_nobody_heard() -> None:
+def test_unsynced_writes_cause_suspicion_only_after_a_continuous_while_with_no_peer_heard() -> None:
     swarm = make()
     lone = swarm.add("n0", rhythm=0.0)
     lone.unsynced = 3
@@ -298,14 +298,14 @@ def test_every_pair_meets_within_the_interval_as_long_as_the_budget_allows(seed:
     assert longest <= 60.0 + 5.0
 
 
-def test_ten_nodes_owe_the_pairs_that_never_become_neighbours_and_pay_them() -> None:
+def test_ten_nodes_sync_the_pairs_that_never_become_neighbours() -> None:
     swarm = make(1)
     swarm.grow(10)
     swarm.run(6)
-    owed = diagnosis(swarm).pairs_unsynced
+    unsynced = diagnosis(swarm).pairs_unsynced
     neighbors = {frozenset((one.node_id, peer)) for one in swarm.members.values() for peer in one.view}
-    assert 0 < owed <= 45 - len(neighbors)
-    assert diagnosis(swarm).store_counts(STORE) == (owed, 0)
+    assert 0 < unsynced <= 45 - len(neighbors)
+    assert diagnosis(swarm).store_counts(STORE) == (unsynced, 0)
     swarm.run(60)
     assert diagnosis(swarm).pairs_unsynced == 0
     named = {frozenset((wanted.node_id, wanted.peer_id)) for _, wanted in swarm.wanted()}
@@ -318,9 +318,9 @@ def test_neighbours_and_those_that_heard_each_other_directly_sync_by_themselves(
     presence = FakePresence()
     presence.states = dict.fromkeys("ab", PeerState.ONLINE)
     core = Diagnosis(LivenessParameters(), presence)
-    able = frozenset({Capability.SYNC_WITH_PEER})
+    capable = frozenset({Capability.SYNC_WITH_PEER})
     found = [
-        one for node_id in "ab" for one in core.handle(NodeAttached(node_id, "s", (STORE,), capabilities=able), 0.0)
+        one for node_id in "ab" for one in core.handle(NodeAttached(node_id, "s", (STORE,), capabilities=capable), 0.0)
     ]
     for second in range(0, 30, 2):
         now = float(second)
@@ -345,7 +345,7 @@ def test_no_node_is_asked_for_more_syncs_than_its_budget() -> None:
 def test_nodes_that_cannot_sync_are_never_asked() -> None:
     swarm = make()
     swarm.grow(5)
-    swarm.grow(5, able=False)
+    swarm.grow(5, capable=False)
     swarm.run(200)
     assert {wanted.node_id for _, wanted in swarm.wanted()} <= set(names(5))
 
@@ -370,16 +370,16 @@ def test_a_store_without_nodes_is_forgotten() -> None:
     assert core.store_counts(STORE) == (0, 0)
 
 
-def test_a_session_that_was_replaced_detaches_nobody() -> None:
+def test_a_replaced_session_does_not_detach_its_node() -> None:
     core = Diagnosis(LivenessParameters(), FakePresence())
-    able = frozenset({Capability.SYNC_WITH_PEER})
-    core.handle(NodeAttached("n", "old", (STORE,), capabilities=able), 1.0)
-    core.handle(NodeAttached("n", "new", (STORE, "more"), capabilities=able), 2.0)
+    capable = frozenset({Capability.SYNC_WITH_PEER})
+    core.handle(NodeAttached("n", "old", (STORE,), capabilities=capable), 1.0)
+    core.handle(NodeAttached("n", "new", (STORE, "more"), capabilities=capable), 2.0)
     assert core.handle(NodeDetached("n", "old"), 3.0) == []
     assert core.next_deadline() is not None
 
 
-def test_a_node_that_sleeps_is_suspected_of_nothing() -> None:
+def test_a_node_on_a_sleeping_host_has_no_condition() -> None:
     swarm = make()
     lone = swarm.add("n0", rhythm=0.0)
     lone.unsynced = 1
@@ -393,7 +393,7 @@ def test_a_node_that_sleeps_is_suspected_of_nothing() -> None:
     assert len(swarm.suspected()) == suspected
 
 
-def test_a_node_that_says_it_goes_to_sleep_is_suspected_of_nothing_either() -> None:
+def test_a_node_that_announces_its_sleep_has_no_condition() -> None:
     core = Diagnosis(LivenessParameters(), FakePresence())
     found = list[object]()
     for second in range(0, 40, 2):
@@ -419,14 +419,14 @@ def test_the_same_events_give_the_same_findings() -> None:
     assert any(isinstance(one, tuple) and isinstance(one[1], SyncWanted) for one in first)
 
 
-def test_every_suspicion_that_was_told_ends_with_a_word_whatever_ends_it() -> None:
+def test_every_triggered_condition_ends_with_a_finding() -> None:
     swarm = make()
     for node_id in ("n0", "n1"):
         swarm.add(node_id, rhythm=0.0).unsynced = 1
         swarm.members[node_id].view.clear()
     swarm.run(40)
     assert {one.node_id for _, one in swarm.suspected(Cause.SUSPICION)} == {"n0", "n1"}
-    swarm.members["n0"].alive = False  # falls silent, without a word
+    swarm.members["n0"].alive = False  # falls silent without a goodbye
     swarm.run(100)
     assert ("n0", Cause.SUSPICION) in accused(swarm.cleared())
     diagnosis(swarm).forget_store(STORE)
@@ -435,18 +435,18 @@ def test_every_suspicion_that_was_told_ends_with_a_word_whatever_ends_it() -> No
     assert not any(one.healed for _, one in swarm.cleared())
 
 
-def test_rot_that_nothing_proves_any_longer_ends_but_is_not_called_healed() -> None:
+def test_unconfirmed_rot_ends_without_counting_as_healed() -> None:
     swarm = settled(0, 5)
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(40)
     assert swarm.suspected(Cause.OUTBOUND_ROT)
-    swarm.members["n0"].rhythm = 1e6  # it says nothing more, and so nothing is lost
+    swarm.members["n0"].rhythm = 1e6  # it broadcasts nothing more, so nothing is lost
     swarm.run(150)
     (cleared,) = [one for _, one in swarm.cleared() if one.cause is Cause.OUTBOUND_ROT]
     assert not cleared.healed
 
 
-def test_rot_of_a_node_that_is_left_alone_ends_as_well() -> None:
+def test_rot_of_the_last_node_of_a_store_ends() -> None:
     swarm = settled(1, 2)
     swarm.heals = False
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
@@ -459,17 +459,17 @@ def test_rot_of_a_node_that_is_left_alone_ends_as_well() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_nobody_is_mute_any_longer_once_all_streams_of_a_store_have_ended(seed: int) -> None:
-    swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next look, which then never comes
+def test_mute_marks_are_cleared_once_all_streams_of_a_store_end(seed: int) -> None:
+    swarm = make(seed, view=2, pair_interval=5.0)  # a pair is due before the next evaluation, which then never comes
     swarm.grow(4)
     swarm.run(70)
     swarm.heals = False
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(25)
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
     for member in swarm.members.values():
         member.alive = False
         swarm.tell(NodeDetached(member.node_id, f"{member.node_id}-{member.sessions}"))
     swarm.run(60)
     assert swarm.core.next_deadline() is None
-    assert not swarm.presence.hushed
+    assert not swarm.presence.mute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.diagnosis.isolation import isolated, stuck
+from gossipcontrol.server.core.diagnosis.isolation import isolation_evidence, stuck_writes_evidence
 from gossipcontrol.server.core.diagnosis.partition import split_sides
 from gossipcontrol.server.core.event import NEVER, LivenessReported
 from gossipcontrol.server.core.presence.record import PeerState
@@ -17,32 +17,32 @@ def test_the_evidence_says_whether_there_are_neighbours() -> None:
         store.say(float(second), "lone", {"a": 1}, "a", 1 + second)
         store.say(float(second), "bare")
     links = store.links(31.0)
-    assert isolated(links, "a") == ""
-    assert isolated(links, "lone") == "none of 1 neighbours is heard, nor hears it"
-    assert isolated(links, "bare") == "no neighbours"
+    assert isolation_evidence(links, "a") == ""
+    assert isolation_evidence(links, "lone") == "none of 1 neighbours is heard, nor hears it"
+    assert isolation_evidence(links, "bare") == "no neighbours"
 
 
-def test_who_lists_a_silent_peer_that_never_reported_may_be_linked_by_it() -> None:
+def test_a_node_may_be_linked_by_a_silent_peer_that_never_reported() -> None:
     store = Store()
     store.state = lambda peer_id: PeerState.OFFLINE
     store.say(10.0, "a", neighbors="x")
     store.say(10.0, "b", neighbors="c")
     store.say(10.0, "c", neighbors="b")
-    assert isolated(store.links(10.0), "a") == ""
+    assert isolation_evidence(store.links(10.0), "a") == ""
     store.say(12.0, "x", neighbors="a")
     for second in (20.0, 21.0):
         store.say(second, "a", neighbors="x")
-    assert isolated(store.links(21.0), "a") == "none of 1 neighbours is heard, nor hears it"
+    assert isolation_evidence(store.links(21.0), "a") == "none of 1 neighbours is heard, nor hears it"
 
 
-def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:
+def test_writes_are_stuck_only_after_a_while_with_no_peer_heard() -> None:
     store = Store()
 
     def say(now: float, unsynced: int, heard_at: float) -> str:
         event = LivenessReported("a", "notes", {"p": heard_at, "a": now}, unsynced_writes=unsynced)
-        observer = store.testimony.take(event, now)
+        observer = store.reports.record(event, now)
         assert observer is not None
-        return stuck(observer, event, PARAMETERS, now)
+        return stuck_writes_evidence(observer, event, PARAMETERS, now)
 
     assert say(0.0, 1, NEVER) == ""
     assert say(29.0, 1, NEVER) == ""
@@ -52,11 +52,11 @@ def test_writes_are_stuck_only_after_a_while_and_with_nobody_heard() -> None:
     assert say(67.0, 1, 30.0) == ""
 
 
-def test_an_empty_list_of_who_never_named_a_neighbour_proves_nothing() -> None:
+def test_an_empty_list_from_a_node_that_never_listed_neighbours_proves_nothing() -> None:
     store = Store()
     for now in (10.0, 12.0):
-        store.testimony.take(LivenessReported("a", "notes"), now, attached=False)
-        store.testimony.take(LivenessReported("b", "notes"), now, attached=False)
+        store.reports.record(LivenessReported("a", "notes"), now, attached=False)
+        store.reports.record(LivenessReported("b", "notes"), now, attached=False)
     links = store.links(12.0)
-    assert [isolated(links, node_id) for node_id in "ab"] == ["", ""]
+    assert [isolation_evidence(links, node_id) for node_id in "ab"] == ["", ""]
     assert split_sides(links, PARAMETERS) == [["a", "b"]]

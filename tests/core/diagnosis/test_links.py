@@ -1,4 +1,4 @@
-"""Fresh links: neighbours that are not contradicted, and whom somebody heard of late."""
+"""Fresh links: neighbours without evidence against them, and authors heard recently."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_a_listed_neighbour_whose_messages_no_longer_come_is_no_link() -> None:
     assert not links.mute
 
 
-def test_nobody_misses_an_author_that_says_nothing_any_longer() -> None:
+def test_an_author_that_fell_silent_is_not_missed() -> None:
     store = Store()
-    fall_apart(store)  # the last broadcast is told at 28
+    fall_apart(store)  # the last broadcast is reported at 28
     for second in range(30, 60, 2):
         for one, neighbors in {"a": "b", "b": "ac", "c": "bd", "d": "c"}.items():
             store.say(float(second), one, {}, neighbors, 15)
@@ -39,7 +39,7 @@ def test_nobody_misses_an_author_that_says_nothing_any_longer() -> None:
     assert store.links(59.0).is_whole
 
 
-def test_who_reports_seldom_still_speaks_between_two_reports() -> None:
+def test_an_author_that_reports_rarely_is_not_silent_between_reports() -> None:
     store = Store(LivenessParameters(report_ceiling=60.0, suspect_ceiling=120.0))
     for second in range(0, 500, 50):
         for one, other in ("ab", "ba"):
@@ -47,7 +47,7 @@ def test_who_reports_seldom_still_speaks_between_two_reports() -> None:
     assert store.links(490.0).missing == {("a", "b"), ("b", "a")}
 
 
-def test_who_hears_another_is_linked_with_it_whatever_is_listed() -> None:
+def test_hearing_a_peer_is_a_link_even_if_it_is_not_listed() -> None:
     store = Store()
     store.say(10.0, "c", neighbors="x", sent=1)
     store.say(10.0, "a", {"c": 1}, "b")
@@ -55,7 +55,7 @@ def test_who_hears_another_is_linked_with_it_whatever_is_listed() -> None:
     assert store.links(11.0).is_whole
 
 
-def test_who_has_no_neighbours_is_linked_by_nothing_it_heard_before() -> None:
+def test_messages_heard_before_the_last_neighbour_was_lost_are_no_link() -> None:
     store = Store()
     store.say(10.0, "a", {"b": 3}, "b", 3)
     store.say(10.0, "b", {"a": 3}, "a", 3)
@@ -64,7 +64,7 @@ def test_who_has_no_neighbours_is_linked_by_nothing_it_heard_before() -> None:
     assert not store.links(12.5).linked
 
 
-def test_a_word_that_is_not_fresh_counts_no_longer() -> None:
+def test_a_stale_report_does_not_count() -> None:
     store = Store()
     for second in (2, 4, 6):
         store.say(float(second), "a", neighbors="b")
@@ -72,7 +72,7 @@ def test_a_word_that_is_not_fresh_counts_no_longer() -> None:
     store.say(20.0, "a", neighbors="b")
     links = store.links(20.0)
     assert list(links.fresh) == ["a"]
-    assert links.linked >= {"a"}  # b may well be there: nothing says that it is not
+    assert links.linked >= {"a"}  # b may be present: nothing says otherwise
     assert not links.is_closed(["a"])
     store.state = lambda peer_id: PeerState.OFFLINE
     assert not store.links(20.0).linked
@@ -97,15 +97,15 @@ def test_a_silent_peer_that_once_reported_links_nobody_for_as_long_as_it_is_list
     store.say(10.0, "x", neighbors="a")
     for second in range(10, 200, 2):
         store.say(float(second), "a", neighbors="x")
-        store.testimony.clean(float(second))
-    assert "x" not in store.testimony.observers
+        store.reports.prune(float(second))
+    assert "x" not in store.reports.observers
     assert store.links(199.0).is_closed(["a"])
     store.say(200.0, "a", neighbors="y")
-    store.testimony.clean(200.0)
-    assert [*store.testimony.observers, *store.testimony.former] == ["a"]
+    store.reports.prune(200.0)
+    assert [*store.reports.observers, *store.reports.former] == ["a"]
 
 
-def test_whom_nobody_hears_who_could_is_mute() -> None:
+def test_an_author_that_no_capable_observer_hears_is_mute() -> None:
     store = Store()
     for second in range(0, 20, 2):
         count = 1 + second // 2
@@ -117,7 +117,7 @@ def test_whom_nobody_hears_who_could_is_mute() -> None:
     assert links.is_whole  # it hears the others
 
 
-def test_who_has_no_neighbours_and_is_heard_by_nobody_is_linked_by_nothing_it_hears() -> None:
+def test_a_mute_node_without_neighbours_is_not_linked_by_what_it_hears() -> None:
     store = Store()
     for second in range(0, 20, 2):
         count = 1 + second // 2
@@ -130,7 +130,7 @@ def test_who_has_no_neighbours_and_is_heard_by_nobody_is_linked_by_nothing_it_he
     assert "a" not in links.linked
 
 
-def test_who_has_no_neighbours_but_is_heard_is_linked_with_whom_it_hears() -> None:
+def test_a_node_without_neighbours_that_is_heard_is_linked_with_those_it_hears() -> None:
     store = Store()
     for second in range(0, 20, 2):
         count = 1 + second // 2
@@ -150,11 +150,11 @@ def test_one_of_several_observers_is_not_enough_to_call_a_peer_mute() -> None:
     assert not store.links(20.0).mute
 
 
-def test_a_meeting_outdates_what_was_missed() -> None:
+def test_a_meeting_clears_missing_links() -> None:
     store = Store()
     fall_apart(store)
-    store.testimony.observers["b"].neighbors.pop("c")
-    from_b = store.testimony.observers["b"]
+    store.reports.observers["b"].neighbors.pop("c")
+    from_b = store.reports.observers["b"]
     from_b.neighbors["c"] = 30.0
-    store.testimony._meet(from_b, "c")  # pyright: ignore[reportPrivateUsage]
+    store.reports._clear_missed_between(from_b, "c")  # pyright: ignore[reportPrivateUsage]
     assert store.links(30.0).is_whole

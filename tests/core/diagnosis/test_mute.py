@@ -1,4 +1,4 @@
-"""Nodes whose broadcasts nobody hears: presence is told within seconds, and outbound rot is suspected soon after."""
+"""Mute nodes: presence learns of them within seconds, and outbound rot follows soon."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SEEDS = range(4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_presence_hears_of_a_mute_peer_within_seconds(seed: int) -> None:
+def test_presence_learns_of_a_mute_peer_within_seconds(seed: int) -> None:
     swarm = settled(seed, 6)
     swarm.blocked = lambda sender, receiver, large: sender == "n0"
     swarm.run(14)
-    assert swarm.presence.hushed == {"n0"}
+    assert swarm.presence.mute == {"n0"}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_who_is_still_mute_when_a_partition_ends_is_found_within_seconds(seed: int) -> None:
+def test_a_node_still_mute_when_a_partition_ends_is_found_within_seconds(seed: int) -> None:
     swarm = settled(seed, 6)
     swarm.cut(["n0"], names(5, 1))
     swarm.run(20)
@@ -37,7 +37,7 @@ def test_who_is_still_mute_when_a_partition_ends_is_found_within_seconds(seed: i
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_node_that_is_heard_again_once_a_partition_ends_is_not_accused(seed: int) -> None:
+def test_a_node_heard_again_when_a_partition_ends_has_no_rot(seed: int) -> None:
     swarm = settled(seed, 6)
     swarm.cut(["n0"], names(5, 1))
     swarm.run(20)
@@ -49,9 +49,9 @@ def test_a_node_that_is_heard_again_once_a_partition_ends_is_not_accused(seed: i
 
 
 @given(st.integers(0, 10**6))
-@example(11)  # its counts, which speak of the window before, agreed
+@example(11)  # its counts, which cover the window before, agreed
 @settings(max_examples=30, deadline=None, phases=PHASES)
-def test_who_is_mute_is_never_called_healed(seed: int) -> None:
+def test_a_mute_node_is_never_reported_as_healed(seed: int) -> None:
     chance = random.Random(seed)
     swarm = make(seed, latency=chance.choice((0.05, 0.3, 0.8)))
     for _ in range(chance.randint(3, 7)):

@@ -1,4 +1,4 @@
-"""What proves a partition, and when it stands."""
+"""What proves a partition, and when it is confirmed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from tests.kit.store_reports import PARAMETERS, Store, fall_apart
 
 
-def test_sides_that_several_say_not_to_hear_are_a_partition() -> None:
+def test_sides_with_enough_missing_links_between_them_are_a_partition() -> None:
     store = Store()
     fall_apart(store)
     assert split_sides(store.links(30.0), PARAMETERS) == [["a", "b"], ["c", "d"]]
@@ -16,11 +16,11 @@ def test_sides_that_several_say_not_to_hear_are_a_partition() -> None:
     assert split_sides(store.links(30.0), many) == [["a", "b", "c", "d"]]
 
 
-def test_the_word_of_one_who_hears_nobody_is_not_enough_while_others_say_nothing_of_it() -> None:
+def test_missing_links_reported_by_one_node_prove_no_partition() -> None:
     store = Store()
     for second in range(0, 30, 2):
         count = 1 + second // 2
-        store.say(float(second), "a", {"b": 1, "c": 1}, "b")  # says nothing itself
+        store.say(float(second), "a", {"b": 1, "c": 1}, "b")  # broadcasts nothing itself
         store.say(float(second), "b", {"c": count}, "ac", count)
         store.say(float(second), "c", {"b": count}, "bx", count)
     links = store.links(30.0)
@@ -29,7 +29,7 @@ def test_the_word_of_one_who_hears_nobody_is_not_enough_while_others_say_nothing
     assert len(split_sides(links, LivenessParameters(partition_reporters=4))) == 1
 
 
-def test_a_side_whose_neighbours_do_not_report_may_be_held_together_by_them() -> None:
+def test_a_side_may_be_connected_by_neighbours_that_do_not_report() -> None:
     store = Store()
     store.say(10.0, "a", neighbors="x")
     store.say(10.0, "b", neighbors="x")
@@ -38,29 +38,29 @@ def test_a_side_whose_neighbours_do_not_report_may_be_held_together_by_them() ->
     assert split_sides(store.links(10.0), PARAMETERS) == [["a", "b", "c"]]
 
 
-def test_complete_lists_of_neighbours_prove_it_without_a_word() -> None:
+def test_complete_neighbour_lists_prove_a_partition_without_messages() -> None:
     store = Store()
     for one, other in ("ab", "ba", "cd", "dc"):
         store.say(10.0, one, neighbors=other)
     assert split_sides(store.links(10.0), PARAMETERS) == [["a", "b"], ["c", "d"]]
 
 
-def test_it_stands_once_it_lasted_and_every_word_was_renewed() -> None:
+def test_a_partition_is_confirmed_once_it_lasted_and_all_reports_are_newer() -> None:
     store = Store()
     fall_apart(store)
     links = store.links(30.0)
     partition = Partition(29.0)
     sides = split_sides(links, PARAMETERS)
-    assert not partition.look(sides, links, 3.0, 30.0)
-    assert not partition.look(sides, links, 3.0, 33.0)  # every report is older than the first sign
+    assert not partition.update(sides, links, 3.0, 30.0)
+    assert not partition.update(sides, links, 3.0, 33.0)  # every report is older than the first sign
     fall_apart(store, start=30, until=32)
     links = store.links(33.0)
-    assert partition.look(split_sides(links, PARAMETERS), links, 3.0, 33.0)
-    assert not partition.look(split_sides(links, PARAMETERS), links, 3.0, 34.0)
-    assert partition.stands
-    assert partition.apart("a", "d")
-    assert not partition.apart("a", "b")
-    assert not partition.apart("a", "stranger")
+    assert partition.update(split_sides(links, PARAMETERS), links, 3.0, 33.0)
+    assert not partition.update(split_sides(links, PARAMETERS), links, 3.0, 34.0)
+    assert partition.confirmed
+    assert partition.are_apart("a", "d")
+    assert not partition.are_apart("a", "b")
+    assert not partition.are_apart("a", "stranger")
     assert (partition.is_main("a"), partition.is_main("c"), partition.is_main("stranger")) == (True, False, False)
     assert partition.side("d") == ["c", "d"]
     assert partition.side("stranger") == []

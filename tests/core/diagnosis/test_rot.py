@@ -1,21 +1,21 @@
-"""Rot by counts."""
+"""Rot, by counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-from gossipcontrol.server.core.diagnosis.rot import Rot, begin_anew_across
+from gossipcontrol.server.core.diagnosis.rot import Rot, reset_marks_across_sides
 from gossipcontrol.server.core.event import LivenessReported
 
 from tests.kit.store_reports import PARAMETERS, Store
 
 Count = Callable[[int, str, str], int]
-"""How much of its peer an observer heard after so many broadcasts."""
+"""How many messages of its peer an observer has heard after so many broadcasts."""
 
 
 def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "") -> Rot:
-    """All nodes report every 2 s, each broadcast once between; the lonely ones name no neighbours."""
+    """All nodes report every 2 s and broadcast once in between; the lonely ones list no neighbours."""
     rot = None
     for number in range(1, rounds + 1):
         for node_id in nodes:
@@ -24,8 +24,8 @@ def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonel
             store.say(2.0 * number, node_id, said, neighbors, number)
         now = 2.0 * number + 1.0
         links = store.links(now)
-        begin_anew_across(store.testimony, links)
-        rot = Rot(store.testimony, links, PARAMETERS, now)
+        reset_marks_across_sides(store.reports, links)
+        rot = Rot(store.reports, links, PARAMETERS, now)
     assert rot is not None
     return rot
 
@@ -48,16 +48,16 @@ def test_broadcasts_that_nobody_heard_are_the_authors_rot() -> None:
     assert all(not one.evidence for one in rot.inbound)
 
 
-def test_the_word_of_one_observer_of_several_is_not_enough() -> None:
+def test_one_observer_of_several_does_not_prove_outbound_rot() -> None:
     def heard(number: int, observer: str, author: str) -> int:
         if author != "a":
             return number
         return 0 if observer == "c" else number - number // 2  # c never heard of a
 
-    def deaf(number: int, observer: str, author: str) -> int:
+    def hears_nobody(number: int, observer: str, author: str) -> int:
         return 0 if observer == "c" else heard(number, observer, author)
 
-    assert "a" not in {one.node_id for one in talk(Store(), deaf).outbound}, "c hears nobody, and cannot tell"
+    assert "a" not in {one.node_id for one in talk(Store(), hears_nobody).outbound}, "c hears nobody, and cannot tell"
     assert "a" in {one.node_id for one in talk(Store(), heard).outbound}, "c is its neighbour, and hears others"
     assert "a" in {one.node_id for one in talk(Store(), heard, nodes="ab").outbound}
 
@@ -76,7 +76,7 @@ def test_what_others_heard_and_one_did_not_is_its_own_rot() -> None:
 
 
 @pytest.mark.parametrize("counting", ["", "ab", "abc"])
-def test_who_does_not_count_what_it_hears_accuses_nobody_and_is_not_accused(counting: str) -> None:
+def test_an_observer_without_counts_proves_no_rot_and_has_none(counting: str) -> None:
     store = Store()
     for number in range(1, 40):
         now = 2.0 * number
@@ -84,29 +84,29 @@ def test_who_does_not_count_what_it_hears_accuses_nobody_and_is_not_accused(coun
             others = "abc".replace(node_id, "")
             counts = (number, number) if node_id in counting else ()
             heard, view = dict.fromkeys(others, now - 0.5), dict.fromkeys(others, 0.0)
-            store.testimony.take(LivenessReported(node_id, "notes", heard, view, number, heard_counts=counts), now)
-        rot = Rot(store.testimony, store.links(now + 1.0), PARAMETERS, now + 1.0)
+            store.reports.record(LivenessReported(node_id, "notes", heard, view, number, heard_counts=counts), now)
+        rot = Rot(store.reports, store.links(now + 1.0), PARAMETERS, now + 1.0)
         assert not [one for one in (*rot.outbound, *rot.inbound) if one.evidence]
 
 
 def row(heard_by_d: str) -> Rot:
-    """Four nodes in a row, of which all but the last name everybody; all broadcast."""
+    """Four nodes in a row that all broadcast; all but the last name every other node."""
     store, neighbors = Store(), {"a": "b", "b": "ac", "c": "bd", "d": "c"}
     for number in range(1, 25):
         for node_id, near in neighbors.items():
             heard = heard_by_d if node_id == "d" else "abcd"
             said = {peer: number if peer in heard else 0 for peer in "abcd" if peer != node_id}
             store.say(2.0 * number, node_id, said, near, number)
-    return Rot(store.testimony, store.links(49.0), PARAMETERS, 49.0)
+    return Rot(store.reports, store.links(49.0), PARAMETERS, 49.0)
 
 
-def test_who_hears_authors_from_afar_misses_one_that_it_never_heard() -> None:
+def test_an_observer_of_distant_authors_misses_one_it_never_heard() -> None:
     (found,) = [one for one in row("bc").inbound if one.evidence]
     assert found.node_id == "d"
     assert found.evidence.endswith("of 3 peers that others heard"), "of a, b and c"
 
 
-def test_who_names_its_neighbours_only_misses_nobody_else() -> None:
+def test_an_observer_that_names_only_neighbours_misses_no_other_author() -> None:
     assert [one.node_id for one in row("c").inbound if one.evidence] == []
 
 
@@ -116,21 +116,21 @@ def test_a_lost_neighbour_is_not_heard_from_afar() -> None:
         for node_id in "abc":
             heard = dict.fromkeys("abc".replace(node_id, ""), number)
             store.say(2.0 * number, node_id, heard, "abc".replace(node_id, ""), number)
-        # It names neighbours only: b until it loses it, then c; a it never hears.
+        # It names neighbours only: b until it loses it, then c; it never hears a.
         count = min(number, 12)
         heard = {"a": 0, "b": count, "c": number - count}
         store.say(2.0 * number, "d", heard, "b" if number <= 12 else "c", number)
-    rot = Rot(store.testimony, store.links(49.0), PARAMETERS, 49.0)
-    told = {one.node_id: one.evidence for one in rot.inbound}
-    assert "of 1 peers" in told["d"] or "of 2 peers" in told["d"], "of b, perhaps of c, never of a"
+    rot = Rot(store.reports, store.links(49.0), PARAMETERS, 49.0)
+    evidence = {one.node_id: one.evidence for one in rot.inbound}
+    assert "of 1 peers" in evidence["d"] or "of 2 peers" in evidence["d"], "of b, perhaps of c, never of a"
 
 
-def test_nobody_who_says_nothing_is_judged() -> None:
+def test_silent_nodes_get_no_verdict() -> None:
     store = Store()
     for number in range(1, 40):
         for node_id in "abc":
             store.say(2.0 * number, node_id, {}, "abc".replace(node_id, ""), 0)
-    rot = Rot(store.testimony, store.links(80.0), PARAMETERS, 80.0)
+    rot = Rot(store.reports, store.links(80.0), PARAMETERS, 80.0)
     assert rot.outbound == []
     assert rot.inbound == []
 
@@ -144,7 +144,7 @@ def test_sides_that_do_not_hear_each_other_are_not_rotten() -> None:
             store.say(2.0 * number, node_id, heard, side.replace(node_id, ""), number)
         now = 2.0 * number + 1.0
         links = store.links(now)
-        begin_anew_across(store.testimony, links)
-        rot = Rot(store.testimony, links, PARAMETERS, now)
+        reset_marks_across_sides(store.reports, links)
+        rot = Rot(store.reports, links, PARAMETERS, now)
         assert all(not one.evidence for one in (*rot.outbound, *rot.inbound)), number
     assert len(store.links(119.0).sides()) == 2

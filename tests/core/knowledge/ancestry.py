@@ -1,6 +1,6 @@
-"""A second oracle, fast enough to be asked after every step: each intention keeps the set of all that it reaches.
+"""A second oracle, fast enough to compare after every step: each intention keeps the set of all that it reaches.
 
-It shares no idea with the tracker either: no chains, no counts, no vectors, only sets, one bit of an integer per
+It shares no idea with the tracker either: no chains, counts or vectors, only sets, with one bit of an integer per
 intention. The first oracle, which walks the whole graph each time, checks it on small graphs.
 """
 
@@ -12,25 +12,25 @@ from tests.core.knowledge.oracle import named, owns
 
 
 class Ancestry:
-    """The sets, kept up to date intention by intention."""
+    """The sets, updated intention by intention."""
 
     def __init__(self) -> None:
         self.index: dict[bytes, int] = {}
-        """By hash, the number of an intention that is resolved."""
+        """Hash -> number of a resolved intention."""
         self.resolved: list[Intention] = []
         self.reach: list[int] = []
-        """By number, what an intention reaches, itself included."""
+        """Number -> what the intention reaches, itself included."""
         self.floating: dict[bytes, Intention] = {}
         self.contents = 0
         """The intentions that carry content."""
         self.by_author: dict[str, int] = {}
         self.held: dict[str, dict[str, int]] = {}
-        """By author and life, what the intentions of that life reach, taken together."""
+        """Author -> incarnation -> the union of what its intentions reach."""
         self.added: dict[str, str] = {}
         self.removed: set[str] = set()
 
     def record(self, one: Intention) -> list[Intention]:
-        """Take an intention; returns those that are resolved now."""
+        """Record an intention; return those that this resolves."""
         if one.hash in self.index or one.hash in self.floating:
             return []
         self.floating[one.hash] = one
@@ -57,8 +57,8 @@ class Ancestry:
         for name in named(one):
             reach |= self.reach[self.index[name]]
         self.reach.append(reach)
-        lives = self.held.setdefault(one.author_id, {})
-        lives[one.incarnation] = lives.get(one.incarnation, 0) | reach
+        incarnations = self.held.setdefault(one.author_id, {})
+        incarnations[one.incarnation] = incarnations.get(one.incarnation, 0) | reach
 
     def _waiting_for(self, name: bytes) -> list[Intention]:
         return [one for one in self.floating.values() if name in named(one)]
@@ -72,9 +72,9 @@ class Ancestry:
         return [peer for peer in self.peers() if peer not in self.removed]
 
     def bound(self, peer: str) -> int:
-        """What a peer provably holds in its newest life."""
-        lives = self.held.get(peer, {})
-        return lives.get(max([self.added.get(peer, ""), *lives]), 0)
+        """What a peer provably holds in its newest incarnation."""
+        incarnations = self.held.get(peer, {})
+        return incarnations.get(max([self.added.get(peer, ""), *incarnations]), 0)
 
     def frontier(self) -> int:
         bounds = [self.bound(peer) for peer in self.active()]
@@ -97,5 +97,5 @@ class Ancestry:
         return (self.contents & ~twice).bit_count()
 
     def hashes(self, held: int) -> set[bytes]:
-        """A set of numbers as hashes."""
+        """A set of numbers, as hashes."""
         return {name for name, number in self.index.items() if held >> number & 1}

@@ -17,7 +17,7 @@ from tests.core.knowledge.oracle import Oracle, View
 
 
 def check_same(tracker: Tracker, oracle: Oracle) -> None:
-    """Fail unless every answer of the tracker is the oracle's."""
+    """Fail unless the tracker gives the oracle's answers."""
     view = View(oracle)
     assert tracker.peers() == view.peers
     assert {one.hash for one in tracker.floating.intentions()} == view.floating

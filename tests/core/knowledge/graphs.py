@@ -1,4 +1,4 @@
-"""Random graphs of intentions of many shapes."""
+"""Random graphs of intentions, in many shapes."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ class Shape:
     merges: int = 2
     """Most dependencies of one intention."""
     reach: int = 50
-    """How far back dependencies lie at most."""
+    """How many intentions back a dependency lies at most."""
     acks: float = 0.2
     forks: float = 0.0
     losses: float = 0.0
-    """Of a new life."""
+    """Of a new incarnation."""
     fresh: float = 0.5
-    """Of a new life, or a fork, that begins without a predecessor."""
+    """That a new incarnation, or a fork, begins without a predecessor."""
     missing: float = 0.0
     """Of an intention that is never recorded."""
 
 
 def grow(shape: Shape, rng: random.Random) -> list[Intention]:
-    """Intentions, each behind its ancestors."""
+    """Intentions, each after its ancestors."""
     made: list[Intention] = []
     chains: list[list[bytes]] = [[] for _ in range(shape.authors)]
-    lives = [0] * shape.authors
+    incarnations = [0] * shape.authors
     for number in range(shape.intentions):
         author = rng.randrange(shape.authors)
         chain = chains[author]
         prev = chain[-1] if chain else b""
         lost = rng.random() < shape.losses
-        lives[author] += lost
+        incarnations[author] += lost
         if chain and (lost or rng.random() < shape.forks):
             prev = b"" if rng.random() < shape.fresh else rng.choice(chain)
         recent = made[-shape.reach :]
@@ -50,7 +50,7 @@ def grow(shape: Shape, rng: random.Random) -> list[Intention]:
                 store_prev=prev,
                 dependencies=tuple(one.hash for one in others),
                 acknowledgement=rng.random() < shape.acks,
-                incarnation=f"{lives[author]:04d}" if lives[author] else "",
+                incarnation=f"{incarnations[author]:04d}" if incarnations[author] else "",
             )
         )
         chain.append(made[-1].hash)
@@ -58,6 +58,6 @@ def grow(shape: Shape, rng: random.Random) -> list[Intention]:
 
 
 def arrive(made: list[Intention], shape: Shape, rng: random.Random, disorder: float = 1.0) -> list[Intention]:
-    """An order of arrival: wholly random, or late by at most that part of all."""
+    """An order of arrival: each intention is late by at most ``disorder`` times the length of the whole."""
     late = {one.hash: number + rng.random() * disorder * len(made) for number, one in enumerate(made)}
     return sorted((one for one in made if rng.random() >= shape.missing), key=lambda one: late[one.hash])

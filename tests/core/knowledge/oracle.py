@@ -11,7 +11,7 @@ Head = tuple[str, int, bytes, str]
 
 
 class Oracle:
-    """Answers from first principles, however long that takes."""
+    """Answers from first principles, at any cost."""
 
     def __init__(self) -> None:
         self.recorded: dict[bytes, Intention] = {}
@@ -23,7 +23,7 @@ class Oracle:
             self.recorded.setdefault(one.hash, one)
 
     def resolve(self) -> dict[bytes, Intention]:
-        """The intentions all of whose ancestors are there, each behind its ancestors."""
+        """The intentions whose ancestors are all recorded, each after its ancestors."""
         resolved: dict[bytes, Intention] = {}
         waiting = dict(self.recorded)
         while True:
@@ -62,8 +62,8 @@ class View:
         return max([self.added.get(peer, ""), *(one.incarnation for one in self.all.values() if one.author_id == peer)])
 
     def proofs(self, peer: str) -> list[bytes]:
-        life = self.incarnation(peer)
-        return [one.hash for one in self.all.values() if one.author_id == peer and one.incarnation == life]
+        incarnation = self.incarnation(peer)
+        return [one.hash for one in self.all.values() if one.author_id == peer and one.incarnation == incarnation]
 
     def reach(self, names: Iterable[bytes]) -> set[bytes]:
         todo, reached = list(names), set[bytes]()

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 from gossipcontrol.server.core.knowledge.answer import at_risk, behind_by_author, lags
-from gossipcontrol.server.core.knowledge.chain import LOW
+from gossipcontrol.server.core.knowledge.chain import POSITION_MASK
 from gossipcontrol.server.core.knowledge.event import Member
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
@@ -36,10 +36,10 @@ def test_both_oracles_agree_after_every_step(
         oracle.record([one])
         ancestry.record(one)
         if rng.random() < 0.2:
-            peer, life = f"p{rng.randrange(5)}", str(rng.randrange(3))
+            peer, incarnation = f"p{rng.randrange(5)}", str(rng.randrange(3))
             for each in (oracle, ancestry):
-                each.added[peer] = max(each.added.get(peer, ""), life)
-                (each.removed.add if life == "0" else each.removed.discard)(peer)
+                each.added[peer] = max(each.added.get(peer, ""), incarnation)
+                (each.removed.add if incarnation == "0" else each.removed.discard)(peer)
         agree(View(oracle), ancestry)
 
 
@@ -56,58 +56,58 @@ def agree(view: View, ancestry: Ancestry) -> None:
 
 
 class Pair:
-    """A tracker and an oracle that are told the same, and compared."""
+    """A tracker and an oracle with the same input."""
 
     def __init__(self, parameters: KnowledgeParameters) -> None:
         self.tracker, self.ancestry = Tracker(parameters), Ancestry()
         self._prefixes: defaultdict[int, list[int]] = defaultdict(lambda: [0])
-        """By chain of the tracker, and count: which of the oracle's intentions that is."""
+        """Chain number -> count -> the oracle's set of intentions up to there."""
         self._equal: dict[tuple[str, str], tuple[int, int]] = {}
-        """By author and life, the bounds that were found equal; the same two objects need not be compared again."""
+        """(author, incarnation) -> the two bounds last found equal; the same two objects are not compared again."""
 
     def record(self, one: Intention) -> None:
         self.tracker.record([one], 1.0)
         placed = self.ancestry.record(one)
-        places = sorted((self.tracker.graph.places[each.hash], self.ancestry.index[each.hash]) for each in placed)
-        for place, number in places:
-            prefixes = self._prefixes[place >> 32]
-            assert len(prefixes) == place & LOW
+        positions = sorted((self.tracker.graph.positions[each.hash], self.ancestry.index[each.hash]) for each in placed)
+        for position, number in positions:
+            prefixes = self._prefixes[position >> 32]
+            assert len(prefixes) == position & POSITION_MASK
             prefixes.append(prefixes[-1] | 1 << number)
 
-    def change(self, peer: str, life: str, *, gone: bool) -> None:
-        added = [] if gone else [Member(peer, life)]
+    def change(self, peer: str, incarnation: str, *, gone: bool) -> None:
+        added = [] if gone else [Member(peer, incarnation)]
         self.tracker.change_members(added, [peer] if gone else [])
         if gone:
             self.ancestry.removed.add(peer)
         else:
             self.ancestry.removed.discard(peer)
-            self.ancestry.added[peer] = max(self.ancestry.added.get(peer, ""), life)
+            self.ancestry.added[peer] = max(self.ancestry.added.get(peer, ""), incarnation)
 
     def held(self, vector: int) -> int:
-        """What a vector of the tracker says, as a set of the oracle's."""
+        """A vector of the tracker as a set of the oracle."""
         found = 0
         for chain, count in enumerate(counts(vector, len(self.tracker.graph.chains))):
             found |= self._prefixes[chain][count]
         return found
 
     def compare_bounds(self) -> list[str]:
-        """Compare what every life of every peer holds; returns the authors whose bounds are new."""
+        """Compare what every incarnation of every peer holds; return the authors whose bounds changed."""
         changed: list[str] = []
-        assert self.tracker.graph.lives.keys() == self.ancestry.held.keys()
-        for author, lives in self.tracker.graph.lives.items():
+        assert self.tracker.graph.incarnations.keys() == self.ancestry.held.keys()
+        for author, incarnations in self.tracker.graph.incarnations.items():
             held = self.ancestry.held[author]
-            assert lives.keys() == held.keys()
-            for incarnation, life in lives.items():
-                earlier = self._equal.get((author, incarnation))
-                if earlier is None or earlier[0] is not life.vector or earlier[1] is not held[incarnation]:
-                    assert self.held(life.vector) == held[incarnation], author
-                    self._equal[author, incarnation] = (life.vector, held[incarnation])
+            assert incarnations.keys() == held.keys()
+            for label, incarnation in incarnations.items():
+                earlier = self._equal.get((author, label))
+                if earlier is None or earlier[0] is not incarnation.vector or earlier[1] is not held[label]:
+                    assert self.held(incarnation.vector) == held[label], author
+                    self._equal[author, label] = (incarnation.vector, held[label])
                     changed.append(author)
         assert len(self.tracker.floating) == len(self.ancestry.floating)
         return changed
 
     def compare_frontier(self) -> None:
-        """Compare which life counts for each peer, and what all active ones hold."""
+        """Compare which incarnation counts for each peer, and what all active ones hold."""
         assert self.tracker.peers() == self.ancestry.peers()
         for peer in self.tracker.peers():
             assert self.held(self.tracker.vector(peer)) == self.ancestry.bound(peer)

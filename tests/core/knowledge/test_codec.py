@@ -1,4 +1,4 @@
-"""Events as bytes: what is written is read again, small, and damage is an error."""
+"""Events as bytes: round trips, sizes, and errors on damage."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ events: st.SearchStrategy[KnowledgeEvent] = st.one_of(
 
 
 @given(events, st.integers(-5, 2**62))
-def test_what_is_written_is_read_again(event: KnowledgeEvent, room: int) -> None:
-    found, told = read_event("s", write_event(event, room))
+def test_an_encoded_event_is_decoded_unchanged(event: KnowledgeEvent, room: int) -> None:
+    found, found_room = read_event("s", write_event(event, room))
     assert found == event
-    assert told == (0 if isinstance(event, MembersChanged) else room)
+    assert found_room == (0 if isinstance(event, MembersChanged) else room)
 
 
 @pytest.mark.parametrize("number", [255, 256, 70_000])
@@ -49,7 +49,7 @@ def test_tables_of_any_length(number: int) -> None:
     assert read_event("s", write_event(IntentionsRecorded("s", batch), 1))[0] == IntentionsRecorded("s", batch)
 
 
-def test_a_hash_stands_once_in_a_batch() -> None:
+def test_a_hash_is_stored_once_per_batch() -> None:
     rng = random.Random(1)
     made: list[Intention] = []
     for number in range(1000):

@@ -1,4 +1,4 @@
-"""The worked examples of ALGORITHM, section Knowledge."""
+"""The worked examples of the algorithm's documentation, on knowledge."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gossipcontrol.server.core.knowledge.record import PeerLag
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 
 
-def one(name: str, prev: str = "", *seen: str, ack: bool = False, life: str = "") -> Intention:
+def one(name: str, prev: str = "", *seen: str, ack: bool = False, incarnation: str = "") -> Intention:
     """Intention ``alice2`` is by alice."""
     author = name.rstrip("0123456789'")
-    return Intention(author, name.encode(), prev.encode(), tuple(each.encode() for each in seen), ack, life)
+    return Intention(author, name.encode(), prev.encode(), tuple(each.encode() for each in seen), ack, incarnation)
 
 
 def track(*intentions: Intention) -> Tracker:
@@ -53,7 +53,7 @@ def test_transitive_through_a_third() -> None:
 def test_deep_transitive_through_chains_and_dependencies() -> None:
     links = [one("p0")]
     for number in range(1, 200):
-        # Every tenth is the successor of its author's last; the others see the one before only.
+        # Every tenth succeeds its author's last; the others depend on the one before only.
         prev = f"p{number - 10}" if number % 10 == 0 else ""
         links.append(one(f"p{number}", prev, f"p{number - 1}")._replace(author_id=f"a{number if not prev else 0}"))
     links[0] = links[0]._replace(author_id="a0")
@@ -80,21 +80,21 @@ def test_a_fork_is_kept_flagged_and_raises_no_bound() -> None:
     assert knowledge(tracker, "alice").forks == 1
 
 
-def test_a_peer_that_lost_its_data_starts_anew_and_visibly() -> None:
+def test_a_peer_that_lost_its_data_visibly_starts_over() -> None:
     tracker = track(one("alice1"), one("bob1", "", "alice1"))
     assert stable(tracker) == ["alice1"]
-    tracker.record([one("bob1'", life="2")], 200.0)
+    tracker.record([one("bob1'", incarnation="2")], 200.0)
     shown = knowledge(tracker, "bob")
-    assert (shown.incarnation, shown.lives, held(tracker, "bob")) == ("2", 2, ["bob1'"])
+    assert (shown.incarnation, shown.incarnations, held(tracker, "bob")) == ("2", 2, ["bob1'"])
     assert stable(tracker) == []
-    tracker.record([one("bob2'", "bob1'", "bob1", life="2")], 300.0)
+    tracker.record([one("bob2'", "bob1'", "bob1", incarnation="2")], 300.0)
     assert held(tracker, "bob") == ["alice1", "bob1", "bob2'"]
     assert stable(tracker) == ["alice1"]
     assert knowledge(tracker, "alice").forks == knowledge(tracker, "bob").forks == 0
 
 
-def test_what_an_older_life_proved_does_not_count_even_when_it_comes_late() -> None:
-    tracker = track(one("alice1"), one("bob1'", life="2"), one("bob1", "", "alice1"))
+def test_proofs_of_an_older_incarnation_do_not_count_even_if_they_come_late() -> None:
+    tracker = track(one("alice1"), one("bob1'", incarnation="2"), one("bob1", "", "alice1"))
     assert held(tracker, "bob") == ["bob1'"]
 
 
@@ -102,7 +102,7 @@ def test_an_announced_loss_resets_before_anything_is_authored() -> None:
     tracker = track(one("alice1"), one("bob1", "", "alice1"))
     tracker.change_members([Member("bob", "2")], [])
     assert held(tracker, "bob") == []
-    assert knowledge(tracker, "bob").lives == 2
+    assert knowledge(tracker, "bob").incarnations == 2
 
 
 def test_what_floats_proves_nothing_until_it_is_resolved() -> None:
@@ -155,7 +155,7 @@ def test_writes_that_nobody_else_holds_have_an_age() -> None:
     assert list(unshared(tracker, "s", 1000.0)) == [], "there is nobody who could hold them"
 
 
-def test_floating_is_bounded_and_the_oldest_is_given_up() -> None:
+def test_floating_is_bounded_and_the_oldest_is_dropped() -> None:
     tracker = Tracker(KnowledgeParameters(floating_limit=6))
     for number in range(2, 7):
         tracker.record([one(f"alice{number}", f"alice{number - 1}", "bob1")], 1.0)
@@ -175,6 +175,6 @@ def test_what_finds_no_room_is_refused_and_changes_nothing() -> None:
 
 def test_an_author_that_forks_without_end_takes_no_room_from_others() -> None:
     tracker = Tracker(KnowledgeParameters(branch_limit=3))
-    lives = [one(f"alice{number}", life=str(number)) for number in range(5)]
-    assert tracker.record(lives, 1.0) == Recorded(new=3, refused=2)
-    assert tracker.record([one("bob1"), one("alice8", "alice2", life="2")], 1.0) == Recorded(new=2)
+    incarnations = [one(f"alice{number}", incarnation=str(number)) for number in range(5)]
+    assert tracker.record(incarnations, 1.0) == Recorded(new=3, refused=2)
+    assert tracker.record([one("bob1"), one("alice8", "alice2", incarnation="2")], 1.0) == Recorded(new=2)

@@ -1,4 +1,4 @@
-"""Forgetting and snapshots: memory is bounded, and no answer above what was stable changes."""
+"""Forgetting and snapshots: memory is bounded, and no answer above the stable part changes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from tests.core.knowledge.compare import heads
 from tests.core.knowledge.graphs import Shape, arrive, grow
-from tests.core.knowledge.test_book import saved
+from tests.core.knowledge.test_store import saved
 
 FORGETFUL = KnowledgeParameters(keep=1, forget_every=1, recent=3)
 
 
 def rounds(authors: int, number: int) -> list[Intention]:
-    """All see all: each author writes in turn, and depends on what was written last."""
+    """Each author writes in turn and depends on the last intention, so all see everything."""
     made: list[Intention] = []
     last: dict[str, bytes] = {}
     for count in range(number):
@@ -45,7 +45,7 @@ def test_answers_above_what_was_stable_stay_the_same(seed: int) -> None:
     for one in arrive(made, shape, rng, 0.05):
         forgetful.record([one], 1.0)
         full.record([one], 1.0)
-        # Membership moves the frontier, and with it what may be forgotten.
+        # Membership moves the frontier, and so what may be forgotten.
         peer = f"p{rng.randrange(shape.authors)}"
         gone = rng.random() < 0.05
         for tracker in (forgetful, full):
@@ -93,7 +93,7 @@ def test_what_is_forgotten_is_recognised_for_a_while() -> None:
     assert holders(tracker, made[-40].hash) == ["new", "p0", "p1", "p2"]
 
 
-def test_a_branch_off_a_forgotten_place_is_placed() -> None:
+def test_a_branch_off_a_forgotten_position_is_inserted() -> None:
     made = rounds(3, 300)
     tracker, full = Tracker(FORGETFUL), Tracker()
     branch = Intention("p1", b"back", made[100].hash, (), False, "2")
@@ -110,7 +110,7 @@ def test_lag_after_forgetting_counts_content_only() -> None:
     for one in made:
         forgetful.record([one], 1.0)
         full.record([one], 1.0)
-        # A peer that holds nothing lacks what is forgotten as well, but for the acknowledgements in it.
+        # A peer that holds nothing also lacks the forgotten intentions, except acknowledgements.
         forgetful.change_members([], ["gone"])
         full.change_members([], ["gone"])
     assert list(lags(forgetful, full.peers())) == list(lags(full, full.peers()))
@@ -144,25 +144,25 @@ def events(seed: int) -> list[IntentionsRecorded | MembersChanged]:
 
 @given(st.integers(0, 1000), st.integers(0, 25))
 @settings(max_examples=25, deadline=None)
-def test_a_snapshot_restores_everything_and_what_follows_goes_on_alike(seed: int, taken: int) -> None:
+def test_a_snapshot_restores_everything_that_later_events_depend_on(seed: int, taken: int) -> None:
     parameters = KnowledgeParameters(keep=5, forget_every=5, name_limit=40, floating_limit=50)
-    book = KnowledgeStore(parameters)
+    knowledge = KnowledgeStore(parameters)
     happened = events(seed)
     for event in happened[:taken]:
-        book.handle(event, 1.0)
+        knowledge.handle(event, 1.0)
     twin = KnowledgeStore(parameters)
-    twin.load(*saved(book))
-    assert saved(twin) == saved(book)
+    twin.load(*saved(knowledge))
+    assert saved(twin) == saved(knowledge)
     for event in happened[taken:]:
-        assert book.handle(event, 2.0).recorded == twin.handle(event, 2.0).recorded
+        assert knowledge.handle(event, 2.0).recorded == twin.handle(event, 2.0).recorded
         for store in ("s0", "s1"):
-            check_twins(book.tracker(store), twin.tracker(store))
-    assert saved(twin) == saved(book)
-    assert twin.last_sequence("sender") == book.last_sequence("sender")
-    assert twin.store_ids() == book.store_ids()
-    for store in book.store_ids():
-        assert list(twin.unshared(store, 1000.0)) == list(book.unshared(store, 1000.0))
-        assert twin.counts(store) == book.counts(store)
+            check_twins(knowledge.tracker(store), twin.tracker(store))
+    assert saved(twin) == saved(knowledge)
+    assert twin.last_sequence("sender") == knowledge.last_sequence("sender")
+    assert twin.store_ids() == knowledge.store_ids()
+    for store in knowledge.store_ids():
+        assert list(twin.unshared(store, 1000.0)) == list(knowledge.unshared(store, 1000.0))
+        assert twin.counts(store) == knowledge.counts(store)
 
 
 def check_twins(one: Tracker | None, other: Tracker | None) -> None:
@@ -175,29 +175,29 @@ def check_twins(one: Tracker | None, other: Tracker | None) -> None:
         assert one.graph.forks == other.graph.forks
 
 
-def test_a_capture_stays_what_it_was_whatever_is_recorded_and_forgotten_before_it_is_written() -> None:
-    book = KnowledgeStore(KnowledgeParameters(keep=20, forget_every=20, recent=3))
+def test_a_capture_is_unaffected_by_later_recording_and_forgetting() -> None:
+    knowledge = KnowledgeStore(KnowledgeParameters(keep=20, forget_every=20, recent=3))
     taken: list[tuple[Capture, bytes]] = []
     for number, one in enumerate(rounds(3, 300)):
         written = one._replace(acknowledgement=number % 4 == 0)
-        book.handle(IntentionsRecorded("s", (written,)), number * 4.0)
-        taken.append((book.capture("s"), saved(book)[1]["s"]))
-    assert book.counts("s").retained < 60
+        knowledge.handle(IntentionsRecorded("s", (written,)), number * 4.0)
+        taken.append((knowledge.capture("s"), saved(knowledge)[1]["s"]))
+    assert knowledge.counts("s").retained < 60
     for capture, body in taken:
         assert b"".join(capture.parts()) == body
 
 
 def test_what_is_forgotten_is_recognised_after_a_restore() -> None:
     made = tuple(rounds(3, 300))
-    book, twin = KnowledgeStore(FORGETFUL), KnowledgeStore(FORGETFUL)
+    knowledge, twin = KnowledgeStore(FORGETFUL), KnowledgeStore(FORGETFUL)
     for one in made:
-        book.handle(IntentionsRecorded("s", (one,)), 1.0)
-    twin.load(*saved(book))
+        knowledge.handle(IntentionsRecorded("s", (one,)), 1.0)
+    twin.load(*saved(knowledge))
     newcomer = Intention("new", b"n", b"", (made[150].hash,))
-    for each in (book, twin):
+    for each in (knowledge, twin):
         assert each.handle(IntentionsRecorded("s", made), 1.0).recorded == Recorded(known=300)
         each.handle(IntentionsRecorded("s", (newcomer,)), 1.0)
-    tracker, other = book.tracker("s"), twin.tracker("s")
+    tracker, other = knowledge.tracker("s"), twin.tracker("s")
     assert tracker is not None
     assert other is not None
     assert holders(other, made[150].hash) == ["new", "p0", "p1", "p2"]
@@ -209,10 +209,10 @@ def test_what_is_forgotten_is_recognised_after_a_restore() -> None:
     ("old", "new", "what"),
     [(b'"version":"1-', b'"version":"0-', "a frame of version 0-"), (b"p1", b"p", "."), (b"", b"", "longer")],
 )
-def test_a_snapshot_that_is_not_right_is_refused(old: bytes, new: bytes, what: str) -> None:
-    book = KnowledgeStore()
-    book.handle(IntentionsRecorded("s", tuple(rounds(3, 9))), 1.0)
-    body = saved(book)[1]["s"]
+def test_a_damaged_snapshot_is_refused(old: bytes, new: bytes, what: str) -> None:
+    knowledge = KnowledgeStore()
+    knowledge.handle(IntentionsRecorded("s", tuple(rounds(3, 9))), 1.0)
+    body = saved(knowledge)[1]["s"]
     with pytest.raises((ValueError, KeyError, IndexError, TypeError), match=what):
         KnowledgeStore().load((), {"s": body.replace(old, new) if old else body + b"x"})
     with pytest.raises((ValueError, KeyError, IndexError, TypeError)):

@@ -31,13 +31,13 @@ links = st.lists(
 def build(chosen: list[tuple[int, int, list[int], bool, int]]) -> list[Intention]:
     made: list[Intention] = []
     chains: dict[int, list[bytes]] = {}
-    lives: dict[int, int] = {}
+    incarnations: dict[int, int] = {}
     for author, back, names, ack, luck in chosen:
         chain = chains.setdefault(author, [b""])
         prev = chain[-1] if back < 6 else chain[(back * 7) % len(chain)]
-        lives[author] = lives.get(author, 0) + (luck == 9)
+        incarnations[author] = incarnations.get(author, 0) + (luck == 9)
         dependencies = tuple(made[name % len(made)].hash for name in names) if made else ()
-        made.append(Intention(f"p{author}", b"%d" % len(made), prev, dependencies, ack, str(lives[author])))
+        made.append(Intention(f"p{author}", b"%d" % len(made), prev, dependencies, ack, str(incarnations[author])))
         chain.append(made[-1].hash)
     return made
 
@@ -71,10 +71,10 @@ def test_membership_changes_anywhere_between(
                 tracker.change_members((), (peer,))
                 oracle.removed.add(peer)
             case 1:
-                life = str(rng.randrange(3))
-                tracker.change_members((Member(peer, life),), ())
+                incarnation = str(rng.randrange(3))
+                tracker.change_members((Member(peer, incarnation),), ())
                 oracle.removed.discard(peer)
-                oracle.added[peer] = max(oracle.added.get(peer, ""), life)
+                oracle.added[peer] = max(oracle.added.get(peer, ""), incarnation)
             case _:
                 pass
         check_same(tracker, oracle)
@@ -120,7 +120,7 @@ def test_an_intention_may_name_a_thousand_others() -> None:
 
 
 def test_five_thousand_intentions_of_a_hundred_authors() -> None:
-    """Larger ones, and after every step, in ``test_ancestry.py``: this oracle is too slow for that."""
+    """``test_ancestry.py`` has larger graphs, compared after every step; this oracle is too slow for that."""
     rng = random.Random(7)
     shape = Shape(100, 5000, merges=3, reach=1500, forks=0.0005, losses=0.0005)
     tracker, oracle = Tracker(KnowledgeParameters(recent=2000)), Oracle()

@@ -1,4 +1,4 @@
-"""Soundness: against a simulated replication whose truth is known, the bound is never above what a peer really held."""
+"""Soundness: in a simulated replication with known truth, the bound is never above what a peer really held."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from gossipcontrol.server.core.knowledge.tracker import Tracker
 
 
 class Replica:
-    """A peer with its data; ``held`` grows within a life, and is what the peer really held in it."""
+    """A peer with its data; ``held`` is what it really held in each incarnation."""
 
     def __init__(self, peer_id: str) -> None:
         self.peer_id = peer_id
-        self.life = 0
+        self.newest_incarnation = 0
         self.store: dict[bytes, Intention] = {}
         self.held: dict[str, set[bytes]] = {"": set()}
         self.saved: dict[bytes, Intention] = {}
-        """What is on its disk: a crash falls back to it."""
+        """What is on its disk; a crash falls back to it."""
 
     @property
     def incarnation(self) -> str:
-        return f"{self.life:06d}" if self.life else ""
+        return f"{self.newest_incarnation:06d}" if self.newest_incarnation else ""
 
     def take(self, one: Intention) -> None:
         self.store[one.hash] = one
         self.held[self.incarnation].add(one.hash)
 
     def own_last(self) -> bytes:
-        """Its newest own intention that it still has: after a loss an old one, or none."""
+        """Its newest own intention that it still has; after a loss an old one, or none."""
         own = [one for one in self.store.values() if one.author_id == self.peer_id]
         return own[-1].hash if own else b""
 
     def lose(self, kept: dict[bytes, Intention]) -> None:
-        self.life += 1
+        self.newest_incarnation += 1
         self.store = dict(kept)
         self.held[self.incarnation] = set(kept)
 
 
 class Swarm:
-    """Replicas that write, sync in part, save, crash and lose data; what they write is recorded late, in any order."""
+    """Replicas that write, sync in part, save, crash and lose data; their writes are recorded late, in any order."""
 
     def __init__(self, rng: random.Random, size: int, parameters: KnowledgeParameters) -> None:
         self.rng = rng
@@ -78,7 +78,7 @@ class Swarm:
         self.underway.append(one)
 
     def sync(self, peer: Replica, other: Replica) -> None:
-        """Part of what the other has, ancestors first; a sync may break off anywhere."""
+        """Copy part of the other's data, ancestors first; a sync may break off anywhere."""
         wanted = [one for name, one in other.store.items() if name not in peer.store]
         for one in wanted[: self.rng.randint(0, len(wanted))]:
             peer.take(one)
@@ -91,12 +91,12 @@ class Swarm:
 
     def check(self) -> None:
         graph = self.tracker.graph
-        known = [(name, place) for name, place in graph.places.items()]
+        known = [(name, position) for name, position in graph.positions.items()]
         for peer in self.peers:
-            vector, held = self.tracker.vector(peer.peer_id), peer.held[self.tracker.incarnation(peer.peer_id)]
-            for name, place in known:
-                if vector >> (place >> 32) * 32 & 0xFFFFFFFF >= place & 0xFFFFFFFF:
-                    assert name in held, f"{peer.peer_id} never held {name!r} in this life"
+            vector, held = self.tracker.vector(peer.peer_id), peer.held[self.tracker.incarnation_label(peer.peer_id)]
+            for name, position in known:
+                if vector >> (position >> 32) * 32 & 0xFFFFFFFF >= position & 0xFFFFFFFF:
+                    assert name in held, f"{peer.peer_id} never held {name!r} in this incarnation"
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -115,7 +115,7 @@ def test_the_bound_is_never_above_the_truth(seed: int) -> None:
     assert swarm.tracker.graph.order == swarm.written, "nothing was lost on the way"
 
 
-def test_the_bound_reaches_the_truth_when_all_have_synced_and_spoken() -> None:
+def test_the_bound_reaches_the_truth_once_all_have_synced_and_acknowledged() -> None:
     swarm = Swarm(random.Random(1), 5, KnowledgeParameters())
     for _ in range(300):
         swarm.step()

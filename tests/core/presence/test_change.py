@@ -1,4 +1,4 @@
-"""Versions, deltas and changes: what watchers and reporters are served from."""
+"""Versions, deltas and changes, from which watchers and reporters are served."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_delta_names_what_was_forgotten() -> None:
     assert ([one.peer_id for one in delta.peers], delta.removed) == (["q"], ("p",))
 
 
-def test_a_version_that_is_too_old_or_from_elsewhere_gets_the_whole_view() -> None:
+def test_an_outdated_or_unknown_version_gets_a_full_view() -> None:
     lab = Lab(LivenessParameters(change_limit=2))
     lab.report("n", {"p": 0.0, "q": 0.0})
     assert not lab.liveness.view("a", 0).delta
@@ -40,7 +40,7 @@ def test_a_version_that_is_too_old_or_from_elsewhere_gets_the_whole_view() -> No
     assert lab.liveness.view("a", 1).delta
 
 
-def test_a_view_lists_those_heard_last_and_no_more_than_are_wanted() -> None:
+def test_a_limited_view_lists_the_peers_heard_last() -> None:
     lab = Lab()
     lab.report("n", {"old": 9.0, "older": 10.0, "named": None})
     lab.advance(1)
@@ -51,7 +51,7 @@ def test_a_view_lists_those_heard_last_and_no_more_than_are_wanted() -> None:
     assert lab.liveness.view("a", most=7) == lab.liveness.view("a")
 
 
-def test_a_difference_of_more_than_are_wanted_is_a_whole_view() -> None:
+def test_a_delta_beyond_the_limit_becomes_a_full_view() -> None:
     lab = Lab()
     lab.report("n", {"p": 0.0})
     version = lab.liveness.view("a").version
@@ -88,14 +88,14 @@ def test_changes_come_in_order_without_gaps() -> None:
     assert states == [PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE]
 
 
-def test_each_event_says_once_whose_presence_it_changed() -> None:
+def test_each_event_reports_a_changed_store_once() -> None:
     lab = Lab()
     assert lab.report("n", {"p": 0.0, "q": 0.0}) == [PresenceChanged("a")]
     assert lab.report("n", {"p": 0.0, "q": 0.0}) == []
     assert lab.attach("n", "a", "b") == [PresenceChanged("b")]
 
 
-def test_a_store_that_comes_back_begins_above_every_version_it_had() -> None:
+def test_a_store_that_returns_starts_above_its_old_versions() -> None:
     lab = Lab()
     lab.report("n", {"p": 0.0})
     version = lab.liveness.view("a").version
@@ -111,7 +111,7 @@ def test_a_store_that_comes_back_begins_above_every_version_it_had() -> None:
     assert [peer_id for _, _, peer_id in again] == ["m"]
 
 
-def test_watchers_of_a_forgotten_store_are_told_with_the_next_event() -> None:
+def test_a_forgotten_store_is_reported_with_the_next_event() -> None:
     lab = Lab()
     lab.report("n", {"p": 0.0})
     lab.liveness.forget_store("a")

@@ -1,4 +1,4 @@
-"""How long a peer may be silent."""
+"""The adaptive timeout."""
 
 from __future__ import annotations
 
@@ -15,57 +15,55 @@ from hypothesis import strategies as st
 def made(rows: int = 1, **parameters: float) -> tuple[Detector, Store]:
     detector = Detector(LivenessParameters(**parameters))  # type: ignore[arg-type] # durations only
     for _ in range(rows):
-        detector.grow()
+        detector.add_row()
     return detector, Store("a", ChangeLog(10))
 
 
-def test_a_steady_peer_is_given_little_time_and_an_unsteady_one_more() -> None:
+def test_a_steady_peer_gets_a_short_timeout_and_an_unsteady_one_a_longer() -> None:
     detector, store = made(2, suspect_floor=0.1)
     chance = random.Random(1)
     for _ in range(500):
         detector.learn(store, ((0, 1.0), (1, chance.expovariate(1.0))))
-    assert 1.0 < detector.patience(0, store) < 5.0 < detector.patience(1, store)
+    assert 1.0 < detector.timeout(0, store) < 5.0 < detector.timeout(1, store)
 
 
 def test_a_new_rhythm_is_learned() -> None:
     detector, store = made()
     detector.learn(store, ((0, 1.0),) * 500)
-    assert detector.patience(0, store) < 9.0
+    assert detector.timeout(0, store) < 9.0
     detector.learn(store, ((0, 9.0),) * 500)
-    assert detector.patience(0, store) > 9.0
+    assert detector.timeout(0, store) > 9.0
 
 
-def test_rare_long_silences_of_any_peer_give_time_to_all_of_its_store() -> None:
+def test_rare_long_silences_of_one_peer_lengthen_all_timeouts_of_its_store() -> None:
     calm, rough = made(2, suspect_floor=0.1), made(2, suspect_floor=0.1)
     for number in range(2000):
         for detector, store in (calm, rough):
             detector.learn(store, ((0, 1.0),))
         rough[0].learn(rough[1], ((1, 15.0 if number % 100 == 0 else 1.0),))
-    assert rough[0].patience(0, rough[1]) > 1.5 * calm[0].patience(0, calm[1])
+    assert rough[0].timeout(0, rough[1]) > 1.5 * calm[0].timeout(0, calm[1])
 
 
 def test_a_row_that_is_reused_has_learned_nothing() -> None:
     detector, store = made()
-    before = detector.patience(0, store)
+    before = detector.timeout(0, store)
     detector.learn(store, ((0, 20.0),) * 10)
     detector.reset(0)
     store.tail = Store("b", ChangeLog(10)).tail
-    assert detector.patience(0, store) == before
+    assert detector.timeout(0, store) == before
 
 
 @given(st.lists(st.floats(-10, 1e6), max_size=50), st.floats(0.01, 5), st.floats(5, 60))
-def test_patience_is_never_below_the_floor_nor_above_the_ceiling(
-    peaks: list[float], floor: float, ceiling: float
-) -> None:
+def test_the_timeout_stays_between_floor_and_ceiling(peaks: list[float], floor: float, ceiling: float) -> None:
     detector, store = made(suspect_floor=floor, suspect_ceiling=ceiling, report_ceiling=2.0)
     for peak in peaks:
         detector.learn(store, ((0, peak),))
-        assert floor <= detector.patience(0, store) <= ceiling
+        assert floor <= detector.timeout(0, store) <= ceiling
     detector.learn(store, ((0, 0.0),) * 2000)
-    assert floor <= detector.patience(0, store) <= ceiling
+    assert floor <= detector.timeout(0, store) <= ceiling
 
 
 def test_nobody_is_suspected_below_the_floor_however_steady() -> None:
     detector, store = made(suspect_floor=3.0)
     detector.learn(store, ((0, 0.1),) * 5000)
-    assert detector.patience(0, store) == 3.0
+    assert detector.timeout(0, store) == 3.0

@@ -1,4 +1,4 @@
-"""How often nodes should report."""
+"""The report interval."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_node_that_reports_too_often_counts_once() -> None:
     assert lab.liveness.next_report(lab.now) == 2.0
 
 
-def test_a_node_that_said_something_else_before_its_report_counts_as_well() -> None:
+def test_a_node_with_other_events_before_its_report_counts_as_well() -> None:
     lab = Lab(LivenessParameters(report_rate=10.0))
     for number in range(50):
         lab.handle(NeighborChanged(f"n{number}", "a", "x", False, lab.now))
@@ -47,7 +47,7 @@ def test_a_node_that_said_something_else_before_its_report_counts_as_well() -> N
     assert lab.liveness.next_report(lab.now) == 5.0
 
 
-def test_a_service_that_asks_for_few_reports_suspects_nobody_for_that() -> None:
+def test_a_long_report_interval_causes_no_suspicion() -> None:
     lab = Lab(LivenessParameters(report_rate=0.01))
     lab.attach("n")
     lab.attach("m")
@@ -61,7 +61,7 @@ def test_a_service_that_asks_for_few_reports_suspects_nobody_for_that() -> None:
     assert lab.liveness.next_report(lab.now) == lab.parameters.report_ceiling
 
 
-def test_no_interval_is_asked_for_in_which_health_looks_like_silence() -> None:
+def test_an_interval_that_makes_healthy_peers_look_silent_is_refused() -> None:
     with pytest.raises(ValueError, match="report_ceiling must not be greater than half of suspect_ceiling"):
         LivenessParameters(report_ceiling=15.1)
     LivenessParameters(report_ceiling=20.0, suspect_ceiling=40.0)

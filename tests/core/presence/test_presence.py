@@ -1,4 +1,4 @@
-"""Presence: who is online, suspected, offline, asleep, gone or unknown."""
+"""Presence: ONLINE, SUSPECT, OFFLINE, ASLEEP, LEFT or UNKNOWN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.finding import PresenceChanged
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
-from gossipcontrol.server.core.presence.presence import GRACE
+from gossipcontrol.server.core.presence.presence import DEPARTURE_GRACE
 from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
 
 from tests.kit.liveness_lab import Lab
@@ -42,7 +42,7 @@ def test_observers_are_fused_and_counted_once_each_but_never_the_peer_itself() -
     assert {one.peer_id: one.observers for one in lab.liveness.peers("a")} == {"m": 0, "n": 0, "p": 2}
 
 
-def test_the_newest_sign_of_life_counts_in_whatever_order_they_are_told() -> None:
+def test_the_newest_sign_of_life_counts_in_any_order() -> None:
     lab = Lab()
     for observer, age in (("n", 3.0), ("m", 1.0), ("n", 2.0)):
         lab.report(observer, {"p": age}, neighbors=[("q", age)])
@@ -59,8 +59,8 @@ def test_a_steady_peer_that_falls_silent_is_suspected_soon_and_offline_in_time(h
 
 
 @pytest.mark.parametrize("rhythm", [9.0, 15.0])
-def test_a_peer_of_a_slow_rhythm_is_given_the_time_that_it_takes(rhythm: float) -> None:
-    """Who was suspected in error at first teaches by it."""
+def test_a_peer_with_a_slow_rhythm_gets_a_longer_timeout(rhythm: float) -> None:
+    """A false suspicion lengthens the timeout."""
     lab = Lab()
     lab.report("n", {"p": 0.0})
     lab.converse(600, every=rhythm)
@@ -94,7 +94,7 @@ def test_a_late_report_proves_less() -> None:
 @pytest.mark.parametrize(
     "word", [NeighborChanged("n", "a", "x", False, 0.0), SyncFinished("n", "a", "x", False, "no answer")]
 )
-def test_another_word_just_before_it_does_not_make_a_late_report_look_punctual(word: LivenessEvent) -> None:
+def test_another_event_just_before_does_not_make_a_late_report_punctual(word: LivenessEvent) -> None:
     lab = Lab()
     lab.attach("n")
     lab.report("n", {"p": 0.0})
@@ -143,13 +143,13 @@ def test_no_sign_of_life_comes_from_the_future(heard: Lab) -> None:
     assert heard.state() is not ONLINE
 
 
-def test_no_peer_takes_the_place_of_the_node_that_reports_it() -> None:
+def test_a_peer_never_evicts_the_node_that_reports_it() -> None:
     lab = Lab(LivenessParameters(peers_per_store=1))
     lab.report("n", {"p": -5.0})
     assert [(one.peer_id, one.state) for one in lab.liveness.peers("a")] == [("n", ONLINE)]
 
 
-def test_that_a_neighbour_is_listed_is_no_sign_of_life_but_that_it_came_up_is_one(heard: Lab) -> None:
+def test_a_neighbour_coming_up_is_a_sign_of_life_but_being_listed_is_not(heard: Lab) -> None:
     for _ in range(10):
         heard.advance(2)
         heard.report("n", {}, neighbors=[("p", 60.0)])
@@ -158,7 +158,7 @@ def test_that_a_neighbour_is_listed_is_no_sign_of_life_but_that_it_came_up_is_on
     assert heard.state() is ONLINE
 
 
-def test_a_neighbour_that_goes_says_nothing_of_itself(heard: Lab) -> None:
+def test_a_lost_neighbour_is_no_sign_of_life(heard: Lab) -> None:
     heard.handle(NeighborChanged("n", "a", "q", False, heard.now))
     assert heard.state("q") is None
 
@@ -171,7 +171,7 @@ def test_a_direct_sync_is_a_sign_of_life_unless_it_failed(heard: Lab) -> None:
     assert heard.state() is ONLINE
 
 
-def test_announced_sleep_is_no_failure_and_ends_with_the_first_word(heard: Lab) -> None:
+def test_announced_sleep_is_no_failure_and_ends_with_the_next_report(heard: Lab) -> None:
     heard.report("p", asleep=True)
     heard.advance(3600)
     assert heard.state() is ASLEEP
@@ -179,12 +179,12 @@ def test_announced_sleep_is_no_failure_and_ends_with_the_first_word(heard: Lab) 
     assert heard.state() is ONLINE
 
 
-def test_messages_under_way_do_not_wake_a_sleeper_but_later_ones_do(heard: Lab) -> None:
+def test_messages_in_flight_do_not_wake_a_sleeping_peer_but_later_ones_do(heard: Lab) -> None:
     heard.report("p", asleep=True)
     heard.advance(1.0)
     heard.report("n", {"p": 0.5})
     assert heard.state() is ASLEEP
-    heard.advance(GRACE)
+    heard.advance(DEPARTURE_GRACE)
     heard.report("n", {"p": 0.5})
     assert heard.state() is ONLINE
 
@@ -199,7 +199,7 @@ def test_a_host_that_sleeps_takes_its_nodes_with_it_and_wakes_them() -> None:
     assert (lab.state("p", "a"), lab.state("p", "b")) == (ONLINE, ONLINE)
 
 
-def test_who_said_goodbye_has_left_until_it_attaches_or_is_heard(heard: Lab) -> None:
+def test_a_peer_that_said_goodbye_has_left_until_it_attaches_or_is_heard(heard: Lab) -> None:
     heard.attach("p")
     heard.detach("p", left=True)
     heard.advance(600)
@@ -214,7 +214,7 @@ def test_who_said_goodbye_has_left_until_it_attaches_or_is_heard(heard: Lab) -> 
     assert heard.state() is ONLINE
 
 
-def test_the_goodbye_of_a_replaced_stream_is_none() -> None:
+def test_the_goodbye_of_a_replaced_stream_is_ignored() -> None:
     lab = Lab()
     lab.attach("p", session_id="s1")
     lab.attach("p", session_id="s2")
@@ -229,25 +229,25 @@ def test_a_lost_stream_is_no_goodbye() -> None:
     assert lab.state() is ONLINE
 
 
-def test_who_reaches_nobody_is_not_made_online_by_its_own_reports(heard: Lab) -> None:
+def test_a_mute_peer_is_not_online_by_its_own_reports(heard: Lab) -> None:
     for _ in range(15):
         heard.advance(2)
         heard.report("n", {"p": 60.0})
         heard.report("p")
     presence = heard.liveness.presence
-    presence.hush("a", "p", True, heard.now)
+    presence.set_mute("a", "p", True, heard.now)
     assert heard.state() is SUSPECT
     heard.advance(1)
     heard.report("p")
     assert heard.state() is SUSPECT
     heard.advance(heard.parameters.offline_after)
     assert heard.state() is OFFLINE
-    presence.hush("a", "p", False, heard.now)
+    presence.set_mute("a", "p", False, heard.now)
     heard.report("p")
     assert heard.state() is ONLINE
 
 
-def test_what_is_asked_of_presence(heard: Lab) -> None:
+def test_presence_answers_state_and_online_peers(heard: Lab) -> None:
     heard.report("n", {"q": None})
     presence = heard.liveness.presence
     online = presence.online("a")
@@ -265,7 +265,7 @@ def test_after_a_restart_nobody_is_offline_before_a_report_interval_has_passed()
     assert lab.state() is OFFLINE
 
 
-def test_a_peer_long_unheard_is_forgotten_and_so_is_a_store_without_any() -> None:
+def test_an_old_peer_is_forgotten_and_so_is_an_empty_store() -> None:
     lab = Lab(LivenessParameters(peer_age=600.0))
     lab.report("n", {"p": 0.0, "named": None})
     lab.advance(601)
@@ -274,7 +274,7 @@ def test_a_peer_long_unheard_is_forgotten_and_so_is_a_store_without_any() -> Non
     assert lab.liveness.changes("a", 0) is None
 
 
-def test_a_peer_heard_too_long_ago_to_be_remembered_is_not_made_known() -> None:
+def test_a_peer_older_than_the_age_limit_is_not_added() -> None:
     lab = Lab(LivenessParameters(peer_age=600.0))
     lab.report("n")
     version = lab.liveness.view("a").version
@@ -288,7 +288,7 @@ def test_a_peer_heard_too_long_ago_to_be_remembered_is_not_made_known() -> None:
     assert lab.state() is OFFLINE
 
 
-def test_a_peer_forgotten_before_anybody_proved_its_silence_is_looked_at_no_more() -> None:
+def test_a_peer_forgotten_while_overdue_is_not_evaluated_again() -> None:
     lab = Lab(LivenessParameters(peer_age=60.0))
     lab.report("n", {"p": 0.0})
     lab.advance(40)  # p is overdue, though no observer has proved it
@@ -299,7 +299,7 @@ def test_a_peer_forgotten_before_anybody_proved_its_silence_is_looked_at_no_more
 
 
 @pytest.mark.parametrize("parameters", [LivenessParameters(peers_per_store=3), LivenessParameters(peer_limit=3)])
-def test_the_peer_longest_unheard_makes_room_for_one_heard_later(parameters: LivenessParameters) -> None:
+def test_the_peer_longest_unheard_is_evicted_for_one_heard_later(parameters: LivenessParameters) -> None:
     lab = Lab(parameters)
     lab.report("n", {"old": 5.0, "named": None})
     lab.report("n", {"new": 1.0})
@@ -310,7 +310,7 @@ def test_the_peer_longest_unheard_makes_room_for_one_heard_later(parameters: Liv
     assert [one.peer_id for one in lab.liveness.peers("a")] == ["m", "n", "new"]
 
 
-def test_who_takes_the_place_of_another_has_learned_nothing_of_it() -> None:
+def test_a_reused_row_starts_with_no_learned_rhythm() -> None:
     lab = Lab(LivenessParameters(peers_per_store=2))
     lab.report("n", {"slow": 0.0})
     lab.converse(600, "slow", every=15.0)
@@ -322,7 +322,7 @@ def test_who_takes_the_place_of_another_has_learned_nothing_of_it() -> None:
     assert 2 < found <= 12
 
 
-def test_a_full_service_makes_room_in_the_newcomers_own_store() -> None:
+def test_a_full_service_evicts_from_the_newcomers_own_store() -> None:
     lab = Lab(LivenessParameters(peer_limit=4))
     lab.report("n", {"p": 3600.0}, store_id="old")
     lab.report("n", {"q": 5.0})

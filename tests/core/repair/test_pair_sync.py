@@ -8,7 +8,7 @@ from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.budget import Budget
-from gossipcontrol.server.core.repair.pair_sync import PATIENCE, PairSyncScheduler
+from gossipcontrol.server.core.repair.pair_sync import ANSWER_TIMEOUT, PairSyncScheduler
 
 from tests.kit.liveness_lab import Lab
 
@@ -22,75 +22,75 @@ def never(one: str, other: str) -> bool:
     return False
 
 
-def look(matchmaker: PairSyncScheduler, now: float, able: str = "abcd") -> list[SyncWanted]:
-    return matchmaker.look(set(able), never, now)
+def request_due(pair_sync: PairSyncScheduler, now: float, capable: str = "abcd") -> list[SyncWanted]:
+    return pair_sync.request_due(set(capable), never, now)
 
 
-def test_the_oldest_debt_is_served_first_and_by_the_one_with_more_budget_left() -> None:
-    matchmaker = make()
-    matchmaker.choose("abc", 1000, 0.0)
-    matchmaker.meet("a", "b", 0.0)
-    matchmaker.meet("a", "c", 5.0)
-    matchmaker.meet("b", "c", 9.0)
-    wanted = look(matchmaker, 400.0)
+def test_the_most_overdue_pair_syncs_first_by_the_node_with_more_budget() -> None:
+    pair_sync = make()
+    pair_sync.set_members("abc", 1000, 0.0)
+    pair_sync.record_meetings("a", "b", 0.0)
+    pair_sync.record_meetings("a", "c", 5.0)
+    pair_sync.record_meetings("b", "c", 9.0)
+    wanted = request_due(pair_sync, 400.0)
     assert wanted[0].node_id in "ab"
     assert {wanted[0].node_id, wanted[0].peer_id} == {"a", "b"}
     assert wanted[1].node_id == "c" or wanted[1].node_id != wanted[0].node_id
-    assert matchmaker.owed == 3
+    assert pair_sync.unsynced == 3
 
 
-def test_a_sync_that_was_done_pays_and_one_that_failed_is_tried_ever_more_seldom() -> None:
-    matchmaker = make(pair_interval=100.0)
-    matchmaker.choose("ab", 1000, 0.0)
+def test_a_failed_sync_is_retried_with_backoff_until_one_succeeds() -> None:
+    pair_sync = make(pair_interval=100.0)
+    pair_sync.set_members("ab", 1000, 0.0)
     now, asked = 10.0, list[float]()
     while now < 400.0:
-        for wanted in look(matchmaker, now):
+        for wanted in request_due(pair_sync, now):
             asked.append(now)
-            matchmaker.finish(wanted.node_id, wanted.peer_id, False, now)
+            pair_sync.record_result(wanted.node_id, wanted.peer_id, False, now)
         now += 1.0
     assert asked == [10.0, 20.0, 40.0, 80.0, 160.0, 260.0, 360.0]
-    assert matchmaker.owed == 1
-    matchmaker.finish("b", "a", True, 400.0)
-    assert look(matchmaker, 401.0) == []
-    assert matchmaker.owed == 0
-    assert len(look(matchmaker, 500.0)) == 1
+    assert pair_sync.unsynced == 1
+    pair_sync.record_result("b", "a", True, 400.0)
+    assert request_due(pair_sync, 401.0) == []
+    assert pair_sync.unsynced == 0
+    assert len(request_due(pair_sync, 500.0)) == 1
 
 
-def test_who_never_answers_is_asked_again_after_a_while() -> None:
-    matchmaker = make()
-    matchmaker.choose("ab", 1000, 0.0)
-    assert len(look(matchmaker, 10.0)) == 1
-    assert look(matchmaker, 10.0 + PATIENCE - 1) == []
-    assert len(look(matchmaker, 10.0 + PATIENCE)) == 1
+def test_an_unanswered_request_is_repeated_after_the_timeout() -> None:
+    pair_sync = make()
+    pair_sync.set_members("ab", 1000, 0.0)
+    assert len(request_due(pair_sync, 10.0)) == 1
+    assert request_due(pair_sync, 10.0 + ANSWER_TIMEOUT - 1) == []
+    assert len(request_due(pair_sync, 10.0 + ANSWER_TIMEOUT)) == 1
 
 
-def test_pairs_that_are_apart_wait_for_the_bridge() -> None:
-    matchmaker = make()
-    matchmaker.choose("ab", 1000, 0.0)
-    assert matchmaker.look({"a", "b"}, lambda one, other: True, 10.0) == []
-    assert len(look(matchmaker, 12.0)) == 1
+def test_pairs_across_a_partition_wait() -> None:
+    pair_sync = make()
+    pair_sync.set_members("ab", 1000, 0.0)
+    assert pair_sync.request_due({"a", "b"}, lambda one, other: True, 10.0) == []
+    assert len(request_due(pair_sync, 12.0)) == 1
 
 
-def test_pairs_that_nobody_can_sync_are_not_looked_at_until_somebody_can() -> None:
-    matchmaker = make()
-    matchmaker.choose("abc", 1000, 0.0)
-    assert look(matchmaker, 300.0, able="") == []
-    assert matchmaker.owed == 0
-    assert matchmaker.pairs.next_at() is None
-    assert matchmaker.pairs.take_due(1e6) == []
-    matchmaker.take_up("b", 400.0)
-    matchmaker.take_up("stranger", 400.0)
-    assert matchmaker.look_at == 400.0
-    assert {wanted.node_id for wanted in look(matchmaker, 400.0, able="b")} == {"b"}
-    assert matchmaker.owed == 2
-    matchmaker.meet("a", ("c",), 401.0)  # as neighbours do, however unable
-    matchmaker.choose("ac", 1000, 402.0)
-    assert matchmaker.pairs.never_met == 0
+def test_pairs_without_a_capable_node_are_shelved_until_there_is_one() -> None:
+    pair_sync = make()
+    pair_sync.set_members("abc", 1000, 0.0)
+    assert request_due(pair_sync, 300.0, capable="") == []
+    assert pair_sync.unsynced == 0
+    assert pair_sync.pairs.next_at() is None
+    assert pair_sync.pairs.pop_due(1e6) == []
+    pair_sync.resume("b", 400.0)
+    pair_sync.resume("stranger", 400.0)
+    assert pair_sync.check_at == 400.0
+    assert {wanted.node_id for wanted in request_due(pair_sync, 400.0, capable="b")} == {"b"}
+    assert pair_sync.unsynced == 2
+    pair_sync.record_meetings("a", ("c",), 401.0)  # as neighbours do, capable or not
+    pair_sync.set_members("ac", 1000, 402.0)
+    assert pair_sync.pairs.never_met == 0
 
 
-def test_a_node_that_attaches_as_one_that_can_sync_owes_again() -> None:
-    lab, able = Lab(), frozenset({Capability.SYNC_WITH_PEER})
-    for capabilities in (frozenset[Capability](), able):
+def test_a_node_that_attaches_with_sync_capability_is_due_again() -> None:
+    lab, capable = Lab(), frozenset({Capability.SYNC_WITH_PEER})
+    for capabilities in (frozenset[Capability](), capable):
         for node_id in ("n", "m"):
             lab.handle(NodeAttached(node_id, f"{node_id} {len(capabilities)}", ("a",), capabilities=capabilities))
         for _ in range(20):
@@ -102,57 +102,57 @@ def test_a_node_that_attaches_as_one_that_can_sync_owes_again() -> None:
         assert lab.liveness.counts().pairs_unsynced == len(capabilities)
 
 
-def test_one_member_too_many_makes_a_store_forget_nothing_yet() -> None:
-    matchmaker = make(pair_peers=10)
-    matchmaker.choose("abcdefghij", 1000, 0.0)
-    matchmaker.meet("a", "bcdefghij", 5.0)
-    matchmaker.choose("abcdefghijk", 1000, 6.0)
-    matchmaker.choose("abcdefghij", 1000, 7.0)
-    assert len(matchmaker.pairs) == 45
-    assert matchmaker.pairs.never_met == 36
-    matchmaker.choose("abcdefghijkl", 1000, 8.0)
-    assert len(matchmaker.pairs) == 0
-    matchmaker.choose("abcdefghijk", 1000, 9.0)
-    assert len(matchmaker.pairs) == 0, "only a store that had pairs may be too large"
+def test_one_member_too_many_does_not_drop_the_pairs() -> None:
+    pair_sync = make(pair_peers=10)
+    pair_sync.set_members("abcdefghij", 1000, 0.0)
+    pair_sync.record_meetings("a", "bcdefghij", 5.0)
+    pair_sync.set_members("abcdefghijk", 1000, 6.0)
+    pair_sync.set_members("abcdefghij", 1000, 7.0)
+    assert len(pair_sync.pairs) == 45
+    assert pair_sync.pairs.never_met == 36
+    pair_sync.set_members("abcdefghijkl", 1000, 8.0)
+    assert len(pair_sync.pairs) == 0
+    pair_sync.set_members("abcdefghijk", 1000, 9.0)
+    assert len(pair_sync.pairs) == 0, "only a store that had pairs may be too large"
 
 
-def test_those_that_go_together_are_taken_out_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    matchmaker, heaps = make(), list[int]()
-    matchmaker.choose("abcdefghij", 1000, 0.0)
+def test_several_members_are_removed_with_one_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair_sync, heaps = make(), list[int]()
+    pair_sync.set_members("abcdefghij", 1000, 0.0)
     module = "gossipcontrol.server.core.repair.pairs"
     monkeypatch.setattr(f"{module}.heapify", lambda heap: heaps.append(len(heap)))  # pyright: ignore
-    matchmaker.choose("ab", 1000, 1.0)
+    pair_sync.set_members("ab", 1000, 1.0)
     assert heaps == [1]
 
 
 def test_a_store_beyond_the_size_is_not_tracked() -> None:
-    matchmaker = make(pair_peers=3)
-    matchmaker.choose("abc", 1000, 0.0)
-    assert len(matchmaker.pairs) == 3
-    matchmaker.choose("abcd", 1000, 0.0)
-    assert len(matchmaker.pairs) == matchmaker.owed == 0
-    assert matchmaker.look_at is None
+    pair_sync = make(pair_peers=3)
+    pair_sync.set_members("abc", 1000, 0.0)
+    assert len(pair_sync.pairs) == 3
+    pair_sync.set_members("abcd", 1000, 0.0)
+    assert len(pair_sync.pairs) == pair_sync.unsynced == 0
+    assert pair_sync.check_at is None
 
 
 def test_no_more_pairs_are_tracked_than_there_is_room_for() -> None:
-    matchmaker = make()
-    matchmaker.choose("abcde", 4, 0.0)
-    assert len(matchmaker.pairs) == 3
+    pair_sync = make()
+    pair_sync.set_members("abcde", 4, 0.0)
+    assert len(pair_sync.pairs) == 3
 
 
-def test_who_goes_takes_its_debts_along() -> None:
-    matchmaker = make()
-    matchmaker.choose("abc", 1000, 0.0)
-    look(matchmaker, 10.0)
-    matchmaker.choose("bc", 1000, 11.0)
-    assert {one for wanted in look(matchmaker, 300.0) for one in (wanted.node_id, wanted.peer_id)} <= {"b", "c"}
-    matchmaker.finish("a", "b", True, 300.0)
-    assert len(matchmaker.pairs) == 1
+def test_a_removed_member_takes_its_pairs_along() -> None:
+    pair_sync = make()
+    pair_sync.set_members("abc", 1000, 0.0)
+    request_due(pair_sync, 10.0)
+    pair_sync.set_members("bc", 1000, 11.0)
+    assert {one for wanted in request_due(pair_sync, 300.0) for one in (wanted.node_id, wanted.peer_id)} <= {"b", "c"}
+    pair_sync.record_result("a", "b", True, 300.0)
+    assert len(pair_sync.pairs) == 1
 
 
-def test_where_one_of_two_has_spent_its_budget_the_other_pays() -> None:
-    matchmaker = make()
-    matchmaker.choose("abc", 1000, 0.0)
+def test_if_one_node_has_no_budget_the_other_syncs() -> None:
+    pair_sync = make()
+    pair_sync.set_members("abc", 1000, 0.0)
     for seconds, pair in ((0.0, "ab"), (5.0, "bc"), (9.0, "ac")):
-        matchmaker.meet(pair[0], pair[1], seconds)
-    assert sorted(wanted.node_id for wanted in look(matchmaker, 400.0)) == ["a", "b", "c"]
+        pair_sync.record_meetings(pair[0], pair[1], seconds)
+    assert sorted(wanted.node_id for wanted in request_due(pair_sync, 400.0)) == ["a", "b", "c"]

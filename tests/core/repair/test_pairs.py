@@ -1,4 +1,4 @@
-"""Pairs: which are due, the oldest debt first."""
+"""Which pairs are due, the most overdue first."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def test_the_pairs_of_a_newcomer_are_due_evenly_spread() -> None:
     for node_id in "abcd":
         pairs.add(node_id, 10.0, 40.0)
     assert len(pairs) == pairs.never_met == 6
-    assert sorted(due.at for due in pairs.take_due(40.0) if "d" in due) == [10.0, 20.0, 30.0]
+    assert sorted(due.at for due in pairs.pop_due(40.0) if "d" in due) == [10.0, 20.0, 30.0]
 
 
-def test_a_meeting_puts_a_pair_off_and_never_brings_it_forward() -> None:
+def test_a_meeting_postpones_a_pair_and_never_brings_it_forward() -> None:
     pairs = Pairs()
     pairs.add("a", 0.0, 0.0)
     pairs.add("b", 10.0, 10.0)
-    pairs.meet("b", "a", 50.0)
-    pairs.meet("a", "b", 30.0)
-    pairs.meet("a", "a", 99.0)
-    pairs.meet("a", "stranger", 99.0)
+    pairs.record_meeting("b", "a", 50.0)
+    pairs.record_meeting("a", "b", 30.0)
+    pairs.record_meeting("a", "a", 99.0)
+    pairs.record_meeting("a", "stranger", 99.0)
     assert (pairs.never_met, pairs.has_met("a", "b")) == (0, True)
-    assert pairs.take_due(49.0) == []
-    ((at, *both),) = pairs.take_due(50.0)
+    assert pairs.pop_due(49.0) == []
+    ((at, *both),) = pairs.pop_due(50.0)
     assert (at, sorted(both)) == (50.0, ["a", "b"])
     assert pairs.next_at() is None
 
@@ -65,17 +65,17 @@ def test_pairs_agree_with_a_plain_dictionary(story: Sequence[tuple[str, int, int
             first = {key: at for key, at in first.items() if one not in key}
             shelved = {key for key in shelved if one not in key}
         elif what == "meet":
-            pairs.meet(one, other, now + 10.0)
+            pairs.record_meeting(one, other, now + 10.0)
             if {one, other} <= set(members) and one != other:
                 met[frozenset((one, other))] = now + 10.0
         elif what == "take up" and one in members:
-            pairs.take_up(one)
+            pairs.unshelve(one)
             shelved = {key for key in shelved if one not in key}
         elif what in {"take", "shelve"}:
-            due = pairs.take_due(now)
+            due = pairs.pop_due(now)
             assert due == sorted(due)
             dues = first | met
-            # Whoever meets before it was due for the first time is due no earlier for it.
+            # A meeting before the first due time does not bring that forward.
             expected = {key: max(at, first[key]) for key, at in dues.items() if max(at, first[key]) <= now}
             expected = {key: at for key, at in expected.items() if key not in shelved}
             assert {frozenset((one.one, one.other)): one.at for one in due} == expected

@@ -1,4 +1,4 @@
-"""Partitions of swarms whose truth is known: a store is one again as soon as there is a path, and cheap to watch."""
+"""Partitions of swarms with known truth: a store is joined as soon as there is a path, at little cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
 
 @pytest.mark.parametrize("sizes", SPLITS, ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_partition_is_one_again_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
+def test_a_partition_is_joined_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
     swarm = make(seed)
     swarm.grow(sum(sizes))
     swarm.run(40)
@@ -31,7 +31,7 @@ def test_a_partition_is_one_again_within_three_seconds_of_the_path(sizes: tuple[
         swarm.repair_within(side)
     swarm.run(120)
     assert diagnosis(swarm).partitioned == 1
-    assert swarm.suspected() == []  # to rejoin without a path would be in vain
+    assert swarm.suspected() == []  # a rejoin without a path would fail
     swarm.mend()
     mended_at = swarm.now
     swarm.run(3)
@@ -61,15 +61,15 @@ def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
         f"falls into 6 + 4 nodes (seen by 10): {reacher} reached {reached}",
         f"falls into 6 + 4 nodes (seen by 10): {reached} reached {reacher}",
     )
-    assert first.node_id in names(4)  # the lesser side's node first
+    assert first.node_id in names(4)  # the smaller side's node first
     assert set(first.bridge) <= set(names(6, 4))
     assert set(second.bridge) <= set(names(4))
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.floats(1.0, 8.0))
-@example(56362, [5, 4, 1, 4], 4.5)  # two of the sides pass for one for 25 s
+@example(56362, [5, 4, 1, 4], 4.5)  # two of the sides look like one for 25 s
 @settings(max_examples=10, deadline=None, phases=PHASES)
-def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
+def test_a_lasting_partition_is_probed_at_most_once_per_side_and_interval(
     seed: int, sizes: list[int], interval: float
 ) -> None:
     swarm = make(seed, bridge_interval=interval, pair_interval=10_000.0)
@@ -88,7 +88,7 @@ def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
     dials: defaultdict[int, list[float]] = defaultdict(list)
     targets: Counter[tuple[str, str]] = Counter()
     for at, wanted in swarm.wanted():
-        # Until every cut is seen, two sides that pass for one still sync with each other as all pairs do.
+        # Until every cut is seen, two sides that look like one still sync with each other, as all pairs do.
         if side_of[wanted.node_id] != side_of[wanted.peer_id] and at > seen_at:
             dials[side_of[wanted.node_id]].append(at)
             targets[wanted.node_id, wanted.peer_id] += 1
@@ -100,7 +100,7 @@ def test_a_standing_partition_dials_at_most_once_per_side_and_interval(
     assert len({node_id for node_id, _ in targets}) >= min(4, sum(sizes), 40 // interval)
 
 
-def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_per_node() -> None:
+def test_triggers_that_do_not_join_the_sides_are_repeated_with_backoff_per_node() -> None:
     swarm = make()
     swarm.heals = False
     swarm.grow(6)
@@ -112,7 +112,7 @@ def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_pe
             for other in set(swarm.members[one].view) - set(side):
                 del swarm.members[one].view[other]
     swarm.run(30)
-    swarm.mend()  # a path is there, yet nobody takes it
+    swarm.mend()  # there is a path, but no node takes it
     swarm.run(300)
     triggers = swarm.suspected(Cause.PARTITION)
     assert {one.node_id for _, one in triggers} == set(names(6))
@@ -123,7 +123,7 @@ def test_a_trigger_that_does_not_unite_is_followed_by_others_ever_more_seldom_pe
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_elsewhere(seed: int) -> None:
+def test_joined_nodes_are_cleared_while_the_store_is_still_cut_elsewhere(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(5)
     swarm.run(40)
@@ -135,16 +135,16 @@ def test_who_came_together_is_suspected_no_longer_though_the_store_is_still_cut_
     swarm.run(20)
     assert swarm.components() == 2
     assert diagnosis(swarm).partitioned == 1
-    told = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
-    assert told == set(names(2))
-    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == told
+    suspected = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
+    assert suspected == set(names(2))
+    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == suspected
     swarm.mend()
     swarm.run(3)
     assert swarm.components() == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_apart(seed: int) -> None:
+def test_a_node_without_neighbours_that_hears_but_is_not_heard_is_still_apart(seed: int) -> None:
     swarm = make(seed)
     swarm.grow(6)
     swarm.run(40)
@@ -155,7 +155,7 @@ def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_ap
     for _ in range(12):
         swarm.run(1)
         for peer_id in rest:  # over links that the others still have
-            swarm._hear("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
+            swarm._receive("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
     assert diagnosis(swarm).partitioned == 1
     assert swarm.suspected() == []
     swarm.mend()
@@ -164,9 +164,9 @@ def test_a_node_without_neighbours_that_hears_again_but_is_not_heard_is_still_ap
     assert {one.cause for _, one in swarm.suspected()} == {Cause.PARTITION}
 
 
-def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and_then() -> None:
+def test_without_a_prober_the_smaller_side_rejoins_now_and_then() -> None:
     swarm = make()
-    swarm.grow(7, able=False)
+    swarm.grow(7, capable=False)
     swarm.run(40)
     swarm.cut(names(2), names(5, 2))
     swarm.repair_within(names(2))
@@ -182,11 +182,11 @@ def test_without_anybody_who_can_look_for_a_path_the_lesser_side_rejoins_now_and
     assert swarm.components() == 1
 
 
-@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("count", [3, 6])
-def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: int, able: bool) -> None:
+def test_a_healed_partition_ends_even_without_messages(count: int, capable: bool) -> None:
     swarm = make(5)
-    swarm.grow(count, rhythm=0.0, able=able)
+    swarm.grow(count, rhythm=0.0, capable=capable)
     swarm.complete()
     swarm.run(20)
     swarm.lose("n0", 10)
@@ -200,7 +200,7 @@ def test_a_partition_that_healed_stands_no_longer_though_nobody_speaks(count: in
     assert not [one for at, one in swarm.suspected() if at > quiet_since]
 
 
-def test_one_word_alone_makes_no_partition() -> None:
+def test_too_few_reporters_prove_no_partition() -> None:
     swarm = make(partition_reporters=3)
     swarm.grow(2)
     swarm.run(40)
@@ -209,25 +209,25 @@ def test_one_word_alone_makes_no_partition() -> None:
     assert diagnosis(swarm).partitioned == 0
 
 
-@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("state", [PeerState.ONLINE, PeerState.OFFLINE])
-def test_peers_that_do_not_report_may_hold_a_store_together(state: PeerState, able: bool) -> None:
+def test_peers_that_do_not_report_may_connect_a_store(state: PeerState, capable: bool) -> None:
     swarm = make(view=2)
     for number in range(8):
-        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, able=able)
+        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, capable=capable)
         swarm.presence.states[f"n{number}"] = state if number % 2 else PeerState.ONLINE
     swarm.run(200)
     assert swarm.suspected() == []
     assert diagnosis(swarm).partitioned == 0
 
 
-def test_a_silent_peer_that_never_reported_hides_no_partition_of_nodes_that_speak() -> None:
+def test_a_silent_peer_that_never_reported_hides_no_partition() -> None:
     swarm = make()
     swarm.grow(2)
     swarm.add("x", rhythm=0.0, reports=False)
     swarm.complete()
     swarm.run(40)
     swarm.presence.states["x"] = PeerState.OFFLINE
-    swarm.blocked = lambda sender, receiver, large: True  # and it is dead, though both list it still
+    swarm.blocked = lambda sender, receiver, large: True  # it is dead too, though both still list it
     swarm.run(20)
     assert diagnosis(swarm).partitioned == 1

@@ -1,4 +1,4 @@
-"""Who tries to reach whom."""
+"""Which node probes which peer across a partition."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from gossipcontrol.server.core.repair.probe import RATE, PartitionProber
+from gossipcontrol.server.core.repair.probe import MAX_ATTEMPT_RATE, PartitionProber
 from hypothesis import given
 from hypothesis import strategies as st
 
 
-def attempts(sides: Sequence[list[str]], able: set[str], count: int) -> list[tuple[float, tuple[str, str]]]:
-    bridge, now, found = PartitionProber(2.0), 0.0, list[tuple[float, tuple[str, str]]]()
-    bridge.take(sides, able)
+def attempts(sides: Sequence[list[str]], capable: set[str], count: int) -> list[tuple[float, tuple[str, str]]]:
+    prober, now, found = PartitionProber(2.0), 0.0, list[tuple[float, tuple[str, str]]]()
+    prober.set_sides(sides, capable)
     while len(found) < count:
-        pair = bridge.attempt(able, now)
+        pair = prober.attempt(capable, now)
         if pair is not None:
             found.append((now, pair))
-        assert bridge.next_at > now
-        now = bridge.next_at
+        assert prober.next_at > now
+        now = prober.next_at
     return found
 
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=4))
-def test_in_time_every_node_tries_to_reach_every_other_side_and_every_peer_is_tried(sizes: list[int]) -> None:
+def test_in_time_every_node_probes_every_peer_of_every_other_side(sizes: list[int]) -> None:
     sides = [[f"{side}{n}" for n in range(size)] for side, size in zip("abcd", sizes, strict=False)]
     everybody = {node_id for side in sides for node_id in side}
     wanted = {(one, other) for one in everybody for other in everybody if one[0] != other[0]}
@@ -36,68 +36,68 @@ def test_in_time_every_node_tries_to_reach_every_other_side_and_every_peer_is_tr
     st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=10), min_size=1, max_size=30),
     st.floats(0.5, 5.0),
 )
-def test_a_side_tries_at_most_once_per_interval_however_the_sides_change(
+def test_a_side_probes_at_most_once_per_interval_however_the_sides_change(
     splits: list[list[int]], interval: float
 ) -> None:
-    bridge, now, able = PartitionProber(interval), 0.0, {f"n{n}" for n in range(10)}
+    prober, now, capable = PartitionProber(interval), 0.0, {f"n{n}" for n in range(10)}
     last: dict[str, float] = {}
     for split in splits:
         sides = [[f"n{n}" for n in range(10) if split[n % len(split)] % 3 == side] for side in range(3)]
         sides = [side for side in sides if side]
         if len(sides) < 2:
             continue
-        bridge.take(sides, able)
+        prober.set_sides(sides, capable)
         for _ in range(5):
-            pair = bridge.attempt(able, now)
+            pair = prober.attempt(capable, now)
             if pair is not None:
                 (side,) = [one for one in sides if pair[0] in one]
                 assert pair[1] not in side
                 assert all(now - last.get(node_id, -100.0) >= interval - 1e-6 for node_id in side)
                 last[pair[0]] = now
-            now = max(now, bridge.next_at)
+            now = max(now, prober.next_at)
 
 
-def test_only_who_can_tries() -> None:
+def test_only_capable_nodes_probe() -> None:
     sides = [["a1", "a2"], ["b1", "b2"]]
     assert {pair[0] for _, pair in attempts(sides, {"a2"}, 6)} == {"a2"}
-    bridge = PartitionProber(2.0)
-    bridge.take(sides, set())
-    assert bridge.attempt(set(), 5.0) is None
-    assert bridge.next_at == 7.0
-    bridge.take(sides, {"a1", "b1"})
-    tried = [pair for now in (7.0, 8.0, 9.0, 10.0) if (pair := bridge.attempt({"b1"}, now))]
+    prober = PartitionProber(2.0)
+    prober.set_sides(sides, set())
+    assert prober.attempt(set(), 5.0) is None
+    assert prober.next_at == 7.0
+    prober.set_sides(sides, {"a1", "b1"})
+    tried = [pair for now in (7.0, 8.0, 9.0, 10.0) if (pair := prober.attempt({"b1"}, now))]
     assert [node_id for node_id, _ in tried] == ["b1", "b1"], "the other has gone since"
 
 
 @pytest.mark.parametrize("count", [3, 64, 65, 1000])
-def test_all_sides_take_turns_however_many_they_are_and_a_store_tries_only_so_often(count: int) -> None:
+def test_all_sides_take_turns_and_the_rate_of_a_store_is_bounded(count: int) -> None:
     sides = [[f"n{number}"] for number in range(count)]
-    able = {side[0] for side in sides}
-    bridge, now, found = PartitionProber(2.0), 0.0, list[tuple[float, str]]()
+    capable = {side[0] for side in sides}
+    prober, now, found = PartitionProber(2.0), 0.0, list[tuple[float, str]]()
     while len(found) < 3 * count:
         if len(found) % 32 == 0:
-            bridge.take(sides, able)  # about as often as a store is looked at
-        pair = bridge.attempt(able, now)
+            prober.set_sides(sides, capable)  # about as often as a store is evaluated
+        pair = prober.attempt(capable, now)
         found += [(now, pair[0])] if pair else []
-        now = bridge.next_at
+        now = prober.next_at
     for turn in range(3):
-        assert {node_id for _, node_id in found[turn * count : (turn + 1) * count]} == able
-    gap = max(2.0 / count, 1 / RATE)
+        assert {node_id for _, node_id in found[turn * count : (turn + 1) * count]} == capable
+    gap = max(2.0 / count, 1 / MAX_ATTEMPT_RATE)
     assert all(later - at == pytest.approx(gap) for (at, _), (later, _) in pairwise(found))
 
 
-def test_an_attempt_looks_at_no_other_side() -> None:
+def test_an_attempt_reads_no_other_side() -> None:
     sides = [[f"n{number}"] for number in range(100)]
-    able = Asked(side[0] for side in sides)
-    bridge = PartitionProber(2.0)
-    bridge.take(sides, able)
-    able.count = 0
-    bridge.attempt(able, 0.0)
-    assert able.count == 1
+    capable = Asked(side[0] for side in sides)
+    prober = PartitionProber(2.0)
+    prober.set_sides(sides, capable)
+    capable.count = 0
+    prober.attempt(capable, 0.0)
+    assert capable.count == 1
 
 
 class Asked(set[str]):
-    """Counts how often it was asked."""
+    """A set that counts how often it was asked."""
 
     count = 0
 

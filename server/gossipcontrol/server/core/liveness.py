@@ -1,4 +1,4 @@
-"""Liveness as a whole: reports in, findings out; one object beside the engine, as pure as that."""
+"""The liveness half of the core: reports in, findings out. Pure: no IO, no clock, no randomness."""
 
 from __future__ import annotations
 
@@ -30,60 +30,63 @@ from gossipcontrol.server.core.presence.presence import Presence
 from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord, PeerState, View
 from gossipcontrol.server.core.presence.table import Store
 
-LATE = 1.5
-"""Report intervals after which a report is late."""
-REPORTERS = 65_536
-"""Most nodes whose reports are followed; the engine knows fewer by default."""
-LOOK = 16
-"""So many are looked at for one to forget."""
-SEARCHED = 2
-"""So many times the peers that a view lists are searched for the freshest: nearly always the book has them in order."""
-UNTRUSTED = 1e9
-"""Seconds by which a report is late that proves nothing."""
+LATE_AFTER_INTERVALS = 1.5
+"""A report is late once this many report intervals have passed since the one before."""
+MAX_REPORTERS = 65_536
+"""Most nodes whose reports are followed; more than the registry of nodes holds by default."""
+EVICTION_SCAN = 16
+"""Entries inspected to find one that may be evicted."""
+SEARCH_FACTOR = 2
+"""How many times the size of a view is searched for the peers heard last; the index is nearly in that order."""
+UNTRUSTED_LATENESS = 1e9
+"""Lateness (seconds) of a report that proves nothing about the silence of others."""
 
 
 class Report(NamedTuple):
-    """The last report of one store: when it came, and by how much it was late (seconds); infinite before the first."""
+    """The last report about one store: when it came, and its lateness (seconds); infinite before the first."""
 
     at: float = NEVER
-    late: float = math.inf
+    lateness: float = math.inf
 
 
 @dataclass(slots=True, eq=False)
 class Reporter:
-    """A node that speaks to the service."""
+    """A node that talks to the service, attached or not."""
 
     session_id: str = ""
     stores: dict[str, Report] = field(default_factory=dict[str, Report])
-    """Its stores, and its last report of each; other words than reports do not count."""
+    """Store -> its last report about that store; other events do not count."""
 
     def reported_at(self, store_id: str) -> float:
-        """When it last reported of a store."""
+        """Service time of its last report about a store; NEVER before the first."""
         return self.stores.get(store_id, Report()).at
 
-    def lateness(self, store_id: str, interval: float, now: float) -> float:
-        """By how much a report is late that comes now.
+    def record_report(self, store_id: str, interval: float, now: float) -> float:
+        """Record a report that comes now; return how late it is (seconds).
 
-        Who is late may have been stopped itself, so what it did not hear counts for less; the first report of a stream
-        counts for nothing. It takes half an interval to be trusted again: a report that is only told twice is not.
+        A late observer may have been stopped itself, so what it did not hear counts for less, as with Lifeguard's local
+        health (Dadgar et al. 2018). The first report of a stream counts for nothing. Lateness decays over half an
+        interval, so a report that is merely repeated does not restore trust.
         """
         at, before = self.stores.get(store_id, Report())
         gap = now - at
         carried = before * (1 - 2 * gap / interval) if gap < interval / 2 else 0.0
-        late = UNTRUSTED if math.isinf(before) else max(0.0, gap - LATE * interval, carried)
-        self.stores[store_id] = Report(now, late)
-        return late
+        lateness = (
+            UNTRUSTED_LATENESS if math.isinf(before) else max(0.0, gap - LATE_AFTER_INTERVALS * interval, carried)
+        )
+        self.stores[store_id] = Report(now, lateness)
+        return lateness
 
 
 class Liveness:
-    """Takes what nodes report, and finds who is online, what has rotted and who should sync."""
+    """Fuses the reports of all nodes: who is online, whose gossip has rotted, and which pairs should sync."""
 
     def __init__(self, parameters: LivenessParameters | None = None) -> None:
         self.parameters = parameters = parameters or LivenessParameters()
-        self._load = ReportPacer(parameters)
-        self.presence = Presence(parameters, self._load.next_report)
+        self._pacer = ReportPacer(parameters)
+        self.presence = Presence(parameters, self._pacer.next_report)
         self.diagnosis = Diagnosis(parameters, self.presence)
-        self._speakers: dict[str, Reporter] = {}
+        self._reporters: dict[str, Reporter] = {}
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             LivenessReported: self._on_liveness_reported,
             NeighborChanged: self._on_neighbor_changed,
@@ -96,7 +99,7 @@ class Liveness:
         }
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
-        """Take one event at service time ``now`` (seconds, never going backwards) and say what it shows."""
+        """Handle one event at service time ``now`` (seconds, never going backwards) and return the findings."""
         presence = self.presence
         if presence.started_at is None:
             presence.started_at = now
@@ -111,107 +114,107 @@ class Liveness:
         return [*map(PresenceChanged, changed), *found]
 
     def next_deadline(self) -> float | None:
-        """The service time at which TimePassed is due; None when nothing ages."""
+        """The service time at which TimePassed is due; None when nothing can change by itself."""
         return earliest(self.presence.next_at(), self.diagnosis.next_deadline())
 
     # Events.
 
     def _on_liveness_reported(self, event: LivenessReported, now: float) -> None:
         presence, node_id = self.presence, event.node_id
-        store = presence.store(event.store_id)
-        speaker = self._speaker(node_id)
+        store = presence.ensure_store(event.store_id)
+        reporter = self._ensure_reporter(node_id)
         if event.going_to_sleep:
-            presence.part(event.store_id, node_id, PeerState.ASLEEP, now)
-        reported_at = speaker.reported_at(event.store_id)
-        presence.greet(store, node_id, now)
-        presence.hear(store, node_id, event.heard, now)
-        presence.meet(store, node_id, event.neighbors, now)
-        late = speaker.lateness(event.store_id, self._load.next_report(now), now)
-        presence.inform(store, now - late, now)
-        self._load.count(reported_at, now)
-        presence.drop_empty(store)
+            presence.mark_departed(event.store_id, node_id, PeerState.ASLEEP, now)
+        reported_at = reporter.reported_at(event.store_id)
+        presence.on_self_report(store, node_id, now)
+        presence.on_heard(store, node_id, event.heard, now)
+        presence.on_neighbors(store, node_id, event.neighbors, now)
+        lateness = reporter.record_report(event.store_id, self._pacer.next_report(now), now)
+        presence.advance_informed(store, now - lateness, now)
+        self._pacer.count_report(reported_at, now)
+        presence.drop_if_empty(store)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> None:
-        store = self.presence.store(event.store_id)
-        self.presence.greet(store, event.node_id, now)
+        store = self.presence.ensure_store(event.store_id)
+        self.presence.on_self_report(store, event.node_id, now)
         if event.up:
-            self.presence.meet(store, event.node_id, {event.peer_id: event.changed_at}, now)
-        self.presence.drop_empty(store)
+            self.presence.on_neighbors(store, event.node_id, {event.peer_id: event.changed_at}, now)
+        self.presence.drop_if_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
-        self._speakers[event.node_id] = Reporter(event.session_id, dict.fromkeys(event.store_ids, Report()))
+        self._reporters[event.node_id] = Reporter(event.session_id, dict.fromkeys(event.store_ids, Report()))
         for store_id in event.store_ids:
-            store = self.presence.store(store_id)
-            self.presence.greet(store, event.node_id, now, anew=True)
-            self.presence.drop_empty(store)
+            store = self.presence.ensure_store(store_id)
+            self.presence.on_self_report(store, event.node_id, now, clears_departure=True)
+            self.presence.drop_if_empty(store)
 
     def _on_node_detached(self, event: NodeDetached, now: float) -> None:
-        speaker = self._speakers.get(event.node_id)
-        if speaker is None or speaker.session_id != event.session_id:
+        reporter = self._reporters.get(event.node_id)
+        if reporter is None or reporter.session_id != event.session_id:
             return
-        del self._speakers[event.node_id]
+        del self._reporters[event.node_id]
         if event.left:
-            for store_id in [one for one in speaker.stores if one in self.presence.stores]:
-                self.presence.part(store_id, event.node_id, PeerState.LEFT, now)
+            for store_id in [one for one in reporter.stores if one in self.presence.stores]:
+                self.presence.mark_departed(store_id, event.node_id, PeerState.LEFT, now)
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
         for node_id in event.node_ids:
             for store_id in self._stores_of(node_id):
-                self.presence.part(store_id, node_id, PeerState.ASLEEP, now)
+                self.presence.mark_departed(store_id, node_id, PeerState.ASLEEP, now)
 
     def _on_nodes_woke(self, event: NodesWoke, now: float) -> None:
         for node_id in event.node_ids:
             for store_id in self._stores_of(node_id):
-                self.presence.wake(store_id, node_id, now)
+                self.presence.mark_awake(store_id, node_id, now)
 
     def _on_sync_finished(self, event: SyncFinished, now: float) -> None:
-        store = self.presence.store(event.store_id)
-        self.presence.greet(store, event.node_id, now)
-        if event.ok and not self.presence.is_hushed(store, event.peer_id):
-            self.presence.hear(store, event.node_id, {event.peer_id: now}, now)
-        self.presence.drop_empty(store)
+        store = self.presence.ensure_store(event.store_id)
+        self.presence.on_self_report(store, event.node_id, now)
+        if event.ok and not self.presence.is_mute(store, event.peer_id):
+            self.presence.on_heard(store, event.node_id, {event.peer_id: now}, now)
+        self.presence.drop_if_empty(store)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> None:
-        """Nothing more: what is due was looked at before the event."""
+        """Nothing to do: ``handle`` has advanced what was due."""
 
     def _stores_of(self, node_id: str) -> list[str]:
-        speaker, known = self._speakers.get(node_id), self.presence.stores
-        return [store_id for store_id in speaker.stores if store_id in known] if speaker else []
+        reporter, known = self._reporters.get(node_id), self.presence.stores
+        return [store_id for store_id in reporter.stores if store_id in known] if reporter else []
 
-    def _speaker(self, node_id: str) -> Reporter:
-        """A node that speaks, made known; beyond the bound one that is not attached is forgotten, which costs trust."""
-        speaker = self._speakers.get(node_id)
-        if speaker is None:
-            if len(self._speakers) >= REPORTERS:
-                oldest = islice(self._speakers, LOOK)
-                idle = next((one for one in oldest if not self._speakers[one].session_id), None)
-                del self._speakers[idle or next(iter(self._speakers))]
-            speaker = self._speakers[node_id] = Reporter()
-        return speaker
+    def _ensure_reporter(self, node_id: str) -> Reporter:
+        """Get or create the reporter; at the limit evict one without a session: its next report then proves nothing."""
+        reporter = self._reporters.get(node_id)
+        if reporter is None:
+            if len(self._reporters) >= MAX_REPORTERS:
+                oldest = islice(self._reporters, EVICTION_SCAN)
+                idle = next((one for one in oldest if not self._reporters[one].session_id), None)
+                del self._reporters[idle or next(iter(self._reporters))]
+            reporter = self._reporters[node_id] = Reporter()
+        return reporter
 
-    # What is known.
+    # Queries.
 
     def view(self, store_id: str, since: int | None = None, most: int | None = None) -> View:
-        """A store's presence, or what changed since that version, where that is still known.
+        """A store's presence, or what changed since a version, if those changes are still kept.
 
-        Beyond ``most`` peers a difference gives way to the whole, and the whole to those heard last.
+        If more than ``most`` peers changed, the view is full; a full view is cut to the ``most`` peers heard last.
         """
         store = self.presence.stores.get(store_id)
         if store is None:
             return View(store_id, self.presence.version, (), delta=since == self.presence.version)
-        if since is None or not store.changes.reaches(since):
-            return self._whole(store, most)
+        if since is None or not store.changes.covers(since):
+            return self._full_view(store, most)
         if since == store.changes.version:
             return View(store_id, since, (), delta=True)
         changed = sorted({peer_id for _, peer_id, _ in store.changes.since(since)})
         if most is not None and len(changed) > most:
-            return self._whole(store, most)
+            return self._full_view(store, most)
         records = tuple(self.presence.table.record(store.index[one]) for one in changed if one in store.index)
         removed = tuple(one for one in changed if one not in store.index)
         return View(store_id, store.changes.version, records, delta=True, removed=removed)
 
-    def _whole(self, store: Store, most: int | None) -> View:
-        """Chosen before any record is made: a view must cost what it lists, not what the store holds."""
+    def _full_view(self, store: Store, most: int | None) -> View:
+        """Rows are chosen before records are built, so the cost follows the size of the view, not of the store."""
         table, rows = self.presence.table, list[int](store.index.values())
         if most is not None and len(rows) > most:
             heard, others = list[tuple[float, int]](), list[int]()
@@ -221,38 +224,38 @@ class Liveness:
                     others.append(row)
                     continue
                 heard.append((at, row))
-                if len(heard) == SEARCHED * most:
+                if len(heard) == SEARCH_FACTOR * most:
                     break
             rows = [*(row for _, row in sorted(heard, reverse=True)), *others][:most]
-        rows.sort(key=table.names.__getitem__)
+        rows.sort(key=table.peer_ids.__getitem__)
         return View(store.store_id, store.changes.version, tuple(map(table.record, rows)))
 
     def changes(
         self, store_id: str, since: int, most: int | None = None
     ) -> list[tuple[int, PeerRecord | None, str]] | None:
-        """The changes after that version in order, ``most`` of them: version, the peer then (None: forgotten), its id.
+        """At most ``most`` changes after a version, oldest first: (version, record or None if forgotten, peer id).
 
-        None when some of them are no longer kept: the reader lagged, and needs a view.
+        None when some of them are no longer kept: the reader fell behind and needs a view.
         """
         store = self.presence.stores.get(store_id)
         if store is None:
             return [] if since == self.presence.version else None
-        if not store.changes.reaches(since):
+        if not store.changes.covers(since):
             return None
         return [
-            (version, None if state is None else self._then(store, peer_id, state), peer_id)
+            (version, None if state is None else self._record_with_state(store, peer_id, state), peer_id)
             for version, peer_id, state in islice(store.changes.since(since), most)
         ]
 
-    def _then(self, store: Store, peer_id: str, state: PeerState) -> PeerRecord:
-        """A peer in an earlier state; when it was heard is only known as of now."""
+    def _record_with_state(self, store: Store, peer_id: str, state: PeerState) -> PeerRecord:
+        """A peer in an earlier state; the time it was heard is today's."""
         row = store.index.get(peer_id)
         if row is None:
             return PeerRecord(peer_id, state, None, 0)
         return self.presence.table.record(row)._replace(state=state)
 
     def peers(self, store_id: str, after: str = "") -> Iterator[PeerRecord]:
-        """Peers of a store by id, those behind ``after``; none when the store is not known."""
+        """The peers of a store ordered by id, after ``after``; none when the store is unknown."""
         store = self.presence.stores.get(store_id)
         if store is not None:
             peer_ids = sorted(store.index)
@@ -266,11 +269,11 @@ class Liveness:
 
     @property
     def peer_total(self) -> int:
-        """Number of (store, peer) remembered."""
+        """Number of tracked (store, peer)."""
         return len(self.presence.table)
 
     def last_heard(self, store_id: str) -> Iterator[tuple[str, float]]:
-        """Peers of a store that were heard, and when; those heard last come first."""
+        """The peers of a store that were ever heard, and when; the most recent first."""
         store, table = self.presence.stores.get(store_id), self.presence.table
         if store is not None:
             for peer_id, row in reversed(store.index.items()):
@@ -279,21 +282,21 @@ class Liveness:
                     yield peer_id, at
 
     def has_others(self, store_id: str, node_id: str) -> bool:
-        """Whether any peer of the store but this one was ever named."""
+        """Whether the store has any known peer besides this node."""
         store = self.presence.stores.get(store_id)
         return store is not None and len(store.index) > (node_id in store.index)
 
     def forget_store(self, store_id: str) -> None:
-        """Forget a store that no node has any longer; the next event's findings tell its watchers."""
-        self.presence.forget(store_id)
+        """Forget a store that no node has any more; its watchers learn it from the findings of the next event."""
+        self.presence.forget_store(store_id)
         self.diagnosis.forget_store(store_id)
 
     def next_report(self, now: float) -> float:
-        """Seconds until a node should report again, from the load."""
-        return self._load.next_report(now)
+        """Seconds until a node should report again; grows with the load."""
+        return self._pacer.next_report(now)
 
     def counts(self) -> LivenessCounts:
-        """The gauges."""
+        """The gauges over all stores."""
         return _counts(self.presence.counts, self.diagnosis.pairs_unsynced, self.diagnosis.partitioned)
 
     def store_counts(self, store_id: str) -> LivenessCounts:

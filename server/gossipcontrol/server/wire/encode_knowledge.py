@@ -25,7 +25,7 @@ def row_message(row: PeerKnowledge, now: float) -> pb.PeerKnowledgeRow:
         proof_age_ms=None if row.proved_at is None else age_ms(row.proved_at, now),
         incarnation=row.incarnation,
         held=row.held,
-        lives=row.lives,
+        lives=row.incarnations,
         active=row.active,
         forks=row.forks,
     )

@@ -1,1 +1,1 @@
-"""Diagnosis: rot and partitions that no single node can see."""
+"""Diagnosis: one-way gossip (rot), isolation and partitions that no single node can see."""

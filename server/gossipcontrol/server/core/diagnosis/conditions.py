@@ -1,4 +1,4 @@
-"""When a suspicion that stands becomes a trigger again: at once, then ever more seldom."""
+"""The conditions of a store's nodes: when each becomes a trigger, and how often again while it lasts."""
 
 from __future__ import annotations
 
@@ -8,88 +8,88 @@ from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NEVER
 
 Key = tuple[str, Cause]
-"""The node, and of what it is suspected."""
+"""Node and cause."""
 ROTS = frozenset({Cause.OUTBOUND_ROT, Cause.INBOUND_ROT})
-MOST_DOUBLINGS = 60
-"""Beyond these the interval is at any cap."""
+MAX_DOUBLINGS = 60
+"""Bounds the exponent; after this many doublings the interval has reached any cap."""
 
 
 @dataclass(slots=True, eq=False)
 class Condition:
-    """One suspicion of a node in a store."""
+    """Something wrong with one node in one store."""
 
     since: float
-    stands: bool = True
+    active: bool = True
     triggers: int = 0
-    """How many it led to while it stands."""
+    """Triggers sent since it became active."""
     triggered_at: float = NEVER
     seen_at: float = NEVER
-    """When it was last found to stand."""
+    """When it was last confirmed."""
 
 
 class ConditionTracker:
-    """Those of one store. The interval doubles from its first length to ``cap``, and begins anew when it has cleared.
+    """The conditions of one store. The interval between triggers doubles up to ``cap``; it restarts once one clears.
 
-    Rot shows, or shows to be mended, over a window only: so long is its first interval at least.
+    Rot shows, and its end shows, only over a window, so its first interval is at least that long.
     """
 
-    __slots__ = ("_cap", "_interval", "_known", "_window")
+    __slots__ = ("_cap", "_conditions", "_interval", "_window")
 
     def __init__(self, interval: float, cap: float, window: float) -> None:
         self._interval = interval
         self._window = max(interval, window)
         self._cap = max(cap, self._window)
-        self._known: dict[Key, Condition] = {}
+        self._conditions: dict[Key, Condition] = {}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._conditions)
 
-    def stands(self, node_id: str, cause: Cause, now: float, hold: float = 0.0) -> bool:
-        """It stands now; whether it has for ``hold`` seconds, and a trigger is due."""
-        suspicion = self._known.get((node_id, cause))
-        if suspicion is None:
-            suspicion = self._known[node_id, cause] = Condition(now)
-        elif not suspicion.stands:
-            suspicion.stands, suspicion.since, suspicion.triggers = True, now, 0
-        suspicion.seen_at = now
+    def mark_active(self, node_id: str, cause: Cause, now: float, hold: float = 0.0) -> bool:
+        """Confirm a condition; return whether it has been active for ``hold`` seconds and a trigger is due."""
+        condition = self._conditions.get((node_id, cause))
+        if condition is None:
+            condition = self._conditions[node_id, cause] = Condition(now)
+        elif not condition.active:
+            condition.active, condition.since, condition.triggers = True, now, 0
+        condition.seen_at = now
         first = self._window if cause in ROTS else self._interval
-        wait = min(self._cap, first * 2.0 ** (suspicion.triggers - 1)) if suspicion.triggers else self._interval
-        return now - suspicion.since >= hold and now - suspicion.triggered_at >= wait
+        wait = min(self._cap, first * 2.0 ** (condition.triggers - 1)) if condition.triggers else self._interval
+        return now - condition.since >= hold and now - condition.triggered_at >= wait
 
-    def trigger(self, node_id: str, cause: Cause, now: float) -> None:
-        """It becomes a trigger now."""
-        suspicion = self._known[node_id, cause]
-        suspicion.triggers = min(suspicion.triggers + 1, MOST_DOUBLINGS)
-        suspicion.triggered_at = now
+    def record_trigger(self, node_id: str, cause: Cause, now: float) -> None:
+        """Record that a trigger is sent now."""
+        condition = self._conditions[node_id, cause]
+        condition.triggers = min(condition.triggers + 1, MAX_DOUBLINGS)
+        condition.triggered_at = now
 
     def clear(self, node_id: str, cause: Cause) -> bool:
-        """It stands no longer; whether it did and had become a trigger."""
-        suspicion = self._known.get((node_id, cause))
-        if suspicion is None or not suspicion.stands:
+        """Mark a condition as ended; return whether it was active and had become a trigger."""
+        condition = self._conditions.get((node_id, cause))
+        if condition is None or not condition.active:
             return False
-        suspicion.stands = False
-        if not suspicion.triggers:
-            del self._known[node_id, cause]
-        return suspicion.triggers > 0
+        condition.active = False
+        if not condition.triggers:
+            del self._conditions[node_id, cause]
+        return condition.triggers > 0
 
-    def forget(self, now: float) -> None:
-        """Drop those that cleared; but one that comes back at once must wait for its turn, and so is remembered."""
-        due = [key for key, it in self._known.items() if not it.stands and now - it.triggered_at >= self._interval]
+    def prune(self, now: float) -> None:
+        """Drop cleared conditions, but keep recent ones: if one returns at once, its interval still applies."""
+        due = [key for key, it in self._conditions.items() if not it.active and now - it.triggered_at >= self._interval]
         for key in due:
-            del self._known[key]
+            del self._conditions[key]
 
-    def of(self, node_id: str) -> list[Cause]:
-        """What a node is suspected of."""
-        return [cause for (one, cause), it in self._known.items() if one == node_id and it.stands]
+    def causes_of(self, node_id: str) -> list[Cause]:
+        """The active causes of a node."""
+        return [cause for (one, cause), it in self._conditions.items() if one == node_id and it.active]
 
-    def suspected(self, cause: Cause) -> list[str]:
-        """The nodes that are suspected of this."""
-        return [one for (one, kind), it in self._known.items() if kind is cause and it.stands]
+    def nodes_with(self, cause: Cause) -> list[str]:
+        """The nodes with this condition."""
+        return [one for (one, kind), it in self._conditions.items() if kind is cause and it.active]
 
-    def faded(self, cause: Cause, before: float) -> list[str]:
-        """The nodes that are suspected of this, but were last found so before that instant."""
-        return [one for one in self.suspected(cause) if self._known[one, cause].seen_at < before]
+    def stale_nodes(self, cause: Cause, before: float) -> list[str]:
+        """The nodes whose condition was last confirmed before that instant."""
+        return [one for one in self.nodes_with(cause) if self._conditions[one, cause].seen_at < before]
 
     def nodes(self) -> set[str]:
-        """The nodes that are suspected of anything."""
-        return {one for (one, _), it in self._known.items() if it.stands}
+        """The nodes with any active condition."""
+        return {one for (one, _), it in self._conditions.items() if it.active}

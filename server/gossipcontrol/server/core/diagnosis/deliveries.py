@@ -1,4 +1,4 @@
-"""What one author broadcast, and how much of it a bounded sample of observers heard: numbers in flat arrays."""
+"""Broadcasts of one author, and how many of them a bounded sample of observers heard; kept in flat arrays."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import NamedTuple
 
 from gossipcontrol.server.core.event import NEVER
 
-CELLS = 8
-"""Most observers kept per author: its neighbours first, then a sample that is as good as random."""
+SAMPLED_OBSERVERS = 8
+"""Most observers kept per author: its neighbours first, then a pseudo-random sample."""
 IN_FLIGHT = 2.0
-"""Seconds that a message and a report may take: younger broadcasts are not yet missed."""
-SPACING = 1.0
-"""Least seconds between two remembered broadcast counts."""
-SAMPLES = 4
+"""Seconds that a message and a report may take; broadcasts younger than this are not missed yet."""
+SAMPLE_SPACING = 1.0
+"""Seconds between two remembered broadcast counts; also how much later an age must be to mean a new message."""
+COUNT_SAMPLES = 4
 """Broadcast counts remembered."""
 
 _WIDTH = 6
-_HEARD_AT, _SPOKEN, _COUNT, _NEXT, _NEW, _OLD = range(_WIDTH)
-"""Of one observer: when it last heard the author, what the author had broadcast then, how much it heard in all, and
-that number at three marks: the one being set, the newer and the older."""
-_FAR = 1 << 32
+_HEARD_AT, _SENT, _COUNT, _PENDING, _NEWER, _OLDER = range(_WIDTH)
+"""Fields of an observer: when it last heard the author, the author's broadcast count at that moment, how many messages
+it heard in all, and that number at the pending, the newer and the older mark.
+"""
+_NOT_NEIGHBOR = 1 << 32
 _UNKNOWN = math.nan
 
 
@@ -31,38 +32,38 @@ class Loss(NamedTuple):
 
     number: int
     lost: float
-    """Broadcasts that it did not hear: never more than there were, often fewer."""
+    """Broadcasts it did not hear; a lower bound."""
     sent: float
     """Broadcasts in the window."""
 
 
 class AuthorDeliveries:
-    """One author of a store; ``number`` is any that others do not have."""
+    """One author of a store. Authors and observers are identified by numbers that are unique within the store."""
 
     __slots__ = (
         "_cells",
         "_marking",
-        "_new",
+        "_newer",
         "_number",
         "_numbers",
-        "_old",
+        "_older",
         "_ranks",
         "_samples",
+        "broadcast_at",
         "count",
         "marked_at",
-        "spoke_at",
     )
 
     def __init__(self, number: int, now: float) -> None:
         self.count = -1
-        """Broadcasts so far; below 0: it does not report."""
+        """Broadcasts so far; negative before its first report."""
         self.marked_at = now
-        self.spoke_at = now
-        """When it last said that it had broadcast something new."""
+        self.broadcast_at = now
+        """When its broadcast count last rose."""
         self._number = number
         self._samples = array("d")
         self._marking = False
-        self._new = self._old = _UNKNOWN
+        self._newer = self._older = _UNKNOWN
         self._numbers = array("i")
         self._ranks = array("Q")
         self._cells = array("d")
@@ -70,72 +71,73 @@ class AuthorDeliveries:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    # What is reported.
+    # Reports.
 
-    def speak(self, count: int, now: float, period: float) -> None:
-        """The author says how many messages it broadcast; a new mark is set every ``period`` seconds.
+    def record_broadcasts(self, count: int, now: float, period: float) -> None:
+        """Record the author's broadcast count; set a new mark every ``period`` seconds.
 
-        A mark is set in two steps, so that it holds what was heard *before* the broadcasts that it holds: then no
-        delay of a report makes a message look lost. First the observers' counts are put down, and only the
-        author's next report, made after those had come, gives its own.
+        A mark is set in two steps: first the observers' counts are saved, then the author's next report adds its own
+        count. So a mark holds what was heard *before* its broadcasts, and no delayed report makes a message look lost.
         """
-        if count < self.count or self.count < 0:  # it was started anew
-            self.begin_anew()
+        if count < self.count or self.count < 0:  # the author restarted
+            self.reset_marks()
             self._samples = array("d")
         if count != self.count:
-            self.spoke_at = now
-            self._forgive_since(self._samples[-2] - IN_FLIGHT if self._samples else NEVER, count)
+            self.broadcast_at = now
+            self._clear_missed_since(self._samples[-2] - IN_FLIGHT if self._samples else NEVER, count)
         self.count = count
-        if not self._samples or now - self._samples[-2] >= SPACING:
+        if not self._samples or now - self._samples[-2] >= SAMPLE_SPACING:
             self._samples.extend((now, count))
-            del self._samples[: -2 * SAMPLES]
+            del self._samples[: -2 * COUNT_SAMPLES]
         if self._marking:
             self._marking = False
-            self._shift()
-            self._old, self._new, self.marked_at = self._new, count, now
-        elif now - self.marked_at >= (period / 2 if math.isnan(self._old) else period) or math.isnan(self._new):
+            self._rotate_marks()
+            self._older, self._newer, self.marked_at = self._newer, count, now
+        elif now - self.marked_at >= (period / 2 if math.isnan(self._older) else period) or math.isnan(self._newer):
             self._marking = True
-            self._put_down()
+            self._save_counts()
 
-    def hear(self, number: int, heard_at: float, count: int, near: bool) -> None:
-        """An observer says when it last heard the author and how often in all; ``near``: they are neighbours."""
+    def record_heard(self, number: int, heard_at: float, count: int, near: bool) -> None:
+        """Record when an observer last heard the author and how often in all; ``near``: they are neighbours."""
         numbers, cells = self._numbers, self._cells
         if number in numbers:
             index = numbers.index(number)
-            if near is (self._ranks[index] >= _FAR):
-                self._ranks[index] ^= _FAR
+            if near is (self._ranks[index] >= _NOT_NEIGHBOR):
+                self._ranks[index] ^= _NOT_NEIGHBOR
         else:
             index = self._admit(number, near)
             if index < 0:
                 return
-        place = index * _WIDTH
-        known = cells[place + _COUNT]
-        if count < known:  # the observer was started anew
-            self._forget_marks(place)
-            cells[place + _HEARD_AT], cells[place + _SPOKEN] = NEVER, self.count
+        offset = index * _WIDTH
+        known = cells[offset + _COUNT]
+        if count < known:  # the observer restarted
+            self._clear_marks(offset)
+            cells[offset + _HEARD_AT], cells[offset + _SENT] = NEVER, self.count
             known = -1.0
-        # Ages jitter: where messages are not counted, only an instant that is clearly later is another message.
-        if heard_at > NEVER and (count > known or (not count and heard_at > cells[place + _HEARD_AT] + SPACING)):
-            cells[place + _HEARD_AT] = heard_at
-            cells[place + _SPOKEN] = self.count
-        cells[place + _COUNT] = count
+        # Ages jitter: without message counts, only a clearly later time means another message.
+        if heard_at > NEVER and (
+            count > known or (not count and heard_at > cells[offset + _HEARD_AT] + SAMPLE_SPACING)
+        ):
+            cells[offset + _HEARD_AT] = heard_at
+            cells[offset + _SENT] = self.count
+        cells[offset + _COUNT] = count
 
-    def forgive(self, number: int) -> None:
-        """The two have met: what was missed before counts no longer."""
+    def clear_missed(self, number: int) -> None:
+        """Ignore what an observer missed so far: it has just become the author's neighbour."""
         if number in self._numbers:
-            self._cells[self._numbers.index(number) * _WIDTH + _SPOKEN] = self.count
+            self._cells[self._numbers.index(number) * _WIDTH + _SENT] = self.count
 
-    def knows(self, number: int) -> bool:
-        """Whether this observer is among the sample."""
+    def has_observer(self, number: int) -> bool:
+        """Whether this observer is in the sample."""
         return number in self._numbers
 
-    # What follows.
+    # Answers.
 
     def missing(self, reported: Mapping[int, float], least: float, before: float) -> tuple[int, list[int]]:
-        """How many of the observers with these numbers can tell, and which of them miss the author.
+        """How many of these observers can tell, and which of them miss the author.
 
-        They miss it who last heard it ``before`` and should have heard ``least`` broadcasts since; ``reported`` says
-        when each last reported.
+        An observer misses it if it last heard it ``before`` and at least ``least`` broadcasts were due since.
+        ``reported`` maps an observer to the time of its last report.
         """
         cells, asked, found = self._cells, 0, list[int]()
         for index, number in enumerate(self._numbers):
@@ -143,73 +145,73 @@ class AuthorDeliveries:
             if reported_at is None:
                 continue
             asked += 1
-            place = index * _WIDTH
-            spoken = cells[place + _SPOKEN]
-            # The newest count is the most that can have been missed: mostly that settles it.
-            may_miss = self.count - spoken >= least and cells[place + _HEARD_AT] <= before
-            if may_miss and self._sent_until(reported_at - IN_FLIGHT) - spoken >= least:
+            offset = index * _WIDTH
+            sent_then = cells[offset + _SENT]
+            # The newest count is an upper bound of what was missed; it usually decides.
+            may_miss = self.count - sent_then >= least and cells[offset + _HEARD_AT] <= before
+            if may_miss and self._sent_until(reported_at - IN_FLIGHT) - sent_then >= least:
                 found.append(number)
         return asked, found
 
-    def is_near(self, number: int) -> bool:
-        """Whether this observer, one of the sample, is a neighbour."""
-        return self._ranks[self._numbers.index(number)] < _FAR
+    def is_neighbor(self, number: int) -> bool:
+        """Whether this observer of the sample is the author's neighbour."""
+        return self._ranks[self._numbers.index(number)] < _NOT_NEIGHBOR
 
-    def heard(self, reported: Collection[int]) -> Iterator[tuple[int, float]]:
-        """When the observers with these numbers last heard the author; minus infinity: never."""
+    def last_heard(self, reported: Collection[int]) -> Iterator[tuple[int, float]]:
+        """When each of these observers last heard the author; NEVER: it has not."""
         for index, number in enumerate(self._numbers):
             if number in reported:
                 yield number, self._cells[index * _WIDTH + _HEARD_AT]
 
     def losses(
-        self, reported: Mapping[int, float], near: Collection[int] = (), far: Collection[int] = ()
+        self, reported: Mapping[int, float], names_neighbors: Collection[int] = (), names_everyone: Collection[int] = ()
     ) -> list[Loss]:
-        """What the observers with these numbers did not hear since the older mark, or where it is not known, the newer.
+        """What each of these observers did not hear since the older mark, or the newer one where the older is unknown.
 
-        Observers of which neither is known are left out. So are those that heard it and yet count nothing: they do not
-        count. And those that never heard it, for who reports only a part of what it hears may not name it; unless they
-        would: its neighbours ``near``, the others ``far``.
+        Omitted are observers without either mark, those that heard the author but count no messages, and those that
+        never heard it: a partial report may not name it. The last are kept if they would name it: its neighbours in
+        ``names_neighbors``, others in ``names_everyone``.
         """
         found: list[Loss] = []
         for index, number in enumerate(self._numbers):
             reported_at = reported.get(number)
-            place = index * _WIDTH
+            offset = index * _WIDTH
             if reported_at is None:
                 continue
-            heard = self._cells[place + _COUNT]
-            would_name = near if self._ranks[index] < _FAR else far
-            can_tell = number in would_name if self._cells[place + _HEARD_AT] == NEVER else heard > 0
+            heard = self._cells[offset + _COUNT]
+            would_name = names_neighbors if self._ranks[index] < _NOT_NEIGHBOR else names_everyone
+            can_tell = number in would_name if self._cells[offset + _HEARD_AT] == NEVER else heard > 0
             if not can_tell:
                 continue
             sent = self._sent_until(reported_at - IN_FLIGHT)
-            ago, before = self._old, self._cells[place + _OLD]
-            if math.isnan(ago + before):
-                ago, before = self._new, self._cells[place + _NEW]
-            if not math.isnan(sent + ago + before):
-                found.append(Loss(number, (sent - ago) - (heard - before), sent - ago))
+            sent_at_mark, heard_at_mark = self._older, self._cells[offset + _OLDER]
+            if math.isnan(sent_at_mark + heard_at_mark):
+                sent_at_mark, heard_at_mark = self._newer, self._cells[offset + _NEWER]
+            if not math.isnan(sent + sent_at_mark + heard_at_mark):
+                found.append(Loss(number, (sent - sent_at_mark) - (heard - heard_at_mark), sent - sent_at_mark))
         return found
 
     # Marks.
 
-    def begin_anew(self) -> None:
-        """Forget the marks: what is compared begins with the next report."""
-        self._new = self._old = _UNKNOWN
+    def reset_marks(self) -> None:
+        """Clear all marks; the comparison starts over with the next report."""
+        self._newer = self._older = _UNKNOWN
         self._marking = False
-        for place in range(0, len(self._cells), _WIDTH):
-            self._forget_marks(place)
+        for offset in range(0, len(self._cells), _WIDTH):
+            self._clear_marks(offset)
 
-    def begin_anew_for(self, number: int) -> None:
-        """Forget the marks of one observer."""
+    def reset_marks_of(self, number: int) -> None:
+        """Clear the marks of one observer."""
         if number in self._numbers:
-            self._forget_marks(self._numbers.index(number) * _WIDTH)
+            self._clear_marks(self._numbers.index(number) * _WIDTH)
 
-    def begin_anew_without(self, mates: Collection[int]) -> None:
-        """Forget the marks of every observer but these."""
+    def reset_marks_except(self, same_side: Collection[int]) -> None:
+        """Clear the marks of every observer but these."""
         for index, number in enumerate(self._numbers):
-            if number not in mates:
-                self._forget_marks(index * _WIDTH)
+            if number not in same_side:
+                self._clear_marks(index * _WIDTH)
 
-    def keep(self, numbers: Collection[int]) -> None:
+    def retain(self, numbers: Collection[int]) -> None:
         """Forget every observer but these."""
         kept = [index for index, number in enumerate(self._numbers) if number in numbers]
         if len(kept) < len(self._numbers):
@@ -218,51 +220,51 @@ class AuthorDeliveries:
             self._ranks = array("Q", [self._ranks[index] for index in kept])
 
     def _admit(self, number: int, near: bool) -> int:
-        """Give an observer a place, or that of one that ranks behind it; below 0: there is none."""
+        """Add an observer to the sample, or replace the lowest-ranked one; -1 when it ranks too low."""
         mixed = ((number * 0x9E3779B1) ^ (self._number * 0x85EBCA6B)) & 0xFFFFFFFF
-        rank = mixed if near else mixed | _FAR
+        rank = mixed if near else mixed | _NOT_NEIGHBOR
         ranks = self._ranks
-        if len(ranks) < CELLS:
+        if len(ranks) < SAMPLED_OBSERVERS:
             self._numbers.append(number)
             ranks.append(rank)
-            self._cells.extend(self._blank())
+            self._cells.extend(self._blank_cells())
             return len(ranks) - 1
         worst = max(ranks)
         if rank >= worst:
             return -1
         index = ranks.index(worst)
         self._numbers[index], ranks[index] = number, rank
-        self._cells[index * _WIDTH : (index + 1) * _WIDTH] = array("d", self._blank())
+        self._cells[index * _WIDTH : (index + 1) * _WIDTH] = array("d", self._blank_cells())
         return index
 
-    def _blank(self) -> tuple[float, ...]:
+    def _blank_cells(self) -> tuple[float, ...]:
         return (NEVER, max(0, self.count), 0.0, _UNKNOWN, _UNKNOWN, _UNKNOWN)
 
     def _sent_until(self, at: float) -> float:
-        """The newest count of broadcasts that is that old; not a number when none is."""
+        """The newest broadcast count that is at least as old as ``at``; NaN when there is none."""
         samples = self._samples
-        for place in range(len(samples) - 2, -1, -2):
-            if samples[place] <= at:
-                return samples[place + 1]
+        for offset in range(len(samples) - 2, -1, -2):
+            if samples[offset] <= at:
+                return samples[offset + 1]
         return _UNKNOWN
 
-    def _put_down(self) -> None:
+    def _save_counts(self) -> None:
         cells = self._cells
-        for place in range(0, len(cells), _WIDTH):
-            cells[place + _NEXT] = cells[place + _COUNT]
+        for offset in range(0, len(cells), _WIDTH):
+            cells[offset + _PENDING] = cells[offset + _COUNT]
 
-    def _shift(self) -> None:
+    def _rotate_marks(self) -> None:
         cells = self._cells
-        for place in range(0, len(cells), _WIDTH):
-            cells[place + _OLD], cells[place + _NEW] = cells[place + _NEW], cells[place + _NEXT]
-            cells[place + _NEXT] = _UNKNOWN
+        for offset in range(0, len(cells), _WIDTH):
+            cells[offset + _OLDER], cells[offset + _NEWER] = cells[offset + _NEWER], cells[offset + _PENDING]
+            cells[offset + _PENDING] = _UNKNOWN
 
-    def _forget_marks(self, place: int) -> None:
-        self._cells[place + _NEXT] = self._cells[place + _NEW] = self._cells[place + _OLD] = _UNKNOWN
+    def _clear_marks(self, offset: int) -> None:
+        self._cells[offset + _PENDING] = self._cells[offset + _NEWER] = self._cells[offset + _OLDER] = _UNKNOWN
 
-    def _forgive_since(self, instant: float, count: int) -> None:
-        """Who heard the author after that may have heard the last of what this count holds: nobody knows the order."""
+    def _clear_missed_since(self, instant: float, count: int) -> None:
+        """Assume that observers which heard the author since ``instant`` heard all of ``count``."""
         cells = self._cells
-        for place in range(0, len(cells), _WIDTH):
-            if cells[place + _HEARD_AT] >= instant:
-                cells[place + _SPOKEN] = count
+        for offset in range(0, len(cells), _WIDTH):
+            if cells[offset + _HEARD_AT] >= instant:
+                cells[offset + _SENT] = count

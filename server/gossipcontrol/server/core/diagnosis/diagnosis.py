@@ -1,6 +1,6 @@
-"""What is wrong with the gossip of each store, from what its nodes report: findings, never decisions.
+"""What is wrong with the gossip of each store, found from its nodes' reports. It yields findings, never decisions.
 
-Reports are taken as they come; a store is looked at as a whole once enough of its nodes have reported anew.
+Reports are recorded as they come; a store is evaluated as a whole once enough of its nodes have reported again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from gossipcontrol.server.core.decision import Capability
-from gossipcontrol.server.core.diagnosis.store_monitor import Roster, StoreMonitor
+from gossipcontrol.server.core.diagnosis.store_monitor import PresenceAccess, StoreMonitor
 from gossipcontrol.server.core.event import (
     LivenessEvent,
     LivenessReported,
@@ -27,13 +27,13 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pair_sync import PAIR_LIMIT
 
-AT_ONCE = 64
-"""Most stores advanced in one call; the next deadline is at once when more are due."""
+MAX_STORES_PER_CALL = 64
+"""Most stores advanced in one call; if more are due, the next deadline is immediate."""
 
 
 @dataclass(slots=True, eq=False)
 class _Agent:
-    """A node that is attached."""
+    """An attached node."""
 
     session_id: str
     incarnation: str
@@ -42,78 +42,78 @@ class _Agent:
 
 
 class Diagnosis:
-    """All stores. ``presence`` is asked who is online, and told whose broadcasts reach nobody."""
+    """Monitors every store. It reads from ``presence`` who is online, and tells it which peers are mute."""
 
-    def __init__(self, parameters: LivenessParameters, presence: Roster) -> None:
+    def __init__(self, parameters: LivenessParameters, presence: PresenceAccess) -> None:
         self.pairs_unsynced = 0
-        """Pairs that are online and have never met since, or are overdue for a direct sync."""
+        """Pairs of online peers that never synced since both came online, or are overdue for a direct sync."""
         self.partitioned = 0
-        """Stores whose live nodes fall apart."""
+        """Stores that are partitioned."""
         self._parameters = parameters
         self._presence = presence
         self._budget = Budget(parameters.sync_rate)
-        self._cases: dict[str, StoreMonitor] = {}
+        self._monitors: dict[str, StoreMonitor] = {}
         self._agents: dict[str, _Agent] = {}
         self._pairs = 0
         self._agenda: list[tuple[float, str]] = []
-        """When a store is due, at that or later; each store once, or more often after it became due earlier."""
-        self._ended: list[Finding] = []
-        """What is yet to be said of stores that were forgotten."""
-        self._noted: dict[str, float] = {}
-        """The earliest entry of each store."""
+        """Heap of (time, store): a store is due then or later. Each has one current entry; others are stale."""
+        self._closing_findings: list[Finding] = []
+        """Findings about forgotten stores, returned with the next event."""
+        self._scheduled: dict[str, float] = {}
+        """Store -> the time of its current entry."""
         self._handlers: dict[type[Any], Callable[[Any, float], list[Finding]]] = {
-            LivenessReported: self._on_report,
-            NeighborChanged: self._on_neighbor,
+            LivenessReported: self._on_reported,
+            NeighborChanged: self._on_neighbor_changed,
             NodeAttached: self._on_attached,
             NodeDetached: self._on_detached,
             NodesSlept: self._on_slept,
-            SyncFinished: self._on_sync,
+            SyncFinished: self._on_sync_finished,
         }
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
-        """Take one event at service time ``now`` (seconds, never going backwards) and say what it shows."""
+        """Handle one event at service time ``now`` (seconds, never going backwards) and return the findings."""
         handler = self._handlers.get(type(event))
         found = handler(event, now) if handler else []
-        if self._ended:
-            found, self._ended = [*self._ended, *found], []
+        if self._closing_findings:
+            found, self._closing_findings = [*self._closing_findings, *found], []
         if self._agenda and self._agenda[0][0] <= now:
             found += self._advance(now)
         return found
 
     def next_deadline(self) -> float | None:
-        """The service time at which TimePassed is due; None when nothing is observed."""
+        """The service time at which TimePassed is due; None when nothing is monitored."""
         return self._agenda[0][0] if self._agenda else None
 
     def store_counts(self, store_id: str) -> tuple[int, int]:
-        """Pairs unsynced, and whether it is partitioned (1), of one store."""
-        case = self._cases.get(store_id)
-        return (case.matchmaker.owed, int(case.reunion.stands)) if case else (0, 0)
+        """(unsynced pairs, 1 if partitioned else 0) of one store."""
+        monitor = self._monitors.get(store_id)
+        return (monitor.pair_sync.unsynced, int(monitor.repair.confirmed)) if monitor else (0, 0)
 
     def forget_store(self, store_id: str) -> None:
-        """Forget a store that no node has any longer; the next event's findings say what is suspected no longer."""
-        case = self._cases.pop(store_id, None)
-        if case is not None:
-            self._count(case, -1)
-            self._ended += case.end()
-            self._noted.pop(store_id, None)
+        """Forget a store that no node has any more; the next event's findings end its conditions."""
+        monitor = self._monitors.pop(store_id, None)
+        if monitor is not None:
+            self._add_to_gauges(monitor, -1)
+            self._closing_findings += monitor.close()
+            self._scheduled.pop(store_id, None)
 
     # Events.
 
-    def _on_report(self, event: LivenessReported, now: float) -> list[Finding]:
-        case = self._case(event.store_id)
+    def _on_reported(self, event: LivenessReported, now: float) -> list[Finding]:
+        monitor = self._ensure_monitor(event.store_id)
         agent = self._agents.get(event.node_id)
         if agent is not None and event.store_id not in agent.store_ids:
             agent.store_ids.add(event.store_id)
-            case.attach(event.node_id, agent.can_sync, now)
-        found = case.report(event, now)
-        self._note(case)
+            monitor.attach(event.node_id, agent.can_sync, now)
+        found = monitor.on_report(event, now)
+        self._schedule(monitor)
         return found
 
-    def _on_neighbor(self, event: NeighborChanged, now: float) -> list[Finding]:
-        case = self._cases.get(event.store_id)
-        if case is not None:
-            case.change(event, now)
-            self._note(case)
+    def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> list[Finding]:
+        monitor = self._monitors.get(event.store_id)
+        if monitor is not None:
+            monitor.on_neighbor_changed(event, now)
+            self._schedule(monitor)
         return []
 
     def _on_attached(self, event: NodeAttached, now: float) -> list[Finding]:
@@ -123,13 +123,13 @@ class Diagnosis:
         agent.store_ids = set(event.store_ids)
         self._agents[event.node_id] = agent
         for store_id in sorted(old.store_ids - agent.store_ids) if old else ():
-            found += self._leave(store_id, event.node_id)
+            found += self._detach(store_id, event.node_id)
         for store_id in event.store_ids:
-            case = self._case(store_id)
+            monitor = self._ensure_monitor(store_id)
             if old is not None and old.incarnation != event.incarnation:
-                found += case.forget(event.node_id)
-            case.attach(event.node_id, agent.can_sync, now)
-            self._note(case)
+                found += monitor.forget_node(event.node_id)
+            monitor.attach(event.node_id, agent.can_sync, now)
+            self._schedule(monitor)
         return found
 
     def _on_detached(self, event: NodeDetached, now: float) -> list[Finding]:
@@ -138,7 +138,7 @@ class Diagnosis:
         if agent is None or agent.session_id != event.session_id:
             return []
         del self._agents[event.node_id]
-        return [one for store_id in sorted(agent.store_ids) for one in self._leave(store_id, event.node_id)]
+        return [one for store_id in sorted(agent.store_ids) for one in self._detach(store_id, event.node_id)]
 
     def _on_slept(self, event: NodesSlept, now: float) -> list[Finding]:
         del now
@@ -146,65 +146,65 @@ class Diagnosis:
         for node_id in event.node_ids:
             agent = self._agents.get(node_id)
             for store_id in sorted(agent.store_ids) if agent else ():
-                case = self._cases.get(store_id)
-                found += case.forget(node_id) if case else []
+                monitor = self._monitors.get(store_id)
+                found += monitor.forget_node(node_id) if monitor else []
         return found
 
-    def _on_sync(self, event: SyncFinished, now: float) -> list[Finding]:
-        case = self._cases.get(event.store_id)
-        if case is None:
+    def _on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
+        monitor = self._monitors.get(event.store_id)
+        if monitor is None:
             return []
-        found = case.finish_sync(event, now)
-        self._note(case)
+        found = monitor.on_sync_finished(event, now)
+        self._schedule(monitor)
         return found
 
     # Time.
 
     def _advance(self, now: float) -> list[Finding]:
         found: list[Finding] = []
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_STORES_PER_CALL):
             if not self._agenda or self._agenda[0][0] > now:
                 break
             at, store_id = heappop(self._agenda)
-            case = self._cases.get(store_id)
-            if case is None or self._noted.get(store_id) != at:
+            monitor = self._monitors.get(store_id)
+            if monitor is None or self._scheduled.get(store_id) != at:
                 continue
-            del self._noted[store_id]
-            if case.next_at() <= now:
-                self._count(case, -1)
-                found += case.advance(PAIR_LIMIT - self._pairs, now)
-                self._count(case, 1)
-            if case.is_over:
-                case.unhush(now)
+            del self._scheduled[store_id]
+            if monitor.next_at() <= now:
+                self._add_to_gauges(monitor, -1)
+                found += monitor.advance(PAIR_LIMIT - self._pairs, now)
+                self._add_to_gauges(monitor, 1)
+            if monitor.is_empty:
+                monitor.clear_mutes(now)
                 self.forget_store(store_id)
             else:
-                self._note(case)
-        self._budget.forget(now)
+                self._schedule(monitor)
+        self._budget.prune(now)
         return found
 
-    def _count(self, case: StoreMonitor, sign: int) -> None:
-        """Add what a store has to the gauges, or take it away before it changes."""
-        self.pairs_unsynced += sign * case.matchmaker.owed
-        self.partitioned += sign * case.reunion.stands
-        self._pairs += sign * len(case.matchmaker.pairs)
+    def _add_to_gauges(self, monitor: StoreMonitor, sign: int) -> None:
+        """Add (1) or subtract (-1) a store's share of the gauges; subtract before it changes."""
+        self.pairs_unsynced += sign * monitor.pair_sync.unsynced
+        self.partitioned += sign * monitor.repair.confirmed
+        self._pairs += sign * len(monitor.pair_sync.pairs)
 
-    def _note(self, case: StoreMonitor) -> None:
-        at = case.next_at()
-        if at < self._noted.get(case.store_id, math.inf):
-            self._noted[case.store_id] = at
-            heappush(self._agenda, (at, case.store_id))
+    def _schedule(self, monitor: StoreMonitor) -> None:
+        at = monitor.next_at()
+        if at < self._scheduled.get(monitor.store_id, math.inf):
+            self._scheduled[monitor.store_id] = at
+            heappush(self._agenda, (at, monitor.store_id))
 
-    def _case(self, store_id: str) -> StoreMonitor:
-        case = self._cases.get(store_id)
-        if case is None:
-            case = self._cases[store_id] = StoreMonitor(store_id, self._parameters, self._presence, self._budget)
-        return case
+    def _ensure_monitor(self, store_id: str) -> StoreMonitor:
+        monitor = self._monitors.get(store_id)
+        if monitor is None:
+            monitor = self._monitors[store_id] = StoreMonitor(store_id, self._parameters, self._presence, self._budget)
+        return monitor
 
-    def _leave(self, store_id: str, node_id: str) -> list[Finding]:
-        case = self._cases.get(store_id)
-        if case is None:
+    def _detach(self, store_id: str, node_id: str) -> list[Finding]:
+        monitor = self._monitors.get(store_id)
+        if monitor is None:
             return []
-        self._count(case, -1)
-        found = case.detach(node_id)
-        self._count(case, 1)
+        self._add_to_gauges(monitor, -1)
+        found = monitor.detach(node_id)
+        self._add_to_gauges(monitor, 1)
         return found

@@ -1,4 +1,4 @@
-"""What can be said of one node alone: it has no fresh link, or writes that it gets rid of nowhere."""
+"""Conditions of a single node: it has no fresh link, or its local writes do not get out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from gossipcontrol.server.core.event import LivenessReported
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 
-def isolated(links: Links, node_id: str) -> str:
-    """The evidence that a node which reports has no fresh link, or nothing."""
+def isolation_evidence(links: Links, node_id: str) -> str:
+    """Evidence that a reporting node has no fresh link; empty when it has, or may have."""
     observer = links.fresh[node_id]
     if node_id in links.linked or not links.is_closed([node_id]):
         return ""
@@ -17,8 +17,10 @@ def isolated(links: Links, node_id: str) -> str:
     return f"none of {listed} neighbours is heard, nor hears it" if listed else "no neighbours"
 
 
-def stuck(observer: Observer, event: LivenessReported, parameters: LivenessParameters, now: float) -> str:
-    """The evidence that local writes do not get out, or nothing."""
+def stuck_writes_evidence(
+    observer: Observer, event: LivenessReported, parameters: LivenessParameters, now: float
+) -> str:
+    """Evidence that local writes stay unsynced; empty when they do not."""
     since = observer.unsynced_since
     if since is None or now - since < parameters.unsynced_after:
         return ""

@@ -1,4 +1,4 @@
-"""Whether a store's reporting nodes fall apart, and into which sides."""
+"""Detects that a store's reporting nodes are partitioned, and into which sides."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from gossipcontrol.server.core.diagnosis.links import Links
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 Side = list[str]
-"""Nodes by id."""
+"""Nodes ordered by id."""
 
 
 def split_sides(links: Links, parameters: LivenessParameters) -> list[Side]:
-    """The sides into which a store falls, the main one first; one side at most when nothing proves a partition.
+    """The sides of a store, the main one first; a single side unless a partition is proved.
 
-    A side is proved when so many nodes say that they do not hear across, or when nothing links it with the outside
-    and nothing could unseen. What is not proved to be apart counts to the main side.
+    A side is proved if at least ``partition_reporters`` nodes report missing links across, or if no link, seen or
+    unseen, can connect it. Nodes not proved to be apart belong to the main side.
     """
     main, *others = links.sides() or [[]]
     if not others or len(links.fresh) < parameters.partition_reporters:
@@ -30,25 +30,25 @@ def split_sides(links: Links, parameters: LivenessParameters) -> list[Side]:
 
 
 class Partition:
-    """One store's falling apart. It *stands* once it has lasted and every word in it was renewed meanwhile."""
+    """A partition of one store; *confirmed* once it has lasted and every fresh report is newer than its first sign."""
 
     def __init__(self, now: float) -> None:
         self.since = now
-        self.stands = False
+        self.confirmed = False
         self.sides: list[Side] = []
         self._side_of: dict[str, int] = {}
 
-    def look(self, sides: list[Side], links: Links, lasting: float, now: float) -> bool:
-        """Take the sides as they are now; whether it begins to stand."""
+    def update(self, sides: list[Side], links: Links, hold: float, now: float) -> bool:
+        """Set the current sides; return whether this confirms the partition."""
         self.sides = sides
         self._side_of = {node_id: index for index, side in enumerate(sides) for node_id in side}
-        if self.stands or now - self.since < lasting:
+        if self.confirmed or now - self.since < hold:
             return False
-        # Reports are of different moments: one may name a link that another's newer one has replaced.
-        self.stands = all(observer.reported_at >= self.since for observer in links.fresh.values())
-        return self.stands
+        # Reports are taken at different times: one may list a link that a newer one of the other end has dropped.
+        self.confirmed = all(observer.reported_at >= self.since for observer in links.fresh.values())
+        return self.confirmed
 
-    def apart(self, one: str, other: str) -> bool:
+    def are_apart(self, one: str, other: str) -> bool:
         """Whether two nodes are on different sides."""
         first, second = self._side_of.get(one), self._side_of.get(other)
         return first is not None and second is not None and first != second
@@ -58,11 +58,11 @@ class Partition:
         return self._side_of.get(node_id) == 0
 
     def side(self, node_id: str) -> Side:
-        """The nodes on a node's side; none when it is on no side."""
+        """The nodes on a node's side; empty when it is on none."""
         index = self._side_of.get(node_id)
         return [] if index is None else self.sides[index]
 
     def evidence(self, how: str) -> str:
-        """What was seen, and how it was found that the sides can reach each other."""
+        """The evidence: the sizes of the sides, and how they were found to reach each other."""
         sizes = " + ".join(str(len(side)) for side in self.sides[:6]) + (" + ..." if len(self.sides) > 6 else "")
         return f"falls into {sizes} nodes (seen by {len(self._side_of)}): {how}"

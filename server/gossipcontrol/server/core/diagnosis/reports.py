@@ -1,20 +1,20 @@
-"""What the nodes of one store last reported of it: neighbours, broadcasts, and what they heard of each other."""
+"""The last reports of one store's nodes: neighbours, broadcast counts, and what they heard of each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import repeat
 
-from gossipcontrol.server.core.diagnosis.deliveries import CELLS, IN_FLIGHT, AuthorDeliveries
+from gossipcontrol.server.core.diagnosis.deliveries import IN_FLIGHT, SAMPLED_OBSERVERS, AuthorDeliveries
 from gossipcontrol.server.core.event import NEIGHBORS, NEVER, LivenessReported, NeighborChanged
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
 REPORT_PEERS = 1000
-"""Most peers of one report: who named fewer has heard nothing of the others."""
-GRACE = 1.0
+"""Most peers in one report; a node that names fewer has heard of no others."""
+REPORT_GRACE = 1.0
 """Seconds by which a report may be late beyond two of its node's intervals."""
-PROBED = 16
-"""Most observers asked in one look for authors that they did not name."""
+UNNAMED_OBSERVERS = 16
+"""Most observers checked per evaluation for authors that their reports do not name."""
 
 
 class Observer:
@@ -24,8 +24,8 @@ class Observer:
         "alone_since",
         "interval",
         "is_complete",
-        "lists",
-        "lost_at",
+        "lists_neighbors",
+        "neighbor_lost_at",
         "neighbors",
         "node_id",
         "number",
@@ -37,72 +37,72 @@ class Observer:
         self.node_id = node_id
         self.number = number
         self.interval = interval
-        """Seconds between its reports, as they come."""
+        """Seconds between its reports, as observed."""
         self.reported_at = NEVER
         self.neighbors: dict[str, float] = {}
-        """Each of its neighbours, and since when it is one."""
-        self.lists = False
-        """Whether it says who its neighbours are: of one that never named any, an empty list proves nothing."""
-        self.lost_at = NEVER
-        """When it last lost one; what came directly was sent before that."""
+        """Neighbour -> since when it is one."""
+        self.lists_neighbors = False
+        """Whether it reports its neighbours at all; if not, an empty list proves nothing."""
+        self.neighbor_lost_at = NEVER
+        """When it last lost a neighbour; what it heard directly was sent before that."""
         self.alone_since: float | None = None
-        """Since when it has no neighbour."""
+        """Since when it has no neighbours; None when it has some."""
         self.unsynced_since: float | None = None
-        """Since when it has local writes that are not known to be held elsewhere."""
+        """Since when it has local writes that are not known to be held elsewhere; None when it has none."""
         self.is_complete = True
-        """Whether its report named everybody it ever heard."""
+        """Whether its last report named every peer it ever heard."""
 
     def is_fresh(self, now: float) -> bool:
-        """Whether its last report is not older than about two of its intervals."""
-        return now - self.reported_at <= 2 * self.interval + GRACE
+        """Whether its last report is at most about two intervals old."""
+        return now - self.reported_at <= 2 * self.interval + REPORT_GRACE
 
     def is_gone(self, now: float) -> bool:
-        """Whether it has not reported for so long that it is forgotten."""
+        """Whether it has been silent long enough to be forgotten."""
         return now - self.reported_at > max(60.0, 4 * self.interval)
 
-    def report(self, event: LivenessReported, ceiling: float, now: float) -> None:
-        """Take what it says of itself."""
+    def update(self, event: LivenessReported, ceiling: float, now: float) -> None:
+        """Record what a node reports about itself."""
         if self.reported_at > NEVER:
-            # A longer rhythm counts soon, so that it does not look late; but one long pause is no rhythm.
+            # A longer interval counts at once, so that the node does not look late; one long pause is capped.
             gap = min(now - self.reported_at, ceiling, 2 * self.interval)
             self.interval = max(gap, 0.8 * self.interval + 0.2 * gap)
         self.reported_at = now
         before = self.neighbors
         self.neighbors = dict(event.neighbors)
         if not before.keys() <= self.neighbors.keys():
-            self.lost_at = now
-        self.count_neighbors(now)
+            self.neighbor_lost_at = now
+        self.update_alone_since(now)
         self.is_complete = len(event.heard) < REPORT_PEERS
         if not event.unsynced_writes:
             self.unsynced_since = None
         elif self.unsynced_since is None:
             self.unsynced_since = now
 
-    def count_neighbors(self, now: float) -> None:
-        """Note since when it has none."""
-        self.lists = self.lists or bool(self.neighbors)
-        if self.neighbors or not self.lists:
+    def update_alone_since(self, now: float) -> None:
+        """Update since when it has no neighbours."""
+        self.lists_neighbors = self.lists_neighbors or bool(self.neighbors)
+        if self.neighbors or not self.lists_neighbors:
             self.alone_since = None
         elif self.alone_since is None:
             self.alone_since = now
 
 
 class StoreReports:
-    """One store. What is kept of an author does not grow with the number of its observers."""
+    """The reports of one store. Memory per author does not grow with the number of its observers."""
 
-    __slots__ = ("_numbers", "_parameters", "former", "observers", "store_id", "voices")
+    __slots__ = ("_numbers", "_parameters", "deliveries", "former", "observers", "store_id")
 
     def __init__(self, store_id: str, parameters: LivenessParameters) -> None:
         self.store_id = store_id
         self.observers: dict[str, Observer] = {}
         self.former: dict[str, None] = {}
-        """Who once reported and does no longer, as long as an observer lists it; empty, a set takes thrice the room."""
-        self.voices: dict[str, AuthorDeliveries] = {}
+        """Nodes that no longer report but an observer still lists; a dict, for an empty set takes thrice the room."""
+        self.deliveries: dict[str, AuthorDeliveries] = {}
         self._parameters = parameters
         self._numbers = 0
 
-    def take(self, event: LivenessReported, now: float, *, attached: bool = True) -> Observer | None:
-        """Take a report; None when no further reporter can be remembered. ``attached`` agents know their neighbours."""
+    def record(self, event: LivenessReported, now: float, *, attached: bool = True) -> Observer | None:
+        """Record a report; None when there are too many reporters. An ``attached`` agent reports its neighbours."""
         observer = self.observers.get(event.node_id)
         if observer is None:
             if len(self.observers) >= self._parameters.peers_per_store:
@@ -110,22 +110,24 @@ class StoreReports:
             observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval)
             self.observers[event.node_id] = observer
             self.former.pop(event.node_id, None)
-        elif not observer.is_fresh(now):  # frozen, or cut off from here as well: what it missed meanwhile is no rot
-            for voice in self.voices.values():
-                voice.begin_anew_for(observer.number)
-        observer.lists = observer.lists or attached
+        elif not observer.is_fresh(
+            now
+        ):  # it was frozen, or cut off from the service too: what it missed meanwhile is no rot
+            for delivery in self.deliveries.values():
+                delivery.reset_marks_of(observer.number)
+        observer.lists_neighbors = observer.lists_neighbors or attached
         before, reported_at = observer.neighbors, observer.reported_at
-        observer.report(event, self._parameters.report_ceiling, now)
-        self._own_voice(event.node_id, now).speak(event.broadcast_count, now, self.period(observer))
-        self._listen(observer, event)
+        observer.update(event, self._parameters.report_ceiling, now)
+        self._ensure_deliveries(event.node_id, now).record_broadcasts(event.broadcast_count, now, self.period(observer))
+        self._record_heard(observer, event)
         for peer_id, up_at in observer.neighbors.items():
-            # A report that was overtaken by news of a loss names an old neighbour again: that is no meeting.
-            if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + GRACE:
-                self._meet(observer, peer_id)
+            # A report overtaken by a NeighborChanged may list a lost neighbour again; that is no new link.
+            if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + REPORT_GRACE:
+                self._clear_missed_between(observer, peer_id)
         return observer
 
-    def change(self, event: NeighborChanged, now: float) -> bool:
-        """Take that a neighbour came or went; whether that is news. Beyond ``NEIGHBORS`` a further one is none."""
+    def record_neighbor(self, event: NeighborChanged, now: float) -> bool:
+        """Record that a neighbour came or went; return whether that is new. More than ``NEIGHBORS`` are ignored."""
         observer = self.observers.get(event.node_id)
         if observer is None or event.up is (event.peer_id in observer.neighbors):
             return False
@@ -133,69 +135,71 @@ class StoreReports:
             return False
         if event.up:
             observer.neighbors[event.peer_id] = event.changed_at
-            self._meet(observer, event.peer_id)
+            self._clear_missed_between(observer, event.peer_id)
         else:
             del observer.neighbors[event.peer_id]
-            observer.lost_at = now
-        observer.count_neighbors(now)
+            observer.neighbor_lost_at = now
+        observer.update_alone_since(now)
         return True
 
-    def forget(self, node_id: str) -> None:
-        """A node reports no longer: its word counts no longer, and it may be heard of by others only."""
+    def forget_node(self, node_id: str) -> None:
+        """Forget a node's reports; others may still report about it."""
         if self.observers.pop(node_id, None) is not None:
-            del self.voices[node_id]
+            del self.deliveries[node_id]
             self.former[node_id] = None
 
-    def clean(self, now: float) -> list[str]:
-        """Forget the nodes that reported long ago, and all that only they said; returns who was forgotten."""
+    def prune(self, now: float) -> list[str]:
+        """Forget nodes that reported long ago and everything only they reported; return them."""
         gone = [node_id for node_id, observer in self.observers.items() if observer.is_gone(now)]
         for node_id in gone:
-            self.forget(node_id)
+            self.forget_node(node_id)
         numbers = {observer.number for observer in self.observers.values()}
-        for voice in self.voices.values():
-            voice.keep(numbers)
+        for delivery in self.deliveries.values():
+            delivery.retain(numbers)
         if self.former:
             listed = set[str]().union(*(observer.neighbors for observer in self.observers.values()))
             self.former = dict.fromkeys(one for one in self.former if one in listed)
         return gone
 
-    def ask_the_silent(self, fresh: Iterable[Observer]) -> None:
-        """Count it as hearing nothing when an observer's whole report does not name an author that reports."""
-        observers = [observer for observer in fresh if observer.is_complete and observer.lists][:PROBED]
+    def record_unnamed(self, fresh: Iterable[Observer]) -> None:
+        """Record that an observer hears nothing of an author that its complete report does not name."""
+        observers = [observer for observer in fresh if observer.is_complete and observer.lists_neighbors][
+            :UNNAMED_OBSERVERS
+        ]
         for peer_id in self.observers:
-            voice = self.voices[peer_id]
-            if len(voice) < min(len(observers) - 1, CELLS):
+            delivery = self.deliveries[peer_id]
+            if len(delivery) < min(len(observers) - 1, SAMPLED_OBSERVERS):
                 for observer in observers:
-                    if observer.node_id != peer_id and not voice.knows(observer.number):
-                        voice.hear(observer.number, NEVER, 0, peer_id in observer.neighbors)
+                    if observer.node_id != peer_id and not delivery.has_observer(observer.number):
+                        delivery.record_heard(observer.number, NEVER, 0, peer_id in observer.neighbors)
 
     def period(self, observer: Observer) -> float:
-        """Seconds between two marks: the window, or longer where reports are rare."""
+        """Seconds between two marks: the window, or three report intervals if that is longer."""
         return max(self._parameters.rot_window, 3 * observer.interval)
 
     def _next_number(self) -> int:
         self._numbers += 1
         return self._numbers
 
-    def _own_voice(self, node_id: str, now: float) -> AuthorDeliveries:
-        voice = self.voices.get(node_id)
-        if voice is None:
-            voice = self.voices[node_id] = AuthorDeliveries(self._next_number(), now)
-        return voice
+    def _ensure_deliveries(self, node_id: str, now: float) -> AuthorDeliveries:
+        delivery = self.deliveries.get(node_id)
+        if delivery is None:
+            delivery = self.deliveries[node_id] = AuthorDeliveries(self._next_number(), now)
+        return delivery
 
-    def _listen(self, observer: Observer, event: LivenessReported) -> None:
-        voices, number, neighbors, node_id = self.voices, observer.number, observer.neighbors, event.node_id
-        if voices.keys().isdisjoint(event.heard):
+    def _record_heard(self, observer: Observer, event: LivenessReported) -> None:
+        deliveries, number, neighbors, node_id = self.deliveries, observer.number, observer.neighbors, event.node_id
+        if deliveries.keys().isdisjoint(event.heard):
             return
         for (peer_id, heard_at), count in zip(event.heard.items(), event.heard_counts or repeat(0), strict=False):
-            voice = voices.get(peer_id)
-            if voice is not None and peer_id != node_id:
-                voice.hear(number, heard_at, count, peer_id in neighbors)
+            delivery = deliveries.get(peer_id)
+            if delivery is not None and peer_id != node_id:
+                delivery.record_heard(number, heard_at, count, peer_id in neighbors)
 
-    def _meet(self, observer: Observer, peer_id: str) -> None:
-        """What two new neighbours missed of each other counts no longer."""
-        if (voice := self.voices.get(peer_id)) is not None:
-            voice.forgive(observer.number)
+    def _clear_missed_between(self, observer: Observer, peer_id: str) -> None:
+        """Ignore what two new neighbours missed of each other."""
+        if (delivery := self.deliveries.get(peer_id)) is not None:
+            delivery.clear_missed(observer.number)
         other = self.observers.get(peer_id)
         if other is not None:
-            self.voices[observer.node_id].forgive(other.number)
+            self.deliveries[observer.node_id].clear_missed(other.number)

@@ -1,4 +1,4 @@
-"""One store under observation: what its nodes say, what they are suspected of, and when to look again."""
+"""Monitors one store: its reports, its nodes' conditions, its partition and its pairs, and when to evaluate them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.diagnosis.conditions import ConditionTracker
-from gossipcontrol.server.core.diagnosis.isolation import isolated, stuck
+from gossipcontrol.server.core.diagnosis.isolation import isolation_evidence, stuck_writes_evidence
 from gossipcontrol.server.core.diagnosis.links import Links
 from gossipcontrol.server.core.diagnosis.reports import StoreReports
-from gossipcontrol.server.core.diagnosis.rot import HOLD_SHARE, Rot, Verdict, begin_anew_across
+from gossipcontrol.server.core.diagnosis.rot import HOLD_SHARE, Rot, Verdict, reset_marks_across_sides
 from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
 from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -20,263 +20,269 @@ from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pair_sync import PairSyncScheduler
 from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
 
-PACE = 1.0
-"""Least seconds between two looks at a store."""
-ROT_SHARE = 0.1
-"""Least time between two comparisons of counts, in parts of the window."""
-NEWS_SHARE = 0.5
-"""Part of its nodes that must have reported anew before a store is looked at: a look costs about its size."""
-LATEST = 10.0
-"""Seconds after which fewer are enough."""
-IDLE = 60.0
-"""Seconds between two looks at a store of which nothing is heard."""
+MIN_EVALUATION_GAP = 1.0
+"""Least seconds between two evaluations of a store."""
+ROT_CHECK_SHARE = 0.1
+"""Time between two comparisons of counts, as a share of the window."""
+REPORTED_SHARE = 0.5
+"""Share of its nodes that must have reported again before a store is evaluated, which costs about its size."""
+MAX_EVALUATION_DELAY = 10.0
+"""Seconds after which fewer reports are enough."""
+IDLE_EVALUATION_GAP = 60.0
+"""Seconds between two evaluations of a store without reports."""
 
 
-class Roster(Protocol):
-    """What diagnosis asks of presence, and tells it."""
+class PresenceAccess(Protocol):
+    """What diagnosis needs of presence."""
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
-        """Of a peer; None when it is not known."""
+        """The presence of a peer; None when it is unknown."""
         ...
 
     def online(self, store_id: str) -> Collection[str]:
         """The peers that are online."""
         ...
 
-    def hush(self, store_id: str, peer_id: str, standing: bool, now: float) -> None:
-        """What a peer broadcasts reaches nobody, or does again."""
+    def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
+        """Set whether a peer's broadcasts reach nobody."""
         ...
 
 
 class StoreMonitor:
-    """All there is to one store."""
+    """Everything that is monitored about one store."""
 
     __slots__ = (
         "_compared_at",
-        "_look_at",
-        "_looked_at",
+        "_evaluate_at",
+        "_evaluated_at",
         "_mute_since",
-        "_news",
+        "_new_reports",
         "_parameters",
         "_presence",
-        "able",
         "attached",
-        "matchmaker",
-        "reunion",
+        "capable",
+        "conditions",
+        "pair_sync",
+        "repair",
+        "reports",
         "store_id",
-        "suspicions",
-        "testimony",
     )
 
-    def __init__(self, store_id: str, parameters: LivenessParameters, presence: Roster, budget: Budget) -> None:
+    def __init__(self, store_id: str, parameters: LivenessParameters, presence: PresenceAccess, budget: Budget) -> None:
         self.store_id = store_id
         self.attached: dict[str, None] = {}
-        """Nodes of the store that have an agent."""
-        self.able: dict[str, None] = {}
-        """Those of them that can sync with a peer."""
-        self.testimony = StoreReports(store_id, parameters)
-        self.suspicions = ConditionTracker(
+        """Nodes of the store with an attached agent."""
+        self.capable: dict[str, None] = {}
+        """Attached nodes that can sync with a peer."""
+        self.reports = StoreReports(store_id, parameters)
+        self.conditions = ConditionTracker(
             parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window
         )
-        self.reunion = PartitionRepair(store_id, parameters, self.suspicions)
-        self.matchmaker = PairSyncScheduler(store_id, parameters, budget)
+        self.repair = PartitionRepair(store_id, parameters, self.conditions)
+        self.pair_sync = PairSyncScheduler(store_id, parameters, budget)
         self._parameters = parameters
         self._presence = presence
         self._mute_since: dict[str, float] = {}
-        """Nodes whose broadcasts reach nobody, and since which look; anew while the store falls apart."""
-        self._news = 0
-        """Reports since the last look."""
-        self._looked_at = NEVER
+        """Mute nodes -> since when they have been mute; restarts while the store is partitioned."""
+        self._new_reports = 0
+        """Reports since the last evaluation."""
+        self._evaluated_at = NEVER
         self._compared_at = NEVER
-        self._look_at = math.inf
+        self._evaluate_at = math.inf
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to observe."""
-        return not self.testimony.observers and not self.attached
+    def is_empty(self) -> bool:
+        """Whether nothing is left to monitor."""
+        return not self.reports.observers and not self.attached
 
     def next_at(self) -> float:
-        """When ``advance`` has something to do."""
-        match_at = self.matchmaker.look_at
-        return min(self._look_at, self.reunion.next_at(), math.inf if match_at is None else match_at)
+        """When ``advance`` is due."""
+        check_at = self.pair_sync.check_at
+        return min(self._evaluate_at, self.repair.next_at(), math.inf if check_at is None else check_at)
 
-    # What is reported.
+    # Events.
 
-    def report(self, event: LivenessReported, now: float) -> list[Finding]:
-        """Take a node's report."""
+    def on_report(self, event: LivenessReported, now: float) -> list[Finding]:
+        """Record a node's report."""
         if event.going_to_sleep:
-            return self.forget(event.node_id)
-        observer = self.testimony.take(event, now, attached=event.node_id in self.attached)
+            return self.forget_node(event.node_id)
+        observer = self.reports.record(event, now, attached=event.node_id in self.attached)
         if observer is None:
             return []
-        if event.node_id in self.matchmaker.pairs:
-            self._note_meetings(event, now)
-        self._news += 1
-        if self._news >= NEWS_SHARE * len(self.testimony.observers):
-            self._look_at = min(self._look_at, max(now, self._looked_at + PACE))
+        if event.node_id in self.pair_sync.pairs:
+            self._record_meetings(event, now)
+        self._new_reports += 1
+        if self._new_reports >= REPORTED_SHARE * len(self.reports.observers):
+            self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
         else:
-            self._look_at = min(self._look_at, now + LATEST)
-        told = stuck(observer, event, self._parameters, now)
-        return self._settle(event.node_id, Cause.SUSPICION, told, now)
+            self._evaluate_at = min(self._evaluate_at, now + MAX_EVALUATION_DELAY)
+        evidence = stuck_writes_evidence(observer, event, self._parameters, now)
+        return self._update_condition(event.node_id, Cause.SUSPICION, evidence, now)
 
-    def change(self, event: NeighborChanged, now: float) -> None:
-        """Take that a neighbour came or went."""
-        if self.testimony.change(event, now):
+    def on_neighbor_changed(self, event: NeighborChanged, now: float) -> None:
+        """Record that a neighbour came or went."""
+        if self.reports.record_neighbor(event, now):
             if event.up:
-                self.matchmaker.meet(event.node_id, (event.peer_id,), now)
-            self._look_at = min(self._look_at, max(now, self._looked_at + PACE))
+                self.pair_sync.record_meetings(event.node_id, (event.peer_id,), now)
+            self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
 
-    def finish_sync(self, event: SyncFinished, now: float) -> list[Finding]:
-        """A direct sync came to its end."""
-        self.matchmaker.finish(event.node_id, event.peer_id, event.ok, now)
-        return self.reunion.reached(event.node_id, event.peer_id, self.attached, now) if event.ok else []
+    def on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
+        """Record the result of a direct sync."""
+        self.pair_sync.record_result(event.node_id, event.peer_id, event.ok, now)
+        return self.repair.on_reached(event.node_id, event.peer_id, self.attached, now) if event.ok else []
 
     def attach(self, node_id: str, can_sync: bool, now: float) -> None:
-        """A node of this store has an agent now."""
+        """Record that a node of this store has an attached agent."""
         self.attached[node_id] = None
-        if can_sync and node_id not in self.able:
-            self.able[node_id] = None
-            self.matchmaker.take_up(node_id, now)
+        if can_sync and node_id not in self.capable:
+            self.capable[node_id] = None
+            self.pair_sync.resume(node_id, now)
         elif not can_sync:
-            self.able.pop(node_id, None)
-        self._look_at = min(self._look_at, now + LATEST)
+            self.capable.pop(node_id, None)
+        self._evaluate_at = min(self._evaluate_at, now + MAX_EVALUATION_DELAY)
 
     def detach(self, node_id: str) -> list[Finding]:
-        """It has none any longer."""
+        """Record that a node's agent is gone."""
         self.attached.pop(node_id, None)
-        self.able.pop(node_id, None)
-        self.matchmaker.remove(node_id)
-        return self.forget(node_id)
+        self.capable.pop(node_id, None)
+        self.pair_sync.remove(node_id)
+        return self.forget_node(node_id)
 
-    def forget(self, node_id: str) -> list[Finding]:
-        """A node's word counts no longer until it reports again."""
-        self.testimony.forget(node_id)
-        return self._drop(node_id)
+    def forget_node(self, node_id: str) -> list[Finding]:
+        """Forget a node's reports and end its conditions."""
+        self.reports.forget_node(node_id)
+        return self._end_all(node_id)
 
-    # What follows.
+    # Time.
 
     def advance(self, room: int, now: float) -> list[Finding]:
-        """Do what is due; ``room`` is how many further pairs may be tracked."""
+        """Do what is due; ``room`` is how many more pairs may be tracked."""
         found: list[Finding] = []
-        stale = self.reunion.next_at() <= now and self._looked_at + PACE <= now
-        if self._look_at <= now or stale:
-            found += self._look(now)
+        is_retry_due = self.repair.next_at() <= now and self._evaluated_at + MIN_EVALUATION_GAP <= now
+        if self._evaluate_at <= now or is_retry_due:
+            found += self._evaluate(now)
             self._choose_members(room, now)
-        found += self.reunion.attempt(self.able, now)
-        match_at = self.matchmaker.look_at
-        if match_at is not None and match_at <= now:
-            found += self.matchmaker.look(self.able, self.reunion.apart, now)
+        found += self.repair.attempt(self.capable, now)
+        check_at = self.pair_sync.check_at
+        if check_at is not None and check_at <= now:
+            found += self.pair_sync.request_due(self.capable, self.repair.are_apart, now)
         return found
 
-    def _look(self, now: float) -> list[Finding]:
-        self._news, self._looked_at, self._look_at = 0, now, now + IDLE
+    def _evaluate(self, now: float) -> list[Finding]:
+        self._new_reports, self._evaluated_at, self._evaluate_at = 0, now, now + IDLE_EVALUATION_GAP
         found: list[Finding] = []
-        self.testimony.clean(now)
-        links = Links(self.testimony, self._parameters, self._state, now)
-        self.testimony.ask_the_silent(links.fresh.values())
-        for node_id in sorted(self.suspicions.nodes() - links.fresh.keys()):
-            found += self._drop(node_id)
-        found += self.reunion.look(links, self.able, now)
-        found += self._look_for_isolation(links, now)
-        begin_anew_across(self.testimony, links)
-        self._hush(links, now)
-        if len(links.fresh) > 1 and now - self._compared_at >= ROT_SHARE * self._parameters.rot_window:
+        self.reports.prune(now)
+        links = Links(self.reports, self._parameters, self._state, now)
+        self.reports.record_unnamed(links.fresh.values())
+        for node_id in sorted(self.conditions.nodes() - links.fresh.keys()):
+            found += self._end_all(node_id)
+        found += self.repair.update(links, self.capable, now)
+        found += self._check_isolation(links, now)
+        reset_marks_across_sides(self.reports, links)
+        self._update_mutes(links, now)
+        if len(links.fresh) > 1 and now - self._compared_at >= ROT_CHECK_SHARE * self._parameters.rot_window:
             self._compared_at = now
-            found += self._look_for_rot(links, now)
+            found += self._check_rot(links, now)
         for cause in (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT):
-            for node_id in self.suspicions.faded(cause, now - 2 * self._parameters.rot_window):
-                found += self._end(node_id, cause, healed=False)
-        self.suspicions.forget(now)
-        if len(self.suspicions):
-            self._look_at = now + LATEST
+            for node_id in self.conditions.stale_nodes(cause, now - 2 * self._parameters.rot_window):
+                found += self._end_condition(node_id, cause, healed=False)
+        self.conditions.prune(now)
+        if len(self.conditions):
+            self._evaluate_at = now + MAX_EVALUATION_DELAY
         return found
 
-    def end(self) -> list[Finding]:
-        """Nothing is suspected any longer, for the store is forgotten."""
-        return [one for node_id in sorted(self.suspicions.nodes()) for one in self._drop(node_id)]
+    def close(self) -> list[Finding]:
+        """End every condition: the store is forgotten."""
+        return [one for node_id in sorted(self.conditions.nodes()) for one in self._end_all(node_id)]
 
-    def unhush(self, now: float) -> None:
-        """Nobody is left to say that a node is mute: presence takes the word of all."""
+    def clear_mutes(self, now: float) -> None:
+        """Clear every mute mark in presence: no observer is left to renew them."""
         for node_id in self._mute_since:
-            self._presence.hush(self.store_id, node_id, False, now)
+            self._presence.set_mute(self.store_id, node_id, False, now)
         self._mute_since = {}
 
-    def _look_for_isolation(self, links: Links, now: float) -> list[Finding]:
+    def _check_isolation(self, links: Links, now: float) -> list[Finding]:
         found: list[Finding] = []
         online, hold = self._presence.online(self.store_id), self._parameters.isolated_after
-        suspected = self.suspicions.suspected(Cause.ISOLATED)
+        suspected = self.conditions.nodes_with(Cause.ISOLATED)
         for node_id in sorted((links.fresh.keys() - links.linked).union(suspected)):
             has_others = len(links.fresh) > 1 or len(online) > (node_id in online)
-            told = isolated(links, node_id) if has_others else ""
-            found += self._settle(node_id, Cause.ISOLATED, told, now, hold)
+            evidence = isolation_evidence(links, node_id) if has_others else ""
+            found += self._update_condition(node_id, Cause.ISOLATED, evidence, now, hold)
         return found
 
-    def _look_for_rot(self, links: Links, now: float) -> list[Finding]:
-        rot, hold = Rot(self.testimony, links, self._parameters, now), HOLD_SHARE * self._parameters.rot_window
-        found = self._judge(Cause.OUTBOUND_ROT, self._mute(hold, now), links, now)
-        found += self._judge(Cause.OUTBOUND_ROT, self._unless_mute(rot.outbound), links, now, hold)
-        return found + self._judge(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
+    def _check_rot(self, links: Links, now: float) -> list[Finding]:
+        rot, hold = Rot(self.reports, links, self._parameters, now), HOLD_SHARE * self._parameters.rot_window
+        found = self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(hold, now), links, now)
+        found += self._apply_verdicts(Cause.OUTBOUND_ROT, self._drop_contradicted(rot.outbound), links, now, hold)
+        return found + self._apply_verdicts(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
 
-    def _judge(
+    def _apply_verdicts(
         self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
     ) -> list[Finding]:
         found: list[Finding] = []
         for verdict in verdicts:
-            new = self._settle(verdict.node_id, cause, verdict.evidence, now, hold)
+            new = self._update_condition(verdict.node_id, cause, verdict.evidence, now, hold)
             if any(isinstance(one, NodeSuspected) for one in new):
-                self._begin_anew(verdict.node_id, cause, links)
+                self._reset_marks(verdict.node_id, cause, links)
             found += new
         return found
 
-    def _mute(self, hold: float, now: float) -> list[Verdict]:
-        """Who has been mute for so long: that shows before the counts do, which speak of a whole window."""
+    def _long_mute(self, hold: float, now: float) -> list[Verdict]:
+        """Nodes mute for ``hold`` seconds; this shows before the counts do, which cover a whole window."""
         return [
             Verdict(node_id, f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer")
             for node_id, since in self._mute_since.items()
             if now - since >= hold
         ]
 
-    def _unless_mute(self, verdicts: list[Verdict]) -> list[Verdict]:
-        """Whom nobody hears now is not well, whatever was heard in the window."""
+    def _drop_contradicted(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """Drop verdicts of health about nodes that are mute now, whatever was heard in the window."""
         return [one for one in verdicts if one.evidence or one.node_id not in self._mute_since]
 
-    def _begin_anew(self, node_id: str, cause: Cause, links: Links) -> None:
-        """What led to one trigger must not lead to the next."""
+    def _reset_marks(self, node_id: str, cause: Cause, links: Links) -> None:
+        """Reset the counts behind a trigger, so that they cannot cause the next one."""
         if cause is Cause.OUTBOUND_ROT:
-            self.testimony.voices[node_id].begin_anew()
+            self.reports.deliveries[node_id].reset_marks()
         else:
-            for voice in self.testimony.voices.values():
-                if voice.knows(links.fresh[node_id].number):
-                    voice.begin_anew()
+            for delivery in self.reports.deliveries.values():
+                if delivery.has_observer(links.fresh[node_id].number):
+                    delivery.reset_marks()
 
-    def _settle(self, node_id: str, cause: Cause, told: str, now: float, hold: float = 0.0) -> list[Finding]:
-        """A suspicion stands, with this evidence, or no longer."""
-        if not told:
-            return self._end(node_id, cause, healed=True)
-        if not self.suspicions.stands(node_id, cause, now, hold) or self.reunion.explains(node_id):
+    def _update_condition(
+        self, node_id: str, cause: Cause, evidence: str, now: float, hold: float = 0.0
+    ) -> list[Finding]:
+        """Confirm a condition with its evidence, or end it when there is none."""
+        if not evidence:
+            return self._end_condition(node_id, cause, healed=True)
+        if not self.conditions.mark_active(node_id, cause, now, hold) or self.repair.explains(node_id):
             return []
-        self.suspicions.trigger(node_id, cause, now)
-        return [NodeSuspected(node_id, self.store_id, cause, told[:EVIDENCE])]
+        self.conditions.record_trigger(node_id, cause, now)
+        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE])]
 
-    def _drop(self, node_id: str) -> list[Finding]:
-        """Suspect a node of nothing any longer, for it says nothing any longer."""
-        return [one for cause in self.suspicions.of(node_id) for one in self._end(node_id, cause, healed=False)]
+    def _end_all(self, node_id: str) -> list[Finding]:
+        """End all conditions of a node that no longer reports."""
+        return [
+            one
+            for cause in self.conditions.causes_of(node_id)
+            for one in self._end_condition(node_id, cause, healed=False)
+        ]
 
-    def _end(self, node_id: str, cause: Cause, *, healed: bool) -> list[Finding]:
-        """Said only of what became a trigger."""
-        told = self.suspicions.clear(node_id, cause)
-        return [SuspicionEnded(node_id, self.store_id, cause, healed)] if told else []
+    def _end_condition(self, node_id: str, cause: Cause, *, healed: bool) -> list[Finding]:
+        """End a condition; only one that became a trigger yields a finding."""
+        evidence = self.conditions.clear(node_id, cause)
+        return [SuspicionEnded(node_id, self.store_id, cause, healed)] if evidence else []
 
-    def _hush(self, links: Links, now: float) -> None:
-        """Note whose broadcasts reach nobody, and tell presence."""
+    def _update_mutes(self, links: Links, now: float) -> None:
+        """Update which nodes are mute, and tell presence."""
         for node_id in sorted(links.mute ^ self._mute_since.keys()):
-            self._presence.hush(self.store_id, node_id, node_id in links.mute, now)
+            self._presence.set_mute(self.store_id, node_id, node_id in links.mute, now)
         known = self._mute_since if links.is_whole else {}
         self._mute_since = {node_id: known.get(node_id, now) for node_id in sorted(links.mute)}
 
     def _choose_members(self, room: int, now: float) -> None:
-        online, pairs, state = self._presence.online(self.store_id), self.matchmaker.pairs, self._state
-        self.matchmaker.choose(
+        online, pairs, state = self._presence.online(self.store_id), self.pair_sync.pairs, self._state
+        self.pair_sync.set_members(
             [
                 node_id
                 for node_id in self.attached
@@ -286,11 +292,11 @@ class StoreMonitor:
             now,
         )
 
-    def _note_meetings(self, event: LivenessReported, now: float) -> None:
-        """Neighbours sync by themselves."""
-        self.matchmaker.meet(event.node_id, event.neighbors, now)
+    def _record_meetings(self, event: LivenessReported, now: float) -> None:
+        """Record pairs that sync by themselves: neighbours, and peers heard directly."""
+        self.pair_sync.record_meetings(event.node_id, event.neighbors, now)
         for peer_id in event.direct:
-            self.matchmaker.meet(event.node_id, (peer_id,), event.heard[peer_id])
+            self.pair_sync.record_meetings(event.node_id, (peer_id,), event.heard[peer_id])
 
     def _state(self, peer_id: str) -> PeerState | None:
         return self._presence.state(self.store_id, peer_id)

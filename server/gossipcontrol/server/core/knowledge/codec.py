@@ -1,4 +1,4 @@
-"""Events of knowledge as bytes for a log: a batch is one record, in which every hash stands once."""
+"""Events of knowledge as bytes for the log: one record per batch, in which every hash appears once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 
 
 def write_event(event: KnowledgeEvent, room: int) -> bytes:
-    """An event, and the room that its store had then."""
+    """Encode an event, with the room that its store had then."""
     if isinstance(event, MembersChanged):
         added = [(member.peer_id, member.incarnation) for member in event.added]
         return pack({"added": added, "removed": event.removed}, ())
@@ -22,33 +22,33 @@ def write_event(event: KnowledgeEvent, room: int) -> bytes:
 
 
 def read_event(store_id: str, body: bytes) -> tuple[KnowledgeEvent, int]:
-    """What ``write_event`` wrote; raises ValueError, KeyError, IndexError or TypeError."""
+    """Decode what ``write_event`` wrote; raises ValueError, KeyError, IndexError or TypeError."""
     header, columns, _ = unpack(body)
     if "added" in header:
-        added = tuple(Member(peer_id, incarnation) for peer_id, incarnation in header["added"])
+        added = tuple(Member(peer_id, label) for peer_id, label in header["added"])
         return MembersChanged(store_id, added, tuple(header["removed"])), 0
     intentions = tuple(unpack_intentions(header, columns))
     return IntentionsRecorded(store_id, intentions, header["sender"], header["sequence"]), header["room"]
 
 
 def pack_intentions(intentions: Sequence[Intention]) -> tuple[dict[str, Any], list[bytes]]:
-    """Header and columns: most of what a batch names is in the batch, so that names are numbers into one table."""
+    """Header and columns of a batch. Intentions mostly name each other, so a name is an index into one table."""
     if not intentions:
         return {}, []
-    author_ids, hashes, prevs, dependencies, acks, incarnations = zip(*intentions, strict=True)
+    author_ids, hashes, prevs, dependencies, acks, labels = zip(*intentions, strict=True)
     named = list(chain.from_iterable(dependencies))
     names = list(dict.fromkeys(chain(hashes, filter(None, prevs), named)))
     index = dict(zip(names, count(1), strict=False))
     index[b""] = 0
     kind = code(len(names))
-    authors, author_column = _pack_texts(author_ids)
-    lives, life_column = _pack_texts(incarnations)
-    return {"authors": authors, "lives": lives, "names": len(names)}, [
+    author_table, author_column = _pack_texts(author_ids)
+    label_table, label_column = _pack_texts(labels)
+    return {"authors": author_table, "lives": label_table, "names": len(names)}, [
         *pack_names(names),
         *(array(kind, map(index.__getitem__, column)).tobytes() for column in (hashes, prevs, named)),
         array("H", map(len, dependencies)).tobytes(),
         author_column,
-        life_column,
+        label_column,
         bytes(acks),
     ]
 
@@ -57,25 +57,25 @@ def unpack_intentions(header: dict[str, Any], columns: Sequence[bytes]) -> list[
     """The intentions; raises ValueError, KeyError or IndexError."""
     if not columns:
         return []
-    row, lengths, *places, fan_outs, author_column, life_column, acks = columns
+    row, lengths, *name_columns, fan_outs, author_column, label_column, acks = columns
     names = [b"", *unpack_names(row, lengths)]
-    hashes, prevs, named = ([names[one] for one in numbers(code(header["names"]), column)] for column in places)
+    hashes, prevs, named = ([names[one] for one in numbers(code(header["names"]), column)] for column in name_columns)
     found: list[Intention] = []
     start = 0
-    author_ids, incarnations = (
+    author_ids, labels = (
         _unpack_texts(header["authors"], author_column),
-        _unpack_texts(header["lives"], life_column),
+        _unpack_texts(header["lives"], label_column),
     )
-    for author_id, name, prev, fan_out, ack, incarnation in zip(
-        author_ids, hashes, prevs, numbers("H", fan_outs), acks, incarnations, strict=True
+    for author_id, name, prev, fan_out, ack, label in zip(
+        author_ids, hashes, prevs, numbers("H", fan_outs), acks, labels, strict=True
     ):
-        found.append(Intention(author_id, name, prev, tuple(named[start : start + fan_out]), ack == 1, incarnation))
+        found.append(Intention(author_id, name, prev, tuple(named[start : start + fan_out]), ack == 1, label))
         start += fan_out
     return found
 
 
 def _pack_texts(texts: Sequence[str]) -> tuple[list[str], bytes]:
-    """Each text once, and the number of that of each row."""
+    """The distinct texts, and each row's index into them."""
     table = list(dict.fromkeys(texts))
     index = dict(zip(table, count(), strict=False))
     return table, array(code(len(table)), map(index.__getitem__, texts)).tobytes()

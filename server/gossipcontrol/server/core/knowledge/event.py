@@ -1,4 +1,4 @@
-"""What happens to knowledge: past tense, frozen, the only way in."""
+"""The events of knowledge: past tense, frozen, its only input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 
 @dataclass(frozen=True, slots=True)
 class IntentionsRecorded:
-    """A batch of intentions of one store has come; a sender that numbers its batches can resume a broken stream."""
+    """A batch of intentions of one store arrived. A sender that numbers its batches can resume a broken stream."""
 
     store_id: str
     intentions: tuple[Intention, ...]
@@ -19,7 +19,7 @@ class IntentionsRecorded:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A peer, and the least life that it is known to be in."""
+    """A peer, and the lowest incarnation it may be in."""
 
     peer_id: str
     incarnation: str = ""

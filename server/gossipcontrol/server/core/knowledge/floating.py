@@ -1,4 +1,4 @@
-"""Intentions that wait for a predecessor or a dependency."""
+"""Floating intentions: those whose predecessor or a dependency is not known yet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 
 
 class Floating:
-    """At most ``limit`` hashes named in all; beyond it the intention that floats longest is given up.
+    """A bounded waiting room: at most ``limit`` hashes named in all; beyond it the oldest intention is dropped.
 
-    What is given up is not remembered: it can be recorded again.
+    A dropped intention is not remembered, so it can be recorded again.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.waiting: OrderedDict[bytes, tuple[Intention, set[bytes]]] = OrderedDict()
-        """Those that float by their hash, the oldest first, each with the hashes that are missing."""
+        """Hash -> (floating intention, its missing hashes); the oldest first."""
         self._wanted: dict[bytes, dict[bytes, None]] = {}
-        """By missing hash, who waits for it; ordered, so that every run is the same."""
+        """Missing hash -> the hashes that wait for it; a dict, so that the order is deterministic."""
         self._named = 0
         self.dropped = 0
-        """How many were given up."""
+        """Number of dropped intentions."""
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -43,7 +43,7 @@ class Floating:
                     del self._wanted[name]
 
     def release(self, name: bytes) -> list[Intention]:
-        """The intentions that wait no more now that this hash is known."""
+        """Remove and return the intentions that waited only for this hash."""
         free: list[Intention] = []
         for waiter in self._wanted.pop(name, ()):
             one, missing = self.waiting[waiter]
@@ -54,7 +54,7 @@ class Floating:
         return free
 
     def intentions(self) -> list[Intention]:
-        """Those that wait, the oldest first."""
+        """The floating intentions, the oldest first."""
         return [one for one, _ in self.waiting.values()]
 
     def _remove(self, one: Intention) -> None:

@@ -1,6 +1,6 @@
-"""The graph of the intentions of one store: chains, and the vector of every place in them.
+"""The graph of one store's intentions: chains, and the version vector of every position in them.
 
-A *place* is an integer: the chain's number in the upper bits, the count within the chain in the lower 32.
+A *position* is an integer: the chain's number in the upper bits, the count within the chain in the lower 32.
 """
 
 from __future__ import annotations
@@ -11,183 +11,183 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-from gossipcontrol.server.core.knowledge.chain import LOW, ROOT, Chain, Incarnation
+from gossipcontrol.server.core.knowledge.chain import NO_PARENT, POSITION_MASK, Chain, Incarnation
 from gossipcontrol.server.core.knowledge.intention import Intention
-from gossipcontrol.server.core.knowledge.vector import COUNT, LANE, guards, join
+from gossipcontrol.server.core.knowledge.vector import LANE, LANE_MASK, guards, join
 
 
 class Graph:
-    """Grows by one intention at a time, whose predecessor and dependencies are all in it."""
+    """Grows by one intention at a time, after its predecessor and dependencies."""
 
     def __init__(self, recent: int) -> None:
         self._recent = recent
         self.chains: list[Chain] = []
-        self.places: dict[bytes, int] = {}
-        """By hash, the forgotten ones included as long as they are recognised."""
-        self.lives: dict[str, dict[str, Incarnation]] = {}
-        """By author and incarnation."""
-        self.branches: dict[tuple[str, int], list[Chain]] = {}
-        """Chains by author and the place that they branch off."""
-        self.further: list[Chain] = []
-        """Chains that do not begin with their author's first intention, but branch off another chain."""
+        self.positions: dict[bytes, int] = {}
+        """Hash -> position; forgotten intentions are included while their hashes are recognised."""
+        self.incarnations: dict[str, dict[str, Incarnation]] = {}
+        """Author -> incarnation label -> incarnation."""
+        self.by_parent: dict[tuple[str, int], list[Chain]] = {}
+        """(Author, position) -> the author's chains that branch off there."""
+        self.branches_off: list[Chain] = []
+        """Chains that branch off another chain."""
         self.forks: set[tuple[str, str, bytes]] = set()
-        """(Author, incarnation, hash of the predecessor) that has several successors in that life."""
+        """(Author, incarnation, hash of the predecessor) with several successors in that incarnation."""
         self.guard = 0
         self.stride = 8
-        """How far apart the vectors lie that a chain keeps."""
+        """Intentions between two checkpoints of a chain."""
         self.order = 0
-        """How many intentions have been added, the forgotten ones included."""
+        """Number of intentions ever added."""
         self._cache: dict[int, int] = {}
-        """Vectors of the places used last, for dependencies are new as a rule."""
+        """Vectors of recently used positions: dependencies are usually recent."""
         self._cached: deque[int] = deque()
         self._cache_size = 0
         self.retained = 0
         self.names: deque[tuple[int, bytes]] = deque()
-        """Places and hashes of what is forgotten but recognised, in the order of forgetting."""
+        """Positions and hashes of forgotten intentions that are still recognised; the first forgotten comes first."""
 
-    def vector(self, place: int) -> int:
-        """What the intention at a place reaches, itself included."""
-        vector = self.kept_vector(place)
+    def vector(self, position: int) -> int:
+        """The vector of everything that the intention at a position reaches, itself included."""
+        vector = self.kept_vector(position)
         if vector is None:
-            chain, count = self.chains[place >> 32], place & LOW
+            chain, count = self.chains[position >> 32], position & POSITION_MASK
             if count < chain.first:
-                # Forgotten: all that it reaches is stable, and its own chain is what is still known of that.
+                # Forgotten: everything it reaches is stable, so its own chain is all that matters.
                 return count << chain.shift
-            vector = self._compute(place)
-            self._remember(place, vector)
+            vector = self._compute(position)
+            self._remember(position, vector)
         return vector
 
-    def kept_vector(self, place: int) -> int | None:
-        """The vector of a place, if it need not be computed."""
-        vector = self._cache.get(place)
-        return self.chains[place >> 32].kept_vector(place & LOW) if vector is None else vector
+    def kept_vector(self, position: int) -> int | None:
+        """The vector of a position; None when it must be computed."""
+        vector = self._cache.get(position)
+        return self.chains[position >> 32].kept_vector(position & POSITION_MASK) if vector is None else vector
 
-    def _compute(self, place: int) -> int:
-        """Walk down from a place, newest first, and join the vectors that are kept: they cover most of the rest."""
+    def _compute(self, position: int) -> int:
+        """Walk down from a position, newest first, joining kept vectors: they cover most of the ancestry."""
         chains = self.chains
         vector = 0
         tops: dict[int, int] = {}
         passed: set[int] = set()
-        heap = [(0, place)]
+        heap = [(0, position)]
         while heap:
-            place = heappop(heap)[1]
-            chain, count = chains[place >> 32], place & LOW
-            if (vector >> chain.shift & COUNT) >= count or place in passed:
+            position = heappop(heap)[1]
+            chain, count = chains[position >> 32], position & POSITION_MASK
+            if (vector >> chain.shift & LANE_MASK) >= count or position in passed:
                 continue
-            passed.add(place)
-            kept = self.kept_vector(place)
+            passed.add(position)
+            kept = self.kept_vector(position)
             if kept is not None:
                 vector = join(vector, kept, self.guard)
                 continue
             tops[chain.number] = max(count, tops.get(chain.number, 0))
             if count > chain.first:
-                heappush(heap, (-chain.estimate_order(count - 1), place - 1))
+                heappush(heap, (-chain.estimate_order(count - 1), position - 1))
             if count >= chain.first:
                 for below in chain.dependencies_of(count):
                     other = chains[below >> 32]
-                    if (vector >> other.shift & COUNT) < (below & LOW) and below not in passed:
-                        heappush(heap, (-other.estimate_order(below & LOW), below))
+                    if (vector >> other.shift & LANE_MASK) < (below & POSITION_MASK) and below not in passed:
+                        heappush(heap, (-other.estimate_order(below & POSITION_MASK), below))
         return join(vector, sum(count << number * LANE for number, count in tops.items()), self.guard)
 
-    def _remember(self, place: int, vector: int) -> None:
-        self._cache[place] = vector
-        self._cached.append(place)
+    def _remember(self, position: int, vector: int) -> None:
+        self._cache[position] = vector
+        self._cached.append(position)
         while len(self._cached) > self._cache_size:
             del self._cache[self._cached.popleft()]
 
     def cached(self) -> dict[int, int]:
-        """The vectors that only memory has, by place, the longest remembered first.
+        """The cached vectors by position, the oldest first.
 
-        They are part of the state: computed anew after some forgetting, they would lack what is forgotten.
+        They are part of the state: recomputed after something was forgotten, they would lack it.
         """
-        return {place: self._cache[place] for place in self._cached}
+        return {position: self._cache[position] for position in self._cached}
 
-    def recall(self, vectors: Iterable[tuple[int, int]]) -> None:
-        """Remember these vectors."""
-        for place, vector in vectors:
-            self._remember(place, vector)
+    def recall_vectors(self, vectors: Iterable[tuple[int, int]]) -> None:
+        """Cache these vectors, as restored from a snapshot."""
+        for position, vector in vectors:
+            self._remember(position, vector)
 
-    def extend(self, chain: Chain, vector: int, one: Intention, places: Sequence[int], now: float) -> None:
-        """Add an intention to the end of a chain; ``vector`` is what its predecessor reaches."""
+    def extend(self, chain: Chain, vector: int, one: Intention, positions: Sequence[int], now: float) -> None:
+        """Append an intention to a chain; ``vector`` is what its predecessor reaches."""
         kept: list[int] = []
         guard, cache, cached = self.guard, self._cache, self._cached
-        for place in places:
-            if (vector >> (place >> 32) * LANE & COUNT) < (place & LOW):
-                kept.append(place)
-                reached = cache.get(place) or self.vector(place)
-                # This is ``join``, without the call.
+        for position in positions:
+            if (vector >> (position >> 32) * LANE & LANE_MASK) < (position & POSITION_MASK):
+                kept.append(position)
+                reached = cache.get(position) or self.vector(position)
+                # ``join``, inlined.
                 greater = ((vector | guard) - reached) & guard
                 vector = reached ^ ((vector ^ reached) & (greater - (greater >> 31)))
         vector += 1 << chain.shift
         self.order += 1
         self.retained += 1
         chain.append(one.hash, vector, kept, one.acknowledgement, self.order, self.stride, now)
-        self.places[one.hash] = place = chain.number << 32 | chain.length
-        # This is ``_remember``, without the call.
-        cache[place] = vector
-        cached.append(place)
+        self.positions[one.hash] = position = chain.number << 32 | chain.length
+        # ``_remember``, inlined.
+        cache[position] = vector
+        cached.append(position)
         while len(cached) > self._cache_size:
             del cache[cached.popleft()]
-        life = chain.life
-        # A life of one chain reaches all that it did before, so there is nothing to join.
-        life.vector = join(life.vector, vector, guard) if len(life.chains) > 1 else vector
-        life.proved_at = now
+        incarnation = chain.incarnation
+        # An incarnation with a single chain reaches all that it reached before, so nothing needs joining.
+        incarnation.vector = join(incarnation.vector, vector, guard) if len(incarnation.chains) > 1 else vector
+        incarnation.proved_at = now
 
     def open(self, one: Intention, parent: int) -> Chain:
-        """Begin a chain: of a new author, of a new life, or of a further branch of a fork."""
-        lives = self.lives.setdefault(one.author_id, {})
-        life = lives.get(one.incarnation)
-        if life is None:
-            life = lives[one.incarnation] = Incarnation(one.author_id, one.incarnation)
-        siblings = self.branches.get((one.author_id, parent), ())
+        """Begin a chain: of a new author, a new incarnation, or a branch of a fork."""
+        incarnations = self.incarnations.setdefault(one.author_id, {})
+        incarnation = incarnations.get(one.incarnation)
+        if incarnation is None:
+            incarnation = incarnations[one.incarnation] = Incarnation(one.author_id, one.incarnation)
+        siblings = self.by_parent.get((one.author_id, parent), ())
         offset = 0
-        twins = any(chain.life is life for chain in siblings)
-        if parent != ROOT:
+        twins = any(chain.incarnation is incarnation for chain in siblings)
+        if parent != NO_PARENT:
             trunk = self.chains[parent >> 32]
-            offset = trunk.offset + (parent & LOW)
-            # In its own life it would have continued the trunk, unless another intention has done so.
-            twins = twins or trunk.life is life
+            offset = trunk.offset + (parent & POSITION_MASK)
+            # Within its own incarnation it would have continued the trunk, had no other intention done so.
+            twins = twins or trunk.incarnation is incarnation
         if twins:
             self.forks.add((one.author_id, one.incarnation, one.store_prev))
-        chain = Chain(len(self.chains), life, parent, offset)
+        chain = Chain(len(self.chains), incarnation, parent, offset)
         self.adopt(chain)
         return chain
 
     def adopt(self, chain: Chain) -> None:
-        """Take a chain in, with what it holds."""
+        """Add a chain with all that it holds."""
         self.chains.append(chain)
-        chain.life.chains.append(chain)
-        self.branches.setdefault((chain.life.author_id, chain.parent), []).append(chain)
-        if chain.parent != ROOT:
-            self.further.append(chain)
+        chain.incarnation.chains.append(chain)
+        self.by_parent.setdefault((chain.incarnation.author_id, chain.parent), []).append(chain)
+        if chain.parent != NO_PARENT:
+            self.branches_off.append(chain)
         self.retained += len(chain.hashes)
-        self.places.update(zip(chain.hashes, itertools.count(chain.number << 32 | chain.first), strict=False))
+        self.positions.update(zip(chain.hashes, itertools.count(chain.number << 32 | chain.first), strict=False))
         self._size()
 
-    def recognise(self, names: Iterable[tuple[int, bytes]]) -> None:
-        """Know these places and hashes of forgotten intentions."""
-        for place, name in names:
-            self.names.append((place, name))
-            self.places[name] = place
+    def recall_names(self, names: Iterable[tuple[int, bytes]]) -> None:
+        """Recognise these forgotten intentions, as restored from a snapshot."""
+        for position, name in names:
+            self.names.append((position, name))
+            self.positions[name] = position
 
-    def outlived(self, one: Intention) -> bool:
-        """Whether a beginning may be one that was forgotten so long ago that its hash is no longer recognised."""
-        chains = self.branches.get((one.author_id, ROOT), ())
-        return any(chain.named_from > 1 and chain.life.incarnation == one.incarnation for chain in chains)
+    def is_forgotten_start(self, one: Intention) -> bool:
+        """Whether a first intention may be one that was forgotten so long ago that its hash is no longer recognised."""
+        chains = self.by_parent.get((one.author_id, NO_PARENT), ())
+        return any(chain.named_from > 1 and chain.incarnation.label == one.incarnation for chain in chains)
 
     def may_branch(self, one: Intention, limit: int) -> bool:
-        """Whether the author of an intention has fewer chains than that."""
-        return sum(len(life.chains) for life in self.lives.get(one.author_id, {}).values()) < limit
+        """Whether the author of an intention has fewer chains than ``limit``."""
+        return sum(len(incarnation.chains) for incarnation in self.incarnations.get(one.author_id, {}).values()) < limit
 
     def _size(self) -> None:
-        """Fit what is kept to the number of chains: 9 bytes per intention up to 100, and 35 MB of newest vectors."""
+        """Set stride and cache size: 9 bytes per intention up to 100 chains, and at most 35 MB of cached vectors."""
         number = len(self.chains)
         self.guard = guards(number)
         self.stride = max(8, min(50, number // 2))
         self._cache_size = min(self._recent, 8_000_000 // number)
 
     def forget(self, stable: array[int], name_limit: int) -> None:
-        """Forget the intentions below the stable counts; recognise so many of their hashes later on."""
+        """Forget intentions below the stable counts; go on recognising at most ``name_limit`` of their hashes."""
         for chain in self.chains:
             stable_at = min(stable[chain.number], chain.length)
             vector = self.kept_vector(chain.number << 32 | stable_at) if stable_at >= chain.first else None
@@ -198,6 +198,6 @@ class Graph:
                 self.retained -= len(hashes)
                 self.names.extend(enumerate(hashes, chain.number << 32 | before))
         while len(self.names) > name_limit:
-            place, name = self.names.popleft()
-            del self.places[name]
-            self.chains[place >> 32].named_from = (place & LOW) + 1
+            position, name = self.names.popleft()
+            del self.positions[name]
+            self.chains[position >> 32].named_from = (position & POSITION_MASK) + 1

@@ -1,4 +1,4 @@
-"""One intention: a link of its author's chain, and proof of what the author had seen."""
+"""An intention: a link of its author's hash chain, and proof of what the author had seen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Intention(NamedTuple):
-    """As recorded; a named tuple, for one is made per intention. The hash names the content: it is not checked."""
+    """An intention as recorded (a named tuple is the cheapest to make). Its hash is opaque and not checked."""
 
     author_id: str
     hash: bytes
@@ -14,6 +14,6 @@ class Intention(NamedTuple):
     """Hash of the author's previous intention; empty for the first of a chain."""
     dependencies: tuple[bytes, ...] = ()
     acknowledgement: bool = False
-    """Whether it is bare proof, without content."""
+    """Whether it is a bare proof without content."""
     incarnation: str = ""
-    """The author's life since it last lost its data; the greatest string is the newest life."""
+    """The author's incarnation: a new one starts with each loss of its data, and the greatest string is the newest."""

@@ -1,4 +1,4 @@
-"""What knowledge shows of its state: frozen answers."""
+"""The answers of knowledge, frozen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HASH_SHOWN = 4
 
 
 class Position(NamedTuple):
-    """A place in an author's chain. A forked author, or one that lost its data, may have several at once."""
+    """A position in an author's chain. An author that forked or lost its data may have several at once."""
 
     author_id: str
     position: int
@@ -20,26 +20,26 @@ class Position(NamedTuple):
     hash: bytes
     """Empty when it is forgotten."""
     incarnation: str = ""
-    """The author's life in which it was authored."""
+    """The author's incarnation that authored it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerKnowledge:
-    """What one peer provably holds in its newest life."""
+    """What one peer provably holds in its newest incarnation."""
 
     peer_id: str
     positions: tuple[Position, ...]
-    """The newest intentions that it provably holds, and with each all that it reaches."""
+    """The newest intentions that it provably holds; each implies everything it reaches."""
     held: int
-    """How many intentions that is."""
+    """Number of intentions it provably holds."""
     proved_at: float | None
     """Service time of the newest proof; None when there is none."""
     incarnation: str
-    lives: int
-    """How many lives of it have been seen: one more for each loss of its data."""
+    incarnations: int
+    """Number of its incarnations seen: one more for each loss of its data."""
     active: bool
     forks: int
-    """How many of its intentions have several successors of its own."""
+    """Number of its intentions with several successors of its own."""
 
 
 AuthorLag = tuple[str, int]
@@ -48,19 +48,19 @@ AuthorLag = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class PeerLag:
-    """How far behind one peer provably may be."""
+    """How far behind one peer may be."""
 
     peer_id: str
     behind: int
     authors: tuple[AuthorLag, ...]
-    """Those that it is behind, by id."""
+    """Authors that it is behind, ordered by id."""
     proved_at: float | None
     active: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Unshared:
-    """Writes of a peer that no other peer provably holds, each recorded at or before the instant asked for."""
+    """Writes of a peer that no other peer provably holds, all recorded by the time asked for."""
 
     store_id: str
     author_id: str
@@ -71,7 +71,7 @@ class Unshared:
     """Its hash."""
 
     def say(self, now: float) -> str:
-        """The evidence as a sentence a person understands."""
+        """The evidence, as a sentence for people."""
         writes = "1 write" if self.writes == 1 else f"{self.writes} writes"
         author = self.author_id if len(self.author_id) <= 2 * SHORT else self.author_id[:SHORT] + "…"
         held = f"{writes} by {author} that no other peer provably holds for {now - self.oldest_at:.0f} s"
@@ -84,13 +84,13 @@ class StoreCounts:
 
     store_id: str
     recorded: int
-    """Intentions placed, the forgotten ones included."""
+    """Intentions resolved, forgotten ones included."""
     retained: int
     floating: int
     dropped: int
-    """Floating intentions that were given up."""
+    """Floating intentions that were dropped."""
     forks: int
     lag: int
     """Content intentions above the stability frontier."""
     at_risk: int
-    """Content intentions that one active peer at most provably holds."""
+    """Content intentions that at most one active peer provably holds."""

@@ -1,4 +1,4 @@
-"""The knowledge of every store: one object, ``handle(event, now)``, and snapshots store by store."""
+"""The knowledge of every store: one object with ``handle(event, now)``, and one snapshot per store."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 
 
 class Outcome(NamedTuple):
-    """What became of an event."""
+    """The result of an event."""
 
     recorded: Recorded
     full: str = ""
-    """What was full, if something was refused."""
+    """Which limit was reached, if something was refused."""
     fact: KnowledgeEvent | None = None
-    """What a log must keep of the event; None when it changed nothing."""
+    """What the log must keep of the event; None when it changed nothing."""
     room: int = 0
-    """The room that the store had; a replay is told, for other stores may have been replayed further by then."""
+    """The room that the store had. A replay needs it, since it may be ahead in other stores."""
 
 
 class KnowledgeStore:
-    """Deterministic: the same events at the same instants give the same answers. No IO and no clock."""
+    """Deterministic: the same events at the same times give the same answers. No IO and no clock."""
 
     def __init__(self, parameters: KnowledgeParameters | None = None) -> None:
         self.parameters = parameters or KnowledgeParameters()
@@ -36,7 +36,7 @@ class KnowledgeStore:
         self._retained = 0
 
     def handle(self, event: KnowledgeEvent, now: float, room: int | None = None) -> Outcome:
-        """Take one event at service time ``now`` (seconds); a replay gives the ``room`` of its first handling."""
+        """Handle one event at service time ``now`` (seconds); a replay passes the ``room`` of the first handling."""
         tracker = self._trackers.get(event.store_id)
         is_new = tracker is None
         if tracker is None:
@@ -57,16 +57,16 @@ class KnowledgeStore:
             full = f"store {event.store_id} has no room for further intentions or authors"
             return Outcome(recorded, full, fact, tracker.room)
         if event.sender_id:
-            self._hear(event.sender_id, event.sequence)
+            self._remember_sequence(event.sender_id, event.sequence)
             fact = fact or IntentionsRecorded(event.store_id, (), event.sender_id, event.sequence)
         return Outcome(recorded, "", fact, tracker.room)
 
     def last_sequence(self, sender_id: str) -> int:
-        """The highest batch of a sender that was recorded whole; 0 when none is remembered."""
+        """The highest batch of a sender that was recorded completely; 0 when none is remembered."""
         return self._senders.get(sender_id, 0)
 
     def tracker(self, store_id: str) -> Tracker | None:
-        """The tracker of a store, to be asked only."""
+        """The tracker of a store, for reading only; None when it has none."""
         return self._trackers.get(store_id)
 
     @property
@@ -75,7 +75,7 @@ class KnowledgeStore:
         return len(self._trackers)
 
     def store_ids(self) -> list[str]:
-        """The stores that are tracked."""
+        """The tracked stores."""
         return list(self._trackers)
 
     def unshared(self, store_id: str, now: float) -> Iterator[Unshared]:
@@ -83,7 +83,7 @@ class KnowledgeStore:
         return unshared(self._trackers[store_id], store_id, now - self.parameters.unshared_age)
 
     def counts(self, store_id: str) -> StoreCounts:
-        """The gauges of a store that is tracked."""
+        """The gauges of a tracked store."""
         tracker = self._trackers[store_id]
         return StoreCounts(
             store_id=store_id,
@@ -97,20 +97,20 @@ class KnowledgeStore:
         )
 
     def capture(self, store_id: str) -> snapshot.Capture:
-        """A store as it is now, to be written out later."""
+        """Capture a store as it is now, to be written out later."""
         return snapshot.Capture(self._trackers[store_id])
 
     def senders(self) -> list[tuple[str, int]]:
-        """The senders that are remembered with the last sequence of each, the longest unheard first."""
+        """The remembered senders with the last sequence of each, the least recent first."""
         return list(self._senders.items())
 
     def load(self, senders: Iterable[tuple[str, int]], stores: Mapping[str, bytes]) -> None:
-        """Replace everything by what was captured; raises ValueError, KeyError, IndexError or TypeError."""
+        """Replace everything by captured state; raises ValueError, KeyError, IndexError or TypeError."""
         self._senders = OrderedDict((sender_id, sequence) for sender_id, sequence in senders)
         self._trackers = {store_id: snapshot.restore(body, self.parameters) for store_id, body in stores.items()}
         self._retained = sum(tracker.graph.retained for tracker in self._trackers.values())
 
-    def _hear(self, sender_id: str, sequence: int) -> None:
+    def _remember_sequence(self, sender_id: str, sequence: int) -> None:
         self._senders[sender_id] = max(sequence, self._senders.get(sender_id, 0))
         self._senders.move_to_end(sender_id)
         if len(self._senders) > self.parameters.sender_limit:

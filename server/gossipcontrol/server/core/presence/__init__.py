@@ -1,1 +1,1 @@
-"""Presence: who is online in a store, fused over all observers; nothing of it is logged."""
+"""Presence: who is online in a store, fused over all observers. Soft state, never logged."""

@@ -1,4 +1,4 @@
-"""The changes of a store's presence, in order: what deltas and watchers are served from."""
+"""The ordered changes of a store's presence, from which deltas and watch streams are served."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import islice
 from gossipcontrol.server.core.presence.record import PeerState
 
 Change = tuple[int, str, PeerState | None]
-"""Version, peer, and its new state; None when it was forgotten."""
-STATES: tuple[PeerState | None, ...] = (None, *PeerState)
-SLACK = 64
-"""Changes beyond the limit that are let stand, so that they are dropped many at a time."""
+"""Version, peer id, and its new state; None when the peer was forgotten."""
+STATE_OF_CODE: tuple[PeerState | None, ...] = (None, *PeerState)
+TRIM_SLACK = 64
+"""Changes kept beyond the limit, so that trimming happens in batches."""
 
 
 class ChangeLog:
-    """The last ``limit`` changes. Versions have no gaps, so a change need not hold its own."""
+    """The last ``limit`` changes. Versions are consecutive, so a change does not store its own."""
 
     __slots__ = ("_limit", "_peers", "_states", "version")
 
@@ -24,23 +24,23 @@ class ChangeLog:
         self._peers: list[str] = []
         self._states = bytearray()
         self.version = version
-        """That of the newest change, or that with which the log began."""
+        """Version of the newest change, or the one the log started at."""
 
     def add(self, peer_id: str, state: PeerState | None) -> None:
-        """One more change."""
+        """Append a change."""
         self.version += 1
         self._peers.append(peer_id)
         self._states.append(state or 0)
-        if len(self._peers) > self._limit + SLACK:
+        if len(self._peers) > self._limit + TRIM_SLACK:
             del self._peers[: -self._limit]
             del self._states[: -self._limit]
 
-    def reaches(self, version: int) -> bool:
+    def covers(self, version: int) -> bool:
         """Whether every change after this version is still kept."""
         return self.version - min(len(self._peers), self._limit) <= version <= self.version
 
     def since(self, version: int) -> Iterator[Change]:
-        """The changes after this version, oldest first; ``reaches`` must hold."""
+        """The changes after this version, oldest first; ``covers`` must hold."""
         first = len(self._peers) - (self.version - version)
-        for place, peer_id in enumerate(islice(self._peers, first, None)):
-            yield version + 1 + place, peer_id, STATES[self._states[first + place]]
+        for offset, peer_id in enumerate(islice(self._peers, first, None)):
+            yield version + 1 + offset, peer_id, STATE_OF_CODE[self._states[first + offset]]

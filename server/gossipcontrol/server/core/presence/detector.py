@@ -1,10 +1,10 @@
-"""How long a peer may be silent before it is suspected: as its own silences teach, and those of its store.
+"""An adaptive failure detector: how long a peer may be silent before it is suspected.
 
-What is learned is each *peak*: how long the peer had provably been silent when it was heard again. A peak holds the
-peer's rhythm, what gets lost on the way, how many observers there are and how often they report, all in one. Mean and
-mean deviation are Jacobson's estimate of round-trip times (SIGCOMM 1988). Rare long silences (bursts of loss) are too
-rare to be learned peer by peer: their length is a high quantile of how far all peers of a store overshoot their means,
-followed by stochastic approximation (Robbins and Monro 1951).
+It learns from *peaks*: how long a peer had provably been silent when it was heard again. A peak reflects the peer's
+rhythm, message loss, the number of observers and their report interval, all in one number. As in phi-accrual detection
+(Hayashibara et al. 2004) the timeout adapts to each peer; mean and mean deviation are Jacobson's round-trip estimator
+(SIGCOMM 1988). Long silences (bursts of loss) are too rare to be learned per peer, so each store tracks a high quantile
+of how far its peers' peaks exceed their means, by stochastic approximation (Robbins and Monro 1951).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.table import Store
 
 PRIOR_MEAN, PRIOR_DEVIATION = 2.0, 0.5
-"""Seconds assumed of a peer's peaks before it is known."""
-FIRST, MOST = 4, 255
-"""The prior weighs as much as this many peaks; and no more than this many are remembered."""
-LEAST_DEVIATION = 0.05
-"""Seconds; even a clockwork's messages take a way."""
+"""Seconds; assumed of a peer's peaks before any was seen."""
+PRIOR_PEAKS, MAX_PEAKS = 4, 255
+"""The prior weighs as much as PRIOR_PEAKS peaks; beyond MAX_PEAKS the average forgets exponentially."""
+MIN_DEVIATION = 0.05
+"""Seconds; delays vary even when a peer's rhythm is perfect."""
 TAIL_SHARE = 0.15
-"""Of the store's tail in a peer's deviation."""
+"""Share of the store's tail that is added to each peer's deviation."""
 TAIL_RISE, TAIL_FALL = 0.1, 0.0002
-"""Steps of the quantile: up by a part of what is above it (of twice the quantile at most), down by a part of it."""
+"""Steps of the quantile estimate: up by a share of the excess (at most of the estimate), down by a share of itself."""
 
 Peak = tuple[int, float]
-"""A row, and for how long it had provably been silent (seconds)."""
+"""A row, and how long its peer had provably been silent (seconds)."""
 
 
 class Detector:
-    """The rhythm of each row."""
+    """Learns the rhythm of every row."""
 
     def __init__(self, parameters: LivenessParameters) -> None:
         self._floor = parameters.suspect_floor
@@ -41,18 +41,18 @@ class Detector:
         self._deviation = array("f")
         self._peaks = bytearray()
 
-    def grow(self) -> None:
-        """One more row."""
+    def add_row(self) -> None:
+        """Make room for one more row."""
         self._mean.append(PRIOR_MEAN)
         self._deviation.append(PRIOR_DEVIATION)
-        self._peaks.append(FIRST)
+        self._peaks.append(PRIOR_PEAKS)
 
     def reset(self, row: int) -> None:
-        """Forget what a row has learned."""
-        self._mean[row], self._deviation[row], self._peaks[row] = PRIOR_MEAN, PRIOR_DEVIATION, FIRST
+        """Forget what was learned about a row."""
+        self._mean[row], self._deviation[row], self._peaks[row] = PRIOR_MEAN, PRIOR_DEVIATION, PRIOR_PEAKS
 
     def learn(self, store: Store, peaks: Iterable[Peak]) -> None:
-        """Peers of a store were heard again after they had provably been silent for so long."""
+        """Learn from peers of a store that were heard again."""
         means, deviations, counts, tail, ceiling = self._mean, self._deviation, self._peaks, store.tail, self._ceiling
         for row, peak in peaks:
             mean, count = means[row], counts[row]
@@ -61,14 +61,14 @@ class Detector:
                 tail += TAIL_RISE * min(excess - tail, tail)
             else:
                 tail -= TAIL_FALL * tail
-            if count < MOST:
+            if count < MAX_PEAKS:
                 counts[row] = count + 1
             means[row] = mean + excess / count
             deviation = deviations[row]
             deviations[row] = deviation + ((excess if excess > 0.0 else -excess) - deviation) / count
         store.tail = tail
 
-    def patience(self, row: int, store: Store) -> float:
-        """How long the peer may provably be silent (seconds)."""
-        deviation = max(self._deviation[row], LEAST_DEVIATION) + TAIL_SHARE * store.tail
+    def timeout(self, row: int, store: Store) -> float:
+        """How long the peer may provably be silent before it is suspected (seconds)."""
+        deviation = max(self._deviation[row], MIN_DEVIATION) + TAIL_SHARE * store.tail
         return min(max(self._mean[row] + self._factor * deviation, self._floor), self._ceiling)

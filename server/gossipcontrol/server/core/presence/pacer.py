@@ -1,47 +1,49 @@
-"""How often nodes should report: as often as wanted, unless too many do."""
+"""Back-pressure on reports: the interval grows once more reports come than the service wants."""
 
 from __future__ import annotations
 
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
-EPOCH = 1.5
-"""Report intervals over which reporters are counted, so that each is counted at least once."""
+EPOCH_INTERVALS = 1.5
+"""Length of a counting epoch in report intervals, so that every reporter is counted at least once."""
 
 
 class ReportPacer:
-    """Counts the (node, store) that report."""
+    """Counts the (node, store) pairs that report, and derives the report interval."""
 
     def __init__(self, parameters: LivenessParameters) -> None:
         self._interval = parameters.report_interval
         self._ceiling = parameters.report_ceiling
         self._rate = parameters.report_rate
-        self.began_at = NEVER
-        """When the epoch began: who reports for the first time in it is counted."""
-        self._before = self._now = 0
-        self._measure()
+        self._epoch_at = NEVER
+        """Start of the epoch; the first report of a (node, store) in it is counted."""
+        self._previous_count = self._current_count = 0
+        self._update_interval()
 
-    def count(self, reported_at: float, now: float) -> None:
-        """A report came of a (node, store) whose last one came at ``reported_at``."""
-        self._turn(now)
-        if reported_at < self.began_at:
-            self._now += 1
-            self._measure()
+    def count_report(self, reported_at: float, now: float) -> None:
+        """Count a report of a (node, store) whose previous one came at ``reported_at``."""
+        self._roll_epoch(now)
+        if reported_at < self._epoch_at:
+            self._current_count += 1
+            self._update_interval()
 
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again."""
-        self._turn(now)
-        return self._wanted
+        self._roll_epoch(now)
+        return self._asked_interval
 
-    def _measure(self) -> None:
-        """Follow from what was counted."""
-        self._wanted = min(max(max(self._before, self._now) / self._rate, self._interval), self._ceiling)
+    def _update_interval(self) -> None:
+        """Derive the interval from the larger of this epoch's and the previous epoch's count."""
+        self._asked_interval = min(
+            max(max(self._previous_count, self._current_count) / self._rate, self._interval), self._ceiling
+        )
 
-    def _turn(self, now: float) -> None:
-        length = EPOCH * self._wanted
-        if now < self.began_at + length:
+    def _roll_epoch(self, now: float) -> None:
+        length = EPOCH_INTERVALS * self._asked_interval
+        if now < self._epoch_at + length:
             return
-        # After a long pause nothing is known of who reports.
-        self._before = self._now if now < self.began_at + 2 * length else 0
-        self._now, self.began_at = 0, now
-        self._measure()
+        # After a long pause the old count says nothing about who reports now.
+        self._previous_count = self._current_count if now < self._epoch_at + 2 * length else 0
+        self._current_count, self._epoch_at = 0, now
+        self._update_interval()

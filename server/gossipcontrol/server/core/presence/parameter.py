@@ -12,49 +12,49 @@ class LivenessParameters:
     """What an operator may tune. Durations are seconds, sizes are counts."""
 
     report_interval: float = 2.0
-    """Wanted between two reports of a node while the service has little to do."""
+    """Interval between two reports of a node while the service has little to do."""
     report_ceiling: float = 15.0
-    """Longest interval that a loaded service asks for; at most half of suspect_ceiling, or health seems silence."""
+    """Longest interval a loaded service asks for; at most half of suspect_ceiling, or healthy peers look silent."""
     report_rate: float = 2000.0
-    """Store reports per second that the service wants over all nodes; the interval grows so that no more come."""
+    """Store reports per second over all nodes that the service accepts; the report interval grows to stay below."""
     suspect_floor: float = 3.0
-    """No peer is suspected that was heard more recently, however steady its rhythm."""
+    """A peer heard more recently than this is never suspected, however steady its rhythm."""
     suspect_ceiling: float = 30.0
-    """Every peer that was not heard for so long is suspected, whatever its rhythm."""
+    """A peer silent for this long is always suspected, whatever its rhythm."""
     suspect_deviations: float = 8.0
-    """How many deviations above its mean peak of silence make a peer suspected; fewer: sooner, oftener in error."""
+    """Deviations above its mean peak of silence that make a peer suspected; fewer: sooner, more false positives."""
     offline_after: float = 30.0
     """How long a suspected peer may stay silent before it counts as offline."""
     peers_per_store: int = 10_000
-    """Most peers remembered in one store; the one longest unheard goes first."""
+    """Most peers remembered in one store; the one longest unheard is evicted first."""
     peer_limit: int = 2_000_000
     """Most (store, peer) remembered over all stores."""
     peer_age: float = 86_400.0
     """How long an unheard peer is remembered."""
     change_limit: int = 1000
-    """Presence changes of one store kept for watchers and deltas; who missed more gets a snapshot."""
+    """Presence changes kept per store for watchers and deltas; a reader that missed more gets a snapshot."""
 
     isolated_after: float = 3.0
-    """How long a node without fresh neighbours waits before it counts as isolated."""
+    """How long a node must be without fresh neighbours before it counts as isolated."""
     rot_window: float = 30.0
-    """Over how long broadcasts are compared with what was heard of them."""
+    """Window over which broadcasts are compared with what was heard of them."""
     rot_messages: int = 3
-    """Least broadcasts in the window that prove anything."""
+    """Fewest broadcasts in the window that prove anything."""
     unsynced_after: float = 30.0
-    """How long local writes may be unsynced with too few peers online."""
+    """How long local writes may stay unsynced with too few peers online."""
     few_peers: int = 1
     """Fewer other peers online than this are too few."""
     partition_reporters: int = 2
-    """Least nodes whose word makes a partition."""
+    """Fewest reporting nodes whose evidence makes a partition."""
     bridge_interval: float = 2.0
-    """Between two attempts of one component to reach another."""
+    """Between two attempts of one side of a partition to reach another."""
     suspicion_interval: float = 6.0
-    """Between two triggers of one suspicion; doubles while it stands."""
+    """Between two triggers of one condition; doubles while it lasts."""
     suspicion_cap: float = 300.0
-    """Longest interval between two triggers of one suspicion."""
+    """Longest interval between two triggers of one condition."""
 
     pair_interval: float = 300.0
-    """Within which every pair that is online syncs directly at least once, as long as the budget allows."""
+    """Every pair of online peers syncs directly at least once within this time, as far as the budget allows."""
     sync_rate: float = 1.0
     """Direct syncs per second asked of one node."""
     pair_peers: int = 200

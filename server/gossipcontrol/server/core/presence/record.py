@@ -1,4 +1,4 @@
-"""What liveness shows of its state."""
+"""The values in which liveness shows its state."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class PeerRecord(NamedTuple):
     heard_at: float | None
     """Service time of its last sign of life; None when there was none."""
     observers: int
-    """Nodes that have heard it, itself excepted."""
+    """Number of other nodes that have heard it."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A store's presence at one version, or what changed since another."""
+    """A store's presence at one version, or what changed since another version."""
 
     store_id: str
     version: int
     peers: tuple[PeerRecord, ...]
-    """By id: all, or as many as were asked for, those heard last; of a delta, those that changed."""
+    """Ordered by id. Full view: all peers, or the ``most`` heard last. Delta: those that changed."""
     delta: bool = False
     removed: tuple[str, ...] = ()
-    """Peers gone since, of a delta."""
+    """Delta: the peers forgotten since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class LivenessCounts:
     """The gauges of liveness, each read in constant time."""
 
     peers: dict[PeerState, int]
-    """(store, peer) by state."""
+    """State -> number of (store, peer)."""
     pairs_unsynced: int
-    """Pairs that are online and overdue for a direct sync."""
+    """Pairs of online peers that are overdue for a direct sync."""
     partitioned: int
-    """Stores whose live nodes fall apart."""
+    """Stores that are partitioned."""

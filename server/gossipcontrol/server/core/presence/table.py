@@ -1,4 +1,4 @@
-"""Every tracked (store, peer) as a row of columns: a million of them must fit."""
+"""Every tracked (store, peer) as a row in flat columns, so that a million of them fit in memory."""
 
 from __future__ import annotations
 
@@ -10,88 +10,88 @@ from gossipcontrol.server.core.presence.change import ChangeLog
 from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
 
 FREE = 0
-"""The state of a row that nobody has, or whose state is not judged yet."""
-OBSERVERS = 256
+"""The state of a row that is free, or not evaluated yet."""
+MAX_OBSERVERS = 256
 """Most observers of a store that are told apart, and so counted."""
-WORDS = 32_768
-"""Most ids that are looked up to be kept once for all stores that name them: more than there are nodes by default."""
-TAIL = 2.0
-"""Seconds that are assumed before anything is known."""
-MASKS = 65_536
-"""Most sets of observers kept once for all rows that have them."""
+INTERNED_IDS = 32_768
+"""Most peer ids interned, so that stores share their strings; more than the default limit of nodes."""
+PRIOR_TAIL = 2.0
+"""Seconds; assumed before any peak was seen."""
+INTERNED_MASKS = 65_536
+"""Most observer sets interned, so that rows share them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
 
 
 class Store:
-    """The peers of a store by id, those heard last at the end, and what is known of it as a whole."""
+    """The peers of a store by id, those heard last at the end, and the state of the store as a whole."""
 
-    __slots__ = ("bits", "changes", "counts", "due", "index", "informed_at", "oldest", "store_id", "tail")
+    __slots__ = ("bits", "changes", "counts", "index", "informed_until", "oldest_at", "overdue", "store_id", "tail")
 
     def __init__(self, store_id: str, changes: ChangeLog) -> None:
         self.store_id = store_id
         self.index: dict[str, int] = {}
         """Peer -> row."""
         self.bits: dict[str, int] = {}
-        """Observer -> its bit in the sets of observers."""
+        """Observer -> its bit in the observer sets."""
         self.changes = changes
         self.counts = [0] * (len(PeerState) + 1)
         """State -> number of peers."""
-        self.informed_at = NEVER
-        """Up to when healthy observers have told of this store."""
-        self.due: list[int] = []
-        """Rows that are overdue, though no observer has proved it yet."""
-        self.tail = TAIL
-        """How far peaks of silence seldom go beyond their means (seconds); the detector learns it."""
-        self.oldest = math.inf
-        """No peer's last sign of life is older; it may be an underestimate."""
+        self.informed_until = NEVER
+        """Punctual observers have reported everything they heard up to this time."""
+        self.overdue: list[int] = []
+        """Rows past their timeout whose silence no observer has proved yet."""
+        self.tail = PRIOR_TAIL
+        """A high quantile of how far peaks of silence exceed their means (seconds); learned by the detector."""
+        self.oldest_at = math.inf
+        """A lower bound of every peer's last sign of life."""
 
-    def bit(self, node_id: str) -> int:
-        """The bit of an observer; none beyond the bound."""
+    def observer_bit(self, node_id: str) -> int:
+        """The bit of an observer; 0 beyond the limit."""
         bit = self.bits.get(node_id)
         if bit is None:
-            bit = 1 << len(self.bits) if len(self.bits) < OBSERVERS else 0
+            bit = 1 << len(self.bits) if len(self.bits) < MAX_OBSERVERS else 0
             if bit:
                 self.bits[node_id] = bit
         return bit
 
 
 class Table:
-    """The columns. A row is a number; it is reused once it is free."""
+    """The columns. A row is an integer; it is reused once it is free."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.peer_ids: list[str] = []
         self.stores: list[Store | None] = []
-        self.heard = array("d")
-        """The newest sign of life that somebody else saw."""
-        self.reported = array("d")
-        """The newest that the peer gave to the service itself."""
+        self.heard_at = array("d")
+        """Newest sign of life that another node saw."""
+        self.reported_at = array("d")
+        """Newest sign of life that the peer gave the service itself."""
         self.states = bytearray()
         self.observers: list[int] = []
-        """The nodes that have heard it, as a set of bits."""
+        """The nodes that have heard the peer, as a bit set."""
         self._free: list[int] = []
-        self._masks: dict[int, int] = {0: 0}
-        self._words: dict[str, str] = {}
-        """Each id once, however many stores name it, as long as they fit."""
+        self._interned_masks: dict[int, int] = {0: 0}
+        self._interned_ids: dict[str, str] = {}
+        """Peer ids, interned across stores while they fit."""
 
     def __len__(self) -> int:
-        return len(self.names) - len(self._free)
+        return len(self.peer_ids) - len(self._free)
 
     def add(self, store: Store, peer_id: str) -> tuple[int, bool]:
-        """A row for a peer, and whether the columns have grown by it."""
-        if len(self._words) >= WORDS:
-            self._words.clear()
-        peer_id = self._words.setdefault(peer_id, peer_id)
+        """Allocate a row for a peer; also return whether the columns grew."""
+        if len(self._interned_ids) >= INTERNED_IDS:
+            self._interned_ids.clear()
+        peer_id = self._interned_ids.setdefault(peer_id, peer_id)
         if self._free:
             row, grown = self._free.pop(), False
-            self.names[row], self.stores[row] = peer_id, store
-            self.heard[row] = self.reported[row] = NEVER
+            self.peer_ids[row], self.stores[row] = peer_id, store
+            self.heard_at[row] = self.reported_at[row] = NEVER
             self.observers[row] = 0
         else:
-            row, grown = len(self.names), True
-            self.names.append(peer_id)
+            row, grown = len(self.peer_ids), True
+            self.peer_ids.append(peer_id)
             self.stores.append(store)
-            self.heard.append(NEVER)
-            self.reported.append(NEVER)
+            self.heard_at.append(NEVER)
+            self.reported_at.append(NEVER)
             self.states.append(FREE)
             self.observers.append(0)
         store.index[peer_id] = row
@@ -101,39 +101,39 @@ class Table:
         """Free a row."""
         store = self.stores[row]
         assert store is not None
-        del store.index[self.names[row]]
+        del store.index[self.peer_ids[row]]
         store.counts[self.states[row]] -= 1
-        self.names[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
+        self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
 
     def move_to_end(self, row: int) -> None:
-        """A peer is the one heard last in its store."""
-        name, index = self.names[row], self.store(row).index
-        del index[name]
-        index[name] = row
+        """Mark a peer as the one heard last in its store."""
+        peer_id, index = self.peer_ids[row], self.store_of(row).index
+        del index[peer_id]
+        index[peer_id] = row
 
-    def store(self, row: int) -> Store:
-        """The store of a row that is not free."""
+    def store_of(self, row: int) -> Store:
+        """The store of a row in use."""
         store = self.stores[row]
         assert store is not None
         return store
 
-    def observe(self, row: int, bit: int) -> None:
-        """An observer has heard the peer."""
+    def add_observer(self, row: int, bit: int) -> None:
+        """Record that an observer has heard the peer."""
         mask = self.observers[row] | bit
-        if len(self._masks) > MASKS:
-            self._masks.clear()
-        self.observers[row] = self._masks.setdefault(mask, mask)
+        if len(self._interned_masks) > INTERNED_MASKS:
+            self._interned_masks.clear()
+        self.observers[row] = self._interned_masks.setdefault(mask, mask)
 
     def seen_at(self, row: int) -> float:
-        """The newest sign of life, whoever saw it; NEVER when nobody did."""
-        return max(self.heard[row], self.reported[row])
+        """The newest sign of life, whoever saw it; NEVER when there was none."""
+        return max(self.heard_at[row], self.reported_at[row])
 
     def record(self, row: int) -> PeerRecord:
-        """What is shown of a row."""
+        """The row as a value."""
         at = self.seen_at(row)
         return PeerRecord(
-            self.names[row],
+            self.peer_ids[row],
             STATES[self.states[row] - 1],
             None if at == NEVER else at,
             self.observers[row].bit_count(),

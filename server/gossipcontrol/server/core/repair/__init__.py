@@ -1,1 +1,1 @@
-"""Repair: reuniting a partitioned store, and syncing pairs that never meet."""
+"""Repair: joining the sides of a partition, and syncing pairs that never become neighbours."""

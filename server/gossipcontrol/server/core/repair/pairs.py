@@ -1,4 +1,4 @@
-"""The pairs of one store's members: which are due for a meeting, the oldest debt first; a hundred bytes a pair."""
+"""All pairs of one store's members, and when each is due to meet; about a hundred bytes a pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Due(NamedTuple):
-    """A pair and when it is due."""
+    """A pair, and when it is due."""
 
     at: float
     one: str
@@ -17,89 +17,89 @@ class Due(NamedTuple):
 
 
 class Pairs:
-    """Every two of the members. A pair is due at an instant; each meeting puts that off.
+    """Every two of the members. Each meeting postpones the time at which the pair is due.
 
-    The instant of a pair that has never met is kept below 0: one array tells both. A pair may be *shelved*: it is
-    due no more until one of its two is taken up again.
+    The due time of a pair that has never met is stored negated, so one array holds both facts. A *shelved* pair is
+    not due until one of its two nodes is unshelved.
     """
 
-    __slots__ = ("_heap", "_places", "_rows", "_shelved", "members", "never_met")
+    __slots__ = ("_heap", "_indexes", "_rows", "_shelved", "members", "never_met")
 
     def __init__(self) -> None:
         self.members: list[str] = []
         self.never_met = 0
-        """Pairs that have never met, but for those shelved."""
-        self._places: dict[str, int] = {}
+        """Pairs that have never met, without the shelved ones."""
+        self._indexes: dict[str, int] = {}
         self._rows: list[array[float]] = []
-        """Of member n, with each of the n before it."""
+        """Row n: the due times of member n with each of the n members before it."""
         self._heap: list[Due] = []
-        """One entry per pair that is not shelved, due when it was last looked at: at that or later."""
+        """One entry per pair that is not shelved; the pair is due at that time or later."""
         self._shelved: dict[tuple[str, str], None] = {}
-        """Pairs without an entry; empty, a set takes thrice the room."""
+        """Pairs without a heap entry; a dict, for an empty set takes thrice the room."""
 
     def __len__(self) -> int:
-        """How many pairs there are."""
+        """Number of pairs."""
         return len(self.members) * (len(self.members) - 1) // 2
 
     def __contains__(self, node_id: str) -> bool:
-        return node_id in self._places
+        return node_id in self._indexes
 
     def add(self, node_id: str, first_at: float, until: float) -> None:
-        """One more member; its pairs become due evenly between ``first_at`` and ``until``."""
+        """Add a member; its pairs become due evenly between ``first_at`` and ``until``."""
         count = len(self.members)
         step = (until - first_at) / max(1, count)
-        # Each newcomer begins with another member, or all would sync with the first one at once.
-        dues = [first_at + step * ((place + count) % count) for place in range(count)]
+        # Each newcomer starts at another member, or all would sync with the first one at once.
+        dues = [first_at + step * ((index + count) % count) for index in range(count)]
         self._rows.append(array("d", [-at for at in dues]))
         for at, member in zip(dues, self.members, strict=True):
             heappush(self._heap, Due(at, node_id, member))
-        self._places[node_id] = count
+        self._indexes[node_id] = count
         self.members.append(node_id)
         self.never_met += count
 
     def remove(self, node_ids: Sequence[str]) -> None:
-        """So many members less; in this order, for the last member takes the place of each."""
+        """Remove members, in this order: the last member takes the index of each."""
         for node_id in node_ids:
             self._remove(node_id)
-        self._heap = [due for due in self._heap if due.one in self._places and due.other in self._places]
+        self._heap = [due for due in self._heap if due.one in self._indexes and due.other in self._indexes]
         heapify(self._heap)
 
     def _remove(self, node_id: str) -> None:
-        """One member less, the last takes its place; entries are left."""
-        self.take_up(node_id)
-        place, last = self._places.pop(node_id), len(self.members) - 1
-        self.never_met -= sum(self._at(place, other) < 0 for other in range(last + 1) if other != place)
-        if place != last:
+        """Remove one member, but leave its heap entries."""
+        self.unshelve(node_id)
+        index, last = self._indexes.pop(node_id), len(self.members) - 1
+        self.never_met -= sum(self._due_at(index, other) < 0 for other in range(last + 1) if other != index)
+        if index != last:
             moved = self.members[last]
             for other in range(last):
-                if other != place:
-                    self._put(place, other, self._at(last, other))
-            self.members[place], self._places[moved] = moved, place
+                if other != index:
+                    self._set_due(index, other, self._due_at(last, other))
+            self.members[index], self._indexes[moved] = moved, index
         self.members.pop()
         self._rows.pop()
 
-    def meet(self, one: str, other: str, due_at: float) -> None:
-        """They have met, and need not again before ``due_at``."""
-        first, second = self._places.get(one), self._places.get(other)
+    def record_meeting(self, one: str, other: str, due_at: float) -> None:
+        """Record that they met; they are not due again before ``due_at``."""
+        first, second = self._indexes.get(one), self._indexes.get(other)
         if first is None or second is None or first == second:
             return
-        known = self._at(first, second)
+        known = self._due_at(first, second)
         if known < 0 and pair_of(one, other) not in self._shelved:
             self.never_met -= 1
         if known < due_at:
-            self._put(first, second, due_at)
+            self._set_due(first, second, due_at)
 
     def has_met(self, one: str, other: str) -> bool:
         """Whether two members have ever met."""
-        return self._at(self._places[one], self._places[other]) >= 0
+        return self._due_at(self._indexes[one], self._indexes[other]) >= 0
 
-    def take_due(self, now: float) -> list[Due]:
-        """The pairs that are due, the oldest debt first; ``put_back`` those that stay so."""
+    def pop_due(self, now: float) -> list[Due]:
+        """Remove and return the due pairs, the most overdue first; the caller puts back those it does not shelve."""
         due: list[Due] = []
         heap = self._heap
         while heap and heap[0].at <= now:
             entry = heappop(heap)
-            at = abs(self._at(self._places[entry.one], self._places[entry.other]))
+            at = abs(self._due_at(self._indexes[entry.one], self._indexes[entry.other]))
             if at <= now:
                 due.append(entry._replace(at=at))
             else:
@@ -108,32 +108,32 @@ class Pairs:
         return due
 
     def put_back(self, due: list[Due]) -> None:
-        """What was taken and is still due, or will be."""
+        """Return popped pairs to the heap."""
         for entry in due:
             heappush(self._heap, entry)
 
     def shelve(self, due: Due) -> None:
-        """Leave aside what was taken."""
+        """Set a popped pair aside until ``unshelve``."""
         self._shelved[pair_of(due.one, due.other)] = None
         self.never_met -= not self.has_met(due.one, due.other)
 
-    def take_up(self, node_id: str) -> None:
-        """The pairs of a member are shelved no longer."""
+    def unshelve(self, node_id: str) -> None:
+        """Return the shelved pairs of a member to the heap."""
         for member in self.members if self._shelved else ():
             if (key := pair_of(node_id, member)) in self._shelved:
                 del self._shelved[key]
-                at = self._at(self._places[node_id], self._places[member])
+                at = self._due_at(self._indexes[node_id], self._indexes[member])
                 self.never_met += at < 0
                 heappush(self._heap, Due(abs(at), node_id, member))
 
     def next_at(self) -> float | None:
-        """No pair is due before."""
+        """A lower bound of when the next pair is due; None when there is no pair."""
         return self._heap[0].at if self._heap else None
 
-    def _at(self, one: int, other: int) -> float:
+    def _due_at(self, one: int, other: int) -> float:
         return self._rows[one][other] if one > other else self._rows[other][one]
 
-    def _put(self, one: int, other: int, at: float) -> None:
+    def _set_due(self, one: int, other: int, at: float) -> None:
         if one > other:
             self._rows[one][other] = at
         else:
@@ -141,5 +141,5 @@ class Pairs:
 
 
 def pair_of(one: str, other: str) -> tuple[str, str]:
-    """Two nodes as a key."""
+    """Two nodes as a key, ordered."""
     return (one, other) if one < other else (other, one)

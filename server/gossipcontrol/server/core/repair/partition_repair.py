@@ -1,4 +1,4 @@
-"""Makes one of a partitioned store again: finds out when there is a path, then lets nodes of both sides rejoin."""
+"""Repairs a partitioned store: probes for a path between the sides, then lets nodes of both sides rejoin."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected, 
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.probe import PartitionProber
 
-NAMED = 8
+MAX_BRIDGE_PEERS = 8
 """Most peers of the other side named with a trigger."""
 
 
 class PartitionRepair:
-    """The partition of one store, if there is one, and what is done about it."""
+    """The partition of one store, if any, and its repair."""
 
     __slots__ = (
-        "_blind",
         "_blind_at",
-        "_bridge",
+        "_blind_triggers",
         "_can_probe",
+        "_conditions",
         "_parameters",
         "_partition",
+        "_prober",
+        "_reached_at",
         "_store_id",
-        "_suspicions",
-        "_towards",
-        "_united_at",
+        "_targets",
     )
 
-    def __init__(self, store_id: str, parameters: LivenessParameters, suspicions: ConditionTracker) -> None:
+    def __init__(self, store_id: str, parameters: LivenessParameters, conditions: ConditionTracker) -> None:
         self._store_id = store_id
         self._parameters = parameters
-        self._suspicions = suspicions
-        self._bridge = PartitionProber(parameters.bridge_interval)
+        self._conditions = conditions
+        self._prober = PartitionProber(parameters.bridge_interval)
         self._partition: Partition | None = None
-        self._united_at: dict[tuple[str, str], float] = {}
-        """Two sides, by their first nodes -> when nodes of both were last told to rejoin."""
-        self._towards: dict[str, str] = {}
-        """Node that was told to rejoin -> the peer that it should reach."""
+        self._reached_at: dict[tuple[str, str], float] = {}
+        """(first node of one side, first node of the other) -> when nodes of both last got a trigger."""
+        self._targets: dict[str, str] = {}
+        """Node with a PARTITION trigger -> the peer it should reach."""
         self._can_probe = False
-        """Whether any node can look for a path."""
-        self._blind = 0
-        """How many triggers went out without a path, for want of nodes that could look for one."""
+        """Whether any node can probe for a path."""
+        self._blind_triggers = 0
+        """Triggers sent without a known path, because no node can probe."""
         self._blind_at = NEVER
 
     @property
-    def stands(self) -> bool:
+    def confirmed(self) -> bool:
         """Whether the store is partitioned."""
-        return self._partition is not None and self._partition.stands
+        return self._partition is not None and self._partition.confirmed
 
-    def apart(self, one: str, other: str) -> bool:
-        """Whether two nodes seem to be on different sides."""
-        return self._partition is not None and self._partition.apart(one, other)
+    def are_apart(self, one: str, other: str) -> bool:
+        """Whether two nodes are on different sides."""
+        return self._partition is not None and self._partition.are_apart(one, other)
 
     def explains(self, node_id: str) -> bool:
-        """Whether a node's trouble is that it is on a lesser side, or alone, and something is done about that.
+        """Whether the partition explains a node's condition, and its repair is under way.
 
-        A rejoin without a path is in vain, and who dials in vain may never dial again. A node all alone, for which
-        nobody can look for a path, is merely isolated.
+        That holds on every side but the main one. A rejoin without a path fails, and iroh-gossip may never redial a
+        peer after a failed dial. A node all alone, when no node can probe, counts as isolated instead.
         """
         partition = self._partition
         side = partition.side(node_id) if partition is not None else []
@@ -74,106 +74,108 @@ class PartitionRepair:
 
     def next_at(self) -> float:
         """When the next attempt is due."""
-        return self._bridge.next_at if self.stands else math.inf
+        return self._prober.next_at if self.confirmed else math.inf
 
-    def look(self, links: Links, able: Collection[str], now: float) -> list[Finding]:
-        """Take how the store's nodes are linked now."""
+    def update(self, links: Links, capable: Collection[str], now: float) -> list[Finding]:
+        """Set how the store's nodes are linked now."""
         sides = split_sides(links, self._parameters)
         if len(sides) < 2:
-            return self._heal()
+            return self._end_all()
         if self._partition is None:
             self._partition = Partition(now)
-            self._blind = 0
-        self._partition.look(sides, links, self._parameters.isolated_after, now)
-        self._can_probe = any(node_id in able for side in sides for node_id in side)
-        if self.stands:
-            self._bridge.take(sides, able)
-        found = self._arrive(self._partition)
-        if not self.stands or self._can_probe:
+            self._blind_triggers = 0
+        self._partition.update(sides, links, self._parameters.isolated_after, now)
+        self._can_probe = any(node_id in capable for side in sides for node_id in side)
+        if self.confirmed:
+            self._prober.set_sides(sides, capable)
+        found = self._end_arrived(self._partition)
+        if not self.confirmed or self._can_probe:
             return found
         return found + self._trigger_blindly(self._partition, now)
 
-    def attempt(self, able: Collection[str], now: float) -> list[Finding]:
-        """The attempt to reach another side that is due."""
-        if self._partition is None or not self._partition.stands or now < self._bridge.next_at:
+    def attempt(self, capable: Collection[str], now: float) -> list[Finding]:
+        """Request the sync that probes for a path, if one is due."""
+        if self._partition is None or not self._partition.confirmed or now < self._prober.next_at:
             return []
-        pair = self._bridge.attempt(able, now)
+        pair = self._prober.attempt(capable, now)
         return [] if pair is None else [SyncWanted(pair[0], self._store_id, pair[1])]
 
-    def reached(self, node_id: str, peer_id: str, attached: Collection[str], now: float) -> list[Finding]:
-        """A node reached a peer: if that was across the partition, there is a path, and both of them rejoin.
+    def on_reached(self, node_id: str, peer_id: str, attached: Collection[str], now: float) -> list[Finding]:
+        """Record that a node reached a peer: if it was across the partition, a path exists, and both nodes rejoin.
 
-        Both, for who has failed to dial a peer may never try it again (iroh-gossip does so), while the other still can.
+        Both, because the one that once failed to dial the other may never redial it (as iroh-gossip does).
         """
         partition = self._partition
-        if partition is None or not partition.stands or not partition.apart(node_id, peer_id):
+        if partition is None or not partition.confirmed or not partition.are_apart(node_id, peer_id):
             return []
         first, second = sorted((partition.side(node_id)[0], partition.side(peer_id)[0]))
-        if now - self._united_at.get((first, second), NEVER) < self._parameters.isolated_after:
+        if now - self._reached_at.get((first, second), NEVER) < self._parameters.isolated_after:
             return []
-        told = partition.evidence(f"{node_id} reached {peer_id}")
+        evidence = partition.evidence(f"{node_id} reached {peer_id}")
         found: list[Finding] = []
         for one, other in sorted(((node_id, peer_id), (peer_id, node_id)), key=lambda pair: partition.is_main(pair[0])):
-            found += self._tell(partition.side(one), one, partition.side(other), other, told, attached, now)
+            found += self._suspect_side(partition.side(one), one, partition.side(other), other, evidence, attached, now)
         if found:
-            self._united_at[first, second] = now
+            self._reached_at[first, second] = now
         return found
 
-    def _tell(
-        self, side: Side, first: str, far: Side, reached: str, told: str, attached: Collection[str], now: float
+    def _suspect_side(
+        self, side: Side, first: str, far: Side, reached: str, evidence: str, attached: Collection[str], now: float
     ) -> list[Finding]:
-        """Let a node rejoin towards the other side, or if it was told to of late, another of its side."""
+        """Let a node rejoin towards the other side; if it had a trigger recently, another node of its side."""
         stand_ins = (one for one in side if one != first and one in attached)
-        for node_id in (first, *islice(stand_ins, NAMED)):
-            if self._suspicions.stands(node_id, Cause.PARTITION, now):
-                return [self._suspect(node_id, told, _dial(far, reached), now)]
+        for node_id in (first, *islice(stand_ins, MAX_BRIDGE_PEERS)):
+            if self._conditions.mark_active(node_id, Cause.PARTITION, now):
+                return [self._suspect(node_id, evidence, _bridge_peers(far, reached), now)]
         return []
 
     def _trigger_blindly(self, partition: Partition, now: float) -> list[Finding]:
-        """No node can look for a path: one of each lesser side rejoins now and then, and may find one."""
-        doubled = self._parameters.suspicion_interval * 2.0 ** min(self._blind, 60) / 2
+        """Without a prober, let one node of each smaller side rejoin now and then; it may find a path."""
+        doubled = self._parameters.suspicion_interval * 2.0 ** min(self._blind_triggers, 60) / 2
         wait = min(self._parameters.suspicion_cap, doubled)
-        if self._blind and now - self._blind_at < wait:
+        if self._blind_triggers and now - self._blind_at < wait:
             return []
         found: list[Finding] = []
         main = partition.sides[0]
         for side in partition.sides[1:]:
-            node_id = side[self._blind % len(side)]
-            if len(side) > 1 and self._suspicions.stands(node_id, Cause.PARTITION, now):
-                told = partition.evidence("no node can look for a path")
-                found.append(self._suspect(node_id, told, _dial(main, main[self._blind % len(main)]), now))
-        self._blind, self._blind_at = self._blind + 1, now
+            node_id = side[self._blind_triggers % len(side)]
+            if len(side) > 1 and self._conditions.mark_active(node_id, Cause.PARTITION, now):
+                evidence = partition.evidence("no node can look for a path")
+                found.append(
+                    self._suspect(node_id, evidence, _bridge_peers(main, main[self._blind_triggers % len(main)]), now)
+                )
+        self._blind_triggers, self._blind_at = self._blind_triggers + 1, now
         return found
 
-    def _suspect(self, node_id: str, told: str, bridge: tuple[str, ...], now: float) -> NodeSuspected:
-        self._suspicions.trigger(node_id, Cause.PARTITION, now)
-        self._towards[node_id] = bridge[0]
-        return NodeSuspected(node_id, self._store_id, Cause.PARTITION, told[:EVIDENCE], bridge)
+    def _suspect(self, node_id: str, evidence: str, bridge: tuple[str, ...], now: float) -> NodeSuspected:
+        self._conditions.record_trigger(node_id, Cause.PARTITION, now)
+        self._targets[node_id] = bridge[0]
+        return NodeSuspected(node_id, self._store_id, Cause.PARTITION, evidence[:EVIDENCE], bridge)
 
-    def _arrive(self, partition: Partition) -> list[Finding]:
-        """Who is on one side with the peer it should reach did so: a cut elsewhere in the store is another trouble."""
-        arrived = [node_id for node_id, peer_id in self._towards.items() if peer_id in partition.side(node_id)]
+    def _end_arrived(self, partition: Partition) -> list[Finding]:
+        """End the condition of nodes that now share a side with their target; the store may still be cut elsewhere."""
+        arrived = [node_id for node_id, peer_id in self._targets.items() if peer_id in partition.side(node_id)]
         for node_id in arrived:
-            del self._towards[node_id]
+            del self._targets[node_id]
         return [
             SuspicionEnded(node_id, self._store_id, Cause.PARTITION)
             for node_id in arrived
-            if self._suspicions.clear(node_id, Cause.PARTITION)
+            if self._conditions.clear(node_id, Cause.PARTITION)
         ]
 
-    def _heal(self) -> list[Finding]:
+    def _end_all(self) -> list[Finding]:
         if self._partition is not None:
-            self._bridge.take((), ())
+            self._prober.set_sides((), ())
         self._partition = None
-        self._united_at.clear()
-        self._towards.clear()
+        self._reached_at.clear()
+        self._targets.clear()
         return [
             SuspicionEnded(node_id, self._store_id, Cause.PARTITION)
-            for node_id in self._suspicions.suspected(Cause.PARTITION)
-            if self._suspicions.clear(node_id, Cause.PARTITION)
+            for node_id in self._conditions.nodes_with(Cause.PARTITION)
+            if self._conditions.clear(node_id, Cause.PARTITION)
         ]
 
 
-def _dial(side: Side, first: str) -> tuple[str, ...]:
-    """Peers to dial, the one that was reached first."""
-    return (first, *islice((one for one in side if one != first), NAMED - 1))
+def _bridge_peers(side: Side, first: str) -> tuple[str, ...]:
+    """Peers to dial, the reached one first."""
+    return (first, *islice((one for one in side if one != first), MAX_BRIDGE_PEERS - 1))

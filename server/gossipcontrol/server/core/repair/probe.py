@@ -1,4 +1,4 @@
-"""Who tries to reach whom across a partition: one node of each side in turn, and its target, in turn."""
+"""Chooses which node probes which peer across a partition; sides, nodes and targets take turns."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TypeVar
 from gossipcontrol.server.core.diagnosis.partition import Side
 from gossipcontrol.server.core.event import NEVER
 
-REMEMBERED = 256
-"""Nodes, and sides, whose last attempt is remembered; more where more nodes are apart."""
-RATE = 32.0
-"""Most attempts of one store per second."""
+MAX_REMEMBERED = 256
+"""Nodes, and sides, whose last attempt is remembered; more if more nodes are apart."""
+MAX_ATTEMPT_RATE = 32.0
+"""Most attempts per second in one store."""
 Number = TypeVar("Number", int, float)
 
 
 class PartitionProber:
-    """The attempts of one store; they are bounded over all its partitions. An attempt costs about its side's size."""
+    """The probes of one store, limited over all its partitions. An attempt costs about the size of its side."""
 
     __slots__ = ("_dialed_at", "_interval", "_nodes", "_queue", "_sides", "_starts", "_turns", "next_at")
 
@@ -29,61 +29,61 @@ class PartitionProber:
         """No attempt is due before."""
         self._sides: Sequence[Side] = ()
         self._nodes: Sequence[str] = ()
-        """The nodes of all sides, side by side."""
+        """The nodes of all sides, concatenated."""
         self._starts: Sequence[int] = ()
-        """Where each side begins among them."""
+        """The index of each side's first node in ``_nodes``."""
         self._queue: list[tuple[float, int]] = []
-        """When each side tried last, and its index: a heap."""
+        """Heap of (last attempt, index of the side)."""
         self._turns: dict[str, int] = {}
-        """Attempts of each side, by its first node; the one that tried longest ago first."""
+        """First node of a side -> its number of attempts; the least recent comes first."""
         self._dialed_at: dict[str, float] = {}
-        """Node -> when it was last asked; the one asked longest ago first."""
+        """Node -> when it last probed; the least recent comes first."""
 
-    def take(self, sides: Sequence[Side], able: Collection[str]) -> None:
-        """Take the sides as they are now, and who can try."""
+    def set_sides(self, sides: Sequence[Side], capable: Collection[str]) -> None:
+        """Set the current sides, and the nodes that can probe."""
         self._sides = sides
         self._nodes = [node_id for side in sides for node_id in side]
         self._starts = list(accumulate(map(len, sides), initial=0))
         self._queue = [
             (max(self._dialed_at.get(node_id, NEVER) for node_id in side), index)
             for index, side in enumerate(sides)
-            if any(node_id in able for node_id in side)
+            if any(node_id in capable for node_id in side)
         ]
         heapify(self._queue)
 
-    def attempt(self, able: Collection[str], now: float) -> tuple[str, str] | None:
-        """The attempt that is due, a node and a peer of another side, or none; sets when the next one may be.
+    def attempt(self, capable: Collection[str], now: float) -> tuple[str, str] | None:
+        """The attempt that is due, as (node, peer of another side), or None; sets ``next_at``.
 
-        A side tries at most once per interval, whatever nodes it gains or loses; the sides take turns within it, and
-        longer where they are too many for ``RATE``.
+        A side probes at most once per interval, whichever nodes join or leave it. Sides take turns within the
+        interval, or within a longer time if there are too many for ``MAX_ATTEMPT_RATE``.
         """
         queue = self._queue
         if not queue or now < queue[0][0] + self._interval:
             self.next_at = (queue[0][0] if queue else now) + self._interval
             return None
-        self.next_at = now + max(self._interval / len(queue), 1 / RATE)
+        self.next_at = now + max(self._interval / len(queue), 1 / MAX_ATTEMPT_RATE)
         _, index = heappop(queue)
         own = self._sides[index]
-        nodes = [node_id for node_id in own if node_id in able]
-        if not nodes:  # its last one has gone since; so it is till the sides are taken anew
+        nodes = [node_id for node_id in own if node_id in capable]
+        if not nodes:  # its last capable node is gone; the side waits for the next ``set_sides``
             return None
         heappush(queue, (now, index))
         turn = self._turns.get(own[0], 0)
         node_id, peer_id = self._pair(nodes, index, turn)
-        self._put_last(self._turns, own[0], turn + 1)
-        self._put_last(self._dialed_at, node_id, now)
+        self._remember(self._turns, own[0], turn + 1)
+        self._remember(self._dialed_at, node_id, now)
         return node_id, peer_id
 
     def _pair(self, nodes: Sequence[str], index: int, turn: int) -> tuple[str, str]:
-        """One of these nodes of a side, and a peer of another."""
+        """One of these nodes of a side, and a peer of another side."""
         start, size = self._starts[index], len(self._sides[index])
         count = len(self._nodes) - size
-        # Two wheels turn together; whenever both are where they began one skips a place, so every pair comes.
-        place = (turn + turn // math.lcm(len(nodes), count)) % count
-        return nodes[turn % len(nodes)], self._nodes[place if place < start else place + size]
+        # Both indexes advance together; each time both are back at the start, one skips a step, so all pairs occur.
+        index_of_peer = (turn + turn // math.lcm(len(nodes), count)) % count
+        return nodes[turn % len(nodes)], self._nodes[index_of_peer if index_of_peer < start else index_of_peer + size]
 
-    def _put_last(self, known: dict[str, Number], key: str, value: Number) -> None:
+    def _remember(self, known: dict[str, Number], key: str, value: Number) -> None:
         known.pop(key, None)
         known[key] = value
-        while len(known) > max(REMEMBERED, len(self._nodes)):
+        while len(known) > max(MAX_REMEMBERED, len(self._nodes)):
             del known[next(iter(known))]

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, with whatever pauses, the books of liveness agree with each other."""
+"""Random events with random pauses: all views of liveness stay consistent."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from tests.kit.report_swarm import PHASES
 STORES = ("a", "b", "c")
 NODES = tuple(f"n{number}" for number in range(6))
 PEERS = (*NODES, "p", "q")
-ABLE = frozenset({Capability.SYNC_WITH_PEER})
+CAN_SYNC = frozenset({Capability.SYNC_WITH_PEER})
 PAUSES = (0.0, 0.1, 1.0, 2.0, 2.0, 2.0, 10.0, 40.0, 200.0, 1000.0)
-"""Seconds between two events: within a report interval, and beyond all that is remembered."""
+"""Seconds between two events, from within a report interval to beyond every memory."""
 AGES = (0.0, 0.5, 3.0, 20.0, 1000.0, -5.0)
-"""Seconds; the core is not to rely on there being none from the future."""
+"""Seconds; the core must also bear times in the future."""
 
 
 @given(st.integers(0, 2**32))
 @example(1)  # a peer took the row of the node that reported it
-@example(92)  # a peer was forgotten while its silence waited for proof
+@example(92)  # a peer was forgotten while overdue
 @settings(max_examples=150, deadline=None, phases=PHASES)
-def test_the_books_agree_whatever_happens(seed: int) -> None:
+def test_all_views_of_liveness_stay_consistent(seed: int) -> None:
     chance = random.Random(seed)
     parameters = LivenessParameters(
         peers_per_store=chance.choice((1, 2, 4, 100)),
@@ -55,7 +55,7 @@ def test_the_books_agree_whatever_happens(seed: int) -> None:
     liveness, now = Liveness(parameters), 1000.0
     for event in happenings(chance):
         pause = chance.choice(PAUSES)
-        is_idle = chance.random() < 0.9  # else deadlines are served late
+        is_idle = chance.random() < 0.9  # otherwise deadlines are served late
         while is_idle and (deadline := liveness.next_deadline()) is not None and deadline <= now + pause:
             now, pause = max(now, deadline), now + pause - max(now, deadline)
             liveness.handle(TimePassed(), now)
@@ -68,7 +68,7 @@ def test_the_books_agree_whatever_happens(seed: int) -> None:
 
 
 def happenings(chance: random.Random) -> Iterator[LivenessEvent | str]:
-    """What happens; a string is a store that is forgotten. Instants are put in when it happens."""
+    """Random events, still without times; a string is a store to forget."""
     sessions: dict[str, str] = {}
     for number in range(80):
         node_id, store_id, peer_id = chance.choice(NODES), chance.choice(STORES), chance.choice(PEERS)
@@ -79,9 +79,12 @@ def happenings(chance: random.Random) -> Iterator[LivenessEvent | str]:
                 yield NeighborChanged(node_id, store_id, peer_id, chance.random() < 0.5, 0.0)
             case 2:
                 sessions[node_id] = f"s{number}"
-                stores, able = tuple(chance.sample(STORES, chance.randint(0, 3))), chance.choice((ABLE, frozenset()))
+                stores, capable = (
+                    tuple(chance.sample(STORES, chance.randint(0, 3))),
+                    chance.choice((CAN_SYNC, frozenset())),
+                )
                 incarnation = chance.choice("xy")
-                yield NodeAttached(node_id, sessions[node_id], stores, capabilities=able, incarnation=incarnation)
+                yield NodeAttached(node_id, sessions[node_id], stores, capabilities=capable, incarnation=incarnation)
             case 3:
                 yield NodeDetached(node_id, sessions.get(node_id, "none"), chance.random() < 0.5)
             case 4:
@@ -95,7 +98,7 @@ def happenings(chance: random.Random) -> Iterator[LivenessEvent | str]:
 
 
 def aged(event: LivenessEvent, chance: random.Random, now: float) -> LivenessEvent:
-    """The event with the instants that it tells."""
+    """The event with random times."""
     if isinstance(event, NeighborChanged):
         return NeighborChanged(event.node_id, event.store_id, event.peer_id, event.up, now - chance.random())
     if not isinstance(event, LivenessReported):
@@ -116,7 +119,7 @@ def aged(event: LivenessEvent, chance: random.Random, now: float) -> LivenessEve
 
 
 def check(liveness: Liveness, parameters: LivenessParameters) -> None:
-    """Everybody who is known is in a state, counted once, and within the bounds."""
+    """Every known peer has one state, is counted once, and the limits hold."""
     presence, diagnosis = liveness.presence, liveness.diagnosis
     total = dict.fromkeys(PeerState, 0)
     for store_id, store in presence.stores.items():
@@ -124,11 +127,11 @@ def check(liveness: Liveness, parameters: LivenessParameters) -> None:
         assert 0 < len(peers) <= parameters.peers_per_store
         counts = liveness.store_counts(store_id)
         assert counts.peers == {state: sum(peer.state is state for peer in peers) for state in PeerState}
-        assert [presence.table.names[row] for row in store.index.values()] == list(store.index)
+        assert [presence.table.peer_ids[row] for row in store.index.values()] == list(store.index)
         for peer in peers:
             total[peer.state] += 1
     assert liveness.counts().peers == total
     assert sum(total.values()) == liveness.peer_total <= parameters.peer_limit
-    owed = [diagnosis.store_counts(store_id) for store_id in STORES]
-    assert liveness.counts().pairs_unsynced == sum(pairs for pairs, _ in owed)
-    assert liveness.counts().partitioned == sum(partitioned for _, partitioned in owed)
+    unsynced = [diagnosis.store_counts(store_id) for store_id in STORES]
+    assert liveness.counts().pairs_unsynced == sum(pairs for pairs, _ in unsynced)
+    assert liveness.counts().partitioned == sum(partitioned for _, partitioned in unsynced)
