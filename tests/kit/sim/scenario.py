@@ -8,7 +8,20 @@ from typing import Literal
 from gossipcontrol.server.core.deciding.parameter import Parameters
 
 What = Literal[
-    "outage", "lid", "flap", "restart", "partition", "suspect", "ask", "clock", "churn", "mute", "deaf", "hole"
+    "outage",
+    "lid",
+    "flap",
+    "restart",
+    "partition",
+    "suspect",
+    "ask",
+    "clock",
+    "churn",
+    "mute",
+    "deaf",
+    "hole",
+    "stranger",
+    "agentless",
 ]
 
 
@@ -91,6 +104,18 @@ SMALL = (
     ),
 )  # fmt: skip
 """Scenarios of many seeds."""
+
+STRANGERS = Scenario(
+    name="strangers, sleepers and nodes without an agent", nodes=6, stores=2, nodes_per_host=2, seeds=25, duration=150,
+    report_interval=2, parameters=Parameters(node_limit=6, park_time=30.0), loss=0.1, duplicate=0.3,
+    steps=(
+        Step(at=5, what="stranger", times=60, every=2.1),
+        Step(at=9, what="lid", share=0.34, times=6, every=20),
+        Step(at=12, what="agentless", times=6, every=20),
+        Step(at=60, what="restart", length=3),
+    ),
+)  # fmt: skip
+"""What keeps the parts of the core apart: each is told only what concerns it."""
 
 LARGE = (
     Scenario(

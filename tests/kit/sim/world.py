@@ -12,6 +12,7 @@ from typing import Any
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import (
+    NEVER,
     ChangeKind,
     Event,
     LivenessReported,
@@ -28,16 +29,21 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.finding import CoreFinding, StartSync
 from gossipcontrol.server.runtime.clock import ServiceClock
 
+from tests.kit.sim.composition import breaches
 from tests.kit.sim.overlay import Overlay
 from tests.kit.sim.record import Recorder, Taken
 from tests.kit.sim.scenario import Scenario, Step
 
 LINK_LIFE = (48.0, 60.0)
 """Seconds after which a cut link is noticed (measured with iroh-gossip)."""
+AGENTLESS_REPORTS = 8
+"""Reports of a node without an agent: the first lists neighbours, the others none."""
 SYNC_TIME = 0.05
 """Seconds that a direct sync takes."""
 DIAL_TIMEOUT = 1.5
 """Seconds after which an agent gives a dial up."""
+ASLEEP_AFTER = 2.5
+"""Seconds from the announcement of sleep to the loss of the streams."""
 KEEPALIVE = 15.0
 """Seconds after which the service notices that an agent's stream is dead."""
 SUSPICIONS = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
@@ -64,7 +70,7 @@ class World:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
         self.losses: list[str] = []
-        """What a restart did not restore."""
+        """What a restart did not restore, and what does not hold between the parts of the core."""
         self.failing = 0.1
         """Share of the rejoins that fail."""
         self._chance = random.Random(seed)
@@ -134,6 +140,7 @@ class World:
         last_at = self.taken[-1].at if self.taken else 0.0
         now = max(self._time.now(), not_before, last_at)
         taken = self._recorder.take(event, now)
+        self.losses += breaches(self._recorder.core, taken)
         for effect in taken.effects:
             if isinstance(effect, StartRejoin):
                 self._later(self._carry_out, effect)
@@ -282,6 +289,8 @@ class World:
         self._handle(RejoinFinished(start.rejoin_id, start.attempt, not error, error, retry_in))
 
     def _reaches(self, one: str, other: str) -> bool:
+        if not {one, other} <= self.nodes.keys():
+            return False  # a stranger, of whom nothing but its registration came
         a, b = self.nodes[one], self.nodes[other]
         return not (a.cut or b.cut or a.away or b.away) and a.side == b.side
 
@@ -329,7 +338,7 @@ class World:
         for nodes in self._hosts(step.share):
             self._call(NetworkChanged(nodes[0].host_id, kind=ChangeKind.SLEEPING, request_id=self._request_id()))
             for node in nodes:
-                self._detach(node)
+                self._at(ASLEEP_AFTER, self._detach, node)
                 self._at(step.every / 2, self._attach, node)
             self._at(step.every / 2, self._change, nodes[0].host_id, ChangeKind.RESUMED)
 
@@ -373,6 +382,33 @@ class World:
             overlay.unlink(node.node_id, self._chance.choice(list(overlay.views[node.node_id])))
         else:
             overlay.join(node.node_id, (), self._reaches)
+
+    def _stranger(self, step: Step) -> None:
+        """Somebody unknown registers, reports without an agent, and claims to have synced."""
+        del step
+        name = f"x{next(self._numbers)}"
+        store_id = self._chance.choice(list(self._overlays))
+        if self._serving:
+            self._handle(SyncFinished(name, store_id, "n0", True))
+            self._handle(NodeAttached(name, f"{name}-1", (store_id,), "h-strange"))
+            self._handle(NodeDetached(name, f"{name}-1"))
+
+    def _agentless(self, step: Step) -> None:
+        """A node without an agent reports by itself that it has lost its neighbours."""
+        node = self._chance.choice(list(self.nodes.values()))
+        self._detach(node)
+        for number in range(AGENTLESS_REPORTS):
+            self._at(number * self.scenario.report_interval, self._report_without_agent, node, number)
+        self._at(step.every - 1.0, self._attach, node)
+
+    def _report_without_agent(self, node: SimNode, number: int) -> None:
+        if node.session_id or not self._serving:
+            return
+        now = self._time.now()
+        for store_id in node.store_ids:
+            peers = [one for one in self._overlays[store_id].views if one != node.node_id]
+            neighbors = dict.fromkeys(peers, now) if not number else {}
+            self._handle(LivenessReported(node.node_id, store_id, dict.fromkeys(peers, NEVER), neighbors))
 
     def _clock(self, step: Step) -> None:
         """The wall clock steps: seen by the service's next start only, and never as time that goes backwards."""

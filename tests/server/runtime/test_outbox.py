@@ -46,7 +46,7 @@ class Desk:
         self.core = Core(CoreParameters(deciding=parameters or Parameters()))
         self.metrics = Metrics(self.core.counts)
         log = make_logger(Log(level="error"))
-        clock = ServiceClock(wall=lambda: 0.0, monotonic=lambda: self.now)
+        clock = ServiceClock(wall=lambda: self.now, monotonic=lambda: self.now)
         outbox = self.outbox = Outbox(self.journal, self.core, self.metrics, log, clock, self.health.append)
         events = EventLog(self.metrics, LivenessMetrics(self.metrics.registry, 1, self.core.liveness), log)
         self.dispatcher = Dispatcher(self.core, clock, self.driver, RetryRule(Retry()), events, log, outbox)

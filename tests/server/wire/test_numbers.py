@@ -13,6 +13,8 @@ from gossipcontrol.server import core
 
 CONTRACT_NAMES = {"Outcome": "RejoinOutcome", "ChangeKind": "NetworkChangeKind"}
 """Core enums whose name in the contract differs."""
+INTERNAL = {"Move", "State"}
+"""Core enums that never leave it: see ``lifecycle``."""
 NOT_IN_CORE = {"Path", "Platform"}
 """Enums of the contract that the core does not need: they end at the edge."""
 
@@ -24,6 +26,8 @@ def core_enums() -> dict[str, type[IntEnum]]:
         module = importlib.import_module(info.name)
         for one in vars(module).values():
             if isinstance(one, type) and issubclass(one, IntEnum) and one.__module__ == info.name:
+                if one.__name__ in INTERNAL:
+                    continue
                 found[CONTRACT_NAMES.get(one.__name__, one.__name__)] = one
     return found
 
