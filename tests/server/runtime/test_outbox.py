@@ -26,6 +26,7 @@ from gossipcontrol.server.errors import Overloaded, StateFailing
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
+from gossipcontrol.server.rpc.session import Session
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
@@ -43,6 +44,7 @@ class Desk:
     def __init__(self, parameters: Parameters | None = None) -> None:
         self.now = 1000.0
         self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
+        self.driver.attach(Session("n", "s"))
         self.engine, self.book = Engine(parameters or Parameters()), KnowledgeStore()
         self.metrics = Metrics(self.engine.counts)
         log = make_logger(Log(level="error"))

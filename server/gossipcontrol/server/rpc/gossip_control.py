@@ -213,6 +213,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         if register.node_id != session.node_id:
             raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
         self._dispatcher.outbox.check()
+        session.capabilities = event.capabilities
         # The session must be there before the core starts what was parked, and is taken back if it is refused.
         replaced = self._agents.attach(session)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
@@ -19,9 +20,11 @@ BACKLOG_BYTES = 8 * 1024 * 1024
 class Session:
     """Frames for one agent, in order and bounded."""
 
-    def __init__(self, node_id: str, session_id: str) -> None:
+    def __init__(self, node_id: str, session_id: str, capabilities: frozenset[Capability] = frozenset()) -> None:
         self.node_id = node_id
         self.session_id = session_id
+        self.capabilities = capabilities
+        """As of the newest registration on this stream."""
         self.left = False
         """Whether the agent said goodbye."""
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gossipcontrol.server.core.decision import PROVED_BY_RECOVERY, Capability
+from gossipcontrol.server.core.decision import PROVED_BY_RECOVERY
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect, RefuseNode
 from gossipcontrol.server.core.event import (
     ChangeKind,
@@ -21,7 +21,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import NodeSuspected, PresenceChanged, SyncWanted
-from gossipcontrol.server.drivers.agent import AgentDriver
+from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
@@ -30,7 +30,7 @@ from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.sync_queue import SyncQueue
 from gossipcontrol.server.runtime.ticker import Ticker
 from gossipcontrol.server.wire.encode_presence import sync_message
-from gossipcontrol.v1 import attach_pb2, liveness_pb2
+from gossipcontrol.v1 import liveness_pb2
 
 
 class LivenessDispatcher:
@@ -39,7 +39,7 @@ class LivenessDispatcher:
     def __init__(
         self,
         dispatcher: Dispatcher,
-        agents: AgentDriver,
+        driver: Driver,
         metrics: LivenessMetrics,
         audience: SubscriptionHub,
         log: Logger,
@@ -49,7 +49,7 @@ class LivenessDispatcher:
         self._dispatcher = dispatcher
         self._engine = dispatcher.engine
         self._clock = dispatcher.clock
-        self._agents = agents
+        self._driver = driver
         self._metrics = metrics
         self._log = log
         self._syncs = SyncQueue()
@@ -131,11 +131,10 @@ class LivenessDispatcher:
 
     def _sync(self, wanted: SyncWanted) -> None:
         """Ask the node: on its stream, or with the answer to its next report."""
-        capabilities = self._engine.capabilities(wanted.node_id)
-        if capabilities is None:
+        if self._driver.capabilities(wanted.node_id) is None:
             self._syncs.put(wanted)
-        elif Capability.SYNC_WITH_PEER in capabilities:
-            self._agents.ask(wanted.node_id, attach_pb2.AttachResponse(sync=self._sync_message(wanted)))
+        else:
+            self._driver.sync(wanted, self._engine.addresses(wanted.peer_id))
 
     def _sync_message(self, wanted: SyncWanted) -> liveness_pb2.SyncWithPeer:
         return sync_message(wanted, self._engine.addresses(wanted.peer_id))

@@ -11,7 +11,7 @@ from gossipcontrol.server.rpc.cursor import PresenceUpdate
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.wire import encode
 from gossipcontrol.server.wire.encode import age_ms
-from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 
 LISTED_PEERS = 1000
 """Most peers listed in one view: a hundred views of them still fit into what a client receives."""
@@ -61,6 +61,11 @@ def sync_message(wanted: SyncWanted, addresses: Sequence[str]) -> liveness_pb2.S
     return liveness_pb2.SyncWithPeer(
         node_id=wanted.node_id, store_id=wanted.store_id, peer_id=wanted.peer_id, addresses=addresses
     )
+
+
+def sync_command(wanted: SyncWanted, addresses: Sequence[str]) -> attach_pb2.AttachResponse:
+    """The command to sync directly with a peer."""
+    return attach_pb2.AttachResponse(sync=sync_message(wanted, addresses))
 
 
 def store_message(
