@@ -138,7 +138,7 @@ class App:
         await self._health.enter_graceful_shutdown()
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
-        self._watchtower.audience.close(Stopping("the service is stopping"))
+        self._watchtower.subscriptions.close(Stopping("the service is stopping"))
         await self._server.stop(self._config.limits.drain)
         self._suspector.close()
         self._recorder.close()

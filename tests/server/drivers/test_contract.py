@@ -12,7 +12,7 @@ from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.drivers.fake import FakeDriver
-from gossipcontrol.server.rpc.session import BACKLOG_OFFERED, Session
+from gossipcontrol.server.rpc.session import OFFER_FRAMES, Session
 from gossipcontrol.v1 import attach_pb2
 
 ALL = frozenset(Capability)
@@ -218,5 +218,5 @@ async def test_the_agent_driver_drops_syncs_while_the_agent_is_behind_or_not_reg
     driver.attach(session)
     assert not driver.sync(SYNC, ()), "the answer to the registration comes first"
     session.send(attach_pb2.AttachResponse(registered=attach_pb2.Registered()))
-    sent = [driver.sync(SYNC, ()) for _ in range(BACKLOG_OFFERED + 3)]
-    assert sent == [True] * (BACKLOG_OFFERED - 1) + [False] * 4
+    sent = [driver.sync(SYNC, ()) for _ in range(OFFER_FRAMES + 3)]
+    assert sent == [True] * (OFFER_FRAMES - 1) + [False] * 4

@@ -41,11 +41,11 @@ class LivenessDispatcher:
         dispatcher: Dispatcher,
         driver: Driver,
         metrics: LivenessMetrics,
-        audience: SubscriptionHub,
+        subscriptions: SubscriptionHub,
         log: Logger,
     ) -> None:
         self.liveness = liveness = dispatcher.engine.liveness
-        self.audience = audience
+        self.subscriptions = subscriptions
         self._dispatcher = dispatcher
         self._engine = dispatcher.engine
         self._clock = dispatcher.clock
@@ -54,8 +54,8 @@ class LivenessDispatcher:
         self._log = log
         self._syncs = SyncQueue()
         self._ticker = Ticker(self._clock, lambda: self.take(TimePassed()))
-        self.surveyor = StalenessSampler(liveness, self._clock, metrics.observe_age)
-        metrics.show_stalest(self.surveyor.stalest, self._clock.now)
+        self.staleness = StalenessSampler(liveness, self._clock, metrics.observe_age)
+        metrics.show_stalest(self.staleness.stalest, self._clock.now)
         self._performers: dict[type[Any], Callable[[Any], None]] = {
             PresenceChanged: self._changed,
             NodeSuspected: self._suspected,
@@ -83,7 +83,7 @@ class LivenessDispatcher:
     def close(self) -> None:
         """Stop the timers."""
         self._ticker.close()
-        self.surveyor.close()
+        self.staleness.close()
 
     def _followed(self, event: Event, effects: Sequence[Effect], now: float) -> None:
         """An event that the engine has handled; what it refused has not happened."""
@@ -104,8 +104,8 @@ class LivenessDispatcher:
 
     def _changed(self, found: PresenceChanged) -> None:
         self._metrics.note(found.store_id)
-        self.surveyor.note(found.store_id)
-        self.audience.wake(found.store_id)
+        self.staleness.note(found.store_id)
+        self.subscriptions.notify(found.store_id)
 
     def _suspected(self, found: NodeSuspected) -> None:
         """Have the node rejoin, if an agent can do it; whatever comes of it, the finding is told."""

@@ -52,14 +52,14 @@ class WatchQuery:
     """Whether a token was given."""
 
 
-def watch_query(request: gossip_control_pb2.WatchPeersRequest, edition: ResumeTokens) -> WatchQuery:
+def watch_query(request: gossip_control_pb2.WatchPeersRequest, resume_tokens: ResumeTokens) -> WatchQuery:
     """What a WatchPeers call asks for; raises InvalidRequest."""
     violations: Violations = []
     check_text(request.store_id, "store_id", ID_BYTES, violations, required=True)
     version, token = None, request.resume_token
     if token:
         try:
-            version = edition.place(request.store_id, token)
+            version = resume_tokens.read(request.store_id, token)
         except ValueError:
             violations.append(("resume_token", "is not the token of an earlier answer about this store"))
     refuse(violations)
