@@ -80,7 +80,7 @@ class App:
             raise StartError(str(error)) from error
         clock = ServiceClock(floor=loaded.last_at)
         self.metrics = Metrics(engine.counts)
-        self.metrics.show_state(journal.figures)
+        self.metrics.show_state(journal.stats)
         self._agents = AgentDriver()
         retry = RetryRule(config.retry)
         self._health = health.aio.HealthServicer()
