@@ -6,15 +6,18 @@ from enum import IntEnum
 from typing import Any
 
 import pytest
-from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rung
+from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.event import ChangeKind
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
+from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, liveness_pb2
 
 PAIRS = [
     (Cause, decision_pb2.Cause, "CAUSE_"),
     (DecisionKind, decision_pb2.DecisionKind, "DECISION_KIND_"),
     (Outcome, decision_pb2.RejoinOutcome, "REJOIN_OUTCOME_"),
     (Rung, decision_pb2.Rung, "RUNG_"),
+    (Rule, decision_pb2.Rule, "RULE_"),
+    (PeerState, liveness_pb2.PeerState, "PEER_STATE_"),
     (Capability, attach_pb2.Capability, "CAPABILITY_"),
     (ChangeKind, gossip_control_pb2.NetworkChangeKind, "NETWORK_CHANGE_KIND_"),
 ]

@@ -1,4 +1,4 @@
-"""From what liveness shows to protobuf messages."""
+"""From presence to protobuf messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gossipcontrol.server.wire.encode import age_ms
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 
 LISTED_PEERS = 1000
-"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
+"""Most peers in one view, so that the answer to a hundred reports stays below what clients receive."""
 
 
 def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
