@@ -78,7 +78,7 @@ class LivenessDispatcher:
 
     def syncs(self, node_id: str) -> list[liveness_pb2.SyncWithPeer]:
         """The syncs that wait for a node without an agent, which wait no more."""
-        return [self._sync_message(wanted) for wanted in self._syncs.take(node_id)]
+        return [self._sync_message(wanted) for wanted in self._syncs.pop(node_id)]
 
     def close(self) -> None:
         """Stop the timers."""
@@ -92,7 +92,7 @@ class LivenessDispatcher:
                 self._host_changed(event, now)
         elif not any(isinstance(effect, RefuseNode) for effect in effects):
             if isinstance(event, NodeAttached):
-                self._syncs.take(event.node_id)  # what is still wanted will be asked for on its stream
+                self._syncs.pop(event.node_id)  # what is still wanted will be asked for on its stream
             self.take(event, now)  # type: ignore[arg-type] # the dispatcher tells of those only
 
     def _host_changed(self, event: NetworkChanged, now: float) -> None:
@@ -103,8 +103,8 @@ class LivenessDispatcher:
             self.take(NodesWoke(nodes), now)
 
     def _changed(self, found: PresenceChanged) -> None:
-        self._metrics.note(found.store_id)
-        self.staleness.note(found.store_id)
+        self._metrics.label_store(found.store_id)
+        self.staleness.track(found.store_id)
         self.subscriptions.notify(found.store_id)
 
     def _suspected(self, found: NodeSuspected) -> None:

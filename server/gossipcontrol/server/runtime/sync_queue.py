@@ -1,4 +1,4 @@
-"""Syncs that are wanted of nodes without an agent, until their next report is answered."""
+"""Syncs wanted from nodes without an agent, until the answer to their next report carries them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections import OrderedDict
 
 from gossipcontrol.server.core.finding import SyncWanted
 
-NODES = 10_000
-"""Most nodes for which syncs wait; the one that waits longest goes first."""
-PER_NODE = 16
-"""Most syncs that wait for one node; the oldest goes first, for it will be asked for again."""
+QUEUED_NODES = 10_000
+"""Most nodes with queued syncs; beyond, the node that waits longest is dropped."""
+SYNCS_PER_NODE = 16
+"""Most queued syncs of one node; beyond, the oldest is dropped, because it will be wanted again."""
 
 
 class SyncQueue:
-    """Bounded in both directions: a node that never reports again must not fill the memory."""
+    """Bounded in nodes and in syncs per node: nodes that never report again must not fill the memory."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[str, OrderedDict[tuple[str, str], SyncWanted]] = OrderedDict()
+        self._queued: OrderedDict[str, OrderedDict[tuple[str, str], SyncWanted]] = OrderedDict()
 
     def put(self, wanted: SyncWanted) -> None:
-        """Keep a sync; asked for twice, it waits once."""
-        of_node = self._waiting.setdefault(wanted.node_id, OrderedDict())
+        """Queue a sync, once however often it is wanted."""
+        of_node = self._queued.setdefault(wanted.node_id, OrderedDict())
         of_node[wanted.store_id, wanted.peer_id] = wanted
-        if len(of_node) > PER_NODE:
+        if len(of_node) > SYNCS_PER_NODE:
             of_node.popitem(last=False)
-        if len(self._waiting) > NODES:
-            self._waiting.popitem(last=False)
+        if len(self._queued) > QUEUED_NODES:
+            self._queued.popitem(last=False)
 
-    def take(self, node_id: str) -> list[SyncWanted]:
-        """The syncs that wait for a node, which wait no more."""
-        of_node = self._waiting.pop(node_id, None)
+    def pop(self, node_id: str) -> list[SyncWanted]:
+        """Remove and return the syncs of a node."""
+        of_node = self._queued.pop(node_id, None)
         return list(of_node.values()) if of_node else []
