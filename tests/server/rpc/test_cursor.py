@@ -1,4 +1,4 @@
-"""A cursor of a store's presence: a snapshot, then every change in order, whatever happens between two steps."""
+"""A cursor on a store's presence: a snapshot, then every change in order, whatever happens between updates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONLINE, SUSPECT, OFFLINE = PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLIN
 
 
 class Screen:
-    """What a user sees who follows the steps by the contract."""
+    """What a user sees who applies the updates by the contract."""
 
     def __init__(self) -> None:
         self.peers: dict[str, PeerState] = {}
@@ -26,7 +26,7 @@ class Screen:
         if not update.delta:
             self.peers = {}
         names = [peer.peer_id for peer in update.peers] + list(update.removed)
-        assert len(set(names)) == len(names), "a update names a peer once"
+        assert len(set(names)) == len(names), "an update names a peer once"
         for peer in update.peers:
             self.peers[peer.peer_id] = peer.state
         for peer_id in update.removed:
@@ -113,16 +113,18 @@ def test_a_large_snapshot_comes_in_parts_that_stay_true(monkeypatch: pytest.Monk
     for name in "abcde":
         liveness.put("s", name, ONLINE)
     cursor, screen = PresenceCursor(liveness, "s"), Screen()
-    steps: list[tuple[bool, bool, list[str], list[str]]] = []
+    updates: list[tuple[bool, bool, list[str], list[str]]] = []
     liveness.put("s", "z", ONLINE)
     for changes in ([("a", SUSPECT), ("e", OFFLINE)], [("b", None)], [], [], [], []):
         update = cursor.next_update()
         if update is not None:
             screen.show(update)
-            steps.append((update.delta, update.complete, [peer.peer_id for peer in update.peers], list(update.removed)))
+            updates.append(
+                (update.delta, update.complete, [peer.peer_id for peer in update.peers], list(update.removed))
+            )
         for name, state in changes:
             liveness.put("s", name, state)
-    assert steps == [
+    assert updates == [
         (False, False, ["a", "b"], []),
         (True, False, ["a"], []),
         (True, False, [], ["b"]),
@@ -148,7 +150,7 @@ def test_what_a_reader_has_is_always_what_was(
     limit: int,
     part: int,
 ) -> None:
-    """Whole steps show the presence at their version; without lag no change after the snapshot is missing or twice."""
+    """A complete update shows the presence of its version; without lag, each change after the snapshot comes once."""
     liveness, screen = ScriptedLiveness(LivenessParameters(change_limit=limit)), Screen()
     truth: dict[int, dict[str, PeerState]] = {0: {}}
     log: list[tuple[str, PeerState | None]] = []
