@@ -1,4 +1,4 @@
-"""Presence that does as it is told: what is known is set by hand, and what is found is written down beforehand."""
+"""Scripted liveness: a test sets the presence of peers and the findings of the next event."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord
 
 
 class ScriptedLiveness(Liveness):
-    """Hears everything, knows what is ``put``, and finds what is in ``script``: the next entry at every event."""
+    """Records every event, shows the peers that were ``put``, and returns ``script`` at the next event."""
 
     def __init__(self, parameters: LivenessParameters | None = None) -> None:
         super().__init__(parameters)
         self.heard: list[LivenessEvent] = []
         self.script: list[Finding] = []
         self.deadline_after: float | None = None
-        """So many seconds after the next event, time is to pass once."""
+        """Seconds from the next event to the deadline, once."""
         self._deadline: float | None = None
         self._stores: dict[str, dict[str, PeerRecord]] = {}
         self._logs: dict[str, ChangeLog] = {}
         self.total = 0
-        """Changes so far in all stores: an unknown store's version."""
+        """Number of changes in all stores, which is the version of an unknown store."""
         self._records: dict[tuple[str, int], PeerRecord | None] = {}
 
     def put(self, store_id: str, peer_id: str, state: PeerState | None, heard_at: float | None = None) -> None:
-        """A peer is in this state from now on; None: it is forgotten."""
+        """Set the state of a peer; None removes it."""
         peers = self._stores.setdefault(store_id, {})
         log = self._logs.get(store_id)
         if log is None:
@@ -44,7 +44,7 @@ class ScriptedLiveness(Liveness):
         self._records[store_id, log.version] = peers.get(peer_id)
 
     def present(self, store_id: str) -> dict[str, PeerRecord]:
-        """The peers now."""
+        """The peers of a store."""
         return self._stores.get(store_id, {})
 
     def version(self, store_id: str) -> int:
@@ -59,7 +59,7 @@ class ScriptedLiveness(Liveness):
         return found
 
     def changed(self, store_id: str) -> None:
-        """Find at the next event that the presence in a store changed."""
+        """Report at the next event that the presence of a store changed."""
         self.script.append(PresenceChanged(store_id))
 
     def next_deadline(self) -> float | None:

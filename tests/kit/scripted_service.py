@@ -1,4 +1,4 @@
-"""A real service whose liveness does as it is told."""
+"""A real service with scripted liveness."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Scene:
     stub: gossip_control_pb2_grpc.GossipControlAsyncStub
 
     async def find(self, *findings: Finding) -> None:
-        """Have liveness find this now."""
+        """Have liveness return these findings now."""
         self.liveness.script += findings
         await self.report("finder")
 
     async def report(self, node_id: str, store_id: str = "finders", **fields: Any) -> PeerLivenessResponse:
-        """One report of a node without an agent."""
+        """Send one report of a node without an agent."""
         reports = [LivenessReport(node_id=node_id, store_id=store_id)]
         return await self.stub.PeerLiveness(PeerLivenessRequest(reports=reports, **fields))
 
     async def change(self, store_id: str, *changes: tuple[str, PeerState | None]) -> None:
-        """Peers change their states now."""
+        """Change the states of peers now."""
         for peer_id, state in changes:
             self.liveness.put(store_id, peer_id, state)
         self.liveness.changed(store_id)

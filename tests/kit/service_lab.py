@@ -1,4 +1,4 @@
-"""The real service on real sockets, and a bare agent that speaks the stream by hand."""
+"""The real service on real sockets, and an agent whose frames a test writes by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config(directory: Path, **sections: Any) -> Config:
 
 
 def deciding(window: float = 0.3, verify_timeout: float = 0.3, **values: Any) -> Parameters:
-    """Parameters of deciding; windows are short, so that tests wait little."""
+    """Parameters of deciding with short windows, so that tests are fast."""
     return Parameters(window=window, verify_timeout=verify_timeout, **values)
 
 
@@ -58,7 +58,7 @@ class Service:
         return f"127.0.0.1:{self.app.tcp_port}"
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
-        """What it logged, or only these events."""
+        """The log lines, or only those of this event."""
         self.log.close()
         lines = [json.loads(line) for line in self.output.getvalue().splitlines()]
         return [line for line in lines if not event or line["event"] == event]
@@ -94,7 +94,7 @@ async def connected(address: str) -> AsyncGenerator[gossip_control_pb2_grpc.Goss
 
 
 class BareAgent:
-    """An agent's stream, frame by frame; gRPC ends it when nobody holds it any more."""
+    """An agent's stream, frame by frame; keep a reference, or gRPC cancels the call."""
 
     def __init__(self, stub: gossip_control_pb2_grpc.GossipControlAsyncStub) -> None:
         self.call: Call = stub.Attach()
@@ -137,12 +137,12 @@ class BareAgent:
 
 
 async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
-    """The error that a call must end with."""
+    """The error with which a call ends; fails when it succeeds."""
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
         return error
-    raise AssertionError(f"it was not refused: {answer}")
+    raise AssertionError(f"the call succeeded: {answer}")
 
 
 def status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
@@ -172,7 +172,7 @@ async def until(
         true = condition()
         if true if isinstance(true, bool) else await true:
             return
-        assert loop.time() < deadline, f"never came true: {what}"
+        assert loop.time() < deadline, f"timed out: {what}"
         await asyncio.sleep(0.01)
 
 

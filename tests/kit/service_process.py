@@ -16,7 +16,7 @@ from tests.kit.service_lab import DEADLINE
 
 @dataclass
 class ServiceProcess:
-    """``python -m gossipcontrol.server`` and what it says."""
+    """``python -m gossipcontrol.server`` and its log."""
 
     process: asyncio.subprocess.Process
     socket: Path
@@ -37,7 +37,7 @@ class ServiceProcess:
         """Read its log until it serves."""
         async with asyncio.timeout(DEADLINE):
             while not any("event=serving" in line for line in self.lines):
-                assert await self.read(), f"it ended: {self.lines}"
+                assert await self.read(), f"the process ended: {self.lines}"
 
     async def read(self) -> bool:
         """Read one line; False at the end."""
@@ -47,12 +47,12 @@ class ServiceProcess:
         return bool(line)
 
     async def drain(self) -> None:
-        """Read until the end: a full pipe would stop it."""
+        """Read until the end, because a full pipe would block the process."""
         while await self.read():
             pass
 
     def resident(self) -> int:
-        """Bytes of memory that it holds."""
+        """Bytes of resident memory."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
@@ -65,7 +65,7 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def service_process(socket: Path, **environ: str) -> AsyncGenerator[ServiceProcess]:
-    """A process on this socket and a free TCP port; it is killed if it has not been stopped."""
+    """Run the process on this socket and a free TCP port; kill it at the end if it still runs."""
     settings = {
         "GOSSIPCONTROL_LISTEN_SOCKET": str(socket),
         "GOSSIPCONTROL_LISTEN_TCP": "127.0.0.1:0",

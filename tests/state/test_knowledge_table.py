@@ -42,7 +42,7 @@ class Shelf:
         """Load the book, and begin as the service does."""
         kept = self.journal.load().knowledge
         self.book, anew = recover_book(kept, PARAMETERS)
-        self.journal.start(self.told.watch)
+        self.journal.start(self.told.listener)
         everything = take_book(self.book, self.book.store_ids(), 0.0) if anew else None
         await self.until_kept(self.journal.snapshot({}, 0.0, everything))
         return kept
@@ -75,7 +75,7 @@ class Shelf:
     async def snapshot(self, store_id: str, at: float = 5.0) -> None:
         """Have a store snapshotted, and wait until that is done and its log is gone."""
         await self.until_kept(self.journal.snapshot_store(take_book(self.book, [store_id], at)))
-        await self.told.until(lambda: self.journal.figures().entries == 0)
+        await self.told.until(lambda: self.journal.stats().entries == 0)
 
     async def until_kept(self, number: int) -> None:
         await self.told.until(lambda: self.told.committed >= number)
@@ -114,11 +114,11 @@ async def test_facts_are_there_again(shelf: Shelf) -> None:
 async def test_a_store_moves_into_a_snapshot_in_parts_while_other_facts_are_kept(shelf: Shelf) -> None:
     shelf.write("t", 2, 5)
     await shelf.until_kept(shelf.write("s", 200, 150))
-    before = shelf.journal.figures().log_bytes
+    before = shelf.journal.stats().log_bytes
     shelf.journal.snapshot_store(take_book(shelf.book, ["s"], 5.0))
-    assert shelf.journal.figures().log_bytes < before / 10
+    assert shelf.journal.stats().log_bytes < before / 10
     commits = 0
-    while not shelf.journal.due_store() and shelf.journal.figures().entries != 5 + 3 * commits:
+    while not shelf.journal.due_store() and shelf.journal.stats().entries != 5 + 3 * commits:
         # Until the log of the store is gone, facts of all kinds are kept between its parts.
         commits += 1
         shelf.write("s", 5)
@@ -180,12 +180,12 @@ async def test_a_snapshot_that_finds_no_room_is_given_up_and_facts_go_on(tmp_pat
     shelf = Shelf(tmp_path / "state.db", max_bytes=5 << 19)
     await shelf.open()
     await shelf.until_kept(shelf.write("s", 200, 100))
-    bytes_before = shelf.journal.figures().log_bytes
+    bytes_before = shelf.journal.stats().log_bytes
     shelf.journal.snapshot_store(take_book(shelf.book, ["s"], 5.0))
     await shelf.told.until(lambda: bool(shelf.told.failures))
     assert "full" in shelf.told.failures[0]
     await shelf.until_kept(shelf.write("s", 5))
-    assert shelf.journal.figures().log_bytes >= bytes_before
+    assert shelf.journal.stats().log_bytes >= bytes_before
     assert shelf.journal.due_store() is None, "the next try waits"
     book, kept = await again(shelf)
     assert (len(kept.entries), kept.stores) == (101, {})
@@ -211,13 +211,13 @@ async def test_everything_is_written_anew_into_a_file_that_was_lost(shelf: Shelf
 async def test_logs_of_many_stores_are_compacted_and_the_file_stays_bounded(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_policy, "LEAST", 50_000)
+    monkeypatch.setattr(snapshot_policy, "MIN_LOG_BYTES", 50_000)
     shelf = await reopened(shelf)
     longest = 0
     for turn in range(60):
         for store_id in ("s", "t", "u"):
             await shelf.until_kept(shelf.write(store_id, 20, 2 if store_id == "s" else 1))
-        longest = max(longest, shelf.journal.figures().log_bytes)
+        longest = max(longest, shelf.journal.stats().log_bytes)
         if (due := shelf.journal.due_store()) is not None:
             shelf.journal.snapshot_store(take_book(shelf.book, [due], float(turn)))
     loaded = sum(sum(map(len, shelf.book.capture(store_id).parts())) for store_id in shelf.book.store_ids())

@@ -67,7 +67,7 @@ class Disk:
         taken = take_book(book, store_ids, now)
         stores = {**self.kept.stores, **{name: b"".join(one.parts()) for name, one in taken.stores.items()}}
         left = [(number, one) for number, one in self.kept.entries if one.store_id not in taken.stores]
-        self.kept = LoadedKnowledge(taken.book, self._number, stores, left)
+        self.kept = LoadedKnowledge(taken.shared, self._number, stores, left)
 
 
 def shown(book: KnowledgeStore) -> dict[str, object]:

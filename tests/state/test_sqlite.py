@@ -17,7 +17,7 @@ from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import file as file_module
-from gossipcontrol.server.state import sqlite as sqlite_module
+from gossipcontrol.server.state import log_table
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import JournalListener, KnowledgeSnapshot, StateError
@@ -39,7 +39,7 @@ class Told:
     def __init__(self) -> None:
         self.committed = 0
         self.failures: list[str] = []
-        self.watch = JournalListener(self._commit, self.failures.append, lambda seconds: None)
+        self.listener = JournalListener(self._commit, self.failures.append, lambda seconds: None)
 
     def _commit(self, number: int) -> None:
         self.committed = number
@@ -59,7 +59,7 @@ async def written(path: Path, *entries: Fact | KnowledgeEntry) -> None:
     journal = SqliteJournal(path)
     journal.load()
     told = Told()
-    journal.start(told.watch)
+    journal.start(told.listener)
     number = journal.append(entries)
     await told.until(lambda: told.committed == number)
     await asyncio.to_thread(journal.close)
@@ -85,12 +85,12 @@ async def test_a_snapshot_takes_the_place_of_the_log_before_it(path: Path) -> No
     journal = SqliteJournal(path)
     journal.load()
     told = Told()
-    journal.start(told.watch)
+    journal.start(told.listener)
     journal.append(ENTRIES[:2])
     journal.snapshot({"core": "x"}, 1001.0)
     number = journal.append(ENTRIES[3:])
     await told.until(lambda: told.committed == number)
-    assert journal.figures().entries == 1
+    assert journal.stats().entries == 1
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "x"}, ENTRIES[3:], 1002.0)
 
@@ -98,25 +98,25 @@ async def test_a_snapshot_takes_the_place_of_the_log_before_it(path: Path) -> No
 async def test_facts_do_not_wait_while_a_snapshot_is_packed(path: Path, tmp_path: Path) -> None:
     journal, told, gate = SqliteJournal(path), Told(), threading.Event()
     journal.load()
-    journal.start(told.watch)
+    journal.start(told.listener)
     journal.append(ENTRIES[:2])
     journal.compact({"core": [Later("x", lambda one: gate.wait(20) and one)]}, 1001.0)
     number = journal.append(ENTRIES[3:])
     await told.until(lambda: told.committed == number)
-    assert journal.figures().entries == 3
+    assert journal.stats().entries == 3
     copy = shutil.copytree(path.parent, tmp_path / "as a kill leaves it")
     assert read(copy / path.name) == (None, (*ENTRIES[:2], *ENTRIES[3:]), 1002.0)
     gate.set()
-    await told.until(lambda: journal.figures().entries == 1)
+    await told.until(lambda: journal.stats().entries == 1)
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": ["x"]}, ENTRIES[3:], 1002.0)
 
 
 async def test_a_whole_snapshot_overtakes_one_that_is_being_packed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_module, "STEP", 0.0)
+    monkeypatch.setattr(log_table, "PACK_TIME", 0.0)
     journal, told, gate = SqliteJournal(path), Told(), threading.Event()
     journal.load()
-    journal.start(told.watch)
+    journal.start(told.listener)
     number = journal.compact([Later("old", lambda one: gate.wait(20) and one)] * 10 * PIECE, 1000.0)
     await told.until(lambda: told.committed == number)
     number = journal.snapshot({"core": "new"}, 1001.0)
@@ -129,7 +129,7 @@ async def test_a_whole_snapshot_overtakes_one_that_is_being_packed(path: Path, m
 async def test_a_snapshot_for_which_there_is_no_room_is_given_up_and_wanted_again(path: Path) -> None:
     journal, told = SqliteJournal(path, max_bytes=1 << 18), Told()
     journal.load()
-    journal.start(told.watch)
+    journal.start(told.listener)
     entries = (Fact(1.0, RejoinRequested("n" * 100, request_id="q" * 100)),) * 400
     number = journal.append(entries)
     await told.until(lambda: told.committed == number)
@@ -149,7 +149,7 @@ async def test_the_file_stays_small_as_snapshots_replace_logs(path: Path) -> Non
     journal = SqliteJournal(path)
     journal.load()
     told = Told()
-    journal.start(told.watch)
+    journal.start(told.listener)
     sizes: list[int] = []
     for _ in range(6):
         journal.append([Fact(1.0, RejoinRequested("n" * 100, request_id="q" * 100))] * 3000)
@@ -216,7 +216,7 @@ async def test_when_the_file_is_full_it_says_so_and_goes_on_once_there_is_room(p
     journal = SqliteJournal(path, max_bytes=1 << 17)
     journal.load()
     told = Told()
-    journal.start(told.watch)
+    journal.start(told.listener)
     large = [Fact(float(number), RejoinRequested("n" * 100, request_id="q" * 100)) for number in range(2000)]
     number = journal.append(large)
     await told.until(lambda: bool(told.failures))
@@ -233,7 +233,7 @@ async def test_a_file_lost_while_it_runs_is_written_anew_from_a_snapshot(path: P
     journal = SqliteJournal(path)
     journal.load()
     told = Told()
-    journal.start(told.watch)
+    journal.start(told.listener)
     number = journal.append(ENTRIES[:1])
     await told.until(lambda: told.committed == number)
     path.unlink()

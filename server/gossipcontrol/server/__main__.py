@@ -1,4 +1,4 @@
-"""The command ``gossipcontrol-server``: flags, and how it ends."""
+"""The command ``gossipcontrol-server``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _read(path: Path | None) -> Config:
 
 
 def _serve(config: Config) -> int:
-    # Imported late, so that `check` answers at once.
+    # Imported late, so that `check` starts fast.
     from gossipcontrol.server.app import StartError, serve
     from gossipcontrol.server.observe.log import make_logger
 
@@ -53,7 +53,7 @@ def _serve(config: Config) -> int:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop's loop where there is one: it serves about a tenth more calls."""
+    """Uvloop's loop where it is installed: it serves about a tenth more calls."""
     try:
         import uvloop
     except ImportError:

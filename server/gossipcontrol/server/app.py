@@ -110,7 +110,7 @@ class App:
             raise StartError(str(error)) from error
         run_id, clock = uuid.uuid4().hex[:8], ServiceClock(floor=loaded.last_at)
         self.metrics = Metrics(core.counts)
-        self.metrics.show_state(journal.figures)
+        self.metrics.show_state(journal.stats)
         outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
         self._make_runtime(core, clock, outbox)
         self._is_open = True
@@ -125,7 +125,7 @@ class App:
         liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
         self._hub = SubscriptionHub(config.limits.watchers)
         self._agents = AgentDriver()
-        followers = (liveness_metrics.note, self._sampler.note, self._hub.wake)
+        followers = (liveness_metrics.label_store, self._sampler.track, self._hub.notify)
 
         def presence_changed(store_id: str) -> None:
             for follow in followers:

@@ -1,4 +1,4 @@
-"""The configuration: one frozen dataclass, one reader of TOML and of the environment."""
+"""The configuration: frozen dataclasses, and their reader for TOML and environment variables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
 def default_state(environ: Mapping[str, str] | None = None) -> str:
-    """Where the state lies by default: the system's state directory for root, the user's own otherwise."""
+    """The default path of the state: in the system's state directory for root, else in the user's."""
     environ = os.environ if environ is None else environ
     if os.geteuid() == 0:
         return "/var/lib/gossipcontrol/state.db"
@@ -27,7 +27,7 @@ def default_state(environ: Mapping[str, str] | None = None) -> str:
 
 
 def default_socket(environ: Mapping[str, str] | None = None) -> str:
-    """Where the Unix socket lies by default: the system's run directory for root, the user's own otherwise."""
+    """The default path of the Unix socket: in the system's run directory for root, else in the user's."""
     environ = os.environ if environ is None else environ
     if os.geteuid() == 0:
         return "/run/gossipcontrol/gossipcontrol.sock"
@@ -37,7 +37,7 @@ def default_socket(environ: Mapping[str, str] | None = None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Where the service is reached."""
+    """Where the service listens."""
 
     socket: str = field(default_factory=default_socket)
     """Path of the Unix socket, mode 0600; empty: none."""
@@ -47,12 +47,12 @@ class Listen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """What Prometheus scrapes."""
+    """The page that Prometheus scrapes."""
 
     address: str = "127.0.0.1:9742"
     """Host and port of the HTTP page; empty: none."""
     stores: int = 50
-    """Most stores with a label of their own; the others are summed under ``other``."""
+    """Most stores with a label of their own; the others are summed as ``other``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,47 +67,47 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How a failed rejoin is tried again."""
+    """Retries of failed rejoins."""
 
     attempts: int = 5
     """Most attempts of one rejoin."""
     base: float = 1.0
-    """Upper bound of the first wait in seconds; it doubles with every attempt."""
+    """Upper limit of the first wait in seconds; it doubles with every attempt."""
     cap: float = 60.0
-    """Upper bound of every wait in seconds."""
+    """Upper limit of every wait in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client may ask of the service."""
+    """Limits of calls."""
 
     message_bytes: int = 4 * 1024 * 1024
     """Largest message; 100 reports of 200 peers each with 64-byte ids are 2 MB."""
     concurrent_calls: int = 10_000
-    """Most calls under way on one connection."""
+    """Most concurrent calls on one connection."""
     watchers: int = 1000
-    """Most WatchPeers calls at once."""
+    """Most concurrent WatchPeers calls."""
     drain: float = 3.0
-    """Seconds that calls under way get at a stop."""
+    """Seconds that a stop gives to calls under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What survives a restart, and where it is kept."""
+    """Where the state is stored, and what it survives."""
 
     backend: str = "sqlite"
-    """``sqlite``: acknowledged only once it is in the file; ``memory``: lost with the process."""
+    """``sqlite``: acknowledged once it is in the file; ``memory``: lost with the process."""
     path: str = field(default_factory=default_state)
-    """The SQLite file; its directory is made if there is none."""
+    """The SQLite file; its directory is created if needed."""
     durability: str = "process"
-    """What an acknowledged trigger survives: ``process``, the end of the service; ``full``, of the power too."""
+    """What an acknowledged trigger survives: ``process``, a crash of the service; ``full``, a power failure too."""
     max_bytes: int = 1 << 30
-    """Largest size of the file; beyond it the service accepts nothing, beyond half of it no intentions."""
+    """Largest size of the file; when full, the service refuses triggers, and from half on, intentions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything an operator may set."""
+    """All settings."""
 
     listen: Listen = field(default_factory=Listen)
     metrics: Metrics = field(default_factory=Metrics)
@@ -121,7 +121,7 @@ class Config:
 
 
 class ConfigError(Exception):
-    """The configuration has mistakes; each is a sentence that names its key."""
+    """The configuration has mistakes; each text names its key."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("; ".join(mistakes))
@@ -129,12 +129,12 @@ class ConfigError(Exception):
 
 
 def read_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
-    """The configuration from a TOML file and from ``GOSSIPCONTROL_SECTION_KEY``, which wins; raises ConfigError."""
+    """Read a TOML file and ``GOSSIPCONTROL_SECTION_KEY`` variables, which win; raises ConfigError."""
     environ = os.environ if environ is None else environ
     mistakes: list[str] = []
     document = _load(path, mistakes) if path else {}
     sections = get_type_hints(Config)
-    mistakes += [f"{key}: no such section; there are {', '.join(sections)}" for key in document if key not in sections]
+    mistakes += [f"{key}: unknown section; known are {', '.join(sections)}" for key in document if key not in sections]
     mistakes += _unknown_variables(environ, sections)
     built = {name: _section(name, kind, document.get(name, {}), environ, mistakes) for name, kind in sections.items()}
     if mistakes:
@@ -143,10 +143,10 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
 
 
 def _unknown_variables(environ: Mapping[str, str], sections: Mapping[str, type[Any]]) -> list[str]:
-    """Variables of a section that has no such key: a slip of the pen would else be silence."""
+    """Variables of a known section without such a key, because a misspelt one would be ignored silently."""
     known = {f"{PREFIX}{name}_{one.name}".upper() for name, kind in sections.items() for one in fields(kind)}
     prefixes = tuple(f"{PREFIX}{name}_".upper() for name in sections)
-    return [f"{name}: no such variable" for name in sorted(environ) if name.startswith(prefixes) and name not in known]
+    return [f"{name}: unknown variable" for name in sorted(environ) if name.startswith(prefixes) and name not in known]
 
 
 def _load(path: Path, mistakes: list[str]) -> dict[str, Any]:
@@ -160,13 +160,13 @@ def _load(path: Path, mistakes: list[str]) -> dict[str, Any]:
 
 
 def _section(name: str, kind: type[Any], table: object, environ: Mapping[str, str], mistakes: list[str]) -> Any:
-    """One section; its mistakes are added to the list, and its defaults stand in for what is wrong."""
+    """One section; mistakes are added to the list, and defaults replace wrong values."""
     if not isinstance(table, dict):
         mistakes.append(f"{name}: must be a table, [{name}]")
     given = cast("dict[str, Any]", table) if isinstance(table, dict) else {}
     hints = get_type_hints(kind)
     known = [one.name for one in fields(kind)]
-    mistakes += [f"{name}.{key}: no such key; there are {', '.join(known)}" for key in given if key not in known]
+    mistakes += [f"{name}.{key}: unknown key; known are {', '.join(known)}" for key in given if key not in known]
     values: dict[str, Any] = {}
     for key in known:
         where, variable = f"{name}.{key}", f"{PREFIX}{name}_{key}".upper()
@@ -192,7 +192,7 @@ def _from_text(where: str, text: str, kind: type[Any], mistakes: list[str]) -> A
     try:
         return kind(text)
     except ValueError:
-        mistakes.append(f"{where}: {text!r} is not {_A[kind]}")
+        mistakes.append(f"{where}: {text!r} is not {_TYPE_NAMES[kind]}")
         return None
 
 
@@ -200,34 +200,34 @@ def _from_toml(where: str, value: object, kind: type[Any], mistakes: list[str]) 
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        mistakes.append(f"{where}: {value!r} is not {_A[kind]}")
+        mistakes.append(f"{where}: {value!r} is not {_TYPE_NAMES[kind]}")
         return None
     return value
 
 
-_A = {str: "a string", int: "a whole number", float: "a number"}
+_TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number"}
 
 
 def _check(section: str, key: str, where: str, value: Any) -> list[str]:
-    """What a single value must fulfil beyond its type."""
+    """The mistakes of a single value of the right type."""
     if (section, key) in _CHOICES:
         choices = _CHOICES[section, key]
         return [] if value in choices else [f"{where}: {value!r} is not one of {', '.join(choices)}"]
     if (section, key) in (("listen", "tcp"), ("metrics", "address")):
         return _check_address(where, value, loopback=section == "listen")
     if (section, key) == ("state", "path") and not value:
-        return [f"{where}: must name a file; for none, set state.backend to memory"]
-    if (section, key) == ("state", "max_bytes") and value < STATE_BYTES:
-        return [f"{where}: must be at least {STATE_BYTES} (1 MiB), is {value}"]
-    if not isinstance(value, str) and not 0 < value <= _MOST[type(value)]:
-        return [f"{where}: must be greater than 0 and at most {_MOST[type(value)]}, is {value}"]
+        return [f"{where}: must name a file; to store nothing, set state.backend to memory"]
+    if (section, key) == ("state", "max_bytes") and value < MIN_STATE_BYTES:
+        return [f"{where}: must be at least {MIN_STATE_BYTES} (1 MiB), is {value}"]
+    if not isinstance(value, str) and not 0 < value <= _MAX[type(value)]:
+        return [f"{where}: must be greater than 0 and at most {_MAX[type(value)]}, is {value}"]
     return []
 
 
-STATE_BYTES = 1 << 20
-"""Least size of the state's file."""
-_MOST = {int: 2**31 - 1, float: 30 * 86_400.0}
-"""What gRPC's settings and the fields of the contract can hold; 30 days where it is seconds."""
+MIN_STATE_BYTES = 1 << 20
+"""Least size of the state file."""
+_MAX = {int: 2**31 - 1, float: 30 * 86_400.0}
+"""The most that gRPC's settings and the fields of the contract can hold; 30 days for seconds."""
 _CHOICES = {
     ("log", "format"): ("logfmt", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),

@@ -1,4 +1,4 @@
-"""The one error tree; each class carries its gRPC status and details."""
+"""The errors of calls; each class carries its gRPC status and details."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
 LISTED_VIOLATIONS = 25
-"""Most fields named in one answer: gRPC clients refuse trailers of more than 8 kB, and would see none of it."""
+"""Most fields named in one answer, because gRPC clients drop trailers of more than 8 kB."""
 
 
 class GossipControlError(Exception):
-    """A call cannot be served as asked; the message is for people."""
+    """A call cannot be served; the message is for people."""
 
     code = grpc.StatusCode.INTERNAL
 
@@ -28,7 +28,7 @@ class GossipControlError(Exception):
 
 
 class InvalidRequest(GossipControlError):
-    """Fields of the request are wrong; each violation is (path of the field, what is wrong); the first are told."""
+    """Fields of the request are wrong: pairs of path and what is wrong, of which the first are sent."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -44,7 +44,7 @@ class InvalidRequest(GossipControlError):
 
 
 class Overloaded(GossipControlError):
-    """The queue is full; trying again after ``retry_in`` seconds may succeed."""
+    """A limit is reached; a retry after ``retry_in`` seconds may succeed."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -59,12 +59,12 @@ class Overloaded(GossipControlError):
         return (RetryInfo(retry_delay=delay),)
 
     def trailers(self) -> Sequence[tuple[str, str]]:
-        """What gRPC clients that retry by themselves obey."""
+        """The delay that gRPC clients with automatic retries obey."""
         return (("grpc-retry-pushback-ms", str(int(self.retry_in * 1000))),)
 
 
 class NotFound(GossipControlError):
-    """What is asked for is not known."""
+    """What the call asks for is not known."""
 
     code = grpc.StatusCode.NOT_FOUND
 
@@ -76,15 +76,15 @@ class Replaced(GossipControlError):
 
 
 class StateFailing(GossipControlError):
-    """The state cannot be written, so nothing is accepted that a crash would lose."""
+    """The state cannot be written, so what a crash would lose is refused."""
 
     code = grpc.StatusCode.UNAVAILABLE
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"the state cannot be written, so nothing is accepted that might be lost: {why}")
+        super().__init__(f"the state cannot be written, so triggers and intentions are refused: {why}")
 
 
 class Stopping(GossipControlError):
-    """The service is about to stop."""
+    """The service is stopping."""
 
     code = grpc.StatusCode.UNAVAILABLE

@@ -116,5 +116,5 @@ def test_a_trigger_keeps_its_evidence_cut_to_what_is_kept(lab: Lab) -> None:
     trailing, leading = lab.core.catalog.rejoins()
     assert [one.evidence for one in leading.triggers] == ["3 writes by n"]
     assert [one.evidence for one in trailing.triggers] == ["x" * EVIDENCE, ""]
-    assert "evidence: 3 writes by n; it saw" in explain_trigger(leading.triggers[0])
+    assert "evidence: 3 writes by n; at that time:" in explain_trigger(leading.triggers[0])
     assert "evidence" not in explain_trigger(trailing.triggers[1])

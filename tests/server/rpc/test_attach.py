@@ -11,7 +11,7 @@ import pytest
 from gossipcontrol.server.config import Retry
 from gossipcontrol.server.core.event import Event, LivenessReported
 from gossipcontrol.server.core.turn import Turn
-from gossipcontrol.server.rpc.session import BACKLOG, BACKLOG_BYTES, Session
+from gossipcontrol.server.rpc.session import BACKLOG_BYTES, BACKLOG_FRAMES, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import Goodbye, NeighborEvent, RejoinResult
@@ -291,7 +291,7 @@ async def test_a_full_backlog_of_small_frames_loses_the_stream_too() -> None:
     from gossipcontrol.server.errors import Overloaded
 
     session = Session("n", "s")
-    for _ in range(BACKLOG + 1):
+    for _ in range(BACKLOG_FRAMES + 1):
         session.send(attach_pb2.AttachResponse())
 
     async def never(frame: attach_pb2.AttachResponse) -> None:

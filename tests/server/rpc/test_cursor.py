@@ -1,8 +1,8 @@
-"""A reader of a store's presence: a snapshot, then every change in order, whatever happens between two steps."""
+"""A cursor on a store's presence: a snapshot, then every change in order, whatever happens between updates."""
 
 from __future__ import annotations
 
-import gossipcontrol.server.rpc.cursor as reading
+import gossipcontrol.server.rpc.cursor as cursors
 import pytest
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
@@ -16,65 +16,65 @@ ONLINE, SUSPECT, OFFLINE = PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLIN
 
 
 class Screen:
-    """What a user sees who follows the steps by the contract."""
+    """What a user sees who applies the updates by the contract."""
 
     def __init__(self) -> None:
         self.peers: dict[str, PeerState] = {}
         self.history: list[tuple[str, PeerState | None]] = []
 
-    def show(self, step: PresenceUpdate) -> None:
-        if not step.delta:
+    def show(self, update: PresenceUpdate) -> None:
+        if not update.delta:
             self.peers = {}
-        names = [peer.peer_id for peer in step.peers] + list(step.removed)
-        assert len(set(names)) == len(names), "a step names a peer once"
-        for peer in step.peers:
+        names = [peer.peer_id for peer in update.peers] + list(update.removed)
+        assert len(set(names)) == len(names), "an update names a peer once"
+        for peer in update.peers:
             self.peers[peer.peer_id] = peer.state
-        for peer_id in step.removed:
+        for peer_id in update.removed:
             self.peers.pop(peer_id, None)
-        self.history += [(peer.peer_id, peer.state) for peer in step.peers]
-        self.history += [(peer_id, None) for peer_id in step.removed]
+        self.history += [(peer.peer_id, peer.state) for peer in update.peers]
+        self.history += [(peer_id, None) for peer_id in update.removed]
 
 
 def test_an_unknown_store_begins_empty_and_comes_to_life() -> None:
     liveness = ScriptedLiveness()
-    reader = PresenceCursor(liveness, "s")
-    first = reader.next()
+    cursor = PresenceCursor(liveness, "s")
+    first = cursor.next_update()
     assert first is not None
-    assert (first.peers, first.delta, first.whole, first.lagged) == ((), False, True, False)
-    assert reader.next() is None
+    assert (first.peers, first.delta, first.complete, first.lagged) == ((), False, True, False)
+    assert cursor.next_update() is None
     liveness.put("s", "p", ONLINE)
-    second = reader.next()
+    second = cursor.next_update()
     assert second is not None
     assert (second.delta, second.version, [peer.peer_id for peer in second.peers]) == (True, 1, ["p"])
-    assert reader.next() is None
+    assert cursor.next_update() is None
 
 
 def test_an_unknown_store_stays_quiet_while_others_change() -> None:
     liveness = ScriptedLiveness()
-    reader = PresenceCursor(liveness, "s")
-    reader.next()
+    cursor = PresenceCursor(liveness, "s")
+    cursor.next_update()
     for _ in range(3):
         liveness.put("other", "p", ONLINE)
-        assert reader.next() is None
+        assert cursor.next_update() is None
     liveness.put("other", "p", ONLINE)
     liveness.put("s", "p", ONLINE)
-    step = reader.next()
-    assert step is not None
-    assert (step.lagged, [peer.peer_id for peer in step.peers]) == (False, ["p"])
+    update = cursor.next_update()
+    assert update is not None
+    assert (update.lagged, [peer.peer_id for peer in update.peers]) == (False, ["p"])
 
 
 def test_changes_of_one_peer_are_told_one_by_one() -> None:
     liveness = ScriptedLiveness()
-    reader = PresenceCursor(liveness, "s")
-    reader.next()
+    cursor = PresenceCursor(liveness, "s")
+    cursor.next_update()
     for state in (ONLINE, SUSPECT, ONLINE, None, OFFLINE):
         liveness.put("s", "p", state)
         liveness.put("s", f"q{state}", ONLINE)
     screen = Screen()
     versions: list[int] = []
-    while (step := reader.next()) is not None:
-        screen.show(step)
-        versions.append(step.version)
+    while (update := cursor.next_update()) is not None:
+        screen.show(update)
+        versions.append(update.version)
     assert [state for peer, state in screen.history if peer == "p"] == [ONLINE, SUSPECT, ONLINE, None, OFFLINE]
     assert versions == sorted(set(versions))
     assert versions[-1] == 10
@@ -83,46 +83,48 @@ def test_changes_of_one_peer_are_told_one_by_one() -> None:
 def test_a_reader_that_fell_behind_is_told_so_and_begins_anew() -> None:
     liveness = ScriptedLiveness(LivenessParameters(change_limit=3))
     liveness.put("s", "p", ONLINE)
-    reader = PresenceCursor(liveness, "s")
-    reader.next()
+    cursor = PresenceCursor(liveness, "s")
+    cursor.next_update()
     for number in range(4):
         liveness.put("s", f"p{number}", ONLINE)
-    step = reader.next()
-    assert step is not None
-    assert (step.lagged, step.delta, len(step.peers), step.version) == (True, False, 5, 5)
-    assert reader.next() is None
+    update = cursor.next_update()
+    assert update is not None
+    assert (update.lagged, update.delta, len(update.peers), update.version) == (True, False, 5, 5)
+    assert cursor.next_update() is None
 
 
 def test_a_place_is_resumed_without_a_gap_or_says_that_there_is_one() -> None:
     liveness = ScriptedLiveness(LivenessParameters(change_limit=3))
     for number in range(5):
         liveness.put("s", f"p{number}", ONLINE)
-    step = PresenceCursor(liveness, "s", 3).next()
-    assert step is not None
-    assert ([peer.peer_id for peer in step.peers], step.delta, step.lagged) == (["p3", "p4"], True, False)
-    assert PresenceCursor(liveness, "s", 5).next() is None
+    update = PresenceCursor(liveness, "s", 3).next_update()
+    assert update is not None
+    assert ([peer.peer_id for peer in update.peers], update.delta, update.lagged) == (["p3", "p4"], True, False)
+    assert PresenceCursor(liveness, "s", 5).next_update() is None
     for unreachable in (0, 1, 6, 2**31):
-        step = PresenceCursor(liveness, "s", unreachable).next()
-        assert step is not None
-        assert (step.lagged, step.delta, step.version) == (True, False, 5)
+        update = PresenceCursor(liveness, "s", unreachable).next_update()
+        assert update is not None
+        assert (update.lagged, update.delta, update.version) == (True, False, 5)
 
 
 def test_a_large_snapshot_comes_in_parts_that_stay_true(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PART", 2)
+    monkeypatch.setattr(cursors, "UPDATE_PEERS", 2)
     liveness = ScriptedLiveness()
     for name in "abcde":
         liveness.put("s", name, ONLINE)
-    reader, screen = PresenceCursor(liveness, "s"), Screen()
-    steps: list[tuple[bool, bool, list[str], list[str]]] = []
+    cursor, screen = PresenceCursor(liveness, "s"), Screen()
+    updates: list[tuple[bool, bool, list[str], list[str]]] = []
     liveness.put("s", "z", ONLINE)
     for changes in ([("a", SUSPECT), ("e", OFFLINE)], [("b", None)], [], [], [], []):
-        step = reader.next()
-        if step is not None:
-            screen.show(step)
-            steps.append((step.delta, step.whole, [peer.peer_id for peer in step.peers], list(step.removed)))
+        update = cursor.next_update()
+        if update is not None:
+            screen.show(update)
+            updates.append(
+                (update.delta, update.complete, [peer.peer_id for peer in update.peers], list(update.removed))
+            )
         for name, state in changes:
             liveness.put("s", name, state)
-    assert steps == [
+    assert updates == [
         (False, False, ["a", "b"], []),
         (True, False, ["a"], []),
         (True, False, [], ["b"]),
@@ -148,7 +150,7 @@ def test_what_a_reader_has_is_always_what_was(
     limit: int,
     part: int,
 ) -> None:
-    """Whole steps show the presence at their version; without lag no change after the snapshot is missing or twice."""
+    """A complete update shows the presence of its version; without lag, each change after the snapshot comes once."""
     liveness, screen = ScriptedLiveness(LivenessParameters(change_limit=limit)), Screen()
     truth: dict[int, dict[str, PeerState]] = {0: {}}
     log: list[tuple[str, PeerState | None]] = []
@@ -163,30 +165,30 @@ def test_what_a_reader_has_is_always_what_was(
     for action in before:
         if not isinstance(action, str):
             change(*action)
-    reader = PresenceCursor(liveness, "s")
+    cursor = PresenceCursor(liveness, "s")
     told_from: int | None = None
 
     def read() -> bool:
         nonlocal told_from
-        step = reader.next()
-        if step is None:
+        update = cursor.next_update()
+        if update is None:
             return False
-        if not step.delta:
+        if not update.delta:
             told_from = None
-            assert step.lagged is (len(seen) > 0 and not (seen[-1].delta is False and not seen[-1].peers))
-        seen.append(step)
-        screen.show(step)
-        if step.whole:
-            assert screen.peers == truth[step.version]
-            told = [] if told_from is None else log[told_from : step.version]
+            assert update.lagged is (len(seen) > 0 and not (seen[-1].delta is False and not seen[-1].peers))
+        seen.append(update)
+        screen.show(update)
+        if update.complete:
+            assert screen.peers == truth[update.version]
+            told = [] if told_from is None else log[told_from : update.version]
             assert told_from is None or sorted(map(str, screen.history)) == sorted(map(str, told))
-            told_from = step.version
+            told_from = update.version
         screen.history = []
         return True
 
     seen: list[PresenceUpdate] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "PART", part)
+        patch.setattr(cursors, "UPDATE_PEERS", part)
         for action in actions:
             if isinstance(action, str):
                 read()
@@ -194,5 +196,5 @@ def test_what_a_reader_has_is_always_what_was(
                 change(*action)
         while read():
             pass
-    assert seen[-1].whole
+    assert seen[-1].complete
     assert screen.peers == truth[len(log)]

@@ -203,7 +203,11 @@ async def test_rejoins_are_listed_newest_first_with_their_reasons(stub: Stub) ->
         "PARKED", "WAITING", "RUNNING",
     ]  # fmt: skip
     assert listed[2].triggers[0].request_id == request_id
-    assert listed[2].triggers[0].reason.startswith("started: nothing started in this store within the window; it saw ")
+    assert (
+        listed[2]
+        .triggers[0]
+        .reason.startswith("started: this node has not rejoined this store within the window; at that time: ")
+    )
     assert listed[2].HasField("started_age_ms")
     assert not listed[1].HasField("started_age_ms")
     by_cause = await stub.ListRejoins(ListRejoinsRequest(cause=decision_pb2.CAUSE_SUSPICION))

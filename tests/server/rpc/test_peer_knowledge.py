@@ -264,7 +264,7 @@ async def test_what_finds_no_room_is_resource_exhausted(service: Service) -> Non
     [
         ({"store_id": "t"}, "no intention of store t"),
         ({"store_id": "s", "peer_id": "x"}, "has no peer x"),
-        ({"store_id": "s", "holds_hash": b"\xab"}, "no intention ab is known"),
+        ({"store_id": "s", "holds_hash": b"\xab"}, "intention ab of store s is not known"),
     ],
 )
 async def test_what_is_not_known_is_not_found(service: Service, query: dict[str, str], message: str) -> None:

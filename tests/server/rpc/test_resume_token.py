@@ -13,32 +13,32 @@ VERSIONS = st.integers(0, 2**32 - 1)
 
 @given(RUNS, VERSIONS, st.text(max_size=40))
 def test_a_run_knows_its_own(run: int, version: int, store_id: str) -> None:
-    edition = ResumeTokens(run)
-    assert 0 < edition.number(version) < 2**63, "languages without unsigned numbers can hold it"
-    assert edition.version(edition.number(version)) == version
-    token = edition.token(store_id, version)
+    tokens = ResumeTokens(run)
+    assert 0 < tokens.number(version) < 2**63, "languages without unsigned numbers can hold it"
+    assert tokens.version(tokens.number(version)) == version
+    token = tokens.token(store_id, version)
     assert len(token) <= 64
-    assert edition.place(store_id, token) == version
+    assert tokens.read(store_id, token) == version
 
 
 @given(RUNS, RUNS, VERSIONS, st.integers(0, 2**64 - 1))
 def test_no_other_number_is_taken_for_one_of_its_own(run: int, other: int, version: int, number: int) -> None:
-    edition = ResumeTokens(run)
+    tokens = ResumeTokens(run)
     if other != run:
-        assert edition.version(ResumeTokens(other).number(version)) is None
-        assert edition.place("s", ResumeTokens(other).token("s", version)) is None
-    known = edition.version(number)
-    assert known is None or edition.number(known) == number
-    assert edition.version(0) is None
+        assert tokens.version(ResumeTokens(other).number(version)) is None
+        assert tokens.read("s", ResumeTokens(other).token("s", version)) is None
+    known = tokens.version(number)
+    assert known is None or tokens.number(known) == number
+    assert tokens.version(0) is None
 
 
 @pytest.mark.parametrize("token", ["x", "é", "====", "A" * 15, "A" * 20, "AAAAAAAAAAAAAAA\n", "../+++++++++++++"])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each kind of mistake has a message of its own
-        ResumeTokens(1).place("s", token)
+        ResumeTokens(1).read("s", token)
 
 
 def test_a_token_of_another_store_is_refused() -> None:
-    edition = ResumeTokens(7)
+    tokens = ResumeTokens(7)
     with pytest.raises(ValueError, match="another store"):
-        edition.place("b", edition.token("a", 1))
+        tokens.read("b", tokens.token("a", 1))

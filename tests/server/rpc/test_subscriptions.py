@@ -198,18 +198,18 @@ async def test_peers_are_listed_by_page_and_by_state(scene: Scene) -> None:
 
 
 async def test_wakings_are_told_together_and_an_end_is_final() -> None:
-    audience = SubscriptionHub(2)
-    with audience.place("s") as place:
+    hub = SubscriptionHub(2)
+    with hub.subscribe("s") as subscription:
         for _ in range(3):
-            audience.wake("s")
-        audience.wake("nobody watches this")
+            hub.notify("s")
+        hub.notify("nobody watches this")
         async with asyncio.timeout(DEADLINE):
-            await place.wait()
-        assert not place.woken.is_set()
-        with audience.place("s"), pytest.raises(Overloaded), audience.place("s"):
+            await subscription.wait()
+        assert not subscription.notified.is_set()
+        with hub.subscribe("s"), pytest.raises(Overloaded), hub.subscribe("s"):
             pass
-        audience.close(Stopping("the end"))
+        hub.close(Stopping("the end"))
         for _ in range(2):
             with pytest.raises(Stopping):
-                await place.wait()
-    assert audience.count == 0
+                await subscription.wait()
+    assert hub.count == 0

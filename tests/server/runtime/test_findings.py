@@ -19,7 +19,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import NodeSuspected, SyncWanted
-from gossipcontrol.server.rpc.session import BACKLOG_OFFERED, Session
+from gossipcontrol.server.rpc.session import OFFER_FRAMES, Session
 from gossipcontrol.v1 import attach_pb2, decision_pb2
 from gossipcontrol.v1.attach_pb2 import CAPABILITY_SYNC_WITH_PEER, Goodbye, NeighborEvent, SyncResult
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ReportNetworkChangeRequest
@@ -179,6 +179,6 @@ async def test_time_passes_at_the_deadline_that_liveness_names(scene: Scene) -> 
 async def test_an_agent_that_is_behind_misses_syncs_rather_than_its_stream() -> None:
     session = Session("n", "s")
     session.send(attach_pb2.AttachResponse(registered=attach_pb2.Registered()))
-    offered = [session.offer(attach_pb2.AttachResponse()) for _ in range(1, BACKLOG_OFFERED + 5)]
-    assert offered.count(True) == BACKLOG_OFFERED - 1
+    offered = [session.offer(attach_pb2.AttachResponse()) for _ in range(1, OFFER_FRAMES + 5)]
+    assert offered.count(True) == OFFER_FRAMES - 1
     session.send(attach_pb2.AttachResponse())

@@ -27,6 +27,7 @@ from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
+from gossipcontrol.server.rpc.session import Session
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
@@ -47,6 +48,7 @@ class Desk:
         self.metrics = Metrics(self.core.counts)
         log = make_logger(Log(level="error"))
         clock = ServiceClock(wall=lambda: self.now, monotonic=lambda: self.now)
+        self.driver.attach(Session("n", "s"))
         outbox = self.outbox = Outbox(self.journal, self.core, self.metrics, log, clock, self.health.append)
         events = EventLog(self.metrics, LivenessMetrics(self.metrics.registry, 1, self.core.liveness), log)
         self.dispatcher = Dispatcher(self.core, clock, self.driver, RetryRule(Retry()), events, log, outbox)

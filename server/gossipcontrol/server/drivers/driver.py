@@ -1,4 +1,4 @@
-"""The interface of everything that carries out rejoins."""
+"""The interface behind which each driver is one file, and the sessions that a driver can act through."""
 
 from __future__ import annotations
 
@@ -6,27 +6,86 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.finding import SyncWanted
+from gossipcontrol.server.rpc.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How an attempt went. That it worked is proved by neighbours and messages, not by this."""
+    """What the node reported about an attempt; only neighbours and messages prove that it worked."""
 
     ok: bool
     error: str = ""
     permanent: bool = False
-    """Whether trying again is pointless."""
+    """Whether a retry is pointless."""
+
+
+DISCONNECTED = Result(False, "the agent disconnected before the command was sent")
 
 
 class Driver(Protocol):
-    """Carries out rejoins."""
+    """Carries out rejoins and syncs. A node is attached when some driver can act for it."""
+
+    def attach(self, session: Session) -> Session | None:
+        """Act for a node through this session; returns the session that it replaces."""
+        ...
+
+    def detach(self, session: Session) -> None:
+        """Stop using a session; a session that was replaced changes nothing."""
+        ...
+
+    def capabilities(self, node_id: str) -> frozenset[Capability] | None:
+        """What the node can do beyond a plain rejoin; None: this driver cannot act for the node."""
+        ...
 
     async def rejoin(self, start: StartRejoin) -> Result:
-        """Carry out one attempt; it is cancelled after ``start.timeout`` seconds."""
+        """Carry out one attempt; the caller cancels it after ``start.timeout`` seconds."""
+        ...
+
+    def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
+        """Pass on a node's result; ignored when no attempt of this node waits for it."""
         ...
 
     def sync(self, wanted: SyncWanted, addresses: Sequence[str]) -> bool:
-        """Ask a node to sync with a peer, which may be dialled at these addresses; returns whether it was asked."""
+        """Ask a node to sync with a peer at these addresses; returns whether the request was sent."""
         ...
+
+
+class AttachedSessions:
+    """The newest session of each node that a driver can act for."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def attach(self, session: Session) -> Session | None:
+        """Act for a node through this session; returns the session that it replaces."""
+        replaced = self._sessions.get(session.node_id)
+        self._sessions[session.node_id] = session
+        return replaced if replaced is not session else None
+
+    def detach(self, session: Session) -> None:
+        """Stop using a session; a session that was replaced changes nothing."""
+        if self._sessions.get(session.node_id) is session:
+            del self._sessions[session.node_id]
+
+    def capabilities(self, node_id: str) -> frozenset[Capability] | None:
+        """What the node can do beyond a plain rejoin; None: it has no session."""
+        session = self._sessions.get(node_id)
+        return None if session is None else session.capabilities
+
+    def sessions(self) -> list[Session]:
+        """All attached sessions."""
+        return list(self._sessions.values())
+
+    def started_for(self, start: StartRejoin) -> Session | None:
+        """The session that a rejoin was started for; None when the node has no session or a newer one."""
+        session = self._sessions.get(start.node_id)
+        return session if session is not None and session.session_id == start.session_id else None
+
+    def able_to_sync(self, node_id: str) -> Session | None:
+        """The node's session if it can sync with a peer on request."""
+        session = self._sessions.get(node_id)
+        able = session is not None and Capability.SYNC_WITH_PEER in session.capabilities
+        return session if able else None

@@ -1,4 +1,4 @@
-"""Structured logs on standard error, one line per decision."""
+"""Structured logs on standard error."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typing import Any, NamedTuple, TextIO
 from gossipcontrol.server.config import Log
 
 BATCH_TIME = 0.01
-"""Seconds for which lines wait for one another, once one has been written."""
+"""Seconds for which lines wait after one was written, to be written together."""
 
 
 _PLAIN = re.compile(r'[^ ="\\\n]*')
-"""What stands in a line of logfmt as it is."""
+"""Text that logfmt writes without quotes."""
 
 
 class Line(NamedTuple):
-    """What a line is made from: a named tuple, for one is made per decision."""
+    """What a line is made from: a named tuple, because one is made per decision."""
 
     at: float
     """Wall clock."""
@@ -36,12 +36,11 @@ class Line(NamedTuple):
 
 
 class Logger:
-    """Makes and writes a line at once, and those that follow within ``BATCH_TIME`` together.
+    """Formats and writes a line at once, and the lines of the next ``BATCH_TIME`` seconds together.
 
-    Making one line between two calls costs several times what making many in a row does, and each write lets go of the
-    interpreter, which gRPC's own thread then takes: at thousands of decisions per second it is logging that counts.
-    Without a running event loop every line is written at once. The loss of the stream (a closed pipe, a full disk)
-    costs lines, and never a decision.
+    Formatting lines one by one costs several times what formatting many in a row does, and each write releases the
+    interpreter to gRPC's thread; at thousands of decisions per second, logging dominates. Without a running event loop
+    every line is written at once. When the stream fails (a closed pipe, a full disk), lines are lost, never decisions.
     """
 
     def __init__(self, config: Log, stream: TextIO, wall: Callable[[], float] = time.time) -> None:
@@ -50,36 +49,36 @@ class Logger:
         self._waiting: list[Line] = []
         self._timer: asyncio.TimerHandle | None = None
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
-        self._make = json_line if config.format == "json" else logfmt_line
+        self._format = json_line if config.format == "json" else logfmt_line
 
     def is_enabled_for(self, level: int) -> bool:
         """Whether lines of this level are written."""
         return level >= self._level
 
     def debug(self, event: str, **fields: Any) -> None:
-        """What only a developer wants to know."""
-        self._take(logging.DEBUG, "debug", event, fields)
+        """Log what helps a developer."""
+        self._add(logging.DEBUG, "debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """What happened."""
-        self._take(logging.INFO, "info", event, fields)
+        """Log what happened."""
+        self._add(logging.INFO, "info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """What should not happen."""
-        self._take(logging.WARNING, "warning", event, fields)
+        """Log what an operator should look at."""
+        self._add(logging.WARNING, "warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """What must not happen."""
-        self._take(logging.ERROR, "error", event, fields)
+        """Log a failure of the service."""
+        self._add(logging.ERROR, "error", event, fields)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the lines that wait."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._write()
 
-    def _take(self, level: int, name: str, event: str, fields: dict[str, Any]) -> None:
+    def _add(self, level: int, name: str, event: str, fields: dict[str, Any]) -> None:
         if level < self._level:
             return
         if error := fields.pop("exc_info", None):
@@ -91,15 +90,15 @@ class Logger:
     def _write_and_wait(self) -> None:
         self._write()
         with contextlib.suppress(RuntimeError):
-            self._timer = asyncio.get_running_loop().call_later(BATCH_TIME, self._time_is_up)
+            self._timer = asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_batch)
 
-    def _time_is_up(self) -> None:
+    def _flush_batch(self) -> None:
         self._timer = None
         if self._waiting:
             self._write_and_wait()
 
     def _write(self) -> None:
-        text = "".join([self._make(line) for line in self._waiting])
+        text = "".join([self._format(line) for line in self._waiting])
         self._waiting.clear()
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
@@ -112,15 +111,15 @@ def make_logger(config: Log) -> Logger:
 
 
 def logfmt_line(line: Line) -> str:
-    """``timestamp=... level=... event=...`` and the fields, quoted where they must be."""
+    """``timestamp=... level=... event=...`` and the fields, quoted where necessary."""
     fields = "".join([f" {name}={_text(value)}" for name, value in line.fields.items()])
     return f"timestamp={_stamp(line.at)} level={line.level} event={_text(line.event)}{fields}\n"
 
 
 def json_line(line: Line) -> str:
     """One JSON object."""
-    told = {**line.fields, "timestamp": _stamp(line.at), "event": line.event, "level": line.level}
-    return json.dumps(told, default=repr) + "\n"
+    fields = {**line.fields, "timestamp": _stamp(line.at), "event": line.event, "level": line.level}
+    return json.dumps(fields, default=repr) + "\n"
 
 
 def _text(value: object) -> str:
@@ -142,5 +141,5 @@ def _stamp(at: float) -> str:
 
 @lru_cache(maxsize=16)
 def _second(seconds: int) -> str:
-    """Thousands of lines share one."""
+    """The timestamp of a second, cached for the thousands of lines that share it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,4 +1,4 @@
-"""What Prometheus sees. Names and labels are part of the contract; every label has a bounded set of values."""
+"""The metrics. Names and labels are part of the contract; every label has a bounded set of values."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from prometheus_client.registry import Collector
 _DELAYS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 4, 6, 8, 12, 30, 60, 300, 600)
 _DURATIONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _LATENCIES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
-_PLATFORMS = {number: name.removeprefix("PLATFORM_").lower() for name, number in gossip_control_pb2.Platform.items()}
+_PLATFORM_NAMES = {
+    number: name.removeprefix("PLATFORM_").lower() for name, number in gossip_control_pb2.Platform.items()
+}
 _ENDED = frozenset(Outcome) - {Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING}
 
 
 class Metrics:
-    """The service's own registry. Children are bound once: looking one up costs four times what counting does."""
+    """The service's own registry. Labelled children are bound once, because a look-up costs four times an increment."""
 
     def __init__(self, counts: Callable[[], Counts]) -> None:
         self.registry = registry = CollectorRegistry()
@@ -40,12 +42,12 @@ class Metrics:
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
         _build(registry)
 
-    def show_state(self, figures: Callable[[], JournalStats]) -> None:
+    def show_state(self, stats: Callable[[], JournalStats]) -> None:
         """Show the sizes of the log."""
-        self.registry.register(_StateCollector(figures))
+        self.registry.register(_StateCollector(stats))
 
     def count_answer(self, answer: AnswerTrigger) -> None:
-        """Count the decisions about a trigger; the recorded answer to a repeated request is no new trigger."""
+        """Count the decisions about a trigger; the recorded answer to a repeated request is not counted again."""
         if answer.cause is not None and not answer.replayed:
             row = self._triggers[answer.cause - 1]
             for decision in answer.decisions:
@@ -74,7 +76,7 @@ class Metrics:
             self._duration.observe(announced.duration)
 
     def requests(self, rpc: str) -> RequestMetrics:
-        """What is counted for one RPC."""
+        """The metrics of one RPC."""
         return RequestMetrics(
             {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
             lambda code: self._request_seconds.labels(rpc, code.name),
@@ -98,13 +100,13 @@ class RequestMetrics:
         self._ok_seconds.observe(seconds)
 
     def ended(self, code: grpc.StatusCode, seconds: float | None = None) -> None:
-        """Count a call that ended with this code; None: a stream, whose time says nothing."""
+        """Count a call that ended with this code; without a time for streams, whose length says nothing."""
         self._counters[code].inc()
         if seconds is not None:
             self._seconds(code).observe(seconds)
 
 
-# One function per family: it makes the family, and binds the children that are known beforehand.
+# One function per family: makes the family and binds the children that are known at the start.
 
 
 def _triggers(registry: CollectorRegistry) -> list[list[Counter]]:
@@ -156,13 +158,13 @@ def _changes(registry: CollectorRegistry) -> dict[tuple[int, ChangeKind], Counte
     )
     return {
         (number, kind): family.labels(name, kind.name.lower())
-        for number, name in _PLATFORMS.items()
+        for number, name in _PLATFORM_NAMES.items()
         for kind in ChangeKind
     }
 
 
 def _requests(registry: CollectorRegistry) -> tuple[Counter, Histogram]:
-    """Not bound yet: the RPCs are known once their handlers are."""
+    """Bound later, when the handlers of the RPCs are added."""
     count = Counter("gossipcontrol_requests", "Calls by RPC and status code.", ("rpc", "code"), registry=registry)
     seconds = Histogram(
         "gossipcontrol_request_duration_seconds",
@@ -197,7 +199,7 @@ def _build(registry: CollectorRegistry) -> None:
 
 
 class _CountsCollector(Collector):
-    """Reads the core's gauges when Prometheus asks."""
+    """Reads the core's gauges at each scrape."""
 
     def __init__(self, counts: Callable[[], Counts]) -> None:
         self._counts = counts
@@ -218,19 +220,19 @@ class _CountsCollector(Collector):
 
 
 class _StateCollector(Collector):
-    """Reads the log's sizes when Prometheus asks."""
+    """Reads the log's sizes at each scrape."""
 
-    def __init__(self, figures: Callable[[], JournalStats]) -> None:
-        self._figures = figures
+    def __init__(self, stats: Callable[[], JournalStats]) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges now."""
-        figures = self._figures()
+        stats = self._stats()
         yield GaugeMetricFamily(
-            "gossipcontrol_state_log_bytes", "Bytes logged since the last snapshot.", value=figures.log_bytes
+            "gossipcontrol_state_log_bytes", "Bytes logged since the last snapshot.", value=stats.log_bytes
         )
         yield GaugeMetricFamily(
-            "gossipcontrol_state_log_events", "Events logged since the last snapshot.", value=figures.entries
+            "gossipcontrol_state_log_events", "Events logged since the last snapshot.", value=stats.entries
         )
 
 

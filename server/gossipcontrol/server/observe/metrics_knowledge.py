@@ -1,4 +1,4 @@
-"""What Prometheus sees of knowledge; the label ``store`` has a bounded number of values."""
+"""The metrics of knowledge; the label ``store`` has a bounded number of values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 OTHER = "other"
-"""The label of the stores that have none of their own."""
+"""The label of the stores without one of their own."""
 
 _GAUGES = (
     ("stability_lag_intentions", "Content intentions above the stability frontier.", "lag"),
@@ -23,9 +23,9 @@ _GAUGES = (
 
 
 class KnowledgeMetrics(Collector):
-    """Counts what is recorded, and shows the gauges of each store as they were when it changed last.
+    """Counts recorded intentions, and shows the gauges of each store as of its last refresh.
 
-    Prometheus asks in a thread of its own, so it is given finished values and never reads the book.
+    Scrapes run in a thread of their own, so they get finished values and never read the knowledge itself.
     """
 
     def __init__(self, registry: CollectorRegistry, stores: int) -> None:
@@ -50,11 +50,11 @@ class KnowledgeMetrics(Collector):
         self._full.inc(recorded.refused)
 
     def show(self, counts: StoreCounts) -> None:
-        """Show a store's gauges from now on."""
+        """Set the gauges of a store."""
         self._shown[counts.store_id] = counts
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """The gauges, those of later stores summed."""
+        """The gauges; stores beyond the limit are summed."""
         rows = list(self._shown.values())
         labelled = {row.store_id: [row] for row in rows[: self._stores]}
         if len(rows) > self._stores:

@@ -1,4 +1,4 @@
-"""What Prometheus sees of liveness; the label ``store`` has a bounded number of values."""
+"""The metrics of liveness; the label ``store`` has a bounded number of values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-KINDS = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
+ROT_CAUSES = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
 _AGES = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 
 
 class LivenessMetrics(Collector):
-    """Counts what is found, and reads the gauges when Prometheus asks; the first ``stores`` have a label of their own.
+    """Counts findings, and reads the gauges at each scrape; the first ``stores`` stores have a label of their own.
 
-    Prometheus asks in a thread of its own: what it reads are numbers that are kept up to date, never books.
+    Scrapes run in a thread of their own, so they read counts that are kept up to date, never tables that change.
     """
 
     def __init__(self, registry: CollectorRegistry, stores: int, liveness: Liveness) -> None:
@@ -37,16 +37,16 @@ class LivenessMetrics(Collector):
         rot = Counter(
             "gossipcontrol_rot_detected", "Findings of rot, repeated while it stands.", ("kind",), registry=registry
         )
-        self._rot = {cause: rot.labels(cause.name.lower()) for cause in KINDS}
+        self._rot = {cause: rot.labels(cause.name.lower()) for cause in ROT_CAUSES}
         self.observe_age: Callable[[float], None] = self._staleness.observe
         registry.register(self)
 
     def show_stalest(self, stalest: Callable[[], dict[str, float]], now: Callable[[], float]) -> None:
-        """Show how stale each store's stalest live peer is."""
+        """Set what tells when each store's stalest live peer was last heard, and the clock."""
         self._stalest, self._now = stalest, now
 
-    def note(self, store_id: str) -> None:
-        """Give a store a label of its own, if there is one left."""
+    def label_store(self, store_id: str) -> None:
+        """Give a store a label of its own, while the limit allows."""
         if len(self._labelled) < self._limit and store_id != OTHER:
             self._labelled[store_id] = None
 
@@ -71,7 +71,7 @@ class LivenessMetrics(Collector):
                 count = counts.peers.get(state, 0)
                 store_peers.add_metric((store_id, _name(state)), count)
                 rest[state] -= count
-        # A change between two reads must not show fewer than none.
+        # A change between two reads must not give a negative number.
         for state, count in rest.items():
             store_peers.add_metric((OTHER, _name(state)), max(0, count))
         partitions.add_metric((OTHER,), max(0, rest_partitioned))

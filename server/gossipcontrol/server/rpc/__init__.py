@@ -1,1 +1,1 @@
-"""The calls of the contract: each reads its request, hands it to the runtime, and encodes the answer."""
+"""The calls of the contract: each reads its request, passes it to the runtime, and encodes the answer."""

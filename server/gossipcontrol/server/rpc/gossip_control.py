@@ -1,72 +1,60 @@
-"""The servicer of GossipControl: reads requests, submits events, presents answers; it decides nothing."""
+"""The servicer of GossipControl: reads requests, submits events, encodes answers; it decides nothing."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from gossipcontrol.server.core.deciding.record import StoreRecord
-from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
-from gossipcontrol.server.core.event import NodeDetached
+from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
 from gossipcontrol.server.core.finding import OfferSync
-from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.drivers.driver import Result
-from gossipcontrol.server.errors import InvalidRequest, NotFound, Overloaded, Replaced
+from gossipcontrol.server.drivers.driver import Driver
+from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
+from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
+from gossipcontrol.server.rpc.refusal import check_admitted, trigger_answer
+from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
-from gossipcontrol.server.rpc.session import Session
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
-from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
-from gossipcontrol.server.wire.encode_presence import LISTED_PEERS, sync_message
-from gossipcontrol.v1 import (
-    attach_pb2,
-    gossip_control_pb2,
-    gossip_control_pb2_grpc,
-    liveness_pb2,
-)
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-REGISTER_TIME = 10.0
-"""Seconds within which a stream must say for whom it speaks."""
-FULL_BOOK_RETRY = 60.0
-"""Seconds after which a node that found no place may ask again."""
 
 
 class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
-    """Every call of the contract."""
+    """Every call of GossipControl."""
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        agents: AgentDriver,
+        driver: Driver,
         metrics: Metrics,
         run_id: str,
-        recorder: KnowledgeDispatcher,
-        hub: SubscriptionHub,
-        sampler: StalenessSampler,
-        edition: ResumeTokens,
+        knowledge_dispatcher: KnowledgeDispatcher,
+        subscriptions: SubscriptionHub,
+        staleness: StalenessSampler,
+        resume_tokens: ResumeTokens,
     ) -> None:
         self._dispatcher = dispatcher
         self._core = dispatcher.core
         self._catalog = dispatcher.core.catalog
         self._clock = dispatcher.clock
-        self._agents = agents
         self._metrics = metrics
-        self._recorder = recorder
+        self._subscriptions = subscriptions
+        self._staleness = staleness
         self._liveness = dispatcher.core.liveness
-        self._hub = hub
-        self._sampler = sampler
-        self._edition = edition
-        self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
+        self._resume_tokens = resume_tokens
+        self._answers = ReportAnswers(self._liveness, resume_tokens)
+        self._streams = AgentStreams(dispatcher, driver, knowledge_dispatcher, self._answers, run_id)
+
+    # Triggers and reports.
 
     async def Rejoin(
         self, request: gossip_control_pb2.RejoinRequest, context: Context
@@ -74,7 +62,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Decide about a rejoin of stores of a node."""
         del context
         effects = await self._dispatcher.settle(decode.rejoin_requested(request))
-        return encode.rejoin_response(_answer(effects), self._clock.now())
+        return encode.rejoin_response(trigger_answer(effects), self._clock.now())
 
     async def ReportNetworkChange(
         self, request: gossip_control_pb2.ReportNetworkChangeRequest, context: Context
@@ -82,8 +70,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Decide about a change of a host or of nodes."""
         del context
         event = decode.network_changed(request)
-        effects = await self._dispatcher.settle(event)
-        answer = _answer(effects)
+        answer = trigger_answer(await self._dispatcher.settle(event))
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
         return encode.change_response(answer, self._clock.now())
@@ -91,39 +78,51 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     async def PeerLiveness(
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
     ) -> gossip_control_pb2.PeerLivenessResponse:
-        """Take reports, and answer with what became of their stores and whom to sync with."""
+        """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
         del context
         synced = decode_presence.syncs_finished(request.sync_results)
         reports = decode_report.liveness_reported(request, self._clock.now())
         offers: list[OfferSync] = []
         for report in reports:
             turn = self._dispatcher.submit(report)
-            _check_place(turn.effects)
+            check_admitted(turn.effects)
             offers += turn.offers
         for result in synced:
             self._dispatcher.submit(result)
         now = self._clock.now()
-        known = decode_presence.known_versions(request.reports)
+        known_versions = decode_presence.known_versions(request.reports)
         return gossip_control_pb2.PeerLivenessResponse(
-            views=[self._view(store_id, version, now) for store_id, version in known.items()],
-            syncs=[sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
-            next_report_ms=self._next_report_ms(now),
+            views=[self._answers.view(store_id, version, now) for store_id, version in known_versions.items()],
+            syncs=[encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
+            next_report_ms=self._answers.next_report_ms(now),
         )
+
+    # Streams.
+
+    async def Attach(  # type: ignore[override] # the stubs know no reader-writer style
+        self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
+    ) -> None:
+        """Serve an agent's stream until either side ends it."""
+        await self._streams.serve(request_iterator, context.write)
 
     async def WatchPeers(  # type: ignore[override] # the stubs know no reader-writer style
         self, request: gossip_control_pb2.WatchPeersRequest, context: Context
     ) -> None:
-        """Tell a store's presence and every change of it until either side ends it."""
-        query = decode_presence.watch_query(request, self._edition)
+        """Send a store's presence and every change of it until either side ends the call."""
+        query = decode_presence.watch_query(request, self._resume_tokens)
         lagged = query.resumed and query.version is None
-        reader = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
-        with self._hub.place(query.store_id) as place:
+        cursor = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
+        with self._subscriptions.subscribe(query.store_id) as subscription:
             while True:
-                while (step := reader.next()) is not None:
-                    message = encode_presence.step_message(query.store_id, step, self._edition, self._clock.now())
-                    # A reader that does not read is waited for here, and holds back nobody else.
-                    await context.write(message)
-                await place.wait()
+                while (update := cursor.next_update()) is not None:
+                    now = self._clock.now()
+                    # A slow reader holds up this call only.
+                    await context.write(
+                        encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
+                    )
+                await subscription.wait()
+
+    # Queries.
 
     async def ListPeers(
         self, request: gossip_control_pb2.ListPeersRequest, context: Context
@@ -138,28 +137,6 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             peers=[encode_presence.peer_message(peer, now) for peer in page],
             next_page_token=page[-1].peer_id if more else "",
         )
-
-    async def Attach(  # type: ignore[override] # the stubs know no reader-writer style
-        self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
-    ) -> None:
-        """Serve an agent's stream until either side ends it."""
-        try:
-            async with asyncio.timeout(REGISTER_TIME):
-                first = await anext(aiter(request_iterator), None)
-        except TimeoutError:
-            raise InvalidRequest([("frame", f"register must come within {REGISTER_TIME:g} s")]) from None
-        if first is None or first.WhichOneof("frame") != "register":
-            raise InvalidRequest([("frame", "the first frame must be register")])
-        session = Session(first.register.node_id, next(self._session_ids))
-        await self._register(session, first.register)
-        reader = asyncio.create_task(self._read(request_iterator, session))
-        try:
-            await session.deliver(context.write)
-        finally:
-            session.close()
-            reader.cancel()
-            self._agents.detach(session)
-            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
 
     async def ListRejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest, context: Context
@@ -182,23 +159,6 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             next_page_token=page[-1].rejoin_id if more else "",
         )
 
-    async def Explain(
-        self, request: gossip_control_pb2.ExplainRequest, context: Context
-    ) -> gossip_control_pb2.ExplainResponse:
-        """What would happen to a trigger, or why a past one was decided as it was."""
-        del context
-        query, now = decode.explain_query(request), self._clock.now()
-        if not isinstance(query, decode.PastQuery):
-            return encode.forecast_response(self._core.foretell(query, now), now)
-        if query.rejoin_id:
-            rejoin = self._catalog.rejoin(query.rejoin_id)
-            found = [rejoin] if rejoin else []
-        else:
-            found = list(itertools.islice(self._catalog.rejoins(request_id=query.request_id), encode.LISTED_DECISIONS))
-        if not found:
-            raise NotFound(f"no trigger of {query.rejoin_id or query.request_id} is kept")
-        return encode.past_response(found, query.request_id, now)
-
     async def ListStores(
         self, request: gossip_control_pb2.ListStoresRequest, context: Context
     ) -> gossip_control_pb2.ListStoresResponse:
@@ -213,106 +173,34 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             next_page_token=page[-1].store_id if more else "",
         )
 
-    # An agent's stream.
+    async def Explain(
+        self, request: gossip_control_pb2.ExplainRequest, context: Context
+    ) -> gossip_control_pb2.ExplainResponse:
+        """What would happen to a trigger now, or why a past trigger was decided as it was."""
+        del context
+        query, now = decode.explain_query(request), self._clock.now()
+        if not isinstance(query, decode.PastQuery):
+            return encode.forecast_response(self._core.foretell(query, now), now)
+        return encode.past_response(self._past(query), query.request_id, now)
 
-    async def _register(self, session: Session, register: attach_pb2.Register) -> None:
-        event = decode.node_attached(register, session.session_id)
-        if register.node_id != session.node_id:
-            raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
-        self._dispatcher.outbox.check()
-        # The session must be there before the core starts what was parked, and is taken back if it is refused.
-        replaced = self._agents.attach(session)
-        try:
-            effects = await self._dispatcher.settle(event)
-        except BaseException:
-            self._agents.detach(session)
-            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
-            if replaced is not None:
-                replaced.close(Replaced("a newer stream of this node has come, and gone"))
-            raise
-        for effect in effects:
-            if isinstance(effect, RefuseNode):
-                self._agents.detach(session)
-                if replaced is not None:
-                    self._agents.attach(replaced)
-                raise Overloaded(effect.reason, FULL_BOOK_RETRY)
-            if isinstance(effect, AcceptNode):
-                session.send(encode.registered(effect, self._next_report_ms(self._clock.now())))
-        if replaced is not None:
-            replaced.close(Replaced("a newer stream of this node has attached"))
-
-    async def _read(self, frames: AsyncIterator[attach_pb2.AttachRequest], session: Session) -> None:
-        try:
-            async for frame in frames:
-                await self._take(session, frame)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the call ends with it, which tells and counts it
-            session.close(error)
-        finally:
-            session.close()
-
-    async def _take(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
-        """Handle one frame; raises InvalidRequest."""
-        now = self._clock.now()
-        match frame.WhichOneof("frame"):
-            case "liveness":
-                event = decode_report.agent_liveness(frame.liveness, session.node_id, now)
-                _check_place(self._dispatcher.submit(event).effects)
-                ack = attach_pb2.LivenessAck(
-                    view=self._view(frame.liveness.store_id, frame.liveness.known_version, now),
-                    next_report_ms=self._next_report_ms(now),
-                )
-                session.send(attach_pb2.AttachResponse(ack=ack))
-            case "neighbor":
-                changed = decode.neighbor_changed(frame.neighbor, session.node_id, now)
-                _check_place(self._dispatcher.submit(changed).effects)
-            case "rejoin_result":
-                result = frame.rejoin_result
-                decode.check_rejoin_result(result)
-                outcome = Result(result.ok, result.error, result.permanent)
-                self._agents.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
-            case "register":
-                await self._register(session, frame.register)
-            case "goodbye":
-                decode.check_goodbye(frame.goodbye)
-                session.left = True
-                session.close()
-            case "sync_result":
-                self._dispatcher.submit(decode_presence.sync_finished(frame.sync_result, session.node_id))
-            case "intentions":
-                await self._recorder.submit(intentions_recorded(frame.intentions, "intentions."))
-            case None:
-                raise InvalidRequest([("frame", "must be given")])
-
-    def _view(self, store_id: str, known: int, now: float) -> liveness_pb2.StoreView:
-        view = self._liveness.view(store_id, self._edition.version(known), LISTED_PEERS)
-        return encode_presence.view_message(view, self._edition, now)
-
-    def _next_report_ms(self, now: float) -> int:
-        return int(self._liveness.next_report(now) * 1000)
+    def _past(self, query: decode.PastQuery) -> list[RejoinRecord]:
+        """The rejoins that are asked about; raises NotFound."""
+        if query.rejoin_id:
+            rejoin = self._catalog.rejoin(query.rejoin_id)
+            found = [rejoin] if rejoin else []
+        else:
+            found = list(itertools.islice(self._catalog.rejoins(request_id=query.request_id), encode.LISTED_DECISIONS))
+        if not found:
+            raise NotFound(f"no trigger of {query.rejoin_id or query.request_id} is kept")
+        return found
 
     def _store(self, store: StoreRecord, now: float) -> gossip_control_pb2.Store:
         counts = self._liveness.store_counts(store.store_id)
-        stalest_at = self._sampler.stalest_at(store.store_id)
+        stalest_at = self._staleness.stalest_at(store.store_id)
         return encode_presence.store_message(store, counts, stalest_at, now)
 
 
 def _page(found: Iterator[T], size: int) -> tuple[list[T], bool]:
-    """So many of what was found, and whether there is more."""
+    """The first ``size`` entries, and whether there are more."""
     page = list(itertools.islice(found, size))
     return page, next(found, None) is not None
-
-
-def _answer(effects: Sequence[Effect]) -> AnswerTrigger:
-    """The answer among the effects of a trigger; raises Overloaded when it was refused."""
-    for effect in reversed(effects):
-        if type(effect) is AnswerTrigger:
-            return effect
-        if isinstance(effect, RefuseTrigger):
-            raise Overloaded("the queue of rejoins is full", effect.retry_in)
-    raise AssertionError("the core answers every trigger")
-
-
-def _check_place(effects: Sequence[Effect]) -> None:
-    for effect in effects:
-        if isinstance(effect, RefuseNode):
-            raise Overloaded(effect.reason, FULL_BOOK_RETRY)

@@ -1,4 +1,4 @@
-"""Around every call of the contract: errors become statuses with details, and calls are counted."""
+"""Wraps every call: errors become statuses with details, and calls are counted."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _WRAP = {
 
 
 UNREADABLE = object()
-"""Stands for bytes that are no message of the kind that the call takes."""
+"""Stands for bytes that cannot be parsed as the request of a call."""
 
 
 class WrappingServer:
-    """Stands for the server while a service is added to it, and wraps each handler once.
+    """Takes the place of the server while a service is added to it, and wraps each handler once.
 
-    A ``grpc.aio.ServerInterceptor`` could do the same, but is asked at every call.
+    A ``grpc.aio.ServerInterceptor`` would do the same, but runs again at every call.
     """
 
     def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger) -> None:
@@ -43,7 +43,7 @@ class WrappingServer:
         self._log = log
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Nothing: the same handlers come by name."""
+        """Do nothing, because the same handlers are also added by name."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Add the handlers of a service, wrapped."""
@@ -83,7 +83,7 @@ class WrappingServer:
         if isinstance(error, GossipControlError):
             await context.abort(error.code, str(error), _trailers(error))
         self._log.error("call failed", rpc=method, exc_info=error)
-        await context.abort(grpc.StatusCode.INTERNAL, "the service failed; its log says how")
+        await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
 
 
 def _code(error: Exception) -> grpc.StatusCode:
@@ -91,7 +91,7 @@ def _code(error: Exception) -> grpc.StatusCode:
 
 
 def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A deserializer whose failure the call itself can answer; gRPC would log a traceback and say UNKNOWN."""
+    """A deserializer whose failure the call answers itself; gRPC would log a traceback and answer UNKNOWN."""
     if deserialize is None:
         return None
 
@@ -106,7 +106,7 @@ def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], 
 
 def _read_one(request: Any) -> Any:
     if request is UNREADABLE:
-        raise InvalidRequest([("request", "its bytes are no message of this call's kind")])
+        raise InvalidRequest([("request", "cannot be parsed as the request of this call")])
     return request
 
 

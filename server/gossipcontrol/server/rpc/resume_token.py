@@ -1,4 +1,4 @@
-"""How this run of the service numbers its views, so that no other run's number is taken for one of its own."""
+"""Versions as clients see them: each run of the service numbers its own, and never accepts those of another run."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import base64
 import struct
 import zlib
 
-BITS = 32
-"""The lower bits of a number count versions, the upper ones name the run."""
+VERSION_BITS = 32
+"""The lower bits of a number count versions, the upper bits name the run."""
 _TOKEN = struct.Struct(">QI")
 
 
 class ResumeTokens:
-    """Numbers are positive and fit into 63 bits; ``run`` is from 1 to 2**31 - 1, drawn anew by every run."""
+    """Numbers are positive and fit into 63 bits; each run draws its own ``run`` from 1 to 2**31 - 1."""
 
     def __init__(self, run: int) -> None:
-        self._first = run << BITS
+        self._first = run << VERSION_BITS
 
     def number(self, version: int) -> int:
-        """What clients are told of a version."""
+        """The number by which clients know a version."""
         return self._first + version
 
     def version(self, number: int) -> int | None:
-        """The version that a client names; None when another run gave the number, or none did."""
+        """The version with this number; None when the number is of another run, or 0."""
         version = number - self._first
-        return version if 0 <= version < 1 << BITS else None
+        return version if 0 <= version < 1 << VERSION_BITS else None
 
     def token(self, store_id: str, version: int) -> str:
-        """Names a place in a store's changes."""
+        """The token of a version of a store."""
         packed = _TOKEN.pack(self.number(version), zlib.crc32(store_id.encode()))
         return base64.urlsafe_b64encode(packed).decode()
 
-    def place(self, store_id: str, token: str) -> int | None:
-        """The version that a token names, None when it is another run's; raises ValueError when it is no token."""
+    def read(self, store_id: str, token: str) -> int | None:
+        """The version of a token, None when it is of another run; raises ValueError when it is not of this store."""
         packed = base64.b64decode(token.encode("ascii"), b"-_", validate=True)
         if len(packed) != _TOKEN.size:
             raise ValueError("not as long as a token")

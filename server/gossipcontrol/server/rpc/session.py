@@ -1,73 +1,76 @@
-"""One attached stream: what is to be sent on it, and why it must end."""
+"""One attached stream: the frames that wait to be sent, and the error with which it ends."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
-BACKLOG = 1024
-"""Most frames that wait for an agent that reads slowly."""
-BACKLOG_OFFERED = 64
-"""Beyond so many waiting frames, those that may be dropped are."""
+BACKLOG_FRAMES = 1024
+"""Most frames that wait for a slow agent."""
 BACKLOG_BYTES = 8 * 1024 * 1024
-"""Most bytes of them; views of large stores are large."""
+"""Most bytes of waiting frames; the view of a large store takes more than 100 kB."""
+OFFER_FRAMES = 64
+"""Number of waiting frames from which on frames that may be dropped are dropped."""
 
 
 class Session:
-    """Frames for one agent, in order and bounded."""
+    """Frames for one agent, in order, in a bounded queue."""
 
-    def __init__(self, node_id: str, session_id: str) -> None:
+    def __init__(self, node_id: str, session_id: str, capabilities: frozenset[Capability] = frozenset()) -> None:
         self.node_id = node_id
         self.session_id = session_id
+        self.capabilities = capabilities
+        """As of the newest registration on this stream."""
         self.left = False
         """Whether the agent said goodbye."""
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
         self._closed = False
-        self._greeted = False
-        """Whether anything was sent: the answer to the registration comes first."""
-        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._registered = False
+        """Whether the first frame, the answer to the registration, was queued."""
+        self._overflow: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def send(self, frame: AttachResponse) -> None:
-        """Queue a frame; an agent that lets too many wait loses its stream."""
+        """Queue a frame; a full queue ends the stream."""
         if self._closed:
             return
-        self._greeted = True
+        self._registered = True
         size = frame.ByteSize()
         waiting = self._frames.qsize()
-        if waiting >= BACKLOG or (waiting and self._bytes + size > BACKLOG_BYTES):
+        if waiting >= BACKLOG_FRAMES or (waiting and self._bytes + size > BACKLOG_BYTES):
             self._closed = True
-            self._broken.set_result(Overloaded(f"the agent left {waiting} frames unread", 1.0))
+            self._overflow.set_result(Overloaded(f"the agent left {waiting} frames unread", 1.0))
         else:
             self._bytes += size
             self._frames.put_nowait(frame)
 
     def offer(self, frame: AttachResponse) -> bool:
-        """Queue a frame that may be dropped, unless the agent is behind or not greeted yet; whether it was."""
-        fits = self._greeted and self._frames.qsize() < BACKLOG_OFFERED
+        """Queue a frame unless many wait or the registration is not answered yet; returns whether it was queued."""
+        fits = self._registered and self._frames.qsize() < OFFER_FRAMES
         if fits:
             self.send(frame)
         return fits
 
     def close(self, error: Exception | None = None) -> None:
-        """End the stream, with an error or well, once what is queued has been sent."""
+        """End the stream after the queued frames, with OK or with an error."""
         if not self._closed:
             self._closed = True
             self._frames.put_nowait(error)
 
     async def deliver(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
-        """Write the frames as they come until the session is closed; raises the error that it was closed with.
+        """Write queued frames until the session is closed; raises the error with which it was closed.
 
-        A write to an agent that reads no more may never end: the frame that was one too many breaks it off.
+        A write to an agent that has stopped reading may never end, so a full queue cancels it.
         """
         writing = asyncio.ensure_future(self._write(write))
         try:
-            await asyncio.wait((writing, self._broken), return_when=asyncio.FIRST_COMPLETED)
-            if self._broken.done():
-                raise self._broken.result()
+            await asyncio.wait((writing, self._overflow), return_when=asyncio.FIRST_COMPLETED)
+            if self._overflow.done():
+                raise self._overflow.result()
             await writing
         finally:
             writing.cancel()

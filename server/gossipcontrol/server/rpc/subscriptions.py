@@ -1,4 +1,4 @@
-"""Who watches which store, and is to be woken when its presence changes."""
+"""The subscriptions to stores: who watches a store is notified when its presence changes."""
 
 from __future__ import annotations
 
@@ -8,81 +8,82 @@ from contextlib import contextmanager
 
 from gossipcontrol.server.errors import GossipControlError, Overloaded
 
-FULL_RETRY = 5.0
-"""Seconds after which a watcher that found no place may ask again."""
-PAUSE = 0.02
-"""Least seconds between two wakings: what changes meanwhile is told together."""
-COST = 0.001
-"""Seconds that wakings are further apart for each watcher: telling one takes a tenth of it."""
+SUBSCRIBE_RETRY = 5.0
+"""Seconds after which a subscriber beyond the limit may try again."""
+NOTIFY_INTERVAL = 0.02
+"""Least seconds between two notifications; changes in between are sent together."""
+INTERVAL_PER_SUBSCRIPTION = 0.001
+"""Seconds by which each subscription lengthens the interval: ten times what one update costs."""
 
 
 class Subscription:
-    """One watcher of a store; ``woken`` is set when there may be something to tell it."""
+    """One watcher of a store; ``notified`` is set when the store may have changed."""
 
     def __init__(self) -> None:
-        self.woken = asyncio.Event()
-        self._end: GossipControlError | None = None
+        self.notified = asyncio.Event()
+        self._error: GossipControlError | None = None
 
     async def wait(self) -> None:
-        """Wait until there may be something to tell; raises the error with which the watching ends."""
-        if self._end is None:
-            await self.woken.wait()
-        if self._end is not None:
-            raise self._end
-        self.woken.clear()
+        """Wait until the store may have changed; raises the error with which the subscription was closed."""
+        if self._error is None:
+            await self.notified.wait()
+        if self._error is not None:
+            raise self._error
+        self.notified.clear()
 
     def close(self, error: GossipControlError) -> None:
-        """End the watching."""
-        self._end = error
-        self.woken.set()
+        """End the subscription with an error."""
+        self._error = error
+        self.notified.set()
 
 
 class SubscriptionHub:
-    """At most ``limit`` watchers. Runs in one event loop."""
+    """At most ``limit`` subscriptions. Runs in one event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._places: dict[str, set[Subscription]] = {}
+        self._subscriptions: dict[str, set[Subscription]] = {}
         self._changed: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.count = 0
 
     @contextmanager
-    def place(self, store_id: str) -> Generator[Subscription]:
-        """A place to watch a store from; raises Overloaded."""
+    def subscribe(self, store_id: str) -> Generator[Subscription]:
+        """Subscribe to a store for as long as the context lasts; raises Overloaded at the limit."""
         if self.count >= self._limit:
-            raise Overloaded(f"{self.count} watchers are served already", FULL_RETRY)
-        place = Subscription()
-        self._places.setdefault(store_id, set()).add(place)
+            raise Overloaded(f"the limit of {self._limit} WatchPeers calls is reached", SUBSCRIBE_RETRY)
+        subscription = Subscription()
+        self._subscriptions.setdefault(store_id, set()).add(subscription)
         self.count += 1
         try:
-            yield place
+            yield subscription
         finally:
             self.count -= 1
-            watching = self._places[store_id]
-            watching.discard(place)
-            if not watching:
-                del self._places[store_id]
+            of_store = self._subscriptions[store_id]
+            of_store.discard(subscription)
+            if not of_store:
+                del self._subscriptions[store_id]
 
-    def wake(self, store_id: str) -> None:
-        """Wake the watchers of a store soon."""
-        if store_id not in self._places:
+    def notify(self, store_id: str) -> None:
+        """Notify the subscribers of a store soon."""
+        if store_id not in self._subscriptions:
             return
         self._changed.add(store_id)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PAUSE + COST * self.count, self._wake)
+            interval = NOTIFY_INTERVAL + INTERVAL_PER_SUBSCRIPTION * self.count
+            self._timer = asyncio.get_running_loop().call_later(interval, self._notify)
 
     def close(self, error: GossipControlError) -> None:
-        """End all watching."""
+        """End all subscriptions with an error."""
         if self._timer is not None:
             self._timer.cancel()
-        for watching in self._places.values():
-            for place in watching:
-                place.close(error)
+        for of_store in self._subscriptions.values():
+            for subscription in of_store:
+                subscription.close(error)
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         self._timer = None
         changed, self._changed = self._changed, set()
         for store_id in changed:
-            for place in self._places.get(store_id, ()):
-                place.woken.set()
+            for subscription in self._subscriptions.get(store_id, ()):
+                subscription.notified.set()

@@ -1,4 +1,4 @@
-"""The one place where events enter knowledge: handled, counted, and shown to Prometheus."""
+"""Submits events of knowledge, waits until they are durable, and refreshes the gauges."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 
-REFRESH = 0.1
-"""Least seconds between two stores' gauges: nobody scrapes more often than every few seconds."""
-SHARE = 0.05
-"""Most of the time that gauges may take: those of a store with a thousand authors cost 20 ms."""
-UNKEPT = 64
-"""Most facts that may wait for the disk before more are taken: of full batches a few megabytes."""
-FULL_BOOK_RETRY = 60.0
-"""Seconds after which what found no room may be recorded again."""
+GAUGE_INTERVAL = 0.1
+"""Least seconds between the gauges of two stores; Prometheus scrapes every few seconds."""
+GAUGE_SHARE = 0.05
+"""Largest share of time for gauges: those of a store with a thousand authors take 20 ms."""
+UNCOMMITTED_LIMIT = 64
+"""Most events that wait for a commit before the next is accepted: a few megabytes of full batches."""
+NO_ROOM_RETRY = 60.0
+"""Seconds after which intentions that found no room may be sent again."""
 
 
 class KnowledgeDispatcher:
-    """Submits events of knowledge: they happen at once; whoever acknowledges one waits until it is kept."""
+    """Submits each event at once; callers wait with ``kept`` before they answer. Runs in one event loop."""
 
     def __init__(self, dispatcher: Dispatcher, metrics: KnowledgeMetrics) -> None:
         self.store = dispatcher.core.knowledge
@@ -31,25 +31,25 @@ class KnowledgeDispatcher:
         self._metrics = metrics
         self._outbox = dispatcher.outbox
         self._stale: dict[str, None] = {}
-        """Stores whose gauges are not up to date, the longest first."""
+        """Stores with outdated gauges, the longest outdated first."""
         self._numbers: dict[str, int] = {}
-        """The last fact of each store."""
+        """Number of the last logged event of each store."""
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Show the gauges of the stores that there are."""
+        """Show the gauges of all stores."""
         for store_id in self.store.store_ids():
             self._show(store_id)
 
     async def submit(self, event: KnowledgeEvent) -> Recorded:
-        """Let an event happen now; it is kept soon, but not yet.
+        """Handle an event now; it is durable once ``kept`` returns.
 
-        Raises Overloaded when something found no room (what did stays), StateFailing when nothing can be kept.
+        Raises Overloaded when some intentions found no room (the others stay), StateFailing when nothing can be stored.
         """
         self._outbox.check()
         if isinstance(event, IntentionsRecorded) and not self._outbox.has_room():
-            # A change of members is taken all the same: that a dead peer is removed may be what makes room.
-            raise Overloaded("intentions take up half of the state file already", FULL_BOOK_RETRY)
+            # A change of members is still accepted, because removing a dead peer may make room.
+            raise Overloaded("intentions fill their half of the state file", NO_ROOM_RETRY)
         turn = self._dispatcher.submit(event)
         outcome = turn.outcome
         assert outcome is not None, "the core answers every event of knowledge"
@@ -58,15 +58,15 @@ class KnowledgeDispatcher:
         self._metrics.count(outcome.recorded)
         if self.store.tracker(event.store_id):
             self._show(event.store_id)
-        await self._outbox.kept(turn.number - UNKEPT)
+        await self._outbox.kept(turn.number - UNCOMMITTED_LIMIT)
         if outcome.full:
-            raise Overloaded(outcome.full, FULL_BOOK_RETRY)
+            raise Overloaded(outcome.full, NO_ROOM_RETRY)
         return outcome.recorded
 
     async def kept(self, store_id: str | None = None) -> None:
-        """Wait until all that happened, or all of a store, is kept; raises StateFailing when it may be lost.
+        """Wait until all events, or all of a store, are durable; raises StateFailing when they may be lost.
 
-        What is answered before could be taken back by a crash: a frontier would fall that somebody has pruned by.
+        An earlier answer could be undone by a crash: a stability frontier would fall after peers have pruned by it.
         """
         await self._outbox.kept(None if store_id is None else self._numbers.get(store_id, 0))
 
@@ -78,7 +78,7 @@ class KnowledgeDispatcher:
     def _show(self, store_id: str) -> None:
         self._stale[store_id] = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(REFRESH, self._refresh)
+            self._timer = asyncio.get_running_loop().call_later(GAUGE_INTERVAL, self._refresh)
 
     def _refresh(self) -> None:
         self._timer = None
@@ -88,6 +88,6 @@ class KnowledgeDispatcher:
         del self._stale[store_id]
         started_at = time.perf_counter()
         self._metrics.show(self.store.counts(store_id))
-        wait = max(REFRESH, (time.perf_counter() - started_at) / SHARE)
-        # The timer stays on for that long even when nothing is stale now: the next event must not shorten the wait.
+        wait = max(GAUGE_INTERVAL, (time.perf_counter() - started_at) / GAUGE_SHARE)
+        # The timer runs even when no gauge is outdated, so that the next event does not shorten the wait.
         self._timer = asyncio.get_running_loop().call_later(wait, self._refresh)

@@ -158,7 +158,7 @@ class Outbox:
             self._perform(effects, at, True)
         if recovered:
             self._metrics.state_accepting.set(1)
-            self._log.info("state is kept again", events=self._journal.figures().entries)
+            self._log.info("state is kept again", events=self._journal.stats().entries)
             self._on_change(True)
         self._on_commit()
 

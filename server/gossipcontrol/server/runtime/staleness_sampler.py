@@ -1,4 +1,4 @@
-"""Looks at one store's peers after the other: how stale each is cannot be kept up to date, for it grows by itself."""
+"""Samples how stale the live peers of each store are, store by store, because staleness grows with time alone."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.runtime.clock import ServiceClock
 
-STEP = 0.25
-"""Least seconds between two looks."""
-SHARE = 0.02
-"""Most of the time that looks may take: one at ten thousand peers costs ten milliseconds."""
-SAMPLE = 100
-"""Most ages told of one store per look."""
+SAMPLE_INTERVAL = 0.25
+"""Least seconds between two samples."""
+SAMPLING_SHARE = 0.02
+"""Largest share of time for sampling: a store of ten thousand peers takes ten milliseconds."""
+SAMPLE_SIZE = 100
+"""About how many ages are observed per store and sample."""
 LIVE = frozenset({PeerState.ONLINE, PeerState.SUSPECT})
 
 
 class StalenessSampler:
-    """``observe`` is told the ages of some live peers of the store that is looked at, in seconds."""
+    """Calls ``observe`` with the ages of some live peers of each sampled store, in seconds."""
 
     def __init__(self, liveness: Liveness, clock: ServiceClock, observe: Callable[[float], None]) -> None:
         self._liveness = liveness
         self._clock = clock
         self._observe = observe
         self._stores: dict[str, float | None] = {}
-        """Since when the stalest live peer is unheard, as of the last look; the store longest not looked at first."""
+        """When the stalest live peer was last heard, as of the last sample; the store sampled longest ago is first."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def note(self, store_id: str) -> None:
-        """Look at a store that has peers from now on, until it has none."""
+    def track(self, store_id: str) -> None:
+        """Sample a store until it has no peers."""
         if store_id not in self._stores:
             self._stores[store_id] = None
             if self._timer is None:
-                self._wait(STEP)
+                self._wait(SAMPLE_INTERVAL)
 
     def stalest(self) -> dict[str, float]:
-        """Since when the stalest live peer of each store is unheard; stores without live peers are left out."""
+        """When the stalest live peer of each store was last heard, for stores with live peers."""
         return {store_id: at for store_id, at in self._stores.copy().items() if at is not None}
 
     def stalest_at(self, store_id: str) -> float | None:
-        """The same of one store."""
+        """When the stalest live peer of a store was last heard."""
         return self._stores.get(store_id)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def look(self, store_id: str) -> None:
-        """Look at a store now."""
+    def sample(self, store_id: str) -> None:
+        """Sample a store now."""
         self._stores.pop(store_id, None)
         stalest: float | None = None
         heard: list[float] = []
@@ -64,21 +64,21 @@ class StalenessSampler:
             stalest = min(heard, default=None)
             self._stores[store_id] = stalest
         now = self._clock.now()
-        for heard_at in heard[:: 1 + len(heard) // SAMPLE]:
+        for heard_at in heard[:: 1 + len(heard) // SAMPLE_SIZE]:
             self._observe(max(0.0, now - heard_at))
 
     def _tick(self) -> None:
-        """Look at the stores in turn, each at most once, for as long as the share of one step allows."""
+        """Sample the stores in turn, each at most once, for the share of one interval."""
         started_at = time.perf_counter()
         spent = 0.0
         for store_id in list(self._stores):
-            self.look(store_id)
+            self.sample(store_id)
             spent = time.perf_counter() - started_at
-            if spent > STEP * SHARE:
+            if spent > SAMPLE_INTERVAL * SAMPLING_SHARE:
                 break
         self._timer = None
         if self._stores:
-            self._wait(max(STEP, spent / SHARE))
+            self._wait(max(SAMPLE_INTERVAL, spent / SAMPLING_SHARE))
 
     def _wait(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._tick)

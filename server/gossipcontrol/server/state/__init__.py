@@ -1,1 +1,1 @@
-"""The log behind the core: one file per backend behind one interface."""
+"""The log behind the core: backends behind one interface."""

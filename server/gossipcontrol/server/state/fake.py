@@ -1,4 +1,4 @@
-"""Keeps facts in a list and commits when it is told to: for tests."""
+"""The fake backend: keeps entries in a list and commits when the test says so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gossipcontrol.server.state.journal import JournalListener, JournalStats, Kn
 
 
 class FakeJournal:
-    """A durable journal in the hands of a test."""
+    """A durable journal that a test controls."""
 
     durable = True
 
@@ -19,32 +19,33 @@ class FakeJournal:
         self.entries: list[Fact | KnowledgeEntry] = []
         self.snapshots: list[Plain] = []
         self.full = False
-        """Whether it wants a snapshot."""
+        """The answer of ``wants_snapshot``."""
         self.lost = False
-        """Whether it wants the knowledge of every store with it."""
+        """The answer of ``wants_all``."""
         self.due: str | None = None
-        """The store of which it wants a snapshot."""
+        """The answer of ``due_store``."""
         self.knowledge: list[KnowledgeSnapshot] = []
         self.room = True
-        self.watch: JournalListener | None = None
+        """The answer of ``has_room``."""
+        self.listener: JournalListener | None = None
         self._number = 0
 
     def load(self) -> Loaded:
-        """Nothing was left."""
+        """Nothing is left of an earlier run."""
         return Loaded()
 
-    def start(self, watch: JournalListener) -> None:
-        """Remember whom to tell."""
-        self.watch = watch
+    def start(self, listener: JournalListener) -> None:
+        """Keep the listener."""
+        self.listener = listener
 
     def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
-        """Keep in the list."""
+        """Add to the list."""
         self.entries += entries
         self._number += 1
         return self._number
 
     def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
-        """Keep it too."""
+        """Add to the list."""
         del at
         self.snapshots.append(plain)
         self.knowledge += [knowledge] if knowledge else []
@@ -53,7 +54,7 @@ class FakeJournal:
         return self._number
 
     def compact(self, plain: Plain, at: float) -> int:
-        """Keep it too."""
+        """Add to the list."""
         return self.snapshot(plain, at)
 
     def wants_snapshot(self) -> bool:
@@ -65,7 +66,7 @@ class FakeJournal:
         return self.lost
 
     def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
-        """Keep it too."""
+        """Add to the list."""
         self.knowledge.append(knowledge)
         self.due = None
         self._number += 1
@@ -79,7 +80,7 @@ class FakeJournal:
         """As the test says."""
         return self.room
 
-    def figures(self) -> JournalStats:
+    def stats(self) -> JournalStats:
         """The length of the list."""
         return JournalStats(entries=len(self.entries))
 
@@ -87,11 +88,11 @@ class FakeJournal:
         """Nothing is open."""
 
     def commit(self) -> None:
-        """Say that everything so far is kept."""
-        assert self.watch is not None
-        self.watch.committed(self._number)
+        """Report that everything so far is durable."""
+        assert self.listener is not None
+        self.listener.committed(self._number)
 
     def fail(self, why: str) -> None:
-        """Say that nothing can be kept."""
-        assert self.watch is not None
-        self.watch.failed(why)
+        """Report that nothing can be written."""
+        assert self.listener is not None
+        self.listener.failed(why)

@@ -1,4 +1,4 @@
-"""The SQLite file: opened, checked, locked against a second service, and opened anew after a failure."""
+"""The SQLite file: opened, checked, locked against a second service, and reopened after a failure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from gossipcontrol.server.state.schema import migrate
 
 _SUFFIXES = ("", "-wal", "-journal")
-"""Of the files that belong together."""
+"""Of the files that make up a database."""
 
 
 class StateFile:
-    """One connection at a time; whoever has the journal's writer thread uses it."""
+    """One connection at a time, used by one thread at a time: the writer thread once it runs."""
 
     def __init__(self, path: Path, *, full: bool, max_bytes: int) -> None:
         self.path = path
@@ -22,7 +22,7 @@ class StateFile:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self.lost = False
-        """Whether the file is gone or damaged: only a snapshot of everything in a new one helps."""
+        """Whether the file is gone or damaged, so that everything must be written to a new file."""
 
     def open(self) -> sqlite3.Connection:
         """Open the file, made if there is none; raises OSError, sqlite3.Error or ValueError."""
@@ -52,7 +52,7 @@ class StateFile:
         return connection
 
     def reopen(self, whole: bool) -> sqlite3.Connection:
-        """The connection, opened anew after a failure; a lost file is put aside once all can be written anew."""
+        """The connection, reopened after a failure; with ``whole``, a lost file is moved aside for a new one."""
         if self.lost and whole:
             for suffix in _SUFFIXES:
                 with contextlib.suppress(FileNotFoundError):
@@ -60,17 +60,17 @@ class StateFile:
             try:
                 connection = self._connection = self._connect()
             except BaseException:
-                # What is half made must not be put aside next time, in place of the file that was.
+                # Otherwise the next try would move this half-made file over the damaged one.
                 for suffix in _SUFFIXES:
                     Path(f"{self.path}{suffix}").unlink(missing_ok=True)
                 raise
             self.lost = False
             return connection
-        # A file that was deleted still takes writes, which nobody will ever read.
+        # A deleted file still accepts writes, but nobody will ever read them.
         if not self.path.exists() or self.path.stat().st_ino != self._inode:
             self.drop()
             self.lost = True
-            raise FileNotFoundError("the file is gone or was replaced")
+            raise FileNotFoundError("the file was deleted or replaced")
         if self._connection is None:
             try:
                 self._connection = self._connect()
@@ -82,7 +82,7 @@ class StateFile:
         return self._connection
 
     def drop(self) -> None:
-        """A connection that failed may not know its file any more: the next try opens it anew, and checks it."""
+        """Close a connection that failed; the next try reopens and checks the file."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

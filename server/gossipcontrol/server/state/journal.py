@@ -1,4 +1,4 @@
-"""The interface of the backends."""
+"""The interface behind which each backend is one file."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ class StateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeSnapshot:
-    """Stores of the book as they were at one instant, and what the book holds beside them."""
+    """Some stores as they were at one instant, and what all stores share."""
 
     at: float
-    book: Plain
+    shared: Plain
     """Parameters and senders."""
     stores: Mapping[str, Capture]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedKnowledge:
-    """What an earlier run left of the book."""
+    """The knowledge that an earlier run left."""
 
-    book: Plain = None
-    heard: int = 0
-    """Facts up to this number are in the book's senders."""
+    shared: Plain = None
+    """Parameters and senders."""
+    shared_number: int = 0
+    """Number of the last entry that the senders include."""
     stores: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Snapshots by store."""
     entries: Sequence[tuple[int, KnowledgeEntry]] = ()
-    """Facts after the snapshot of their store, each with its number."""
+    """Entries after the snapshot of their store, each with its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Loaded:
 
     snapshot: Plain = None
     entries: Sequence[Fact] = ()
-    """Facts after the snapshot."""
+    """Entries after the snapshot."""
     last_at: float = 0.0
     """The last logged instant."""
     knowledge: LoadedKnowledge = field(default_factory=LoadedKnowledge)
@@ -53,81 +54,81 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class JournalStats:
-    """What operators see of a backend."""
+    """Sizes of a backend, for operators."""
 
     log_bytes: int = 0
     entries: int = 0
-    """Facts since the last snapshots."""
+    """Entries since the last snapshots."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalListener:
-    """Whom a backend tells, in the event loop."""
+    """What a backend calls, in the event loop."""
 
     committed: Callable[[int], None]
-    """Everything up to this number is kept."""
+    """Everything up to this number is durable."""
     failed: Callable[[str], None]
-    """Nothing can be kept for now, and why; it goes on trying."""
+    """Nothing can be written for now, and why; the backend keeps trying."""
     observed: Callable[[float], None]
-    """A commit took so many seconds."""
+    """A commit took this many seconds."""
 
 
 class Journal(Protocol):
-    """Keeps facts in order."""
+    """Stores entries in order, and snapshots that replace old entries."""
 
     durable: bool
-    """Whether ``append`` must be waited for."""
+    """Whether callers must wait until what they appended is committed."""
 
     def load(self) -> Loaded:
         """What an earlier run left; raises StateError."""
         ...
 
-    def start(self, watch: JournalListener) -> None:
-        """Begin to keep; to be called in the event loop."""
+    def start(self, listener: JournalListener) -> None:
+        """Begin to write; call it in the event loop."""
         ...
 
     def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
-        """Have facts kept; returns the number of the last."""
+        """Queue entries; returns the number of the last."""
         ...
 
     def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
-        """Have a snapshot of everything appended so far kept in place of the log; returns its number.
+        """Queue a snapshot of everything appended so far, which replaces the log; returns its number.
 
-        Without ``knowledge`` the log and the snapshots of stores stay as they are.
+        Without ``knowledge``, the log and the snapshots of stores stay as they are.
         """
         ...
 
     def compact(self, plain: Plain, at: float) -> int:
-        """Have a snapshot of everything appended so far kept in place of its log, little by little beside other facts.
+        """Queue a snapshot of deciding, which replaces its log, in steps between other entries; returns its number.
 
-        Returns its number. That of knowledge stays as it is. The parameters must be those of the last snapshot.
+        Knowledge stays as it is. The parameters must be those of the last snapshot.
         """
         ...
 
     def wants_snapshot(self) -> bool:
-        """Whether the log, that of knowledge aside, has become long, or everything must be kept anew."""
+        """Whether the log of deciding has become long, or everything must be written again."""
         ...
 
     def wants_all(self) -> bool:
-        """Whether the next snapshot must hold the knowledge of every store as well, for the file is lost."""
+        """Whether the file is lost, so the next snapshot must hold the knowledge of every store."""
         ...
 
     def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
-        """Have the snapshot of one store kept in place of its log, little by little beside other facts."""
+        """Queue the snapshot of one store, which replaces its log, in steps between other entries."""
         ...
 
     def due_store(self) -> str | None:
-        """The store that should be snapshotted now, for its log has become long."""
+        """The store to snapshot now, because its log has become long."""
         ...
 
     def has_room(self) -> bool:
-        """Whether knowledge takes less than its share of what may be kept."""
+        """Whether knowledge takes less than its share of the largest file."""
         ...
 
-    def figures(self) -> JournalStats:
+    def stats(self) -> JournalStats:
         """Sizes now."""
         ...
 
     def close(self) -> None:
-        """Keep what was appended, if that is possible, and end."""
+        """Write what was appended, if possible, and end."""
         ...

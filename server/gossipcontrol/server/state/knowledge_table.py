@@ -1,9 +1,10 @@
-"""The tables of knowledge in the SQLite file: facts in the common log, snapshots store by store, in parts."""
+"""The tables of knowledge in the SQLite file: entries in the common log, snapshots store by store, in parts."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from itertools import count
 
 from gossipcontrol.server.core.codec import Plain
@@ -12,22 +13,22 @@ from gossipcontrol.server.state.journal import KnowledgeSnapshot, LoadedKnowledg
 
 
 def read(connection: sqlite3.Connection) -> LoadedKnowledge:
-    """What is kept; parts of a snapshot that was never finished are cleared away."""
+    """What is stored; deletes the parts of a snapshot that was never completed."""
     connection.execute("DELETE FROM part WHERE generation NOT IN (SELECT generation FROM store)")
-    book = connection.execute("SELECT seq, fields FROM book").fetchone()
+    shared = connection.execute("SELECT seq, fields FROM book").fetchone()
     stores: dict[str, bytes] = {}
     for store_id, generation in connection.execute("SELECT id, generation FROM store").fetchall():
         parts = connection.execute("SELECT body FROM part WHERE generation = ? ORDER BY number", (generation,))
         stores[store_id] = b"".join(part for (part,) in parts)
     rows = connection.execute("SELECT seq, at, store, kind, body FROM log WHERE store IS NOT NULL ORDER BY seq")
     entries = [(seq, KnowledgeEntry(at, store_id, kind, body)) for seq, at, store_id, kind, body in rows]
-    if book is None:
+    if shared is None:
         return LoadedKnowledge(stores=stores, entries=entries)
-    return LoadedKnowledge(json.loads(book[1]), book[0], stores, entries)
+    return LoadedKnowledge(json.loads(shared[1]), shared[0], stores, entries)
 
 
 def last(connection: sqlite3.Connection) -> tuple[int, float]:
-    """The greatest number of a fact or snapshot, and the last instant among the snapshots of stores."""
+    """The highest number of an entry or snapshot, and the last instant among the snapshots of stores."""
     queries = ("SELECT max(seq) FROM log", "SELECT max(seq) FROM store", "SELECT max(seq) FROM book")
     numbers = [connection.execute(query).fetchone()[0] or 0 for query in queries]
     at: float = connection.execute("SELECT max(at) FROM store").fetchone()[0] or 0.0
@@ -35,10 +36,9 @@ def last(connection: sqlite3.Connection) -> tuple[int, float]:
 
 
 class StoreSnapshotWriter:
-    """Moves a store from its log into a snapshot, one part in a transaction, so that other facts wait for little.
+    """Writes the snapshot of a store in parts, one per transaction, so that other entries wait briefly.
 
-    The last step changes over. Until then the log stays, and parts that are not of the current generation count for
-    nothing.
+    The last step replaces the log by the snapshot. Until then, parts of the new generation are ignored.
     """
 
     def __init__(self, number: int, knowledge: KnowledgeSnapshot) -> None:
@@ -50,7 +50,7 @@ class StoreSnapshotWriter:
         self.size = 0
 
     def step(self, connection: sqlite3.Connection) -> bool:
-        """Write the next part; whether it is done."""
+        """Write the next part; returns whether the snapshot is complete."""
         part = next(self._parts, None)
         if part is not None:
             insert_part(connection, self.generation, self._written, part)
@@ -65,18 +65,18 @@ class StoreSnapshotWriter:
         if old is not None:
             connection.execute("DELETE FROM part WHERE generation = ?", old)
         connection.execute("DELETE FROM log WHERE store = ? AND seq < ?", (self.store_id, self.generation))
-        write_book(connection, self.generation, self._knowledge.book)
+        write_shared(connection, self.generation, self._knowledge.shared)
         return True
 
 
 def write_all(connection: sqlite3.Connection, number: int, knowledge: KnowledgeSnapshot) -> dict[str, int]:
-    """Put snapshots of all stores in place of all that is kept; returns their sizes."""
+    """Replace all knowledge by snapshots of all stores; returns their sizes."""
     connection.execute("DELETE FROM log WHERE store IS NOT NULL AND seq < ?", (number,))
     connection.execute("DELETE FROM store")
     connection.execute("DELETE FROM part")
     sizes: dict[str, int] = {}
     written = 0
-    # Generations below zero: those above are the numbers of moves.
+    # Below zero, because StoreSnapshotWriter uses the numbers above.
     for generation, (store_id, capture) in zip(count(-1, -1), knowledge.stores.items(), strict=False):
         sizes[store_id] = 0
         for part in capture.parts():
@@ -87,16 +87,21 @@ def write_all(connection: sqlite3.Connection, number: int, knowledge: KnowledgeS
             "INSERT INTO store (id, seq, at, generation) VALUES (?, ?, ?, ?)",
             (store_id, number, knowledge.at, generation),
         )
-    write_book(connection, number, knowledge.book)
+    write_shared(connection, number, knowledge.shared)
     return sizes
 
 
 def insert_part(connection: sqlite3.Connection, generation: int, number: int, body: bytes) -> None:
-    """One part of a snapshot."""
+    """Store one part of a snapshot."""
     connection.execute("INSERT INTO part (generation, number, body) VALUES (?, ?, ?)", (generation, number, body))
 
 
-def write_book(connection: sqlite3.Connection, number: int, book: Plain) -> None:
-    """What the book holds beside its stores, as of this number."""
-    fields = json.dumps(book, separators=(",", ":"))
+def delete_parts(connection: sqlite3.Connection, generations: Sequence[int]) -> None:
+    """Delete the parts of abandoned snapshots."""
+    connection.executemany("DELETE FROM part WHERE generation = ?", [(one,) for one in generations])
+
+
+def write_shared(connection: sqlite3.Connection, number: int, shared: Plain) -> None:
+    """Store what all stores share, as of this number."""
+    fields = json.dumps(shared, separators=(",", ":"))
     connection.execute("INSERT OR REPLACE INTO book (id, seq, fields) VALUES (1, ?, ?)", (number, fields))

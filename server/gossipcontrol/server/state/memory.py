@@ -1,4 +1,4 @@
-"""Keeps nothing: the state lives as long as the service."""
+"""The memory backend: stores nothing, so the state ends with the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gossipcontrol.server.state.journal import JournalListener, JournalStats, Kn
 
 
 class MemoryJournal:
-    """No log."""
+    """A journal without a log."""
 
     durable = False
 
@@ -19,21 +19,21 @@ class MemoryJournal:
         """Nothing."""
         return Loaded()
 
-    def start(self, watch: JournalListener) -> None:
-        """Nothing is ever told."""
+    def start(self, listener: JournalListener) -> None:
+        """Nothing: the listener is never called."""
 
     def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
-        """Nothing is kept."""
+        """Nothing is stored."""
         del entries
         return 0
 
     def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
-        """Nothing is kept."""
+        """Nothing is stored."""
         del plain, at, knowledge
         return 0
 
     def compact(self, plain: Plain, at: float) -> int:
-        """Nothing is kept."""
+        """Nothing is stored."""
         return self.snapshot(plain, at)
 
     def wants_snapshot(self) -> bool:
@@ -45,7 +45,7 @@ class MemoryJournal:
         return False
 
     def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
-        """Nothing is kept."""
+        """Nothing is stored."""
         del knowledge
         return 0
 
@@ -57,7 +57,7 @@ class MemoryJournal:
         """Always."""
         return True
 
-    def figures(self) -> JournalStats:
+    def stats(self) -> JournalStats:
         """Nothing."""
         return JournalStats()
 

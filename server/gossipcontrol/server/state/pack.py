@@ -1,4 +1,4 @@
-"""A snapshot as compressed JSON, made piece by piece: that of a large fleet takes seconds."""
+"""A snapshot as compressed JSON, made piece by piece, because that of a large fleet takes seconds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import cast
 from gossipcontrol.server.core.codec import Later, Plain
 
 PIECE = 100
-"""Entries of a list that are written at a time: about a millisecond."""
+"""List elements encoded at a time: about a millisecond."""
 NESTING = 3
-"""Objects within objects that are taken apart; the long lists of a snapshot are not deeper."""
+"""Depth of objects that are encoded in pieces; the long lists of a snapshot lie no deeper."""
 
 
 class Packer:
-    """Packs in steps: between two pieces the event loop may go on, and between two steps a commit."""
+    """Packs in steps: the event loop can run between two pieces, a commit between two steps."""
 
     def __init__(self, plain: Plain) -> None:
         self._pieces = _pieces(plain, NESTING)
@@ -26,7 +26,7 @@ class Packer:
         self._packed: list[bytes] = []
 
     def step(self, seconds: float = math.inf) -> bytes | None:
-        """Pack for so long, at least one piece; all of it once it is done, None before."""
+        """Pack at least one piece, until the time is up; returns the snapshot once it is complete, None before."""
         until = time.perf_counter() + seconds
         for piece in self._pieces:
             self._packed.append(self._compressor.compress(piece))
@@ -36,7 +36,7 @@ class Packer:
 
 
 def pack(plain: Plain) -> bytes:
-    """All at once."""
+    """Pack in one step."""
     body = Packer(plain).step()
     assert body is not None, "it had all the time"
     return body

@@ -66,15 +66,15 @@ def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tu
     That is so when the parameters are not those under which it was written, for a replay needs the latter.
     """
     try:
-        written = decode(loaded.book["parameters"], KnowledgeParameters) if loaded.book else parameters
+        written = decode(loaded.shared["parameters"], KnowledgeParameters) if loaded.shared else parameters
         book = KnowledgeStore(written)
-        book.load(loaded.book["senders"] if loaded.book else (), loaded.stores)
+        book.load(loaded.shared["senders"] if loaded.shared else (), loaded.stores)
         for number, entry in loaded.entries:
             event, room = read_event(entry.store_id, entry.body)
-            if isinstance(event, IntentionsRecorded) and number <= loaded.heard:
+            if isinstance(event, IntentionsRecorded) and number <= loaded.shared_number:
                 event = IntentionsRecorded(event.store_id, event.intentions)
             book.handle(event, entry.at, room)
-        if loaded.book and written == parameters:
+        if loaded.shared and written == parameters:
             return book, False
         stores = {store_id: b"".join(book.capture(store_id).parts()) for store_id in book.store_ids()}
         changed = KnowledgeStore(parameters)

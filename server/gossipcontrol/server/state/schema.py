@@ -29,14 +29,14 @@ STEPS = (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a file to the newest version, each step whole or not at all; raises ValueError for a stranger's file."""
+    """Bring a file to the newest version, each step in one transaction; raises ValueError for a foreign file."""
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if application != APPLICATION and (application or tables):
-        raise ValueError("is the file of another program")
+        raise ValueError("it is the file of another program")
     if version > len(STEPS):
-        raise ValueError(f"was written by a newer version (schema {version}, this one knows {len(STEPS)})")
+        raise ValueError(f"it was written by a newer version (schema {version}, this one knows {len(STEPS)})")
     for number in range(version + 1, len(STEPS) + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; {STEPS[number - 1]}"

@@ -1,4 +1,4 @@
-"""From protobuf messages to the core's events: the one place that reads requests, and refuses what is wrong in them."""
+"""From protobuf messages to the events and queries of deciding; raises InvalidRequest for wrong fields."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.errors import InvalidRequest
 from gossipcontrol.server.wire.limits import (
+    ADDRESS_BYTES,
+    ADDRESSES,
+    AGENT_BYTES,
+    CAPABILITIES,
+    DETAIL_BYTES,
+    ERROR_BYTES,
     ID_BYTES,
     NODES,
+    SHORT_ID_BYTES,
     STORES,
     Violations,
     check_age,
@@ -37,9 +44,9 @@ def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequest
     store_ids = check_texts(request.store_ids, "store_ids", STORES, ID_BYTES, violations)
     cause = check_enum(request.cause or Cause.MANUAL, Cause, "cause", violations)
     if cause is not None and cause.named_by is NamedBy.REPORT:
-        violations.append(("cause", "is reported with ReportNetworkChange"))
+        violations.append(("cause", "must be reported with ReportNetworkChange"))
     elif cause is not None and cause.named_by is NamedBy.SERVICE:
-        violations.append(("cause", "is for the service to find, for only it knows when that ends"))
+        violations.append(("cause", "is found by the service only, because only the service sees when it ends"))
     refuse(violations)
     return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)
 
@@ -52,20 +59,20 @@ def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest) -> N
     check_text(host_id, "host_id", ID_BYTES, violations)
     node_ids = check_texts(request.node_ids, "node_ids", NODES, ID_BYTES, violations) if request.node_ids else ()
     if not host_id and not request.node_ids:
-        violations.append(("host_id", "must be given, unless node_ids are"))
+        violations.append(("host_id", "must be given unless node_ids are given"))
     if host_id and request.node_ids:
         violations.append(("node_ids", "must be empty when host_id is given"))
     kind = check_enum(request.kind, ChangeKind, "kind", violations)
-    check_text(boot_id, "boot_id", 64, violations, required=generation > 0)
-    if request.platform not in _PLATFORMS:
+    check_text(boot_id, "boot_id", SHORT_ID_BYTES, violations, required=generation > 0)
+    if request.platform not in _KNOWN_PLATFORMS:
         violations.append(("platform", f"{request.platform} is not a known value"))
     check_age(request.age_ms, "age_ms", violations)
-    check_text(request.detail, "detail", 256, violations)
+    check_text(request.detail, "detail", DETAIL_BYTES, violations)
     refuse(violations)
     return NetworkChanged(host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id)
 
 
-_PLATFORMS = frozenset(gossip_control_pb2.Platform.values())
+_KNOWN_PLATFORMS = frozenset(gossip_control_pb2.Platform.values())
 
 
 def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttached:
@@ -76,13 +83,13 @@ def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttache
     check_text(register.host_id, "register.host_id", ID_BYTES, violations)
     capabilities = [
         check_enum(number, Capability, f"register.capabilities[{index}]", violations)
-        for index, number in enumerate(register.capabilities[:16])
+        for index, number in enumerate(register.capabilities[:CAPABILITIES])
     ]
     if len(set(register.capabilities)) != len(register.capabilities):
         violations.append(("register.capabilities", "must name each entry once"))
-    addresses = check_texts(register.addresses, "register.addresses", 16, 256, violations)
-    check_text(register.incarnation, "register.incarnation", 64, violations)
-    check_text(register.agent, "register.agent", 128, violations)
+    addresses = check_texts(register.addresses, "register.addresses", ADDRESSES, ADDRESS_BYTES, violations)
+    check_text(register.incarnation, "register.incarnation", SHORT_ID_BYTES, violations)
+    check_text(register.agent, "register.agent", AGENT_BYTES, violations)
     refuse(violations)
     return NodeAttached(
         node_id=register.node_id,
@@ -109,10 +116,10 @@ def neighbor_changed(event: attach_pb2.NeighborEvent, node_id: str, now: float) 
 def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
     """Raise InvalidRequest when a RejoinResult frame is wrong."""
     violations: Violations = []
-    check_text(result.rejoin_id, "rejoin_result.rejoin_id", 64, violations, required=True)
+    check_text(result.rejoin_id, "rejoin_result.rejoin_id", SHORT_ID_BYTES, violations, required=True)
     if result.attempt == 0:
         violations.append(("rejoin_result.attempt", "must be 1 or more"))
-    check_text(result.error, "rejoin_result.error", 1024, violations)
+    check_text(result.error, "rejoin_result.error", ERROR_BYTES, violations)
     if result.ok and result.error:
         violations.append(("rejoin_result.error", "must be empty when ok"))
     refuse(violations)
@@ -121,13 +128,13 @@ def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
 def check_goodbye(goodbye: attach_pb2.Goodbye) -> None:
     """Raise InvalidRequest when a Goodbye frame is wrong."""
     violations: Violations = []
-    check_text(goodbye.reason, "goodbye.reason", 256, violations)
+    check_text(goodbye.reason, "goodbye.reason", DETAIL_BYTES, violations)
     refuse(violations)
 
 
 @dataclass(frozen=True, slots=True)
 class RejoinQuery:
-    """Which rejoins are asked for."""
+    """Which rejoins to list."""
 
     node_id: str
     store_id: str
@@ -149,7 +156,7 @@ def rejoin_query(request: gossip_control_pb2.ListRejoinsRequest, now: float) -> 
     number = request.page_token.rpartition("-")[2]
     if request.page_token and not (number.isascii() and number.isdigit()):
         violations.append(("page_token", "is not the token of an earlier page"))
-    check_text(request.page_token, "page_token", 64, violations)
+    check_text(request.page_token, "page_token", SHORT_ID_BYTES, violations)
     refuse(violations)
     since = now - request.max_age_ms / 1000 if request.max_age_ms else None
     return RejoinQuery(request.node_id, request.store_id, cause, outcome, since, request.page_token, page_size)
@@ -157,7 +164,7 @@ def rejoin_query(request: gossip_control_pb2.ListRejoinsRequest, now: float) -> 
 
 @dataclass(frozen=True, slots=True)
 class PastQuery:
-    """Which past triggers are to be explained; one field is given."""
+    """Which past triggers to explain; one of the fields is given."""
 
     request_id: str
     rejoin_id: str
@@ -185,16 +192,16 @@ def explain_query(request: gossip_control_pb2.ExplainRequest) -> RejoinRequested
 def _past_query(past: gossip_control_pb2.PastTrigger) -> PastQuery:
     violations: Violations = []
     check_request_id(past.request_id, violations)
-    check_text(past.rejoin_id, "rejoin_id", 64, violations)
+    check_text(past.rejoin_id, "rejoin_id", SHORT_ID_BYTES, violations)
     if bool(past.request_id) == bool(past.rejoin_id):
-        violations.append(("request_id", "must be given, or rejoin_id; not both"))
+        violations.append(("request_id", "must be given unless rejoin_id is given; give only one"))
     refuse(violations)
     return PastQuery(past.request_id, past.rejoin_id)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreQuery:
-    """Which stores are asked for."""
+    """Which stores to list."""
 
     node_id: str
     after: str

@@ -1,4 +1,4 @@
-"""From protobuf messages to the events and queries of knowledge; refuses what is wrong in them."""
+"""From protobuf messages to the events and queries of knowledge; raises InvalidRequest for wrong fields."""
 
 from __future__ import annotations
 
@@ -6,33 +6,35 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
-from gossipcontrol.server.wire.limits import ID_BYTES, Violations, check_page_size, check_text, check_texts, refuse
+from gossipcontrol.server.wire.limits import (
+    DEPENDENCIES,
+    HASH_BYTES,
+    ID_BYTES,
+    INTENTIONS,
+    MEMBERS,
+    SHORT_ID_BYTES,
+    Violations,
+    check_count,
+    check_hash,
+    check_page_size,
+    check_text,
+    check_texts,
+    refuse,
+)
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
-
-INTENTIONS = 1000
-"""Most intentions in one batch."""
-DEPENDENCIES = 1024
-"""Most dependencies of one intention."""
-HASH_BYTES = 64
-"""Most bytes of a hash."""
-MEMBERS = 1000
-"""Most members added, and most removed, in one call."""
 
 
 def intentions_recorded(
     batch: pb.IntentionBatch, prefix: str, sender_id: str = "", sequence: int = 0
 ) -> IntentionsRecorded:
-    """The event of a batch; ``prefix`` says where it lies in its message. Raises InvalidRequest."""
+    """The event of a batch; ``prefix`` is the path of the batch in its message. Raises InvalidRequest."""
     violations: Violations = []
     check_text(batch.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
     check_text(sender_id, "sender_id", ID_BYTES, violations, required=sequence > 0)
     intentions: list[Intention] = []
-    if len(batch.intentions) > INTENTIONS:
-        number = len(batch.intentions)
-        violations.append((f"{prefix}intentions", f"must have at most {INTENTIONS} entries, has {number}"))
-    else:
+    if check_count(len(batch.intentions), f"{prefix}intentions", INTENTIONS, violations):
         for index, one in enumerate(batch.intentions):
-            if not _is_right(one):
+            if not _is_valid(one):
                 _check_intention(one, f"{prefix}intentions[{index}].", violations)
             intentions.append(_intention(one))
     refuse(violations)
@@ -45,8 +47,8 @@ def _intention(one: pb.Intention) -> Intention:
     )
 
 
-def _is_right(one: pb.Intention) -> bool:
-    """Whether an intention is right without a closer look: nearly all are, and it must cost little to find out."""
+def _is_valid(one: pb.Intention) -> bool:
+    """Whether an intention is certainly valid, found out fast: nearly all are, and the others get the full check."""
     lengths = [len(name) for name in one.dependencies]
     return (
         0 < len(one.author_id) <= ID_BYTES
@@ -63,26 +65,17 @@ def _is_right(one: pb.Intention) -> bool:
 
 def _check_intention(one: pb.Intention, prefix: str, violations: Violations) -> None:
     check_text(one.author_id, f"{prefix}author_id", ID_BYTES, violations, required=True)
-    _check_hash(one.hash, f"{prefix}hash", violations, required=True)
-    _check_hash(one.store_prev, f"{prefix}store_prev", violations)
-    check_text(one.incarnation, f"{prefix}incarnation", 64, violations)
-    if len(one.dependencies) > DEPENDENCIES:
-        number = len(one.dependencies)
-        violations.append((f"{prefix}dependencies", f"must have at most {DEPENDENCIES} entries, has {number}"))
+    check_hash(one.hash, f"{prefix}hash", violations, required=True)
+    check_hash(one.store_prev, f"{prefix}store_prev", violations)
+    check_text(one.incarnation, f"{prefix}incarnation", SHORT_ID_BYTES, violations)
+    if not check_count(len(one.dependencies), f"{prefix}dependencies", DEPENDENCIES, violations):
         return
     for index, name in enumerate(one.dependencies):
-        _check_hash(name, f"{prefix}dependencies[{index}]", violations, required=True)
+        check_hash(name, f"{prefix}dependencies[{index}]", violations, required=True)
         if name == one.hash:
             violations.append((f"{prefix}dependencies[{index}]", "must not be the intention's own hash"))
     if one.hash and one.hash == one.store_prev:
         violations.append((f"{prefix}store_prev", "must not be the intention's own hash"))
-
-
-def _check_hash(value: bytes, name: str, violations: Violations, *, required: bool = False) -> None:
-    if not value and required:
-        violations.append((name, "must not be empty"))
-    if len(value) > HASH_BYTES:
-        violations.append((name, f"must be at most {HASH_BYTES} bytes, is {len(value)}"))
 
 
 def members_changed(request: pb.ChangeMembersRequest) -> MembersChanged:
@@ -92,11 +85,11 @@ def members_changed(request: pb.ChangeMembersRequest) -> MembersChanged:
     added = check_texts([one.peer_id for one in request.added], "added", MEMBERS, ID_BYTES, violations)
     removed = check_texts(request.removed_peer_ids, "removed_peer_ids", MEMBERS, ID_BYTES, violations)
     for index, one in enumerate(request.added[:MEMBERS]):
-        check_text(one.incarnation, f"added[{index}].incarnation", 64, violations)
+        check_text(one.incarnation, f"added[{index}].incarnation", SHORT_ID_BYTES, violations)
     if set(added) & set(removed):
         violations.append(("removed_peer_ids", "must not name a peer that is added"))
     if not request.added and not request.removed_peer_ids:
-        violations.append(("added", "must be given, unless removed_peer_ids are"))
+        violations.append(("added", "must be given unless removed_peer_ids are given"))
     refuse(violations)
     return MembersChanged(
         request.store_id, tuple(Member(one.peer_id, one.incarnation) for one in request.added), removed
@@ -105,7 +98,7 @@ def members_changed(request: pb.ChangeMembersRequest) -> MembersChanged:
 
 @dataclass(frozen=True, slots=True)
 class PeerQuery:
-    """Which peers of a store are asked for."""
+    """Which peers of a store to list."""
 
     store_id: str
     peer_id: str
@@ -128,7 +121,7 @@ def _peer_query(request: pb.GetKnowledgeRequest | pb.GetLagRequest, holds: bytes
     violations: Violations = []
     check_text(request.store_id, "store_id", ID_BYTES, violations, required=True)
     check_text(request.peer_id, "peer_id", ID_BYTES, violations)
-    _check_hash(holds, "holds_hash", violations)
+    check_hash(holds, "holds_hash", violations)
     page_size = check_page_size(request.page_size, violations)
     check_text(request.page_token, "page_token", ID_BYTES, violations)
     refuse(violations)

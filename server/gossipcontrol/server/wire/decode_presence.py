@@ -1,4 +1,4 @@
-"""From protobuf messages to what is asked of liveness, and refuses what is wrong in them."""
+"""From protobuf messages to presence queries and sync results; raises InvalidRequest for wrong fields."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.event import SyncFinished
 from gossipcontrol.server.core.presence.record import PeerState
-from gossipcontrol.server.errors import InvalidRequest
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.wire.limits import (
+    ERROR_BYTES,
     ID_BYTES,
     RESULTS,
     Violations,
+    check_count,
     check_enum,
     check_page_size,
     check_text,
@@ -23,7 +24,7 @@ from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 
 @dataclass(frozen=True, slots=True)
 class PeerQuery:
-    """Which peers are asked for."""
+    """Which peers to list."""
 
     store_id: str
     state: PeerState | None
@@ -44,22 +45,22 @@ def peer_query(request: gossip_control_pb2.ListPeersRequest) -> PeerQuery:
 
 @dataclass(frozen=True, slots=True)
 class WatchQuery:
-    """From where on a store is to be watched; ``version`` None: from a snapshot."""
+    """Which store to watch, and from which version on; None: from a snapshot."""
 
     store_id: str
     version: int | None
     resumed: bool
-    """Whether a token was given."""
+    """Whether the request has a resume token."""
 
 
-def watch_query(request: gossip_control_pb2.WatchPeersRequest, edition: ResumeTokens) -> WatchQuery:
+def watch_query(request: gossip_control_pb2.WatchPeersRequest, resume_tokens: ResumeTokens) -> WatchQuery:
     """What a WatchPeers call asks for; raises InvalidRequest."""
     violations: Violations = []
     check_text(request.store_id, "store_id", ID_BYTES, violations, required=True)
     version, token = None, request.resume_token
     if token:
         try:
-            version = edition.place(request.store_id, token)
+            version = resume_tokens.read(request.store_id, token)
         except ValueError:
             violations.append(("resume_token", "is not the token of an earlier answer about this store"))
     refuse(violations)
@@ -79,8 +80,8 @@ def sync_finished(result: attach_pb2.SyncResult, node_id: str) -> SyncFinished:
 def syncs_finished(results: Sequence[attach_pb2.SyncResult]) -> list[SyncFinished]:
     """The events of the sync results of a PeerLiveness call; raises InvalidRequest."""
     violations: Violations = []
-    if len(results) > RESULTS:
-        raise InvalidRequest([("sync_results", f"must have at most {RESULTS} entries, has {len(results)}")])
+    if not check_count(len(results), "sync_results", RESULTS, violations):
+        refuse(violations)
     events: list[SyncFinished] = []
     for index, result in enumerate(results):
         name = f"sync_results[{index}]."
@@ -93,7 +94,7 @@ def syncs_finished(results: Sequence[attach_pb2.SyncResult]) -> list[SyncFinishe
 def _sync_finished(result: attach_pb2.SyncResult, node_id: str, name: str, violations: Violations) -> SyncFinished:
     check_text(result.store_id, f"{name}store_id", ID_BYTES, violations, required=True)
     check_text(result.peer_id, f"{name}peer_id", ID_BYTES, violations, required=True)
-    check_text(result.error, f"{name}error", 1024, violations)
+    check_text(result.error, f"{name}error", ERROR_BYTES, violations)
     return SyncFinished(node_id, result.store_id, result.peer_id, result.ok, result.error)
 
 

@@ -1,7 +1,6 @@
-"""From liveness reports to the core's events, and refuses what is wrong in them: the hottest of the converters.
+"""From liveness reports to the core's events: the busiest decoder. Raises InvalidRequest for wrong fields.
 
-What is right is read column by column in a few tight passes; only where something is wrong is it looked at one by one,
-to name it.
+Valid reports are read column by column in a few fast passes; entries are checked one by one only to name what is wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from gossipcontrol.server.wire.limits import (
     Violations,
     are_ids,
     check_age,
+    check_count,
     check_text,
     refuse,
 )
@@ -31,7 +31,7 @@ _DIRECT = liveness_pb2.PATH_DIRECT
 
 
 class _Heard(NamedTuple):
-    """What was heard of peers, as in ``LivenessReported``."""
+    """What a node heard of its peers, as in ``LivenessReported``."""
 
     at: dict[str, float]
     counts: Sequence[int]
@@ -46,8 +46,7 @@ def liveness_reported(request: gossip_control_pb2.PeerLivenessRequest, now: floa
     violations: Violations = []
     if not request.reports:
         violations.append(("reports", "must not be empty"))
-    if len(request.reports) > REPORTS:
-        violations.append(("reports", f"must have at most {REPORTS} entries, has {len(request.reports)}"))
+    if not check_count(len(request.reports), "reports", REPORTS, violations):
         refuse(violations)
     events = [
         _reported(report, f"reports[{index}].", report.node_id, now, violations)
@@ -87,7 +86,7 @@ def _reported(
 
 
 def _heard(report: liveness_pb2.LivenessReport, prefix: str, now: float, violations: Violations) -> _Heard:
-    """What was heard of peers, in whichever form it is said."""
+    """What the node heard of its peers, from either form of the report."""
     peers, columns = report.peers, report.heard
     if peers:
         found = _read_observations(peers, now)
@@ -103,20 +102,20 @@ def _heard(report: liveness_pb2.LivenessReport, prefix: str, now: float, violati
 
 
 def _read_observations(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> _Heard | None:
-    """What the observations say; None when something is wrong in them."""
+    """The peers in the form of observations; None when something is wrong."""
     ids, ages, paths, counts = zip(*map(_OBSERVATION, peers), strict=True)
     at = _instants(ids, ages, now)
     if at is None or not _PATHS.issuperset(paths):
         return None
     if 0 in ages:
-        # Only an age of 0 may be one that was not given.
+        # An age of 0 may mean that no age was given.
         at.update((peer.peer_id, NEVER) for peer in peers if not peer.HasField("heard_age_ms"))
     direct = [one for one, path in zip(ids, paths, strict=True) if path == _DIRECT and at[one] > NEVER]
     return _Heard(at, counts, direct)
 
 
 def _read_columns(heard: liveness_pb2.PeersHeard, now: float) -> _Heard | None:
-    """What the columns say; None when something is wrong in them."""
+    """The peers in the form of columns; None when something is wrong."""
     ids, ages, counts, direct = heard.peer_ids[:], heard.heard_ages_ms[:], heard.heard_counts[:], heard.direct[:]
     given, unheard = len(ages), len(ids) - len(ages)
     if unheard < 0 or len(counts) not in (0, given) or len(direct) > given or max(direct, default=-1) >= given:
@@ -128,14 +127,14 @@ def _read_columns(heard: liveness_pb2.PeersHeard, now: float) -> _Heard | None:
 
 
 def _instants(ids: Sequence[str], ages: Sequence[int], now: float) -> dict[str, float] | None:
-    """The instant of each peer, NEVER for those behind the last age; None when something is wrong."""
+    """The instant at which each peer was heard, NEVER for those without an age; None when something is wrong."""
     if not ids:
         return {}
     at = dict(zip(ids, [now - age / 1000 for age in ages], strict=False))
     if len(ages) < len(ids):
         at.update(dict.fromkeys(ids[len(ages) :], NEVER))
-    is_right = len(at) == len(ids) <= PEERS and are_ids(ids) and max(ages, default=0) <= AGE_MS
-    return at if is_right else None
+    is_valid = len(at) == len(ids) <= PEERS and are_ids(ids) and max(ages, default=0) <= AGE_MS
+    return at if is_valid else None
 
 
 def _check_observations(peers: Sequence[liveness_pb2.PeerObservation], name: str, violations: Violations) -> None:
@@ -160,13 +159,12 @@ def _check_columns(heard: liveness_pb2.PeersHeard, prefix: str, violations: Viol
     if len(heard.heard_counts) not in (0, given):
         violations.append((f"{prefix}heard_counts", f"must have as many entries as heard_ages_ms, {given}, or none"))
     if len(heard.direct) > given or max(heard.direct, default=-1) >= given:
-        violations.append((f"{prefix}direct", f"must be places of peers with an age: from 0 up, below {given}"))
+        violations.append((f"{prefix}direct", f"must be indexes of peers with an age, from 0 to below {given}"))
 
 
 def _check_ids(ids: Sequence[str], name: str, suffix: str, violations: Violations) -> bool:
-    """Not too many ids, and each once; returns whether the entries may be looked at one by one."""
-    if len(ids) > PEERS:
-        violations.append((name, f"must have at most {PEERS} entries, has {len(ids)}"))
+    """Not too many ids, each once; returns whether the other fields should be checked one by one."""
+    if not check_count(len(ids), name, PEERS, violations):
         return False
     if len(set(ids)) != len(ids):
         violations.append((name, "must name each peer once"))

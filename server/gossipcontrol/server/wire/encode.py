@@ -125,7 +125,7 @@ def _trigger_message(trigger: TriggerRecord, now: float) -> decision_pb2.Trigger
 
 
 def _seen_message(seen: Seen, at: float) -> decision_pb2.SeenState | None:
-    if seen is UNSEEN:
+    if seen == UNSEEN:
         return None
     return decision_pb2.SeenState(
         attached=seen.attached,

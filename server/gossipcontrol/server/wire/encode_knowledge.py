@@ -10,7 +10,7 @@ from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 
 def position_messages(positions: Iterable[Position]) -> list[pb.ChainPosition]:
-    """Places in chains."""
+    """Positions in chains."""
     return [
         pb.ChainPosition(author_id=author_id, position=position, hash=name, incarnation=incarnation)
         for author_id, position, name, incarnation in positions

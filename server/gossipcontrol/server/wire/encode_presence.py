@@ -1,4 +1,4 @@
-"""From what liveness shows to protobuf messages."""
+"""From presence to protobuf messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gossipcontrol.server.rpc.cursor import PresenceUpdate
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.wire import encode
 from gossipcontrol.server.wire.encode import age_ms
-from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 
 LISTED_PEERS = 1000
-"""Most peers listed in one view: a hundred views of them still fit into what a client receives."""
+"""Most peers in one view, so that the answer to a hundred reports stays below what clients receive."""
 
 
 def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
@@ -27,32 +27,32 @@ def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
     )
 
 
-def view_message(view: View, edition: ResumeTokens, now: float) -> liveness_pb2.StoreView:
+def view_message(view: View, resume_tokens: ResumeTokens, now: float) -> liveness_pb2.StoreView:
     """A store's view, or what changed of it."""
-    return _store_view(view.store_id, view.peers, view, edition, now)
+    return _store_view(view.store_id, view.peers, view, resume_tokens, now)
 
 
-def step_message(
-    store_id: str, step: PresenceUpdate, edition: ResumeTokens, now: float
+def update_message(
+    store_id: str, update: PresenceUpdate, resume_tokens: ResumeTokens, now: float
 ) -> gossip_control_pb2.WatchPeersResponse:
-    """What a watcher is told."""
+    """One update of WatchPeers."""
     return gossip_control_pb2.WatchPeersResponse(
-        view=_store_view(store_id, step.peers, step, edition, now),
-        resume_token=edition.token(store_id, step.version) if step.whole else "",
-        lagged=step.lagged,
+        view=_store_view(store_id, update.peers, update, resume_tokens, now),
+        resume_token=resume_tokens.token(store_id, update.version) if update.complete else "",
+        lagged=update.lagged,
     )
 
 
 def _store_view(
-    store_id: str, peers: Sequence[PeerRecord], told: View | PresenceUpdate, edition: ResumeTokens, now: float
+    store_id: str, peers: Sequence[PeerRecord], of: View | PresenceUpdate, resume_tokens: ResumeTokens, now: float
 ) -> liveness_pb2.StoreView:
-    """These peers, as of the version that is told."""
+    """These peers, with the version and the removals of a view or an update."""
     return liveness_pb2.StoreView(
         store_id=store_id,
         peers=[peer_message(peer, now) for peer in peers],
-        version=edition.number(told.version),
-        delta=told.delta,
-        removed_peer_ids=told.removed,
+        version=resume_tokens.number(of.version),
+        delta=of.delta,
+        removed_peer_ids=of.removed,
     )
 
 
@@ -61,6 +61,11 @@ def sync_message(wanted: SyncWanted, addresses: Sequence[str]) -> liveness_pb2.S
     return liveness_pb2.SyncWithPeer(
         node_id=wanted.node_id, store_id=wanted.store_id, peer_id=wanted.peer_id, addresses=addresses
     )
+
+
+def sync_command(wanted: SyncWanted, addresses: Sequence[str]) -> attach_pb2.AttachResponse:
+    """The command to sync directly with a peer."""
+    return attach_pb2.AttachResponse(sync=sync_message(wanted, addresses))
 
 
 def store_message(

@@ -1,4 +1,4 @@
-"""Bounds of fields, as the .proto files document them; each check adds a violation that names the field."""
+"""Limits of fields, as the .proto files document them, and their checks: each adds a violation that names the field."""
 
 from __future__ import annotations
 
@@ -23,13 +23,37 @@ RESULTS = 1000
 """Most sync results in one batch."""
 AGE_MS = 30 * 24 * 3600 * 1000
 """Oldest age: 30 days, in milliseconds."""
-PAGE = 1000
+INTENTIONS = 1000
+"""Most intentions in one batch."""
+DEPENDENCIES = 1024
+"""Most dependencies of one intention."""
+MEMBERS = 1000
+"""Most members added, and most removed, in one call."""
+CAPABILITIES = 16
+"""Most capabilities of one agent that are read."""
+ADDRESSES = 16
+"""Most addresses of one agent."""
+ADDRESS_BYTES = 256
+"""Most bytes of an address."""
+SHORT_ID_BYTES = 64
+"""Most bytes of a rejoin id, boot id or incarnation."""
+HASH_BYTES = 64
+"""Most bytes of a hash."""
+DETAIL_BYTES = 256
+"""Most bytes of the detail of a change, and of the reason of a goodbye."""
+AGENT_BYTES = 128
+"""Most bytes of the name and version of an agent."""
+ERROR_BYTES = 1024
+"""Most bytes of a node's error message."""
+PAGE_SIZE = 1000
 """Most entries of one page."""
+DEFAULT_PAGE_SIZE = 100
+"""Entries of a page when the request names no size."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 
 Violations = list[tuple[str, str]]
-"""(Path of the field, what is wrong)."""
+"""Pairs of a field's path and what is wrong with it."""
 E = TypeVar("E", bound=IntEnum)
 
 
@@ -50,7 +74,7 @@ def check_text(value: str, name: str, limit: int, violations: Violations, *, req
 
 
 def are_ids(values: Sequence[str]) -> bool:
-    """Whether all are ids: not empty, and not longer than an id may be; quick, and without a word on what is wrong."""
+    """Whether all are ids: not empty and not too long. Fast, because it does not say which is wrong."""
     if not all(values):
         return False
     if "".join(values).isascii():
@@ -60,8 +84,7 @@ def are_ids(values: Sequence[str]) -> bool:
 
 def check_texts(values: Sequence[str], name: str, most: int, limit: int, violations: Violations) -> tuple[str, ...]:
     """At most ``most`` distinct strings, none empty."""
-    if len(values) > most:
-        violations.append((name, f"must have at most {most} entries, has {len(values)}"))
+    if not check_count(len(values), name, most, violations):
         return ()
     texts = tuple(values)
     for index, value in enumerate(texts):
@@ -69,6 +92,21 @@ def check_texts(values: Sequence[str], name: str, most: int, limit: int, violati
     if len(set(texts)) != len(texts):
         violations.append((name, "must name each entry once"))
     return texts
+
+
+def check_hash(value: bytes, name: str, violations: Violations, *, required: bool = False) -> None:
+    """A hash of at most 64 bytes."""
+    if not value and required:
+        violations.append((name, "must not be empty"))
+    if len(value) > HASH_BYTES:
+        violations.append((name, f"must be at most {HASH_BYTES} bytes, is {len(value)}"))
+
+
+def check_count(count: int, name: str, most: int, violations: Violations) -> bool:
+    """At most so many entries; returns whether there are."""
+    if count > most:
+        violations.append((name, f"must have at most {most} entries, has {count}"))
+    return count <= most
 
 
 def check_request_id(value: str, violations: Violations) -> None:
@@ -84,14 +122,14 @@ def check_age(value: int, name: str, violations: Violations) -> None:
 
 
 def check_page_size(value: int, violations: Violations) -> int:
-    """The size of a page; 0 stands for 100."""
-    if value > PAGE:
-        violations.append(("page_size", f"must be at most {PAGE}, is {value}"))
-    return value or 100
+    """The size of a page; 0 means the default."""
+    if value > PAGE_SIZE:
+        violations.append(("page_size", f"must be at most {PAGE_SIZE}, is {value}"))
+    return value or DEFAULT_PAGE_SIZE
 
 
 def check_enum(value: int, kind: type[E], name: str, violations: Violations) -> E | None:
-    """A known and given number of an enumeration."""
+    """A known value of an enumeration, not 0."""
     try:
         return kind(value)
     except ValueError:

@@ -1,0 +1,151 @@
+"""An agent's stream from its registration to its end: reads frames, and lets the session send commands."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
+from gossipcontrol.server.core.event import NodeAttached, NodeDetached
+from gossipcontrol.server.drivers.driver import Driver, Result
+from gossipcontrol.server.errors import InvalidRequest, Overloaded, Replaced
+from gossipcontrol.server.rpc.refusal import NODE_RETRY, check_admitted
+from gossipcontrol.server.rpc.report_answer import ReportAnswers
+from gossipcontrol.server.rpc.session import Session
+from gossipcontrol.server.runtime.dispatcher import Dispatcher
+from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
+from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
+from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
+from gossipcontrol.v1 import attach_pb2, liveness_pb2
+
+REGISTER_TIME = 10.0
+"""Seconds within which a stream must register its node."""
+
+Frames = AsyncIterator[attach_pb2.AttachRequest]
+Write = Callable[[attach_pb2.AttachResponse], Awaitable[None]]
+
+
+class AgentStreams:
+    """Serves every agent's stream; session ids begin with ``run_id``."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        driver: Driver,
+        knowledge: KnowledgeDispatcher,
+        answers: ReportAnswers,
+        run_id: str,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._clock = dispatcher.clock
+        self._driver = driver
+        self._knowledge = knowledge
+        self._answers = answers
+        self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
+
+    async def serve(self, frames: Frames, write: Write) -> None:
+        """Serve one stream until either side ends it; raises the error that it ends with."""
+        register = await _first_frame(frames)
+        session = Session(register.node_id, next(self._session_ids))
+        await self._register(session, register)
+        reader = asyncio.create_task(self._read(frames, session))
+        try:
+            await session.deliver(write)
+        finally:
+            session.close()
+            reader.cancel()
+            self._driver.detach(session)
+            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
+
+    async def _register(self, session: Session, register: attach_pb2.Register) -> None:
+        event = decode.node_attached(register, session.session_id)
+        if register.node_id != session.node_id:
+            raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
+        self._dispatcher.outbox.check()
+        session.capabilities = event.capabilities
+        # Before the event, because the core may start parked rejoins at once; undone if the node is refused.
+        replaced = self._driver.attach(session)
+        accepted = await self._admit(session, event, replaced)
+        session.send(encode.registered(accepted, self._answers.next_report_ms(self._clock.now())))
+        if replaced is not None:
+            replaced.close(Replaced("a newer stream of this node has attached"))
+
+    async def _admit(self, session: Session, event: NodeAttached, replaced: Session | None) -> AcceptNode:
+        """Have the core accept the node; otherwise undo the attachment and raise why."""
+        try:
+            effects = await self._dispatcher.settle(event)
+        except BaseException:
+            self._driver.detach(session)
+            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
+            if replaced is not None:
+                replaced.close(Replaced("a newer stream of this node attached and ended"))
+            raise
+        for effect in effects:
+            if isinstance(effect, AcceptNode):
+                return effect
+            if isinstance(effect, RefuseNode):
+                self._driver.detach(session)
+                if replaced is not None:
+                    self._driver.attach(replaced)
+                raise Overloaded(effect.reason, NODE_RETRY)
+        raise AssertionError("the core accepts or refuses every registration")
+
+    async def _read(self, frames: Frames, session: Session) -> None:
+        try:
+            async for frame in frames:
+                await self._handle(session, frame)
+        except Exception as error:  # noqa: BLE001 - the call ends with it, and the interceptor reports and counts it
+            session.close(error)
+        finally:
+            session.close()
+
+    async def _handle(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
+        """Handle one frame; raises InvalidRequest, Overloaded or StateFailing."""
+        now = self._clock.now()
+        match frame.WhichOneof("frame"):
+            case "liveness":
+                self._report(session, frame.liveness, now)
+            case "neighbor":
+                event = decode.neighbor_changed(frame.neighbor, session.node_id, now)
+                check_admitted(self._dispatcher.submit(event).effects)
+            case "rejoin_result":
+                self._finish(session, frame.rejoin_result)
+            case "register":
+                await self._register(session, frame.register)
+            case "goodbye":
+                decode.check_goodbye(frame.goodbye)
+                session.left = True
+                session.close()
+            case "sync_result":
+                self._dispatcher.submit(decode_presence.sync_finished(frame.sync_result, session.node_id))
+            case "intentions":
+                await self._knowledge.submit(intentions_recorded(frame.intentions, "intentions."))
+            case None:
+                raise InvalidRequest([("frame", "must be given")])
+
+    def _report(self, session: Session, report: liveness_pb2.LivenessReport, now: float) -> None:
+        event = decode_report.agent_liveness(report, session.node_id, now)
+        check_admitted(self._dispatcher.submit(event).effects)
+        ack = attach_pb2.LivenessAck(
+            view=self._answers.view(report.store_id, report.known_version, now),
+            next_report_ms=self._answers.next_report_ms(now),
+        )
+        session.send(attach_pb2.AttachResponse(ack=ack))
+
+    def _finish(self, session: Session, result: attach_pb2.RejoinResult) -> None:
+        decode.check_rejoin_result(result)
+        outcome = Result(result.ok, result.error, result.permanent)
+        self._driver.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
+
+
+async def _first_frame(frames: Frames) -> attach_pb2.Register:
+    """The registration with which every stream begins; raises InvalidRequest."""
+    try:
+        async with asyncio.timeout(REGISTER_TIME):
+            first = await anext(aiter(frames), None)
+    except TimeoutError:
+        raise InvalidRequest([("frame", f"register must arrive within {REGISTER_TIME:g} s")]) from None
+    if first is None or first.WhichOneof("frame") != "register":
+        raise InvalidRequest([("frame", "the first frame must be register")])
+    return first.register

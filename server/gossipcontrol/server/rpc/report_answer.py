@@ -1,0 +1,25 @@
+"""What the answer to a liveness report holds: the store's view, and when to report next."""
+
+from __future__ import annotations
+
+from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.wire.encode_presence import LISTED_PEERS, view_message
+from gossipcontrol.v1 import liveness_pb2
+
+
+class ReportAnswers:
+    """Reads presence for both ways to report: the PeerLiveness call and an agent's stream."""
+
+    def __init__(self, liveness: Liveness, resume_tokens: ResumeTokens) -> None:
+        self._liveness = liveness
+        self._resume_tokens = resume_tokens
+
+    def view(self, store_id: str, known_version: int, now: float) -> liveness_pb2.StoreView:
+        """The store's peers, or what changed since the version that the sender holds."""
+        view = self._liveness.view(store_id, self._resume_tokens.version(known_version), LISTED_PEERS)
+        return view_message(view, self._resume_tokens, now)
+
+    def next_report_ms(self, now: float) -> int:
+        """Milliseconds until the sender should report again."""
+        return int(self._liveness.next_report(now) * 1000)

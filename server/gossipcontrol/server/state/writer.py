@@ -1,0 +1,160 @@
+"""Writes to the SQLite file in the journal's thread: everything that waits goes into one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state import knowledge_table, log_table
+from gossipcontrol.server.state.entry import KnowledgeEntry
+from gossipcontrol.server.state.file import StateFile
+from gossipcontrol.server.state.journal import KnowledgeSnapshot
+from gossipcontrol.server.state.knowledge_table import StoreSnapshotWriter
+from gossipcontrol.server.state.log_table import Row, SnapshotWriter
+from gossipcontrol.server.state.pack import pack
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot to be written at once; with ``knowledge`` it replaces everything in the file."""
+
+    plain: Plain
+    at: float
+    knowledge: KnowledgeSnapshot | None
+
+
+Item = Fact | KnowledgeEntry | Snapshot | SnapshotWriter | StoreSnapshotWriter
+Batch = Sequence[tuple[int, Item]]
+"""What waits to be written, by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one transaction wrote."""
+
+    entries: int
+    """Entries in the log now."""
+    log_bytes: int
+    """Bytes of those of deciding."""
+    snapshot_bytes: int
+    """Size of the snapshot of deciding, 0 when none was completed."""
+    store_sizes: Mapping[str, int] | None
+    """Sizes of the snapshots of all stores, None unless all were written."""
+    store_snapshot: StoreSnapshotWriter | None
+    """The snapshot of a store that was completed."""
+
+
+class Abandoned(NamedTuple):
+    """The snapshots under way that were given up."""
+
+    snapshot: bool
+    """Whether that of deciding was."""
+    generation: int | None
+    """That of a store."""
+
+
+class _Plan(NamedTuple):
+    """What a batch comes to: the last snapshots, and the rows that no snapshot of the batch covers."""
+
+    snapshot_number: int
+    snapshot: Snapshot | None
+    knowledge_number: int
+    knowledge: KnowledgeSnapshot | None
+    rows: list[Row]
+
+
+class FileWriter:
+    """Owns the file while the journal's thread runs; a snapshot under way goes on with every transaction."""
+
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
+        self.entries = 0
+        self.log_bytes = 0
+        self._snapshot: SnapshotWriter | None = None
+        """That of deciding under way."""
+        self._store_snapshot: StoreSnapshotWriter | None = None
+        """That of a store under way."""
+        self._abandoned: list[int] = []
+        """Generations of abandoned snapshots, whose parts the next transaction deletes."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a snapshot is under way."""
+        return self._store_snapshot is not None or self._snapshot is not None
+
+    def commit(self, batch: Batch) -> Written:
+        """Write a batch and the next step of what is under way; raises sqlite3.Error or OSError, nothing written."""
+        plan = _plan(batch)
+        connection = self._file.reopen(plan.knowledge is not None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            written = self._write(connection, plan)
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError):
+            self._file.drop()
+            raise
+        self.entries, self.log_bytes = written.entries, written.log_bytes
+        self._go_on(batch, plan, written)
+        return written
+
+    def abandon(self) -> Abandoned:
+        """Give up the snapshots under way, because the disk may have no room for them."""
+        generation = None if self._store_snapshot is None else self._store_snapshot.generation
+        abandoned = Abandoned(self._snapshot is not None, generation)
+        self._abandoned += [] if generation is None else [generation]
+        self._snapshot = self._store_snapshot = None
+        return abandoned
+
+    def _write(self, connection: sqlite3.Connection, plan: _Plan) -> Written:
+        size, sizes, completed = 0, None, None
+        if plan.snapshot is not None:
+            size = log_table.replace(connection, pack(plan.snapshot.plain), plan.snapshot.at, plan.snapshot_number)
+        if plan.knowledge is not None:
+            sizes = knowledge_table.write_all(connection, plan.knowledge_number, plan.knowledge)
+        log_table.insert(connection, plan.rows)
+        knowledge_table.delete_parts(connection, self._abandoned)
+        if self._store_snapshot is not None and plan.knowledge is None and self._store_snapshot.step(connection):
+            completed = self._store_snapshot
+        if self._snapshot is not None and plan.snapshot is None:
+            size = self._snapshot.step(connection)
+        if size or completed:
+            entries, log_bytes = log_table.measure(connection)
+        else:
+            entries = self.entries + len(plan.rows)
+            log_bytes = self.log_bytes + sum(map(log_table.row_bytes, plan.rows))
+        return Written(entries, log_bytes, size, sizes, completed)
+
+    def _go_on(self, batch: Batch, plan: _Plan, written: Written) -> None:
+        """End what was completed or overtaken, and begin what the batch asks for."""
+        self._abandoned.clear()
+        if written.snapshot_bytes:
+            self._snapshot = None
+        if written.store_snapshot or written.store_sizes is not None:
+            self._store_snapshot = None
+        for number, item in batch:
+            if isinstance(item, StoreSnapshotWriter) and number > plan.knowledge_number:
+                self._store_snapshot = item
+            elif isinstance(item, SnapshotWriter) and plan.snapshot is None:
+                self._snapshot = item
+
+
+def _plan(batch: Batch) -> _Plan:
+    snapshot_number, knowledge_number = 0, 0
+    snapshot: Snapshot | None = None
+    knowledge: KnowledgeSnapshot | None = None
+    for number, item in batch:
+        if isinstance(item, Snapshot):
+            snapshot_number, snapshot = number, item
+            if item.knowledge is not None:
+                knowledge_number, knowledge = number, item.knowledge
+    rows: list[Row] = []
+    for number, item in batch:
+        if type(item) is Fact and number > snapshot_number:
+            rows.append(log_table.entry_row(number, item))
+        elif type(item) is KnowledgeEntry and number > knowledge_number:
+            rows.append(log_table.knowledge_row(number, item))
+    return _Plan(snapshot_number, snapshot, knowledge_number, knowledge, rows)
