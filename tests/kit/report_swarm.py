@@ -31,6 +31,8 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 from hypothesis import Phase
 
+from tests.kit.roster import LoneDiagnosis
+
 STORE = "notes"
 CAN_SYNC = frozenset({Capability.SYNC_WITH_PEER})
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -372,7 +374,7 @@ def make(seed: int = 0, view: int = 5, latency: float = 0.1, **changed: float) -
     """A swarm without nodes, monitored by a Diagnosis."""
     presence = FakePresence()
     parameters = LivenessParameters(**changed)  # type: ignore[arg-type]
-    return Swarm(Diagnosis(parameters, presence), presence, seed, view, latency)
+    return Swarm(LoneDiagnosis(parameters, presence), presence, seed, view, latency)
 
 
 def settled(seed: int, count: int) -> Swarm:

@@ -93,6 +93,7 @@ class Core:
         self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
+        self.liveness.use(self._registry)
         self._scanner = UnsharedWriteScanner(self.knowledge)
         self._offers = SyncOffers()
         self._journaling = Journaling.KEEPING

@@ -70,8 +70,8 @@ class StoreMonitor:
 
     def __init__(self, store_id: str, parameters: LivenessParameters, presence: PresenceAccess, budget: Budget) -> None:
         self.store_id = store_id
-        self.attached: dict[str, None] = {}
-        """Nodes of the store with an attached agent."""
+        self.attached: dict[str, str] = {}
+        """Nodes of the store with an attached agent -> the incarnation in which each attached."""
         self.capable: dict[str, None] = {}
         """Attached nodes that can sync with a peer."""
         self.reports = StoreReports(store_id, parameters)
@@ -131,9 +131,9 @@ class StoreMonitor:
         self.pair_sync.record_result(event.node_id, event.peer_id, event.ok, now)
         return self.repair.on_reached(event.node_id, event.peer_id, self.attached, now) if event.ok else []
 
-    def attach(self, node_id: str, can_sync: bool, now: float) -> None:
+    def attach(self, node_id: str, can_sync: bool, now: float, incarnation: str = "") -> None:
         """Record that a node of this store has an attached agent."""
-        self.attached[node_id] = None
+        self.attached[node_id] = incarnation
         if can_sync and node_id not in self.capable:
             self.capable[node_id] = None
             self.pair_sync.resume(node_id, now)
