@@ -280,12 +280,14 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters liveness _registry _history _witness _scheduler _judge _intake _explainer _handlers facts handled_at",  # noqa: E501
+    "Engine": "_parameters liveness _registry _history _witness _scheduler _judge _intake _explainer _handlers facts "
+    "handled_at",
     "Registry": "_limit liveness nodes hosts stores attached places _idle",
     "History": "_prefix _limit _age _rejoins _ended _count",
     "Explainer": "_parameters _registry _judge _intake",
     "Policy": "_parameters _history _witness _scheduler",
-    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers _trial wake_at waiting parked running",  # noqa: E501
+    "Scheduler": "_parameters _registry _history _witness admission _bootstrap _timers _trial wake_at waiting parked "
+    "running",
     "Probation": "_time _timers _end",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "NamingRate": "_most _named",
