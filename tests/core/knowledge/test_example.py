@@ -1,4 +1,4 @@
-"""The worked examples of ALGORITHM, section Knowledge."""
+"""The worked examples of docs/algorithm/knowledge.md."""
 
 from __future__ import annotations
 
