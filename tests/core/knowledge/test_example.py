@@ -1,4 +1,4 @@
-"""The worked examples of docs/algorithm/knowledge.md."""
+"""The worked examples of ALGORITHM, section Knowledge."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The core: one object, ``handle(event, now) -> effects``, ``next_deadline()``. No IO, no clock, no randomness.
 
-Triggers go to the ``intake``, the ``policy`` decides, rejoins live in the ``scheduler``: docs/algorithm/deciding.md.
+Triggers go to the ``intake``, the ``judge`` decides, rejoins live in the ``scheduler``. ALGORITHM states the rules.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What each peer of a store provably holds, from intentions alone. docs/algorithm/knowledge.md has the rules."""
+"""What each peer of a store provably holds, from intentions alone. ALGORITHM states the rules and their reasons."""

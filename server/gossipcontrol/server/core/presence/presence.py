@@ -1,4 +1,4 @@
-"""Presence of every (store, peer), fused over all observers. docs/algorithm/presence.md has the rules.
+"""Presence of every (store, peer), fused over all observers. ALGORITHM states the rules and proves the bounds.
 
 The state of a peer is what ``judge`` makes of a few instants, each the newest of its kind: so it does not matter in
 which order reports come, or how often.
