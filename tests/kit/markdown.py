@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 TOP = Path(__file__).parents[2]
 _NAME = re.compile(r"<!-- snippet: ([\w-]+) -->")
 _INLINE = re.compile(r"`([^`\n]+)`")
@@ -63,6 +65,11 @@ def blocks(path: Path) -> Iterator[Block]:
 def all_blocks(*languages: str) -> list[Block]:
     """The blocks of all documents, in these languages or in any."""
     return [block for path in documents() for block in blocks(path) if not languages or block.language in languages]
+
+
+def each_block(*languages: str) -> pytest.MarkDecorator:
+    """Run a test with each block in these languages."""
+    return pytest.mark.parametrize("block", [pytest.param(one, id=one.id) for one in all_blocks(*languages)])
 
 
 def prose(path: Path) -> str:
