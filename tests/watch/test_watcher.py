@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gossipcontrol.watch.change import Address, Change, ChangeKind, Link, Route, Snapshot
@@ -66,7 +67,8 @@ Make = Callable[..., Watcher]
 def make(tmp_path: Path) -> Make:
     def build(network: Network, *power: Power, quiet: float = 0.0, **settings: object) -> Watcher:
         counter = GenerationCounter(tmp_path / "generation.json", "boot")
-        return Watcher(network, power, counter, Filter.default(), quiet=quiet, **settings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        wanted: Any = {"quiet": quiet} | settings
+        return Watcher(network, power, counter, Filter.default(), **wanted)
 
     return build
 

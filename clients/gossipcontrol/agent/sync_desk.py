@@ -77,7 +77,7 @@ class SyncDesk:
             error = f"not done within {TIMEOUT:g} s"
         except SyncFailedError as failure:
             error = str(failure) or "the sync failed"
-        except Exception as failure:  # noqa: BLE001 - the node is the user's code; the service must learn of its failure
+        except Exception as failure:  # noqa: BLE001 - the node is the user's code; the service must learn why it failed
             error = f"{type(failure).__name__}: {failure}"
         self._finish(key, error)
 

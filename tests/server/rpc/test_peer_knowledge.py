@@ -31,7 +31,8 @@ class Service(NamedTuple):
         return await self.knowledge.RecordIntentions(iter([pb.RecordIntentionsRequest(batch=batch)]))
 
     async def rows(self, **query: object) -> dict[str, pb.PeerKnowledgeRow]:
-        response = await self.knowledge.GetKnowledge(pb.GetKnowledgeRequest(store_id="s", **query))  # type: ignore[arg-type]
+        request = pb.GetKnowledgeRequest(store_id="s", **query)  # type: ignore[arg-type]
+        response = await self.knowledge.GetKnowledge(request)
         return {row.peer_id: row for row in response.rows}
 
 
