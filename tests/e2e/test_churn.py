@@ -17,8 +17,8 @@ from gossipcontrol.v1 import decision_pb2
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
 from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.topic import GossipEvent
 
 NODES = 10
 STORE = "churn"

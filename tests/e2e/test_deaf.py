@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
-from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.topic import GossipEvent
 from gossipcontrol.v1.attach_pb2 import BootstrapPeer
 from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN
 

@@ -98,7 +98,7 @@ async def test_an_unknown_rejoin_is_not_found(client: Client) -> None:
 
 async def command(client: Client, *arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gossipcontrol.client", *arguments, "--address", client.address,
+        sys.executable, "-m", "gossipcontrol.cli", *arguments, "--address", client.address,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     out, _ = await process.communicate()

@@ -174,7 +174,7 @@ async def test_closing_it_leaves_nothing_running(make: Make) -> None:
 LIGHT = """
 import sys
 import gossipcontrol.client.client
-import gossipcontrol.client.command
+import gossipcontrol.cli.main
 heavy = [name for name in sys.modules if name.split(".")[0] in ("pyroute2", "dbus_fast", "iroh")]
 heavy += [name for name in sys.modules if name.startswith("gossipcontrol.watch")]
 print(*heavy)

@@ -12,12 +12,12 @@ from importlib.metadata import version
 from typing import TypeAlias
 
 import grpc
-from gossipcontrol.agent.command_desk import CommandDesk
 from gossipcontrol.agent.event import AgentEvent, NeighborEvent
 from gossipcontrol.agent.node import Node
-from gossipcontrol.agent.sync_desk import SyncDesk
-from gossipcontrol.agent.tally import Tally
-from gossipcontrol.agent.views import Views
+from gossipcontrol.agent.presence_cache import PresenceCache
+from gossipcontrol.agent.rejoin_executor import RejoinExecutor
+from gossipcontrol.agent.report_builder import ReportBuilder
+from gossipcontrol.agent.sync_executor import SyncExecutor
 from gossipcontrol.client.address import default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.clock import boottime
@@ -64,12 +64,12 @@ class Agent:
         self._host_id = host_id
         self._on_event = on_event
         self._incarnation = uuid.uuid4().hex
-        self._tally = Tally()
-        self._views = Views(on_peer)
+        self._tally = ReportBuilder()
+        self._views = PresenceCache(on_peer)
         self._wanted = asyncio.Event()
         self._kicked = asyncio.Event()
-        self._desk = CommandDesk(node, self._wanted.set)
-        self._syncs = SyncDesk(node, self._wanted.set)
+        self._desk = RejoinExecutor(node, self._wanted.set)
+        self._syncs = SyncExecutor(node, self._wanted.set)
         self._neighbor_events: deque[NeighborEvent] = deque(maxlen=EVENTS)
         self._due: set[str] = set()
         """Stores whose report must not wait for its interval."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossipcontrol.agent.tally import age_ms
+from gossipcontrol.agent.report_builder import age_ms
 from gossipcontrol.v1 import attach_pb2
 
 ERROR_BYTES = 1024

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import grpc
 from click.testing import CliRunner
+from gossipcontrol.cli.main import main
 from gossipcontrol.client.client import Client
-from gossipcontrol.client.command import main
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded

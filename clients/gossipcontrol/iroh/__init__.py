@@ -1,0 +1,1 @@
+"""The reference node on iroh-gossip; needs the extra ``gossipcontrol[iroh]``."""
