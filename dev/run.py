@@ -8,8 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError
+from gossipcontrol.client import Client, ClientError
 from gossipcontrol.server.config import ConfigError, read_config
 
 START_TIME = 30.0

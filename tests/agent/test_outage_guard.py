@@ -1,4 +1,4 @@
-"""A node is suspended while its host has no way out, and only then."""
+"""A node is suspended while its host has no default route, and only then."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def seen(kind: ChangeKind) -> Change:
 
 async def test_a_node_is_suspended_when_an_outage_lasts_and_resumes_alone_when_it_is_over() -> None:
     async with outage() as (made, node, sleeper):
-        made.lost()
+        made.route_lost()
         await sleeper.over(GRACE)
         await until(lambda: node.suspended, "the outage lasts")
         made.observe(seen(ChangeKind.CHANGED))
@@ -78,7 +78,7 @@ async def test_a_node_is_suspended_when_an_outage_lasts_and_resumes_alone_when_i
 
 async def test_a_short_outage_suspends_nothing() -> None:
     async with outage() as (made, node, sleeper):
-        made.lost()
+        made.route_lost()
         await sleeper.sleeps(GRACE)
         made.observe(seen(ChangeKind.CHANGED))
         await sleeper.sleeps(PATIENCE)
@@ -86,28 +86,28 @@ async def test_a_short_outage_suspends_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", [ChangeKind.RESUMED, ChangeKind.SLEEPING])
-async def test_who_wakes_or_falls_asleep_without_a_way_out_is_suspended_all_the_same(kind: ChangeKind) -> None:
+async def test_who_wakes_or_falls_asleep_without_a_default_route_is_suspended_all_the_same(kind: ChangeKind) -> None:
     async with outage() as (made, node, sleeper):
-        made.lost()
+        made.route_lost()
         await sleeper.sleeps(GRACE)
         made.observe(seen(kind))
         await sleeper.over(GRACE)
-        await until(lambda: node.suspended, "there is no way out")
+        await until(lambda: node.suspended, "there is no default route")
 
 
-async def test_a_node_that_a_rejoin_resumes_without_a_way_out_is_suspended_again() -> None:
+async def test_a_node_that_a_rejoin_resumes_without_a_default_route_is_suspended_again() -> None:
     async with outage() as (made, node, sleeper):
-        made.lost()
+        made.route_lost()
         for _ in range(2):
             await sleeper.over(GRACE)
-            await until(lambda: node.suspended, "there is no way out")
+            await until(lambda: node.suspended, "there is no default route")
             await node.resume()
 
 
-async def test_a_way_out_that_was_seen_before_the_loss_is_gone() -> None:
+async def test_a_default_route_that_was_seen_before_the_loss_is_gone() -> None:
     async with outage() as (made, node, sleeper):
         before = seen(ChangeKind.CHANGED)
-        made.lost()
+        made.route_lost()
         made.observe(Change(before.kind, before.generation, before.detail, before.seen_at - 1))
         await sleeper.over(GRACE)
-        await until(lambda: node.suspended, "there is no way out")
+        await until(lambda: node.suspended, "there is no default route")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from gossipcontrol.agent.node import RejoinFailedError
@@ -17,65 +18,69 @@ def command(attempt: int = 1, deadline_ms: int = 5000) -> RejoinCommand:
     return RejoinCommand(rejoin_id="r", attempt=attempt, store_id="a", deadline_ms=deadline_ms)
 
 
-async def result_of(desk: RejoinExecutor, attempt: int = 1) -> RejoinResult:
-    await until(lambda: ("r", attempt) in desk.undelivered, "the result is there")
-    return desk.undelivered.pop(("r", attempt))
+async def result_of(executor: RejoinExecutor, attempt: int = 1) -> RejoinResult:
+    await until(lambda: ("r", attempt) in executor.undelivered, "the result is there")
+    return executor.undelivered.pop(("r", attempt))
 
 
 async def test_a_command_that_comes_again_is_carried_out_once() -> None:
     node = FakeNode()
     node.held = asyncio.Event()
-    desk = RejoinExecutor(node, lambda: None)
-    desk.take(command())
-    desk.take(command())
+    executor = RejoinExecutor(node, lambda: None)
+    executor.submit(command())
+    executor.submit(command())
     node.held.set()
-    first = await result_of(desk)
-    desk.take(command())
-    assert await result_of(desk) == first
+    first = await result_of(executor)
+    executor.submit(command())
+    assert await result_of(executor) == first
     assert first.ok
     assert len(node.rejoins) == 1
 
 
 async def test_a_further_attempt_is_carried_out() -> None:
     node = FakeNode()
-    desk = RejoinExecutor(node, lambda: None)
+    executor = RejoinExecutor(node, lambda: None)
     for attempt in (1, 2):
-        desk.take(command(attempt))
-        assert (await result_of(desk, attempt)).attempt == attempt
+        executor.submit(command(attempt))
+        assert (await result_of(executor, attempt)).attempt == attempt
     assert len(node.rejoins) == 2
 
 
 async def test_a_node_that_takes_too_long_is_stopped_and_told() -> None:
     node = FakeNode()
     node.held = asyncio.Event()
-    desk = RejoinExecutor(node, lambda: None)
-    desk.take(command(deadline_ms=20))
-    result = await result_of(desk)
+    executor = RejoinExecutor(node, lambda: None)
+    executor.submit(command(deadline_ms=20))
+    result = await result_of(executor)
     assert (result.ok, result.error, result.permanent) == (False, "not done within 0.02 s", False)
 
 
 async def test_a_long_error_is_shortened_to_what_the_service_takes() -> None:
     node = FakeNode()
     node.failure = ValueError("é" * 5000)
-    desk = RejoinExecutor(node, lambda: None)
-    desk.take(command())
-    assert len((await result_of(desk)).error.encode()) <= 1024
+    executor = RejoinExecutor(node, lambda: None)
+    executor.submit(command())
+    assert len((await result_of(executor)).error.encode()) <= 1024
 
 
 @pytest.mark.parametrize("kind", [RejoinFailedError, ValueError])
-async def test_an_error_of_odd_characters_is_told_all_the_same(kind: type[Exception]) -> None:
+async def test_an_error_of_odd_characters_is_told_all_the_same(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is logged goes into pytest's report, which must be encodable.
+    monkeypatch.setattr(logging.getLogger("gossipcontrol.agent"), "disabled", True)
     node = FakeNode()
     node.failure = kind("odd \ud800")
-    desk = RejoinExecutor(node, lambda: None)
-    desk.take(command())
-    assert (await result_of(desk)).error.endswith("odd ?")
+    executor = RejoinExecutor(node, lambda: None)
+    executor.submit(command())
+    assert (await result_of(executor)).error.endswith("odd ?")
 
 
 async def test_closing_stops_what_is_under_way() -> None:
     node = FakeNode()
     node.held = asyncio.Event()
-    desk = RejoinExecutor(node, lambda: None)
-    desk.take(command())
+    executor = RejoinExecutor(node, lambda: None)
+    executor.submit(command())
     await until(lambda: bool(node.rejoins), "it is under way")
-    await desk.close()
-    assert desk.undelivered == {}
+    await executor.close()
+    assert executor.undelivered == {}

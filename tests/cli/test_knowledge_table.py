@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from gossipcontrol.cli.knowledge_table import age, sentence
-from gossipcontrol.client.client import Client
-from gossipcontrol.v1 import peer_knowledge_pb2 as pb
+from gossipcontrol.client import AuthorLag, Client, PeerKnowledge, PeerLag
 
 from tests.kit.intentions import batch, chain, serving_in_memory
 
@@ -66,15 +65,15 @@ async def test_the_commands_exit_codes(socket: Path) -> None:
     [(999, "0 s"), (59_999, "59 s"), (60_000, "1 min"), (7_200_000, "2 h"), (86_400_000 * 3, "3 d")],
 )
 def test_ages(milliseconds: int, text: str) -> None:
-    assert age(milliseconds) == text
+    assert age(milliseconds / 1000) == text
 
 
 def test_sentences() -> None:
-    row = pb.PeerKnowledgeRow(peer_id="raspi", active=True, lives=1)
-    authors = [pb.AuthorLag(author_id=name, behind=number) for number, name in enumerate("abcde", 1)]
-    lag = pb.PeerLag(peer_id="raspi", behind=15, authors=authors, proof_age_ms=7_300_000)
+    row = PeerKnowledge("raspi", (), None, "", 0, lives=1, active=True, forks=0)
+    authors = tuple(AuthorLag(author_id=name, behind=number) for number, name in enumerate("abcde", 1))
+    lag = PeerLag("raspi", behind=15, authors=authors, proof_age=7300.0, active=True)
     assert sentence(row, lag) == "raspi: 5 behind e, 4 behind d, 3 behind c, 3 behind 2 others, last proof 2 h ago"
-    row = pb.PeerKnowledgeRow(peer_id="raspi", active=False, lives=2, forks=1)
-    assert sentence(row, pb.PeerLag()) == (
+    row = PeerKnowledge("raspi", (), None, "", 0, lives=2, active=False, forks=1)
+    assert sentence(row, PeerLag("raspi", 0, (), None, active=False)) == (
         "raspi: provably holds everything, has lost its data (2 lives), has forked 1 time, no proof yet (removed)"
     )

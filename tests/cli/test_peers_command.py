@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gossipcontrol.client.client import Client
+from gossipcontrol.client import Client, LivenessReport, PeerObservation
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
-from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeerObservation
+from gossipcontrol.v1 import liveness_pb2
 
 from tests.agent.fake import Proxy
 from tests.cli.test_main import read, run
@@ -29,7 +29,7 @@ from tests.kit.service_lab import DEADLINE, BareAgent, Service, config, connecte
 
 
 async def hear(service: Service, *peer_ids: str, store_id: str = "a", node_id: str = "n") -> None:
-    peers = [PeerObservation(peer_id=one, heard_age_ms=0) for one in peer_ids]
+    peers = tuple(PeerObservation(one, heard_age=0.0) for one in peer_ids)
     async with Client(service.address) as client:
         await client.peer_liveness([LivenessReport(node_id=node_id, store_id=store_id, peers=peers)])
 
@@ -79,7 +79,7 @@ async def started(address: str, *words: str) -> AsyncGenerator[Command]:
 async def test_peers_are_shown_with_their_states(service: Service) -> None:
     await hear(service, "p", "[bold]q")
     async with Client(service.address) as client:
-        await client.peer_liveness([LivenessReport(node_id="n", store_id="a", peers=[PeerObservation(peer_id="r")])])
+        await client.peer_liveness([LivenessReport(node_id="n", store_id="a", peers=(PeerObservation("r"),))])
     table = (await run(service, "peers", "a")).stdout.splitlines()
     assert table[0].split() == ["PEER", "STATE", "HEARD", "OBSERVERS"]
     assert [line.split()[:2] for line in table[1:]] == [
@@ -96,7 +96,7 @@ async def test_a_sleeping_host_is_shown_asleep(service: Service) -> None:
     async with connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a", host_id="h")
-        await agent.send(liveness=LivenessReport(store_id="a"))
+        await agent.send(liveness=liveness_pb2.LivenessReport(store_id="a"))
         await agent.receive("ack")
         assert (await run(service, "report", "sleep", "--host-id", "h")).exit_code == 0
         [peer] = await read(service, "peers", "a")

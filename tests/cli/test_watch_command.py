@@ -92,9 +92,9 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
         reading.send_signal(signal.SIGINT)
         assert await reading.wait() == 0
     assert watching.startswith("watching host laptop through rtnetlink (eth0 via 10.77.0.1; 10.77.0.2), reporting to ")
-    assert lost == "no way out: its return will be reported"
+    assert lost == "default route lost; waiting for it to come back"
     assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
-    assert waiting.startswith("no service takes the report, which waits: ")
+    assert waiting.startswith("service unreachable, will retry: ")
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ async def test_the_calls(socket: Path) -> None:
         knowledge = client.knowledge
         await knowledge.record([batch(*chain("alice", 3)), batch(*chain("bob", 1, b"alice1"))])
         assert [lag.behind async for lag in knowledge.lags("s")] == [1, 1]
-        assert [place.hash for place in (await knowledge.frontier("s")).frontier] == [b"alice1"]
-        assert (await knowledge.change_members("s", removed=["bob"])).active == 1
+        assert [place.hash for place in (await knowledge.frontier("s")).positions] == [b"alice1"]
+        assert await knowledge.change_members("s", removed=["bob"]) == 1
         assert [row.peer_id async for row in knowledge.rows("s", holds=b"alice1")] == ["alice", "bob"]
         with pytest.raises(ClientError, match="no intention of store x"):
             await knowledge.frontier("x")

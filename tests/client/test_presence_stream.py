@@ -7,19 +7,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError, OverloadedError, RefusedError, UnreachableError
-from gossipcontrol.client.presence import Presence
+from gossipcontrol.client import (
+    Client,
+    ClientError,
+    LivenessReport,
+    OverloadedError,
+    PeerObservation,
+    PeerState,
+    Presence,
+    PresenceUpdate,
+    RefusedError,
+    UnreachableError,
+)
 from gossipcontrol.server.config import Limits
-from gossipcontrol.v1.gossip_control_pb2 import WatchPeersResponse
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE, PEER_STATE_UNKNOWN, LivenessReport, PeerObservation
 
 from tests.agent.fake import Proxy
 from tests.kit.service_lab import DEADLINE, Service, config, deciding, serving
 
 
 async def hear(client: Client, *peer_ids: str) -> None:
-    peers = [PeerObservation(peer_id=one, heard_age_ms=0) for one in peer_ids]
+    peers = tuple(PeerObservation(one, heard_age=0.0) for one in peer_ids)
     await client.peer_liveness([LivenessReport(node_id="n", store_id="a", peers=peers)])
 
 
@@ -28,7 +35,7 @@ class Watcher:
 
     def __init__(self, client: Client, **options: str) -> None:
         self.lost: list[ClientError] = []
-        self.responses: list[WatchPeersResponse] = []
+        self.responses: list[PresenceUpdate] = []
         self.presence = Presence()
         self._stream = client.watch_peers("a", on_loss=self.lost.append, **options)
 
@@ -38,7 +45,7 @@ class Watcher:
             while not self.responses or {one.peer_id for one in self.presence.peers()} != set(peer_ids):
                 response = await anext(self._stream)
                 self.responses.append(response)
-                self.presence.take(response.view, more=not response.resume_token)
+                self.presence.apply(response.view, more=response.more)
 
 
 @pytest.fixture
@@ -49,15 +56,15 @@ async def client(service: Service) -> AsyncIterator[Client]:
 
 async def test_peers_are_listed(client: Client) -> None:
     await hear(client, "p", "q")
-    await client.peer_liveness([LivenessReport(node_id="n", store_id="a", peers=[PeerObservation(peer_id="r")])])
+    await client.peer_liveness([LivenessReport(node_id="n", store_id="a", peers=(PeerObservation("r"),))])
     assert [peer.peer_id async for peer in client.list_peers("a")] == ["n", "p", "q", "r"]
-    assert [peer.peer_id async for peer in client.list_peers("a", state=PEER_STATE_UNKNOWN)] == ["r"]
+    assert [peer.peer_id async for peer in client.list_peers("a", state=PeerState.UNKNOWN)] == ["r"]
 
 
 async def test_pages_of_peers_are_joined(client: Client) -> None:
     names = [f"p{number:03}" for number in range(250)]
     await hear(client, *names)
-    assert [peer.peer_id async for peer in client.list_peers("a", state=PEER_STATE_ONLINE)] == ["n", *names]
+    assert [peer.peer_id async for peer in client.list_peers("a", state=PeerState.ONLINE)] == ["n", *names]
 
 
 async def test_a_stream_that_is_cut_goes_on_where_it_was(service: Service, client: Client) -> None:

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gossipcontrol.client import Intention, IntentionBatch
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger
-from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 
 @asynccontextmanager
@@ -26,11 +26,11 @@ async def serving_in_memory(socket: Path) -> AsyncGenerator[None]:
         await app.stop()
 
 
-def chain(author: str, number: int, *seen: bytes) -> list[pb.Intention]:
+def chain(author: str, number: int, *seen: bytes) -> list[Intention]:
     names = [b"%s%d" % (author.encode(), count) for count in range(number)]
     pairs = zip([b"", *names], names, strict=False)
-    return [pb.Intention(author_id=author, hash=name, store_prev=prev, dependencies=seen) for prev, name in pairs]
+    return [Intention(author_id=author, hash=name, store_prev=prev, dependencies=seen) for prev, name in pairs]
 
 
-def batch(*intentions: pb.Intention) -> pb.IntentionBatch:
-    return pb.IntentionBatch(store_id="s", intentions=intentions)
+def batch(*intentions: Intention) -> IntentionBatch:
+    return IntentionBatch("s", intentions)

@@ -1,4 +1,4 @@
-"""What a node does while its host has no way out."""
+"""Suspends a node while its host has no default route."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind
 
 GRACE = 3.0
-"""Seconds without a way out before a node is suspended: longer than a flap, shorter than a transport's idle timeout."""
+"""Seconds without a default route before a node is suspended: longer than a flap, shorter than a QUIC idle timeout."""
 PATIENCE = 5.0
-"""Seconds after the way out is back for which a suspended node waits for the service's rejoin."""
+"""Seconds for which a suspended node waits for the service's rejoin once the default route is back."""
 
 
 class Suspendable(Protocol):
     """A node that can leave its overlay for a while."""
 
     async def suspend(self) -> None:
-        """Leave every topic, if it has not yet: nobody can be reached, and dialling in vain does harm."""
+        """Leave every topic, if it has not yet: no peer can be reached, and failed dials do harm."""
         ...
 
     async def resume(self) -> None:
-        """Join every topic again; nothing happens when it is not suspended."""
+        """Join every topic again; does nothing when it is not suspended."""
         ...
 
 
 class OutageGuard:
-    """Suspends a node when an outage lasts. A rejoin ends that; should none come, the node resumes alone.
+    """Suspends a node when an outage lasts. A rejoin resumes it; if none comes, it resumes by itself.
 
-    A rejoin that comes while there is no way out, as when the host wakes without a network, ends it for moments only.
+    A rejoin while there is no default route, as when the host wakes without a network, resumes it for moments only.
     """
 
     def __init__(self, node: Suspendable, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
@@ -39,22 +39,22 @@ class OutageGuard:
         self._lost_at = float("-inf")
         self._next: asyncio.Task[None] | None = None
 
-    def lost(self) -> None:
-        """The host has no way out any more."""
+    def route_lost(self) -> None:
+        """The host has no default route any more."""
         self._lost_at = boottime()
-        self._begin(self._keep_suspended())
+        self._plan(self._keep_suspended())
 
     def observe(self, change: Change) -> None:
-        """Take a change of the host; only one of its network, seen since the loss, says that it has a way out."""
+        """Note a change of the host; only one of its network, seen since the loss, means that the route is back."""
         if change.kind is ChangeKind.CHANGED and change.seen_at >= self._lost_at:
-            self._begin(self._resume())
+            self._plan(self._resume())
 
     def close(self) -> None:
-        """Forget what was about to be done."""
+        """Cancel what is planned."""
         if self._next is not None:
             self._next.cancel()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _plan(self, work: Coroutine[Any, Any, None]) -> None:
         self.close()
         self._next = asyncio.create_task(work)
 

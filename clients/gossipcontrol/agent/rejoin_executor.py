@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from gossipcontrol.agent.event import error_text
-from gossipcontrol.agent.node import Node, RejoinFailedError
+from gossipcontrol.agent.faults import Faults
+from gossipcontrol.agent.node import BootstrapPeer, Node, RejoinFailedError
+from gossipcontrol.client.enumeration import Rung
 from gossipcontrol.v1 import attach_pb2
 
 REMEMBERED = 256
@@ -20,17 +22,18 @@ Key = tuple[str, int]
 
 
 class RejoinExecutor:
-    """Takes commands, gives results; ``undelivered`` are the results that no stream has taken yet."""
+    """Carries out each attempt once; ``undelivered`` are the results that no stream has delivered yet."""
 
-    def __init__(self, node: Node, deliver: Callable[[], None]) -> None:
+    def __init__(self, node: Node, on_result: Callable[[], None], faults: Faults | None = None) -> None:
         self._node = node
-        self._deliver = deliver
+        self._on_result = on_result
+        self._faults = faults or Faults()
         self._results: OrderedDict[Key, attach_pb2.RejoinResult | None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self.undelivered: dict[Key, attach_pb2.RejoinResult] = {}
 
-    def take(self, command: attach_pb2.RejoinCommand) -> None:
+    def submit(self, command: attach_pb2.RejoinCommand) -> None:
         """Carry out a command in the background, or give the result of the one that was carried out already."""
         key = (command.rejoin_id, command.attempt)
         if key in self._results:
@@ -54,14 +57,15 @@ class RejoinExecutor:
     async def _carry_out(self, key: Key, command: attach_pb2.RejoinCommand) -> None:
         result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt)
         try:
-            async with asyncio.timeout(command.deadline_ms / 1000), self._places:
-                await self._node.rejoin(command.store_id, command.bootstrap, command.rung)
+            async with asyncio.timeout(command.deadline_ms / 1000), self._slots:
+                await self._node.rejoin(command.store_id, _bootstrap(command), Rung(command.rung))
             result.ok = True
         except TimeoutError:
             result.error = f"not done within {command.deadline_ms / 1000:g} s"
         except RejoinFailedError as error:
             result.error, result.permanent = error_text(str(error)), error.permanent
         except Exception as error:  # noqa: BLE001 - the node is the user's code; the service must learn of its failure
+            self._faults.node_raised("rejoin")
             result.error = error_text(f"{type(error).__name__}: {error}")
         self._finish(key, result)
 
@@ -69,4 +73,8 @@ class RejoinExecutor:
         if key in self._results:
             self._results[key] = result
         self.undelivered[key] = result
-        self._deliver()
+        self._on_result()
+
+
+def _bootstrap(command: attach_pb2.RejoinCommand) -> list[BootstrapPeer]:
+    return [BootstrapPeer(peer.peer_id, tuple(peer.addresses)) for peer in command.bootstrap]

@@ -1,4 +1,4 @@
-"""Counts what a node sends and hears, and makes liveness reports of it."""
+"""Counts what a node sends and hears, and builds liveness reports from it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gossipcontrol.client.clock import boottime
 from gossipcontrol.v1 import liveness_pb2
 
 PEERS = 1000
-"""Most peers remembered in one store; the one longest unheard goes first."""
+"""Most peers remembered in one store; the one unheard for longest is dropped first."""
 ID_BYTES = 128
-"""Most bytes of an id that the service takes; for any longer one it would refuse the report, and end the stream."""
+"""Most bytes of an id that the service accepts; for a longer one it would refuse the report and end the stream."""
 OLDEST_MS = 30 * 24 * 3600 * 1000
-"""Oldest age that the service takes; a neighbour of many days must not make it refuse the report."""
+"""Highest age that the service accepts; a neighbour of many days must not make it refuse the report."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,9 +33,9 @@ class _Store:
 
 
 class ReportBuilder:
-    """Pure but for its clock, which is given. Ages are taken when a report is made.
+    """Pure but for its clock. Ages are computed when a report is built.
 
-    What is no id raises ValueError and changes nothing: no report may hold it.
+    A wrong id raises ValueError and changes nothing: no report may hold it.
     """
 
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
@@ -78,7 +78,7 @@ class ReportBuilder:
         return list(self._store(store_id).neighbors)
 
     def unsynced_writes(self, store_id: str, count: int) -> None:
-        """So many local writes are not yet known to be held elsewhere; raises ValueError for no count."""
+        """So many local writes are not yet known to be held elsewhere; raises ValueError for a wrong count."""
         if not 0 <= count < 1 << 64:
             raise ValueError(f"count must be 0 to {(1 << 64) - 1}, is {count}")
         self._store(store_id).unsynced_writes = count
@@ -93,7 +93,7 @@ class ReportBuilder:
                 peer_ids=store.peers,
                 heard_ages_ms=[age_ms(peer.heard_at, now) for peer in peers],
                 heard_counts=[peer.count for peer in peers],
-                direct=[place for place, peer in enumerate(peers) if peer.direct],
+                direct=[index for index, peer in enumerate(peers) if peer.direct],
             ),
             neighbors=[
                 liveness_pb2.Neighbor(peer_id=peer_id, up_age_ms=age_ms(up_at, now))
@@ -109,7 +109,7 @@ class ReportBuilder:
 
 
 def check_id(value: str, name: str) -> None:
-    """Raise ValueError that names the argument unless the service takes this as an id: 1 to 128 bytes of UTF-8."""
+    """Raise ValueError, naming the argument, unless this is an id: 1 to 128 bytes of UTF-8."""
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
@@ -119,5 +119,5 @@ def check_id(value: str, name: str) -> None:
 
 
 def age_ms(at: float, now: float) -> int:
-    """The age of an instant in milliseconds, as the service takes it."""
+    """The age of an instant in milliseconds, at most what the service accepts."""
     return min(OLDEST_MS, max(0, int((now - at) * 1000)))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from gossipcontrol.agent.event import error_text
+from gossipcontrol.agent.faults import Faults
 from gossipcontrol.agent.node import Node, SyncFailedError
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
@@ -16,26 +17,33 @@ TIMEOUT = 1.5
 AT_ONCE = 8
 """Most syncs carried out side by side."""
 WAITING = 256
-"""Most syncs that are under way or wait for a place; what comes beyond is refused."""
+"""Most syncs that are under way or wait; further ones are refused."""
 STALE = 5.0
-"""Seconds after which an undelivered result is thrown away: it says that two *are* in sync, and that passes."""
+"""Seconds after which an undelivered result is dropped: it says that two *are* in sync, which does not last."""
 
 Key: TypeAlias = tuple[str, str]
 """Store and peer."""
 
 
 class SyncExecutor:
-    """Takes commands, gives results: each once, to the first stream that asks while it is fresh."""
+    """Carries out commands; gives each result once, to the first stream that asks while it is fresh."""
 
-    def __init__(self, node: Node, deliver: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        node: Node,
+        on_result: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        faults: Faults | None = None,
+    ) -> None:
         self._node = node
-        self._deliver = deliver
+        self._on_result = on_result
         self._clock = clock
+        self._faults = faults or Faults()
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._results: dict[Key, tuple[float, attach_pb2.SyncResult]] = {}
 
-    def take(self, command: liveness_pb2.SyncWithPeer) -> None:
+    def submit(self, command: liveness_pb2.SyncWithPeer) -> None:
         """Carry out a command in the background; one that is under way already answers for both."""
         key = (command.store_id, command.peer_id)
         if key in self._tasks:
@@ -71,13 +79,14 @@ class SyncExecutor:
     async def _carry_out(self, key: Key, addresses: list[str]) -> None:
         error = ""
         try:
-            async with self._places, asyncio.timeout(TIMEOUT):
+            async with self._slots, asyncio.timeout(TIMEOUT):
                 await self._node.sync_with_peer(*key, addresses)
         except TimeoutError:
             error = f"not done within {TIMEOUT:g} s"
         except SyncFailedError as failure:
             error = str(failure) or "the sync failed"
         except Exception as failure:  # noqa: BLE001 - the node is the user's code; the service must learn of its failure
+            self._faults.node_raised("sync_with_peer")
             error = f"{type(failure).__name__}: {failure}"
         self._finish(key, error)
 
@@ -88,4 +97,4 @@ class SyncExecutor:
         self._results[key] = (self._clock(), result)
         while len(self._results) > WAITING:
             del self._results[next(iter(self._results))]
-        self._deliver()
+        self._on_result()

@@ -1,4 +1,4 @@
-"""How a command of the client is run: with a client, and errors as one line and an exit code."""
+"""Runs a command with a client, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
 import click
-from gossipcontrol.client.address import AddressError
-from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError, UnreachableError
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client.errors import AddressError, ClientError, UnreachableError
 
 P = ParamSpec("P")
 
@@ -21,13 +20,13 @@ _address = click.option("--address", metavar="ADDRESS", help="The service: unix:
 
 
 def calls(
-    function: Callable[Concatenate[Client, P], Awaitable[int]],
+    function: Callable[Concatenate[MessageClient, P], Awaitable[int]],
 ) -> Callable[..., None]:
     """Give a command its client, and turn errors into one line and an exit code."""
 
     def run(address: str | None, *args: P.args, **kwargs: P.kwargs) -> None:
         async def call() -> int:
-            async with Client(address) as client:
+            async with MessageClient(address) as client:
                 try:
                     return await function(client, *args, **kwargs)
                 except UnreachableError as error:

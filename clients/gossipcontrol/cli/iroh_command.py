@@ -18,8 +18,8 @@ from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id
 from gossipcontrol.cli.line_throttle import LineThrottle
-from gossipcontrol.cli.table import state_name
-from gossipcontrol.client.address import AddressError, check_address, default_address
+from gossipcontrol.client.address import check_address, default_address
+from gossipcontrol.client.errors import AddressError
 from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.iroh.key import KeyFileError, read_key
@@ -28,23 +28,23 @@ from gossipcontrol.iroh.sync import reason
 from gossipcontrol.iroh.topic import GossipEvent
 from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
-from gossipcontrol.watch.watcher import Audience, make_watcher
+from gossipcontrol.watch.watcher import make_watcher
 from iroh import IrohError
 
 GOODBYE_TIME = 1.0
 """Seconds that the goodbye may take at a stop."""
 HEARD_EVERY = 10.0
-"""Seconds between two lines about what was heard of one peer, in the output for people."""
+"""Seconds between two lines about messages of one peer, in the output for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was asked for."""
+    """The options of the command."""
 
     stores: tuple[str, ...]
     peers: tuple[str, ...]
     address: str
-    """Of the service; empty when the node is left alone."""
+    """Of the service; empty: the node runs without it."""
     key: bytes | None
     host_id: str
     heartbeat: float
@@ -94,7 +94,7 @@ def iroh(
 
 
 def _service(address: str | None, *, control: bool) -> str:
-    """Where the service is, if the node is to be controlled; raises UsageError."""
+    """The address of the service, empty without ``control``; raises UsageError."""
     try:
         if address:
             check_address(address)
@@ -111,21 +111,21 @@ def _key(path: Path | None) -> bytes | None:
         raise click.BadParameter(str(error), param_hint="--key-file") from error
 
 
-class _Resting:
-    """A node that says so when it is suspended, so that it is not taken for isolated and told to dial in vain."""
+class _PausingNode:
+    """A node that pauses its agent while it is suspended, so that the service does not take it for isolated."""
 
     def __init__(self, node: IrohNode, agent: Agent) -> None:
         self._node = node
         self._agent = agent
 
     async def suspend(self) -> None:
-        """Leave every topic, then say that silence is no failure."""
+        """Leave every topic, then report that the silence is no failure."""
         await self._node.suspend()
-        self._agent.rest()
+        self._agent.pause()
 
     async def resume(self) -> None:
-        """Speak again, then join every topic."""
-        self._agent.wake()
+        """Report again, then join every topic."""
+        self._agent.resume()
         await self._node.resume()
 
 
@@ -135,7 +135,7 @@ class _Run:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._agent: Agent | None = None
-        self._heard = LineThrottle(HEARD_EVERY)
+        self._heard_lines = LineThrottle(HEARD_EVERY)
 
     async def run(self) -> None:
         node = await IrohNode.start(self._gossip, self._options.key)
@@ -146,7 +146,7 @@ class _Run:
             await node.close()
 
     async def _begin(self, node: IrohNode) -> None:
-        """Learn the peers and join the stores; raises BadParameter for what is no peer."""
+        """Learn the peers and join the stores; raises BadParameter for a wrong peer."""
         options = self._options
         for peer in options.peers:
             peer_id, _, where = peer.partition("@")
@@ -163,12 +163,12 @@ class _Run:
             await node.join(store_id)
 
     async def _serve(self, node: IrohNode) -> None:
-        """Beat, stay attached and watch until a signal comes; a failure of any of them is raised."""
+        """Beat, stay attached and watch until a signal comes; raises what any of them raises."""
         works: list[Coroutine[Any, Any, Any]] = [self._beat(node), self._until_stopped()]
         if self._agent is not None:
             works.append(self._agent.run())
             if self._options.watch:
-                works.append(self._kick(node, self._agent))
+                works.append(self._watch(node, self._agent))
         await run_until_first(*works)
 
     async def _until_stopped(self) -> None:
@@ -189,18 +189,18 @@ class _Run:
                     self._agent.sent(store_id)
             await asyncio.sleep(self._options.heartbeat)
 
-    async def _kick(self, node: IrohNode, agent: Agent) -> None:
-        """Follow the host's network: reconnect at once when it changes, and suspend the node while there is none."""
-        with contextlib.closing(OutageGuard(_Resting(node, agent))) as outage:
+    async def _watch(self, node: IrohNode, agent: Agent) -> None:
+        """Follow the host's network: reconnect when it changes, suspend the node while there is no default route."""
+        with contextlib.closing(OutageGuard(_PausingNode(node, agent))) as guard:
 
-            def lost() -> None:
-                outage.lost()
-                self._say("lost", "the network is gone")
+            def route_lost() -> None:
+                guard.route_lost()
+                self._say("lost", "default route lost; waiting for it to come back")
 
-            async for change in make_watcher(self._options.filter).changes(Audience(on_loss=lost)):
-                outage.observe(change)
-                agent.kick()
-                self._say("network", f"{change.kind.value}: {change.detail}", generation=change.generation)
+            async for change in make_watcher(self._options.filter).changes(on_route_lost=route_lost):
+                guard.observe(change)
+                agent.network_changed()
+                self._say("network", f"{change.kind.label}: {change.detail}", generation=change.generation)
                 if await node.refresh_addresses():
                     agent.announce()
 
@@ -219,7 +219,7 @@ class _Run:
             case "heard":
                 if agent is not None:
                     agent.received(store, event.peer_id, direct=event.direct)
-                if self._options.as_json or self._heard.allows(store, event.peer_id):
+                if self._options.as_json or self._heard_lines.allows(store, event.peer_id):
                     self._say("heard", f"{store}: heard {peer}", store=store, peer=event.peer_id, direct=event.direct)
             case "synced":
                 self._say("synced", f"{store}: synced with {peer}, {event.detail}", store=store, peer=event.peer_id)
@@ -232,7 +232,7 @@ class _Run:
                   peer=event.peer_id, detail=event.detail)  # fmt: skip
 
     def _peer(self, store: str, change: PeerChange) -> None:
-        state = state_name(change.after)
+        state = "absent" if change.after is None else str(change.after)
         text = f"{store}: {change.peer_id[:10]} is {state}"
         self._say("presence", text, store=store, peer=change.peer_id, state=state)
 

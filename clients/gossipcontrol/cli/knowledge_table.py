@@ -1,4 +1,4 @@
-"""What people see of knowledge: a matrix of peers and authors, and a sentence per peer."""
+"""Knowledge for people: a matrix of peers and authors, and a sentence per peer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import click
 from google.protobuf.json_format import MessageToDict
 from gossipcontrol.cli import table
-from gossipcontrol.client.client import Client
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import call, decode_knowledge
+from gossipcontrol.client.intention import ChainPosition, Frontier, PeerKnowledge, PeerLag
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 COLUMNS = 12
@@ -17,12 +19,12 @@ NAMED = 3
 """Most authors named in a sentence, those first that the peer is furthest behind."""
 
 
-async def report(client: Client, store_id: str, peer_id: str, holds: bytes, as_json: bool) -> None:
+async def show_knowledge(client: MessageClient, store_id: str, peer_id: str, holds: bytes, as_json: bool) -> None:
     """Ask for the knowledge of a store, and show it."""
-    rows = [row async for row in client.knowledge.rows(store_id, peer_id=peer_id, holds=holds)]
+    rows = [row async for row in client.messages(call.list_knowledge(store_id, peer_id, holds))]
     shown = {row.peer_id for row in rows}
-    lags = [lag async for lag in client.knowledge.lags(store_id, peer_id=peer_id) if lag.peer_id in shown]
-    frontier = await client.knowledge.frontier(store_id)
+    lags = [lag async for lag in client.messages(call.list_lags(store_id, peer_id)) if lag.peer_id in shown]
+    frontier = await client.message(call.frontier(store_id))
     if as_json:
         table.show_json({
             "store_id": store_id,
@@ -31,6 +33,14 @@ async def report(client: Client, store_id: str, peer_id: str, holds: bytes, as_j
             **_plain(frontier),
         })  # fmt: skip
         return
+    _show(
+        [decode_knowledge.peer_knowledge(row) for row in rows],
+        [decode_knowledge.peer_lag(lag) for lag in lags],
+        decode_knowledge.frontier(frontier),
+    )
+
+
+def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier) -> None:
     _show_matrix(rows, frontier)
     click.echo()
     for row, lag in zip(rows, lags, strict=True):
@@ -42,7 +52,7 @@ async def report(client: Client, store_id: str, peer_id: str, holds: bytes, as_j
     )
 
 
-def sentence(row: pb.PeerKnowledgeRow, lag: pb.PeerLag) -> str:
+def sentence(row: PeerKnowledge, lag: PeerLag) -> str:
     """Such as ``raspi: 3 behind bob, last proof 2 h ago``."""
     authors = sorted(lag.authors, key=lambda each: -each.behind)
     parts = [f"{each.behind} behind {table.short(each.author_id)}" for each in authors[:NAMED]]
@@ -50,7 +60,7 @@ def sentence(row: pb.PeerKnowledgeRow, lag: pb.PeerLag) -> str:
         parts.append(f"{sum(each.behind for each in rest)} behind {_count(len(rest), 'other')}")
     if not parts:
         parts.append("provably holds everything")
-    proof = f"last proof {age(lag.proof_age_ms)} ago" if lag.HasField("proof_age_ms") else "no proof yet"
+    proof = "no proof yet" if lag.proof_age is None else f"last proof {age(lag.proof_age)} ago"
     if row.lives > 1:
         parts.append(f"has lost its data ({_count(row.lives, 'life', 'lives')})")
     if row.forks:
@@ -58,27 +68,27 @@ def sentence(row: pb.PeerKnowledgeRow, lag: pb.PeerLag) -> str:
     return f"{table.short(row.peer_id)}: {', '.join(parts)}, {proof}{'' if row.active else ' (removed)'}"
 
 
-def age(milliseconds: int) -> str:
+def age(seconds: float) -> str:
     """An age in its largest unit."""
-    seconds = milliseconds // 1000
+    whole = int(seconds)
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
 
 
-def _show_matrix(rows: Sequence[pb.PeerKnowledgeRow], frontier: pb.GetStabilityFrontierResponse) -> None:
+def _show_matrix(rows: Sequence[PeerKnowledge], frontier: Frontier) -> None:
     authors = sorted({place.author_id for row in rows for place in row.positions})
     listed = authors[:COLUMNS]
     more = [f"and {len(authors) - COLUMNS} more"] if len(authors) > COLUMNS else []
     matrix = table.columns("PEER", *map(table.short, listed), *more)
     for row in rows:
         matrix.add_row(table.short(row.peer_id), *_cells(row.positions, listed))
-    matrix.add_row("all active", *_cells(frontier.frontier, listed))
+    matrix.add_row("all active", *_cells(frontier.positions, listed))
     table.show(matrix, "no peers")
 
 
-def _cells(positions: Sequence[pb.ChainPosition], authors: Sequence[str]) -> list[str]:
+def _cells(positions: Sequence[ChainPosition], authors: Sequence[str]) -> list[str]:
     """How far along each author's chain; of a forked chain, how far along each branch."""
     reached: dict[str, list[str]] = {}
     for place in positions:

@@ -1,4 +1,4 @@
-"""What is worth a line again in the output for people."""
+"""Limits repeated lines in the output for people."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import time
 from collections.abc import Callable
 
 SUBJECTS = 1000
-"""Most subjects remembered; the one told of longest ago goes first."""
+"""Most subjects remembered; the one printed longest ago is dropped first."""
 
 
 class LineThrottle:
-    """Something that goes on is news once in so many seconds."""
+    """Allows a line about each subject once in so many seconds."""
 
     def __init__(self, every: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
         self._clock = clock
-        self._told_at: dict[tuple[str, ...], float] = {}
+        self._printed_at: dict[tuple[str, ...], float] = {}
 
     def allows(self, *subject: str) -> bool:
-        """Whether this is worth a line now; if so, it counts as told."""
+        """Whether to print a line about this now; if so, it counts as printed."""
         now = self._clock()
-        if now - self._told_at.get(subject, float("-inf")) < self._every:
+        if now - self._printed_at.get(subject, float("-inf")) < self._every:
             return False
-        self._told_at.pop(subject, None)
-        self._told_at[subject] = now
-        if len(self._told_at) > SUBJECTS:
-            del self._told_at[next(iter(self._told_at))]
+        self._printed_at.pop(subject, None)
+        self._printed_at[subject] = now
+        if len(self._printed_at) > SUBJECTS:
+            del self._printed_at[next(iter(self._printed_at))]
         return True

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
 
 import click
-from google.protobuf.json_format import MessageToDict
 from gossipcontrol.cli import knowledge_table, table
 from gossipcontrol.cli.invocation import FAILED, calls, json_option
+from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.status import read_status
-from gossipcontrol.client.client import Client
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, peer_knowledge_pb2
+from gossipcontrol.client import call, decode
+from gossipcontrol.client.decision import NetworkChange, PastTrigger, RejoinTrigger
+from gossipcontrol.client.enumeration import Cause, ChangeKind, DecisionKind, Outcome
+from gossipcontrol.client.intention import Member
+from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
 
 LATE = {
     "watch": ("gossipcontrol.cli.watch_command", "watch"),
@@ -21,29 +23,18 @@ LATE = {
     "peers": ("gossipcontrol.cli.peers_command", "peers"),
     "top": ("gossipcontrol.cli.top_command", "top"),
 }
-"""Commands that are imported when they are wanted: they need more than the others, some of it from an extra."""
-CAUSES = {
-    name.removeprefix("CAUSE_").lower().replace("_", "-"): number
-    for name, number in decision_pb2.Cause.items()
-    if number
-}
+"""Commands that are imported when they are called: they need more than the others, some of it from an extra."""
+CAUSES = {str(cause): cause for cause in Cause}
 KINDS = {
-    "network-change": gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
-    "resume": gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED,
-    "app-foreground": gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND,
+    "network-change": ChangeKind.CHANGED,
+    "resume": ChangeKind.RESUMED,
+    "app-foreground": ChangeKind.FOREGROUND,
 }
 """Causes that are reported as changes of a host or node."""
-ASKED = ("isolated", "manual", "suspicion")
-"""Causes that a rejoin may be asked for with: rot and partitions only the service finds."""
-OUTCOMES = {
-    name.removeprefix("REJOIN_OUTCOME_").lower(): number
-    for name, number in decision_pb2.RejoinOutcome.items()
-    if number
-}
-WORKED = frozenset({decision_pb2.REJOIN_OUTCOME_VERIFIED})
-UNDER_WAY = frozenset({
-    decision_pb2.REJOIN_OUTCOME_WAITING, decision_pb2.REJOIN_OUTCOME_PARKED, decision_pb2.REJOIN_OUTCOME_RUNNING,
-})  # fmt: skip
+CALLER_CAUSES = ("isolated", "manual", "suspicion")
+"""Causes that a caller may give; only the service detects rot and partitions."""
+OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+UNDER_WAY = (Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING)
 
 
 class _Group(click.Group):
@@ -74,7 +65,7 @@ _SECONDS = click.FloatRange(0, 1e9)
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gossipcontrol")
 def main() -> None:
-    """Keep peer-to-peer gossip alive: ask the service, tell it, or run a watcher or an agent.
+    """Keep peer-to-peer gossip alive: query the service, report to it, or run a watcher or an agent.
 
     The service is found through --address, GOSSIPCONTROL_ADDRESS, its Unix socket, or 127.0.0.1:7420.
 
@@ -90,7 +81,7 @@ def agent() -> None:
 @main.command()
 @json_option
 @calls
-async def status(client: Client, as_json: bool) -> int:
+async def status(client: MessageClient, as_json: bool) -> int:
     """Say whether the service serves, and what it knows."""
     status = await read_status(client)
     if as_json:
@@ -108,28 +99,29 @@ async def status(client: Client, as_json: bool) -> int:
 @main.command()
 @click.argument("node_id", metavar="NODE")
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
-@click.option("--cause", type=click.Choice(ASKED), default="manual", show_default=True)
+@click.option("--cause", type=click.Choice(CALLER_CAUSES), default="manual", show_default=True)
 @click.option("--wait", type=_SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if any is bad.")
 @json_option
 @calls
 async def rejoin(
-    client: Client, node_id: str, store_ids: tuple[str, ...], cause: str, wait: float | None, as_json: bool
+    client: MessageClient, node_id: str, store_ids: tuple[str, ...], cause: str, wait: float | None, as_json: bool
 ) -> int:
     """Have NODE rejoin these stores, or all it has."""
-    response = await client.rejoin(node_id, store_ids, cause=CAUSES[cause])
+    trigger = RejoinTrigger(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
+    response = await client.message(call.rejoin(trigger))
     if wait is None:
         _show_decisions(response, as_json)
         return 0
     ids = {decision.rejoin_id for decision in response.decisions if decision.rejoin_id}
     rejoins = await _ended(client, node_id, ids, wait)
     shown = rejoins + _skipped(response.decisions)
-    table.show_json(_dict(shown)) if as_json else table.show_rejoins(shown, verbose=False)
-    worked = shown and len(rejoins) == len(ids) and all(one.outcome in WORKED for one in shown)
+    _show_rejoins(shown, as_json, verbose=False)
+    worked = shown and len(rejoins) == len(ids) and all(Outcome(one.outcome) is Outcome.VERIFIED for one in shown)
     return 0 if worked else FAILED
 
 
 def _skipped(decisions: Iterable[decision_pb2.Decision]) -> list[decision_pb2.Rejoin]:
-    """The rejoins that will never be, with the reason."""
+    """The rejoins that will not start, with the reason."""
     return [
         decision_pb2.Rejoin(
             node_id=one.node_id,
@@ -138,26 +130,26 @@ def _skipped(decisions: Iterable[decision_pb2.Decision]) -> list[decision_pb2.Re
             detail=one.message,
         )
         for one in decisions
-        if one.kind == decision_pb2.DECISION_KIND_SKIPPED
+        if DecisionKind(one.kind) is DecisionKind.SKIPPED
     ]
 
 
-async def _ended(client: Client, node_id: str, ids: set[str], wait: float) -> list[decision_pb2.Rejoin]:
+async def _ended(client: MessageClient, node_id: str, ids: set[str], wait: float) -> list[decision_pb2.Rejoin]:
     """These rejoins once all have ended, or as they stand after ``wait`` seconds."""
     deadline = asyncio.get_running_loop().time() + wait
     while True:
         rejoins = await _found(client, node_id, ids)
         left = deadline - asyncio.get_running_loop().time()
-        if left <= 0 or not any(one.outcome in UNDER_WAY for one in rejoins):
+        if left <= 0 or not any(Outcome(one.outcome) in UNDER_WAY for one in rejoins):
             return rejoins
         await asyncio.sleep(min(0.2, left))
 
 
-async def _found(client: Client, node_id: str, ids: set[str]) -> list[decision_pb2.Rejoin]:
-    """These rejoins of a node as they stand now; what is older than all of them is not asked for."""
+async def _found(client: MessageClient, node_id: str, ids: set[str]) -> list[decision_pb2.Rejoin]:
+    """These rejoins of a node as they stand now; no older ones are requested."""
     found: list[decision_pb2.Rejoin] = []
     if ids:
-        async for one in client.list_rejoins(gossip_control_pb2.ListRejoinsRequest(node_id=node_id)):
+        async for one in client.messages(call.list_rejoins(call.RejoinFilter(node_id=node_id))):
             found += [one] if one.rejoin_id in ids else []
             if len(found) == len(ids):
                 break
@@ -166,42 +158,41 @@ async def _found(client: Client, node_id: str, ids: set[str]) -> list[decision_p
 
 @main.group()
 def report() -> None:
-    """Tell the service what happened to a host, for scripts and hooks that know it better than a watcher."""
+    """Report what happened to a host, for scripts and hooks that know more than a watcher."""
 
 
-def _report_command(name: str, kind: gossip_control_pb2.NetworkChangeKind.ValueType, text: str) -> None:
+def _report_command(name: str, kind: ChangeKind, text: str) -> None:
     @report.command(name, help=text)
     @click.option("--host-id", default="", help="The host; default: this machine.")
     @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
     @click.option("--detail", default="", help="What changed, for people.")
     @json_option
     @calls
-    async def tell(client: Client, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
+    async def run(client: MessageClient, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
         from gossipcontrol.watch.host import host_id as own_host_id
 
-        request = gossip_control_pb2.ReportNetworkChangeRequest(
+        change = NetworkChange(
             host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail
         )
-        _show_decisions(await client.report_network_change(request), as_json)
+        response = await client.message(call.report_network_change(change))
+        _show_decisions(response, as_json)
         return 0
 
 
-_report_command(
-    "network-change", gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED, "Addresses, routes or links of the host changed."
-)
-_report_command("resume", gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED, "The host woke from sleep.")
-_report_command("sleep", gossip_control_pb2.NETWORK_CHANGE_KIND_SLEEPING, "The host is about to sleep.")
-_report_command("foreground", gossip_control_pb2.NETWORK_CHANGE_KIND_FOREGROUND, "The app came to the foreground.")
+_report_command("network-change", ChangeKind.CHANGED, "Addresses, routes or links of the host changed.")
+_report_command("resume", ChangeKind.RESUMED, "The host woke from sleep.")
+_report_command("sleep", ChangeKind.SLEEPING, "The host is about to sleep.")
+_report_command("foreground", ChangeKind.FOREGROUND, "The app came to the foreground.")
 
 
 @main.command()
 @click.option("--node", "node_id", default="", help="Only stores of this node.")
 @json_option
 @calls
-async def stores(client: Client, node_id: str, as_json: bool) -> int:
+async def stores(client: MessageClient, node_id: str, as_json: bool) -> int:
     """List the stores and their nodes."""
-    found = [store async for store in client.list_stores(node_id)]
-    table.show_json(_dict(found)) if as_json else table.show_stores(found)
+    found = [store async for store in client.messages(call.list_stores(node_id))]
+    table.show_messages(found) if as_json else table.show_stores(map(decode.store, found))
     return 0
 
 
@@ -216,7 +207,7 @@ async def stores(client: Client, node_id: str, as_json: bool) -> int:
 @json_option
 @calls
 async def rejoins(
-    client: Client,
+    client: MessageClient,
     node_id: str,
     store_id: str,
     cause: str | None,
@@ -226,31 +217,33 @@ async def rejoins(
     verbose: bool,
     as_json: bool,
 ) -> int:
-    """List rejoins, newest first: what was decided, why, and what came of it."""
-    request = gossip_control_pb2.ListRejoinsRequest(
+    """List rejoins, newest first: what was decided, why, and how they ended."""
+    chosen = call.RejoinFilter(
         node_id=node_id,
         store_id=store_id,
-        cause=CAUSES[cause] if cause else decision_pb2.CAUSE_UNSPECIFIED,
-        outcome=OUTCOMES[outcome] if outcome else decision_pb2.REJOIN_OUTCOME_UNSPECIFIED,
-        max_age_ms=int(since * 1000),
-        page_size=min(limit, 1000),
+        cause=CAUSES[cause] if cause else None,
+        outcome=OUTCOMES[outcome] if outcome else None,
+        max_age=since or None,
+        limit=limit,
     )
-    found = [one async for one in client.list_rejoins(request, most=limit)]
-    table.show_json(_dict(found)) if as_json else table.show_rejoins(found, verbose=verbose)
+    found = [one async for one in client.messages(call.list_rejoins(chosen))]
+    _show_rejoins(found, as_json, verbose=verbose)
     return 0
 
 
 @main.command()
 @click.argument("node_id", metavar="[NODE]", required=False)
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
-@click.option("--cause", type=click.Choice(sorted([*ASKED, *KINDS])), help="Default: manual, of a host network-change.")
+@click.option(
+    "--cause", type=click.Choice(sorted([*CALLER_CAUSES, *KINDS])), help="Default: manual, of a host network-change."
+)
 @click.option("--host-id", default="", help="As if this host's network changed; causes resume and app-foreground too.")
-@click.option("--rejoin", "rejoin_id", default="", help="Why the triggers of this rejoin were decided as they were.")
-@click.option("--request", "request_id", default="", help="Why the triggers of the call with this id were.")
+@click.option("--rejoin", "rejoin_id", default="", help="Explain the triggers of this rejoin.")
+@click.option("--request", "request_id", default="", help="Explain the triggers sent with this request id.")
 @json_option
 @calls
 async def explain(
-    client: Client,
+    client: MessageClient,
     node_id: str | None,
     store_ids: tuple[str, ...],
     cause: str | None,
@@ -259,32 +252,31 @@ async def explain(
     request_id: str,
     as_json: bool,
 ) -> int:
-    """Say what would happen to a trigger now, or why past ones were decided so; changes nothing."""
+    """Explain what would happen to a trigger now, or why past ones were decided so; changes nothing."""
     if sum(map(bool, (node_id, host_id, rejoin_id, request_id))) != 1:
         raise click.UsageError("name one of: NODE, --host-id, --rejoin, --request")
     cause = cause or ("network-change" if host_id else "manual")
     if host_id and cause not in KINDS:
         raise click.UsageError(f"--cause {cause} is not about a host: name the NODE, or one of {', '.join(KINDS)}")
-    response = await client.explain(_question(node_id or "", store_ids, cause, host_id, rejoin_id, request_id))
-    table.show_json(_dict([response])[0]) if as_json else table.show_explanations(response)
+    trigger = _trigger(node_id or "", store_ids, cause, host_id, rejoin_id, request_id)
+    response = await client.message(call.explain(trigger))
+    if as_json:
+        table.show_message(response)
+    else:
+        table.show_explanations(decode.explain_result(response))
     return 0
 
 
-def _question(
+def _trigger(
     node_id: str, store_ids: tuple[str, ...], cause: str, host_id: str, rejoin_id: str, request_id: str
-) -> gossip_control_pb2.ExplainRequest:
+) -> RejoinTrigger | NetworkChange | PastTrigger:
     if rejoin_id or request_id:
-        past = gossip_control_pb2.PastTrigger(request_id=request_id, rejoin_id=rejoin_id)
-        return gossip_control_pb2.ExplainRequest(past=past)
+        return PastTrigger(request_id=request_id, rejoin_id=rejoin_id)
     if (kind := KINDS.get(cause)) is None:
-        asked = gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
-        return gossip_control_pb2.ExplainRequest(rejoin=asked)
+        return RejoinTrigger(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
     if store_ids:
         raise click.UsageError(f"{cause} concerns every store of a node: name none")
-    change = gossip_control_pb2.ReportNetworkChangeRequest(
-        host_id=host_id, node_ids=[node_id] if node_id else [], kind=kind
-    )
-    return gossip_control_pb2.ExplainRequest(network_change=change)
+    return NetworkChange(host_id=host_id, node_ids=(node_id,) if node_id else (), kind=kind)
 
 
 @main.command()
@@ -292,11 +284,11 @@ def _question(
 @click.option("--peer", "peer_id", default="", help="Only of this peer.")
 @click.option("--holds", metavar="HASH", default="", help="Only peers that provably hold this intention; hexadecimal.")
 @click.option("--add", "added", multiple=True, metavar="PEER", help="Make a peer active first; repeatable.")
-@click.option("--remove", "removed", multiple=True, metavar="PEER", help="Take a dead peer out first; repeatable.")
+@click.option("--remove", "removed", multiple=True, metavar="PEER", help="Remove a dead peer first; repeatable.")
 @json_option
 @calls
 async def knowledge(
-    client: Client,
+    client: MessageClient,
     store_id: str,
     peer_id: str,
     holds: str,
@@ -310,9 +302,9 @@ async def knowledge(
     except ValueError as error:
         raise click.UsageError(f"--holds: {holds} is not hexadecimal") from error
     if added or removed:
-        members = [peer_knowledge_pb2.Member(peer_id=one) for one in added]
+        members = [Member(one) for one in added]
         await client.knowledge.change_members(store_id, added=members, removed=removed)
-    await knowledge_table.report(client, store_id, peer_id, wanted, as_json)
+    await knowledge_table.show_knowledge(client, store_id, peer_id, wanted, as_json)
     return 0
 
 
@@ -320,8 +312,14 @@ Answer = gossip_control_pb2.RejoinResponse | gossip_control_pb2.ReportNetworkCha
 
 
 def _show_decisions(response: Answer, as_json: bool) -> None:
-    table.show_json(_dict(response.decisions)) if as_json else table.show_decisions(response.decisions)
+    if as_json:
+        table.show_messages(response.decisions)
+    else:
+        table.show_decisions(map(decode.decision, response.decisions))
 
 
-def _dict(messages: Any) -> list[dict[str, Any]]:
-    return [MessageToDict(message, preserving_proto_field_name=True) for message in messages]
+def _show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], as_json: bool, *, verbose: bool) -> None:
+    if as_json:
+        table.show_messages(rejoins)
+    else:
+        table.show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)

@@ -1,4 +1,4 @@
-"""The command ``gossipcontrol peers``: who is there, once or as it changes."""
+"""The command ``gossipcontrol peers``: the peers of a store, once or as they change."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import time
 from collections.abc import Iterable
 
 import click
-from google.protobuf.json_format import MessageToDict
 from gossipcontrol.cli import table
 from gossipcontrol.cli.invocation import calls, json_option
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import call
 from gossipcontrol.client.client import Client
+from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import ClientError
-from gossipcontrol.client.presence import PeerChange, Presence
+from gossipcontrol.client.presence import Peer, PeerChange, Presence, PresenceUpdate
 from gossipcontrol.client.race import run_until_first
-from gossipcontrol.v1 import liveness_pb2
-from gossipcontrol.v1.gossip_control_pb2 import WatchPeersResponse
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_UNSPECIFIED, PeerState, PeerView
 from rich.text import Text
 
-STATES = {table.state_name(number): number for number in PeerState.values() if number}
+STATES = {str(state): state for state in PeerState}
 
 
 @click.command()
@@ -30,21 +29,20 @@ STATES = {table.state_name(number): number for number in PeerState.values() if n
 @click.option("--watch", is_flag=True, help="Show every change until Ctrl-C.")
 @json_option
 @calls
-async def peers(client: Client, store_id: str, state: str | None, watch: bool, as_json: bool) -> int:
+async def peers(client: MessageClient, store_id: str, state: str | None, watch: bool, as_json: bool) -> int:
     """Show who is online, suspected, offline or asleep in STORE."""
-    wanted = STATES[state] if state else PEER_STATE_UNSPECIFIED
+    wanted = STATES[state] if state else None
     if watch:
         await run_until_first(_Follower(wanted, as_json).follow(client, store_id), _until_stopped())
         return 0
-    found = [peer async for peer in client.list_peers(store_id, state=wanted)]
     if as_json:
-        table.show_json([MessageToDict(peer, preserving_proto_field_name=True) for peer in found])
+        table.show_messages([peer async for peer in client.messages(call.list_peers(store_id, wanted))])
     else:
-        _show(found)
+        _show([peer async for peer in client.list_peers(store_id, state=wanted)])
     return 0
 
 
-def _show(found: Iterable[PeerView]) -> None:
+def _show(found: Iterable[Peer]) -> None:
     """One line per peer."""
     rows = table.columns("PEER", "STATE", "HEARD", "OBSERVERS")
     for peer in found:
@@ -53,41 +51,41 @@ def _show(found: Iterable[PeerView]) -> None:
 
 
 class _Follower:
-    """Shows what changes; ``wanted`` is the state that a peer must enter or leave, UNSPECIFIED: any."""
+    """Shows what changes; ``wanted`` is the state that a peer must enter or leave, None: any."""
 
-    def __init__(self, wanted: PeerState.ValueType, as_json: bool) -> None:
+    def __init__(self, wanted: PeerState | None, as_json: bool) -> None:
         self._wanted = wanted
         self._as_json = as_json
         self._presence = Presence()
         self._begun = False
 
     async def follow(self, client: Client, store_id: str) -> None:
-        async for response in client.watch_peers(store_id, on_loss=self._lost):
-            self._take(response)
+        async for update in client.watch_peers(store_id, on_loss=self._lost):
+            self._apply(update)
 
-    def _take(self, response: WatchPeersResponse) -> None:
-        if response.lagged:
-            self._say("lagged", "some changes were left out; this is how things stand now")
-        for change in self._presence.take(response.view, more=not response.resume_token):
-            if self._wanted in (PEER_STATE_UNSPECIFIED, change.before, change.after):
+    def _apply(self, update: PresenceUpdate) -> None:
+        if update.lagged:
+            self._say("lagged", "some changes were lost; this is the current state")
+        for change in self._presence.apply(update.view, more=update.more):
+            if self._wanted is None or self._wanted in (change.before, change.after):
                 self._changed(change)
-        if response.resume_token and not self._begun:
-            # A person should see that there is nothing to see, and a program when the snapshot is whole.
+        if not update.more and not self._begun:
+            # People see that there may be no peers, and programs that the snapshot is complete.
             self._begun = True
             count = len(self._presence.peers())
-            self._say("watching", f"{count} peers; waiting for changes", store=response.view.store_id, peers=count)
+            self._say("watching", f"{count} peers; waiting for changes", store=update.view.store_id, peers=count)
 
     def _changed(self, change: PeerChange) -> None:
         before, after = _state(change.before), _state(change.after)
         peer = self._presence.peer(change.peer_id)
-        heard = "" if peer is None or peer.heard_age is None else f", heard {table.ago(int(peer.heard_age * 1000))}"
-        arrow = f"{before} -> {after}" if change.before else after
+        heard = "" if peer is None or peer.heard_age is None else f", heard {table.ago(peer.heard_age)}"
+        arrow = f"{before} -> {after}" if change.before is not None else after
         self._say(
             "peer", f"{table.short(change.peer_id)}: {arrow}{heard}", peer=change.peer_id, before=before, state=after
         )
 
     def _lost(self, error: ClientError) -> None:
-        self._say("lost", f"the service is gone: {error}; trying again", error=str(error))
+        self._say("lost", f"service unreachable, will retry: {error}", error=str(error))
 
     def _say(self, what: str, text: str, **fields: object) -> None:
         if self._as_json:
@@ -103,13 +101,13 @@ async def _until_stopped() -> None:
     await stopped.wait()
 
 
-def _state(state: PeerState.ValueType) -> str:
-    return table.state_name(state) if state else "absent"
+def _state(state: PeerState | None) -> str:
+    return "absent" if state is None else str(state)
 
 
-def _painted(state: PeerState.ValueType) -> Text:
-    return Text(table.state_name(state), table.STATE_COLOURS.get(state, ""))
+def _painted(state: PeerState) -> Text:
+    return Text(str(state), table.STATE_COLOURS.get(state, ""))
 
 
-def _heard(peer: liveness_pb2.PeerView) -> str:
-    return table.ago(peer.heard_age_ms) if peer.HasField("heard_age_ms") else "never"
+def _heard(peer: Peer) -> str:
+    return "never" if peer.heard_age is None else table.ago(peer.heard_age)

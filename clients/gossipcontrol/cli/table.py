@@ -1,29 +1,34 @@
-"""What people see: tables, one line per thing."""
+"""Tables for people, and JSON for programs."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from gossipcontrol.cli.status import Status
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, liveness_pb2
+from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
+from gossipcontrol.client.enumeration import Outcome, PeerState
+from gossipcontrol.client.store import Store
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 COLOURS = {
-    decision_pb2.REJOIN_OUTCOME_VERIFIED: "green",
-    decision_pb2.REJOIN_OUTCOME_UNVERIFIED: "red",
-    decision_pb2.REJOIN_OUTCOME_FAILED: "red",
-    decision_pb2.REJOIN_OUTCOME_EXPIRED: "yellow",
+    Outcome.VERIFIED: "green",
+    Outcome.UNVERIFIED: "red",
+    Outcome.FAILED: "red",
+    Outcome.EXPIRED: "yellow",
 }
-STATE_COLOURS: dict[int, str] = {
-    liveness_pb2.PEER_STATE_ONLINE: "green",
-    liveness_pb2.PEER_STATE_SUSPECT: "yellow",
-    liveness_pb2.PEER_STATE_OFFLINE: "red",
-    liveness_pb2.PEER_STATE_ASLEEP: "blue",
+STATE_COLOURS = {
+    PeerState.ONLINE: "green",
+    PeerState.SUSPECT: "yellow",
+    PeerState.OFFLINE: "red",
+    PeerState.ASLEEP: "blue",
 }
 SHORT = 12
 """Characters shown of an id that looks like a key."""
@@ -34,9 +39,23 @@ def show_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
+def show_messages(messages: Iterable[Message]) -> None:
+    """The service's messages as one JSON document."""
+    show_json([_plain(message) for message in messages])
+
+
+def show_message(message: Message) -> None:
+    """One message of the service as a JSON document."""
+    show_json(_plain(message))
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
 def show_status(address: str, status: Status) -> None:
     """The service in five lines."""
-    outcomes = Counter(_outcome(rejoin.outcome) for rejoin in status.rejoins)
+    outcomes = Counter(str(rejoin.outcome) for rejoin in status.rejoins)
     counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
     least = "" if status.all_nodes else "at least "
     more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
@@ -45,26 +64,25 @@ def show_status(address: str, status: Status) -> None:
     click.echo(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
     click.echo(f"rejoins (1 h)    {more}{counted}")
     if status.rejoins:
-        click.echo(f"last rejoin      {ago(status.rejoins[0].requested_age_ms)}: {status.rejoins[0].detail}")
+        click.echo(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}")
 
 
-def show_decisions(decisions: Iterable[decision_pb2.Decision]) -> None:
+def show_decisions(decisions: Iterable[Decision]) -> None:
     """One line per (node, store)."""
     table = columns("NODE", "STORE", "DECISION", "REJOIN", "WHY")
     for one in decisions:
-        kind = decision_pb2.DecisionKind.Name(one.kind).removeprefix("DECISION_KIND_").lower()
-        table.add_row(short(one.node_id), one.store_id, kind, one.rejoin_id, one.message)
+        table.add_row(short(one.node_id), one.store_id, str(one.kind), one.rejoin_id, one.message)
     show(table, "nothing to decide")
 
 
-def show_stores(stores: Iterable[gossip_control_pb2.Store]) -> None:
+def show_stores(stores: Iterable[Store]) -> None:
     """One line per (store, node)."""
     table = columns("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
     for store in stores:
-        last = ago(store.rejoin_age_ms) if store.HasField("rejoin_age_ms") else "never"
+        last = "never" if store.rejoin_age is None else ago(store.rejoin_age)
         for number, node in enumerate(store.nodes):
             head = (store.store_id, str(store.peer_count), last) if number == 0 else ("", "", "")
-            reported = ago(node.report_age_ms) if node.HasField("report_age_ms") else "never"
+            reported = "never" if node.report_age is None else ago(node.report_age)
             attached = "yes" if node.attached else "no"
             table.add_row(*head, short(node.node_id), attached, str(node.neighbors), reported)
         if store.node_count > len(store.nodes):
@@ -72,39 +90,38 @@ def show_stores(stores: Iterable[gossip_control_pb2.Store]) -> None:
     show(table, "no stores yet: no agent has attached")
 
 
-def show_rejoins(rejoins: Iterable[decision_pb2.Rejoin], *, verbose: bool) -> None:
+def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
     """One line per rejoin; with ``verbose`` one more per trigger."""
     table = columns("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
     for rejoin in rejoins:
-        causes = dict.fromkeys(_cause(trigger.cause) for trigger in rejoin.triggers)
-        after = f"{rejoin.verified_after_ms} ms" if rejoin.HasField("verified_after_ms") else ""
+        causes = dict.fromkeys(str(trigger.cause) for trigger in rejoin.triggers)
+        after = "" if rejoin.verified_after is None else f"{rejoin.verified_after * 1000:.0f} ms"
         table.add_row(
-            rejoin.rejoin_id, ago(rejoin.requested_age_ms), short(rejoin.node_id), rejoin.store_id,
+            rejoin.rejoin_id, ago(rejoin.requested_age), short(rejoin.node_id), rejoin.store_id,
             f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
-            Text(_outcome(rejoin.outcome), COLOURS.get(rejoin.outcome, "")), after, str(rejoin.attempts),
+            Text(str(rejoin.outcome), COLOURS.get(rejoin.outcome, "")), after, str(rejoin.attempts),
             _detail(rejoin, verbose=verbose),
         )  # fmt: skip
         for trigger in rejoin.triggers if verbose else ():
-            table.add_row("", ago(trigger.age_ms), "", "", _cause(trigger.cause), "", "", "", trigger.reason)
+            table.add_row("", ago(trigger.age), "", "", str(trigger.cause), "", "", "", trigger.reason)
     show(table, "no rejoins")
 
 
-def show_explanations(response: gossip_control_pb2.ExplainResponse) -> None:
+def show_explanations(result: ExplainResult) -> None:
     """What would happen or was decided: one paragraph per (node, store)."""
-    if response.HasField("refused_retry_ms"):
-        click.echo(f"refused: the queue is full; try again in {response.refused_retry_ms / 1000:g} s")
-    if response.replayed:
-        click.echo("the recorded answer to the earlier call with this request id would be given")
-    for one in response.explanations:
+    if result.refused_retry is not None:
+        click.echo(f"refused: the queue is full; try again in {result.refused_retry:g} s")
+    if result.replayed:
+        click.echo("the service would repeat its answer to the earlier call with this request id")
+    for one in result.explanations:
         decision = one.decision
-        kind = decision_pb2.DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
-        rule = decision_pb2.Rule.Name(decision.rule).removeprefix("RULE_").lower().replace("_", " ")
+        rule = str(decision.rule).replace("-", " ")
         where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
-        click.echo(f"{where}: {kind} by the rule '{rule}' ({_cause(one.cause)}, {ago(one.age_ms)})")
+        click.echo(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
         click.echo(f"  {one.message}")
-    if response.decision_count > len(response.explanations):
-        click.echo(f"and {response.decision_count - len(response.explanations)} more")
-    if not response.explanations and not response.HasField("refused_retry_ms"):
+    if result.decision_count > len(result.explanations):
+        click.echo(f"and {result.decision_count - len(result.explanations)} more")
+    if not result.explanations and result.refused_retry is None:
         click.echo("nothing to decide")
 
 
@@ -135,28 +152,14 @@ def short(identifier: str) -> str:
     return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
 
 
-def _detail(rejoin: decision_pb2.Rejoin, *, verbose: bool) -> str:
+def _detail(rejoin: RejoinRecord, *, verbose: bool) -> str:
     """What happened, and on what evidence: that of its newest trigger, unless every trigger is shown anyway."""
     evidence = "" if verbose else next((one.evidence for one in reversed(rejoin.triggers) if one.evidence), "")
     return "; ".join(filter(None, (rejoin.detail, evidence and f"evidence: {evidence}")))
 
 
-def _cause(cause: decision_pb2.Cause.ValueType) -> str:
-    return decision_pb2.Cause.Name(cause).removeprefix("CAUSE_").lower().replace("_", "-")
-
-
-def _outcome(outcome: decision_pb2.RejoinOutcome.ValueType) -> str:
-    return decision_pb2.RejoinOutcome.Name(outcome).removeprefix("REJOIN_OUTCOME_").lower()
-
-
-def state_name(state: liveness_pb2.PeerState.ValueType) -> str:
-    """A presence in one word."""
-    return liveness_pb2.PeerState.Name(state).removeprefix("PEER_STATE_").lower()
-
-
-def ago(milliseconds: int) -> str:
+def ago(seconds: float) -> str:
     """An age in words."""
-    seconds = milliseconds / 1000
     if seconds < 60:
         return f"{seconds:.1f} s ago"
     if seconds < 3600:

@@ -17,35 +17,33 @@ import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.client.client import Client
+from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import UnreachableError
-from gossipcontrol.v1 import liveness_pb2
-from gossipcontrol.v1.gossip_control_pb2 import Store
-from gossipcontrol.v1.liveness_pb2 import PeerState
+from gossipcontrol.client.store import Store
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 AROUND = 4
-"""Lines of the screen that no store takes."""
-SHOWN = (
-    liveness_pb2.PEER_STATE_ONLINE,
-    liveness_pb2.PEER_STATE_SUSPECT,
-    liveness_pb2.PEER_STATE_OFFLINE,
-    liveness_pb2.PEER_STATE_ASLEEP,
-)
+"""Lines of the screen around the stores."""
+SHOWN = (PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE, PeerState.ASLEEP)
 HEADS = ("STORE", "NODES", "ONLINE", "SUSPECT", "OFFLINE", "ASLEEP", "STALEST", "PAIRS", "RUN", "WAIT", "")
 """Nodes attached of all; peers; the age of the stalest live one; pairs unsynced; rejoins that run and wait."""
 
 
 @click.command()
 @click.option(
-    "--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Seconds between two looks."
+    "--interval",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two refreshes.",
 )
-@click.option("--count", type=click.IntRange(1), help="End after so many looks.")
+@click.option("--count", type=click.IntRange(1), help="Exit after so many refreshes.")
 @json_option
 @calls
 async def top(client: Client, interval: float, count: int | None, as_json: bool) -> int:
-    """Watch all stores: who is online, what is stale, what is being repaired. Ends on q or Ctrl-C."""
+    """Watch all stores: which peers are online, what is stale, what is being repaired. q or Ctrl-C ends it."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -60,7 +58,7 @@ async def top(client: Client, interval: float, count: int | None, as_json: bool)
 
 
 Show = Callable[[Sequence[Store], str], None]
-"""Shows the stores, or with a complaint that they could not be read anew."""
+"""Shows the stores, and why they could not be refreshed, if so."""
 
 
 async def _repeat(
@@ -71,11 +69,11 @@ async def _repeat(
     count: int | None,
     stopped: asyncio.Event,
 ) -> None:
-    """Show what was seen and look again until stopped; a service that goes meanwhile is waited for."""
+    """Show the stores and refresh them until stopped; while the service is unreachable, keep trying."""
     complaint = ""
-    for looks in itertools.count(1):
+    for refreshes in itertools.count(1):
         show(stores, complaint)
-        if looks == count:
+        if refreshes == count:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(interval):
@@ -89,7 +87,7 @@ async def _repeat(
 
 
 def _lines(as_json: bool) -> Show:
-    """One JSON object per look, or one line per store."""
+    """One JSON object per refresh, or one line per store."""
 
     def show(stores: Sequence[Store], complaint: str) -> None:
         rows = [_row(store) for store in stores]
@@ -124,13 +122,12 @@ def _screen(live: Live, address: str) -> Show:
 
 
 def _row(store: Store) -> dict[str, Any]:
-    states = {count.state: count.count for count in store.peer_counts}
     return {
         "store": store.store_id,
         "nodes": store.node_count,
         "attached": store.attached_count,
-        **{table.state_name(state): states.get(state, 0) for state in PeerState.values() if state},
-        "stalest_seconds": store.stalest_age_ms / 1000 if store.HasField("stalest_age_ms") else None,
+        **{str(state): store.peer_counts.get(state, 0) for state in PeerState},
+        "stalest_seconds": store.stalest_age,
         "pairs_unsynced": store.pairs_unsynced,
         "rejoins_running": store.rejoins_running,
         "rejoins_waiting": store.rejoins_waiting,
@@ -154,7 +151,7 @@ def _cells(row: dict[str, Any]) -> list[str | Text]:
     return [
         Text(table.short(row["store"]), "bold red" if split else ""),
         f"{row['attached']}/{row['nodes']}",
-        *(_painted(row[table.state_name(state)], state) for state in SHOWN),
+        *(_painted(row[str(state)], state) for state in SHOWN),
         "-" if stalest is None else f"{stalest:.1f} s",
         str(row["pairs_unsynced"]),
         str(row["rejoins_running"]),
@@ -163,13 +160,13 @@ def _cells(row: dict[str, Any]) -> list[str | Text]:
     ]
 
 
-def _painted(count: int, state: PeerState.ValueType) -> Text:
+def _painted(count: int, state: PeerState) -> Text:
     return Text(str(count), table.STATE_COLOURS[state] if count else "")
 
 
 @contextmanager
 def _keys(quit: Callable[[], None]) -> Generator[None]:
-    """Take keys one by one while this lasts, and leave the terminal as it was."""
+    """Read keys one by one meanwhile; restore the terminal afterwards."""
     if not sys.stdin.isatty() or sys.platform == "win32":
         yield
         return
@@ -191,7 +188,7 @@ def _keys(quit: Callable[[], None]) -> Generator[None]:
             quit()
 
     tty.setcbreak(number)
-    # Ctrl-C throws away what was typed before it: a read that waits for a key would then keep us from ending.
+    # Ctrl-C discards what was typed before it: a read that waits for a key would then block the exit.
     mode = termios.tcgetattr(number)
     mode[6][termios.VMIN] = 0
     termios.tcsetattr(number, termios.TCSADRAIN, mode)

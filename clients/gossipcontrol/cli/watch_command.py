@@ -8,21 +8,20 @@ import signal
 import time
 
 import click
-from gossipcontrol.client.address import AddressError, check_address, default_address
+from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError
+from gossipcontrol.client.errors import AddressError, ClientError
 from gossipcontrol.client.race import run_until_first
-from gossipcontrol.v1.decision_pb2 import DecisionKind
 from gossipcontrol.watch.change import Change
 from gossipcontrol.watch.fingerprint import Filter, Fingerprint
 from gossipcontrol.watch.host import boot_id
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.reporter import Delivery, Reporter
-from gossipcontrol.watch.watcher import Audience, Watcher, make_watcher
+from gossipcontrol.watch.watcher import Watcher, make_watcher
 
 LONGEST_QUIET = 60.0
 ID_BYTES, MOST_NODES = 128, 128
-"""What the service takes."""
+"""What the service accepts."""
 
 
 @click.command()
@@ -31,7 +30,7 @@ ID_BYTES, MOST_NODES = 128, 128
 @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of the host; repeatable.")
 @click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
 @click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
-@click.option("--quiet-time", default=0.25, show_default=True, help="Seconds without movement before churn is told.")
+@click.option("--quiet-time", default=0.25, show_default=True, help="Seconds without change before churn is reported.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def watch(
     address: str | None,
@@ -56,7 +55,7 @@ def watch(
 
 
 def _check_ids(ids: tuple[str, ...], flag: str) -> None:
-    """What the service would refuse with every report is told at the start; raises BadParameter."""
+    """Raise BadParameter for ids that the service would refuse with every report."""
     if len(ids) > MOST_NODES:
         raise click.BadParameter(f"at most {MOST_NODES}", param_hint=flag)
     if not all(0 < len(one.encode(errors="replace")) <= ID_BYTES for one in ids):
@@ -93,42 +92,39 @@ class _Run:
             await run_until_first(self._follow(reporter), reporter.run(), stopped.wait())
 
     async def _follow(self, reporter: Reporter) -> None:
-        async for change in self._watcher.changes(Audience(self._started, self._lost)):
+        async for change in self._watcher.changes(on_start=self._started, on_route_lost=self._route_lost):
             reporter.report(change)
             self._changed(change)
 
     def _started(self, source: str, first: Fingerprint) -> None:
-        whom = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
-        text = f"watching {whom} through {source} ({first.describe()}), reporting to {self._address}"
+        subject = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
+        text = f"watching {subject} through {source} ({first.describe()}), reporting to {self._address}"
         self._say("watching", text, host=self._host_id, source=source, network=first.describe())
 
-    def _lost(self) -> None:
-        self._say("lost", "no way out: its return will be reported")
+    def _route_lost(self) -> None:
+        self._say("lost", "default route lost; waiting for it to come back")
 
     def _changed(self, change: Change) -> None:
-        text = f"{change.kind.value}: {change.detail}"
+        text = f"{change.kind.label}: {change.detail}"
         self._say("change", text, kind=change.kind.name.lower(), generation=change.generation, detail=change.detail)
 
     def _delivered(self, delivery: Delivery) -> None:
         self._failing = False
-        kinds = [
-            DecisionKind.Name(decision.kind).removeprefix("DECISION_KIND_").lower()
-            for decision in delivery.response.decisions
-        ]
+        kinds = [str(decision.kind) for decision in delivery.result.decisions]
         counted = (
             ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
             or "no node of this host has a store to rejoin"
         )
-        text = f"delivered {delivery.change.kind.value} after {_duration(delivery.seconds)}: {counted}"
+        text = f"delivered {delivery.change.kind.label} after {_duration(delivery.seconds)}: {counted}"
         self._say("delivered", text, generation=delivery.change.generation, decisions=kinds, seconds=delivery.seconds)
 
     def _failed(self, error: ClientError) -> None:
         if not self._failing:
-            self._say("undelivered", f"no service takes the report, which waits: {error}", error=str(error))
+            self._say("undelivered", f"service unreachable, will retry: {error}", error=str(error))
         self._failing = True
 
     def _refused(self, change: Change, error: ClientError) -> None:
-        text = f"the service refused the {change.kind.value}, which is dropped: {error}"
+        text = f"the service refused the report of a {change.kind.label}; it is dropped: {error}"
         self._say("refused", text, generation=change.generation, error=str(error))
 
     def _say(self, what: str, text: str, **fields: object) -> None:

@@ -31,9 +31,9 @@ async def make_endpoint(key: bytes, protocol: SyncProtocol) -> iroh.Iroh:
 async def stop_endpoint(node: iroh.Iroh) -> None:
     """Stop an endpoint, within three seconds.
 
-    The wheel runs all endpoints of a process on one thread. When the last reference to one goes before its tasks have
-    ended, its accept loop spins on that thread for good and no endpoint of the process does anything any longer. So
-    the last few are kept.
+    The wheel runs all endpoints of a process on one thread. If the last reference to one is dropped before its tasks
+    have ended, its accept loop spins on that thread for ever and no endpoint of the process works any longer. So the
+    last few are kept.
     """
     _STOPPED.append(node)
     with contextlib.suppress(TimeoutError):
@@ -42,13 +42,13 @@ async def stop_endpoint(node: iroh.Iroh) -> None:
 
 
 async def add_address(node: iroh.Iroh, peer_id: str, addresses: Sequence[str]) -> None:
-    """Tell an endpoint where a peer can be dialled; raises IrohError for what is no key or no address."""
+    """Add a peer's addresses to an endpoint; raises IrohError for a wrong key or address."""
     key = iroh.PublicKey.from_string(peer_id)
     await node.net().add_node_addr(iroh.NodeAddr(key, None, list(addresses)))
 
 
 async def reaches_any(node: iroh.Iroh, peers: Sequence[iroh.NodeAddr], within: float) -> bool:
-    """Whether a connection to any of these peers comes about in so many seconds."""
+    """Whether a connection to any of these peers succeeds in so many seconds."""
 
     async def dial(peer: iroh.NodeAddr) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The reference node's messages: numbered heartbeats, and what a store knows of everybody's."""
+"""The reference node's messages: numbered heartbeats, and the newest known of each author."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 AUTHORS = 1000
-"""Most authors remembered in one store; the one longest without a newer heartbeat goes first."""
+"""Most authors remembered in one store; the one longest without a newer heartbeat is dropped first."""
 HIGHEST = 2**53
 """Lives and numbers below this are the same in every JSON parser."""
 
@@ -18,7 +18,7 @@ _KEY = re.compile("[0-9a-f]{64}").fullmatch
 """A node's id: its public key, as the wheel writes it."""
 
 Position: TypeAlias = tuple[int, int]
-"""Life and number: a node that starts anew starts a new, greater life, and counts from 1."""
+"""Life and number: a node that restarts begins a new, greater life, and counts from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Newest:
         self._newest: OrderedDict[str, Position] = OrderedDict()
 
     def learn(self, author: str, position: Position) -> bool:
-        """Take over a heartbeat; returns whether it was newer."""
+        """Store a heartbeat if it is newer; returns whether it was."""
         if position <= self._newest.get(author, (-1, -1)):
             return False
         self._newest[author] = position
@@ -65,7 +65,7 @@ class Newest:
         return True
 
     def merge(self, others: Mapping[str, Position]) -> int:
-        """Take over what is newer; returns how much was."""
+        """Store those that are newer; returns how many were."""
         return sum(self.learn(author, position) for author, position in others.items())
 
     def known(self) -> dict[str, Position]:

@@ -3,10 +3,10 @@
 iroh-gossip 0.35 never dials a peer again once a dial of it has failed (``net.rs``: the failed dial leaves the peer
 ``Pending`` with a queue that is not empty, and only an empty one is dialled). It dials the peers it lost as soon as the
 transport gives them up, after 30 s, and that dial fails 30 s later: a node that was cut off for a minute stays deaf
-whatever it subscribes to. Hence three things here: a node without a way out is *suspended* before its transport gives
-its peers up; a peer that was lost, or does not come up when it is joined through, is asked to *knock* (sync.py), which
-cures that in milliseconds; and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which takes 3 s where
-no relay can be reached, but needs nothing of the peers.
+whatever it subscribes to. Hence three measures: a node without a default route is *suspended* before its transport
+gives its peers up; a peer that was lost, or does not come up when the node joins through it, is asked to *knock*
+(sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which
+takes 3 s where no relay can be reached, but needs no help from the peers.
 """
 
 from __future__ import annotations
@@ -18,19 +18,13 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
+from gossipcontrol.client.enumeration import Capability, Rung
 from gossipcontrol.iroh.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
 from gossipcontrol.iroh.heartbeat import Heartbeat, Position
 from gossipcontrol.iroh.peer_book import ADDRESSES, PeerBook
 from gossipcontrol.iroh.sync import SharedStore, SyncProtocol, reason, sync
 from gossipcontrol.iroh.topic import Callback, GossipEvent, Topic
-from gossipcontrol.v1.attach_pb2 import (
-    CAPABILITY_RESUBSCRIBE,
-    CAPABILITY_SYNC_WITH_PEER,
-    BootstrapPeer,
-    Capability,
-)
-from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
 
 import iroh
 
@@ -39,21 +33,21 @@ BOOTSTRAP = 5
 UP_TIME = 0.5
 """Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
 KNOCK_TIME = 1.5
-"""Seconds that peers have to knock: QUIC says its first packet again after 1 s, should the first have gone nowhere."""
+"""Seconds that peers have to knock: QUIC repeats its first packet after 1 s if that was lost."""
 REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
 LATELY = 10.0
-"""Seconds for which the outcome of a move is given again: it takes about as long as an attempt may."""
+"""Seconds for which a further request shares the outcome of a move, which takes about as long as an attempt may."""
 END_TIME = 8.0
 """Seconds that a move has to end when the node is closed: an endpoint takes about 3 to start, and as long to stop."""
 OTHERS_TIME = 0.1
-"""Seconds that the others have once one has knocked: one neighbour is enough to be in the overlay."""
+"""Seconds that the other peers have once one has knocked: one neighbour is enough to be in the overlay."""
 
 
 class IrohNode:
     """One iroh-gossip node with a topic per store. Make it with ``start``."""
 
-    capabilities: Sequence[Capability.ValueType] = (CAPABILITY_RESUBSCRIBE, CAPABILITY_SYNC_WITH_PEER)
+    capabilities: Sequence[Capability] = (Capability.RESUBSCRIBE, Capability.SYNC_WITH_PEER)
 
     def __init__(self, key: bytes, on_event: Callable[[GossipEvent], None]) -> None:
         """Use ``start``: without an endpoint this is no node yet."""
@@ -69,11 +63,11 @@ class IrohNode:
         self._changing = asyncio.Lock()
         """Held while topics are left or joined."""
         self._under_way: set[asyncio.Future[None]] = set()
-        """Changes of topics, and a move, that nothing breaks off."""
+        """Changes of topics, and a move, that nothing interrupts."""
         self._move: asyncio.Future[None] | None = None
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
-        """When the last move came to its end."""
+        """When the last move ended."""
 
     @classmethod
     async def start(cls, on_event: Callable[[GossipEvent], None], key: bytes | None = None) -> IrohNode:
@@ -86,7 +80,7 @@ class IrohNode:
         return made
 
     async def close(self) -> None:
-        """Leave every topic and stop the node; what is under way ends first, but is not waited for without end."""
+        """Leave every topic and stop the node; work under way ends first, within a bounded time."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=END_TIME)
         try:
@@ -122,19 +116,19 @@ class IrohNode:
         return self._addresses != before
 
     async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
-        """Remember where a peer can be dialled; raises IrohError for what is no key or no address."""
+        """Remember where a peer can be dialled; raises IrohError for a wrong key or address."""
         if addresses:
             await add_address(self._node, peer_id, addresses)
         else:
-            iroh.PublicKey.from_string(peer_id)  # what is no key must not get among the peers that are joined through
+            iroh.PublicKey.from_string(peer_id)  # a wrong key must not be joined through
         self._peers.remember(peer_id, addresses)
 
     async def join(self, store_id: str) -> None:
-        """Subscribe to a store's topic through the peers that are known, unless the node has it."""
+        """Subscribe to a store's topic through the known peers, unless the node is subscribed."""
         await self._change(self._join(store_id))
 
     async def broadcast(self, store_id: str, size: int = 0) -> None:
-        """Broadcast a heartbeat, padded to this size; who hears it knows its author."""
+        """Broadcast a heartbeat, padded to this size; it names its author."""
         topic = self._topics[store_id]
         if topic.sender is None:  # suspended
             return
@@ -142,16 +136,16 @@ class IrohNode:
         topic.newest.learn(self.node_id, (self._life, topic.broadcasts))
         await topic.sender.broadcast(Heartbeat(self.node_id, self._life, topic.broadcasts).message(size))
 
-    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
         """Subscribe again through these peers and known ones; raises RejoinFailedError."""
         topic = self._topics.get(store_id)
         if topic is None:
             raise RejoinFailedError(f"the node has no store {store_id}", permanent=True)
-        if rung not in (RUNG_REJOIN, RUNG_RESUBSCRIBE):
-            raise RejoinFailedError(f"the node cannot carry out rung {rung}", permanent=True)
+        if rung not in (Rung.REJOIN, Rung.RESUBSCRIBE):
+            raise RejoinFailedError(f"the node cannot carry out the rung {rung}", permanent=True)
         try:
-            hints = [peer.peer_id for peer in bootstrap if await self._take_hint(peer)]
-            if rung == RUNG_RESUBSCRIBE:
+            hints = [peer.peer_id for peer in bootstrap if await self._remember_hint(peer)]
+            if rung == Rung.RESUBSCRIBE:
                 await self._renew(hints)
             elif self.suspended:
                 await self.resume(hints)
@@ -172,8 +166,8 @@ class IrohNode:
         newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
         self._synced(store_id, peer_id, newer)
 
-    async def _take_hint(self, peer: BootstrapPeer) -> bool:
-        """Remember what is sound of a hint; returns whether its id is a key. What others said must fail no rejoin."""
+    async def _remember_hint(self, peer: BootstrapPeer) -> bool:
+        """Remember the valid part of a hint; returns whether its id is a key. A wrong hint must not fail the rejoin."""
         try:
             await self.know(peer.peer_id, ())
         except iroh.IrohError:
@@ -184,17 +178,17 @@ class IrohNode:
         return True
 
     async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
-        """Subscribe anew; have the hints knock before if they were lost, and again if none of them comes up."""
+        """Subscribe again; have lost hints knock first, and all of them if none comes up."""
         if await self._try_through(topic, hints, [peer_id for peer_id in hints if peer_id in topic.lost]):
             return
         await self._try_through(topic, hints, hints)
 
     async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str]) -> bool:
-        """Have some of the hints knock, subscribe through all of them; whether one comes up, or there are none."""
+        """Have some hints knock, then subscribe through all; returns whether one came up, or there are none."""
         await self._ask_to_knock(topic, deaf)
         try:
             topic.dialled.update(hints)
-            await self._change(self._join_anew(topic, hints))
+            await self._change(self._join_again(topic, hints))
             async with asyncio.timeout(UP_TIME):
                 while hints and topic.neighbors.isdisjoint(hints):
                     topic.came.clear()
@@ -206,7 +200,7 @@ class IrohNode:
         return True
 
     async def _ask_to_knock(self, topic: Topic, peers: Sequence[str]) -> None:
-        """Sync with these peers and have them knock; what fails changes nothing. Never asked of a neighbour."""
+        """Sync with these peers and have them knock; a failure changes nothing. Neighbours are left out."""
         strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
         topic.asked.update(strangers)
         tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
@@ -233,7 +227,7 @@ class IrohNode:
         return True
 
     def _may_knock(self, peer_id: str) -> bool:
-        """Not at a neighbour or one that is joined through; and of two that ask each other, one has to join."""
+        """Not at a neighbour, nor at one that is being joined through; of two that ask each other, one has to join."""
         return not any(
             peer_id in topic.neighbors
             or peer_id in topic.dialled
@@ -244,7 +238,7 @@ class IrohNode:
     def _address_of(self, peer_id: str) -> iroh.NodeAddr:
         return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.addresses(peer_id)))
 
-    def _tell(self, event: GossipEvent) -> None:
+    def _on_gossip(self, event: GossipEvent) -> None:
         if event.what == "up":
             self._peers.remember(event.peer_id)
         self._on_event(event)
@@ -257,7 +251,7 @@ class IrohNode:
         return None if topic is None else SharedStore(topic.id, topic.newest)
 
     async def suspend(self) -> None:
-        """Leave every topic while there is no way out, so that no peer is dialled in vain."""
+        """Leave every topic while there is no default route, so that no dial fails."""
         await self._change(self._suspend())
 
     async def resume(self, hints: Sequence[str] = ()) -> None:
@@ -265,11 +259,11 @@ class IrohNode:
         await self._change(self._resume(hints))
 
     async def _change(self, change: Coroutine[Any, Any, None]) -> None:
-        """Leave or join topics after what is under way."""
-        await asyncio.shield(self._begin(self._in_turn(change)))
+        """Leave or join topics after the changes under way."""
+        await asyncio.shield(self._complete(self._in_turn(change)))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        """Work that is carried through: who waits for it may go, for half of it is no node."""
+    def _complete(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Work that completes even if its caller is cancelled: half of it would leave no working node."""
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -278,7 +272,7 @@ class IrohNode:
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # when everybody who waited has gone, it is told to nobody
+            task.exception()  # retrieved: its callers may all have been cancelled
 
     async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
         async with self._changing:
@@ -286,12 +280,12 @@ class IrohNode:
 
     async def _join(self, store_id: str) -> None:
         if store_id not in self._topics:
-            topic = self._topics[store_id] = Topic(store_id, self._tell)
+            topic = self._topics[store_id] = Topic(store_id, self._on_gossip)
             topic.sender = None if self.suspended else await self._subscribe(topic)
 
-    async def _join_anew(self, topic: Topic, hints: Sequence[str]) -> None:
+    async def _join_again(self, topic: Topic, hints: Sequence[str]) -> None:
         if self.suspended:
-            raise RejoinFailedError("the node was suspended while it rejoined, for it has no way out")
+            raise RejoinFailedError("the node was suspended while it rejoined: it has no default route")
         await topic.join_by(await self._subscribe(topic, hints))
 
     async def _suspend(self) -> None:
@@ -310,14 +304,14 @@ class IrohNode:
         """Move to a new endpoint and wait for it."""
         running = self._move is not None and not self._move.done()
         if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
-            self._move = self._begin(self._move_to_new_endpoint(hints))
+            self._move = self._complete(self._move_to_new_endpoint(hints))
         await asyncio.shield(self._move)
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
-        """Take every topic along; the old endpoint goes when the new one is there.
+        """Move every topic; the old endpoint is stopped once the new one is there.
 
-        It stays if it has neighbours and the new one reaches none of the peers: a path that drops large packets lets
-        old connections live, and no new one begin.
+        The old one stays if it has neighbours and the new one reaches no peer: a path that drops large packets keeps
+        old connections alive, and prevents new ones.
         """
         new = await self._endpoint()
         for peer_id, addresses in self._peers.addressed():
@@ -326,8 +320,8 @@ class IrohNode:
         if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
             self._moved_at = time.monotonic()
             await stop_endpoint(new)
-            told = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
-            raise RejoinFailedError(told, permanent=True)
+            message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
+            raise RejoinFailedError(message, permanent=True)
         old = self._node
         await self._change(self._move_topics(new, hints))
         await self.refresh_addresses()

@@ -1,4 +1,4 @@
-"""The peers that a node may dial, and where: bounded, the one longest unnamed goes first."""
+"""The peers that a node may dial, and where; bounded, the one unnamed for longest is dropped first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ADDRESSES = 16
 
 
 class PeerBook:
-    """Peers with the addresses that were given for them, ``ip:port``; with none, others may know where they are."""
+    """Peers with the addresses that were given for them, ``ip:port``; with none, discovery may find them."""
 
     def __init__(self) -> None:
         self._addresses: dict[str, tuple[str, ...]] = {}
@@ -32,6 +32,6 @@ class PeerBook:
         return [(peer_id, addresses) for peer_id, addresses in self._addresses.items() if addresses]
 
     def first(self, hints: Sequence[str], count: int, *, but: str) -> list[str]:
-        """So many peers to join through: the hints, then those named last; never ``but``, who is the node itself."""
+        """So many peers to join through: the hints, then those named last; never ``but``, the node itself."""
         peers = dict.fromkeys([*hints, *reversed(self._addresses)])
         return [peer_id for peer_id in peers if peer_id != but][:count]

@@ -2,8 +2,8 @@
 
 The protocol ``/gossipcontrol/sync/1`` is one bidirectional stream. The dialler sends a JSON object: ``store``,
 ``beats`` (author to [life, number], the newest heartbeat that it knows of each), and perhaps ``knock``. The other side
-takes over what is newer, and answers with its own ``beats`` or an ``error``; the dialler takes over in turn, and both
-know the same.
+stores what is newer, and answers with its own ``beats`` or an ``error``; the dialler stores what is newer in turn, and
+both know the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ OnSync = Callable[[str, str, int], None]
 
 
 def reason(error: iroh.IrohError) -> str:
-    """Why, in a line: with RUST_BACKTRACE set, the wheel's own message goes on for a screen."""
+    """Why, in one line: with RUST_BACKTRACE set, the wheel's own message fills a screen."""
     return error.message().partition("\n")[0][:200]
 
 
@@ -77,11 +77,11 @@ async def sync(
 async def knock(endpoint: iroh.Endpoint, peer_id: str, topic: bytes) -> None:
     """Make a peer's iroh-gossip ready to dial this node again; the peer must be subscribed to the topic.
 
-    iroh-gossip 0.35 keeps a peer that it dialled in vain as pending for good and never dials it again. A connection
-    *from* that peer makes it active, and a message that is no request makes it let go of a peer that is no neighbour:
-    it then knows nothing of it, and dials when it next has something to say. A shuffle reply with no nodes in it is
-    such a message, and changes nothing else. Without it the connection's end leaves the peer active but unreachable.
-    Never knock at a neighbour, or one that is about to be: the connection would take the place of theirs, and end.
+    iroh-gossip 0.35 keeps a peer as pending for ever once a dial of it has failed, and never dials it again. A
+    connection *from* that peer makes it active, and a message that is no request makes it drop a peer that is no
+    neighbour: it then knows nothing of it, and dials when it next has something to send. A shuffle reply without nodes
+    is such a message, and changes nothing else. Without it the end of the connection leaves the peer active but
+    unreachable. Never knock at a neighbour, or one that is about to be: the connection would replace theirs, and end.
     """
     connection = await endpoint.connect(iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, []), GOSSIP_ALPN)
     try:
@@ -95,13 +95,13 @@ async def knock(endpoint: iroh.Endpoint, peer_id: str, topic: bytes) -> None:
 
 
 class SyncProtocol(iroh.ProtocolCreator, iroh.ProtocolHandler):
-    """The side that answers. Whatever comes in, it never raises and never takes more than its bounds."""
+    """The side that answers. Whatever comes in, it never raises and stays within its bounds."""
 
     def __init__(self, find: Find, may_knock: MayKnock, on_sync: OnSync) -> None:
         self._find = find
         self._may_knock = may_knock
         self._on_sync = on_sync
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._endpoint: iroh.Endpoint | None = None
 
     def create(self, endpoint: iroh.Endpoint) -> iroh.ProtocolHandler:
@@ -111,10 +111,10 @@ class SyncProtocol(iroh.ProtocolCreator, iroh.ProtocolHandler):
 
     async def accept(self, conn: iroh.Connection) -> None:
         """Answer one exchange."""
-        if self._places.locked():
+        if self._slots.locked():
             conn.close(1, b"busy")
             return
-        async with self._places:
+        async with self._slots:
             try:
                 async with asyncio.timeout(ANSWER_TIME):
                     await self._answer(conn)

@@ -1,4 +1,4 @@
-"""One store's topic on an iroh-gossip node: its subscriptions, its neighbours, what was heard in it."""
+"""One store's topic on an iroh-gossip node: its subscriptions, its neighbours, the messages heard in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GossipEvent:
 
 @dataclass(slots=True, eq=False)
 class Topic:
-    """Takes the events of its subscriptions, and tells each once however many there are."""
+    """Reports each event once, however many subscriptions bring it."""
 
     store_id: str
     on_event: Callable[[GossipEvent], None]
@@ -42,7 +42,7 @@ class Topic:
     ever: set[str] = field(default_factory=set[str])
     """Every neighbour since the topic was subscribed to: a later JOINED lists them again, dead or alive."""
     lost: set[str] = field(default_factory=set[str])
-    """Neighbours that the overlay gave up and that have not come up again: it may be deaf to them."""
+    """Neighbours that went down and have not come up again: the overlay may be deaf to them."""
     asked: set[str] = field(default_factory=set[str])
     """Peers that are being asked to knock, before the topic is joined through them."""
     dialled: set[str] = field(default_factory=set[str])
@@ -57,7 +57,7 @@ class Topic:
         self.id = hashlib.blake2b(self.store_id.encode(), digest_size=32).digest()
 
     async def join_by(self, sender: iroh.Sender) -> None:
-        """Let a new subscription take the place of the old one as soon as there is a neighbour."""
+        """Let a new subscription replace the old one as soon as there is a neighbour."""
         superseded, self.joining = self.joining, sender
         await _end(superseded)
 
@@ -74,7 +74,7 @@ class Topic:
         for peer_id in list(self.neighbors):
             self._down(peer_id)
 
-    def take(self, message: iroh.Message) -> None:
+    def on_message(self, message: iroh.Message) -> None:
         """Handle one event of a subscription."""
         match message.type():
             case iroh.MessageType.JOINED:
@@ -89,27 +89,27 @@ class Topic:
                 received = message.as_received()
                 self._heard(bytes(received.content), received.delivered_from)
             case iroh.MessageType.LAGGED:
-                self._tell("error", detail="the subscription lagged and lost events")
+                self._emit("error", detail="the subscription lagged and lost events")
             case iroh.MessageType.ERROR:
-                self._tell("error", detail=message.as_error())
+                self._emit("error", detail=message.as_error())
 
     def _up(self, peer_id: str) -> None:
         self.ever.add(peer_id)
         self.lost.discard(peer_id)
         if peer_id not in self.neighbors:
             self.neighbors.add(peer_id)
-            self._tell("up", peer_id)
+            self._emit("up", peer_id)
         self.came.set()
         if self.joining is not None:  # there is a neighbour: the older of two subscriptions may go
             old, self.sender, self.joining = self.sender, self.joining, None
-            # Held by the loop only while it runs; nothing waits for it.
+            # Keeps a reference: the loop holds tasks only weakly.
             _TASKS.add(task := asyncio.ensure_future(_end(old)))
             task.add_done_callback(_TASKS.discard)
 
     def _down(self, peer_id: str) -> None:
         if peer_id in self.neighbors:
             self.neighbors.discard(peer_id)
-            self._tell("down", peer_id)
+            self._emit("down", peer_id)
 
     def _heard(self, content: bytes, delivered_from: str) -> None:
         if content in self.seen:
@@ -121,9 +121,9 @@ class Topic:
         if (beat := parse(content)) is not None:
             author = beat.author
             self.newest.learn(author, (beat.life, beat.number))
-        self._tell("heard", author, direct=author == delivered_from)
+        self._emit("heard", author, direct=author == delivered_from)
 
-    def _tell(self, what: str, peer_id: str = "", *, direct: bool = False, detail: str = "") -> None:
+    def _emit(self, what: str, peer_id: str = "", *, direct: bool = False, detail: str = "") -> None:
         self.on_event(GossipEvent(what, self.store_id, peer_id, direct, detail))
 
 
@@ -135,13 +135,13 @@ class Callback(iroh.GossipMessageCallback):
 
     async def on_message(self, msg: iroh.Message) -> None:
         """Hand the event to the topic."""
-        self._topic.take(msg)
+        self._topic.on_message(msg)
 
 
 async def _end(sender: iroh.Sender | None) -> None:
     """End a subscription, if there is one, that its topic no longer holds.
 
-    Ended twice, the wheel raises; so whoever ends one takes it from the topic first, with nothing awaited in between.
+    The wheel raises when one is ended twice, so it must be removed from the topic first, without an await in between.
     """
     if sender is not None:
         await sender.cancel()
