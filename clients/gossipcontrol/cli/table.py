@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from gossipcontrol.cli.status import Status
+from gossipcontrol.client import decode
 from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
 from gossipcontrol.client.enumeration import Outcome, PeerState
 from gossipcontrol.client.store import Store
+from gossipcontrol.v1 import decision_pb2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -47,6 +49,16 @@ def show_messages(messages: Iterable[Message]) -> None:
 def show_message(message: Message) -> None:
     """One message of the service as a JSON document."""
     show_json(_plain(message))
+
+
+def show_decision_messages(decisions: Collection[decision_pb2.Decision], as_json: bool) -> None:
+    """Decisions for programs or for people."""
+    show_messages(decisions) if as_json else show_decisions(map(decode.decision, decisions))
+
+
+def show_rejoin_messages(rejoins: Collection[decision_pb2.Rejoin], as_json: bool, *, verbose: bool = False) -> None:
+    """Rejoins for programs or for people."""
+    show_messages(rejoins) if as_json else show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -33,17 +33,13 @@ HEADS = ("STORE", "NODES", "ONLINE", "SUSPECT", "OFFLINE", "ASLEEP", "STALEST", 
 
 @click.command()
 @click.option(
-    "--interval",
-    type=click.FloatRange(0.1, 3600),
-    default=1.0,
-    show_default=True,
-    help="Seconds between two refreshes.",
+    "--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Seconds between refreshes."
 )
 @click.option("--count", type=click.IntRange(1), help="Exit after so many refreshes.")
 @json_option
 @calls
 async def top(client: Client, interval: float, count: int | None, as_json: bool) -> int:
-    """Watch all stores: which peers are online, what is stale, what is being repaired. q or Ctrl-C ends it."""
+    """Watch all stores: what is online, stale or being repaired. Ends on q or Ctrl-C."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

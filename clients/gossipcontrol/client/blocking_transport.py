@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 import grpc
@@ -58,7 +58,7 @@ class BlockingTransport:
         while walk.request is not None:
             yield from walk.accept(self.call(Call(call.stub, call.name, walk.request, _undecoded)))
 
-    def watch(self, stream: PresenceStream) -> Iterator[PresenceUpdate]:
+    def watch(self, stream: PresenceStream) -> Generator[PresenceUpdate, None, None]:
         """The updates of one stream after the other; raises ClientError."""
         stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -106,7 +106,7 @@ class Client:
 
     def watch_peers(
         self, store_id: str, *, resume_token: str = "", on_loss: OnLoss = lambda error: None
-    ) -> AsyncIterator[PresenceUpdate]:
+    ) -> AsyncGenerator[PresenceUpdate, None]:
         """A store's presence: a snapshot, then every change in order, until it is closed.
 
         A stream that breaks is opened again behind the last update, and ``on_loss`` is called with the reason. Only the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -107,7 +107,7 @@ class SyncClient:
 
     def watch_peers(
         self, store_id: str, *, resume_token: str = "", on_loss: OnLoss = lambda error: None
-    ) -> Iterator[PresenceUpdate]:
+    ) -> Generator[PresenceUpdate, None, None]:
         """A store's presence: a snapshot, then every change in order, until it is closed.
 
         A stream that breaks is opened again behind the last update, and ``on_loss`` is called with the reason. Only the

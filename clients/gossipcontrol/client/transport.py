@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -74,7 +74,7 @@ class Transport:
             for item in walk.accept(await self.message(Call(call.stub, call.name, walk.request, _undecoded))):
                 yield item
 
-    async def watch(self, stream: PresenceStream) -> AsyncIterator[PresenceUpdate]:
+    async def watch(self, stream: PresenceStream) -> AsyncGenerator[PresenceUpdate, None]:
         """The updates of one stream after the other; raises ClientError."""
         stub: gossip_control_pb2_grpc.GossipControlAsyncStub
         stub = gossip_control_pb2_grpc.GossipControlStub(self.channel)

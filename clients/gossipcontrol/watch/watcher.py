@@ -149,8 +149,8 @@ def _cut(detail: str) -> str:
     return detail.encode(errors="replace")[:DETAIL_BYTES].decode(errors="ignore")
 
 
-def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:
-    """The watcher for this operating system."""
+def make_watcher(chosen: Filter | None = None, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:
+    """The watcher for this operating system, of the interfaces that a filter chooses."""
     network: NetworkSource = PollingSource()
     power: list[PowerSource] = []
     if sys.platform == "linux":
@@ -161,4 +161,4 @@ def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = No
 
         network, power = RtnetlinkSource(), [LogindSource(), ClockSource()]
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
-    return Watcher(network, power, counter, chosen, quiet=quiet)
+    return Watcher(network, power, counter, chosen or Filter.default(), quiet=quiet)
