@@ -33,7 +33,7 @@ lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/buf format --diff --exit-code
 
 type: $(READY) ## Check types with mypy and pyright, both strict
-	$(BIN)/mypy server clients tests bench dev
+	$(BIN)/mypy server clients examples tests bench dev
 	$(BIN)/pyright
 
 bench: $(READY) ## Produce every figure that the project claims

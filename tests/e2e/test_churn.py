@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gossipcontrol.client import Cause, Outcome
 from gossipcontrol.client.client import Client
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger
-from gossipcontrol.v1 import decision_pb2
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
 from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.topic import GossipEvent
 
 NODES = 10
 STORE = "churn"
@@ -100,7 +100,7 @@ class Overlay:
     async def _suspect(self, node_id: str) -> None:
         """The repair that first comes to mind, made through the service."""
         assert self._client is not None
-        await self._client.rejoin(node_id, [STORE], cause=decision_pb2.CAUSE_SUSPICION)
+        await self._client.rejoin(node_id, [STORE], cause=Cause.SUSPICION)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -147,5 +147,5 @@ async def test_neighbour_events_stay_within_twice_those_without_gossipcontrol(tm
     assert reported <= 2 * alone + NOISE, told
     assert asked <= 2 * alone + NOISE, told
     assert {one.outcome for one in rejoins} <= {
-        decision_pb2.REJOIN_OUTCOME_SKIPPED, decision_pb2.REJOIN_OUTCOME_VERIFIED,
+        Outcome.SKIPPED, Outcome.VERIFIED,
     }  # fmt: skip

@@ -6,7 +6,7 @@ import time
 from itertools import combinations
 from pathlib import Path
 
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE
+from gossipcontrol.client import PeerState
 
 from tests.kit.observed import observed
 from tests.kit.service_lab import until
@@ -36,4 +36,4 @@ async def test_every_pair_meets_or_is_synced_and_the_debt_goes_to_zero(tmp_path:
         assert strangers, "an active view of five cannot hold nine"
         assert strangers <= synced
         assert len(pairs - strangers - synced) > 0, "neighbours need no command"
-        assert seen.states_since(fleet.ids, 0.0) == {PEER_STATE_ONLINE}
+        assert seen.states_since(fleet.ids, 0.0) == {PeerState.ONLINE}

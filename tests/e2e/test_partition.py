@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gossipcontrol.v1.decision_pb2 import CAUSE_PARTITION, REJOIN_OUTCOME_VERIFIED
+from gossipcontrol.client import Cause, Outcome
 
 from tests.kit.observed import observed
 from tests.kit.service_lab import until
@@ -35,7 +35,7 @@ async def test_both_sides_are_one_again_soon_after_the_path_is_back(tmp_path: Pa
         assert len(fleet.overlay.components(fleet.ids)) == 2, "the cut was too short to part them"
         await seen.until_metric("gossipcontrol_partitions", 1.0, store="notes")
         # A side whose nodes were linked through the other alone falls apart as well, and is mended meanwhile.
-        for one in await seen.rejoins(CAUSE_PARTITION):
+        for one in await seen.rejoins(Cause.PARTITION):
             assert _same_side(one.triggers[0].evidence, fleet.sides), "nobody is told to rejoin through a cut"
         dials = fleet.said("sync", cut_at + MENDED)
         assert dials, "somebody must look for a way across"
@@ -46,10 +46,10 @@ async def test_both_sides_are_one_again_soon_after_the_path_is_back(tmp_path: Pa
         print(f"{near} + {beyond}: one component {took:.2f} s after a cut of {CUT:g} s, {len(dials)} dials in its end")
 
         async def verified() -> bool:
-            return any(one.outcome == REJOIN_OUTCOME_VERIFIED for one in await seen.rejoins(CAUSE_PARTITION))
+            return any(one.outcome == Outcome.VERIFIED for one in await seen.rejoins(Cause.PARTITION))
 
         await until(verified, "a rejoin across the cut is proved", HEALED)
-        evidence = [one.triggers[0].evidence for one in await seen.rejoins(CAUSE_PARTITION)]
+        evidence = [one.triggers[0].evidence for one in await seen.rejoins(Cause.PARTITION)]
         assert any("falls into" in one and not _same_side(one, fleet.sides) for one in evidence), evidence
         await seen.until_metric("gossipcontrol_partitions", 0.0, store="notes")
         await seen.until_all_online()

@@ -13,7 +13,7 @@ from tests.kit.process import Process, Said
 STORE = "notes"
 
 
-class Troupe:
+class Cluster:
     """``async with`` starts all of it, and ends all of it, also when it could not start whole.
 
     Unix sockets cross network namespaces, so a service that serves the nodes can be asked from outside too.

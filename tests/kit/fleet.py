@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tests.kit.cluster import STORE, Troupe, contact
+from tests.kit.cluster import STORE, Cluster, contact
 from tests.kit.network import Host, Network
 from tests.kit.process import Process, Said, agent, service, watcher
 
@@ -59,7 +59,7 @@ class Overlay:
         return found
 
 
-class Fleet(Troupe):
+class Fleet(Cluster):
     """``near`` hosts on the first bridge, ``beyond`` on the second.
 
     Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say one thing and no more.

@@ -21,7 +21,7 @@ Said: TypeAlias = dict[str, Any]
 """One line: ``event``, ``ts`` (wall clock, seconds; at the latest when it was read), and what else the process said."""
 STOP_TIME = 8.0
 """Seconds that a process gets to stop after SIGTERM."""
-CLIENT = (sys.executable, "-m", "gossipcontrol.client")
+CLIENT = (sys.executable, "-m", "gossipcontrol.cli")
 
 
 class Process:

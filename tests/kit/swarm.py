@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.kit.cluster import STORE, Troupe, contact
+from tests.kit.cluster import STORE, Cluster, contact
 from tests.kit.network import Host, Network
 from tests.kit.process import Process, agent, service, watcher
 
@@ -13,7 +13,7 @@ START_TIME = 60.0
 """Seconds within which a process must have started: an iroh node alone takes 3 s to give up its search for a relay."""
 
 
-class Swarm(Troupe):
+class Swarm(Cluster):
     """Nodes that know each other. ``control``: the first host has a service and a watcher, and its agent attaches.
 
     Without it the first node is bare, as all the others always are. Unix sockets cross network namespaces, so the

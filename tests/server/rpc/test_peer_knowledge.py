@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import grpc
 import pytest
-from gossipcontrol.client.errors import RefusedError, client_error
+from gossipcontrol.client.errors import RefusedError
+from gossipcontrol.client.failure import client_error
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
