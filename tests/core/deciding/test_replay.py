@@ -289,7 +289,7 @@ ATTRIBUTES = {
     "Expansion": "_stores_per_node _registry _policy _answers",
     "Policy": "_parameters _history _reads _scheduler _lifecycle",
     "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation",
-    "Lifecycle": "_admission _registry _history _output _timers wake_at waiting parked running",
+    "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "NamingRate": "_most _named",
