@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from gossipcontrol.cli.main import main
+from gossipcontrol.cli.main import COMMANDS, main
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, rejoin, serving, until
@@ -191,3 +192,21 @@ async def test_a_full_service_fails(tmp_path: Path) -> None:
         result = await run(service, "rejoin", "m", "a")
         assert result.exit_code == 1
         assert "the queue of rejoins is full; try again in 10 s" in result.stderr
+
+
+def test_every_command_is_listed_and_can_be_imported() -> None:
+    listed = CliRunner().invoke(main, ["--help"]).stdout
+    for name, (_, line) in COMMANDS.items():
+        assert f"  {name} " in listed
+        assert line.split()[0] in listed
+        shown = CliRunner().invoke(main, [name, "--help"])
+        assert shown.exit_code == 0
+        # The list says in its own words what the command's own help begins with.
+        assert shown.stdout.split("\n\n")[1].split()[0] == line.split()[0]
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gossipcontrol.cli.iroh_command", None)
+    result = CliRunner().invoke(main, ["agent", "iroh"])
+    assert result.exit_code == 2
+    assert "pip install 'gossipcontrol[iroh]'" in result.stderr

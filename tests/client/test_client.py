@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from gossipcontrol.client import (
+    AddressError,
     ChangeKind,
     Client,
     ClientError,
@@ -72,3 +74,28 @@ async def test_a_message_that_is_too_large_is_a_plain_failure(service: Service) 
             await client.rejoin("n" * 5_000_000)
         assert type(caught.value) is ClientError
         assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_client_may_be_made_outside_a_loop_and_used_in_one_after_another(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    client = Client(f"unix:{settings.listen.socket}")
+
+    async def ask(*, close: bool = False) -> bool:
+        async with serving(settings):
+            serves = await client.serving()
+            if close:
+                await client.close()
+            return serves
+
+    assert asyncio.run(ask())
+    assert asyncio.run(ask(close=True))
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        asyncio.run(ask())
+
+
+def test_a_malformed_address_is_refused_at_construction() -> None:
+    with pytest.raises(AddressError) as caught:
+        Client("nonsense")
+    assert isinstance(caught.value, ClientError)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.code is StatusCode.INVALID_ARGUMENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 import time
 from collections.abc import Coroutine
@@ -138,6 +139,8 @@ class _Run:
         self._heard_lines = LineThrottle(HEARD_EVERY)
 
     async def run(self) -> None:
+        # The command prints the agent's events itself; what the node raises is still logged.
+        logging.getLogger("gossipcontrol.agent").setLevel(logging.ERROR)
         node = await IrohNode.start(self._gossip, self._options.key)
         try:
             await self._begin(node)

@@ -70,9 +70,10 @@ class BlockingTransport:
                     yield stream.accept(response)
                 wait = stream.wait_after(None)
             except grpc.RpcError as error:
-                if deadline.passed:
+                if deadline.passed and stream.left() is not None:
                     raise stream.no_answer() from error
-                wait = stream.wait_after(error)
+                # A deadline that passes just as the first answer arrives cancels a stream that works: open another.
+                wait = stream.wait_after(None if deadline.passed else error)
             finally:
                 deadline.cancel()
                 call.cancel()
