@@ -54,7 +54,8 @@ def test_a_member_is_shown_by_its_word() -> None:
 def test_an_unknown_number_is_kept_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     before = unrecognized_numbers().get("PeerState 777", 0)
     with caplog.at_level(logging.WARNING, "gossipcontrol.client"):
-        views = [liveness_pb2.PeerView(peer_id="p", state=777) for _ in range(3)]  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        unknown: Any = 777
+        views = [liveness_pb2.PeerView(peer_id="p", state=unknown) for _ in range(3)]
         peers = [decode.peer(view) for view in views]
     assert [(one.state, one.state.name, str(one.state)) for one in peers] == [
         (777, "UNRECOGNIZED_777", "unrecognized-777")
@@ -93,11 +94,13 @@ def test_a_service_that_invents_numbers_does_not_fill_the_memory(monkeypatch: py
 
 
 async def test_every_message_with_unknown_numbers_is_decoded() -> None:
-    seen = decision_pb2.TriggerRecord(cause=901, kind=902, rule=903)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-    rejoin = decision_pb2.Rejoin(outcome=904, rung=905, triggers=[seen])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    trigger: dict[str, Any] = {"cause": 901, "kind": 902, "rule": 903}
+    numbers: dict[str, Any] = {"outcome": 904, "rung": 905}
+    rejoin = decision_pb2.Rejoin(**numbers, triggers=[decision_pb2.TriggerRecord(**trigger)])
     record = decode.rejoin_record(rejoin)
     assert (record.outcome, record.rung) == (904, 905)
     assert [(one.cause, one.kind, one.rule) for one in record.triggers] == [(901, 902, 903)]
-    count = gossip_control_pb2.PeerCount(state=906, count=2)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    unknown: Any = 906
+    count = gossip_control_pb2.PeerCount(state=unknown, count=2)
     store = decode.store(gossip_control_pb2.Store(store_id="a", peer_counts=[count]))
     assert store.peer_counts == {906: 2}

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gossipcontrol.client import Cause, Client, LivenessReport, Outcome, PeerObservation
@@ -23,10 +24,10 @@ LIMIT = 30.0
 
 
 @asynccontextmanager
-async def example(name: str, address: str, **settings: object) -> AsyncGenerator[Process]:
+async def example(name: str, address: str, **settings: Any) -> AsyncGenerator[Process]:
     """An example while it runs; it must end well on Ctrl-C."""
     environment = {"GOSSIPCONTROL_ADDRESS": address}
-    process = Process(name, sys.executable, str(EXAMPLES / f"{name}.py"), environment=environment, **settings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    process = Process(name, sys.executable, str(EXAMPLES / f"{name}.py"), environment=environment, **settings)
     async with process:
         yield process
         assert await process.stop(signal.SIGINT) == 0

@@ -85,7 +85,7 @@ class SyncExecutor:
             error = f"not done within {TIMEOUT:g} s"
         except SyncFailedError as failure:
             error = str(failure) or "the sync failed"
-        except Exception as failure:  # noqa: BLE001 - the node is the user's code; the service must learn of its failure
+        except Exception as failure:  # noqa: BLE001 - the user's code: the service must learn of its failure
             self._faults.node_raised("sync_with_peer")
             error = f"{type(failure).__name__}: {failure}"
         self._finish(key, error)

@@ -66,7 +66,8 @@ class ListCall(Generic[ItemT, T]):
 
     def messages(self) -> ListCall[ItemT, ItemT]:
         """The same call with its items as messages."""
-        return cast("ListCall[ItemT, ItemT]", replace(self, decode=_itself))  # type: ignore[arg-type] # replace is not generic
+        call: Any = replace(cast("Any", self), decode=_itself)  # replace is not generic
+        return cast("ListCall[ItemT, ItemT]", call)
 
 
 def _itself(message: T) -> T:
