@@ -62,6 +62,10 @@ class FakePresence:
     def online(self, store_id: str) -> Collection[str]:
         return {one for one, state in self.states.items() if state is PeerState.ONLINE and one not in self.mute}
 
+    def silent_peers(self, store_id: str, most: int) -> list[str]:
+        silent = (PeerState.SUSPECT, PeerState.OFFLINE)
+        return [one for one, state in self.states.items() if state in silent][:most]
+
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         (self.mute.add if mute else self.mute.discard)(peer_id)
 

@@ -212,7 +212,7 @@ class World:
             yield node
 
     def _attach(self, node: SimNode) -> None:
-        if node.session_id or node.cut or node.away:
+        if node.session_id or node.cut or node.away or not self._has_agent(node):
             return
         if not self._serving:
             self._at(1.0, self._attach, node)
@@ -224,6 +224,10 @@ class World:
         for store_id in node.store_ids:
             if node.sessions == 1:
                 self._overlays[store_id].join(node.node_id, (), self._reaches)
+
+    def _has_agent(self, node: SimNode) -> bool:
+        agents = self.scenario.agents
+        return agents is None or int(node.node_id.removeprefix("n")) < agents
 
     def _abilities(self, node: SimNode) -> frozenset[Capability]:
         return (frozenset[Capability](), frozenset({Capability.REBIND}), frozenset(Capability))[node.sessions % 3]

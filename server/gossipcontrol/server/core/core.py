@@ -201,11 +201,12 @@ class Core:
         match finding:
             case PresenceChanged():
                 turn.findings.append(finding)
-            case NodeSuspected(node_id, store_id, cause, evidence, bridge):
+            case NodeSuspected(node_id, store_id, cause, evidence, bridge, blind):
                 triggers = self.can_ask(node_id, store_id)
                 turn.findings.append(replace(finding, triggers=triggers))
                 if triggers:
-                    self._trigger(turn, RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge), now)
+                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, blind)
+                    self._trigger(turn, event, now)
             case SuspicionEnded():
                 turn.findings.append(finding)
                 if finding.cause.is_proved_by_recovery:

@@ -30,6 +30,8 @@ class NodeSuspected:
     """What was seen, as a sentence; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition, which the rejoin should dial first."""
+    blind: bool = False
+    """Whether no path to any peer is known: if the rejoin fails, no stronger rung is tried."""
     triggers: bool = False
     """Whether it became a trigger: the core sets it where some driver can act for the node."""
 

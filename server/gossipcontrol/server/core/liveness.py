@@ -33,6 +33,8 @@ from gossipcontrol.server.core.roster import EmptyRoster, Roster
 
 LATE_AFTER_INTERVALS = 1.5
 """A report is late once this many report intervals have passed since the one before."""
+SERVICE_PAUSE = 2.0
+"""Seconds by which a deadline is served late that show that the service itself stood still, or was overloaded."""
 MAX_REPORTERS = 65_536
 """Most nodes whose reports are followed; more than the registry of nodes holds by default."""
 EVICTION_SCAN = 16
@@ -111,6 +113,8 @@ class Liveness:
             presence.started_at = now
         due_at = presence.next_at()
         if due_at is not None and due_at <= now:
+            if now - due_at > SERVICE_PAUSE:
+                presence.on_service_paused(now)
             presence.advance(now)
         self._handlers[type(event)](event, now)
         found = self.diagnosis.handle(event, now)

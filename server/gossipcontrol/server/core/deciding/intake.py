@@ -44,7 +44,7 @@ class Intake:
             self._refuse()
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge)
+        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.blind)
         self._answer(event.request_id, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:
