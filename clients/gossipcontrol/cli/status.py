@@ -26,6 +26,8 @@ class Status:
     rejoins: Sequence[RejoinRecord]
     """Those of the last hour, newest first."""
     all_rejoins: bool
+    warnings: Sequence[str] = ()
+    """What is wrong with the fleet as a whole."""
 
 
 async def read_status(client: Client) -> Status:
@@ -43,4 +45,5 @@ async def read_status(client: Client) -> Status:
         all_nodes=len(stores) == 1 or all(store.node_count == len(store.nodes) for store in stores),
         rejoins=rejoins[:MOST_REJOINS],
         all_rejoins=len(rejoins) <= MOST_REJOINS,
+        warnings=await client.warnings(),
     )

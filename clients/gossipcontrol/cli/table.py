@@ -66,12 +66,14 @@ def _plain(message: Message) -> dict[str, Any]:
 
 
 def show_status(address: str, status: Status) -> None:
-    """The service in five lines."""
+    """The service in five lines, and what is wrong first."""
     outcomes = Counter(str(rejoin.outcome) for rejoin in status.rejoins)
     counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
     least = "" if status.all_nodes else "at least "
     more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
     click.echo(f"{address} is {'serving' if status.serving else 'not serving'}")
+    for warning in status.warnings:
+        click.echo(f"warning          {warning}")
     click.echo(f"stores           {status.stores}")
     click.echo(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
     click.echo(f"rejoins (1 h)    {more}{counted}")

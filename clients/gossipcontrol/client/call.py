@@ -125,6 +125,12 @@ def list_stores(node_id: str) -> ListCall[gossip_control_pb2.Store, Store]:
     return ListCall(GossipControlStub, "ListStores", request, lambda page: page.stores, decode.store)
 
 
+def warnings() -> Call[gossip_control_pb2.ListStoresResponse, tuple[str, ...]]:
+    """What is wrong with the fleet as a whole: told with the first page of the stores."""
+    request = gossip_control_pb2.ListStoresRequest(page_size=1)
+    return Call(GossipControlStub, "ListStores", request, lambda page: tuple(page.warnings))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejoinFilter:
     """Which rejoins are listed; the default: all of them."""

@@ -57,6 +57,10 @@ class Client:
         """Whether the service says that it serves."""
         return await self._transport.call(call.serving())
 
+    async def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the fleet as a whole, as sentences: two agents with one node id, for example."""
+        return await self._transport.call(call.warnings())
+
     async def rejoin(
         self, node_id: str, store_ids: Sequence[str] = (), *, cause: Cause = Cause.MANUAL, request_id: str = ""
     ) -> TriggerResult:

@@ -58,6 +58,10 @@ class SyncClient:
         """Whether the service says that it serves."""
         return self._transport.call(call.serving())
 
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the fleet as a whole, as sentences: two agents with one node id, for example."""
+        return self._transport.call(call.warnings())
+
     def rejoin(
         self, node_id: str, store_ids: Sequence[str] = (), *, cause: Cause = Cause.MANUAL, request_id: str = ""
     ) -> TriggerResult:

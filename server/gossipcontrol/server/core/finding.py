@@ -47,6 +47,15 @@ class WritesUnshared:
 
 
 @dataclass(frozen=True, slots=True)
+class IdShared:
+    """Two agents use one node id, or two machines one host id, as cloned ones do."""
+
+    kind: str
+    """``node`` or ``host``."""
+    shared_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncWanted:
     """A node should sync a store directly with a peer: they never meet, or to see whether a partition has ended."""
 
@@ -68,5 +77,5 @@ class OfferSync(SyncWanted):
 Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted
 """What liveness finds. That a suspicion ended is said once of whatever became a trigger, however it ends."""
 
-CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared
+CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared | IdShared
 """What leaves the core, once it has turned findings into triggers and knows whom it can ask."""
