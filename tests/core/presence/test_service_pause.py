@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gossipcontrol.server.core.event import TimePassed
+from gossipcontrol.server.core.presence.presence import Presence
 from gossipcontrol.server.core.presence.record import PeerState
 
 from tests.kit.liveness_lab import Lab
@@ -64,3 +65,32 @@ def test_with_nobody_to_prove_it_silence_counts_from_the_end_of_the_pause() -> N
     assert states(lab) == {PeerState.ONLINE}
     lab.advance(2.0)
     assert states(lab) == {PeerState.SUSPECT}
+
+
+@pytest.mark.parametrize("count", [200, 800])
+def test_a_round_of_reports_after_a_pause_costs_in_proportion_to_the_nodes(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short cut of a hub's uplink must not leave it with more to do than it can: see `bench/recover`."""
+    lab, nodes = Lab(), [f"n{number}" for number in range(count)]
+    refreshed: list[int] = []
+    refresh = Presence._refresh  # pyright: ignore[reportPrivateUsage]
+
+    def counted(self: Presence, row: int, now: float) -> None:
+        refreshed.append(row)
+        refresh(self, row, now)
+
+    def report_all() -> None:
+        for index, node_id in enumerate(nodes):
+            lab.report(node_id, {nodes[index - 1]: 0.5}, neighbors=[(nodes[index - 1], 60.0)])
+
+    for _ in range(5):
+        report_all()
+        lab.advance(2.0)
+    lab.now += 12.0
+    monkeypatch.setattr(Presence, "_refresh", counted)
+    for _ in range(3):
+        report_all()
+        lab.advance(2.0)
+    assert len(refreshed) <= 4 * count
+    assert states(lab) == {PeerState.ONLINE}

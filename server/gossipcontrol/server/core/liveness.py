@@ -33,6 +33,8 @@ from gossipcontrol.server.core.roster import EmptyRoster, Roster
 
 LATE_AFTER_INTERVALS = 1.5
 """A report is late once this many report intervals have passed since the one before."""
+SERVICE_BEHIND = 0.5
+"""Seconds by which a deadline is served late that show that the event loop has more to do than it can."""
 SERVICE_PAUSE = 2.0
 """Seconds by which a deadline is served late that show that the service itself stood still, or was overloaded."""
 MAX_REPORTERS = 65_536
@@ -113,6 +115,8 @@ class Liveness:
             presence.started_at = now
         due_at = presence.next_at()
         if due_at is not None and due_at <= now:
+            if now - due_at > SERVICE_BEHIND:
+                self._pacer.on_behind(now)
             if now - due_at > SERVICE_PAUSE:
                 presence.on_service_paused(now)
             presence.advance(now)

@@ -38,6 +38,10 @@ class Gcra:
         self._arrival_at = max(now, self._arrival_at) + self.interval
         return True
 
+    def clamp(self, now: float) -> None:
+        """Owe no more than a full burst: what another rate had booked is not owed under this one."""
+        self._arrival_at = min(self._arrival_at, now + self._tolerance + self.interval)
+
     def save(self) -> Plain:
         """The theoretical arrival time."""
         return self._arrival_at
@@ -186,6 +190,10 @@ class Admission:
     def next_at(self) -> float | None:
         """When the next queued rejoin may start; None when nobody waits."""
         return self._limiter.next_at() if len(self._queue) else None
+
+    def clamp(self, now: float) -> None:
+        """A run begins, perhaps under other parameters: owe no more than they allow."""
+        self._limiter.clamp(now)
 
     def estimate(self, now: float) -> float:
         """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""

@@ -253,6 +253,7 @@ class Engine:
 
     def _on_service_started(self, event: ServiceStarted, now: float) -> None:
         self._history.rename(event.run_id)
+        self._scheduler.admission.clamp(now)
         for node in list(self.registry.nodes.values()):
             if node.attached:
                 self._scheduler.detach(node, now)

@@ -15,6 +15,8 @@ from gossipcontrol.server.core.liveness import Liveness
 SLOT_LINKS = ("node", "store", "running", "waiting", "awaiting_recovery")
 SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
 """Presence rebuilds itself within one report interval."""
+DROPPED_STARTS = 10_000
+"""Dropped slots whose last start is remembered; at the global rate more cannot have started within a window."""
 NODE_LINKS = ("slots", "parked", "parked_count")
 HOST_LINKS = ("nodes", "parked")
 STORE_LINKS = ("store_id", "slots")
@@ -120,6 +122,8 @@ class Registry:
         self.attached = 0
         self.places = 0
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
+        self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """Last start of the slots dropped last: one that is taken up again keeps its window."""
         self._idle: OrderedDict[str, Node] = OrderedDict()
         """Nodes without an agent for which nothing is parked; the one idle longest first."""
 
@@ -174,6 +178,7 @@ class Registry:
             if store is None:
                 store = self.stores[store_id] = Store(store_id)
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
+            slot.last_start_at = self._dropped_starts.pop((node.node_id, store_id), NEVER)
             self.places += 1
         return slot
 
@@ -228,6 +233,10 @@ class Registry:
         del slot.node.slots[slot.store.store_id]
         del slot.store.slots[slot.node.node_id]
         self.places -= 1
+        if slot.last_start_at > NEVER:
+            self._dropped_starts[slot.node.node_id, slot.store.store_id] = slot.last_start_at
+            if len(self._dropped_starts) > DROPPED_STARTS:
+                self._dropped_starts.popitem(last=False)
         self.liveness.leave_store(slot.store.store_id, slot.node.node_id)
         if not slot.store.slots:
             self.liveness.forget_store(slot.store.store_id)
@@ -265,6 +274,7 @@ class Registry:
             "hosts": [_save_host(host) for host in self.hosts.values()],
             "stores": {store_id: capture_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
             "detached": list(self._idle),
+            "dropped": [[*key, at] for key, at in self._dropped_starts.items()],
         }
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
@@ -291,6 +301,9 @@ class Registry:
         # Earlier snapshots list those for which something is parked as well.
         detached = (self.nodes[node_id] for node_id in plain["detached"])
         self._idle = OrderedDict((node.node_id, node) for node in detached if not node.parked_count)
+        self._dropped_starts = OrderedDict(
+            ((node_id, store_id), at) for node_id, store_id, at in plain.get("dropped", ())
+        )
         self.attached = sum(node.attached for node in self.nodes.values())
         self.places += len(self.nodes)
 

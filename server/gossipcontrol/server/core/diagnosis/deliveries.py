@@ -200,11 +200,6 @@ class AuthorDeliveries:
         for offset in range(0, len(self._cells), _WIDTH):
             self._clear_marks(offset)
 
-    def reset_marks_of(self, number: int) -> None:
-        """Clear the marks of one observer."""
-        if number in self._numbers:
-            self._clear_marks(self._numbers.index(number) * _WIDTH)
-
     def reset_marks_except(self, same_side: Collection[int]) -> None:
         """Clear the marks of every observer but these."""
         for index, number in enumerate(self._numbers):

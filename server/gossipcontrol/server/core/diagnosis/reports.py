@@ -110,11 +110,10 @@ class StoreReports:
             observer = Observer(event.node_id, self._next_number(), self._parameters.report_interval)
             self.observers[event.node_id] = observer
             self.former.pop(event.node_id, None)
-        elif not observer.is_fresh(
-            now
-        ):  # it was frozen, or cut off from the service too: what it missed meanwhile is no rot
-            for delivery in self.deliveries.values():
-                delivery.reset_marks_of(observer.number)
+        elif not observer.is_fresh(now):
+            # It was frozen, or cut off from the service too: what it missed meanwhile is no rot. Under a number of its
+            # own again it has no marks, at a cost that does not grow with the number of authors.
+            observer.number = self._next_number()
         observer.lists_neighbors = observer.lists_neighbors or attached
         before, reported_at = observer.neighbors, observer.reported_at
         observer.update(event, self._parameters.report_ceiling, now)

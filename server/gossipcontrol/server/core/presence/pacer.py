@@ -19,6 +19,7 @@ class ReportPacer:
         self._epoch_at = NEVER
         """Start of the epoch; the first report of a (node, store) in it is counted."""
         self._previous_count = self._current_count = 0
+        self._behind_until = NEVER
         self._update_interval()
 
     def count_report(self, reported_at: float, now: float) -> None:
@@ -27,6 +28,13 @@ class ReportPacer:
         if reported_at < self._epoch_at:
             self._current_count += 1
             self._update_interval()
+
+    def on_behind(self, now: float) -> None:
+        """The service is behind, or was paused: for a while the interval may grow, but not shrink.
+
+        Only the reports that were served are counted, and an overloaded service serves few: it would ask for more.
+        """
+        self._behind_until = now + 2 * self._ceiling
 
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again."""
@@ -43,7 +51,8 @@ class ReportPacer:
         length = EPOCH_INTERVALS * self._asked_interval
         if now < self._epoch_at + length:
             return
-        # After a long pause the old count says nothing about who reports now.
-        self._previous_count = self._current_count if now < self._epoch_at + 2 * length else 0
+        # After a pause, and while the service is behind, few reports were served: the nodes are still there.
+        is_short = now >= self._epoch_at + 2 * length or now < self._behind_until
+        self._previous_count = max(self._current_count, self._previous_count) if is_short else self._current_count
         self._current_count, self._epoch_at = 0, now
         self._update_interval()

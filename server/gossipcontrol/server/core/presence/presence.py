@@ -187,13 +187,15 @@ class Presence:
 
     def advance_informed(self, store: Store, until: float, now: float) -> None:
         """Record that a punctual observer has reported everything it heard in this store up to ``until``."""
-        store.informed_until = max(store.informed_until, until)
-        if store.overdue:
-            due, store.overdue = store.overdue, []
-            for row in due:
-                # The row of a forgotten peer is free or reused by now; refreshing a reused one does no harm.
-                if self.table.states[row] != FREE:
-                    self._refresh(row, now)
+        if until <= store.informed_until:
+            return
+        store.informed_until = until
+        overdue = store.overdue
+        while overdue and overdue[0][0] <= until:
+            row = heapq.heappop(overdue)[1]
+            # The row of a forgotten peer is free or reused by now; refreshing a reused one does no harm.
+            if self.table.states[row] != FREE:
+                self._refresh(row, now)
 
     def mark_departed(self, store_id: str, peer_id: str, state: PeerState, now: float) -> None:
         """Record an announced departure: ASLEEP or LEFT."""
@@ -295,7 +297,7 @@ class Presence:
             if alive_at + timeout > now:
                 schedule(row, alive_at + timeout, now)
             else:
-                store.overdue.append(row)
+                heapq.heappush(store.overdue, (alive_at + timeout, row))
                 schedule(row, self._ceiling_at(alive_at), now)
         elif state is SUSPECT:
             schedule(row, self._offline_at(row, now), now)

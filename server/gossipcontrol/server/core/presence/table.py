@@ -38,8 +38,9 @@ class Store:
         """State -> number of peers."""
         self.informed_until = NEVER
         """Punctual observers have reported everything they heard up to this time."""
-        self.overdue: list[int] = []
-        """Rows past their timeout whose silence no observer has proved yet."""
+        self.overdue: list[tuple[float, int]] = []
+        """Heap of (the instant up to which an observer must be informed to prove the silence, row): rows past their
+        timeout whose silence no observer has proved yet."""
         self.tail = PRIOR_TAIL
         """A high quantile of how far peaks of silence exceed their means (seconds); learned by the detector."""
         self.oldest_at = math.inf
