@@ -549,3 +549,18 @@ def test_ended_rejoins_are_forgotten_beyond_their_number(lab_with: Callable[[Par
     for _ in range(10):
         lab.answer(RejoinRequested("n", ("unknown",)))
     assert len(list(lab.core.catalog.rejoins())) == 5
+
+
+def test_triggers_for_nothing_do_not_flush_what_was_done_out_of_the_history(
+    lab_with: Callable[[Parameters], Lab],
+) -> None:
+    lab = lab_with(Parameters(history_limit=5))
+    lab.attach()
+    done = lab.answer(RejoinRequested("n")).decisions[0].rejoin_id
+    lab.advance(1.0)
+    lab.meet()
+    for _ in range(50):
+        lab.answer(RejoinRequested("n", ("unknown",)))
+    rejoin = lab.core.catalog.rejoin(done)
+    assert rejoin is not None
+    assert rejoin.outcome is Outcome.VERIFIED

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.rejoin import EVIDENCE
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Rule
-from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
+from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.wire.reasons import explain_trigger
 from hypothesis import given, settings
@@ -24,6 +24,9 @@ class Foretelling(Schedule):
         foretold = self.lab.core.foretell(event, self.lab.now)
         known = {rejoin.rejoin_id for rejoin in self.lab.core.catalog.rejoins()}
         effects = self.lab.handle(event)
+        if any(isinstance(effect, RefuseReuse) for effect in effects):
+            assert foretold.is_reused
+            return
         refused = [effect for effect in effects if isinstance(effect, RefuseTrigger)]
         if refused:
             assert foretold.retry_in == refused[0].retry_in

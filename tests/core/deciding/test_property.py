@@ -81,7 +81,7 @@ class Schedule:
     def rejoin(self, node_id: str, number: int) -> None:
         causes = (Cause.MANUAL, Cause.SUSPICION, Cause.ISOLATED)
         stores = ((), ("a",), ("a", "b"))[number % 3]
-        self.trigger(RejoinRequested(node_id, stores, causes[number % 3], f"q{number}" if number > 3 else ""))
+        self.trigger(RejoinRequested(node_id, stores, causes[number % 3], f"{node_id} {number}" if number > 3 else ""))
 
     def change(self, node_id: str, number: int) -> None:
         self.trigger(NetworkChanged(HOSTS[node_id], boot_id="b", generation=number))

@@ -283,9 +283,9 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 ATTRIBUTES = {
     "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog "
     "_handlers handled_at",
-    "Registry": "_limit liveness nodes hosts stores attached places _dropped_starts _idle",
-    "History": "_prefix _limit _age _rejoins _ended _count",
-    "Catalog": "_registry _history",
+    "Registry": "_limit liveness nodes hosts stores attached store_changes places _dropped_starts _idle",
+    "History": "_prefix _limit _age _rejoins _ended _skipped _ends _count",
+    "Catalog": "_registry _history _sorted _sorted_at",
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
     "Expansion": "_stores_per_node _registry _policy _answers",
     "Policy": "_parameters _history _reads _scheduler _lifecycle",

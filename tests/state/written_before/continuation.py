@@ -15,6 +15,7 @@ from gossipcontrol.server.core.effect import (
     AnswerTrigger,
     Effect,
     RefuseNode,
+    RefuseReuse,
     RefuseTrigger,
     StartRejoin,
 )
@@ -141,6 +142,8 @@ def _shown(effect: Effect) -> dict[str, Any]:
             ]
             cause = None if effect.cause is None else int(effect.cause)
             return {"effect": "answer", "cause": cause, "decisions": decisions, "again": effect.replayed}
+        case RefuseReuse():
+            return {"effect": "refuse reuse", "request": effect.request_id}
         case RefuseTrigger():
             return {"effect": "refuse", "retry": effect.retry_in}
         case RefuseNode():

@@ -35,6 +35,13 @@ class RefuseTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class RefuseReuse:
+    """Refuse the trigger that was handled, nothing having changed: its request id belongs to another request."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseNode:
     """Refuse the registration that was handled, nothing having changed."""
 
@@ -96,4 +103,5 @@ class AdviseRestart:
     detail: str
 
 
-Effect = AnswerTrigger | RefuseTrigger | RefuseNode | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart
+Refusal = RefuseTrigger | RefuseReuse | RefuseNode
+Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart

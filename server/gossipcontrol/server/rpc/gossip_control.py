@@ -14,7 +14,7 @@ from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
-from gossipcontrol.server.rpc.refusal import check_admitted, trigger_answer
+from gossipcontrol.server.rpc.refusal import check_admitted, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
@@ -182,7 +182,10 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query, now = decode.explain_query(request), self._clock.now()
         if not isinstance(query, decode.PastQuery):
-            return encode.forecast_response(self._core.foretell(query, now), now)
+            forecast = self._core.foretell(query, now)
+            if forecast.is_reused:
+                raise reused()
+            return encode.forecast_response(forecast, now)
         return encode.past_response(self._past(query), query.request_id, now)
 
     def _past(self, query: decode.PastQuery) -> list[RejoinRecord]:

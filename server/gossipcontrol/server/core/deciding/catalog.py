@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreNode, StoreRecord
@@ -19,6 +21,8 @@ class Catalog:
     def __init__(self, registry: Registry, history: History) -> None:
         self._registry = registry
         self._history = history
+        self._sorted: list[str] = []
+        self._sorted_at = -1
 
     def rejoin(self, rejoin_id: str) -> RejoinRecord | None:
         """One rejoin, unless it is unknown or forgotten."""
@@ -49,11 +53,23 @@ class Catalog:
             ):
                 yield rejoin.record()
 
+    def _store_ids(self, node_id: str, after: str) -> Iterator[str]:
+        """Ids of stores behind ``after`` in order, at a cost in proportion to those that are taken.
+
+        The ids are sorted once per change of the stores, not once per page.
+        """
+        if node_id:
+            node = self._registry.nodes.get(node_id)
+            return iter(sorted(one for one in (node.slots if node else ()) if one > after))
+        if self._sorted_at != self._registry.store_changes:
+            self._sorted, self._sorted_at = sorted(self._registry.stores), self._registry.store_changes
+        return islice(self._sorted, bisect_right(self._sorted, after), None)
+
     def stores(self, *, node_id: str = "", after: str = "") -> Iterator[StoreRecord]:
         """Stores by id; with ``after``, only those behind it."""
-        for store_id in sorted(self._registry.stores):
-            store = self._registry.stores[store_id]
-            if store_id > after and (not node_id or node_id in store.slots):
+        for store_id in self._store_ids(node_id, after):
+            store = self._registry.stores.get(store_id)
+            if store is not None and (not node_id or node_id in store.slots):
                 yield StoreRecord(
                     store_id=store_id,
                     nodes=tuple(_store_node(store.slots[one]) for one in sorted(store.slots)[:LISTED_NODES]),

@@ -25,14 +25,7 @@ from gossipcontrol.server.core.deciding.registry import Host, Node, Registry, Sl
 from gossipcontrol.server.core.deciding.rejoin import Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
 from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.effect import (
-    AcceptNode,
-    AnswerTrigger,
-    Effect,
-    RefuseNode,
-    RefuseTrigger,
-    StartRejoin,
-)
+from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, Refusal, RefuseNode, StartRejoin
 from gossipcontrol.server.core.event import (
     NEVER,
     AdviceOutdated,
@@ -306,4 +299,4 @@ def _changed_nothing(answer: Effect) -> bool:
     """Whether the event that got this last answer was refused, or had been answered before."""
     if isinstance(answer, AnswerTrigger):
         return answer.replayed
-    return isinstance(answer, (RefuseTrigger, RefuseNode))
+    return isinstance(answer, Refusal)

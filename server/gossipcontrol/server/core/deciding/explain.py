@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gossipcontrol.server.core.deciding.admission import DryLane
-from gossipcontrol.server.core.deciding.answers import Answers
+from gossipcontrol.server.core.deciding.answers import Answers, digest_of
 from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Target, Unknown, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.intake import restate
@@ -40,9 +40,11 @@ class Explainer:
     def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
         """What would happen to a trigger that came now. A rejoin that does not exist yet has no id."""
         answer = self._answers.of_request(event.request_id, now)
+        if answer is not None and not answer.fits(digest_of(event)):
+            return Forecast(is_reused=True)
         if answer is not None:
-            cause, decisions = answer
-            explained = [Explanation(one, cause, now, UNSEEN) for one in decisions if cause is not None]
+            cause = answer.cause
+            explained = [Explanation(one, cause, now, UNSEEN) for one in answer.decisions if cause is not None]
             return Forecast(tuple(explained), replayed=True)
         cause = event.cause if isinstance(event, RejoinRequested) else event.kind.cause
         if cause is None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from heapq import merge
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode
 from gossipcontrol.server.core.deciding.rejoin import LAST_TRIGGERS, UNSAVED, Rejoin, Trigger
+from gossipcontrol.server.core.decision import Outcome
+
+SKIPPED_SHARE = 4
+"""Where there is no room for all, skipped rejoins are kept up to a quarter of the limit."""
 
 
 class History:
@@ -17,7 +22,11 @@ class History:
         self._limit = limit
         self._age = age
         self._rejoins: dict[str, Rejoin] = {}
-        self._ended: deque[Rejoin] = deque()
+        self._ended: deque[tuple[int, Rejoin]] = deque()
+        """In the order in which they ended, by number."""
+        self._skipped: deque[tuple[int, Rejoin]] = deque()
+        """Likewise; beyond their share these go first, so that triggers for nothing do not flush the others out."""
+        self._ends = 0
         self._count = 0
 
     def new(self, node_id: str, store_id: str, trigger: Trigger) -> Rejoin:
@@ -36,10 +45,19 @@ class History:
 
     def end(self, rejoin: Rejoin, now: float) -> None:
         """Count a rejoin as ended, and forget what is beyond the limit or too old."""
-        ended = self._ended
-        ended.append(rejoin)
-        while len(ended) > self._limit or (ended[0].ended_at or now) < now - self._age:
-            del self._rejoins[ended.popleft().rejoin_id]
+        self._ends += 1
+        (self._skipped if rejoin.outcome is Outcome.SKIPPED else self._ended).append((self._ends, rejoin))
+        while (oldest := self._oldest(now)) is not None:
+            del self._rejoins[oldest.popleft()[1].rejoin_id]
+
+    def _oldest(self, now: float) -> deque[tuple[int, Rejoin]] | None:
+        """Where the next one to be forgotten is first; None when nothing is beyond the limit or too old."""
+        ended, skipped = self._ended, self._skipped
+        if len(skipped) > max(1, self._limit // SKIPPED_SHARE) and len(ended) + len(skipped) > self._limit:
+            return skipped
+        first = min((one for one in (ended, skipped) if one), key=lambda one: one[0][0])
+        is_old = (first[0][1].ended_at or now) < now - self._age
+        return first if is_old or len(ended) + len(skipped) > self._limit else None
 
     def newest(self, before: str = "") -> Iterator[Rejoin]:
         """Rejoins, the newest first; with ``before``, those that came up earlier than that id, kept or not."""
@@ -59,7 +77,7 @@ class History:
             "prefix": self._prefix,
             "count": self._count,
             "rejoins": [capture_fields(rejoin, UNSAVED) for rejoin in self._rejoins.values()],
-            "ended": [rejoin.rejoin_id for rejoin in self._ended],
+            "ended": [rejoin.rejoin_id for _, rejoin in merge(self._ended, self._skipped, key=lambda one: one[0])],
         }
 
     def load(self, plain: Plain) -> None:
@@ -69,4 +87,6 @@ class History:
         for rejoin in self._rejoins.values():
             if rejoin.last_triggers is not None:
                 rejoin.last_triggers = deque(rejoin.last_triggers, maxlen=LAST_TRIGGERS)
-        self._ended = deque(self._rejoins[rejoin_id] for rejoin_id in plain["ended"])
+        for rejoin in (self._rejoins[rejoin_id] for rejoin_id in plain["ended"]):
+            self._ends += 1
+            (self._skipped if rejoin.outcome is Outcome.SKIPPED else self._ended).append((self._ends, rejoin))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from gossipcontrol.server.core.deciding.answers import Answers
+from gossipcontrol.server.core.deciding.answers import Answer, Answers, digest_of
 from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Unknown, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.output import Output
@@ -12,7 +12,7 @@ from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE, EVIDENCE, Rejoin, Trigger
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
-from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
+from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
 
@@ -37,7 +37,7 @@ class Intake:
 
     def on_requested(self, event: RejoinRequested, now: float) -> None:
         """Decide about stores of a node."""
-        if self._answer_again(event.request_id, now):
+        if event.request_id and self._answer_again(event, now):
             return
         groups = self._expansion.groups(event, now)
         if groups is None:
@@ -45,15 +45,15 @@ class Intake:
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
         trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.blind)
-        self._answer(event.request_id, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
+        self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:
         """Decide about every store of every node that the change concerns."""
-        if self._answer_again(event.request_id, now):
+        if event.request_id and self._answer_again(event, now):
             return
         cause = event.kind.cause
         if cause is None:
-            self._answer(event.request_id, None, (), now)
+            self._answer(event, None, (), now)
             return
         groups = self._expansion.groups(event, now)
         if groups is None:
@@ -61,7 +61,7 @@ class Intake:
             return
         trigger = Trigger(cause, now, event.request_id)
         decide = self._decide_named if event.node_ids else self._decide_host
-        self._answer(event.request_id, cause, tuple(decide(event, groups, trigger)), now)
+        self._answer(event, cause, tuple(decide(event, groups, trigger)), now)
 
     def _decide_host(self, event: NetworkChanged, groups: Sequence[Group], trigger: Trigger) -> list[Decision]:
         """All nodes of a host, or the host itself if none of its nodes is known."""
@@ -137,15 +137,26 @@ class Intake:
 
     # Answers.
 
-    def _answer_again(self, request_id: str, now: float) -> bool:
-        """Give the recorded answer to a request id that is known."""
-        answer = self._answers.of_request(request_id, now)
-        if answer is not None:
-            self._output.emit(AnswerTrigger(*answer, replayed=True))
-        return answer is not None
+    def _answer_again(self, event: RejoinRequested | NetworkChanged, now: float) -> bool:
+        """Give the recorded answer to a request id that is known; refuse the id for another request."""
+        answer = self._answers.of_request(event.request_id, now)
+        if answer is None:
+            return False
+        if answer.fits(digest_of(event)):
+            self._output.emit(AnswerTrigger(answer.cause, answer.decisions, replayed=True))
+        else:
+            self._output.emit(RefuseReuse(event.request_id))
+        return True
 
-    def _answer(self, request_id: str, cause: Cause | None, decisions: tuple[Decision, ...], now: float) -> None:
-        self._answers.remember_request(request_id, cause, decisions, now)
+    def _answer(
+        self,
+        event: RejoinRequested | NetworkChanged,
+        cause: Cause | None,
+        decisions: tuple[Decision, ...],
+        now: float,
+    ) -> None:
+        if event.request_id:
+            self._answers.remember_request(event.request_id, Answer(cause, decisions, digest_of(event)), now)
         self._output.emit(AnswerTrigger(cause, decisions))
 
     def _refuse(self) -> None:

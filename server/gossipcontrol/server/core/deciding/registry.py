@@ -120,6 +120,8 @@ class Registry:
         self.hosts: dict[str, Host] = {}
         self.stores: dict[str, Store] = {}
         self.attached = 0
+        self.store_changes = 0
+        """How often a store became known or was forgotten."""
         self.places = 0
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
         self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -177,6 +179,7 @@ class Registry:
             store = self.stores.get(store_id)
             if store is None:
                 store = self.stores[store_id] = Store(store_id)
+                self.store_changes += 1
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
             slot.last_start_at = self._dropped_starts.pop((node.node_id, store_id), NEVER)
             self.places += 1
@@ -241,6 +244,7 @@ class Registry:
         if not slot.store.slots:
             self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]
+            self.store_changes += 1
 
     def _make_room(self, kept: Collection[Node]) -> bool:
         if len(self.nodes) < self._limit:
@@ -281,6 +285,7 @@ class Registry:
         """Take over what was saved; links to rejoins are looked up by id."""
         for store_id, fields in plain["stores"].items():
             self.stores[store_id] = Store(store_id, **decode_fields(fields, Store, STORE_LINKS))
+            self.store_changes += 1
         for one in plain["nodes"]:
             node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
             self.nodes[node.node_id] = node
