@@ -20,7 +20,7 @@ from gossipcontrol.agent.topic import GossipEvent
 from gossipcontrol.v1.attach_pb2 import BootstrapPeer
 from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN, RUNG_RESUBSCRIBE, Rung
 
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 NOWHERE = "192.0.2.1:4"
 """An address of a network that exists in documentation only."""

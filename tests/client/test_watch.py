@@ -15,7 +15,8 @@ from gossipcontrol.v1.gossip_control_pb2 import WatchPeersResponse
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE, PEER_STATE_UNKNOWN, LivenessReport, PeerObservation
 
 from tests.agent.fake import Proxy
-from tests.kit.service_lab import DEADLINE, Service, config, deciding, serving
+from tests.kit.service_lab import Service, config, deciding, serving
+from tests.kit.until import DEADLINE
 
 
 async def hear(client: Client, *peer_ids: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE
 
 from tests.kit.observed import observed
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 NODES = 10
 PAIR_INTERVAL = 20.0

@@ -12,7 +12,7 @@ import pytest
 from gossipcontrol.v1.decision_pb2 import CAUSE_PARTITION, REJOIN_OUTCOME_VERIFIED
 
 from tests.kit.observed import observed
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 CUT = float(os.environ.get("GOSSIPCONTROL_CUT", "65"))
 """Seconds. The transport gives its peers up after 30, and the dials that follow fail 30 later: from then on an overlay

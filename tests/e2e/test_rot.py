@@ -9,7 +9,7 @@ from gossipcontrol.v1.decision_pb2 import CAUSE_INBOUND_ROT, CAUSE_OUTBOUND_ROT
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE
 
 from tests.kit.observed import SOON, observed
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 SIZE = 900
 """Bytes of each broadcast: above the black hole's 600."""

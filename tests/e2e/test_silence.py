@@ -10,7 +10,7 @@ from gossipcontrol.v1.decision_pb2 import CAUSE_ISOLATED, CAUSE_OUTBOUND_ROT, CA
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
 
 from tests.kit.observed import SOON, observed
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 CEILING = 6.0
 OFFLINE_AFTER = 6.0

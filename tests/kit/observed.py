@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.kit.bare import free_ports
 from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 SOON = 60.0
 """Seconds within which anything must have happened that takes less on a quiet machine."""

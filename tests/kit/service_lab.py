@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
+from tests.kit.until import DEADLINE
+
 Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
-DEADLINE = 10.0
-"""Seconds within which a condition must come true; it usually does in milliseconds."""
 
 
 def config(directory: Path, **sections: Any) -> Config:
@@ -160,20 +160,6 @@ def bad_fields(error: grpc.aio.AioRpcError) -> dict[str, str]:
     bad = error_details_pb2.BadRequest()
     assert status_details(error).details[0].Unpack(bad)
     return {violation.field: violation.description for violation in bad.field_violations}
-
-
-async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
-) -> None:
-    """Wait until a condition is true; fails after the deadline."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while True:
-        true = condition()
-        if true if isinstance(true, bool) else await true:
-            return
-        assert loop.time() < deadline, f"timed out: {what}"
-        await asyncio.sleep(0.01)
 
 
 def rejoin(node_id: str = "n", *store_ids: str, **fields: Any) -> gossip_control_pb2.RejoinRequest:

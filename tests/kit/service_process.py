@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.kit.service_lab import DEADLINE
+from tests.kit.until import DEADLINE
 
 
 @dataclass

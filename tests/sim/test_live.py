@@ -49,7 +49,7 @@ def test_a_partition_heals_within_three_seconds_of_the_path(scenario: object, se
         if isinstance(one, NodeSuspected) and cut_at < at < mended_at:  # a side that links its own pieces is no mistake
             assert one.cause not in ROTS
             assert not one.bridge or world.cut_off(one.node_id) == world.cut_off(one.bridge[0])
-    (first, *_), after = world.suspected(mended_at), [n for at, n in world.pieces if at > mended_at + 3]
+    (first, *_), after = world.suspected(mended_at), [n for at, n in world.components if at > mended_at + 3]
     assert first[2] is Cause.PARTITION
     assert first[0] <= mended_at + 2.5
     assert set(after) == {1}

@@ -42,8 +42,8 @@ class LiveWorld(World):
         self._heard: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
         self._last: dict[tuple[str, str], tuple[float, bool]] = {}
         self._overlay = self._overlays["s0"]
-        self.pieces: list[tuple[float, int]] = []
-        """The number of pieces of the overlay, whenever a node beats."""
+        self.components: list[tuple[float, int]] = []
+        """The number of components of the overlay, whenever a node sends a message."""
 
     def run(self) -> list[Taken]:
         for node in self.nodes.values():
@@ -73,19 +73,14 @@ class LiveWorld(World):
 
     def _beat(self, node: SimNode, every: float, large: bool) -> None:
         self._at(every * self._chance.uniform(0.9, 1.1), self._beat, node, every, large)
-        self.pieces.append((self._now, self._count_pieces()))
-        if self.pieces[-1][1] > 1:
+        self.components.append((self._now, len(self._overlay.components(self._reaches))))
+        if self.components[-1][1] > 1:
             self.broken.append(self._now)
-        author, views = node.node_id, self._overlay.views
+        author = node.node_id
         self._sent[author] += 1
-        reached, frontier = {author}, [author]
-        while frontier:
-            sender = frontier.pop(0)
-            for peer in views[sender]:
-                if peer not in reached and self._passes(sender, peer, author, large):
-                    reached.add(peer)
-                    frontier.append(peer)
-                    self._later(self._hear, peer, author, sender == author)
+        came_from = self._overlay.flood(author, lambda sender, peer: self._passes(sender, peer, author, large))
+        for peer, sender in came_from.items():
+            self._later(self._hear, peer, author, sender == author)
 
     def _passes(self, sender: str, receiver: str, author: str, large: bool) -> bool:
         if not self._reaches(sender, receiver) or receiver in self.deaf:
@@ -114,19 +109,6 @@ class LiveWorld(World):
         self._later(self._handle, report)
 
     # What happens.
-
-    def _count_pieces(self) -> int:
-        left, count = set(self.nodes), 0
-        while left:
-            frontier = [left.pop()]
-            count += 1
-            while frontier:
-                one = frontier.pop()
-                for peer in self._overlay.views[one]:
-                    if peer in left and self._reaches(one, peer):
-                        left.discard(peer)
-                        frontier.append(peer)
-        return count
 
     def _partition(self, step: Step) -> None:
         """The first nodes of a share are cut off; each side stays, or becomes again, one piece."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable
@@ -33,6 +32,7 @@ from tests.kit.sim.composition import breaches
 from tests.kit.sim.overlay import Overlay
 from tests.kit.sim.record import Recorder, Taken
 from tests.kit.sim.scenario import Scenario, Step
+from tests.kit.sim.timeline import Timeline
 
 LINK_LIFE = (48.0, 60.0)
 """Seconds after which a cut link is noticed (measured with iroh-gossip)."""
@@ -74,10 +74,9 @@ class World:
         self.failing = 0.1
         """Share of the rejoins that fail."""
         self._chance = random.Random(seed)
-        self._now = 0.0
+        self._timeline = Timeline()
         self._wall = 1e6
         self._serving = True
-        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = itertools.count()
         self._recorder = Recorder(scenario.parameters)
         self._time = self._new_clock(0.0)
@@ -99,7 +98,7 @@ class World:
         for step in scenario.steps:
             for number in range(step.times):
                 self._at(step.at + number * step.every, getattr(self, f"_{step.what}"), step)
-        while self._queue and self._now <= scenario.duration:
+        while self._timeline.next_at() is not None and self._now <= scenario.duration:
             self._advance()
         return self.taken
 
@@ -115,8 +114,12 @@ class World:
 
     # Time.
 
+    @property
+    def _now(self) -> float:
+        return self._timeline.now
+
     def _at(self, delay: float, what: Callable[..., None], *details: Any) -> None:
-        heapq.heappush(self._queue, (self._now + delay, next(self._numbers), what, details))
+        self._timeline.plan(delay, what, *details)
 
     def _later(self, what: Callable[..., None], *details: Any) -> None:
         self._at(self._chance.uniform(0.001, self.scenario.delay), what, *details)
@@ -124,12 +127,12 @@ class World:
     def _advance(self) -> None:
         deadline = self._recorder.core.next_deadline() if self._serving else None
         due_in = None if deadline is None else max(0.0, deadline - self._time.now())
-        if due_in is not None and deadline is not None and self._now + due_in <= self._queue[0][0]:
-            self._now += due_in
+        next_at = self._timeline.next_at()
+        if due_in is not None and deadline is not None and (next_at is None or self._now + due_in <= next_at):
+            self._timeline.now += due_in
             self._handle(TimePassed(), deadline)
         else:
-            self._now, _, what, details = heapq.heappop(self._queue)
-            what(*details)
+            self._timeline.step()
 
     def _new_clock(self, floor: float) -> ServiceClock:
         return ServiceClock(floor, lambda: self._now + self._wall, lambda: self._now)
