@@ -1,4 +1,4 @@
-"""Explain over a real socket, and as a person sees it."""
+"""Explain over a real socket and on the command line."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def asking(node_id: str, *store_ids: str) -> gossip_control_pb2.ExplainRequest:
 
 
 async def test_a_forecast_changes_nothing_and_past_triggers_are_explained(client: Client) -> None:
-    foretold = await client.explain(asking("n", "a"))
-    assert [one.kind for one in foretold.decisions] == [decision_pb2.DECISION_KIND_PARKED]
-    assert foretold.explanations[0].decision.rule == decision_pb2.RULE_NOT_ATTACHED
+    forecast = await client.explain(asking("n", "a"))
+    assert [one.kind for one in forecast.decisions] == [decision_pb2.DECISION_KIND_PARKED]
+    assert forecast.explanations[0].decision.rule == decision_pb2.RULE_NOT_ATTACHED
     assert [one async for one in client.list_rejoins()] == []
     (decision,) = (await client.rejoin("n", ["a"])).decisions
     again = await client.explain(asking("n", "a"))
     assert again.decisions[0].rejoin_id == decision.rejoin_id
     past = gossip_control_pb2.ExplainRequest(past=gossip_control_pb2.PastTrigger(rejoin_id=decision.rejoin_id))
-    told = await client.explain(past)
-    assert [one.decision.kind for one in told.explanations] == [decision_pb2.DECISION_KIND_PARKED]
-    assert told.rejoins[0].outcome == decision_pb2.REJOIN_OUTCOME_PARKED
-    assert 0 < told.explanations[0].decision.start_in_ms <= 600_000
-    assert "no agent" in told.explanations[0].message
+    explained = await client.explain(past)
+    assert [one.decision.kind for one in explained.explanations] == [decision_pb2.DECISION_KIND_PARKED]
+    assert explained.rejoins[0].outcome == decision_pb2.REJOIN_OUTCOME_PARKED
+    assert 0 < explained.explanations[0].decision.start_in_ms <= 600_000
+    assert "no agent" in explained.explanations[0].message
 
 
 async def test_the_triggers_of_a_call_are_found_by_its_request_id(client: Client) -> None:
@@ -63,9 +63,9 @@ async def test_the_triggers_of_a_call_are_found_by_its_request_id(client: Client
     )
     await client.report_network_change(change)
     past = gossip_control_pb2.ExplainRequest(past=gossip_control_pb2.PastTrigger(request_id=request_id))
-    told = await client.explain(past)
-    assert {one.decision.node_id for one in told.explanations} == {"n1", "n2"}
-    assert {one.cause for one in told.explanations} == {decision_pb2.CAUSE_RESUME}
+    explained = await client.explain(past)
+    assert {one.decision.node_id for one in explained.explanations} == {"n1", "n2"}
+    assert {one.cause for one in explained.explanations} == {decision_pb2.CAUSE_RESUME}
     replay = await client.explain(gossip_control_pb2.ExplainRequest(network_change=change))
     assert replay.replayed
 

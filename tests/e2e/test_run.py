@@ -9,10 +9,10 @@ from tests.kit.network import Network
 from tests.kit.process import CLIENT, Process
 
 SOON = 60.0
-"""Seconds within which each step must have happened."""
+"""Seconds within which each step happens."""
 
 
-async def test_the_service_the_watcher_and_a_node_run_until_they_are_told_to_stop(tmp_path: Path) -> None:
+async def test_the_service_the_watcher_and_a_node_run_until_a_signal(tmp_path: Path) -> None:
     environment = {
         "GOSSIPCONTROL_LISTEN_SOCKET": f"{tmp_path}/gossipcontrol.sock",
         "GOSSIPCONTROL_STATE_PATH": f"{tmp_path}/state.db",

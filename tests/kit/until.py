@@ -14,7 +14,7 @@ PAUSE = 0.005
 async def until(
     condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
 ) -> None:
-    """Wait until a condition holds; raises AssertionError at the deadline, with ``what`` did not happen."""
+    """Wait until a condition holds; raises AssertionError at the deadline, which names the condition (``what``)."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     while True:

@@ -1,4 +1,4 @@
-"""The world with liveness on: nodes gossip and count, and what is found becomes rejoins, as in the service."""
+"""The world with liveness: nodes gossip and count messages, and the core turns what it finds into rejoins."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGE = 3.0
 
 
 class LiveWorld(World):
-    """One store. ``found`` are the findings and when; ``broken`` the times at which the overlay was seen in pieces."""
+    """One store. ``found`` are the findings with their instants, ``broken`` the instants of a split overlay."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         super().__init__(scenario, seed)
@@ -33,7 +33,7 @@ class LiveWorld(World):
         self.found: list[tuple[float, CoreFinding]] = []
         self.broken: list[float] = []
         self.changes: list[tuple[float, str]] = []
-        """What was done to the world, and when."""
+        """When something happened to the overlay, and what."""
         self.mute: set[str] = set()
         self.deaf: set[str] = set()
         self.hole: set[str] = set()
@@ -64,7 +64,7 @@ class LiveWorld(World):
         return frozenset(Capability)
 
     def _weave(self) -> None:
-        """Fill the views as shuffles do, so that no node hangs on one other only."""
+        """Fill the views as shuffles do, so that no node depends on a single neighbour."""
         pairs = list(combinations(self.nodes, 2))
         self._chance.shuffle(pairs)
         for one, other in pairs:
@@ -111,7 +111,7 @@ class LiveWorld(World):
     # What happens.
 
     def _partition(self, step: Step) -> None:
-        """The first nodes of a share are cut off; each side stays, or becomes again, one piece."""
+        """Cut a share of the nodes off; each side is one component."""
         nodes = list(self.nodes.values())
         count = round(len(nodes) * step.share) if step.share < 1 else len(nodes) // 2
         for number, node in enumerate(nodes):
@@ -151,25 +151,25 @@ class LiveWorld(World):
     # What was found.
 
     def at(self, what: str) -> float:
-        """When something was done to the world."""
+        """When something happened first."""
         return next(at for at, one in self.changes if one == what)
 
     def cut_off(self, node_id: str) -> bool:
-        """Whether a node is, or was, behind the cut."""
+        """Whether a node was ever cut off."""
         return node_id in self._cut_off
 
     def suspected(self, since: float = -math.inf) -> list[tuple[float, str, Cause]]:
-        """Who was suspected of what, and when."""
+        """When which node was suspected, and of what."""
         return [
             (at, one.node_id, one.cause) for at, one in self.found if isinstance(one, NodeSuspected) and at >= since
         ]
 
     def cleared(self) -> list[tuple[float, str, Cause]]:
-        """What was cleared, and when."""
+        """When which suspicion ended."""
         return [(at, one.node_id, one.cause) for at, one in self.found if isinstance(one, SuspicionEnded)]
 
-    def standing(self) -> set[tuple[str, Cause]]:
-        """What is suspected at the end."""
+    def suspected_at_end(self) -> set[tuple[str, Cause]]:
+        """The suspicions that have not ended."""
         left: set[tuple[str, Cause]] = set()
         for _, one in self.found:
             if isinstance(one, NodeSuspected):

@@ -1,4 +1,4 @@
-"""A seeded discrete-event world around the real core: clients, agents, overlays, a service that crashes, clocks."""
+"""A seeded discrete-event simulation around the real core: callers, agents, overlays, crashes, clocks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AGENTLESS_REPORTS = 8
 SYNC_TIME = 0.05
 """Seconds that a direct sync takes."""
 DIAL_TIMEOUT = 1.5
-"""Seconds after which an agent gives a dial up."""
+"""Seconds after which an agent's dial fails."""
 ASLEEP_AFTER = 2.5
 """Seconds from the announcement of sleep to the loss of the streams."""
 KEEPALIVE = 15.0
@@ -70,7 +70,7 @@ class World:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
         self.losses: list[str] = []
-        """What a restart did not restore, and what does not hold between the parts of the core."""
+        """What a restart did not restore, and what is wrong between the parts of the core."""
         self.failing = 0.1
         """Share of the rejoins that fail."""
         self._chance = random.Random(seed)
@@ -88,7 +88,7 @@ class World:
         self.nodes = {node.node_id: node for node in self._make_nodes()}
 
     def run(self) -> list[Taken]:
-        """Everything that the core took."""
+        """Run the scenario; returns every event that the core handled."""
         scenario = self.scenario
         for node in self.nodes.values():
             self._at(self._chance.random(), self._attach, node)
@@ -104,11 +104,11 @@ class World:
 
     @property
     def taken(self) -> list[Taken]:
-        """Everything that the core took so far."""
+        """Every event that the core has handled."""
         return self._recorder.taken
 
     def finish(self, rest: float) -> list[Taken]:
-        """Everything, with all deadlines of ``rest`` further seconds served."""
+        """Serve the deadlines of ``rest`` further seconds; returns every event."""
         self._recorder.serve((self.taken[-1].at if self.taken else 0.0) + rest)
         return self.taken
 
@@ -165,7 +165,7 @@ class World:
             self._handle(event)
 
     def _restart(self, step: Step) -> None:
-        """Crash, lose all but the log, and come back."""
+        """The service crashes, loses everything but the log, and starts again."""
         if self._serving:
             self._serving = False
             self._at(step.length, self._come_back)
@@ -182,7 +182,7 @@ class World:
                 self._at(self._chance.uniform(0.0, 5.0), self._attach, node)
 
     def _call(self, event: RejoinRequested | NetworkChanged, tries: int = 6) -> None:
-        """A call with a request id: lost, doubled, late; tried again with the same id while nobody answers."""
+        """A call may be lost, duplicated or late; without an answer it is retried with the same request id."""
         scenario = self.scenario
         if self._chance.random() < scenario.duplicate:
             self._at(self._chance.uniform(0.0, 20.0), self._deliver, event, 0)
@@ -293,7 +293,7 @@ class World:
 
     def _reaches(self, one: str, other: str) -> bool:
         if not {one, other} <= self.nodes.keys():
-            return False  # a stranger, of whom nothing but its registration came
+            return False  # a stranger
         a, b = self.nodes[one], self.nodes[other]
         return not (a.cut or b.cut or a.away or b.away) and a.side == b.side
 
@@ -387,7 +387,7 @@ class World:
             overlay.join(node.node_id, (), self._reaches)
 
     def _stranger(self, step: Step) -> None:
-        """Somebody unknown registers, reports without an agent, and claims to have synced."""
+        """An unknown node reports a sync that nobody asked for, registers, and detaches."""
         del step
         name = f"x{next(self._numbers)}"
         store_id = self._chance.choice(list(self._overlays))
@@ -397,7 +397,7 @@ class World:
             self._handle(NodeDetached(name, f"{name}-1"))
 
     def _agentless(self, step: Step) -> None:
-        """A node without an agent reports by itself that it has lost its neighbours."""
+        """A node whose agent is gone reports by itself that it has lost its neighbours."""
         node = self._chance.choice(list(self.nodes.values()))
         self._detach(node)
         for number in range(AGENTLESS_REPORTS):
@@ -414,5 +414,5 @@ class World:
             self._handle(LivenessReported(node.node_id, store_id, dict.fromkeys(peers, NEVER), neighbors))
 
     def _clock(self, step: Step) -> None:
-        """The wall clock steps: seen by the service's next start only, and never as time that goes backwards."""
+        """The wall clock steps; service time reads it at the next start only, and never goes backwards."""
         self._wall += step.length
