@@ -19,6 +19,7 @@ async def test_the_service_the_watcher_and_a_node_run_until_a_signal(tmp_path: P
         "GOSSIPCONTROL_LOG_FORMAT": "json",
         "RUNTIME_DIRECTORY": str(tmp_path),
     }
+    # In a network namespace of its own, so that its default ports are free.
     async with Network(1) as network:
         host = network.hosts[0]
         async with Process("run", sys.executable, "dev/run.py", host=host, environment=environment) as run:

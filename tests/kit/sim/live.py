@@ -16,7 +16,8 @@ from gossipcontrol.server.core.finding import CoreFinding, NodeSuspected
 from tests.kit.sim.overlay import VIEW
 from tests.kit.sim.record import Taken
 from tests.kit.sim.scenario import Scenario, Step
-from tests.kit.sim.world import SimNode, World
+from tests.kit.sim.simulation import SimNode
+from tests.kit.sim.world import World
 
 BEAT = 2.0
 """Seconds between two small messages of a node."""
