@@ -73,11 +73,11 @@ class Lab:
         start = self.starts[index][1]
         self.handle(RejoinFinished(start.rejoin_id, start.attempt, not error, error, retry_in))
 
-    def meet(self, peer_id: str = "p", node_id: str = "n", store_id: str = "a", ago: float = 0.0) -> None:
+    def neighbor_up(self, peer_id: str = "p", node_id: str = "n", store_id: str = "a", ago: float = 0.0) -> None:
         """Report a neighbour up."""
         self.handle(NeighborChanged(node_id, store_id, peer_id, True, self.now - ago))
 
-    def name(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
+    def report_unheard(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
         """Report a peer that the node knows but never heard."""
         self.handle(LivenessReported(node_id, store_id, {peer_id: NEVER}))
 

@@ -140,13 +140,13 @@ class LiveWorld(World):
     def _hole(self, step: Step) -> None:
         self._afflict(step, self.hole)
 
-    def _afflict(self, step: Step, whom: set[str]) -> None:
-        whom.add("n0")
+    def _afflict(self, step: Step, afflicted: set[str]) -> None:
+        afflicted.add("n0")
         self.changes.append((self._now, "began"))
-        self._at(step.length, self._cure, whom)
+        self._at(step.length, self._cure, afflicted)
 
-    def _cure(self, whom: set[str]) -> None:
-        whom.clear()
+    def _cure(self, afflicted: set[str]) -> None:
+        afflicted.clear()
         self.changes.append((self._now, "mended"))
 
     # What was found.

@@ -10,7 +10,7 @@ from typing import TypeAlias
 VIEW = 5
 """Size of an active view (iroh-gossip's)."""
 
-Told: TypeAlias = Callable[[str, str, bool], None]
+OnChange: TypeAlias = Callable[[str, str, bool], None]
 """Called with node, peer and whether the link is up, for every change that a node notices."""
 Passes: TypeAlias = Callable[[str, str], bool]
 """Whether a message from a sender to a receiver arrives."""
@@ -19,9 +19,9 @@ Passes: TypeAlias = Callable[[str, str], bool]
 class Overlay:
     """Links between members. A link is symmetric until one end notices alone that it is dead (``drop``)."""
 
-    def __init__(self, chance: random.Random, told: Told, size: int = VIEW) -> None:
+    def __init__(self, chance: random.Random, on_change: OnChange, size: int = VIEW) -> None:
         self._chance = chance
-        self._told = told
+        self._on_change = on_change
         self._size = size
         self.views: dict[str, dict[str, None]] = {}
 
@@ -47,7 +47,7 @@ class Overlay:
         """Remove a neighbour from one view: this end alone notices."""
         if peer_id in self.views[node_id]:
             del self.views[node_id][peer_id]
-            self._told(node_id, peer_id, False)
+            self._on_change(node_id, peer_id, False)
 
     def join(self, node_id: str, peers: Sequence[str], passes: Passes) -> None:
         """Connect through these peers, or, when there are none, through one that the member knows itself."""
@@ -92,7 +92,7 @@ class Overlay:
                 self.views[node_id][peer_id] = None
             else:
                 self.views[node_id].pop(peer_id, None)
-            self._told(node_id, peer_id, up)
+            self._on_change(node_id, peer_id, up)
 
 
 class ShuffledOverlay(Overlay):
@@ -104,12 +104,12 @@ class ShuffledOverlay(Overlay):
     def __init__(
         self,
         chance: random.Random,
-        told: Told,
+        on_change: OnChange,
         size: int,
         passes: Passes,
         members: Callable[[], Collection[str]],
     ) -> None:
-        super().__init__(chance, told, size)
+        super().__init__(chance, on_change, size)
         self._passes = passes
         self._members = members
 

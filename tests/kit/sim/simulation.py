@@ -71,7 +71,7 @@ class Simulation:
         self._time = self._new_clock(0.0)
         self._answered: set[tuple[str, int]] = set()
         self._overlays = {
-            f"s{number}": Overlay(self._chance, self._teller(f"s{number}")) for number in range(scenario.stores)
+            f"s{number}": Overlay(self._chance, self._listener(f"s{number}")) for number in range(scenario.stores)
         }
         self.nodes = {node.node_id: node for node in self._make_nodes()}
 
@@ -238,14 +238,14 @@ class Simulation:
             neighbors = {peer: min(now, node.up_at.get((store_id, peer), now)) for peer in view}
             self._handle(LivenessReported(node.node_id, store_id, at, neighbors, direct=heard))
 
-    def _teller(self, store_id: str) -> Callable[[str, str, bool], None]:
-        def told(node_id: str, peer_id: str, up: bool) -> None:
+    def _listener(self, store_id: str) -> Callable[[str, str, bool], None]:
+        def on_change(node_id: str, peer_id: str, up: bool) -> None:
             node = self.nodes[node_id]
             node.up_at[store_id, peer_id] = self._time.now()
             if node.session_id and not node.cut:
                 self._later(self._tell, node, node.session_id, store_id, peer_id, up, self._now)
 
-        return told
+        return on_change
 
     def _tell(self, node: SimNode, session_id: str, store_id: str, peer_id: str, up: bool, then: float) -> None:
         if self._serving and node.session_id == session_id:
