@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 from gossipcontrol.client.client import Client
-from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import decision_pb2
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
@@ -20,6 +17,7 @@ from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.iroh import IrohNode
 from gossipcontrol.agent.topic import GossipEvent
 
+from tests.kit.service_lab import config, serving
 from tests.kit.until import until
 
 NODES = 10
@@ -130,24 +128,12 @@ async def churn(address: str | None, *, asks: bool = False) -> int:
 
 
 async def test_neighbour_events_stay_within_twice_those_without_gossipcontrol(tmp_path: Path) -> None:
-    config = Config(
-        listen=Listen(socket=str(tmp_path / "s.sock"), tcp=""),
-        metrics=Metrics(address=""),
-        state=State(backend="memory"),
-        log=Log(level="error"),
-    )
-    app = App(config, make_logger(config.log))
-    await app.start()
-    address = f"unix:{config.listen.socket}"
-    try:
+    async with serving(config(tmp_path)) as service, Client(service.address) as client:
         alone = await churn(None)
-        reported = await churn(address)
-        async with Client(address) as client:
-            assert [one async for one in client.list_rejoins()] == []
-            asked = await churn(address, asks=True)
-            rejoins = [one async for one in client.list_rejoins()]
-    finally:
-        await app.stop()
+        reported = await churn(service.address)
+        assert [one async for one in client.list_rejoins()] == []
+        asked = await churn(service.address, asks=True)
+        rejoins = [one async for one in client.list_rejoins()]
     counted = (
         f"neighbour events: {alone} without GossipControl, {reported} with it, "
         f"{asked} with it and a rejoin asked for at each loss ({len(rejoins)} rejoins)"

@@ -12,26 +12,16 @@ from pathlib import Path
 import pytest
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError, RefusedError
-from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
+
+from tests.kit.service_lab import config, serving
 
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     """A client of a service of its own."""
-    config = Config(
-        listen=Listen(socket=str(tmp_path / "s.sock"), tcp=""),
-        metrics=Metrics(address=""),
-        state=State(backend="memory"),
-        log=Log(level="error"),
-    )
-    app = App(config, make_logger(config.log))
-    await app.start()
-    async with Client(f"unix:{config.listen.socket}") as made:
+    async with serving(config(tmp_path)) as service, Client(service.address) as made:
         yield made
-    await app.stop()
 
 
 def asking(node_id: str, *store_ids: str) -> gossip_control_pb2.ExplainRequest:
