@@ -33,15 +33,16 @@ lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/buf format --diff --exit-code
 
 type: $(READY) ## Check types with mypy and pyright, both strict
-	$(BIN)/mypy server clients tests bench dev
+	$(BIN)/mypy server clients examples tests bench dev
 	$(BIN)/pyright
 
 bench: $(READY) ## Produce every figure that the project claims
 	@$(BIN)/python -m bench
 
-lock: $(READY) ## Choose anew what the two lock files hold
-	$(BIN)/uv pip compile -q pyproject.toml --extra iroh --python-version 3.11 --universal --no-header --upgrade -o requirements.lock
-	$(BIN)/uv pip compile -q pyproject.toml --all-extras --python-version 3.11 --universal --no-header --upgrade -o requirements-dev.lock
+COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --universal --no-header --upgrade
+lock: $(READY) ## Choose the versions in the two lock files again
+	$(COMPILE) --extra iroh -o requirements.lock
+	$(COMPILE) --all-extras -o requirements-dev.lock
 
 clean: ## Remove what setup and the tests made
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache

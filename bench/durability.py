@@ -16,8 +16,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 
-from gossipcontrol.agent.agent import Agent
-from gossipcontrol.client.client import Client
+from gossipcontrol.agent import Agent
+from gossipcontrol.client import Client
 from gossipcontrol.v1 import gossip_control_pb2
 
 from bench import h2load

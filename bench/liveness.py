@@ -22,12 +22,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from gossipcontrol.client.client import Client
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import LivenessResult, decode
+from gossipcontrol.client.call import Call
 from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.event import LivenessReported, TimePassed
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
+from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 
 from bench import h2load
 from bench.echo import COLUMNS
@@ -76,6 +79,13 @@ def peer_id(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
+def reporting(
+    message: gossip_control_pb2.PeerLivenessRequest,
+) -> Call[gossip_control_pb2.PeerLivenessResponse, LivenessResult]:
+    """The call with this message."""
+    return Call(GossipControlStub, "PeerLiveness", message, decode.liveness_result)
+
+
 async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
     """Measure the service and the bare servers in turns."""
     ports = free_ports(1 + len(PARSERS))
@@ -83,15 +93,15 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         enter = stack.enter_async_context
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
         serving = await enter(service(None, directory, log_to=directory / "log", listen_tcp=f"127.0.0.1:{ports[0]}"))
-        client = await enter(Client(f"127.0.0.1:{ports[0]}", timeout=30))
+        client = await enter(MessageClient(f"127.0.0.1:{ports[0]}", timeout=30))
         await client.serving()
         answer = None
         for turn in range(turns + 1):
             # Every node is known before the measurement, and has the newest view.
-            answer = await client.peer_liveness(request(turn, 0).reports)
+            answer = await client.message(reporting(request(turn, 0)))
         assert answer is not None
         version = answer.views[0].version
-        size = (await client.peer_liveness(request(0, version).reports)).ByteSize()
+        size = (await client.message(reporting(request(0, version)))).ByteSize()
         targets = {"service": (ports[0], serving.pid)}
         for port, (name, parser) in zip(ports[1:], PARSERS.items(), strict=True):
             bare = await enter(echo_server(port, size, METHOD, parser))

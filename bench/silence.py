@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from gossipcontrol.client.client import Client
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
+from gossipcontrol.client import Client, PeerState
 
 from bench.report import Figure, rounds_on_hosts, show
 from tests.kit import serf
@@ -83,13 +82,13 @@ async def with_gossipcontrol(silence: Silence, settled: float, watched_for: floa
             downs = await asyncio.gather(*(_down(node, victim, since, watched_for) for node in fleet.nodes[:-1]))
             found, wrong = await watching
             fleet.nodes[-1].thaw()
-            suspected, offline = (found.get(state, inf) - since for state in (PEER_STATE_SUSPECT, PEER_STATE_OFFLINE))
+            suspected, offline = (found.get(state, inf) - since for state in (PeerState.SUSPECT, PeerState.OFFLINE))
             return Found(suspected, offline, max(downs), wrong)
 
 
-async def _watch(client: Client, victim: str, watched_for: float) -> tuple[dict[PeerState.ValueType, float], int]:
+async def _watch(client: Client, victim: str, watched_for: float) -> tuple[dict[PeerState, float], int]:
     """When the victim first entered each state, and how many other peers ever left ONLINE."""
-    found: dict[PeerState.ValueType, float] = {}
+    found: dict[PeerState, float] = {}
     online: set[str] = set()
     wrong: set[str] = set()
     with contextlib.suppress(TimeoutError):  # the states until then are the answer
@@ -98,11 +97,11 @@ async def _watch(client: Client, victim: str, watched_for: float) -> tuple[dict[
                 for peer in change.view.peers:
                     if peer.peer_id == victim:
                         found.setdefault(peer.state, time.time())
-                    elif peer.state == PEER_STATE_ONLINE:
+                    elif peer.state == PeerState.ONLINE:
                         online.add(peer.peer_id)
                     elif peer.peer_id in online:
                         wrong.add(peer.peer_id)
-                if PEER_STATE_OFFLINE in found:
+                if PeerState.OFFLINE in found:
                     break
     return found, len(wrong)
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from gossipcontrol.client.client import Client
+from gossipcontrol.client import Client
 from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.deciding.parameter import Parameters

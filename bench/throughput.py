@@ -18,12 +18,15 @@ from pathlib import Path
 
 import limits
 import throttled
-from gossipcontrol.agent.agent import Agent
-from gossipcontrol.client.client import Client
+from gossipcontrol.agent import Agent
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import decode
+from gossipcontrol.client.call import Call
 from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
 from gossipcontrol.v1 import gossip_control_pb2
+from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 from pyrate_limiter import InMemoryBucket, Limiter, Rate
 
 from bench import h2load
@@ -61,13 +64,13 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
                 service(None, directory, log_to=directory / "log", listen_tcp=f"127.0.0.1:{port}", log_level=level)
             )
             pids.append(serving.pid)
-            client = await enter(Client(f"127.0.0.1:{port}", timeout=30))
+            client = await enter(MessageClient(f"127.0.0.1:{port}", timeout=30))
             await client.serving()
             agent = Agent(SilentNode(["notes"]), f"127.0.0.1:{port}", host_id=request.host_id)
             stack.callback(asyncio.create_task(agent.run()).cancel)
             await agent.attached.wait()
-            answer_bytes = (await client.report_network_change(request)).ByteSize()
-            request.ClearField("request_id")
+            call = Call(GossipControlStub, "ReportNetworkChange", request, decode.trigger_result)
+            answer_bytes = (await client.message(call)).ByteSize()
         echo = await enter(echo_server(ports[2], answer_bytes))
         await echo.wait_for("serving", 30)
         targets = [(CHANGE, ports[0], pids[0]), (CHANGE, ports[1], pids[1]), (METHOD, ports[2], echo.pid)]

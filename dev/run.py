@@ -8,8 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError
+from gossipcontrol.client import Client, ClientError
 from gossipcontrol.server.config import ConfigError, read_config
 
 START_TIME = 30.0
@@ -67,8 +66,8 @@ async def run() -> int:
     address = f"unix:{config.listen.socket}" if config.listen.socket else config.listen.tcp
     service = Program("service", "gossipcontrol.server")
     others = [
-        Program("watcher", "gossipcontrol.client", "watch", "--address", address),
-        Program("node", "gossipcontrol.client", "agent", "iroh", "--store", STORE, "--address", address),
+        Program("watcher", "gossipcontrol.cli", "watch", "--address", address),
+        Program("node", "gossipcontrol.cli", "agent", "iroh", "--store", STORE, "--address", address),
     ]
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

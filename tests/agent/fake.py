@@ -6,10 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.event import AgentEvent
-from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
-from gossipcontrol.v1.decision_pb2 import Rung
+from gossipcontrol.agent import Agent, AgentEvent, BootstrapPeer, Capability, Rung
 
 
 class Clock:
@@ -27,8 +24,8 @@ class FakeNode:
 
     def __init__(self, node_id: str = "n", *store_ids: str) -> None:
         self.node_id = node_id
-        self.capabilities: Sequence[Capability.ValueType] = ()
-        self.rejoins: list[tuple[str, Rung.ValueType, list[str]]] = []
+        self.capabilities: Sequence[Capability] = ()
+        self.rejoins: list[tuple[str, Rung, list[str]]] = []
         self.syncs: list[tuple[str, str, list[str]]] = []
         self.failure: Exception | None = None
         self.held: asyncio.Event | None = None
@@ -40,7 +37,7 @@ class FakeNode:
     def addresses(self) -> Sequence[str]:
         return ("192.0.2.1:4",)
 
-    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
         self.rejoins.append((store_id, rung, [peer.peer_id for peer in bootstrap]))
         await self._do()
 

@@ -26,7 +26,11 @@ class Script:
         self.synced: list[attach_pb2.SyncResult] = []
         self.neighbors: list[attach_pb2.NeighborEvent] = []
         self.reports: list[liveness_pb2.LivenessReport] = []
+        self.rejoined: list[attach_pb2.RejoinResult] = []
+        self.goodbyes: list[attach_pb2.Goodbye] = []
         self.next_report_ms = 60_000
+        self.first: attach_pb2.AttachResponse | None = None
+        """What is sent instead of the confirmation of a registration."""
         self._tell: asyncio.Queue[attach_pb2.AttachResponse] = asyncio.Queue()
 
     def sync(self, store_id: str, peer_id: str, *addresses: str) -> None:
@@ -35,6 +39,10 @@ class Script:
         command.sync.store_id, command.sync.peer_id = store_id, peer_id
         command.sync.addresses.extend(addresses)
         self._tell.put_nowait(command)
+
+    def send(self, response: attach_pb2.AttachResponse) -> None:
+        """Send any frame."""
+        self._tell.put_nowait(response)
 
     def hang_up(self) -> None:
         """End the stream."""
@@ -47,7 +55,7 @@ class Script:
         first = await anext(frames)
         self.registered.append(first.register)
         registered = attach_pb2.Registered(session_id="s", next_report_ms=self.next_report_ms)
-        yield attach_pb2.AttachResponse(registered=registered)
+        yield self.first or attach_pb2.AttachResponse(registered=registered)
         reader = asyncio.create_task(self._read(frames))
         try:
             while (told := await self._tell.get()) is not _END:
@@ -63,6 +71,10 @@ class Script:
                     self.synced.append(frame.sync_result)
                 case "neighbor":
                     self.neighbors.append(frame.neighbor)
+                case "rejoin_result":
+                    self.rejoined.append(frame.rejoin_result)
+                case "goodbye":
+                    self.goodbyes.append(frame.goodbye)
                 case "liveness":
                     self.reports.append(frame.liveness)
                 case _:

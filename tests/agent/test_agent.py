@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.node import RejoinFailedError
-from gossipcontrol.client.presence import PeerChange
+from gossipcontrol.agent import Agent, PeerChange, RejoinFailedError, Rung
+from gossipcontrol.agent import PeerState as State
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.gossip_control_pb2 import (
     ListPeersRequest,
@@ -80,7 +79,7 @@ async def test_a_rejoin_is_carried_out_and_proved_by_a_neighbour(service: Servic
         watched.agent.neighbor_up("a", "p")
         verified = await until_outcome(stub, decision_pb2.REJOIN_OUTCOME_VERIFIED)
         assert verified.detail == "verified by neighbour p"
-        assert node.rejoins == [("a", decision_pb2.RUNG_REJOIN, [])]
+        assert node.rejoins == [("a", Rung.REJOIN, [])]
         await until(lambda: bool(watched.told("result")), "the result was delivered")
         assert watched.told("command")[0].detail == "rejoin because of manual"
 
@@ -173,7 +172,7 @@ async def test_an_id_that_the_service_would_refuse_is_refused_and_the_stream_liv
             with pytest.raises(ValueError, match="peer_id"):
                 watched.agent.neighbor_down("a", value)
         watched.agent.received("a", "p", direct=False)
-        watched.agent.rest()
+        watched.agent.pause()
 
         async def told() -> bool:
             return {peer.peer_id for peer in (await stub.ListPeers(ListPeersRequest(store_id="a"))).peers} == {"n", "p"}
@@ -223,51 +222,51 @@ async def test_a_dead_stream_is_found_by_keepalive(service: Service) -> None:
         proxy.dead = True
         await until(lambda: bool(watched.told("detached")), "keepalive found it", within=25.0)
         proxy.dead = False
-        watched.agent.kick()
+        watched.agent.network_changed()
         await until(lambda: len(watched.told("attached")) == 2, "it attached again")
 
 
-async def test_a_dead_stream_is_found_at_once_after_a_kick(service: Service) -> None:
+async def test_a_dead_stream_is_found_at_once_when_the_network_changed(service: Service) -> None:
     async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
         await attached(watched.agent.attached)
         proxy.dead = True
-        watched.agent.kick()
+        watched.agent.network_changed()
         await until(lambda: bool(watched.told("detached")), "the probe found it")
         proxy.dead = False
-        watched.agent.kick()
+        watched.agent.network_changed()
         await until(lambda: len(watched.told("attached")) == 2, "it attached again")
 
 
-async def test_a_kick_leaves_a_stream_that_lives(service: Service, stub: Stub) -> None:
+async def test_a_change_of_the_network_leaves_a_stream_that_lives(service: Service, stub: Stub) -> None:
     node = FakeNode()
     async with running(node, service.address) as watched:
         await attached(watched.agent.attached)
         for _ in range(3):
-            watched.agent.kick()
+            watched.agent.network_changed()
             await node_in(stub)
         await stub.Rejoin(rejoin("n"))
         await until(lambda: bool(node.rejoins), "the same stream brings the command")
         assert not watched.told("detached")
 
 
-async def test_a_kick_gives_up_a_connection_that_hangs(service: Service) -> None:
+async def test_a_change_of_the_network_gives_up_a_connection_that_hangs(service: Service) -> None:
     async with Proxy.to(service.tcp) as proxy:
         proxy.dead = True
         async with running(FakeNode(), proxy.address) as watched:
             await until(lambda: proxy.connections == 1, "it tries to connect")
             proxy.dead = False
-            watched.agent.kick()
+            watched.agent.network_changed()
             await attached(watched.agent.attached)
             reasons = [event.detail for event in watched.told("unattached")]
             assert reasons == ["the network changed while connecting"]
 
 
 async def test_it_says_once_why_it_cannot_attach(service: Service) -> None:
-    async with running(FakeNode("x" * 129), service.address) as watched:
+    async with running(FakeNode("n", "x" * 129), service.address) as watched:
         await until(lambda: bool(watched.told("unattached")), "it says why")
-        assert "register.node_id: must be at most 128 bytes" in watched.told("unattached")[0].detail
+        assert "register.store_ids[0]: must be at most 128 bytes" in watched.told("unattached")[0].detail
         for _ in range(5):
-            watched.agent.kick()
+            watched.agent.network_changed()
             await asyncio.sleep(0)
         assert len(watched.told("unattached")) == 1
 
@@ -289,7 +288,7 @@ async def test_the_older_of_two_agents_of_one_node_gives_way(service: Service, s
         assert watched.told("detached")[0].detail.startswith("ABORTED: a newer stream")
 
 
-async def test_a_resting_node_is_asleep_and_silent_until_a_rejoin_wakes_it(service: Service, stub: Stub) -> None:
+async def test_a_paused_node_is_asleep_and_silent_until_a_rejoin_resumes_it(service: Service, stub: Stub) -> None:
     node = FakeNode("n", "a")
     async with running(node, service.address) as watched:
         await attached(watched.agent.attached)
@@ -299,25 +298,25 @@ async def test_a_resting_node_is_asleep_and_silent_until_a_rejoin_wakes_it(servi
             return [(peer.peer_id, peer.state) for peer in peers] == [("n", wanted)]
 
         await until(lambda: state_is(PEER_STATE_ONLINE), "it reports")
-        watched.agent.rest()
+        watched.agent.pause()
         await until(lambda: state_is(PEER_STATE_ASLEEP), "its silence is no failure")
         await stub.Rejoin(rejoin("n"))
         await until(lambda: state_is(PEER_STATE_ONLINE), "it reports again")
-        watched.agent.rest()
-        await until(lambda: state_is(PEER_STATE_ASLEEP), "it rests again")
-        watched.agent.wake()
+        watched.agent.pause()
+        await until(lambda: state_is(PEER_STATE_ASLEEP), "it pauses again")
+        watched.agent.resume()
         await until(lambda: state_is(PEER_STATE_ONLINE), "it speaks again")
 
 
-async def test_a_node_that_rests_says_so_once(tmp_path: Path) -> None:
+async def test_a_node_that_pauses_says_so_once(tmp_path: Path) -> None:
     async with scripted(tmp_path) as (script, address), running(FakeNode(), address) as watched:
         await until(lambda: len(script.reports) == 1, "it reports")
-        watched.agent.rest()
-        await until(lambda: len(script.reports) == 2, "it says that it rests")
-        watched.agent.rest()
+        watched.agent.pause()
+        await until(lambda: len(script.reports) == 2, "it says that it pauses")
+        watched.agent.pause()
         watched.agent.neighbor_up("a", "p")
-        await until(lambda: len(script.neighbors) == 1, "what came after the second rest was told")
-        watched.agent.wake()
+        await until(lambda: len(script.neighbors) == 1, "what came after the second pause was told")
+        watched.agent.resume()
         await until(lambda: not script.reports[-1].going_to_sleep, "it speaks again")
         assert [report.going_to_sleep for report in script.reports] == [False, True, False]
 
@@ -342,12 +341,12 @@ async def test_the_app_sees_the_peers_of_a_store_and_is_told_of_changes(service:
         await attached(agent.attached)
         agent.received("a", "p", direct=True)
         await until(lambda: {one.peer_id for one in agent.peers("a")} == {"n", "p"}, "both are seen", within=20.0)
-        assert {one.state for one in agent.peers("a")} == {PEER_STATE_ONLINE}
+        assert {one.state for one in agent.peers("a")} == {State.ONLINE}
         peers = [PeerObservation(peer_id="q", heard_age_ms=0)]
         await stub.PeerLiveness(PeerLivenessRequest(reports=[LivenessReport(node_id="m", store_id="a", peers=peers)]))
         await until(lambda: len(agent.peers("a")) == 4, "what others heard is seen too", within=20.0)
         assert agent.peers("unknown") == []
-        appeared = [change.peer_id for store_id, change in changes if store_id == "a" and not change.before]
+        appeared = [change.peer_id for store_id, change in changes if store_id == "a" and change.before is None]
         assert sorted(appeared) == ["m", "n", "p", "q"], "each was told once"
     finally:
         running_agent.cancel()

@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from gossipcontrol.client.address import DEFAULT_TCP, AddressError, check_address, default_address
+from gossipcontrol.client import AddressError
+from gossipcontrol.client.address import DEFAULT_TCP, check_address, default_address
 
 
 @pytest.mark.parametrize("address", ["unix:/run/x.sock", "127.0.0.1:7420", "example.org:1", "[::1]:65535"])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from gossipcontrol.client.client import Client
-from gossipcontrol.client.errors import ClientError, OverloadedError, RefusedError, UnreachableError
-from gossipcontrol.v1.gossip_control_pb2 import (
-    NETWORK_CHANGE_KIND_RESUMED,
-    ListRejoinsRequest,
-    ReportNetworkChangeRequest,
+from gossipcontrol.client import (
+    AddressError,
+    ChangeKind,
+    Client,
+    ClientError,
+    LivenessReport,
+    NetworkChange,
+    OverloadedError,
+    RefusedError,
+    StatusCode,
+    UnreachableError,
 )
-from gossipcontrol.v1.liveness_pb2 import LivenessReport
 
 from tests.kit.service_lab import Service, config, deciding, serving
 
@@ -22,9 +27,10 @@ async def test_calls_are_answered(service: Service) -> None:
         assert await client.serving()
         answer = await client.rejoin("n", ["a"])
         assert answer.decision_count == 1
-        change = ReportNetworkChangeRequest(host_id="h", kind=NETWORK_CHANGE_KIND_RESUMED)
+        change = NetworkChange(host_id="h", kind=ChangeKind.RESUMED)
         assert (await client.report_network_change(change)).decision_count == 1
-        assert change.request_id, "a request without an id was given one"
+        triggers = [trigger async for rejoin in client.list_rejoins() for trigger in rejoin.triggers]
+        assert len({trigger.request_id for trigger in triggers} - {""}) == 2, "a request without an id was given one"
         views = (await client.peer_liveness([LivenessReport(node_id="n", store_id="a")])).views
         assert [peer.peer_id for peer in views[0].peers] == ["n"]
 
@@ -34,17 +40,16 @@ async def test_pages_are_joined(service: Service) -> None:
         stores = [f"s{number:03}" for number in range(250)]
         await client.rejoin("n", stores)
         assert [store.store_id async for store in client.list_stores()] == stores
-        request = ListRejoinsRequest(page_size=7)
-        found = [rejoin.store_id async for rejoin in client.list_rejoins(request)]
+        found = [rejoin.store_id async for rejoin in client.list_rejoins(page_size=7)]
         assert found == stores[::-1]
-        assert len([one async for one in client.list_rejoins(request, most=30)]) == 30
-        assert request.page_token == "", "the caller's request is left alone"
+        assert len([one async for one in client.list_rejoins(page_size=7, limit=30)]) == 30
 
 
 async def test_a_mistake_is_raised_with_its_field(service: Service) -> None:
     async with Client(service.address) as client:
         with pytest.raises(RefusedError) as caught:
             await client.rejoin("")
+        assert caught.value.code is StatusCode.INVALID_ARGUMENT
         assert caught.value.violations == [("node_id", "must not be empty")]
 
 
@@ -68,3 +73,29 @@ async def test_a_message_that_is_too_large_is_a_plain_failure(service: Service) 
         with pytest.raises(ClientError, match="larger than max") as caught:
             await client.rejoin("n" * 5_000_000)
         assert type(caught.value) is ClientError
+        assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_client_may_be_made_outside_a_loop_and_used_in_one_after_another(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    client = Client(f"unix:{settings.listen.socket}")
+
+    async def ask(*, close: bool = False) -> bool:
+        async with serving(settings):
+            serves = await client.serving()
+            if close:
+                await client.close()
+            return serves
+
+    assert asyncio.run(ask())
+    assert asyncio.run(ask(close=True))
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        asyncio.run(ask())
+
+
+def test_a_malformed_address_is_refused_at_construction() -> None:
+    with pytest.raises(AddressError) as caught:
+        Client("nonsense")
+    assert isinstance(caught.value, ClientError)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.code is StatusCode.INVALID_ARGUMENT

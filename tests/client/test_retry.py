@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from gossipcontrol.client.retry import call_with_retry, reconnect_wait
+from gossipcontrol.client.retry import call_with_retry, call_with_retry_blocking, reconnect_wait
 
 
 class Time:
@@ -20,9 +22,12 @@ class Time:
     def clock(self) -> float:
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
+    def sleep_blocking(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleep_blocking(seconds)
 
 
 def error(code: grpc.StatusCode, retry_in: int | None = None) -> grpc.aio.AioRpcError:
@@ -41,19 +46,36 @@ class Service:
         self._errors = list(errors)
         self.left: list[float] = []
 
-    async def call(self, left: float) -> str:
+    def call_blocking(self, left: float) -> str:
         self.left.append(left)
         if self._errors:
             raise self._errors.pop(0)
         return "answer"
 
+    async def call(self, left: float) -> str:
+        return self.call_blocking(left)
 
-async def run(service: Service, time: Time, timeout: float = 5.0) -> str:
-    return await call_with_retry(service.call, timeout, time.sleep, time.clock)
+
+Run = Callable[[Service, Time], Awaitable[str]]
+
+
+async def run_async(service: Service, time: Time) -> str:
+    return await call_with_retry(service.call, 5.0, time.sleep, time.clock)
+
+
+async def run_blocking(service: Service, time: Time) -> str:
+    return call_with_retry_blocking(service.call_blocking, 5.0, time.sleep_blocking, time.clock)
+
+
+@pytest.fixture(params=[run_async, run_blocking], ids=["asynchronous", "blocking"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """One policy for both kinds of client."""
+    chosen: Run = request.param
+    return chosen
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED])
-async def test_a_transient_failure_is_tried_again_with_what_time_is_left(code: grpc.StatusCode) -> None:
+async def test_a_transient_failure_is_tried_again_with_what_time_is_left(code: grpc.StatusCode, run: Run) -> None:
     service, time = Service(error(code), error(code)), Time()
     assert await run(service, time) == "answer"
     assert len(time.slept) == 2
@@ -70,7 +92,7 @@ async def test_a_transient_failure_is_tried_again_with_what_time_is_left(code: g
     ],
     ids=str,
 )
-async def test_other_failures_are_raised_at_once(failure: grpc.aio.AioRpcError) -> None:
+async def test_other_failures_are_raised_at_once(failure: grpc.aio.AioRpcError, run: Run) -> None:
     service, time = Service(failure), Time()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await run(service, time)
@@ -78,20 +100,20 @@ async def test_other_failures_are_raised_at_once(failure: grpc.aio.AioRpcError) 
     assert time.slept == []
 
 
-async def test_the_service_is_given_the_time_it_asked_for() -> None:
+async def test_the_service_is_given_the_time_it_asked_for(run: Run) -> None:
     service, time = Service(error(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_in=2)), Time()
     assert await run(service, time) == "answer"
     assert time.slept[0] >= 2.0
 
 
-async def test_nobody_waits_for_an_attempt_that_would_come_too_late() -> None:
+async def test_nobody_waits_for_an_attempt_that_would_come_too_late(run: Run) -> None:
     service, time = Service(error(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_in=60)), Time()
     with pytest.raises(grpc.aio.AioRpcError):
         await run(service, time)
     assert time.slept == []
 
 
-async def test_all_attempts_end_within_the_timeout() -> None:
+async def test_all_attempts_end_within_the_timeout(run: Run) -> None:
     service, time = Service(*[error(grpc.StatusCode.UNAVAILABLE)] * 1000), Time()
     with pytest.raises(grpc.aio.AioRpcError):
         await run(service, time)

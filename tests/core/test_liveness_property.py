@@ -18,6 +18,8 @@ from gossipcontrol.server.core.presence.wheel import TICKS_PER_SECOND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.kit.roster import LoneLiveness
+
 OBSERVERS, PEERS = ("n1", "n2", "n3"), ("p", "q", "n1")
 TICK = 1 / TICKS_PER_SECOND
 BEGIN = 1000.0
@@ -72,7 +74,7 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
     """
     parameters = LivenessParameters(report_ceiling=10.0, suspect_ceiling=20.0, offline_after=20.0)
     end = BEGIN + 100.0
-    first, second = Liveness(parameters), Liveness(parameters)
+    first, second = LoneLiveness(parameters), LoneLiveness(parameters)
     play(first, list(sent), end)
     moved: list[tuple[float, LivenessEvent]] = []
     for at, report in sent:
@@ -90,7 +92,7 @@ def test_in_the_end_presence_is_a_function_of_the_set_of_reports(
 @settings(max_examples=100, deadline=None)
 def test_repeated_or_overtaken_reports_change_nothing(sent: list[tuple[float, LivenessReported]], seed: int) -> None:
     """Not even the learned rhythm: a sign of life that is not newer than the newest teaches nothing."""
-    plain, noisy = Liveness(), Liveness()
+    plain, noisy = LoneLiveness(), LoneLiveness()
     chance = random.Random(seed)
     earlier: list[LivenessReported] = []
     for at, report in sorted(sent, key=lambda one: one[0]):
@@ -113,7 +115,7 @@ def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_b
     sent: list[tuple[float, LivenessReported]], delay: float, copies: int
 ) -> None:
     """A peer that dies at BEGIN + 40 is ONLINE no longer than the ceiling after its last sign of life, plus a tick."""
-    liveness = Liveness()
+    liveness = LoneLiveness()
     ceiling = liveness.parameters.suspect_ceiling
     events = [(at + delay * copy, report) for at, report in sent for copy in range(copies)]
     last: dict[str, float] = {}
@@ -123,7 +125,7 @@ def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_b
             if seen_at > NEVER:
                 last[peer_id] = max(last.get(peer_id, 0.0), seen_at)
     for bound in sorted({at + ceiling + TICK for at in last.values()}):
-        fresh = Liveness()
+        fresh = LoneLiveness()
         play(fresh, [one for one in events if one[0] <= bound], bound)
         for peer in shown(fresh):
             if last[peer.peer_id] + ceiling + TICK <= bound if peer.peer_id in last else True:
@@ -134,7 +136,7 @@ def test_no_order_duplication_or_delay_makes_a_dead_peer_look_alive_beyond_the_b
 @settings(max_examples=40, deadline=None)
 def test_no_silent_death_stays_online_beyond_the_bound(rhythm: float, jitter: float, observers: int, seed: int) -> None:
     """For any learned rhythm, whether observers go on reporting or fall silent with the peer."""
-    liveness, chance = Liveness(), random.Random(seed)
+    liveness, chance = LoneLiveness(), random.Random(seed)
     ceiling = liveness.parameters.suspect_ceiling
     died_at, at, spoke = BEGIN + 300.0, BEGIN, [BEGIN]
     while at < died_at:
@@ -166,7 +168,7 @@ def test_a_restart_marks_nobody_offline_before_one_report_interval(
         suspect_ceiling=2 * interval,
         offline_after=0.1,
     )
-    liveness = Liveness(parameters)
+    liveness = LoneLiveness(parameters)
     began_at = min(at for at, _ in sent)
     for at, report in sorted(sent, key=lambda one: one[0]):
         while (deadline := liveness.next_deadline()) is not None and deadline <= at:
@@ -183,7 +185,7 @@ def test_a_restart_marks_nobody_offline_before_one_report_interval(
 def test_state_stays_bounded_and_gauges_match_it(
     sent: list[tuple[float, LivenessReported]], per_store: int, limit: int
 ) -> None:
-    liveness = Liveness(LivenessParameters(peers_per_store=per_store, peer_limit=limit, peer_age=30.0))
+    liveness = LoneLiveness(LivenessParameters(peers_per_store=per_store, peer_limit=limit, peer_age=30.0))
     stores = ("a", "b")
     for number, (at, report) in enumerate(sorted(sent, key=lambda one: one[0])):
         serve(liveness, at)
@@ -199,7 +201,7 @@ def test_state_stays_bounded_and_gauges_match_it(
 def test_a_view_and_all_deltas_after_it_give_the_view_of_now(
     sent: list[tuple[float, LivenessReported]], first: int
 ) -> None:
-    liveness = Liveness(LivenessParameters(peers_per_store=3))
+    liveness = LoneLiveness(LivenessParameters(peers_per_store=3))
     ordered = sorted(sent, key=lambda one: one[0])
     play(liveness, list(ordered[:first]), ordered[0][0])
     view = liveness.view("a")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gossipcontrol.client import Cause, Outcome
 from gossipcontrol.client.client import Client
-from gossipcontrol.v1 import decision_pb2
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
 from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.topic import GossipEvent
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.topic import GossipEvent
 
 from tests.kit.service_lab import config, serving
 from tests.kit.until import until
@@ -103,7 +103,7 @@ class NodeGroup:
     async def _suspect(self, node_id: str) -> None:
         """Ask for the repair that first comes to mind: rejoin whenever a neighbour is lost."""
         assert self._client is not None
-        await self._client.rejoin(node_id, [STORE], cause=decision_pb2.CAUSE_SUSPICION)
+        await self._client.rejoin(node_id, [STORE], cause=Cause.SUSPICION)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -141,5 +141,5 @@ async def test_neighbour_events_stay_within_twice_those_without_gossipcontrol(tm
     assert reported <= 2 * alone + NOISE, counted
     assert asked <= 2 * alone + NOISE, counted
     assert {one.outcome for one in rejoins} <= {
-        decision_pb2.REJOIN_OUTCOME_SKIPPED, decision_pb2.REJOIN_OUTCOME_VERIFIED,
+        Outcome.SKIPPED, Outcome.VERIFIED,
     }  # fmt: skip

@@ -6,7 +6,7 @@ import time
 from itertools import combinations
 from pathlib import Path
 
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE
+from gossipcontrol.client import PeerState
 
 from tests.kit.observed_fleet import observed
 from tests.kit.until import until
@@ -36,4 +36,4 @@ async def test_every_pair_becomes_neighbours_or_syncs_by_command(tmp_path: Path)
         assert apart, "some pairs are never neighbours: an active view of five cannot hold nine"
         assert apart <= synced, f"never neighbours and never synced: {apart - synced}"
         assert len(pairs - apart - synced) > 0, "some neighbours sync without a command"
-        assert seen.states_since(fleet.ids, 0.0) == {PEER_STATE_ONLINE}
+        assert seen.states_since(fleet.ids, 0.0) == {PeerState.ONLINE}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gossipcontrol.v1.decision_pb2 import CAUSE_PARTITION, REJOIN_OUTCOME_VERIFIED
+from gossipcontrol.client import Cause, Outcome
 
 from tests.kit.observed_fleet import observed
 from tests.kit.until import until
@@ -35,7 +35,7 @@ async def test_both_sides_are_joined_soon_after_the_path_is_back(tmp_path: Path,
         assert len(fleet.graph.components(fleet.ids)) == 2, "two components at the end of the cut"
         await seen.until_metric("gossipcontrol_partitions", 1.0, store="notes")
         # A side that was connected through the other side only falls apart too, and is joined during the cut.
-        for one in await seen.rejoins(CAUSE_PARTITION):
+        for one in await seen.rejoins(Cause.PARTITION):
             assert _same_side(one.triggers[0].evidence, fleet.sides), "a rejoin during the cut joins one side"
         dials = fleet.lines("sync", cut_at + MENDED)
         assert dials, "the service has nodes probe for a path during the cut"
@@ -46,10 +46,10 @@ async def test_both_sides_are_joined_soon_after_the_path_is_back(tmp_path: Path,
         print(f"{near} + {beyond}: one component {took:.2f} s after a cut of {CUT:g} s with {len(dials)} probes")
 
         async def is_verified() -> bool:
-            return any(one.outcome == REJOIN_OUTCOME_VERIFIED for one in await seen.rejoins(CAUSE_PARTITION))
+            return any(one.outcome == Outcome.VERIFIED for one in await seen.rejoins(Cause.PARTITION))
 
         await until(is_verified, "a rejoin because of the partition is verified", HEALED)
-        evidence = [one.triggers[0].evidence for one in await seen.rejoins(CAUSE_PARTITION)]
+        evidence = [one.triggers[0].evidence for one in await seen.rejoins(Cause.PARTITION)]
         assert any("falls into" in one and not _same_side(one, fleet.sides) for one in evidence), evidence
         await seen.until_metric("gossipcontrol_partitions", 0.0, store="notes")
         await seen.until_all_online()

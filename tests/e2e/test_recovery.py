@@ -7,13 +7,7 @@ import os
 import signal
 import time
 
-from gossipcontrol.client.client import Client
-from gossipcontrol.v1.decision_pb2 import (
-    CAUSE_NETWORK_CHANGE,
-    REJOIN_OUTCOME_SPLIT,
-    REJOIN_OUTCOME_VERIFIED,
-    Rejoin,
-)
+from gossipcontrol.client import Cause, Client, Outcome, RejoinRecord
 
 from tests.kit.swarm import Swarm
 
@@ -25,10 +19,10 @@ BEATS = 16
 """Messages, two per second, that take longer than the window of 6 s: a trailing rejoin has run by then."""
 
 
-async def rejoins(swarm: Swarm) -> list[Rejoin]:
+async def rejoins(swarm: Swarm) -> list[RejoinRecord]:
     """All rejoins but those that were parked before their stores were known, which one rejoin per store replaced."""
     async with Client(swarm.address) as client:
-        return [one async for one in client.list_rejoins() if one.outcome != REJOIN_OUTCOME_SPLIT]
+        return [one async for one in client.list_rejoins() if one.outcome != Outcome.SPLIT]
 
 
 async def check_that_it_recovered(swarm: Swarm, since: float) -> None:
@@ -43,8 +37,8 @@ async def check_the_rejoins(swarm: Swarm) -> None:
     await swarm.wait_for_beats(BEATS, SOON)
     ended = await rejoins(swarm)
     assert 1 <= len(ended) <= 2, ended
-    assert [one.outcome for one in ended] == [REJOIN_OUTCOME_VERIFIED] * len(ended), ended
-    assert {trigger.cause for one in ended for trigger in one.triggers} == {CAUSE_NETWORK_CHANGE}
+    assert [one.outcome for one in ended] == [Outcome.VERIFIED] * len(ended), ended
+    assert {trigger.cause for one in ended for trigger in one.triggers} == {Cause.NETWORK_CHANGE}
     assert {(one.node_id, one.store_id, one.attempts) for one in ended} == {(swarm.ids[0], "notes", 1)}
 
 

@@ -7,10 +7,9 @@ import asyncio
 import pytest
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
-from gossipcontrol.agent.iroh import IrohNode
-from gossipcontrol.agent.topic import GossipEvent
-from gossipcontrol.v1.attach_pb2 import BootstrapPeer
-from gossipcontrol.v1.decision_pb2 import RUNG_REJOIN
+from gossipcontrol.agent import BootstrapPeer, Rung
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.topic import GossipEvent
 
 NOWHERE = "192.0.2.1:4"
 """An address of a documentation network (RFC 5737): packets to it are lost."""
@@ -22,7 +21,7 @@ BEATS = 20
 
 
 def through(peer: IrohNode) -> list[BootstrapPeer]:
-    return [BootstrapPeer(peer_id=peer.node_id, addresses=peer.addresses())]
+    return [BootstrapPeer(peer_id=peer.node_id, addresses=tuple(peer.addresses()))]
 
 
 async def test_a_rejoin_reaches_a_peer_after_failed_dials_of_both() -> None:
@@ -42,7 +41,7 @@ async def rejoined(*, both: bool) -> None:
         await asyncio.sleep(GIVEN_UP)  # iroh-gossip reports no failed dial, so there is nothing to wait for
         assert events.empty()
         rejoins = [(one, two), (two, one)][: 2 if both else 1]
-        await asyncio.gather(*(node.rejoin("a", through(peer), RUNG_REJOIN) for node, peer in rejoins))
+        await asyncio.gather(*(node.rejoin("a", through(peer), Rung.REJOIN) for node, peer in rejoins))
         ups, heard = set[str](), 0
         async with asyncio.timeout(SOON):
             while len(ups) < 2 or heard < BEATS:

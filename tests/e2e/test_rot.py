@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from gossipcontrol.v1.decision_pb2 import CAUSE_INBOUND_ROT, CAUSE_OUTBOUND_ROT
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE
+from gossipcontrol.client import Cause, PeerState
 
 from tests.kit.observed_fleet import SOON, observed
 from tests.kit.until import until
@@ -28,7 +27,7 @@ async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(
         for node in fleet.nodes[:4]:
             await node.wait_for("heard", SOON, peer=victim)
         await fleet.hosts[4].drop_large("OUTPUT")
-        found = await seen.until_rejoin(CAUSE_OUTBOUND_ROT, victim, within=2 * WINDOW + SLACK)
+        found = await seen.until_rejoin(Cause.OUTBOUND_ROT, victim, within=2 * WINDOW + SLACK)
         assert "nobody who could tell has heard its broadcasts" in found.triggers[0].evidence
         assert await seen.metric("gossipcontrol_rot_detected_total", kind="outbound_rot") >= 1
         await until(
@@ -42,9 +41,9 @@ async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(
         for node in fleet.nodes[:4]:
             await node.wait_for("heard", LADDER, after=since, peer=victim)
         await fleet.nodes[4].wait_for("heard", LADDER, after=since, peer=fleet.ids[0])
-        accused = {one.node_id for one in await seen.rejoins(CAUSE_OUTBOUND_ROT, CAUSE_INBOUND_ROT)}
+        accused = {one.node_id for one in await seen.rejoins(Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)}
         assert accused == {victim}
-        assert seen.states_since([quiet], 0.0) == {PEER_STATE_ONLINE}
+        assert seen.states_since([quiet], 0.0) == {PeerState.ONLINE}
 
 
 async def test_inbound_rot_is_found_and_healed(tmp_path: Path) -> None:
@@ -54,13 +53,13 @@ async def test_inbound_rot_is_found_and_healed(tmp_path: Path) -> None:
         for peer in fleet.ids[:3]:
             await fleet.nodes[3].wait_for("heard", SOON, peer=peer)
         await fleet.hosts[3].drop_large("INPUT")
-        found = await seen.until_rejoin(CAUSE_INBOUND_ROT, victim, within=2 * WINDOW + SLACK)
+        found = await seen.until_rejoin(Cause.INBOUND_ROT, victim, within=2 * WINDOW + SLACK)
         assert "that others heard" in found.triggers[0].evidence
         since = time.time()
         await fleet.hosts[3].mend()
         await fleet.nodes[3].wait_for("heard", LADDER, after=since, peer=fleet.ids[0])
         await fleet.nodes[0].wait_for("heard", LADDER, after=since, peer=victim)
-        accused = {one.node_id for one in await seen.rejoins(CAUSE_OUTBOUND_ROT, CAUSE_INBOUND_ROT)}
+        accused = {one.node_id for one in await seen.rejoins(Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)}
         assert accused == {victim}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from gossipcontrol.v1.decision_pb2 import CAUSE_ISOLATED, CAUSE_OUTBOUND_ROT, CAUSE_PARTITION
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE, PEER_STATE_SUSPECT, PeerState
+from gossipcontrol.client import Cause, PeerState
 
 from tests.kit.observed_fleet import SOON, observed
 from tests.kit.until import until
@@ -35,18 +34,18 @@ async def test_presence_changes_within_its_bound_and_that_of_no_healthy_peer_doe
         fleet = seen.fleet
         healthy, dying = fleet.ids[:3], fleet.ids[3:]
         await seen.until_heard(STEADY, *dying)
-        assert seen.states_since(fleet.ids, 0.0) == {PEER_STATE_ONLINE}
+        assert seen.states_since(fleet.ids, 0.0) == {PeerState.ONLINE}
         # A healthy node that is connected through dying ones only would be cut off with them.
         await fleet.until_components(1, SOON, healthy)
         since = time.monotonic()
         await fleet.hosts[3].drop("OUTPUT")
         await fleet.hosts[4].drop("INPUT", "OUTPUT")
         fleet.nodes[5].freeze()
-        await until(lambda: all(seen.state(one) != PEER_STATE_ONLINE for one in dying), "every dying node is suspected",
+        await until(lambda: all(seen.state(one) != PeerState.ONLINE for one in dying), "every dying node is suspected",
                     CEILING + REPORT + SLACK)  # fmt: skip
-        await seen.until_state(PEER_STATE_OFFLINE, *dying, within=OFFLINE_AFTER + REPORT + SLACK)
+        await seen.until_state(PeerState.OFFLINE, *dying, within=OFFLINE_AFTER + REPORT + SLACK)
         for node_id in dying:
-            assert seen.states_since([node_id], since) == {PEER_STATE_SUSPECT, PEER_STATE_OFFLINE}
+            assert seen.states_since([node_id], since) == {PeerState.SUSPECT, PeerState.OFFLINE}
 
         def view_of(number: int) -> dict[str, str]:
             """The presence of each peer that the agent of this node received last."""
@@ -57,11 +56,11 @@ async def test_presence_changes_within_its_bound_and_that_of_no_healthy_peer_doe
             "every agent has every dying node offline",
             SLACK,
         )
-        assert seen.states_since(healthy, since) <= {PEER_STATE_ONLINE}
+        assert seen.states_since(healthy, since) <= {PeerState.ONLINE}
         listed = {peer.peer_id: peer.state async for peer in seen.client.list_peers("notes")}
-        assert listed == {one: PEER_STATE_OFFLINE if one in dying else PEER_STATE_ONLINE for one in fleet.ids}
-        assert await seen.metric("gossipcontrol_peers", state=_label(PEER_STATE_OFFLINE)) == len(dying)
-        assert await seen.rejoins(CAUSE_ISOLATED, CAUSE_OUTBOUND_ROT, CAUSE_PARTITION) == []
+        assert listed == {one: PeerState.OFFLINE if one in dying else PeerState.ONLINE for one in fleet.ids}
+        assert await seen.metric("gossipcontrol_peers", state=str(PeerState.OFFLINE)) == len(dying)
+        assert await seen.rejoins(Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.PARTITION) == []
 
 
 async def test_a_node_that_receives_nothing_is_online_only_as_long_as_others_hear_it(tmp_path: Path) -> None:
@@ -73,10 +72,6 @@ async def test_a_node_that_receives_nothing_is_online_only_as_long_as_others_hea
         await seen.fleet.until_components(1, SOON, healthy)
         since = time.monotonic()
         await seen.fleet.hosts[3].drop("INPUT")
-        await seen.until_state(PEER_STATE_OFFLINE, deaf, within=IDLE + CEILING + OFFLINE_AFTER + REPORT + SLACK)
-        assert PEER_STATE_SUSPECT in seen.states_since([deaf], since)
-        assert seen.states_since(healthy, since) <= {PEER_STATE_ONLINE}
-
-
-def _label(state: PeerState.ValueType) -> str:
-    return PeerState.Name(state).removeprefix("PEER_STATE_").lower()
+        await seen.until_state(PeerState.OFFLINE, deaf, within=IDLE + CEILING + OFFLINE_AFTER + REPORT + SLACK)
+        assert PeerState.SUSPECT in seen.states_since([deaf], since)
+        assert seen.states_since(healthy, since) <= {PeerState.ONLINE}

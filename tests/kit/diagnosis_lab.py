@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gossipcontrol.server.core.decision import Capability, Cause
-from gossipcontrol.server.core.diagnosis.diagnosis import Diagnosis
 from gossipcontrol.server.core.event import (
     LivenessEvent,
     LivenessReported,
@@ -29,6 +28,7 @@ from gossipcontrol.server.core.finding import Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 
+from tests.kit.roster import LoneDiagnosis
 from tests.kit.sim.overlay import VIEW, ShuffledOverlay
 from tests.kit.sim.timeline import Timeline
 
@@ -50,6 +50,10 @@ class FakePresence:
 
     def online(self, store_id: str) -> Collection[str]:
         return {one for one, state in self.states.items() if state is PeerState.ONLINE and one not in self.mute}
+
+    def silent_peers(self, store_id: str, most: int) -> list[str]:
+        silent = (PeerState.SUSPECT, PeerState.OFFLINE)
+        return [one for one, state in self.states.items() if state in silent][:most]
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         (self.mute.add if mute else self.mute.discard)(peer_id)
@@ -83,7 +87,7 @@ class Lab:
 
     def __init__(self, parameters: LivenessParameters, seed: int = 0, view: int = VIEW, latency: float = 0.1) -> None:
         self.presence = FakePresence()
-        self.diagnosis = Diagnosis(parameters, self.presence)
+        self.diagnosis = LoneDiagnosis(parameters, self.presence)
         self.latency = latency
         self.members: dict[str, Member] = {}
         self.findings: list[tuple[float, Finding]] = []

@@ -14,9 +14,10 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import Finding
-from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
+
+from tests.kit.roster import LoneLiveness
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Lab:
     findings: list[Finding] = field(default_factory=list[Finding])
 
     def __post_init__(self) -> None:
-        self.liveness = Liveness(self.parameters)
+        self.liveness = LoneLiveness(self.parameters)
 
     def handle(self, event: LivenessEvent) -> list[Finding]:
         """Handle an event now."""

@@ -9,9 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from gossipcontrol.client.client import Client
-from gossipcontrol.v1.decision_pb2 import Cause, Rejoin
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_ONLINE, PeerState
+from gossipcontrol.client import Cause, Client, PeerState, RejoinRecord
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kit.cluster import STORE
@@ -29,26 +27,26 @@ class ObservedFleet:
     def __init__(self, fleet: Fleet, client: Client, metrics_port: int) -> None:
         self.fleet = fleet
         self.client = client
-        self.history: list[tuple[float, str, PeerState.ValueType]] = []
+        self.history: list[tuple[float, str, PeerState]] = []
         self._metrics_port = metrics_port
-        self._states: dict[str, PeerState.ValueType] = {}
+        self._states: dict[str, PeerState] = {}
 
-    def state(self, node_id: str) -> PeerState.ValueType | None:
+    def state(self, node_id: str) -> PeerState | None:
         """The presence of a node now; None: the service has not reported any."""
         return self._states.get(node_id)
 
-    def states_since(self, node_ids: Collection[str], since: float) -> set[PeerState.ValueType]:
+    def states_since(self, node_ids: Collection[str], since: float) -> set[PeerState]:
         """Every state that any of these nodes changed to since an instant (monotonic)."""
         return {state for at, node_id, state in self.history if node_id in node_ids and at > since}
 
-    async def until_state(self, state: PeerState.ValueType, *node_ids: str, within: float = SOON) -> None:
+    async def until_state(self, state: PeerState, *node_ids: str, within: float = SOON) -> None:
         """Wait until all these nodes are in a state."""
-        what = f"{len(node_ids)} node(s) are {PeerState.Name(state)}"
+        what = f"{len(node_ids)} node(s) are {state}"
         await until(lambda: all(self.state(one) == state for one in node_ids), what, within)
 
     async def until_all_online(self) -> None:
         """Wait until every node of the fleet is online."""
-        await self.until_state(PEER_STATE_ONLINE, *self.fleet.ids)
+        await self.until_state(PeerState.ONLINE, *self.fleet.ids)
 
     async def until_heard(self, count: int, *peer_ids: str, within: float = SOON) -> None:
         """Wait until every node with an agent has received so many messages of each of these peers."""
@@ -60,7 +58,7 @@ class ObservedFleet:
         ]
         await asyncio.gather(*waits)
 
-    async def rejoins(self, *causes: Cause.ValueType, node_id: str = "") -> list[Rejoin]:
+    async def rejoins(self, *causes: Cause, node_id: str = "") -> list[RejoinRecord]:
         """Rejoins with any of these causes, newest first; of one node, or of all."""
         listed = [one async for one in self.client.list_rejoins()]
         return [
@@ -69,13 +67,13 @@ class ObservedFleet:
             if node_id in ("", one.node_id) and any(trigger.cause in causes for trigger in one.triggers)
         ]
 
-    async def until_rejoin(self, cause: Cause.ValueType, node_id: str = "", within: float = SOON) -> Rejoin:
+    async def until_rejoin(self, cause: Cause, node_id: str = "", within: float = SOON) -> RejoinRecord:
         """Wait for a rejoin with this cause; returns the newest."""
 
         async def has_come() -> bool:
             return bool(await self.rejoins(cause, node_id=node_id))
 
-        await until(has_come, f"a rejoin with {Cause.Name(cause)} of {node_id or 'any node'}", within)
+        await until(has_come, f"a rejoin with {cause} of {node_id or 'any node'}", within)
         return (await self.rejoins(cause, node_id=node_id))[0]
 
     async def metric(self, name: str, **labels: str) -> float:

@@ -26,7 +26,7 @@ STOP_TIME = 8.0
 """Seconds that a process has to stop after a signal, before it is killed."""
 LAST_LINES = 40
 """Lines that a failure shows."""
-CLIENT = (sys.executable, "-m", "gossipcontrol.client")
+CLIENT = (sys.executable, "-m", "gossipcontrol.cli")
 
 
 class Process:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
-from gossipcontrol.v1.decision_pb2 import Rung
+from gossipcontrol.agent import BootstrapPeer, Capability, Rung
 
 
 class SilentNode:
     """Accepts every command at once, and does nothing."""
 
-    capabilities: Sequence[Capability.ValueType] = ()
+    capabilities: Sequence[Capability] = ()
 
     def __init__(self, stores: Sequence[str], node_id: str = "silent") -> None:
         self.node_id = node_id
@@ -25,7 +24,7 @@ class SilentNode:
         """No addresses: nobody dials it."""
         return ()
 
-    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
         """Succeed."""
         del store_id, bootstrap, rung
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import grpc
 from click.testing import CliRunner
-from gossipcontrol.client.client import Client
-from gossipcontrol.client.command import main
+from gossipcontrol.cli.main import main
+from gossipcontrol.client import Client, PastTrigger
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.observe.log import make_logger
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 
@@ -47,8 +47,7 @@ async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) ->
             evidence = rejoin.triggers[0].evidence
             assert evidence.startswith("1 write by n that no other peer provably holds for ")
             assert evidence.endswith("; oldest 6e")
-            past = gossip_control_pb2.PastTrigger(rejoin_id=rejoin.rejoin_id)
-            told = (await client.explain(gossip_control_pb2.ExplainRequest(past=past))).explanations[0]
+            told = (await client.explain(PastTrigger(rejoin_id=rejoin.rejoin_id))).explanations[0]
             assert told.evidence == evidence
             assert f"evidence: {evidence}" in told.message
         for words in (["rejoins"], ["rejoins", "-v"], ["explain", "--rejoin", rejoin.rejoin_id]):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.effect import StartRejoin
-from gossipcontrol.server.core.finding import NodeSuspected
+from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
+from gossipcontrol.server.core.finding import NodeSuspected, StartSync
 
 from tests.kit.sim.invariant import violations
 from tests.kit.sim.live import LiveWorld
@@ -76,3 +76,26 @@ def test_inbound_rot_is_found_in_its_time_and_only_there(scenario: object, seed:
     assert {(node_id, cause) for _, node_id, cause in suspected} == {("n0", Cause.INBOUND_ROT)}
     assert suspected[0][0] <= world.at("began") + 35
     assert not world.suspected_at_end()
+
+
+@pytest.mark.parametrize(("scenario", "seed"), list(runs("one node beside its service, cut off")))
+def test_a_lone_node_beside_its_service_is_one_of_the_overlay_again_soon_after_the_path(
+    scenario: object, seed: int
+) -> None:
+    world = run(scenario, seed)
+    mended_at = world.at("mended")
+    assert {one for at, one in world.components if at > mended_at + 4} == {1}
+    during = [one for at, one, _ in world.suspected(world.at("cut")) if at < mended_at]
+    assert len(during) <= 1, "without a path it hardly ever rejoins"
+
+
+@pytest.mark.parametrize(("scenario", "seed"), list(runs("one node beside its service, alone for long")))
+def test_a_node_that_is_alone_for_long_probes_less_and_less_often(scenario: object, seed: int) -> None:
+    world = run(scenario, seed)
+    cut_at, mended_at = world.at("cut"), world.at("mended")
+    probes = [at for at, one in world.found if isinstance(one, StartSync) and at > cut_at]
+    assert sum(at < cut_at + 250 for at in probes) > 50
+    assert sum(cut_at + 900 < at < mended_at for at in probes) <= 4
+    starts = [one.at for one in world.taken for effect in one.effects if isinstance(effect, StartRejoin)]
+    assert sum(cut_at < at < mended_at for at in starts) <= 6
+    assert not any(isinstance(effect, AdviseRestart) for one in world.taken for effect in one.effects)

@@ -14,8 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from gossipcontrol.client.client import Client
-from gossipcontrol.v1 import peer_knowledge_pb2 as pb
+from gossipcontrol.client import Client, Intention, IntentionBatch
 
 from tests.kit.process import service
 from tests.kit.until import until
@@ -54,18 +53,18 @@ class Writer:
     def _may_write(self) -> bool:
         return self._written <= min(self._acknowledged.values()) + AHEAD
 
-    def _batch(self) -> pb.IntentionBatch:
-        seen = [name(other, at) for other, at in self._acknowledged.items() if other != self._author_id and at]
-        intentions: list[pb.Intention] = []
+    def _batch(self) -> IntentionBatch:
+        seen = tuple(name(other, at) for other, at in self._acknowledged.items() if other != self._author_id and at)
+        intentions: list[Intention] = []
         for _ in range(EACH):
             self._written += 1
             before = name(self._author_id, self._written - 1) if self._written > 1 else b""
-            one = pb.Intention(
+            one = Intention(
                 author_id=self._author_id, hash=name(self._author_id, self._written), store_prev=before,
                 dependencies=seen,
             )  # fmt: skip
             intentions.append(one)
-        return pb.IntentionBatch(store_id="s", intentions=intentions)
+        return IntentionBatch("s", tuple(intentions))
 
 
 def name(author_id: str, count: int) -> bytes:

@@ -31,7 +31,7 @@ def replay(first: Fingerprint, seen: Sequence[Seen]) -> list[Seen]:
     told: list[Seen] = []
     for at, current in [*seen, (math.inf, None)]:
         while (deadline := debounce.next_deadline()) is not None and deadline < at:
-            said = debounce.settle(deadline)
+            said = debounce.expire(deadline)
             told += [(deadline, said)] if said else []
         said = debounce.observe(current, at) if current is not None else None
         told += [(at, said)] if said else []

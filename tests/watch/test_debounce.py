@@ -27,7 +27,7 @@ FLAPPED = network(losses=1)
         pytest.param([], [], id="nothing happens"),
         pytest.param([(1, HOME), (2, HOME)], [], id="messages without a change"),
         pytest.param([(1, NONE)], [], id="a loss alone"),
-        pytest.param([(1, NONE), (9, HOME)], [(9, HOME)], id="a way out after none, at once"),
+        pytest.param([(1, NONE), (9, HOME)], [(9, HOME)], id="a default route after none, at once"),
         pytest.param([(1, NONE), (1.1, HOME)], [(1.1, HOME)], id="a flap of 100 ms seen in two looks"),
         pytest.param([(1, FLAPPED)], [(1, FLAPPED)], id="a flap between two looks, at once"),
         pytest.param([(1, AWAY)], [(1.25, AWAY)], id="another address, after the quiet time"),
@@ -66,7 +66,7 @@ def test_a_quiet_time_above_the_longest_time_is_kept() -> None:
 def test_nothing_moves_nothing_is_due() -> None:
     debounce = Debounce(HOME)
     assert debounce.next_deadline() is None
-    assert debounce.settle(1e9) is None
+    assert debounce.expire(1e9) is None
 
 
 schedules = st.lists(
@@ -83,8 +83,8 @@ def _current(seen: Sequence[Seen], first: Fingerprint, at: float) -> Fingerprint
 
 
 @given(schedules, firsts)
-def test_no_way_out_is_never_told(seen: list[Seen], first: Fingerprint) -> None:
-    assert all(state.way_out for _, state in replay(first, seen))
+def test_no_default_route_is_never_told(seen: list[Seen], first: Fingerprint) -> None:
+    assert all(state.has_default_route for _, state in replay(first, seen))
 
 
 @given(schedules, firsts)
@@ -93,27 +93,27 @@ def test_what_is_told_is_always_the_network_of_that_moment(seen: list[Seen], fir
 
 
 @given(schedules, firsts)
-def test_in_the_end_the_last_way_out_has_always_been_told(seen: list[Seen], first: Fingerprint) -> None:
+def test_in_the_end_the_last_default_route_has_always_been_told(seen: list[Seen], first: Fingerprint) -> None:
     last = _current(seen, first, math.inf)
     told = [first, *(state for _, state in replay(first, seen))]
-    if last.way_out:
+    if last.has_default_route:
         assert told[-1] == last
 
 
 @given(schedules, firsts)
-def test_a_way_out_after_none_is_always_told_at_once_or_within_the_quiet_time(
+def test_a_default_route_after_none_is_always_told_at_once_or_within_the_quiet_time(
     seen: list[Seen], first: Fingerprint
 ) -> None:
     told = [at for at, _ in replay(first, seen)]
     before, last_loss = first, -math.inf
     for at, state in seen:
-        if state.way_out and not before.way_out:
+        if state.has_default_route and not before.has_default_route:
             just_told = any(at - QUIET < when < at for when in told)
             assert at in told or just_told
-            until = min((when for when, later in seen if when > at and not later.way_out), default=math.inf)
+            until = min((when for when, later in seen if when > at and not later.has_default_route), default=math.inf)
             if until > at + LONGEST:
                 assert any(last_loss < when <= at + LONGEST for when in told)
-        last_loss = at if not state.way_out else last_loss
+        last_loss = at if not state.has_default_route else last_loss
         before = state
 
 

@@ -79,9 +79,9 @@ def test_another_prefix_of_ipv6_matters() -> None:
 
 
 @pytest.mark.parametrize("snapshot", [replace(HOME, links=()), replace(HOME, addresses=()), replace(HOME, routes=())])
-def test_a_way_out_needs_link_address_and_route(snapshot: Snapshot) -> None:
-    assert taken(HOME).way_out
-    assert not taken(snapshot).way_out
+def test_a_default_route_needs_link_address_and_route(snapshot: Snapshot) -> None:
+    assert taken(HOME).has_default_route
+    assert not taken(snapshot).has_default_route
     assert taken(snapshot) == Fingerprint()
 
 
@@ -102,7 +102,7 @@ def test_watched_by_default(name: str) -> None:
     assert DEFAULT.counts(name)
 
 
-def test_a_flap_is_told_from_the_count_of_losses_only_of_links_that_were_a_way_out_both_times() -> None:
+def test_a_flap_is_told_from_the_count_of_losses_only_of_links_that_were_a_default_route_both_times() -> None:
     flapped = replace(HOME, links=(Link(2, "eth0", True, losses=1),))
     second = with_link("wlan0", "10.1.0.2", "")
     assert taken(flapped).flapped_since(taken(HOME))
@@ -113,7 +113,7 @@ def test_a_flap_is_told_from_the_count_of_losses_only_of_links_that_were_a_way_o
 
 def test_it_is_told_in_words() -> None:
     assert taken(HOME).describe() == "eth0 via 10.0.0.1; 10.0.0.2"
-    assert Fingerprint().describe() == "no way out"
+    assert Fingerprint().describe() == "no default route"
 
 
 links = st.builds(
@@ -142,6 +142,6 @@ def test_ignored_interfaces_never_matter(snapshot: Snapshot, other: Snapshot) ->
 
 
 @given(snapshots)
-def test_addresses_are_always_those_of_the_ways_out(snapshot: Snapshot) -> None:
+def test_addresses_are_always_those_of_the_default_routes(snapshot: Snapshot) -> None:
     fingerprint = taken(snapshot)
-    assert {name for name, _ in fingerprint.ways} == {name for name, _ in fingerprint.addresses}
+    assert {name for name, _ in fingerprint.routes} == {name for name, _ in fingerprint.addresses}

@@ -47,7 +47,7 @@ async def test_carrier_loss_and_return_are_one_change_told_at_once(sight: Sight)
     told = await sight.told()
     assert len(told) == 1
     assert told[0][0] in [at for at, _ in sight.seen]
-    assert told[0][1].ways == sight.first.ways
+    assert told[0][1].routes == sight.first.routes
 
 
 async def test_link_down_and_up_are_one_change_told_at_once(sight: Sight) -> None:
@@ -62,7 +62,7 @@ async def test_link_down_and_up_are_one_change_told_at_once(sight: Sight) -> Non
 async def test_a_loss_alone_is_not_told(sight: Sight) -> None:
     await sight.host.link_down()
     assert await sight.told() == []
-    assert not sight.seen[-1][1].way_out
+    assert not sight.seen[-1][1].has_default_route
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
@@ -78,7 +78,7 @@ async def test_a_flap_between_two_looks_is_one_change(sight: Sight) -> None:
     ip(hub, "link set p1 down\nlink set p1 up\n")
     told = await sight.told()
     assert len(told) == 1
-    assert told[0][1].ways == sight.first.ways
+    assert told[0][1].routes == sight.first.routes
 
 
 async def test_a_new_lease_is_one_change(sight: Sight) -> None:
@@ -97,7 +97,7 @@ async def test_one_way_of_a_multipath_route_that_changes_is_one_change(sight: Si
     hops = "nexthop via 10.77.0.1 dev eth0 nexthop via 10.77.0.3 dev eth0"
     await sight.host.run("ip", "route", "replace", "default", *hops.split())
     told = await sight.told()
-    assert [sorted(gateway for _, gateway in what.ways) for _, what in told] == [["10.77.0.1", "10.77.0.3"]]
+    assert [sorted(gateway for _, gateway in what.routes) for _, what in told] == [["10.77.0.1", "10.77.0.3"]]
 
 
 CONTAINERS = """link add docker0 type bridge
@@ -132,7 +132,7 @@ link delete eth1
 @pytest.mark.parametrize(
     "lines",
     [CONTAINERS, TUNNEL, TUNNEL.replace("tun0", "wg0"), LEASE, UNUSED, "link set eth0 mtu 1400\n"],
-    ids=["containers", "VPN", "WireGuard's name", "lifetime", "a link that is no way out", "MTU"],
+    ids=["containers", "VPN", "WireGuard's name", "lifetime", "a link that is no default route", "MTU"],
 )
 async def test_what_is_never_told(sight: Sight, lines: str) -> None:
     ip(sight.host, lines)
@@ -153,7 +153,7 @@ async def test_a_privacy_address_in_the_same_64_is_never_told(host: Host) -> Non
 async def test_an_included_tunnel_is_told_and_an_ignored_link_is_not(host: Host) -> None:
     chosen = Filter.default(include=("tun0",), ignore=("eth0",))
     async with sight_of(host, chosen) as sight:
-        assert not sight.first.way_out
+        assert not sight.first.has_default_route
         ip(host, TUNNEL.replace("link delete tun0\n", ""))
         await host.move("10.77.0.77")
         assert [what.describe() for _, what in await sight.told()] == ["tun0 via link; 10.8.0.2"]

@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 from gossipcontrol.watch.fingerprint import Filter, take_fingerprint
-from gossipcontrol.watch.polling import PollingSource, look
+from gossipcontrol.watch.polling import PollingSource, take_snapshot
 
 from tests.kit.network import Network, what_is_missing
 from tests.watch.lab import inside
@@ -15,16 +15,16 @@ async def test_it_sees_the_address_that_packets_leave_from() -> None:
     async with Network(hosts=1) as network:
         host = network.hosts[0]
         with inside(host):
-            home = take_fingerprint(look(), Filter.default())
+            home = take_fingerprint(take_snapshot(), Filter.default())
         await host.move("10.77.0.77")
         with inside(host):
-            away = take_fingerprint(look(), Filter.default())
+            away = take_fingerprint(take_snapshot(), Filter.default())
         await host.link_down()
         with inside(host):
-            none = take_fingerprint(look(), Filter.default())
+            none = take_fingerprint(take_snapshot(), Filter.default())
     assert home.describe() == "out0 via link; 10.77.0.2"
     assert away.describe() == "out0 via link; 10.77.0.77"
-    assert not none.way_out
+    assert not none.has_default_route
 
 
 async def test_it_looks_at_the_start_and_once_per_interval() -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from gossipcontrol.client.client import Client
+from gossipcontrol.client import Client, ClientError
 from gossipcontrol.client.clock import boottime
-from gossipcontrol.client.errors import ClientError
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger

@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gossipcontrol.watch.change import Address, Change, ChangeKind, Link, Route, Snapshot
 from gossipcontrol.watch.fingerprint import Filter, Fingerprint
 from gossipcontrol.watch.generation import GenerationCounter
-from gossipcontrol.watch.watcher import Audience, Watcher
+from gossipcontrol.watch.watcher import Watcher
 
 HOME = Snapshot((Link(2, "eth0", True),), (Address(2, "10.0.0.2", 24, True),), (Route(2, 2, "10.0.0.1"),))
 AWAY = replace(HOME, addresses=(Address(2, "10.0.0.9", 24, True),))
@@ -66,20 +67,31 @@ Make = Callable[..., Watcher]
 def make(tmp_path: Path) -> Make:
     def build(network: Network, *power: Power, quiet: float = 0.0, **settings: object) -> Watcher:
         counter = GenerationCounter(tmp_path / "generation.json", "boot")
-        return Watcher(network, power, counter, Filter.default(), quiet=quiet, **settings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        wanted: Any = {"quiet": quiet} | settings
+        return Watcher(network, power, counter, Filter.default(), **wanted)
 
     return build
 
 
-async def take(watcher: Watcher, count: int, audience: Audience | None = None) -> list[Change]:
-    """The next changes that the watcher tells."""
-    async with asyncio.timeout(20), aclosing(watcher.changes(audience or Audience())) as changes:
+def ignore_start(source: str, first: Fingerprint) -> None:
+    del source, first
+
+
+async def take(
+    watcher: Watcher,
+    count: int,
+    on_start: Callable[[str, Fingerprint], None] = ignore_start,
+    on_route_lost: Callable[[], None] = lambda: None,
+) -> list[Change]:
+    """The next changes that the watcher reports."""
+    found = watcher.changes(on_start=on_start, on_route_lost=on_route_lost)
+    async with asyncio.timeout(20), aclosing(found) as changes:
         return [await anext(changes) for _ in range(count)]
 
 
 async def test_the_first_state_is_not_told_but_shown(make: Make) -> None:
     started: list[tuple[str, Fingerprint]] = []
-    changes = await take(make(Network(HOME, AWAY)), 1, Audience(lambda name, first: started.append((name, first))))
+    changes = await take(make(Network(HOME, AWAY)), 1, lambda name, first: started.append((name, first)))
     assert [(name, first.describe()) for name, first in started] == [("test", "eth0 via 10.0.0.1; 10.0.0.2")]
     assert [(change.kind, change.detail) for change in changes] == [(ChangeKind.CHANGED, "eth0 via 10.0.0.1; 10.0.0.9")]
 
@@ -90,10 +102,10 @@ async def test_each_change_has_a_generation_above_the_last(make: Make) -> None:
     assert generations == sorted(set(generations))
 
 
-async def test_a_way_out_after_none_does_not_wait_for_the_quiet_time(make: Make) -> None:
+async def test_a_default_route_after_none_does_not_wait_for_the_quiet_time(make: Make) -> None:
     lost: list[str] = []
-    audience = Audience(on_loss=lambda: lost.append("lost"))
-    assert len(await take(make(Network(HOME, NONE, HOME), quiet=3600.0), 1, audience)) == 1
+    changes = await take(make(Network(HOME, NONE, HOME), quiet=3600.0), 1, on_route_lost=lambda: lost.append("lost"))
+    assert len(changes) == 1
     assert lost == ["lost"]
 
 
@@ -106,7 +118,7 @@ async def test_a_source_that_fails_yields_to_polling(make: Make) -> None:
     started: list[str] = []
     fallback = Network(HOME, AWAY, name="polling")
     watcher = make(Network(OSError("no netlink here")), fallback=fallback)
-    assert len(await take(watcher, 1, Audience(lambda name, _: started.append(name)))) == 1
+    assert len(await take(watcher, 1, lambda name, _: started.append(name))) == 1
     assert started == ["polling"]
 
 
@@ -174,7 +186,7 @@ async def test_closing_it_leaves_nothing_running(make: Make) -> None:
 LIGHT = """
 import sys
 import gossipcontrol.client.client
-import gossipcontrol.client.command
+import gossipcontrol.cli.main
 heavy = [name for name in sys.modules if name.split(".")[0] in ("pyroute2", "dbus_fast", "iroh")]
 heavy += [name for name in sys.modules if name.startswith("gossipcontrol.watch")]
 print(*heavy)

@@ -1,53 +1,49 @@
-"""The agent: keeps a node attached to the service, reports what it hears, carries out rejoins."""
+"""The agent: keeps a node attached to the service, reports what it hears, and carries out rejoins."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self
 
 import grpc
-from gossipcontrol.agent.command_desk import CommandDesk
+from gossipcontrol.agent.attachment import GOODBYE_TIMEOUT, Attachment
 from gossipcontrol.agent.event import AgentEvent, NeighborEvent
 from gossipcontrol.agent.node import Node
-from gossipcontrol.agent.sync_desk import SyncDesk
-from gossipcontrol.agent.tally import Tally
-from gossipcontrol.agent.views import Views
-from gossipcontrol.client.address import default_address
+from gossipcontrol.agent.report_builder import check_id
+from gossipcontrol.agent.state import AgentState
+from gossipcontrol.agent.stats import AgentStats
+from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.failure import failure
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
-from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
-from gossipcontrol.v1.decision_pb2 import Cause, Rung
-
-Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds within which an opened stream must be answered."""
+"""Seconds within which a new stream must be answered."""
 PROBE_TIMEOUT = 1.0
-"""Seconds within which a stream must prove after a kick that it lives."""
+"""Seconds within which the service must answer after the network changed."""
 STEADY = 10.0
 """Seconds after which a stream counts as having worked: one that ends sooner makes the next wait longer."""
-GOODBYE_TIMEOUT = 1.0
-"""Seconds that the service has to take a goodbye."""
-EVENTS = 1000
-"""Most neighbour events that wait for the stream; the oldest go first, a report makes up for them."""
+_logger = logging.getLogger("gossipcontrol.agent")
 
 
 class Agent:
-    """Speaks for one node.
+    """Speaks for one node: ``async with Agent(node)``, or ``start`` and ``stop``, or ``run`` in a task of its own.
 
-    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; it counts, takes
-    ages and reports. An id that is empty, longer than 128 bytes or no UTF-8, or what is no count, raises ValueError and
-    changes nothing.
-    All of them, and ``rest``, ``wake`` and ``kick``, must be called in the event loop of ``run``.
+    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; the agent counts,
+    computes ages and reports. A wrong id (empty, longer than 128 bytes, not UTF-8) or count raises ValueError and
+    changes nothing. All methods must be called in the event loop of ``run``.
+
+    Wrong arguments raise at construction: AddressError for a malformed address, ValueError for a wrong id. After that
+    the agent survives whatever happens: a service that is away or newer, a callback or a method of the node that
+    raises. Each is logged (``gossipcontrol.agent``), counted (``stats``) and followed by another attempt.
     """
 
     def __init__(
@@ -59,259 +55,191 @@ class Agent:
         on_event: Callable[[AgentEvent], None] = lambda event: None,
         on_peer: Callable[[str, PeerChange], None] = lambda store_id, change: None,
     ) -> None:
-        self._node = node
-        self._address = address or default_address()
-        self._host_id = host_id
-        self._on_event = on_event
-        self._incarnation = uuid.uuid4().hex
-        self._tally = Tally()
-        self._views = Views(on_peer)
-        self._wanted = asyncio.Event()
-        self._kicked = asyncio.Event()
-        self._desk = CommandDesk(node, self._wanted.set)
-        self._syncs = SyncDesk(node, self._wanted.set)
-        self._neighbor_events: deque[NeighborEvent] = deque(maxlen=EVENTS)
-        self._due: set[str] = set()
-        """Stores whose report must not wait for its interval."""
-        self._awaiting_proof: set[str] = set()
-        self._interval = 10.0
-        self._leaving = False
-        self._resting = False
-        self._announcing = False
+        check_id(node.node_id, "node_id")
+        if host_id:
+            check_id(host_id, "host_id")
+        self._address = check_address(address) if address is not None else default_address()
+        self._state = AgentState(node, host_id, on_event, on_peer)
+        self._network_changed = asyncio.Event()
         self._attached_at = 0.0
-        self._told = ""
-        """Why it is not attached, as last told."""
+        self._last_reason = ""
+        """Why it is not attached, as last logged."""
+        self._task: asyncio.Task[None] | None = None
         self.attached = asyncio.Event()
         """Set while the service has the node registered."""
 
-    # What the app tells.
+    # What the app reports.
 
     def sent(self, store_id: str) -> None:
         """The node broadcast a message."""
-        self._tally.sent(store_id)
+        self._state.reports.sent(store_id)
 
     def received(self, store_id: str, author_id: str, *, direct: bool) -> None:
         """The node received a message of this author; ``direct`` when the author itself delivered it."""
-        self._tally.received(store_id, author_id, direct=direct)
-        if store_id in self._awaiting_proof:
-            self._awaiting_proof.discard(store_id)
-            self._report_soon(store_id)
+        self._state.reports.received(store_id, author_id, direct=direct)
+        if store_id in self._state.awaiting_proof:
+            self._state.awaiting_proof.discard(store_id)
+            self._state.queue.add_reports([store_id])
 
     def neighbor_up(self, store_id: str, peer_id: str) -> None:
         """A neighbour came up."""
-        if self._tally.neighbor_up(store_id, peer_id):
-            self._tell_neighbor(store_id, peer_id, up=True)
+        if self._state.reports.neighbor_up(store_id, peer_id):
+            self._state.queue.add_neighbor_event(NeighborEvent(store_id, peer_id, True, boottime()))
 
     def neighbor_down(self, store_id: str, peer_id: str) -> None:
         """A neighbour went down."""
-        if self._tally.neighbor_down(store_id, peer_id):
-            self._tell_neighbor(store_id, peer_id, up=False)
+        if self._state.reports.neighbor_down(store_id, peer_id):
+            self._state.queue.add_neighbor_event(NeighborEvent(store_id, peer_id, False, boottime()))
 
     def unsynced_writes(self, store_id: str, count: int) -> None:
         """So many local writes are not yet known to be held elsewhere."""
-        self._tally.unsynced_writes(store_id, count)
+        self._state.reports.unsynced_writes(store_id, count)
 
-    def peers(self, store_id: str) -> list[Peer]:
-        """The peers of a store, as the service last saw them; ``on_peer`` is told when one changes."""
-        return self._views.peers(store_id)
+    def pause(self) -> None:
+        """The node's silence is no failure from now on: no default route, or the host is about to sleep.
 
-    def rest(self) -> None:
-        """The node's silence is no failure from now on: it has no way out, or its host is about to sleep.
-
-        The service is told, and nothing else is reported until ``wake`` or a rejoin.
+        The service learns it, and nothing else is reported until ``resume`` or a rejoin.
         """
-        if not self._resting:
-            self._resting = True
-            self._report_all()
+        if not self._state.paused:
+            self._state.paused = True
+            self._state.report_all()
 
-    def wake(self) -> None:
+    def resume(self) -> None:
         """The node speaks again."""
-        if self._resting:
-            self._resting = False
-            self._report_all()
+        self._state.resume()
 
-    def kick(self) -> None:
-        """The network changed: connect at once if there is no stream, or see whether the stream still lives."""
-        self._kicked.set()
+    def network_changed(self) -> None:
+        """The network changed: connect at once if there is no stream, else check whether the stream still works."""
+        self._network_changed.set()
 
     def announce(self) -> None:
-        """The node's stores, addresses or capabilities changed: register it anew."""
-        self._announcing = True
-        self._wanted.set()
+        """The node's stores, addresses or capabilities changed: register it again."""
+        self._state.queue.add_registration()
 
-    # The stream.
+    # What the app reads.
 
-    async def run(self) -> None:
-        """Stay attached until cancelled or ``leave`` is called."""
-        failures = 0
-        while not self._leaving:
-            self._kicked.clear()
-            reason = "left"
-            try:
-                await self._attach_once()
-            except (grpc.aio.AioRpcError, TimeoutError, ConnectionError, asyncio.InvalidStateError) as error:
-                reason = _reason(error)
-            # Two agents of one node take the stream from each other: without this they would do so without end.
-            steady = self.attached.is_set() and time.monotonic() - self._attached_at >= STEADY
-            failures = 0 if steady else failures + 1
-            self._detached(reason)
-            if not self._leaving:
-                await self._pause(reconnect_wait(max(1, failures)))
+    def peers(self, store_id: str) -> list[Peer]:
+        """The peers of a store, as the service last saw them; ``on_peer`` is called when one changes."""
+        return self._state.presence.peers(store_id)
+
+    @property
+    def stats(self) -> AgentStats:
+        """What the agent has counted so far."""
+        return self._state.faults.stats
+
+    # Its life.
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def start(self) -> None:
+        """Run in the background until ``stop``; an agent can be started once."""
+        if self._task is not None:
+            raise RuntimeError("the agent was started already")
+        self._task = asyncio.get_running_loop().create_task(self.run())
+
+    async def stop(self) -> None:
+        """Say goodbye to the service, for two seconds at most, and stop what ``start`` began."""
+        await self.leave()
+        if self._task is None:
+            return
+        await asyncio.wait([self._task], timeout=2 * GOODBYE_TIMEOUT)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def leave(self) -> None:
         """Say goodbye on the stream, if there is one; ``run`` then returns."""
-        self._leaving = True
-        self._wanted.set()
-        self._kicked.set()
-        await self._desk.close()
-        await self._syncs.close()
+        self._state.leaving = True
+        self._state.queue.wanted.set()
+        self._network_changed.set()
+        await self._state.rejoins.close()
+        await self._state.syncs.close()
 
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._kicked.wait()
+    async def run(self) -> None:
+        """Stay attached until cancelled, or until ``leave`` is called."""
+        failures = 0
+        while not self._state.leaving:
+            self._network_changed.clear()
+            reason = await self._attach_once()
+            # Two agents of one node end each other's streams: without growing waits they would do so without end.
+            steady = self.attached.is_set() and time.monotonic() - self._attached_at >= STEADY
+            failures = 0 if steady else failures + 1
+            self._detached(reason)
+            if not self._state.leaving:
+                await self._wait(reconnect_wait(max(1, failures)))
+
+    async def _attach_once(self) -> str:
+        """One stream from its start to its end; returns what ended it."""
+        try:
+            await self._attach()
+        except (grpc.RpcError, TimeoutError, ConnectionError, asyncio.InvalidStateError) as error:
+            return _reason(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return "the stream was cancelled"
+        except Exception as error:  # noqa: BLE001 - a newer service or the app's code; the agent must go on
+            self._state.faults.unexpected()
+            return f"{type(error).__name__}: {error}"
+        return "left"
+
+    async def _attach(self) -> None:
+        channel = open_channel(self._address)
+        try:
+            attachment = Attachment(self._state, channel)
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                # After a change of the network, an attempt over the old one is not worth waiting for.
+                await run_until_first(self._register(attachment), self._network_changed.wait())
+            if not self.attached.is_set():
+                raise ConnectionError("the network changed while connecting")
+            await run_until_first(attachment.read(), attachment.write(), self._probe(channel))
+        finally:
+            await channel.close()
+
+    async def _register(self, attachment: Attachment) -> None:
+        answer = await attachment.register()
+        self._attached_at, self._last_reason = time.monotonic(), ""
+        self.stats.attached += 1
+        self.attached.set()
+        _logger.info("attached to %s: %s", self._address, answer)
+        self._state.emit(AgentEvent("attached", answer))
+
+    async def _probe(self, channel: grpc.aio.Channel) -> None:
+        """After a change of the network, raise unless the service answers on this connection."""
+        while True:
+            await self._network_changed.wait()
+            self._network_changed.clear()
+            if not self._state.leaving:
+                await is_serving(channel, PROBE_TIMEOUT)
 
     def _detached(self, reason: str) -> None:
         if self.attached.is_set():
             self.attached.clear()
-            self._on_event(AgentEvent("detached", reason))
-        elif reason != self._told and not self._leaving:
-            self._told = reason
-            self._on_event(AgentEvent("unattached", reason))
+            if not self._state.leaving:
+                _logger.warning("detached from %s: %s; will reconnect", self._address, reason)
+            self._state.emit(AgentEvent("detached", reason))
+        elif not self._state.leaving:
+            self.stats.failed_attempts += 1
+            if reason != self._last_reason:
+                self._last_reason = reason
+                _logger.warning("cannot attach to %s: %s; will retry", self._address, reason)
+                self._state.emit(AgentEvent("unattached", reason))
 
-    async def _attach_once(self) -> None:
-        """One stream from its start to its end; raises what ended it."""
-        channel = open_channel(self._address)
-        try:
-            stub: gossip_control_pb2_grpc.GossipControlAsyncStub
-            stub = gossip_control_pb2_grpc.GossipControlStub(channel)
-            call = stub.Attach()
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                # A kick says that the way has changed: what hangs on the old one is not worth waiting for.
-                await run_until_first(self._register(call), self._kicked.wait())
-            if not self.attached.is_set():
-                raise ConnectionError("the network changed while connecting")
-            await run_until_first(self._read(call), self._write(call), self._probe(channel))
-        finally:
-            await channel.close()
-
-    async def _register(self, call: Call) -> None:
-        await call.write(attach_pb2.AttachRequest(register=self._registration()))
-        first = await call.read()
-        if not isinstance(first, attach_pb2.AttachResponse):
-            raise ConnectionError(await _end(call))
-        self._registered(first.registered)
-
-    async def _read(self, call: Call) -> None:
-        while isinstance(frame := await call.read(), attach_pb2.AttachResponse):
-            match frame.WhichOneof("frame"):
-                case "rejoin":
-                    self._take(frame.rejoin)
-                case "sync":
-                    self._syncs.take(frame.sync)
-                case "ack":
-                    self._interval = max(0.1, frame.ack.next_report_ms / 1000)
-                    self._views.take(frame.ack.view)
-                case _:
-                    pass
-        if not self._leaving:
-            raise ConnectionError(await _end(call))
-
-    async def _write(self, call: Call) -> None:
-        """Send what is wanted as it comes, and every store's report once per interval, however much else is sent."""
-        self._due.update(self._node.stores())
-        reported_at = time.monotonic()
-        while True:
-            self._wanted.clear()
-            if self._announcing:
-                self._announcing = False
-                await call.write(attach_pb2.AttachRequest(register=self._registration()))
-            await self._deliver(call)
-            while self._neighbor_events:
-                event = self._neighbor_events.popleft()
-                await call.write(attach_pb2.AttachRequest(neighbor=event.message(boottime())))
-            while self._due:
-                report = self._views.name(self._tally.report(self._due.pop()))
-                report.going_to_sleep = self._resting
-                await call.write(attach_pb2.AttachRequest(liveness=report))
-            if self._leaving:
-                await call.write(attach_pb2.AttachRequest(goodbye=attach_pb2.Goodbye(reason="stopping")))
-                await call.done_writing()
-                # A channel that is closed at once takes the goodbye with it.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GOODBYE_TIMEOUT):
-                        await call.code()
-                return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(reported_at + self._interval - time.monotonic()):
-                    await self._wanted.wait()
-            if (now := time.monotonic()) >= reported_at + self._interval:
-                self._due.update(() if self._resting else self._node.stores())
-                reported_at = now
-
-    async def _deliver(self, call: Call) -> None:
-        """Send the results of commands; what a broken stream did not take, the next one is offered."""
-        for key, result in list(self._desk.undelivered.items()):
-            await call.write(attach_pb2.AttachRequest(rejoin_result=result))
-            self._desk.undelivered.pop(key, None)
-            self._on_event(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
-        while (synced := self._syncs.next_result()) is not None:
-            await call.write(attach_pb2.AttachRequest(sync_result=synced))
-            self._syncs.delivered(synced)
-            self._on_event(AgentEvent("sync", synced.error or "ok", synced.store_id, peer_id=synced.peer_id))
-
-    async def _probe(self, channel: grpc.aio.Channel) -> None:
-        """After a kick, raise unless the service answers on this connection: its address may be gone."""
-        while True:
-            await self._kicked.wait()
-            self._kicked.clear()
-            if not self._leaving:
-                await is_serving(channel, PROBE_TIMEOUT)
-
-    def _registration(self) -> attach_pb2.Register:
-        return attach_pb2.Register(
-            node_id=self._node.node_id,
-            store_ids=self._node.stores(),
-            host_id=self._host_id,
-            capabilities=self._node.capabilities,
-            addresses=self._node.addresses(),
-            incarnation=self._incarnation,
-            agent=f"gossipcontrol-agent/{version('gossipcontrol')}",
-        )
-
-    def _registered(self, registered: attach_pb2.Registered) -> None:
-        self._interval = max(0.1, registered.next_report_ms / 1000)
-        self._neighbor_events.clear()
-        self._attached_at, self._told = time.monotonic(), ""
-        self.attached.set()
-        self._on_event(AgentEvent("attached", f"session {registered.session_id}, {registered.unparked} unparked"))
-
-    def _take(self, command: attach_pb2.RejoinCommand) -> None:
-        causes = ", ".join(Cause.Name(cause).removeprefix("CAUSE_").lower() for cause in command.causes)
-        rung = Rung.Name(command.rung).removeprefix("RUNG_").lower()
-        self._on_event(AgentEvent("command", f"{rung} because of {causes}", command.store_id, command.rejoin_id))
-        self.wake()
-        self._awaiting_proof.add(command.store_id)
-        self._desk.take(command)
-
-    def _tell_neighbor(self, store_id: str, peer_id: str, *, up: bool) -> None:
-        self._neighbor_events.append(NeighborEvent(store_id, peer_id, up, boottime()))
-        self._wanted.set()
-
-    def _report_all(self) -> None:
-        self._due.update(self._node.stores())
-        self._wanted.set()
-
-    def _report_soon(self, store_id: str) -> None:
-        self._due.add(store_id)
-        self._wanted.set()
-
-
-async def _end(call: Call) -> str:
-    return f"{(await call.code()).name}: {await call.details() or 'the stream ended'}"
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but no longer than until the network changes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._network_changed.wait()
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
+    if isinstance(error, grpc.RpcError):
+        return f"{failure(error).code().name}: {failure(error).details()}"
     return str(error) or f"no answer within {CONNECT_TIMEOUT:g} s"

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from gossipcontrol.v1.attach_pb2 import BootstrapPeer, Capability
-from gossipcontrol.v1.decision_pb2 import Rung
+from gossipcontrol.client.enumeration import Capability, Rung
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapPeer:
+    """A peer that may be dialled: a hint of the service."""
+
+    peer_id: str
+    addresses: tuple[str, ...] = ()
+    """Where its agent said that it can be dialled, in the node's own notation."""
 
 
 class RejoinFailedError(Exception):
@@ -26,8 +35,8 @@ class Node(Protocol):
 
     node_id: str
     """Opaque, at most 128 bytes; usually a hex public key."""
-    capabilities: Sequence[Capability.ValueType]
-    """What it can do beyond joining a store's topic again; all of it is told to the service."""
+    capabilities: Sequence[Capability]
+    """What it can do beyond joining a store's topic again; the agent registers all of it."""
 
     def stores(self) -> Sequence[str]:
         """The ids of its stores."""
@@ -37,17 +46,18 @@ class Node(Protocol):
         """Where peers may dial it, in its own notation; may be empty."""
         ...
 
-    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung.ValueType) -> None:
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
         """Carry out a rejoin through these peers and those it knows itself; raises RejoinFailedError.
 
-        It need not wait for a neighbour: the agent reports neighbours and messages as they come.
+        It need not wait for a neighbour: the agent reports neighbours and messages as they come. A rung that it does
+        not know, of a newer service, is a permanent failure.
         """
         ...
 
     async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
         """Dial this peer itself, not through the overlay, and bring the store in sync; raises SyncFailedError.
 
-        Only asked of a node with CAPABILITY_SYNC_WITH_PEER: for pairs that never become neighbours, and to find out
+        Only asked of a node with ``Capability.SYNC_WITH_PEER``: for pairs that never become neighbours, and to find out
         whether the other side of a partition can be reached. A sync is no message of the overlay: ``Agent.received``
         is not called for it, or a node whose broadcasts go nowhere would look well. It may be cancelled at any time.
         """

@@ -6,12 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gossipcontrol.client.errors import AddressError
+
 VARIABLE = "GOSSIPCONTROL_ADDRESS"
 DEFAULT_TCP = "127.0.0.1:7420"
-
-
-class AddressError(ValueError):
-    """An address is neither ``unix:/path`` nor ``host:port``; the message says what is wrong."""
 
 
 def check_address(address: str) -> str:

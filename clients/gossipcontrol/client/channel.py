@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import grpc
 from gossipcontrol.client.address import check_address
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from gossipcontrol.client.call import serving
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A dead connection is found within 15 s, also while nothing is under way.
@@ -32,8 +30,13 @@ def open_channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(check_address(address), options=OPTIONS)
 
 
+def open_blocking_channel(address: str) -> grpc.Channel:
+    """The same for calls that block."""
+    return grpc.insecure_channel(check_address(address), options=OPTIONS)
+
+
 async def is_serving(channel: grpc.aio.Channel, timeout: float) -> bool:
     """Whether the service says within ``timeout`` seconds that it serves; raises AioRpcError when it says nothing."""
-    stub = cast("Any", health_pb2_grpc.HealthStub(channel))  # its stubs leave the methods out
-    answer = cast("health_pb2.HealthCheckResponse", await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout))
-    return answer.status == health_pb2.HealthCheckResponse.SERVING
+    call = serving()
+    answer = await call.method(channel)(call.request, timeout=timeout)
+    return call.decode(answer)

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-import grpc
-from gossipcontrol.client.address import default_address
-from gossipcontrol.client.channel import is_serving, open_channel
-from gossipcontrol.client.errors import ClientError, client_error
+from gossipcontrol.client import call
+from gossipcontrol.client.call import RejoinFilter
+from gossipcontrol.client.decision import (
+    ExplainResult,
+    NetworkChange,
+    PastTrigger,
+    RejoinRecord,
+    RejoinTrigger,
+    TriggerResult,
+)
+from gossipcontrol.client.enumeration import Cause, Outcome, PeerState
 from gossipcontrol.client.knowledge import Knowledge
-from gossipcontrol.client.page import each
-from gossipcontrol.client.presence import watch
-from gossipcontrol.client.retry import call_with_retry
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
-
-T = TypeVar("T")
+from gossipcontrol.client.liveness import LivenessReport, LivenessResult, SyncResult
+from gossipcontrol.client.presence import Peer, PresenceUpdate
+from gossipcontrol.client.presence_stream import OnLoss, PresenceStream
+from gossipcontrol.client.store import Store
+from gossipcontrol.client.transport import Transport
 
 
 class Client:
     """Calls the service at ``address``; ``timeout`` seconds bound every call with its retries.
 
-    Every method raises a ``ClientError``: UnreachableError, RefusedError, OverloadedError or a plain one.
+    It may be made anywhere; the channel is opened by the first call. Use it as ``async with Client() as client``, or
+    ``close`` it. Raises AddressError for a malformed address; every method raises a ``ClientError``.
     """
 
     def __init__(self, address: str | None = None, *, timeout: float = 5.0) -> None:
-        self.address = address or default_address()
-        self._timeout = timeout
-        self._channel = open_channel(self.address)
-        self._stub: gossip_control_pb2_grpc.GossipControlAsyncStub
-        self._stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
-        self.knowledge = Knowledge(self._channel, self._call)
+        self._transport = Transport(address, timeout)
+        self.knowledge = Knowledge(self._transport)
+
+    @property
+    def address(self) -> str:
+        """Of the service."""
+        return self._transport.address
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,96 +51,69 @@ class Client:
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
-        await self._channel.close()
-
-    async def rejoin(
-        self,
-        node_id: str,
-        store_ids: Sequence[str] = (),
-        *,
-        cause: decision_pb2.Cause.ValueType = decision_pb2.CAUSE_MANUAL,
-    ) -> gossip_control_pb2.RejoinResponse:
-        """Have a node rejoin these stores, or all it has."""
-        request = gossip_control_pb2.RejoinRequest(
-            request_id=str(uuid.uuid4()), node_id=node_id, store_ids=store_ids, cause=cause
-        )
-        return await self._call(lambda left: self._stub.Rejoin(request, timeout=left))
-
-    async def report_network_change(
-        self, request: gossip_control_pb2.ReportNetworkChangeRequest
-    ) -> gossip_control_pb2.ReportNetworkChangeResponse:
-        """Report a change; a request without an id is given one."""
-        if not request.request_id:
-            request.request_id = str(uuid.uuid4())
-        return await self._call(lambda left: self._stub.ReportNetworkChange(request, timeout=left))
-
-    async def peer_liveness(
-        self, reports: Sequence[liveness_pb2.LivenessReport]
-    ) -> gossip_control_pb2.PeerLivenessResponse:
-        """Report what nodes heard of their peers."""
-        request = gossip_control_pb2.PeerLivenessRequest(reports=reports)
-        return await self._call(lambda left: self._stub.PeerLiveness(request, timeout=left))
-
-    def list_peers(
-        self, store_id: str, *, state: liveness_pb2.PeerState.ValueType = liveness_pb2.PEER_STATE_UNSPECIFIED
-    ) -> AsyncIterator[liveness_pb2.PeerView]:
-        """The peers of a store by id, or only those in this state."""
-        asked = gossip_control_pb2.ListPeersRequest(store_id=store_id, state=state)
-        return each(
-            asked,
-            lambda one: self._call(lambda left: self._stub.ListPeers(one, timeout=left)),
-            lambda page: page.peers,
-        )
-
-    def watch_peers(
-        self, store_id: str, *, resume_token: str = "", on_loss: Callable[[ClientError], None] = lambda error: None
-    ) -> AsyncIterator[gossip_control_pb2.WatchPeersResponse]:
-        """A store's presence: a snapshot, then every change in order, until it is closed.
-
-        A stream that breaks is opened again behind what it brought last; ``on_loss`` is told why it broke. Only the
-        first answer must come within the client's timeout.
-        """
-        request = gossip_control_pb2.WatchPeersRequest(store_id=store_id, resume_token=resume_token)
-        return watch(self._stub.WatchPeers, request, self._timeout, on_loss)
-
-    async def list_rejoins(
-        self, request: gossip_control_pb2.ListRejoinsRequest | None = None, *, most: int | None = None
-    ) -> AsyncIterator[decision_pb2.Rejoin]:
-        """Rejoins, newest first, at most ``most`` of them."""
-        asked = gossip_control_pb2.ListRejoinsRequest()
-        if request is not None:
-            asked.CopyFrom(request)
-        found = each(
-            asked,
-            lambda one: self._call(lambda left: self._stub.ListRejoins(one, timeout=left)),
-            lambda page: page.rejoins,
-        )
-        count = 0
-        async for rejoin in found:
-            if most is not None and count >= most:
-                return
-            count += 1
-            yield rejoin
-
-    def list_stores(self, node_id: str = "") -> AsyncIterator[gossip_control_pb2.Store]:
-        """Stores by id, of one node or of all."""
-        asked = gossip_control_pb2.ListStoresRequest(node_id=node_id)
-        return each(
-            asked,
-            lambda one: self._call(lambda left: self._stub.ListStores(one, timeout=left)),
-            lambda page: page.stores,
-        )
-
-    async def explain(self, request: gossip_control_pb2.ExplainRequest) -> gossip_control_pb2.ExplainResponse:
-        """What would happen to a trigger now, or why a past one was decided as it was."""
-        return await self._call(lambda left: self._stub.Explain(request, timeout=left))
+        await self._transport.close()
 
     async def serving(self) -> bool:
         """Whether the service says that it serves."""
-        return await self._call(lambda left: is_serving(self._channel, left))
+        return await self._transport.call(call.serving())
 
-    async def _call(self, call: Callable[[float], Awaitable[T]]) -> T:
-        try:
-            return await call_with_retry(call, self._timeout)
-        except grpc.aio.AioRpcError as error:
-            raise client_error(error) from error
+    async def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the fleet as a whole, as sentences: two agents with one node id, for example."""
+        return await self._transport.call(call.warnings())
+
+    async def rejoin(
+        self, node_id: str, store_ids: Sequence[str] = (), *, cause: Cause = Cause.MANUAL, request_id: str = ""
+    ) -> TriggerResult:
+        """Have a node rejoin these stores, or all it has."""
+        trigger = RejoinTrigger(node_id=node_id, store_ids=tuple(store_ids), cause=cause, request_id=request_id)
+        return await self._transport.call(call.rejoin(trigger))
+
+    async def report_network_change(self, change: NetworkChange) -> TriggerResult:
+        """Report a change of a host or of nodes."""
+        return await self._transport.call(call.report_network_change(change))
+
+    async def peer_liveness(
+        self, reports: Sequence[LivenessReport], *, sync_results: Sequence[SyncResult] = ()
+    ) -> LivenessResult:
+        """Report what nodes heard of their peers."""
+        return await self._transport.call(call.peer_liveness(reports, sync_results))
+
+    async def explain(self, trigger: RejoinTrigger | NetworkChange | PastTrigger) -> ExplainResult:
+        """What would happen to a trigger now, or why a past one was decided as it was; changes nothing."""
+        return await self._transport.call(call.explain(trigger))
+
+    def list_peers(self, store_id: str, *, state: PeerState | None = None) -> AsyncIterator[Peer]:
+        """The peers of a store by id, or only those in this state."""
+        return self._transport.each(call.list_peers(store_id, state))
+
+    def list_stores(self, node_id: str = "") -> AsyncIterator[Store]:
+        """Stores by id, of one node or of all."""
+        return self._transport.each(call.list_stores(node_id))
+
+    def list_rejoins(
+        self,
+        *,
+        node_id: str = "",
+        store_id: str = "",
+        cause: Cause | None = None,
+        outcome: Outcome | None = None,
+        max_age: float | None = None,
+        limit: int | None = None,
+        page_size: int = 0,
+    ) -> AsyncIterator[RejoinRecord]:
+        """Rejoins, newest first: at most ``limit``, requested within ``max_age`` seconds."""
+        chosen = RejoinFilter(
+            node_id=node_id, store_id=store_id, cause=cause, outcome=outcome, max_age=max_age, limit=limit,
+            page_size=page_size,
+        )  # fmt: skip
+        return self._transport.each(call.list_rejoins(chosen))
+
+    def watch_peers(
+        self, store_id: str, *, resume_token: str = "", on_loss: OnLoss = lambda error: None
+    ) -> AsyncGenerator[PresenceUpdate, None]:
+        """A store's presence: a snapshot, then every change in order, until it is closed.
+
+        A stream that breaks is opened again behind the last update, and ``on_loss`` is called with the reason. Only the
+        first answer must come within the client's timeout.
+        """
+        return self._transport.watch(PresenceStream(store_id, resume_token, self._transport.timeout, on_loss))

@@ -1,23 +1,63 @@
-"""What may go wrong with a call, for callers."""
+"""Errors of the client: one tree, each with its gRPC status code."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
-import grpc
-from google.rpc import error_details_pb2, status_pb2
+
+class StatusCode(IntEnum):
+    """The status codes of gRPC, by number (https://grpc.io/docs/guides/status-codes/)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
 
 
 class ClientError(Exception):
-    """A call failed; the message is for people."""
+    """A call failed. The message is for people; ``code`` is the gRPC status.
+
+    Raised itself for a status that has no class of its own here.
+    """
+
+    code = StatusCode.UNKNOWN
+
+    def __init__(self, message: str, code: StatusCode | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class AddressError(ClientError, ValueError):
+    """An address is neither ``unix:/path`` nor ``host:port``. Raised at construction, before any call."""
+
+    code = StatusCode.INVALID_ARGUMENT
 
 
 class UnreachableError(ClientError):
-    """No service answers at the address."""
+    """No service answers at the address: UNAVAILABLE, or DEADLINE_EXCEEDED. Try again later."""
+
+    code = StatusCode.UNAVAILABLE
 
 
 class RefusedError(ClientError):
-    """The request was wrong; ``violations`` are (field, what is wrong)."""
+    """The request was wrong, and changed nothing; ``violations`` are (field, what is wrong)."""
+
+    code = StatusCode.INVALID_ARGUMENT
 
     def __init__(self, message: str, violations: Sequence[tuple[str, str]]) -> None:
         super().__init__(message)
@@ -27,47 +67,26 @@ class RefusedError(ClientError):
 class OverloadedError(ClientError):
     """The service has no room; ``retry_in`` seconds later it may."""
 
+    code = StatusCode.RESOURCE_EXHAUSTED
+
     def __init__(self, message: str, retry_in: float) -> None:
         super().__init__(message)
         self.retry_in = retry_in
 
 
-def client_error(error: grpc.aio.AioRpcError) -> ClientError:
-    """The error that a caller should see."""
-    message = error.details() or error.code().name
-    match error.code():
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
-            return UnreachableError(message)
-        case grpc.StatusCode.INVALID_ARGUMENT:
-            return RefusedError(message, _violations(error))
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            retry_in = retry_delay(error)
-            return ClientError(message) if retry_in is None else OverloadedError(message, retry_in)
-        case code:
-            return ClientError(f"{code.name}: {message}")
+class NotFoundError(ClientError):
+    """The service does not know what the request names: a rejoin, a store without intentions."""
+
+    code = StatusCode.NOT_FOUND
 
 
-def retry_delay(error: grpc.aio.AioRpcError) -> float | None:
-    """Seconds after which the service wants to be asked again, if it said so."""
-    info = error_details_pb2.RetryInfo()
-    for detail in _status(error).details:
-        if detail.Unpack(info):
-            return float(info.retry_delay.ToMilliseconds()) / 1000
-    return None
+class DeniedError(ClientError):
+    """The caller may not do this: PERMISSION_DENIED, or UNAUTHENTICATED."""
+
+    code = StatusCode.PERMISSION_DENIED
 
 
-def _violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
-    bad = error_details_pb2.BadRequest()
-    return [
-        (violation.field, violation.description)
-        for detail in _status(error).details
-        if detail.Unpack(bad)
-        for violation in bad.field_violations
-    ]
+class UnsupportedError(ClientError):
+    """The service does not offer the call: it is older than this client, or not GossipControl."""
 
-
-def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            return status_pb2.Status.FromString(value)
-    return status_pb2.Status()
+    code = StatusCode.UNIMPLEMENTED

@@ -1,37 +1,32 @@
-"""Lists that come in pages, as one."""
+"""Lists that come in pages, as one. No IO."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+from gossipcontrol.client.call import ListCall, Page
 
 T = TypeVar("T")
 
 
-class Asked(Protocol):
-    """A request that names the page it wants."""
+class PageWalk(Generic[T]):
+    """Ask for ``request`` and give each answer to ``accept``, until there is no further request."""
 
-    page_token: str
+    def __init__(self, call: ListCall[Any, T]) -> None:
+        self._call = call
+        self._left = call.limit
+        self.request: Any = type(call.request)()
+        self.request.CopyFrom(call.request)
 
-
-class Page(Protocol):
-    """A response that names the page after it."""
-
-    next_page_token: str
-
-
-RequestT = TypeVar("RequestT", bound=Asked)
-PageT = TypeVar("PageT", bound=Page)
-
-
-async def each(
-    asked: RequestT, call: Callable[[RequestT], Awaitable[PageT]], items: Callable[[PageT], Iterable[T]]
-) -> AsyncIterator[T]:
-    """Every item from the page that is asked for to the last; ``asked`` moves along."""
-    while True:
-        page = await call(asked)
-        for item in items(page):
-            yield item
-        if not page.next_page_token:
-            return
-        asked.page_token = page.next_page_token
+    def accept(self, page: Page) -> Iterator[T]:
+        """The items of a page; afterwards ``request`` is the next one, or None."""
+        for item in self._call.items(page):
+            if self._left == 0:
+                break
+            yield self._call.decode(item)
+            if self._left is not None:
+                self._left -= 1
+        self.request.page_token = page.next_page_token
+        if not page.next_page_token or self._left == 0:
+            self.request = None

@@ -1,23 +1,12 @@
-"""The presence of a store's peers, as the service tells it: kept up to date from snapshots and changes."""
+"""The presence of a store's peers, kept up to date from snapshots and changes."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-import grpc
 from gossipcontrol.client.clock import boottime
-from gossipcontrol.client.errors import ClientError, OverloadedError, UnreachableError, client_error
-from gossipcontrol.client.retry import is_transient, reconnect_wait
-from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
-from gossipcontrol.v1.liveness_pb2 import PEER_STATE_UNSPECIFIED, PeerState
-
-Call: TypeAlias = (
-    "grpc.aio.UnaryStreamCall[gossip_control_pb2.WatchPeersRequest, gossip_control_pb2.WatchPeersResponse]"
-)
+from gossipcontrol.client.enumeration import PeerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +14,65 @@ class Peer:
     """One peer of a store."""
 
     peer_id: str
-    state: PeerState.ValueType
+    state: PeerState
     heard_age: float | None
-    """Seconds since its last sign of life as far as is known here; None when there was none."""
+    """Seconds since its last sign of life; None when there was none."""
     observers: int
     """Nodes that have heard it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerChange:
-    """A peer came, went, or changed its state; UNSPECIFIED stands for not being there."""
+    """A peer came, went, or changed its state; None stands for absent."""
 
     peer_id: str
-    before: PeerState.ValueType
-    after: PeerState.ValueType
+    before: PeerState | None
+    after: PeerState | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreView:
+    """The service's view of a store, or what changed of it."""
+
+    store_id: str = ""
+    peers: tuple[Peer, ...] = ()
+    version: int = 0
+    delta: bool = False
+    """Whether it is laid over what the reader has; else it replaces that."""
+    removed_peer_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceUpdate:
+    """A snapshot of a store's presence, a part of one, or a change."""
+
+    view: StoreView
+    resume_token: str
+    """Names this place in the stream; empty while parts of a snapshot are to follow."""
+    lagged: bool
+    """Whether changes were left out before this snapshot."""
+
+    @property
+    def more(self) -> bool:
+        """Whether further parts of the snapshot follow."""
+        return not self.resume_token
 
 
 class Presence:
-    """One store's peers; ages go on growing between two messages."""
+    """One store's peers; ages go on growing between two updates."""
 
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
-        self._peers: dict[str, tuple[liveness_pb2.PeerView, float]] = {}
+        self._peers: dict[str, tuple[Peer, float]] = {}
         self._unnamed: set[str] = set()
-        """Held before the snapshot that is coming in parts, and not named by any so far."""
+        """Held before the snapshot that arrives in parts, and not named by any part so far."""
         self.version = 0
-        """Of the view that is held, to be named to the service; 0: none is."""
+        """Of the view that is held; 0: none is."""
 
-    def take(self, view: liveness_pb2.StoreView, *, more: bool = False) -> list[PeerChange]:
-        """Take a view or a difference; returns what it changed.
+    def apply(self, view: StoreView, *, more: bool = False) -> list[PeerChange]:
+        """Apply a view or a difference; returns what it changed.
 
-        ``more``: further parts of a snapshot follow (a WatchPeersResponse without a resume token), and only with the
-        last of them is it known who is gone.
+        ``more``: further parts of a snapshot follow, and only the last one shows who is gone.
         """
         now = self._clock()
         if not view.delta:
@@ -72,67 +88,23 @@ class Presence:
 
     def peers(self) -> list[Peer]:
         """The peers by id."""
-        return [self._peer(*self._peers[peer_id]) for peer_id in sorted(self._peers)]
+        return [self._aged(*self._peers[peer_id]) for peer_id in sorted(self._peers)]
 
     def peer(self, peer_id: str) -> Peer | None:
         """One peer."""
         held = self._peers.get(peer_id)
-        return self._peer(*held) if held else None
+        return self._aged(*held) if held else None
 
-    def _put(self, peer: liveness_pb2.PeerView, now: float) -> PeerChange:
+    def _put(self, peer: Peer, now: float) -> PeerChange:
         held = self._peers.get(peer.peer_id)
         self._peers[peer.peer_id] = (peer, now)
-        return PeerChange(peer.peer_id, held[0].state if held else PEER_STATE_UNSPECIFIED, peer.state)
+        return PeerChange(peer.peer_id, held[0].state if held else None, peer.state)
 
     def _drop(self, peer_id: str) -> PeerChange:
         held = self._peers.pop(peer_id, None)
-        return PeerChange(peer_id, held[0].state if held else PEER_STATE_UNSPECIFIED, PEER_STATE_UNSPECIFIED)
+        return PeerChange(peer_id, held[0].state if held else None, None)
 
-    def _peer(self, view: liveness_pb2.PeerView, at: float) -> Peer:
-        age = view.heard_age_ms / 1000 + self._clock() - at if view.HasField("heard_age_ms") else None
-        return Peer(view.peer_id, view.state, age, view.observers)
-
-
-async def watch(
-    open_call: Callable[[gossip_control_pb2.WatchPeersRequest], Call],
-    request: gossip_control_pb2.WatchPeersRequest,
-    timeout: float,
-    on_loss: Callable[[ClientError], None],
-) -> AsyncIterator[gossip_control_pb2.WatchPeersResponse]:
-    """What the service tells, from one stream after the other; each goes on where the one before ended."""
-    asked = gossip_control_pb2.WatchPeersRequest()
-    asked.CopyFrom(request)
-    ends_at: float | None = time.monotonic() + timeout
-    failures, wait = 0, 0.0
-    while True:
-        call = open_call(asked)
-        try:
-            while True:
-                async with asyncio.timeout(None if ends_at is None else max(0.001, ends_at - time.monotonic())):
-                    response = await call.read()
-                if not isinstance(response, gossip_control_pb2.WatchPeersResponse):
-                    raise UnreachableError("the service ended the stream")
-                ends_at, failures = None, 0
-                asked.resume_token = response.resume_token
-                yield response
-        except TimeoutError as error:
-            raise UnreachableError(f"no answer within {timeout:g} s") from error
-        except (grpc.aio.AioRpcError, UnreachableError) as error:
-            failures += 1
-            loss, wait = _loss(error), reconnect_wait(failures)
-            if isinstance(loss, OverloadedError):
-                wait = max(wait, loss.retry_in)
-            if not _may_pass(error) or (ends_at is not None and time.monotonic() + wait >= ends_at):
-                raise loss from error
-            on_loss(loss)
-        finally:
-            call.cancel()
-        await asyncio.sleep(wait)
-
-
-def _loss(error: grpc.aio.AioRpcError | UnreachableError) -> ClientError:
-    return client_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
-
-
-def _may_pass(error: grpc.aio.AioRpcError | UnreachableError) -> bool:
-    return isinstance(error, UnreachableError) or is_transient(error)
+    def _aged(self, peer: Peer, at: float) -> Peer:
+        if peer.heard_age is None:
+            return peer
+        return replace(peer, heard_age=peer.heard_age + self._clock() - at)

@@ -1,22 +1,17 @@
-"""What a watcher sees, and what it tells."""
+"""What a watcher sees, and what it reports."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
+from gossipcontrol.client.enumeration import ChangeKind
 
-class ChangeKind(Enum):
-    """What happened to the host."""
-
-    CHANGED = "network change"
-    RESUMED = "resume"
-    SLEEPING = "sleep"
+__all__ = ["Address", "Change", "ChangeKind", "Link", "Route", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of the host, worth telling."""
+    """One event of the host that must be reported."""
 
     kind: ChangeKind
     generation: int

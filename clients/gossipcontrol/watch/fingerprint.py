@@ -1,4 +1,4 @@
-"""What of the network matters to peers: the ways out, and the addresses on them."""
+"""What of the network matters to peers: the default routes, and the addresses on their interfaces."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ class Filter:
 class Fingerprint:
     """Equal fingerprints: peers are reached in the same way."""
 
-    ways: frozenset[tuple[str, str]] = frozenset()
+    routes: frozenset[tuple[str, str]] = frozenset()
     """(Interface, gateway) of every default route that has a carrier."""
     addresses: frozenset[tuple[str, str]] = frozenset()
-    """(Interface, address) on those interfaces; of IPv6 the /64 only, for privacy addresses come and go in it."""
+    """(Interface, address) on those interfaces; of IPv6 the /64 only, because privacy addresses come and go in it."""
     carriers: frozenset[tuple[int, int]] = frozenset()
-    """(Index of the interface, how often it lost its carrier): a flap between two looks leaves its trace here."""
+    """(Index of the interface, how often it lost its carrier): this shows a flap between two snapshots."""
 
     @property
-    def way_out(self) -> bool:
-        """Whether there is any way out."""
-        return bool(self.ways)
+    def has_default_route(self) -> bool:
+        """Whether there is any."""
+        return bool(self.routes)
 
     @property
     def parts(self) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]], frozenset[tuple[int, int]]]:
         """All that it compares."""
-        return self.ways, self.addresses, self.carriers
+        return self.routes, self.addresses, self.carriers
 
     def flapped_since(self, earlier: Fingerprint) -> bool:
-        """Whether an interface that is a way out now and was one then has lost its carrier meanwhile."""
+        """Whether an interface with a default route, now and then, has lost its carrier meanwhile."""
         changed = {index for index, _ in self.carriers - earlier.carriers}
         return any(index in changed for index, _ in earlier.carriers)
 
     def describe(self) -> str:
         """In words."""
-        if not self.ways:
-            return "no way out"
-        ways = ", ".join(f"{name} via {gateway or 'link'}" for name, gateway in sorted(self.ways))
-        return f"{ways}; {', '.join(address for _, address in sorted(self.addresses)) or 'no address'}"
+        if not self.routes:
+            return "no default route"
+        routes = ", ".join(f"{name} via {gateway or 'link'}" for name, gateway in sorted(self.routes))
+        return f"{routes}; {', '.join(address for _, address in sorted(self.addresses)) or 'no address'}"
 
 
 def take_fingerprint(snapshot: Snapshot, chosen: Filter) -> Fingerprint:

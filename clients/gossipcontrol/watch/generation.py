@@ -16,13 +16,13 @@ SAME_EVENT = 2.0
 LONGEST = 4096
 """Most bytes that are read of the shared file."""
 HIGHEST = 1 << 62
-"""Numbers above this are nobody's count; the service takes 64 bits."""
+"""No honest counter exceeds this; the service accepts 64 bits."""
 
 
 class GenerationCounter:
-    """Gives one number per event. Without a usable file it counts on from the milliseconds since the boot.
+    """One number per event. Without a usable file it counts from the milliseconds since the boot.
 
-    A number never comes twice in a boot: each is above the last, and at least the boot's age in milliseconds.
+    No number is given twice in one boot: each is above the last, and at least the boot's age in milliseconds.
     """
 
     def __init__(self, path: Path, boot_id: str, clock: Callable[[], float] = boottime) -> None:
@@ -49,18 +49,18 @@ class GenerationCounter:
             is_new_to_us = known.generation > self._last and now - known.at < SAME_EVENT
             if is_new_to_us and known.event == event:
                 return known.generation
-            told = _Told(self._next(max(known.generation, self._last)), event, now)
+            counted = _Counted(self._next(max(known.generation, self._last)), event, now)
             file.seek(0)
             file.truncate()
-            file.write(json.dumps({"boot_id": self._boot_id, **asdict(told)}).encode())
-            return told.generation
+            file.write(json.dumps({"boot_id": self._boot_id, **asdict(counted)}).encode())
+            return counted.generation
 
     def _next(self, last: int) -> int:
         return max(last + 1, int(self._clock() * 1000))
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Counted:
     """The newest event that a watcher counted."""
 
     generation: int = 0
@@ -68,14 +68,14 @@ class _Told:
     at: float = 0.0
 
 
-def _parse(text: bytes, boot_id: str) -> _Told:
-    """What watchers shared in this boot; nothing when the file is empty, torn, of another boot or no file of ours."""
+def _parse(text: bytes, boot_id: str) -> _Counted:
+    """What watchers shared in this boot; nothing when the file is empty, torn, foreign or of another boot."""
     try:
         shared = json.loads(text)
     except (ValueError, RecursionError):
-        return _Told()
+        return _Counted()
     match shared:
         case {"boot_id": str(boot), "generation": int(generation), "event": str(event), "at": float(at)}:
-            return _Told(generation, event, at) if boot == boot_id and 0 <= generation < HIGHEST else _Told()
+            return _Counted(generation, event, at) if boot == boot_id and 0 <= generation < HIGHEST else _Counted()
         case _:
-            return _Told()
+            return _Counted()

@@ -17,7 +17,7 @@ VARIABLE = "GOSSIPCONTROL_HOST_ID"
 
 
 def host_id(environ: Mapping[str, str] | None = None, paths: Iterable[Path] = MACHINE_IDS) -> str:
-    """GOSSIPCONTROL_HOST_ID, else the machine id, hashed with a key of our own so that it reveals nothing else."""
+    """GOSSIPCONTROL_HOST_ID, else the machine id, hashed with a key of our own, so that it cannot be used elsewhere."""
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
         return environ[VARIABLE]

@@ -1,4 +1,4 @@
-"""Linux: rtnetlink tells that something changed, a fresh snapshot tells what."""
+"""Linux: rtnetlink shows that something changed, a fresh snapshot shows what."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink import rtnl
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
-# LINK too: on an IPv4-only host a lost carrier is told to that group alone.
+# LINK too: on an IPv4-only host a lost carrier is announced to that group alone.
 GROUPS = (
     rtnl.RTMGRP_LINK
     | rtnl.RTMGRP_IPV4_IFADDR
@@ -31,7 +31,7 @@ TRIES = 10
 
 
 class RtnetlinkSource:
-    """Any message is a wake-up only: link down, say, removes IPv4 routes without a word.
+    """A message is a wake-up only: link down, for example, removes IPv4 routes without a message.
 
     That a carrier went and came back is read from the kernel's count of losses, not from messages: those may be lost.
     """
@@ -42,7 +42,7 @@ class RtnetlinkSource:
         self._woken = asyncio.Event()
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
-        """The state now, then each time that the kernel says anything."""
+        """The state now, then at every message of the kernel."""
         async with AsyncIPRoute() as events, AsyncIPRoute() as queries:
             await events.bind(groups=GROUPS)  # pyright: ignore[reportUnknownMemberType]
             listener = asyncio.create_task(self._listen(events))

@@ -1,4 +1,4 @@
-"""Sleep and wake told by logind over D-Bus."""
+"""Sleep and wake, as logind announces them over D-Bus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gossipcontrol.watch.change import ChangeKind
 NAME, PATH, MANAGER = "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
 MATCH = f"type='signal',sender='{NAME}',path='{PATH}',interface='{MANAGER}',member='PrepareForSleep'"
 ARRIVAL = f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{NAME}'"
-"""logind may come after the bus, and may be started anew: an inhibitor of the one before it is worth nothing."""
+"""logind may start after the bus, and may restart: an inhibitor of the previous one is then worth nothing."""
 ANNOUNCE_TIME = 1.0
 """Seconds for which sleep is held back, so that it can be announced."""
 ANSWER_TIME = 5.0
@@ -31,7 +31,7 @@ async def _pause(failures: int) -> None:
 
 
 class LogindSource:
-    """SLEEPING and RESUMED. Comes back when D-Bus does; without D-Bus it waits for it."""
+    """SLEEPING and RESUMED; connects again whenever D-Bus is there."""
 
     def __init__(self, pause: Callable[[int], Awaitable[None]] = _pause, announce_time: float = ANNOUNCE_TIME) -> None:
         self._pause = pause
@@ -47,12 +47,12 @@ class LogindSource:
                     async for change in followed:
                         failures = 0
                         yield change
-            # However a connection ends, the next waits: a bus that takes us and drops us must not keep us busy.
+            # However a connection ends, the next one waits: a bus that accepts and drops us must not keep us busy.
             failures = min(failures + 1, MOST_FAILURES)
             await self._pause(failures)
 
     async def _follow(self, changes: asyncio.Queue[ChangeKind | None]) -> AsyncGenerator[ChangeKind, None]:
-        """What one connection tells, to its end."""
+        """The changes of one connection, until it ends."""
         connection = _Connection(changes)
         try:
             await connection.open()
@@ -83,7 +83,7 @@ class _Connection:
         async with asyncio.timeout(ANSWER_TIME):
             await self._bus.connect()
         self._ended = asyncio.create_task(self._wait_for_end())
-        self._bus.add_message_handler(self._take)
+        self._bus.add_message_handler(self._on_message)
         for rule in (MATCH, ARRIVAL):
             match = Message(
                 destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
@@ -91,11 +91,11 @@ class _Connection:
             )  # fmt: skip
             answer = await self._call(match)
             if answer.message_type is not MessageType.METHOD_RETURN:
-                raise OSError(f"D-Bus does not tell of sleep: {answer.error_name}")
+                raise OSError(f"D-Bus refuses the subscription to sleep signals: {answer.error_name}")
         await self.hold_sleep()
 
     async def hold_sleep(self) -> None:
-        """Ask logind to wait a moment before the next sleep; it may refuse, and sleep is then told later."""
+        """Ask logind to wait a moment before the next sleep; if it refuses, the sleep is announced late."""
         if self._release_timer is not None:
             self._release_timer.cancel()
         if self._inhibitor >= 0:
@@ -131,18 +131,18 @@ class _Connection:
             self._inhibitor = -1
 
     def _keep(self, inhibitors: Iterable[int]) -> None:
-        """Hold one inhibitor, and close any other at once: nobody would ever release it."""
+        """Hold one inhibitor, and close any other at once: nothing would ever release it."""
         for inhibitor in inhibitors:
             if self._closed or self._inhibitor >= 0:
                 os.close(inhibitor)
             else:
                 self._inhibitor = inhibitor
 
-    def _take(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         if message.message_type is MessageType.METHOD_RETURN:
-            # Here, and not where it was asked for: whoever asked may have given up, or asked again.
+            # Here, and not where it was requested: that request may have timed out, or been repeated.
             self._keep(message.unix_fds)
-        # The bus checks the sender of what it broadcasts; a signal sent to us alone passes by our match.
+        # The bus checks the sender of broadcasts only; a signal sent to us alone bypasses our match rule.
         if message.message_type is not MessageType.SIGNAL or message.destination:
             return
         if (message.interface, message.member, message.signature) == (MANAGER, "PrepareForSleep", "b"):
@@ -153,7 +153,7 @@ class _Connection:
                 self._holding = asyncio.create_task(self._hold_again())
 
     async def _hold_again(self) -> None:
-        # A connection that breaks meanwhile is noticed by whoever waits for its end.
+        # If the connection breaks meanwhile, `_wait_for_end` notices.
         with contextlib.suppress(*BROKEN):
             await self.hold_sleep()
 

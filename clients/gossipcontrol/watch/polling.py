@@ -1,4 +1,4 @@
-"""Where nothing tells of changes: look every few seconds from which address packets would leave."""
+"""Where the system reports no changes: check every few seconds from which address packets would leave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from gossipcontrol.watch.change import Address, Link, Route, Snapshot
 
 INTERVAL = 5.0
-"""Seconds between two looks."""
+"""Seconds between two snapshots."""
 # Documentation addresses: connecting a UDP socket sends nothing, it only picks the route.
 PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
@@ -26,12 +26,12 @@ class PollingSource:
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """The state now, then one per interval."""
         while True:
-            yield look()
+            yield take_snapshot()
             await self._sleep(self._interval)
 
 
-def look() -> Snapshot:
-    """The way out of each family, as one interface each."""
+def take_snapshot() -> Snapshot:
+    """The default route of each family, as one interface each."""
     links: list[Link] = []
     addresses: list[Address] = []
     routes: list[Route] = []

@@ -1,4 +1,4 @@
-"""Delivers changes to the service, each once; while it is unreachable the newest of each kind waits."""
+"""Delivers changes to the service, each once; while it is unreachable, the newest of each kind waits."""
 
 from __future__ import annotations
 
@@ -10,35 +10,27 @@ from dataclasses import dataclass
 
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.decision import NetworkChange, TriggerResult
+from gossipcontrol.client.enumeration import Platform
 from gossipcontrol.client.errors import ClientError, OverloadedError, UnreachableError
 from gossipcontrol.client.retry import reconnect_wait
-from gossipcontrol.v1 import gossip_control_pb2
 from gossipcontrol.watch.change import Change, ChangeKind
 
-KINDS = {
-    ChangeKind.CHANGED: gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
-    ChangeKind.RESUMED: gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED,
-    ChangeKind.SLEEPING: gossip_control_pb2.NETWORK_CHANGE_KIND_SLEEPING,
-}
-PLATFORMS = {
-    "linux": gossip_control_pb2.PLATFORM_LINUX,
-    "darwin": gossip_control_pb2.PLATFORM_MACOS,
-    "win32": gossip_control_pb2.PLATFORM_WINDOWS,
-}
+PLATFORMS = {"linux": Platform.LINUX, "darwin": Platform.MACOS, "win32": Platform.WINDOWS}
 SLEEP_SHELF_LIFE = 5.0
 """Seconds after which an undelivered announcement of a sleep is worth nothing."""
-OLDEST_MS = 30 * 24 * 3600 * 1000
-"""The highest age that the service takes, in milliseconds; a report must not be refused for having waited long."""
+OLDEST = 30 * 24 * 3600.0
+"""Highest age that the service accepts, in seconds; a report that waited for long must not be refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A change that the service has taken."""
+    """A change that the service has accepted."""
 
     change: Change
-    response: gossip_control_pb2.ReportNetworkChangeResponse
+    result: TriggerResult
     seconds: float
-    """From the sight of the change to the answer."""
+    """From when the change was seen to the answer."""
 
 
 class Reporter:
@@ -57,7 +49,7 @@ class Reporter:
     ) -> None:
         self._client = client
         self._host_id = "" if node_ids else host_id
-        self._node_ids = node_ids
+        self._node_ids = tuple(node_ids)
         self._boot_id = boot_id
         self._on_delivery = on_delivery
         self._on_failure = on_failure
@@ -67,10 +59,10 @@ class Reporter:
         self._woken = asyncio.Event()
 
     def report(self, change: Change) -> None:
-        """Deliver a change; it takes the place of one of its kind that waits."""
+        """Deliver a change; it replaces one of its kind that waits."""
         self._pending.pop(change.kind, None)
         if change.kind is ChangeKind.RESUMED:
-            # Told after the sleep, its announcement would be a lie.
+            # After the sleep, its announcement would be wrong.
             self._pending.pop(ChangeKind.SLEEPING, None)
         self._pending[change.kind] = (change, str(uuid.uuid4()))
         self._woken.set()
@@ -90,9 +82,9 @@ class Reporter:
             except (UnreachableError, OverloadedError) as error:
                 self._on_failure(error)
                 failures += 1
-                await self._pause(max(reconnect_wait(failures), getattr(error, "retry_in", 0.0)))
+                await self._wait(max(reconnect_wait(failures), getattr(error, "retry_in", 0.0)))
             except ClientError as error:
-                # The service understands the report and refuses it: sending it again would change nothing.
+                # The service refused the report: sending it again would change nothing.
                 self._forget(change)
                 self._on_refusal(change, error)
 
@@ -101,28 +93,28 @@ class Reporter:
         if change.kind is ChangeKind.SLEEPING and age > SLEEP_SHELF_LIFE:
             self._forget(change)
             return
-        request = gossip_control_pb2.ReportNetworkChangeRequest(
+        report = NetworkChange(
             request_id=request_id,
             host_id=self._host_id,
             node_ids=self._node_ids,
-            kind=KINDS[change.kind],
+            kind=change.kind,
             boot_id=self._boot_id,
             generation=change.generation,
-            platform=PLATFORMS.get(sys.platform, gossip_control_pb2.PLATFORM_UNSPECIFIED),
-            age_ms=min(int(age * 1000), OLDEST_MS),
+            platform=PLATFORMS.get(sys.platform),
+            age=min(age, OLDEST),
             detail=change.detail,
         )
-        response = await self._client.report_network_change(request)
+        result = await self._client.report_network_change(report)
         self._forget(change)
-        self._on_delivery(Delivery(change, response, boottime() - change.seen_at))
+        self._on_delivery(Delivery(change, result, boottime() - change.seen_at))
 
     def _forget(self, change: Change) -> None:
-        """Drop a change, unless a newer one has taken its place."""
+        """Drop a change, unless a newer one has replaced it."""
         if self._pending.get(change.kind, (None,))[0] is change:
             del self._pending[change.kind]
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than until the next change: the way to the service may be free again."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but no longer than until the next change: the service may be reachable again."""
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

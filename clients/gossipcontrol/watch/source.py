@@ -9,7 +9,7 @@ from gossipcontrol.watch.change import ChangeKind, Snapshot
 
 
 class NetworkSource(Protocol):
-    """Tells the state of the network at the start, and whenever it may have changed."""
+    """Yields the state of the network at the start, and whenever it may have changed."""
 
     name: str
     """For people."""
@@ -20,7 +20,7 @@ class NetworkSource(Protocol):
 
 
 class PowerSource(Protocol):
-    """Tells SLEEPING and RESUMED."""
+    """Yields SLEEPING and RESUMED."""
 
     def watch(self) -> AsyncIterator[ChangeKind]:
         """Each change of power; ends when this source does not work here."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from gossipcontrol.watch.change import ChangeKind
 
 INTERVAL = 5.0
-"""Seconds between two looks, where the kernel does not wake us."""
+"""Seconds between two checks, where the kernel does not wake us."""
 SHORTEST = 1.0
 """Seconds of sleep that count."""
 TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2
@@ -28,7 +28,7 @@ class Suspension:
         self._slept = boottime() - monotonic()
 
     def grown(self) -> float:
-        """Seconds slept since the last time that this said more than ``SHORTEST``; 0 when less."""
+        """Seconds slept since this last returned more than 0; 0 when fewer than ``SHORTEST``."""
         slept = self._boottime() - self._monotonic()
         growth = slept - self._slept
         if growth < SHORTEST:
@@ -38,7 +38,7 @@ class Suspension:
 
 
 class ClockSource:
-    """Looks at the clocks when the kernel cancels a timer, as it does at resume, and every few seconds."""
+    """Reads the clocks when the kernel cancels a timer, as it does at resume, and every few seconds."""
 
     def __init__(self, suspension: Suspension | None = None, wait: Callable[[], Awaitable[None]] | None = None) -> None:
         self._suspension = suspension

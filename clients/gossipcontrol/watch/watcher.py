@@ -8,9 +8,8 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind, Snapshot
@@ -22,25 +21,26 @@ from gossipcontrol.watch.polling import PollingSource
 from gossipcontrol.watch.source import NetworkSource, PowerSource
 
 Changes: TypeAlias = AsyncGenerator[Change, None]
+OnStart: TypeAlias = Callable[[str, Fingerprint], None]
+"""Called with the name of the source that is used, and the first state of the network."""
+OnRouteLost: TypeAlias = Callable[[], None]
 
 SAME_RESUME = 10.0
-"""Seconds within which two sources tell of one resume, on a clock that goes on during sleep."""
+"""Seconds within which two sources report one resume, on a clock that goes on during sleep."""
 DETAIL_BYTES = 256
-"""Most bytes of the detail that the service takes."""
+"""Most bytes of the detail that the service accepts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Audience:
-    """Who is told what is no change to report."""
+class _Listener(NamedTuple):
+    """What is called with what a watcher sees."""
 
-    on_start: Callable[[str, Fingerprint], None] = lambda _name, _first: None
-    """Which source is used, and the first state of the network."""
-    on_loss: Callable[[], None] = lambda: None
-    """The last way out is gone; its return will be a change."""
+    on_change: Callable[[Change], None]
+    on_start: OnStart
+    on_route_lost: OnRouteLost
 
 
 class Watcher:
-    """Merges a network source and power sources. Sources that do not work here are left out; polling stands in."""
+    """Merges a network source and power sources. A source that does not work here is left out; polling replaces it."""
 
     def __init__(
         self,
@@ -60,92 +60,97 @@ class Watcher:
         self._quiet = quiet
         self._fallback = fallback or PollingSource()
         self._clock = clock
-        self._owes = False
+        self._pending = False
         self._resumed_at = float("-inf")
 
-    async def changes(self, audience: Audience = Audience()) -> Changes:
-        """Each change as it is told."""
-        told: asyncio.Queue[Change | None] = asyncio.Queue()
-        task = asyncio.create_task(self._run(told.put_nowait, audience))
-        task.add_done_callback(lambda _: told.put_nowait(None))
+    async def changes(
+        self,
+        *,
+        on_start: OnStart = lambda source, first: None,
+        on_route_lost: OnRouteLost = lambda: None,
+    ) -> Changes:
+        """Each change as it happens. ``on_route_lost``: the last default route is gone; its return will be a change."""
+        queue: asyncio.Queue[Change | None] = asyncio.Queue()
+        task = asyncio.create_task(self._run(_Listener(queue.put_nowait, on_start, on_route_lost)))
+        task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
-            while (change := await told.get()) is not None:
+            while (change := await queue.get()) is not None:
                 yield change
             await task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _run(self, tell: Callable[[Change], None], audience: Audience) -> None:
+    async def _run(self, listener: _Listener) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_network(tell, audience))
+            group.create_task(self._watch_network(listener))
             for source in self._power:
-                group.create_task(self._watch_power(source, tell))
+                group.create_task(self._watch_power(source, listener))
 
-    async def _watch_network(self, tell: Callable[[Change], None], audience: Audience) -> None:
+    async def _watch_network(self, listener: _Listener) -> None:
         for source in (self._network, self._fallback):
-            # What follows is the fallback, which never fails.
+            # The next one is the fallback, which never fails.
             with suppress(OSError):
-                await self._follow(source, tell, audience)
+                await self._follow(source, listener)
 
-    async def _follow(self, source: NetworkSource, tell: Callable[[Change], None], audience: Audience) -> None:
+    async def _follow(self, source: NetworkSource, listener: _Listener) -> None:
         """Debounce what a source sees; raises OSError when it does not work here."""
         async with aclosing(source.watch()) as states:
             current = take_fingerprint(await anext(states), self._filter)
-            audience.on_start(source.name, current)
-            # What the source before this one saw and did not tell is told by this one.
-            debounce = Debounce(Fingerprint() if self._owes else current, quiet=self._quiet)
-            self._tell_network(debounce.observe(current, time.monotonic()), tell)
+            listener.on_start(source.name, current)
+            # What the previous source saw and did not report is reported by this one.
+            debounce = Debounce(Fingerprint() if self._pending else current, quiet=self._quiet)
+            self._report_network(debounce.observe(current, time.monotonic()), listener)
             following: asyncio.Future[Snapshot] = asyncio.ensure_future(anext(states))
             try:
                 while True:
                     deadline = debounce.next_deadline()
                     timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
                     await asyncio.wait([following], timeout=timeout)
-                    told = None
+                    at_once = None
                     if following.done():
-                        # Before the deadline is served: what has just moved again must not be told as it was.
+                        # Before the deadline is handled: a state that has just changed again must not be reported.
                         before, current = current, take_fingerprint(following.result(), self._filter)
                         following = asyncio.ensure_future(anext(states))
-                        told = debounce.observe(current, time.monotonic())
-                        if before.way_out and not current.way_out:
-                            audience.on_loss()
-                    self._tell_network(told or debounce.settle(time.monotonic()), tell)
+                        at_once = debounce.observe(current, time.monotonic())
+                        if before.has_default_route and not current.has_default_route:
+                            listener.on_route_lost()
+                    self._report_network(at_once or debounce.expire(time.monotonic()), listener)
             finally:
-                self._owes = debounce.owes
+                self._pending = debounce.pending
                 following.cancel()
                 with suppress(asyncio.CancelledError, StopAsyncIteration, OSError):
                     await following
 
-    def _tell_network(self, told: Fingerprint | None, tell: Callable[[Change], None]) -> None:
-        if told is not None:
-            tell(self._change(ChangeKind.CHANGED, told.describe(), told, self._clock()))
+    def _report_network(self, current: Fingerprint | None, listener: _Listener) -> None:
+        if current is not None:
+            listener.on_change(self._change(ChangeKind.CHANGED, current.describe(), current, self._clock()))
 
-    async def _watch_power(self, source: PowerSource, tell: Callable[[Change], None]) -> None:
+    async def _watch_power(self, source: PowerSource, listener: _Listener) -> None:
         # A source that does not work here is left out.
         with suppress(OSError):
             async for kind in source.watch():
                 now = self._clock()
                 if kind is ChangeKind.SLEEPING:
                     self._resumed_at = float("-inf")
-                    tell(Change(kind, 0, "about to sleep", now))
+                    listener.on_change(Change(kind, 0, "about to sleep", now))
                 elif now - self._resumed_at > SAME_RESUME:
                     self._resumed_at = now
-                    tell(self._change(kind, "woke from sleep", None, now))
+                    listener.on_change(self._change(kind, "woke from sleep", None, now))
 
     def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None, now: float) -> Change:
-        state = repr((kind.value, fingerprint and [sorted(part) for part in fingerprint.parts]))
+        state = repr((kind.label, fingerprint and [sorted(part) for part in fingerprint.parts]))
         generation = self._counter.advance(hashlib.blake2b(state.encode(), digest_size=8).hexdigest())
         return Change(kind, generation, _cut(detail), now)
 
 
 def _cut(detail: str) -> str:
-    """What the service takes of a detail; the names in it are the user's, and may be of any characters."""
+    """A detail cut to what the service accepts; the names in it are the user's, and may be of any characters."""
     return detail.encode(errors="replace")[:DETAIL_BYTES].decode(errors="ignore")
 
 
-def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:
-    """The watcher for this operating system."""
+def make_watcher(chosen: Filter | None = None, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:
+    """The watcher for this operating system, of the interfaces that a filter chooses."""
     network: NetworkSource = PollingSource()
     power: list[PowerSource] = []
     if sys.platform == "linux":
@@ -156,4 +161,4 @@ def make_watcher(chosen: Filter, *, quiet: float = 0.25, state: Path | None = No
 
         network, power = RtnetlinkSource(), [LogindSource(), ClockSource()]
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
-    return Watcher(network, power, counter, chosen, quiet=quiet)
+    return Watcher(network, power, counter, chosen or Filter.default(), quiet=quiet)

@@ -229,6 +229,7 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
+    assert trigger.pop() is False, "nor was there a blind trigger"
     assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())
@@ -280,7 +281,8 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog _handlers handled_at",  # noqa: E501
+    "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog "
+    "_handlers handled_at",
     "Registry": "_limit liveness nodes hosts stores attached places _idle",
     "History": "_prefix _limit _age _rejoins _ended _count",
     "Catalog": "_registry _history",
@@ -288,7 +290,7 @@ ATTRIBUTES = {
     "Expansion": "_stores_per_node _registry _policy _answers",
     "Policy": "_parameters _history _reads _scheduler _lifecycle",
     "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation",
-    "Lifecycle": "_admission _registry _history _output _timers wake_at waiting parked running",
+    "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "NamingRate": "_most _named",

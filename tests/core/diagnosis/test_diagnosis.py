@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import pytest
 from gossipcontrol.server.core.decision import Capability, Cause
-from gossipcontrol.server.core.diagnosis.diagnosis import Diagnosis
 from gossipcontrol.server.core.event import (
     LivenessReported,
     NodeAttached,
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 
 from tests.kit.diagnosis_lab import STORE, FakePresence, Lab, accused, make, names, settled
 from tests.kit.phases import NO_SHRINKING
+from tests.kit.roster import LoneDiagnosis
 
 ROTS = (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT)
 SEEDS = range(4)
@@ -318,7 +318,7 @@ def test_ten_nodes_sync_the_pairs_that_never_become_neighbours() -> None:
 def test_neighbours_and_those_that_heard_each_other_directly_sync_by_themselves(said: str, asked: bool) -> None:
     presence = FakePresence()
     presence.states = dict.fromkeys("ab", PeerState.ONLINE)
-    core = Diagnosis(LivenessParameters(), presence)
+    core = LoneDiagnosis(LivenessParameters(), presence)
     capable = frozenset({Capability.SYNC_WITH_PEER})
     found = [
         one for node_id in "ab" for one in core.handle(NodeAttached(node_id, "s", (STORE,), capabilities=capable), 0.0)
@@ -360,7 +360,7 @@ def report(node_id: str, store_id: str = STORE, **said: int) -> LivenessReported
 
 def test_a_store_without_nodes_is_forgotten() -> None:
     presence = FakePresence()
-    core = Diagnosis(LivenessParameters(), presence)
+    core = LoneDiagnosis(LivenessParameters(), presence)
     core.handle(report("n"), 10.0)
     assert core.next_deadline() is not None
     now = 10.0
@@ -372,7 +372,7 @@ def test_a_store_without_nodes_is_forgotten() -> None:
 
 
 def test_a_replaced_session_does_not_detach_its_node() -> None:
-    core = Diagnosis(LivenessParameters(), FakePresence())
+    core = LoneDiagnosis(LivenessParameters(), FakePresence())
     capable = frozenset({Capability.SYNC_WITH_PEER})
     core.handle(NodeAttached("n", "old", (STORE,), capabilities=capable), 1.0)
     core.handle(NodeAttached("n", "new", (STORE, "more"), capabilities=capable), 2.0)
@@ -395,7 +395,7 @@ def test_a_node_on_a_sleeping_host_has_no_condition() -> None:
 
 
 def test_a_node_that_announces_its_sleep_has_no_condition() -> None:
-    core = Diagnosis(LivenessParameters(), FakePresence())
+    core = LoneDiagnosis(LivenessParameters(), FakePresence())
     found = list[object]()
     for second in range(0, 40, 2):
         found += core.handle(LivenessReported("n", STORE, unsynced_writes=1), float(second))

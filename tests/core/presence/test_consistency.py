@@ -25,6 +25,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.kit.phases import NO_SHRINKING
+from tests.kit.roster import LoneLiveness
 
 STORES = ("a", "b", "c")
 NODES = tuple(f"n{number}" for number in range(6))
@@ -52,7 +53,7 @@ def test_all_views_of_liveness_stay_consistent(seed: int) -> None:
         pair_interval=chance.choice((10.0, 600.0)),
         rot_window=chance.choice((10.0, 30.0)),
     )
-    liveness, now = Liveness(parameters), 1000.0
+    liveness, now = LoneLiveness(parameters), 1000.0
     for event in happenings(chance):
         pause = chance.choice(PAUSES)
         is_idle = chance.random() < 0.9  # otherwise deadlines are served late

@@ -50,6 +50,8 @@ class Scenario:
     """Stores in total; a node has ``stores_per_node`` of them."""
     stores_per_node: int = 1
     nodes_per_host: int = 1
+    agents: int | None = None
+    """How many nodes, the first ones, have an agent; the others only gossip. None: all."""
     away: float = 0.0
     """Share of the nodes whose agents attach only at half of the duration."""
     duration: float = 120.0
@@ -157,6 +159,15 @@ LIVE = (
     Scenario(
         name="two of two", nodes=2, stores=1, report_interval=2, duration=150, seeds=8,
         steps=(Step(at=30, what="partition", length=80),),
+    ),
+    Scenario(
+        name="one node beside its service, cut off", nodes=3, stores=1, agents=1, report_interval=2, seeds=8,
+        duration=170,
+        steps=(Step(at=30, what="partition", share=0.34, length=75),),
+    ),
+    Scenario(
+        name="one node beside its service, alone for long", nodes=3, stores=1, agents=1, report_interval=2, seeds=3,
+        duration=1500, steps=(Step(at=30, what="partition", share=0.34, length=1300),),
     ),
     Scenario(
         name="nobody hears one node", nodes=7, stores=1, report_interval=2, duration=230, seeds=8,

@@ -201,7 +201,7 @@ class Simulation:
             yield node
 
     def _attach(self, node: SimNode) -> None:
-        if node.session_id or node.cut or node.away:
+        if node.session_id or node.cut or node.away or not self._has_agent(node):
             return
         if not self._serving:
             self._at(1.0, self._attach, node)
@@ -213,6 +213,10 @@ class Simulation:
         for store_id in node.store_ids:
             if node.sessions == 1:
                 self._overlays[store_id].join(node.node_id, (), self._reaches)
+
+    def _has_agent(self, node: SimNode) -> bool:
+        agents = self.scenario.agents
+        return agents is None or int(node.node_id.removeprefix("n")) < agents
 
     def _abilities(self, node: SimNode) -> frozenset[Capability]:
         return (frozenset[Capability](), frozenset({Capability.REBIND}), frozenset(Capability))[node.sessions % 3]

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import grpc
 import pytest
-from gossipcontrol.client.errors import RefusedError, client_error
+from gossipcontrol.client.errors import RefusedError
+from gossipcontrol.client.failure import client_error
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
@@ -33,7 +34,8 @@ class Service(NamedTuple):
         return await self.knowledge.RecordIntentions(iter([pb.RecordIntentionsRequest(batch=batch)]))
 
     async def rows(self, **query: object) -> dict[str, pb.PeerKnowledgeRow]:
-        response = await self.knowledge.GetKnowledge(pb.GetKnowledgeRequest(store_id="s", **query))  # type: ignore[arg-type]
+        request = pb.GetKnowledgeRequest(store_id="s", **query)  # type: ignore[arg-type]
+        response = await self.knowledge.GetKnowledge(request)
         return {row.peer_id: row for row in response.rows}
 
 

@@ -131,8 +131,10 @@ async def test_a_host_that_sleeps_and_wakes_takes_its_nodes_along(scene: Scene) 
         ReportNetworkChangeRequest(node_ids=["m", "x"], kind=3)  # type: ignore[arg-type]
     )
     for kind in (1, 4):
-        await scene.stub.ReportNetworkChange(ReportNetworkChangeRequest(host_id="h", kind=kind))  # type: ignore[arg-type]
-    await scene.stub.ReportNetworkChange(ReportNetworkChangeRequest(host_id="nobody", kind=3))  # type: ignore[arg-type]
+        change = ReportNetworkChangeRequest(host_id="h", kind=kind)  # type: ignore[arg-type]
+        await scene.stub.ReportNetworkChange(change)
+    change = ReportNetworkChangeRequest(host_id="nobody", kind=3)  # type: ignore[arg-type]
+    await scene.stub.ReportNetworkChange(change)
     heard = [event for event in scene.liveness.heard if isinstance(event, (NodesSlept, NodesWoke))]
     assert heard == [NodesSlept(("n",)), NodesWoke(("n",)), NodesSlept(("m", "x"))], "a repeated call changes nothing"
 

@@ -40,6 +40,7 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.finding import (
     Finding,
+    IdShared,
     NodeSuspected,
     OfferSync,
     PresenceChanged,
@@ -47,6 +48,7 @@ from gossipcontrol.server.core.finding import (
     SyncWanted,
     WritesUnshared,
 )
+from gossipcontrol.server.core.identity import SharedIds
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, MembersChanged
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
@@ -93,8 +95,11 @@ class Core:
         self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
+        self.liveness.use(self._registry)
         self._scanner = UnsharedWriteScanner(self.knowledge)
         self._offers = SyncOffers()
+        self._node_ids = SharedIds()
+        self._host_ids = SharedIds()
         self._journaling = Journaling.KEEPING
         self._handlers: dict[type[Any], Callable[[Any, float], Turn]] = {
             RejoinRequested: self._decide,
@@ -138,8 +143,11 @@ class Core:
         turn = self._decide(event, now)
         if any(isinstance(effect, AnswerTrigger) and effect.replayed for effect in turn.effects):
             return turn
+        if event.host_id and event.boot_id and self._host_ids.claim(event.host_id, event.boot_id, now):
+            turn.findings.append(IdShared("host", event.host_id))
         node_ids = event.node_ids or self._registry.nodes_on(event.host_id)
-        if node_ids and event.kind is ChangeKind.SLEEPING:
+        # With a cloned host id nobody knows whose nodes sleep: their own reports tell.
+        if node_ids and event.kind is ChangeKind.SLEEPING and not self._host_ids.is_shared(event.host_id, now):
             self._observe(turn, NodesSlept(node_ids), now)
         elif node_ids and event.kind is ChangeKind.RESUMED:
             self._observe(turn, NodesWoke(node_ids), now)
@@ -147,12 +155,21 @@ class Core:
 
     def _on_agent(self, event: NodeAttached | NodeDetached | NeighborChanged | LivenessReported, now: float) -> Turn:
         """What deciding refuses has not happened."""
+        replaces = isinstance(event, NodeAttached) and self._replaces(event)
         turn = self._decide(event, now)
         if not any(isinstance(effect, RefuseNode) for effect in turn.effects):
             if isinstance(event, NodeAttached):
                 self._offers.pop(event.node_id)  # what is still wanted will be asked for on its stream
+                who = f"{event.host_id} {event.incarnation}"
+                if self._node_ids.claim(event.node_id, who, now, replaces=replaces):
+                    turn.findings.append(IdShared("node", event.node_id))
             self._observe(turn, event, now)
         return turn
+
+    def _replaces(self, event: NodeAttached) -> bool:
+        """Whether another stream of this node is attached still."""
+        node = self._registry.nodes.get(event.node_id)
+        return node is not None and node.attached and node.session_id != event.session_id
 
     def _on_detached(self, event: NodeDetached, now: float) -> Turn:
         """The end of a stream that another has replaced means nothing."""
@@ -160,6 +177,8 @@ class Core:
         return self._on_agent(event, now) if is_current else Turn([], [])
 
     def _on_report(self, event: LivenessReported, now: float) -> Turn:
+        if event.going_to_sleep and self._node_ids.is_shared(event.node_id, now):
+            event = replace(event, going_to_sleep=False)  # the other one that has this id is awake
         turn = self._on_agent(event, now)
         turn.offers = self._offers.pop(event.node_id)
         return turn
@@ -200,11 +219,12 @@ class Core:
         match finding:
             case PresenceChanged():
                 turn.findings.append(finding)
-            case NodeSuspected(node_id, store_id, cause, evidence, bridge):
+            case NodeSuspected(node_id, store_id, cause, evidence, bridge, blind):
                 triggers = self.can_ask(node_id, store_id)
                 turn.findings.append(replace(finding, triggers=triggers))
                 if triggers:
-                    self._trigger(turn, RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge), now)
+                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, blind)
+                    self._trigger(turn, event, now)
             case SuspicionEnded():
                 turn.findings.append(finding)
                 if finding.cause.is_proved_by_recovery:
@@ -265,6 +285,10 @@ class Core:
     def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
         """What would happen to a trigger that came now; nothing changes."""
         return self.deciding.foretell(event, now)
+
+    def shared_ids(self, now: float) -> dict[str, list[str]]:
+        """Ids that two seem to use, by kind: ``node``, ``host``."""
+        return {"node": self._node_ids.shared(now), "host": self._host_ids.shared(now)}
 
     def counts(self) -> Counts:
         """The gauges of deciding."""

@@ -42,6 +42,8 @@ class RejoinRequested:
     """What a suspicion rests on, as a sentence; beyond ``EVIDENCE`` characters it is cut."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition, to be dialled first; beyond ``BRIDGE`` they are left out."""
+    blind: bool = False
+    """Whether no path to any peer is known: if the rejoin fails, no stronger rung is tried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class NodeSuspected:
     """What was seen, as a sentence; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition, which the rejoin should dial first."""
+    blind: bool = False
+    """Whether no path to any peer is known: if the rejoin fails, no stronger rung is tried."""
     triggers: bool = False
     """Whether it became a trigger: the core sets it where some driver can act for the node."""
 
@@ -42,6 +44,15 @@ class WritesUnshared:
     store_id: str
     evidence: str
     """What was seen, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdShared:
+    """Two agents use one node id, or two machines one host id, as cloned ones do."""
+
+    kind: str
+    """``node`` or ``host``."""
+    shared_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +77,5 @@ class OfferSync(SyncWanted):
 Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted
 """What liveness finds. That a suspicion ended is said once of whatever became a trigger, however it ends."""
 
-CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared
+CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared | IdShared
 """What leaves the core, once it has turned findings into triggers and knows whom it can ask."""

@@ -29,9 +29,12 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.presence import Presence
 from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord, PeerState, View
 from gossipcontrol.server.core.presence.table import Store
+from gossipcontrol.server.core.roster import EmptyRoster, Roster
 
 LATE_AFTER_INTERVALS = 1.5
 """A report is late once this many report intervals have passed since the one before."""
+SERVICE_PAUSE = 2.0
+"""Seconds by which a deadline is served late that show that the service itself stood still, or was overloaded."""
 MAX_REPORTERS = 65_536
 """Most nodes whose reports are followed; more than the registry of nodes holds by default."""
 EVICTION_SCAN = 16
@@ -53,7 +56,6 @@ class Report(NamedTuple):
 class Reporter:
     """A node that talks to the service, attached or not."""
 
-    session_id: str = ""
     stores: dict[str, Report] = field(default_factory=dict[str, Report])
     """Store -> its last report about that store; other events do not count."""
 
@@ -81,11 +83,12 @@ class Reporter:
 class Liveness:
     """Fuses the reports of all nodes: who is online, whose gossip has rotted, and which pairs should sync."""
 
-    def __init__(self, parameters: LivenessParameters | None = None) -> None:
+    def __init__(self, parameters: LivenessParameters | None = None, roster: Roster | None = None) -> None:
         self.parameters = parameters = parameters or LivenessParameters()
         self._pacer = ReportPacer(parameters)
         self.presence = Presence(parameters, self._pacer.next_report)
-        self.diagnosis = Diagnosis(parameters, self.presence)
+        self.roster: Roster = roster or EmptyRoster()
+        self.diagnosis = Diagnosis(parameters, self.presence, self.roster)
         self._reporters: dict[str, Reporter] = {}
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             LivenessReported: self._on_liveness_reported,
@@ -98,6 +101,11 @@ class Liveness:
             TimePassed: self._on_time_passed,
         }
 
+    def use(self, roster: Roster) -> None:
+        """Learn from this roster which nodes are attached."""
+        self.roster = roster
+        self.diagnosis.use(roster)
+
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
         """Handle one event at service time ``now`` (seconds, never going backwards) and return the findings."""
         presence = self.presence
@@ -105,6 +113,8 @@ class Liveness:
             presence.started_at = now
         due_at = presence.next_at()
         if due_at is not None and due_at <= now:
+            if now - due_at > SERVICE_PAUSE:
+                presence.on_service_paused(now)
             presence.advance(now)
         self._handlers[type(event)](event, now)
         found = self.diagnosis.handle(event, now)
@@ -142,19 +152,16 @@ class Liveness:
         self.presence.drop_if_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
-        self._reporters[event.node_id] = Reporter(event.session_id, dict.fromkeys(event.store_ids, Report()))
+        self._reporters[event.node_id] = Reporter(dict.fromkeys(event.store_ids, Report()))
         for store_id in event.store_ids:
             store = self.presence.ensure_store(store_id)
             self.presence.on_self_report(store, event.node_id, now, clears_departure=True)
             self.presence.drop_if_empty(store)
 
     def _on_node_detached(self, event: NodeDetached, now: float) -> None:
-        reporter = self._reporters.get(event.node_id)
-        if reporter is None or reporter.session_id != event.session_id:
-            return
-        del self._reporters[event.node_id]
+        self._reporters.pop(event.node_id, None)
         if event.left:
-            for store_id in [one for one in reporter.stores if one in self.presence.stores]:
+            for store_id in self._stores_of(event.node_id):
                 self.presence.mark_departed(store_id, event.node_id, PeerState.LEFT, now)
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
@@ -178,16 +185,15 @@ class Liveness:
         """Nothing to do: ``handle`` has advanced what was due."""
 
     def _stores_of(self, node_id: str) -> list[str]:
-        reporter, known = self._reporters.get(node_id), self.presence.stores
-        return [store_id for store_id in reporter.stores if store_id in known] if reporter else []
+        return [store_id for store_id in self.roster.store_ids(node_id) if store_id in self.presence.stores]
 
     def _ensure_reporter(self, node_id: str) -> Reporter:
-        """Get or create the reporter; at the limit evict one without a session: its next report then proves nothing."""
+        """Get or create the reporter; at the limit evict one without an agent: its next report then proves nothing."""
         reporter = self._reporters.get(node_id)
         if reporter is None:
             if len(self._reporters) >= MAX_REPORTERS:
                 oldest = islice(self._reporters, EVICTION_SCAN)
-                idle = next((one for one in oldest if not self._reporters[one].session_id), None)
+                idle = next((one for one in oldest if self.roster.can_sync(one) is None), None)
                 del self._reporters[idle or next(iter(self._reporters))]
             reporter = self._reporters[node_id] = Reporter()
         return reporter
@@ -285,6 +291,10 @@ class Liveness:
         """Whether the store has any known peer besides this node."""
         store = self.presence.stores.get(store_id)
         return store is not None and len(store.index) > (node_id in store.index)
+
+    def leave_store(self, store_id: str, node_id: str) -> None:
+        """Forget what a node said of a store that it no longer has; the next event's findings end its conditions."""
+        self.diagnosis.leave_store(store_id, node_id)
 
     def forget_store(self, store_id: str) -> None:
         """Forget a store that no node has any more; its watchers learn it from the findings of the next event."""

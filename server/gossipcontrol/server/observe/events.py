@@ -16,11 +16,16 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.event import SuspicionEnded
-from gossipcontrol.server.core.finding import CoreFinding, NodeSuspected, WritesUnshared
+from gossipcontrol.server.core.finding import CoreFinding, IdShared, NodeSuspected, WritesUnshared
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.wire.reasons import explain_decision
+
+SHARED_HINTS = {
+    "node": "two agents attach with this node id in turn; give each node a key of its own",
+    "host": "two machines report with this host id, as clones do; give each its own machine id, then restart",
+}
 
 
 class EventLog:
@@ -43,6 +48,7 @@ class EventLog:
             NodeSuspected: self._suspected,
             SuspicionEnded: self._suspicion_ended,
             WritesUnshared: self._unshared,
+            IdShared: self._shared,
         }
 
     def show_effect(self, effect: Effect, at: float) -> None:
@@ -141,3 +147,11 @@ class EventLog:
 
     def _unshared(self, found: WritesUnshared) -> None:
         self._log.warning("writes not shared", node=found.node_id, store=found.store_id, evidence=found.evidence)
+
+    def _shared(self, found: IdShared) -> None:
+        self._liveness.count_shared(found.kind)
+        self._log.warning(
+            f"{found.kind} id used twice",
+            **{found.kind: found.shared_id},
+            hint=SHARED_HINTS[found.kind],
+        )

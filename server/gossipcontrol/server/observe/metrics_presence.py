@@ -37,6 +37,10 @@ class LivenessMetrics(Collector):
         rot = Counter(
             "gossipcontrol_rot_detected", "Findings of rot, repeated while it stands.", ("kind",), registry=registry
         )
+        shared = Counter(
+            "gossipcontrol_shared_ids", "Ids found to be used by two agents or machines.", ("kind",), registry=registry
+        )
+        self._shared = {kind: shared.labels(kind) for kind in ("node", "host")}
         self._rot = {cause: rot.labels(cause.name.lower()) for cause in ROT_CAUSES}
         self.observe_age: Callable[[float], None] = self._staleness.observe
         registry.register(self)
@@ -53,6 +57,10 @@ class LivenessMetrics(Collector):
     def count_rot(self, cause: Cause) -> None:
         """Count a finding of rot."""
         self._rot[cause].inc()
+
+    def count_shared(self, kind: str) -> None:
+        """Count an id that two were found to use: ``node`` or ``host``."""
+        self._shared[kind].inc()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges now."""

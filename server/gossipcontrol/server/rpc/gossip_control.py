@@ -22,6 +22,7 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
+from gossipcontrol.server.wire.reasons import explain_shared_ids
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 T = TypeVar("T")
@@ -171,6 +172,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         return gossip_control_pb2.ListStoresResponse(
             stores=[self._store(store, now) for store in page],
             next_page_token=page[-1].store_id if more else "",
+            warnings=() if query.after else explain_shared_ids(self._core.shared_ids(now)),
         )
 
     async def Explain(

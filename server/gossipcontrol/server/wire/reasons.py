@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import isinf
 
 from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
@@ -20,6 +21,9 @@ RULES = {
     Rule.FRESH_NEIGHBORS: "the node has fresh neighbours in this store, so a rejoin would only disturb them",
 }
 """Why each rule decided as it did."""
+
+WARNINGS = 20
+"""Most warnings in one answer."""
 
 ENDS = {
     Outcome.VERIFIED: "a neighbour or a message proved that it worked",
@@ -98,3 +102,12 @@ def explain_rejoin(rejoin: RejoinRecord, now: float) -> str:
 
 def _ago(then: float, at: float) -> str:
     return f"{at - then:.1f} s earlier"
+
+
+def explain_shared_ids(shared: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each id that two seem to use; at most ``WARNINGS``."""
+    told = [
+        *(f"node id {one} is used by two agents: give each node a key of its own" for one in shared["node"]),
+        *(f"host id {one} is used by two machines: give each its own machine id" for one in shared["host"]),
+    ]
+    return told[:WARNINGS]

@@ -54,6 +54,9 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
+NOT_LOGGED = frozenset({LivenessReported, NeighborChanged, TimePassed})
+"""Of these the log keeps only what they led to."""
+
 
 class Engine:
     """Decides. ``id_prefix`` makes the ids of rejoins unique over restarts.
@@ -109,10 +112,12 @@ class Engine:
         is_due = now >= self._scheduler.lifecycle.wake_at and kind is not ServiceStarted and kind is not StartDelayed
         if is_due:
             self._scheduler.advance(now)
-        if is_due and (kind is LivenessReported or kind is NeighborChanged or kind is TimePassed):
-            output.log(TimePassed())
-        self._handlers[kind](event, now)
-        if kind is not LivenessReported and kind is not NeighborChanged and kind is not TimePassed:
+        if kind in NOT_LOGGED:
+            if is_due:
+                output.log(TimePassed())
+            self._handlers[kind](event, now)
+        else:
+            self._handlers[kind](event, now)
             if not output.effects or not _changed_nothing(output.effects[-1]):
                 output.log(event)
             elif is_due:
@@ -124,8 +129,8 @@ class Engine:
         facts = self._output.facts
         if not facts:
             return []
-        answers = self._reads.answers
-        return [Fact(now, fact, tuple(answers) if index == 0 else ()) for index, fact in enumerate(facts)]
+        first = Fact(now, facts[0], tuple(self._reads.answers))
+        return [first, *(Fact(now, fact) for fact in facts[1:])] if len(facts) > 1 else [first]
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""

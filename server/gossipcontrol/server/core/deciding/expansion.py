@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -65,17 +65,16 @@ class Expansion:
             groups = [self._named(event, node_id, now) for node_id in dict.fromkeys(event.node_ids)]
         else:
             groups = self._of_host(event, now)
-        return groups if self._has_room([group for group in groups if group.earlier is None], now) else None
+        return groups if self._has_room(groups, now) else None
 
-    def targets(self, group: Group) -> Iterator[Target]:
+    def targets(self, group: Group) -> Iterable[Target]:
         """The stores that are to be decided about, in order."""
         node = group.node
         if group.store_ids:
-            yield from self._named_stores(group)
-        elif node is not None and (node.slots or node.registered):
-            yield from node.slots.values()
-        else:
-            yield Unknown.NODE if group.node_id else Unknown.HOST
+            return self._named_stores(group)
+        if node is not None and (node.slots or node.registered):
+            return node.slots.values()
+        return (Unknown.NODE if group.node_id else Unknown.HOST,)
 
     def _named(self, event: NetworkChanged, node_id: str, now: float) -> Group:
         earlier = self._answers.of_change(event, node_id, now)
@@ -104,20 +103,21 @@ class Expansion:
 
     def _has_room(self, groups: Sequence[Group], now: float) -> bool:
         """Whether a trigger of these groups finds a place for all that it leads to."""
-        free = self._policy.free_places()
-        known = [group for group in groups if group.node is not None]
-        new = len(groups) - len(known)
-        if not new and free >= self._registry.places and not any(group.store_ids for group in groups):
-            return True
-        nodes = [group.node for group in known if group.node is not None]
-        if new and not self._registry.has_room(new, nodes):
+        wanted = new = 0
+        for group in groups:
+            if group.earlier is None:
+                new += group.node is None
+                wanted += len(group.store_ids) or (len(group.node.slots) if group.node is not None else 0) or 1
+        if new and not self._registry.has_room(new, [group.node for group in groups if group.node is not None]):
             return False
-        wanted = sum(len(group.store_ids) or len(group.node.slots if group.node else ()) or 1 for group in groups)
-        if wanted <= free:
-            return True
-        placed = sum(
-            (slot := node.slots.get(store_id)) is not None and self._policy.needs_no_place(slot, now)
-            for node, group in zip(nodes, known, strict=True)
-            for store_id in group.store_ids or node.slots
+        free = self._policy.free_places()
+        return wanted <= free or wanted - self._placed(groups, now) <= free
+
+    def _placed(self, groups: Sequence[Group], now: float) -> int:
+        """How many of the stores need no place of their own."""
+        return sum(
+            (slot := group.node.slots.get(store_id)) is not None and self._policy.needs_no_place(slot, now)
+            for group in groups
+            if group.node is not None and group.earlier is None
+            for store_id in group.store_ids or group.node.slots
         )
-        return wanted - placed <= free

@@ -26,7 +26,7 @@ class History:
         rejoin_id = f"{self._prefix}-{self._count}"
         at = trigger.arrived_at
         rejoin = Rejoin(self._count, rejoin_id, node_id, store_id, trigger.cause, requested_at=at, uncovered_at=at)
-        rejoin.bridge = trigger.bridge
+        rejoin.bridge, rejoin.blind = trigger.bridge, trigger.blind
         self._rejoins[rejoin_id] = rejoin
         return rejoin
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from gossipcontrol.server.core.deciding.answers import Answers
-from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Target, Unknown, UnknownStore
+from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Unknown, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.policy import Policy
@@ -44,7 +44,7 @@ class Intake:
             self._refuse()
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge)
+        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.blind)
         self._answer(event.request_id, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:
@@ -84,24 +84,28 @@ class Intake:
             if group.earlier is not None:
                 decisions += self._duplicates(group.earlier, trigger)
                 continue
-            decided = list(self._decide_group(group, trigger, kept=kept))
+            decided = self._decide_group(group, trigger, kept=kept)
             self._answers.remember_change(event, group.node_id, decided, trigger.arrived_at)
             decisions += decided
         return decisions
 
     def _decide_group(
         self, group: Group, trigger: Trigger, host_id: str = "", kept: Collection[Node] = ()
-    ) -> Iterator[Decision]:
+    ) -> list[Decision]:
         if group.node_id and group.node is None:
             node = self._registry.node(group.node_id, trigger.arrived_at, kept)
             assert node is not None, "room was made sure of"
             group = group._replace(node=node)
-        for target in self._expansion.targets(group):
-            yield self._decide(target, group.node, host_id, trigger)
+        decide = self._policy.decide
+        return [
+            decide(target, trigger) if isinstance(target, Slot) else self._decide(target, group.node, host_id, trigger)
+            for target in self._expansion.targets(group)
+        ]
 
-    def _decide(self, target: Target, node: Node | None, host_id: str, trigger: Trigger) -> Decision:
-        if isinstance(target, Slot):
-            return self._policy.decide(target, trigger)
+    def _decide(
+        self, target: NewSlot | UnknownStore | Unknown, node: Node | None, host_id: str, trigger: Trigger
+    ) -> Decision:
+        """Decide where no slot is known yet."""
         if node is None:
             return self._policy.park_unknown(self._parked_for_host(host_id, trigger), trigger, Rule.UNKNOWN_HOST)
         match target:

@@ -8,7 +8,7 @@ same table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 from gossipcontrol.server.core.codec import Plain
@@ -118,6 +118,13 @@ class Lifecycle:
         self._history = history
         self._output = output
         self._timers = Timers()
+        self._release: dict[State, Callable[[Rejoin], None]] = {
+            State.WAITING: self._release_waiting,
+            State.QUEUED: self._release_waiting,
+            State.PARKED: self._release_parked,
+            State.RUNNING: self._release_running,
+            State.AWAITING_RECOVERY: self._release_recovering,
+        }
 
     # Time.
 
@@ -201,25 +208,27 @@ class Lifecycle:
     def _leave(self, rejoin: Rejoin, move: Move) -> None:
         """Take a rejoin out of its state, whatever that is; raises KeyError where the table does not allow the move."""
         state = rejoin.state
-        rejoin.state = TRANSITIONS[state][move]
-        rejoin.outcome = OUTCOMES[rejoin.state]
-        if state is not State.NEW:
+        rejoin.state = reached = TRANSITIONS[state][move]
+        rejoin.outcome = OUTCOMES[reached]
+        if state:  # nothing holds one that is new
             rejoin.deadline = None
-        match state:
-            case State.WAITING | State.QUEUED:
-                self.slot(rejoin).waiting = None
-                self.waiting -= 1
-                self._admission.remove(rejoin)
-            case State.PARKED:
-                self._unbind(rejoin)
-                self._count_parked(rejoin, -1)
-            case State.RUNNING:
-                self.slot(rejoin).running = None
-                self.running -= 1
-            case State.AWAITING_RECOVERY:
-                self.slot(rejoin).awaiting_recovery = None
-            case _:
-                pass
+            self._release[state](rejoin)
+
+    def _release_waiting(self, rejoin: Rejoin) -> None:
+        self.slot(rejoin).waiting = None
+        self.waiting -= 1
+        self._admission.remove(rejoin)
+
+    def _release_parked(self, rejoin: Rejoin) -> None:
+        self._unbind(rejoin)
+        self._count_parked(rejoin, -1)
+
+    def _release_running(self, rejoin: Rejoin) -> None:
+        self.slot(rejoin).running = None
+        self.running -= 1
+
+    def _release_recovering(self, rejoin: Rejoin) -> None:
+        self.slot(rejoin).awaiting_recovery = None
 
     def _unbind(self, rejoin: Rejoin) -> None:
         """Take a parked rejoin from the slot, node or host that holds it."""

@@ -146,6 +146,16 @@ class Registry:
             host = self.hosts[host_id] = Host(host_id)
         return host
 
+    def can_sync(self, node_id: str) -> bool | None:
+        """Whether the node's agent can sync with a peer on request; None: no agent is attached."""
+        node = self.nodes.get(node_id)
+        return Capability.SYNC_WITH_PEER in node.capabilities if node is not None and node.attached else None
+
+    def store_ids(self, node_id: str) -> Collection[str]:
+        """The stores of a node."""
+        node = self.nodes.get(node_id)
+        return node.slots.keys() if node is not None else ()
+
     def nodes_on(self, host_id: str) -> tuple[str, ...]:
         """The nodes of a host."""
         host = self.hosts.get(host_id)
@@ -218,6 +228,7 @@ class Registry:
         del slot.node.slots[slot.store.store_id]
         del slot.store.slots[slot.node.node_id]
         self.places -= 1
+        self.liveness.leave_store(slot.store.store_id, slot.node.node_id)
         if not slot.store.slots:
             self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]

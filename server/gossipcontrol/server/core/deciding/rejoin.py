@@ -56,6 +56,8 @@ class Trigger(NamedTuple):
     """What a suspicion rests on; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition; at most ``BRIDGE``."""
+    blind: bool = False
+    """Whether no path to any peer is known."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -107,6 +109,8 @@ class Rejoin:
     bootstrap: tuple[BootstrapPeer, ...] = ()
     bridge: tuple[str, ...] = ()
     """Of the newest trigger that named any."""
+    blind: bool = False
+    """Whether every trigger of it was blind: without a path a stronger rung has nothing to reach."""
     host_id: str = ""
     """Only while it is parked for a host of which no node is known."""
     causes: set[Cause] | None = None

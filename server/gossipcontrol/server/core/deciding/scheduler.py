@@ -193,9 +193,11 @@ class Scheduler:
         )
         if is_alone:
             detail = f"{answered}, but no other peer of this store is known"
-        if rung is None or is_alone:
+        if rejoin.blind:
+            detail = f"{answered}, but no other peer of this store is online"
+        if rung is None or is_alone or rejoin.blind:
             self.lifecycle.end(rejoin, Move.GIVE_UP, detail, now)
-            if not is_alone:
+            if not is_alone and not rejoin.blind:
                 self._advise_restart(slot, rejoin, detail)
             return
         rejoin.climbs += 1

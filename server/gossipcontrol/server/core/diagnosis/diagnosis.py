@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
@@ -26,34 +25,28 @@ from gossipcontrol.server.core.finding import Finding
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pair_sync import PAIR_LIMIT
+from gossipcontrol.server.core.roster import Roster
 
 MAX_STORES_PER_CALL = 64
 """Most stores advanced in one call; if more are due, the next deadline is immediate."""
 
 
-@dataclass(slots=True, eq=False)
-class _Agent:
-    """An attached node."""
-
-    session_id: str
-    incarnation: str
-    can_sync: bool
-    store_ids: set[str] = field(default_factory=set[str])
-
-
 class Diagnosis:
-    """Monitors every store. It reads from ``presence`` who is online, and tells it which peers are mute."""
+    """Monitors every store. It reads from ``presence`` who is online, and tells it which peers are mute.
 
-    def __init__(self, parameters: LivenessParameters, presence: PresenceAccess) -> None:
+    ``roster`` knows which nodes are attached. The end of a stream comes here only if the stream was its node's last.
+    """
+
+    def __init__(self, parameters: LivenessParameters, presence: PresenceAccess, roster: Roster) -> None:
         self.pairs_unsynced = 0
         """Pairs of online peers that never synced since both came online, or are overdue for a direct sync."""
         self.partitioned = 0
         """Stores that are partitioned."""
         self._parameters = parameters
         self._presence = presence
+        self._roster = roster
         self._budget = Budget(parameters.sync_rate)
         self._monitors: dict[str, StoreMonitor] = {}
-        self._agents: dict[str, _Agent] = {}
         self._pairs = 0
         self._agenda: list[tuple[float, str]] = []
         """Heap of (time, store): a store is due then or later. Each has one current entry; others are stale."""
@@ -69,6 +62,10 @@ class Diagnosis:
             NodesSlept: self._on_slept,
             SyncFinished: self._on_sync_finished,
         }
+
+    def use(self, roster: Roster) -> None:
+        """Learn from this roster which nodes are attached."""
+        self._roster = roster
 
     def handle(self, event: LivenessEvent, now: float) -> list[Finding]:
         """Handle one event at service time ``now`` (seconds, never going backwards) and return the findings."""
@@ -89,6 +86,10 @@ class Diagnosis:
         monitor = self._monitors.get(store_id)
         return (monitor.pair_sync.unsynced, int(monitor.repair.confirmed)) if monitor else (0, 0)
 
+    def leave_store(self, store_id: str, node_id: str) -> None:
+        """Forget a node in a store that it no longer has; the next event's findings end its conditions."""
+        self._closing_findings += self._detach(store_id, node_id)
+
     def forget_store(self, store_id: str) -> None:
         """Forget a store that no node has any more; the next event's findings end its conditions."""
         monitor = self._monitors.pop(store_id, None)
@@ -101,10 +102,10 @@ class Diagnosis:
 
     def _on_reported(self, event: LivenessReported, now: float) -> list[Finding]:
         monitor = self._ensure_monitor(event.store_id)
-        agent = self._agents.get(event.node_id)
-        if agent is not None and event.store_id not in agent.store_ids:
-            agent.store_ids.add(event.store_id)
-            monitor.attach(event.node_id, agent.can_sync, now)
+        if event.node_id not in monitor.attached:
+            can_sync = self._roster.can_sync(event.node_id)
+            if can_sync is not None:
+                monitor.attach(event.node_id, can_sync, now)
         found = monitor.on_report(event, now)
         self._schedule(monitor)
         return found
@@ -118,34 +119,24 @@ class Diagnosis:
 
     def _on_attached(self, event: NodeAttached, now: float) -> list[Finding]:
         found: list[Finding] = []
-        old = self._agents.get(event.node_id)
-        agent = _Agent(event.session_id, event.incarnation, Capability.SYNC_WITH_PEER in event.capabilities)
-        agent.store_ids = set(event.store_ids)
-        self._agents[event.node_id] = agent
-        for store_id in sorted(old.store_ids - agent.store_ids) if old else ():
-            found += self._detach(store_id, event.node_id)
         for store_id in event.store_ids:
             monitor = self._ensure_monitor(store_id)
-            if old is not None and old.incarnation != event.incarnation:
+            if monitor.attached.get(event.node_id, event.incarnation) != event.incarnation:
                 found += monitor.forget_node(event.node_id)
-            monitor.attach(event.node_id, agent.can_sync, now)
+            monitor.attach(event.node_id, Capability.SYNC_WITH_PEER in event.capabilities, now, event.incarnation)
             self._schedule(monitor)
         return found
 
     def _on_detached(self, event: NodeDetached, now: float) -> list[Finding]:
         del now
-        agent = self._agents.get(event.node_id)
-        if agent is None or agent.session_id != event.session_id:
-            return []
-        del self._agents[event.node_id]
-        return [one for store_id in sorted(agent.store_ids) for one in self._detach(store_id, event.node_id)]
+        stores = sorted(self._roster.store_ids(event.node_id))
+        return [finding for store_id in stores for finding in self._detach(store_id, event.node_id)]
 
     def _on_slept(self, event: NodesSlept, now: float) -> list[Finding]:
         del now
         found: list[Finding] = []
         for node_id in event.node_ids:
-            agent = self._agents.get(node_id)
-            for store_id in sorted(agent.store_ids) if agent else ():
+            for store_id in sorted(self._roster.store_ids(node_id)):
                 monitor = self._monitors.get(store_id)
                 found += monitor.forget_node(node_id) if monitor else []
         return found

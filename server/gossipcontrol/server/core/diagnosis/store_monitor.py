@@ -19,6 +19,7 @@ from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pair_sync import PairSyncScheduler
 from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
+from gossipcontrol.server.core.repair.silence import MAX_CANDIDATES, SilenceRepair
 
 MIN_EVALUATION_GAP = 1.0
 """Least seconds between two evaluations of a store."""
@@ -43,6 +44,10 @@ class PresenceAccess(Protocol):
         """The peers that are online."""
         ...
 
+    def silent_peers(self, store_id: str, most: int) -> list[str]:
+        """Peers that were once heard and are suspected or offline, those heard last first."""
+        ...
+
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         """Set whether a peer's broadcasts reach nobody."""
         ...
@@ -65,13 +70,14 @@ class StoreMonitor:
         "pair_sync",
         "repair",
         "reports",
+        "silence",
         "store_id",
     )
 
     def __init__(self, store_id: str, parameters: LivenessParameters, presence: PresenceAccess, budget: Budget) -> None:
         self.store_id = store_id
-        self.attached: dict[str, None] = {}
-        """Nodes of the store with an attached agent."""
+        self.attached: dict[str, str] = {}
+        """Nodes of the store with an attached agent -> the incarnation in which each attached."""
         self.capable: dict[str, None] = {}
         """Attached nodes that can sync with a peer."""
         self.reports = StoreReports(store_id, parameters)
@@ -79,6 +85,7 @@ class StoreMonitor:
             parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window
         )
         self.repair = PartitionRepair(store_id, parameters, self.conditions)
+        self.silence = SilenceRepair(store_id, parameters)
         self.pair_sync = PairSyncScheduler(store_id, parameters, budget)
         self._parameters = parameters
         self._presence = presence
@@ -98,7 +105,8 @@ class StoreMonitor:
     def next_at(self) -> float:
         """When ``advance`` is due."""
         check_at = self.pair_sync.check_at
-        return min(self._evaluate_at, self.repair.next_at(), math.inf if check_at is None else check_at)
+        due_at = min(self._evaluate_at, self.repair.next_at(), self.silence.next_at())
+        return due_at if check_at is None else min(due_at, check_at)
 
     # Events.
 
@@ -128,12 +136,16 @@ class StoreMonitor:
 
     def on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
         """Record the result of a direct sync."""
-        self.pair_sync.record_result(event.node_id, event.peer_id, event.ok, now)
-        return self.repair.on_reached(event.node_id, event.peer_id, self.attached, now) if event.ok else []
+        node_id, peer_id = event.node_id, event.peer_id
+        self.pair_sync.record_result(node_id, peer_id, event.ok, now)
+        if not event.ok:
+            return []
+        found = self.silence.on_reached(node_id, peer_id, self._is_alone(node_id), now)
+        return found + self.repair.on_reached(node_id, peer_id, self.attached, now)
 
-    def attach(self, node_id: str, can_sync: bool, now: float) -> None:
+    def attach(self, node_id: str, can_sync: bool, now: float, incarnation: str = "") -> None:
         """Record that a node of this store has an attached agent."""
-        self.attached[node_id] = None
+        self.attached[node_id] = incarnation
         if can_sync and node_id not in self.capable:
             self.capable[node_id] = None
             self.pair_sync.resume(node_id, now)
@@ -163,6 +175,7 @@ class StoreMonitor:
             found += self._evaluate(now)
             self._choose_members(room, now)
         found += self.repair.attempt(self.capable, now)
+        found += self.silence.probe(self.capable, now)
         check_at = self.pair_sync.check_at
         if check_at is not None and check_at <= now:
             found += self.pair_sync.request_due(self.capable, self.repair.are_apart, now)
@@ -177,6 +190,7 @@ class StoreMonitor:
         for node_id in sorted(self.conditions.nodes() - links.fresh.keys()):
             found += self._end_all(node_id)
         found += self.repair.update(links, self.capable, now)
+        found += self._check_silence(links, now)
         found += self._check_isolation(links, now)
         reset_marks_across_sides(self.reports, links)
         self._update_mutes(links, now)
@@ -200,6 +214,25 @@ class StoreMonitor:
         for node_id in self._mute_since:
             self._presence.set_mute(self.store_id, node_id, False, now)
         self._mute_since = {}
+
+    def _check_silence(self, links: Links, now: float) -> list[Finding]:
+        """The one node that reports hears nobody, though it, or the store, once did.
+
+        Where several nodes report, a node that hears nobody is isolated, or on a side of a partition.
+        """
+        online = self._presence.online(self.store_id)
+        silent = [one for one in links.fresh if one in self.attached and one not in links.linked]
+        if len(links.fresh) > 1 or any(one not in links.fresh for one in online):
+            silent = []
+        peers = self._presence.silent_peers(self.store_id, MAX_CANDIDATES) if silent else []
+        peers = [peer_id for peer_id in peers if peer_id not in links.fresh]
+        self.silence.update(silent if peers else (), peers, now)
+        return self.silence.rejoin_blindly({one: self._is_alone(one) for one in silent}, self.capable, now)
+
+    def _is_alone(self, node_id: str) -> bool:
+        """Whether a node reports that it has no neighbours."""
+        observer = self.reports.observers.get(node_id)
+        return observer is not None and observer.lists_neighbors and not observer.neighbors
 
     def _check_isolation(self, links: Links, now: float) -> list[Finding]:
         found: list[Finding] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.change import ChangeLog
@@ -47,6 +48,8 @@ class Presence:
         self.version = 0
         """At least the version of every store that was forgotten."""
         self.started_at: float | None = None
+        """When the service began to listen, or went on after a pause of its own."""
+        self._resumed_at = NEVER
 
     # Used by diagnosis.
 
@@ -59,6 +62,22 @@ class Presence:
     def online(self, store_id: str) -> Collection[str]:
         """The peers of a store that are ONLINE: a live view with a length in constant time."""
         return OnlinePeers(self.stores.get(store_id), self.table)
+
+    def silent_peers(self, store_id: str, most: int) -> list[str]:
+        """At most so many peers that were once heard and are suspected or offline; those heard last come first."""
+        store, table = self.stores.get(store_id), self.table
+        if store is None:
+            return []
+        silent = (
+            peer_id
+            for peer_id, row in reversed(store.index.items())
+            if table.states[row] in (SUSPECT, OFFLINE) and table.heard_at[row] > NEVER
+        )
+        return list(islice(silent, most))
+
+    def on_service_paused(self, now: float) -> None:
+        """The service itself stood still until now: that it heard nobody meanwhile proves nothing."""
+        self.started_at = self._resumed_at = now
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         """Set whether the peer is mute: its broadcasts reach nobody, so its own reports are no sign of life."""
@@ -230,18 +249,23 @@ class Presence:
         timeout = self._detector.timeout(row, store)
         # Always this sum, never a difference, so that rounding cannot put this test before the deadline of the wheel.
         is_proved = alive_at + timeout <= store.informed_until
-        if alive_at + (timeout if is_proved else self._parameters.suspect_ceiling) > now:
+        silent_until = alive_at + timeout if is_proved else self._ceiling_at(alive_at)
+        if silent_until > now:
             return ONLINE
         return SUSPECT if now < self._offline_at(row, now) else OFFLINE
 
     def _offline_at(self, row: int, now: float) -> float:
         """When a suspected peer that stays silent becomes offline; never within the service's first report interval."""
         since = max(
-            self._alive_at(row) + self._detector.timeout(row, self.table.store_of(row)),
+            max(self._alive_at(row), self._resumed_at) + self._detector.timeout(row, self.table.store_of(row)),
             self._mute_since.get(row, NEVER),
         )
         settled_at = (self.started_at or now) + self._next_report(now)
         return max(since + self._parameters.offline_after, settled_at)
+
+    def _ceiling_at(self, alive_at: float) -> float:
+        """When silence since that instant is suspicious without any proof; the service's own pauses do not count."""
+        return max(alive_at, self._resumed_at) + self._parameters.suspect_ceiling
 
     def _alive_at(self, row: int) -> float:
         """The newest sign of life that counts."""
@@ -272,7 +296,7 @@ class Presence:
                 schedule(row, alive_at + timeout, now)
             else:
                 store.overdue.append(row)
-                schedule(row, alive_at + parameters.suspect_ceiling, now)
+                schedule(row, self._ceiling_at(alive_at), now)
         elif state is SUSPECT:
             schedule(row, self._offline_at(row, now), now)
         else:

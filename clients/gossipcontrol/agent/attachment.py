@@ -1,0 +1,147 @@
+"""One stream from the agent to the service, from its registration to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TypeAlias
+
+import grpc
+from gossipcontrol.agent.event import AgentEvent
+from gossipcontrol.agent.state import AgentState
+from gossipcontrol.client import decode
+from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.enumeration import Rung
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc, liveness_pb2
+
+Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
+
+GOODBYE_TIMEOUT = 1.0
+"""Seconds that the service has to acknowledge a goodbye."""
+SHORTEST_INTERVAL = 0.1
+"""Seconds between two reports that no service can make shorter."""
+
+
+class Attachment:
+    """Register first; then ``read`` and ``write`` side by side, until one of them ends."""
+
+    def __init__(self, state: AgentState, channel: grpc.aio.Channel) -> None:
+        stub: gossip_control_pb2_grpc.GossipControlAsyncStub
+        stub = gossip_control_pb2_grpc.GossipControlStub(channel)
+        self._state = state
+        self._call: Call = stub.Attach()
+        self._interval = 10.0
+
+    async def register(self) -> str:
+        """Register the node; returns what the service answered; raises ConnectionError when it did not."""
+        await self._send(register=self._state.registration())
+        frame = await self._call.read()
+        if not isinstance(frame, attach_pb2.AttachResponse):
+            raise ConnectionError(await self._end())
+        if frame.WhichOneof("frame") != "registered":
+            raise ConnectionError("the service did not confirm the registration")
+        self._set_interval(frame.registered.next_report_ms)
+        self._state.queue.neighbor_events.clear()
+        return f"session {frame.registered.session_id}, {frame.registered.unparked} unparked"
+
+    async def read(self) -> None:
+        """Handle every frame until the agent leaves; raises ConnectionError when the stream ends before that."""
+        while isinstance(frame := await self._call.read(), attach_pb2.AttachResponse):
+            match frame.WhichOneof("frame"):
+                case "rejoin":
+                    self._start_rejoin(frame.rejoin)
+                case "sync":
+                    self._state.syncs.submit(frame.sync)
+                case "ack":
+                    self._set_interval(frame.ack.next_report_ms)
+                    self._state.presence.apply(decode.store_view(frame.ack.view))
+                case "registered":  # the answer to a further registration
+                    pass
+                case _:
+                    self._state.faults.unknown_frame()
+        if not self._state.leaving:
+            raise ConnectionError(await self._end())
+
+    async def write(self) -> None:
+        """Send what is wanted at once, and every store's report once per interval, however much else is sent."""
+        queue = self._state.queue
+        queue.due.update(self._state.stores())
+        reported_at = time.monotonic()
+        while True:
+            queue.wanted.clear()
+            await self._send_wanted()
+            if self._state.leaving:
+                await self._say_goodbye()
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(reported_at + self._interval - time.monotonic()):
+                    await queue.wanted.wait()
+            if (now := time.monotonic()) >= reported_at + self._interval:
+                queue.due.update(() if self._state.paused else self._state.stores())
+                reported_at = now
+
+    async def _send_wanted(self) -> None:
+        queue = self._state.queue
+        if queue.registration_due():
+            await self._send(register=self._state.registration())
+        await self._send_results()
+        while queue.neighbor_events:
+            await self._send(neighbor=queue.neighbor_events.popleft().message(boottime()))
+        while queue.due:
+            await self._send(liveness=self._state.report(queue.due.pop()))
+
+    async def _send_results(self) -> None:
+        """Send the results of commands; the next stream sends again what a broken stream did not."""
+        rejoins, syncs = self._state.rejoins, self._state.syncs
+        for key, result in list(rejoins.undelivered.items()):
+            await self._send(rejoin_result=result)
+            rejoins.undelivered.pop(key, None)
+            self._state.emit(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+        while (synced := syncs.next_result()) is not None:
+            await self._send(sync_result=synced)
+            syncs.delivered(synced)
+            self._state.emit(AgentEvent("sync", synced.error or "ok", synced.store_id, peer_id=synced.peer_id))
+
+    async def _say_goodbye(self) -> None:
+        await self._send(goodbye=attach_pb2.Goodbye(reason="stopping"))
+        await self._call.done_writing()
+        # Closing the channel at once would lose the goodbye.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await self._call.code()
+
+    async def _send(
+        self,
+        *,
+        register: attach_pb2.Register | None = None,
+        liveness: liveness_pb2.LivenessReport | None = None,
+        neighbor: attach_pb2.NeighborEvent | None = None,
+        rejoin_result: attach_pb2.RejoinResult | None = None,
+        sync_result: attach_pb2.SyncResult | None = None,
+        goodbye: attach_pb2.Goodbye | None = None,
+    ) -> None:
+        frame = attach_pb2.AttachRequest(
+            register=register, liveness=liveness, neighbor=neighbor, rejoin_result=rejoin_result,
+            sync_result=sync_result, goodbye=goodbye,
+        )  # fmt: skip
+        await self._call.write(frame)
+
+    def _start_rejoin(self, command: attach_pb2.RejoinCommand) -> None:
+        causes, rung = decode.causes(command.causes), Rung(command.rung)
+        self._state.faults.check(rung, *causes)
+        text = f"{_word(str(rung))} because of {', '.join(_word(str(cause)) for cause in causes)}"
+        self._state.emit(AgentEvent("command", text, command.store_id, command.rejoin_id))
+        self._state.resume()
+        self._state.awaiting_proof.add(command.store_id)
+        self._state.rejoins.submit(command)
+
+    def _set_interval(self, milliseconds: int) -> None:
+        self._interval = max(SHORTEST_INTERVAL, decode.seconds(milliseconds))
+
+    async def _end(self) -> str:
+        return f"{(await self._call.code()).name}: {await self._call.details() or 'the stream ended'}"
+
+
+def _word(name: str) -> str:
+    return name.replace("-", "_")

@@ -1,0 +1,74 @@
+"""The command ``gossipcontrol``. Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "explain": ("explain_command", "Explain what would happen to a trigger now, or why past ones were decided so."),
+    "knowledge": ("knowledge_command", "Show what each peer of a store provably holds, and how far behind it is."),
+    "peers": ("peers_command", "Show who is online, suspected, offline or asleep in a store."),
+    "rejoin": ("rejoin_command", "Have a node rejoin these stores, or all it has."),
+    "rejoins": ("rejoins_command", "List rejoins, newest first: what was decided, why, and how they ended."),
+    "report": ("report_command", "Report what happened to a host, for scripts and hooks."),
+    "status": ("status_command", "Say whether the service serves, and what it knows."),
+    "stores": ("stores_command", "List the stores and their nodes."),
+    "top": ("top_command", "Watch all stores: what is online, stale or being repaired."),
+    "watch": ("watch_command", "Watch this host's network and power, and report changes."),
+}
+"""The module of each command, which is imported when the command is called, and its line in the list of commands."""
+AGENTS = {"iroh": ("iroh_command", "Run one real iroh-gossip node beside the service.")}
+
+
+class LateGroup(click.Group):
+    """Imports a command only when it is called, and says which extra is missing."""
+
+    def __init__(self, *args: Any, late: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._late = late
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the list."""
+        return sorted([*super().list_commands(ctx), *self._late])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command; raises UsageError when a package that it needs is missing."""
+        if cmd_name not in self._late:
+            return super().get_command(ctx, cmd_name)
+        module, _ = self._late[cmd_name]
+        try:
+            command: click.Command = getattr(import_module(f"gossipcontrol.cli.{module}"), cmd_name)
+        except ModuleNotFoundError as error:
+            raise click.UsageError(
+                f"this command needs the package {error.name}: pip install 'gossipcontrol[iroh]'"
+            ) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows: list[tuple[str, str]] = []
+        for name in self.list_commands(ctx):
+            own = self.commands.get(name)
+            rows.append((name, own.get_short_help_str(limit=100) if own else self._late[name][1]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LateGroup, late=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gossipcontrol")
+def main() -> None:
+    """Keep peer-to-peer gossip alive: query the service, report to it, or run a watcher or an agent.
+
+    The service is found through --address, GOSSIPCONTROL_ADDRESS, its Unix socket, or 127.0.0.1:7420.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable.
+    """
+
+
+@main.group(cls=LateGroup, late=AGENTS)
+def agent() -> None:
+    """Run an agent beside a node."""

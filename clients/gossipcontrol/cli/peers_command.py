@@ -1,0 +1,113 @@
+"""The command ``gossipcontrol peers``: the peers of a store, once or as they change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterable
+
+import click
+from gossipcontrol.cli import table
+from gossipcontrol.cli.invocation import calls, json_option
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import call
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.enumeration import PeerState
+from gossipcontrol.client.errors import ClientError
+from gossipcontrol.client.presence import Peer, PeerChange, Presence, PresenceUpdate
+from gossipcontrol.client.race import run_until_first
+from rich.text import Text
+
+STATES = {str(state): state for state in PeerState}
+
+
+@click.command()
+@click.argument("store_id", metavar="STORE")
+@click.option("--state", type=click.Choice(sorted(STATES)), help="Only peers in this state.")
+@click.option("--watch", is_flag=True, help="Show every change until Ctrl-C.")
+@json_option
+@calls
+async def peers(client: MessageClient, store_id: str, state: str | None, watch: bool, as_json: bool) -> int:
+    """Show who is online, suspected, offline or asleep in STORE."""
+    wanted = STATES[state] if state else None
+    if watch:
+        await run_until_first(_Follower(wanted, as_json).follow(client, store_id), _until_stopped())
+        return 0
+    if as_json:
+        table.show_messages([peer async for peer in client.messages(call.list_peers(store_id, wanted))])
+    else:
+        _show([peer async for peer in client.list_peers(store_id, state=wanted)])
+    return 0
+
+
+def _show(found: Iterable[Peer]) -> None:
+    """One line per peer."""
+    rows = table.columns("PEER", "STATE", "HEARD", "OBSERVERS")
+    for peer in found:
+        rows.add_row(table.short(peer.peer_id), _painted(peer.state), _heard(peer), str(peer.observers))
+    table.show(rows, "no peers")
+
+
+class _Follower:
+    """Shows what changes; ``wanted`` is the state that a peer must enter or leave, None: any."""
+
+    def __init__(self, wanted: PeerState | None, as_json: bool) -> None:
+        self._wanted = wanted
+        self._as_json = as_json
+        self._presence = Presence()
+        self._begun = False
+
+    async def follow(self, client: Client, store_id: str) -> None:
+        async for update in client.watch_peers(store_id, on_loss=self._lost):
+            self._apply(update)
+
+    def _apply(self, update: PresenceUpdate) -> None:
+        if update.lagged:
+            self._say("lagged", "some changes were lost; this is the current state")
+        for change in self._presence.apply(update.view, more=update.more):
+            if self._wanted is None or self._wanted in (change.before, change.after):
+                self._changed(change)
+        if not update.more and not self._begun:
+            # People see that there may be no peers, and programs that the snapshot is complete.
+            self._begun = True
+            count = len(self._presence.peers())
+            self._say("watching", f"{count} peers; waiting for changes", store=update.view.store_id, peers=count)
+
+    def _changed(self, change: PeerChange) -> None:
+        before, after = _state(change.before), _state(change.after)
+        peer = self._presence.peer(change.peer_id)
+        heard = "" if peer is None or peer.heard_age is None else f", heard {table.ago(peer.heard_age)}"
+        arrow = f"{before} -> {after}" if change.before is not None else after
+        self._say(
+            "peer", f"{table.short(change.peer_id)}: {arrow}{heard}", peer=change.peer_id, before=before, state=after
+        )
+
+    def _lost(self, error: ClientError) -> None:
+        self._say("lost", f"service unreachable, will retry: {error}", error=str(error))
+
+    def _say(self, what: str, text: str, **fields: object) -> None:
+        if self._as_json:
+            click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
+        else:
+            click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+
+
+async def _until_stopped() -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+
+
+def _state(state: PeerState | None) -> str:
+    return "absent" if state is None else str(state)
+
+
+def _painted(state: PeerState) -> Text:
+    return Text(str(state), table.STATE_COLOURS.get(state, ""))
+
+
+def _heard(peer: Peer) -> str:
+    return "never" if peer.heard_age is None else table.ago(peer.heard_age)

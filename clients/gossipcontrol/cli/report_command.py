@@ -1,0 +1,39 @@
+"""The commands ``gossipcontrol report ...``."""
+
+from __future__ import annotations
+
+import click
+from gossipcontrol.cli import table
+from gossipcontrol.cli.invocation import calls, json_option
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import call
+from gossipcontrol.client.decision import NetworkChange
+from gossipcontrol.client.enumeration import ChangeKind
+from gossipcontrol.watch.host import host_id as own_host_id
+
+
+@click.group()
+def report() -> None:
+    """Report what happened to a host, for scripts and hooks that know more than a watcher."""
+
+
+def _report_command(name: str, kind: ChangeKind, text: str) -> None:
+    @report.command(name, help=text)
+    @click.option("--host-id", default="", help="The host; default: this machine.")
+    @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
+    @click.option("--detail", default="", help="What changed, for people.")
+    @json_option
+    @calls
+    async def run(client: MessageClient, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
+        change = NetworkChange(
+            host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail
+        )
+        response = await client.message(call.report_network_change(change))
+        table.show_decision_messages(response.decisions, as_json)
+        return 0
+
+
+_report_command("network-change", ChangeKind.CHANGED, "Addresses, routes or links of the host changed.")
+_report_command("resume", ChangeKind.RESUMED, "The host woke from sleep.")
+_report_command("sleep", ChangeKind.SLEEPING, "The host is about to sleep.")
+_report_command("foreground", ChangeKind.FOREGROUND, "The app came to the foreground.")

@@ -1,0 +1,20 @@
+"""The command ``gossipcontrol stores``."""
+
+from __future__ import annotations
+
+import click
+from gossipcontrol.cli import table
+from gossipcontrol.cli.invocation import calls, json_option
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import call, decode
+
+
+@click.command()
+@click.option("--node", "node_id", default="", help="Only stores of this node.")
+@json_option
+@calls
+async def stores(client: MessageClient, node_id: str, as_json: bool) -> int:
+    """List the stores and their nodes."""
+    found = [store async for store in client.messages(call.list_stores(node_id))]
+    table.show_messages(found) if as_json else table.show_stores(map(decode.store, found))
+    return 0

@@ -1,0 +1,181 @@
+"""Tables for people, and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from gossipcontrol.cli.status import Status
+from gossipcontrol.client import decode
+from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
+from gossipcontrol.client.enumeration import Outcome, PeerState
+from gossipcontrol.client.store import Store
+from gossipcontrol.v1 import decision_pb2
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLOURS = {
+    Outcome.VERIFIED: "green",
+    Outcome.UNVERIFIED: "red",
+    Outcome.FAILED: "red",
+    Outcome.EXPIRED: "yellow",
+}
+STATE_COLOURS = {
+    PeerState.ONLINE: "green",
+    PeerState.SUSPECT: "yellow",
+    PeerState.OFFLINE: "red",
+    PeerState.ASLEEP: "blue",
+}
+SHORT = 12
+"""Characters shown of an id that looks like a key."""
+
+
+def show_json(value: object) -> None:
+    """One JSON document."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def show_messages(messages: Iterable[Message]) -> None:
+    """The service's messages as one JSON document."""
+    show_json([_plain(message) for message in messages])
+
+
+def show_message(message: Message) -> None:
+    """One message of the service as a JSON document."""
+    show_json(_plain(message))
+
+
+def show_decision_messages(decisions: Collection[decision_pb2.Decision], as_json: bool) -> None:
+    """Decisions for programs or for people."""
+    show_messages(decisions) if as_json else show_decisions(map(decode.decision, decisions))
+
+
+def show_rejoin_messages(rejoins: Collection[decision_pb2.Rejoin], as_json: bool, *, verbose: bool = False) -> None:
+    """Rejoins for programs or for people."""
+    show_messages(rejoins) if as_json else show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def show_status(address: str, status: Status) -> None:
+    """The service in five lines, and what is wrong first."""
+    outcomes = Counter(str(rejoin.outcome) for rejoin in status.rejoins)
+    counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
+    least = "" if status.all_nodes else "at least "
+    more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
+    click.echo(f"{address} is {'serving' if status.serving else 'not serving'}")
+    for warning in status.warnings:
+        click.echo(f"warning          {warning}")
+    click.echo(f"stores           {status.stores}")
+    click.echo(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
+    click.echo(f"rejoins (1 h)    {more}{counted}")
+    if status.rejoins:
+        click.echo(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}")
+
+
+def show_decisions(decisions: Iterable[Decision]) -> None:
+    """One line per (node, store)."""
+    table = columns("NODE", "STORE", "DECISION", "REJOIN", "WHY")
+    for one in decisions:
+        table.add_row(short(one.node_id), one.store_id, str(one.kind), one.rejoin_id, one.message)
+    show(table, "nothing to decide")
+
+
+def show_stores(stores: Iterable[Store]) -> None:
+    """One line per (store, node)."""
+    table = columns("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
+    for store in stores:
+        last = "never" if store.rejoin_age is None else ago(store.rejoin_age)
+        for number, node in enumerate(store.nodes):
+            head = (store.store_id, str(store.peer_count), last) if number == 0 else ("", "", "")
+            reported = "never" if node.report_age is None else ago(node.report_age)
+            attached = "yes" if node.attached else "no"
+            table.add_row(*head, short(node.node_id), attached, str(node.neighbors), reported)
+        if store.node_count > len(store.nodes):
+            table.add_row("", "", "", f"and {store.node_count - len(store.nodes)} more", "", "", "")
+    show(table, "no stores yet: no agent has attached")
+
+
+def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
+    """One line per rejoin; with ``verbose`` one more per trigger."""
+    table = columns("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
+    for rejoin in rejoins:
+        causes = dict.fromkeys(str(trigger.cause) for trigger in rejoin.triggers)
+        after = "" if rejoin.verified_after is None else f"{rejoin.verified_after * 1000:.0f} ms"
+        table.add_row(
+            rejoin.rejoin_id, ago(rejoin.requested_age), short(rejoin.node_id), rejoin.store_id,
+            f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
+            Text(str(rejoin.outcome), COLOURS.get(rejoin.outcome, "")), after, str(rejoin.attempts),
+            _detail(rejoin, verbose=verbose),
+        )  # fmt: skip
+        for trigger in rejoin.triggers if verbose else ():
+            table.add_row("", ago(trigger.age), "", "", str(trigger.cause), "", "", "", trigger.reason)
+    show(table, "no rejoins")
+
+
+def show_explanations(result: ExplainResult) -> None:
+    """What would happen or was decided: one paragraph per (node, store)."""
+    if result.refused_retry is not None:
+        click.echo(f"refused: the queue is full; try again in {result.refused_retry:g} s")
+    if result.replayed:
+        click.echo("the service would repeat its answer to the earlier call with this request id")
+    for one in result.explanations:
+        decision = one.decision
+        rule = str(decision.rule).replace("-", " ")
+        where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
+        click.echo(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
+        click.echo(f"  {one.message}")
+    if result.decision_count > len(result.explanations):
+        click.echo(f"and {result.decision_count - len(result.explanations)} more")
+    if not result.explanations and result.refused_retry is None:
+        click.echo("nothing to decide")
+
+
+def columns(*names: str) -> Table:
+    """An empty table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        # Sentences may wrap; ids, which are copied, must not.
+        table.add_column(name, overflow="fold", no_wrap=name not in ("WHY", "DETAIL"))
+    return table
+
+
+def show(table: Table, empty: str) -> None:
+    """Print a table, or what to say when it is empty."""
+    # Ids and sentences may hold brackets: no markup.
+    console = Console(markup=False)
+    if not table.row_count:
+        click.echo(empty)
+    elif console.is_terminal:
+        console.print(table)
+    else:
+        # Lines must not break where a program reads them.
+        Console(width=1000, markup=False).print(table)
+
+
+def short(identifier: str) -> str:
+    """An id, cut when it looks like a key."""
+    return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
+
+
+def _detail(rejoin: RejoinRecord, *, verbose: bool) -> str:
+    """What happened, and on what evidence: that of its newest trigger, unless every trigger is shown anyway."""
+    evidence = "" if verbose else next((one.evidence for one in reversed(rejoin.triggers) if one.evidence), "")
+    return "; ".join(filter(None, (rejoin.detail, evidence and f"evidence: {evidence}")))
+
+
+def ago(seconds: float) -> str:
+    """An age in words."""
+    if seconds < 60:
+        return f"{seconds:.1f} s ago"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.1f} h ago"

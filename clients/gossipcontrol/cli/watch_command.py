@@ -1,0 +1,138 @@
+"""The command ``gossipcontrol watch``: this host's watcher in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+
+import click
+from gossipcontrol.client.address import check_address, default_address
+from gossipcontrol.client.client import Client
+from gossipcontrol.client.errors import AddressError, ClientError
+from gossipcontrol.client.race import run_until_first
+from gossipcontrol.watch.change import Change
+from gossipcontrol.watch.fingerprint import Filter, Fingerprint
+from gossipcontrol.watch.host import boot_id
+from gossipcontrol.watch.host import host_id as own_host_id
+from gossipcontrol.watch.reporter import Delivery, Reporter
+from gossipcontrol.watch.watcher import Watcher, make_watcher
+
+LONGEST_QUIET = 60.0
+ID_BYTES, MOST_NODES = 128, 128
+"""What the service accepts."""
+
+
+@click.command()
+@click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+@click.option("--host-id", default="", help="Name of this host; default: derived from its machine id.")
+@click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of the host; repeatable.")
+@click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
+@click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
+@click.option("--quiet-time", default=0.25, show_default=True, help="Seconds without change before churn is reported.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def watch(
+    address: str | None,
+    host_id: str,
+    nodes: tuple[str, ...],
+    include: tuple[str, ...],
+    ignore: tuple[str, ...],
+    quiet_time: float,
+    as_json: bool,
+) -> None:
+    """Watch this host's network and power, and report changes until SIGTERM or SIGINT."""
+    _check_ids((host_id,) if host_id else (), "--host-id")
+    _check_ids(nodes, "--node")
+    if not 0 <= quiet_time <= LONGEST_QUIET:
+        raise click.BadParameter(f"must be from 0 to {LONGEST_QUIET} seconds", param_hint="--quiet-time")
+    try:
+        address = check_address(address) if address else default_address()
+    except AddressError as error:
+        raise click.UsageError(str(error)) from error
+    watcher = make_watcher(Filter.default(include=include, ignore=ignore), quiet=quiet_time)
+    asyncio.run(_Run(watcher, address, host_id or own_host_id(), nodes, as_json).run())
+
+
+def _check_ids(ids: tuple[str, ...], flag: str) -> None:
+    """Raise BadParameter for ids that the service would refuse with every report."""
+    if len(ids) > MOST_NODES:
+        raise click.BadParameter(f"at most {MOST_NODES}", param_hint=flag)
+    if not all(0 < len(one.encode(errors="replace")) <= ID_BYTES for one in ids):
+        raise click.BadParameter(f"must be from 1 to {ID_BYTES} bytes long", param_hint=flag)
+    if len(set(ids)) != len(ids):
+        raise click.BadParameter("must name each once", param_hint=flag)
+
+
+class _Run:
+    """The watcher, its reporter and their output."""
+
+    def __init__(self, watcher: Watcher, address: str, host_id: str, nodes: tuple[str, ...], as_json: bool) -> None:
+        self._watcher = watcher
+        self._address = address
+        self._host_id = host_id
+        self._nodes = nodes
+        self._as_json = as_json
+        self._failing = False
+
+    async def run(self) -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with Client(self._address, timeout=2.0) as client:
+            reporter = Reporter(
+                client,
+                host_id=self._host_id,
+                boot_id=boot_id(),
+                node_ids=self._nodes,
+                on_delivery=self._delivered,
+                on_failure=self._failed,
+                on_refusal=self._refused,
+            )
+            await run_until_first(self._follow(reporter), reporter.run(), stopped.wait())
+
+    async def _follow(self, reporter: Reporter) -> None:
+        async for change in self._watcher.changes(on_start=self._started, on_route_lost=self._route_lost):
+            reporter.report(change)
+            self._changed(change)
+
+    def _started(self, source: str, first: Fingerprint) -> None:
+        subject = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
+        text = f"watching {subject} through {source} ({first.describe()}), reporting to {self._address}"
+        self._say("watching", text, host=self._host_id, source=source, network=first.describe())
+
+    def _route_lost(self) -> None:
+        self._say("lost", "default route lost; waiting for it to come back")
+
+    def _changed(self, change: Change) -> None:
+        text = f"{change.kind.label}: {change.detail}"
+        self._say("change", text, kind=change.kind.name.lower(), generation=change.generation, detail=change.detail)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        self._failing = False
+        kinds = [str(decision.kind) for decision in delivery.result.decisions]
+        counted = (
+            ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+            or "no node of this host has a store to rejoin"
+        )
+        text = f"delivered {delivery.change.kind.label} after {_duration(delivery.seconds)}: {counted}"
+        self._say("delivered", text, generation=delivery.change.generation, decisions=kinds, seconds=delivery.seconds)
+
+    def _failed(self, error: ClientError) -> None:
+        if not self._failing:
+            self._say("undelivered", f"service unreachable, will retry: {error}", error=str(error))
+        self._failing = True
+
+    def _refused(self, change: Change, error: ClientError) -> None:
+        text = f"the service refused the report of a {change.kind.label}; it is dropped: {error}"
+        self._say("refused", text, generation=change.generation, error=str(error))
+
+    def _say(self, what: str, text: str, **fields: object) -> None:
+        if self._as_json:
+            click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
+        else:
+            click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,0 +1,90 @@
+"""Failed gRPC calls, of either kind of channel, as errors of the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, cast
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from gossipcontrol.client.errors import (
+    ClientError,
+    DeniedError,
+    NotFoundError,
+    OverloadedError,
+    RefusedError,
+    StatusCode,
+    UnreachableError,
+    UnsupportedError,
+)
+
+_CLASSES: dict[StatusCode, type[ClientError]] = {
+    StatusCode.NOT_FOUND: NotFoundError,
+    StatusCode.PERMISSION_DENIED: DeniedError,
+    StatusCode.UNAUTHENTICATED: DeniedError,
+    StatusCode.UNIMPLEMENTED: UnsupportedError,
+}
+
+
+class Failure(Protocol):
+    """What every error that gRPC raises offers."""
+
+    def code(self) -> grpc.StatusCode:
+        """Its status."""
+        ...
+
+    def details(self) -> str | None:
+        """Its message."""
+        ...
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """The metadata at the end of the call."""
+        ...
+
+
+def failure(error: grpc.RpcError) -> Failure:
+    """The same error, typed: the stubs of grpc leave these methods out."""
+    return cast("Failure", error)
+
+
+def client_error(error: grpc.RpcError) -> ClientError:
+    """The error that a caller should see."""
+    failed = failure(error)
+    code = StatusCode[failed.code().name]
+    message = failed.details() or code.name
+    match code:
+        case StatusCode.UNAVAILABLE | StatusCode.DEADLINE_EXCEEDED:
+            return UnreachableError(message, code)
+        case StatusCode.INVALID_ARGUMENT:
+            return RefusedError(message, _violations(failed))
+        case StatusCode.RESOURCE_EXHAUSTED:
+            retry_in = retry_delay(error)
+            return ClientError(message, code) if retry_in is None else OverloadedError(message, retry_in)
+        case _:
+            return _CLASSES.get(code, ClientError)(f"{code.name}: {message}", code)
+
+
+def retry_delay(error: grpc.RpcError) -> float | None:
+    """Seconds after which the service wants to be asked again, if it said so."""
+    info = error_details_pb2.RetryInfo()
+    for detail in _status(failure(error)).details:
+        if detail.Unpack(info):
+            return float(info.retry_delay.ToMilliseconds()) / 1000
+    return None
+
+
+def _violations(failed: Failure) -> list[tuple[str, str]]:
+    bad = error_details_pb2.BadRequest()
+    return [
+        (violation.field, violation.description)
+        for detail in _status(failed).details
+        if detail.Unpack(bad)
+        for violation in bad.field_violations
+    ]
+
+
+def _status(failed: Failure) -> status_pb2.Status:
+    for key, value in failed.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return status_pb2.Status()

@@ -1,0 +1,110 @@
+"""Intentions, and what peers provably hold of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intention:
+    """One link of its author's chain."""
+
+    author_id: str
+    hash: bytes
+    store_prev: bytes = b""
+    """Hash of the author's previous intention in the store; empty for the first."""
+    dependencies: tuple[bytes, ...] = ()
+    acknowledgement: bool = False
+    """Whether it is proof of knowledge without content."""
+    incarnation: str = ""
+    """Identifies the author's life since it last lost its data; of two, the greater string is the newer."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentionBatch:
+    """Intentions of one store; at most 1000."""
+
+    store_id: str
+    intentions: tuple[Intention, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """What became of recorded batches; the counts are those of the last stream."""
+
+    last_sequence: int
+    """Number of batches recorded."""
+    recorded: int
+    known: int
+    """Intentions that were known before."""
+    floating: int
+    """Intentions of the store that wait for a predecessor or dependency."""
+    invalid: int
+    """Intentions that were refused because their predecessor is another author's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPosition:
+    """A place in an author's chain."""
+
+    author_id: str
+    position: int
+    hash: bytes
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKnowledge:
+    """What one peer provably holds."""
+
+    peer_id: str
+    positions: tuple[ChainPosition, ...]
+    proof_age: float | None
+    """Seconds since the newest proof; None when there is none."""
+    incarnation: str
+    held: int
+    """Number of intentions."""
+    lives: int
+    """One more for each loss of its data."""
+    active: bool
+    forks: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorLag:
+    """How far behind one author a peer provably may be."""
+
+    author_id: str
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLag:
+    """How far behind a peer provably may be."""
+
+    peer_id: str
+    behind: int
+    authors: tuple[AuthorLag, ...]
+    proof_age: float | None
+    """Seconds since the newest proof; None when there is none."""
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """What all active peers provably hold."""
+
+    positions: tuple[ChainPosition, ...]
+    unstable: int
+    """Content intentions above it."""
+    at_risk: int
+    """Content intentions that one active peer at most provably holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A peer of a store."""
+
+    peer_id: str
+    incarnation: str = ""
+    """The least incarnation that it is in."""

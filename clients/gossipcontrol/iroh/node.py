@@ -1,0 +1,346 @@
+"""The reference node: a real iroh-gossip node, on the ``iroh`` wheel 0.35 (HyParView and Plumtree).
+
+iroh-gossip 0.35 never dials a peer again once a dial of it has failed (``net.rs``: the failed dial leaves the peer
+``Pending`` with a queue that is not empty, and only an empty one is dialled). It dials the peers it lost as soon as the
+transport gives them up, after 30 s, and that dial fails 30 s later: a node that was cut off for a minute stays deaf
+whatever it subscribes to. Hence three measures: a node without a default route is *suspended* before its transport
+gives its peers up; a peer that was lost, or does not come up when the node joins through it, is asked to *knock*
+(sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which
+takes 3 s where no relay can be reached, but needs no help from the peers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
+from gossipcontrol.client.enumeration import Capability, Rung
+from gossipcontrol.iroh.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
+from gossipcontrol.iroh.heartbeat import Heartbeat, Position
+from gossipcontrol.iroh.peer_book import ADDRESSES, PeerBook
+from gossipcontrol.iroh.sync import SharedStore, SyncProtocol, reason, sync
+from gossipcontrol.iroh.topic import Callback, GossipEvent, Topic
+
+import iroh
+
+BOOTSTRAP = 5
+"""Most peers dialled in one rejoin: iroh-gossip's active view holds as many."""
+UP_TIME = 0.5
+"""Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
+KNOCK_TIME = 1.5
+"""Seconds that peers have to knock: QUIC repeats its first packet after 1 s if that was lost."""
+REACH_TIME = 0.8
+"""Seconds that a new endpoint has to reach a peer, over paths that are known."""
+LATELY = 10.0
+"""Seconds for which a further request shares the outcome of a move, which takes about as long as an attempt may."""
+END_TIME = 8.0
+"""Seconds that a move has to end when the node is closed: an endpoint takes about 3 to start, and as long to stop."""
+OTHERS_TIME = 0.1
+"""Seconds that the other peers have once one has knocked: one neighbour is enough to be in the overlay."""
+
+
+class IrohNode:
+    """One iroh-gossip node with a topic per store. Make it with ``start``."""
+
+    capabilities: Sequence[Capability] = (Capability.RESUBSCRIBE, Capability.SYNC_WITH_PEER)
+
+    def __init__(self, key: bytes, on_event: Callable[[GossipEvent], None]) -> None:
+        """Use ``start``: without an endpoint this is no node yet."""
+        self.node_id = ""
+        self.suspended = False
+        self._node: iroh.Iroh
+        self._key = key
+        self._on_event = on_event
+        self._topics: dict[str, Topic] = {}
+        self._peers = PeerBook()
+        self._addresses: tuple[str, ...] = ()
+        self._life = time.time_ns() // 1_000_000
+        self._changing = asyncio.Lock()
+        """Held while topics are left or joined."""
+        self._under_way: set[asyncio.Future[None]] = set()
+        """Changes of topics, and a move, that nothing interrupts."""
+        self._move: asyncio.Future[None] | None = None
+        """To a new endpoint; under way, or done."""
+        self._moved_at = 0.0
+        """When the last move ended."""
+
+    @classmethod
+    async def start(cls, on_event: Callable[[GossipEvent], None], key: bytes | None = None) -> IrohNode:
+        """Start a node with this 32-byte secret key, or a new one; takes about 3 s where no relay can be reached."""
+        iroh.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())  # type: ignore[arg-type] # any loop does
+        made = cls(key or secrets.token_bytes(32), on_event)
+        made._node = await made._endpoint()
+        made.node_id = await made._node.net().node_id()
+        await made.refresh_addresses()
+        return made
+
+    async def close(self) -> None:
+        """Leave every topic and stop the node; work under way ends first, within a bounded time."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=END_TIME)
+        try:
+            for topic in self._topics.values():
+                await topic.end()
+        finally:
+            await stop_endpoint(self._node)
+
+    def endpoint(self) -> iroh.Endpoint:
+        """Its QUIC endpoint; another one after RESUBSCRIBE."""
+        return self._node.node().endpoint()
+
+    def stores(self) -> Sequence[str]:
+        """The ids of its stores."""
+        return tuple(self._topics)
+
+    def addresses(self) -> Sequence[str]:
+        """Its own direct addresses, ``ip:port``, as of the last refresh."""
+        return self._addresses
+
+    def neighbors(self, store_id: str) -> set[str]:
+        """Its neighbours in a store."""
+        return set(self._topics[store_id].neighbors)
+
+    def newest(self, store_id: str) -> dict[str, Position]:
+        """The newest heartbeat that it knows of each author in a store."""
+        return self._topics[store_id].newest.known()
+
+    async def refresh_addresses(self) -> bool:
+        """Ask the node where it can be dialled now; returns whether that has changed."""
+        address = await self._node.net().node_addr()
+        before, self._addresses = self._addresses, tuple(sorted(address.direct_addresses())[:ADDRESSES])
+        return self._addresses != before
+
+    async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
+        """Remember where a peer can be dialled; raises IrohError for a wrong key or address."""
+        if addresses:
+            await add_address(self._node, peer_id, addresses)
+        else:
+            iroh.PublicKey.from_string(peer_id)  # a wrong key must not be joined through
+        self._peers.remember(peer_id, addresses)
+
+    async def join(self, store_id: str) -> None:
+        """Subscribe to a store's topic through the known peers, unless the node is subscribed."""
+        await self._change(self._join(store_id))
+
+    async def broadcast(self, store_id: str, size: int = 0) -> None:
+        """Broadcast a heartbeat, padded to this size; it names its author."""
+        topic = self._topics[store_id]
+        if topic.sender is None:  # suspended
+            return
+        topic.broadcasts += 1
+        topic.newest.learn(self.node_id, (self._life, topic.broadcasts))
+        await topic.sender.broadcast(Heartbeat(self.node_id, self._life, topic.broadcasts).message(size))
+
+    async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
+        """Subscribe again through these peers and known ones; raises RejoinFailedError."""
+        topic = self._topics.get(store_id)
+        if topic is None:
+            raise RejoinFailedError(f"the node has no store {store_id}", permanent=True)
+        if rung not in (Rung.REJOIN, Rung.RESUBSCRIBE):
+            raise RejoinFailedError(f"the node cannot carry out the rung {rung}", permanent=True)
+        try:
+            hints = [peer.peer_id for peer in bootstrap if await self._remember_hint(peer)]
+            if rung == Rung.RESUBSCRIBE:
+                await self._renew(hints)
+            elif self.suspended:
+                await self.resume(hints)
+            else:
+                await self._join_through(topic, hints)
+        except iroh.IrohError as error:
+            raise RejoinFailedError(reason(error)) from error
+
+    async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
+        """Exchange the newest heartbeats of a store with a peer, directly; raises SyncFailedError."""
+        topic = self._topics.get(store_id)
+        if topic is None:
+            raise SyncFailedError(f"the node has no store {store_id}")
+        try:
+            await self.know(peer_id, addresses)
+        except iroh.IrohError as error:
+            raise SyncFailedError(reason(error)) from error
+        newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
+        self._synced(store_id, peer_id, newer)
+
+    async def _remember_hint(self, peer: BootstrapPeer) -> bool:
+        """Remember the valid part of a hint; returns whether its id is a key. A wrong hint must not fail the rejoin."""
+        try:
+            await self.know(peer.peer_id, ())
+        except iroh.IrohError:
+            return False
+        for address in reversed(peer.addresses):  # the newest come first
+            with contextlib.suppress(iroh.IrohError):
+                await self.know(peer.peer_id, [address])
+        return True
+
+    async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
+        """Subscribe again; have lost hints knock first, and all of them if none comes up."""
+        if await self._try_through(topic, hints, [peer_id for peer_id in hints if peer_id in topic.lost]):
+            return
+        await self._try_through(topic, hints, hints)
+
+    async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str]) -> bool:
+        """Have some hints knock, then subscribe through all; returns whether one came up, or there are none."""
+        await self._ask_to_knock(topic, deaf)
+        try:
+            topic.dialled.update(hints)
+            await self._change(self._join_again(topic, hints))
+            async with asyncio.timeout(UP_TIME):
+                while hints and topic.neighbors.isdisjoint(hints):
+                    topic.came.clear()
+                    await topic.came.wait()
+        except TimeoutError:
+            return False
+        finally:
+            topic.dialled.clear()
+        return True
+
+    async def _ask_to_knock(self, topic: Topic, peers: Sequence[str]) -> None:
+        """Sync with these peers and have them knock; a failure changes nothing. Neighbours are left out."""
+        strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
+        topic.asked.update(strangers)
+        tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
+        waited = set(tasks)
+        deadline = time.monotonic() + KNOCK_TIME
+        try:
+            while waited and (left := deadline - time.monotonic()) > 0:
+                done, waited = await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.result() for task in done):
+                    deadline = min(deadline, time.monotonic() + OTHERS_TIME)
+        finally:
+            for task in tasks:
+                task.cancel()
+            topic.asked.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_one(self, topic: Topic, peer_id: str) -> bool:
+        try:
+            newer = await sync(self.endpoint(), self._address_of(peer_id), topic.store_id, topic.newest, knock=True)
+        except (SyncFailedError, iroh.IrohError):
+            return False
+        topic.lost.discard(peer_id)
+        self._synced(topic.store_id, peer_id, newer)
+        return True
+
+    def _may_knock(self, peer_id: str) -> bool:
+        """Not at a neighbour, nor at one that is being joined through; of two that ask each other, one has to join."""
+        return not any(
+            peer_id in topic.neighbors
+            or peer_id in topic.dialled
+            or (peer_id in topic.asked and self.node_id < peer_id)
+            for topic in self._topics.values()
+        )
+
+    def _address_of(self, peer_id: str) -> iroh.NodeAddr:
+        return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.addresses(peer_id)))
+
+    def _on_gossip(self, event: GossipEvent) -> None:
+        if event.what == "up":
+            self._peers.remember(event.peer_id)
+        self._on_event(event)
+
+    def _synced(self, store_id: str, peer_id: str, newer: int) -> None:
+        self._on_event(GossipEvent("synced", store_id, peer_id, detail=f"{newer} newer heartbeats"))
+
+    def _shared(self, store_id: str) -> SharedStore | None:
+        topic = self._topics.get(store_id)
+        return None if topic is None else SharedStore(topic.id, topic.newest)
+
+    async def suspend(self) -> None:
+        """Leave every topic while there is no default route, so that no dial fails."""
+        await self._change(self._suspend())
+
+    async def resume(self, hints: Sequence[str] = ()) -> None:
+        """Subscribe to every topic again after ``suspend``."""
+        await self._change(self._resume(hints))
+
+    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        """Leave or join topics after the changes under way."""
+        await asyncio.shield(self._complete(self._in_turn(change)))
+
+    def _complete(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+        """Work that completes even if its caller is cancelled: half of it would leave no working node."""
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved: its callers may all have been cancelled
+
+    async def _in_turn(self, change: Coroutine[Any, Any, None]) -> None:
+        async with self._changing:
+            await change
+
+    async def _join(self, store_id: str) -> None:
+        if store_id not in self._topics:
+            topic = self._topics[store_id] = Topic(store_id, self._on_gossip)
+            topic.sender = None if self.suspended else await self._subscribe(topic)
+
+    async def _join_again(self, topic: Topic, hints: Sequence[str]) -> None:
+        if self.suspended:
+            raise RejoinFailedError("the node was suspended while it rejoined: it has no default route")
+        await topic.join_by(await self._subscribe(topic, hints))
+
+    async def _suspend(self) -> None:
+        if not self.suspended:
+            self.suspended = True
+            for topic in self._topics.values():
+                await topic.leave()
+
+    async def _resume(self, hints: Sequence[str]) -> None:
+        if self.suspended:
+            self.suspended = False
+            for topic in self._topics.values():
+                topic.sender = await self._subscribe(topic, hints)
+
+    async def _renew(self, hints: Sequence[str]) -> None:
+        """Move to a new endpoint and wait for it."""
+        running = self._move is not None and not self._move.done()
+        if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
+            self._move = self._complete(self._move_to_new_endpoint(hints))
+        await asyncio.shield(self._move)
+
+    async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
+        """Move every topic; the old endpoint is stopped once the new one is there.
+
+        The old one stays if it has neighbours and the new one reaches no peer: a path that drops large packets keeps
+        old connections alive, and prevents new ones.
+        """
+        new = await self._endpoint()
+        for peer_id, addresses in self._peers.addressed():
+            await add_address(new, peer_id, addresses)
+        tried = [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.addresses(peer_id)]
+        if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
+            self._moved_at = time.monotonic()
+            await stop_endpoint(new)
+            message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
+            raise RejoinFailedError(message, permanent=True)
+        old = self._node
+        await self._change(self._move_topics(new, hints))
+        await self.refresh_addresses()
+        self._moved_at = time.monotonic()
+        await stop_endpoint(old)
+
+    async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
+        self._node, self.suspended = new, False
+        for topic in self._topics.values():
+            await topic.leave()
+            topic.lost.clear()
+            topic.sender = await self._subscribe(topic, hints)
+
+    async def _endpoint(self) -> iroh.Iroh:
+        return await make_endpoint(self._key, SyncProtocol(self._shared, self._may_knock, self._synced))
+
+    async def _subscribe(self, topic: Topic, hints: Sequence[str] = ()) -> iroh.Sender:
+        """Subscribe through these peers first, and through others that are known."""
+        return await self._node.gossip().subscribe(topic.id, self._first_peers(hints), Callback(topic))
+
+    def _first_peers(self, hints: Sequence[str]) -> list[str]:
+        return self._peers.first(hints, BOOTSTRAP, but=self.node_id)

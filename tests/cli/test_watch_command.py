@@ -1,0 +1,120 @@
+"""The real ``gossipcontrol watch`` as a process in a namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.network import Host, Network, what_is_missing
+from tests.kit.process import CLIENT, Process, service, watcher
+
+needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
+LIMIT = 30.0
+
+
+@pytest.fixture
+async def host() -> AsyncGenerator[Host]:
+    async with Network(hosts=1) as network:
+        yield network.hosts[0]
+
+
+async def said_by(process: Process, event: str, count: int) -> list[dict[str, object]]:
+    """The first so many lines of this event."""
+    for number in range(count):
+        latest = process.all(event)[number - 1]["ts"] if number else 0.0
+        await process.wait_for(event, LIMIT, after=latest)
+    return process.all(event)
+
+
+@needs_namespaces
+async def test_a_day_of_a_host(host: Host, tmp_path: Path) -> None:
+    """Loss and return, another address, and a service that comes late: each change is delivered once, in order."""
+    async with watcher(host, tmp_path) as watching:
+        first = await watching.wait_for("watching", LIMIT)
+        assert (first["host"], first["source"]) == (host.namespace, "rtnetlink")
+        assert first["network"] == "eth0 via 10.77.0.1; 10.77.0.2"
+        await host.link_down()
+        await watching.wait_for("lost", LIMIT)
+        assert watching.all("change") == []
+        await host.link_up()
+        await said_by(watching, "change", 1)
+        await watching.wait_for("undelivered", LIMIT)
+        async with service(host, tmp_path):
+            await watching.wait_for("delivered", LIMIT)
+            await host.unplug()
+            await host.plug()
+            changes = await said_by(watching, "change", 2)
+            delivered = await said_by(watching, "delivered", 2)
+        assert [one["generation"] for one in delivered] == [one["generation"] for one in changes]
+        assert len(watching.all("undelivered")) == 1
+        assert await watching.stop() == 0
+    assert not watching.all("line"), "only JSON, and no traceback"
+
+
+@needs_namespaces
+async def test_two_watchers_of_one_host_tell_of_one_event(host: Host, tmp_path: Path) -> None:
+    async with watcher(host, tmp_path) as one, watcher(host, tmp_path) as other:
+        for watching in (one, other):
+            await watching.wait_for("watching", LIMIT)
+        await host.unplug()
+        await host.plug()
+        generations = {(await watching.wait_for("change", LIMIT))["generation"] for watching in (one, other)}
+    assert len(generations) == 1
+
+
+@needs_namespaces
+async def test_what_people_read(host: Host, tmp_path: Path) -> None:
+    command = (*CLIENT, "watch", "--host-id", "laptop", "--address", f"unix:{tmp_path}/none.sock")
+    reading = await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", host.namespace, *command, stdout=asyncio.subprocess.PIPE,
+        env={"RUNTIME_DIRECTORY": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert reading.stdout is not None
+    lines: list[str] = []
+
+    async def line() -> str:
+        assert reading.stdout is not None
+        lines.append((await reading.stdout.readline()).decode().rstrip())
+        return lines[-1][10:]  # without the time of day
+
+    async with asyncio.timeout(LIMIT):
+        watching = await line()
+        await host.link_down()
+        lost = await line()
+        await host.link_up()
+        changed, waiting = await line(), await line()
+        reading.send_signal(signal.SIGINT)
+        assert await reading.wait() == 0
+    assert watching.startswith("watching host laptop through rtnetlink (eth0 via 10.77.0.1; 10.77.0.2), reporting to ")
+    assert lost == "default route lost; waiting for it to come back"
+    assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
+    assert waiting.startswith("service unreachable, will retry: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--quiet-time", "-1"), "--quiet-time"),
+        (("--quiet-time", "nan"), "--quiet-time"),
+        (("--quiet-time", "x"), "--quiet-time"),
+        (("--address", "unix:relative"), "unix:relative"),
+        (("--address", "nowhere"), "nowhere"),
+        (("--host-id", "ü" * 65), "--host-id"),
+        (("--node", "n", "--node", "n"), "--node"),
+        (("--node", ""), "--node"),
+    ],
+)
+def test_a_wrong_flag_is_named_and_ends_with_2(flags: tuple[str, ...], named: str) -> None:
+    run = subprocess.run(
+        (sys.executable, "-m", "gossipcontrol.cli", "watch", *flags),
+        capture_output=True, text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert named in run.stderr
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,247 @@
+"""Two real iroh nodes in one process: they sync directly, and nothing that comes in harms them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
+import iroh
+from gossipcontrol.agent import BootstrapPeer, Rung
+from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.sync import ALPN, SIZE
+from gossipcontrol.iroh.topic import GossipEvent
+
+from tests.kit.until import until
+
+NOWHERE = "192.0.2.1:4"
+"""An address of a network that exists in documentation only."""
+
+
+@asynccontextmanager
+async def two_nodes() -> AsyncGenerator[tuple[IrohNode, IrohNode, list[GossipEvent]]]:
+    """Two nodes with the store a that do not know each other, and what both of them told."""
+    told: list[GossipEvent] = []
+    one, two = await asyncio.gather(IrohNode.start(told.append), IrohNode.start(told.append))
+    try:
+        for node in (one, two):
+            await node.join("a")
+        yield one, two, told
+    finally:
+        await asyncio.gather(one.close(), two.close())
+
+
+async def send(node: IrohNode, to: IrohNode, message: bytes) -> bytes:
+    """Dial a node with the protocol of syncs, say this, and return the answer."""
+    address = iroh.NodeAddr(iroh.PublicKey.from_string(to.node_id), None, list(to.addresses()))
+    connection = await node.endpoint().connect(address, ALPN)
+    stream = await connection.open_bi()
+    await stream.send().write_all(message)
+    await stream.send().finish()
+    try:
+        return await stream.recv().read_to_end(SIZE)
+    finally:
+        connection.close(0, b"")
+
+
+async def test_two_strangers_sync_and_no_overlay_link_comes_of_it() -> None:
+    async with two_nodes() as (one, two, told):
+        for _ in range(3):
+            await one.broadcast("a")
+        await two.broadcast("a")
+        await one.sync_with_peer("a", two.node_id, two.addresses())
+        known = one.newest("a")
+        assert known == two.newest("a")
+        assert [known[node.node_id][1] for node in (one, two)] == [3, 1]
+        await until(lambda: len(told) == 2, "both sides told it")
+        assert {(event.what, event.peer_id) for event in told} == {("synced", one.node_id), ("synced", two.node_id)}
+        await one.sync_with_peer("a", two.node_id, ())
+        assert told[-1].detail == "0 newer heartbeats"
+
+
+async def test_bad_input_is_answered_and_changes_nothing() -> None:
+    async with two_nodes() as (one, two, told):
+        for message, answer in (
+            (b"", "the request is broken"),
+            (b"[" * 100_000, "the request is broken"),
+            (b"[]", "the request is broken: not an object"),
+            (
+                json.dumps({"store": "a", "beats": {one.node_id: [1, -1]}}).encode(),
+                "the request is broken: an author's",
+            ),
+            (json.dumps({"store": "a", "beats": {"x": [1, 1]}}).encode(), "the request is broken: the author"),
+            (json.dumps({"store": ["a"], "beats": {}}).encode(), "the peer has no such store"),
+            (json.dumps({"store": "b", "beats": {one.node_id: [1, 1]}}).encode(), "the peer has no such store"),
+        ):
+            assert json.loads(await send(one, two, message))["error"].startswith(answer)
+        # The connection ends with or without its stream's end, and the wheel does not always say so.
+        with contextlib.suppress(iroh.IrohError, TimeoutError):
+            async with asyncio.timeout(10):
+                assert await send(one, two, b" " * (SIZE + 1)) == b""
+        assert two.newest("a") == {}
+        assert told == []
+        await one.sync_with_peer("a", two.node_id, two.addresses())
+
+
+async def test_what_cannot_be_synced_says_why() -> None:
+    async with two_nodes() as (one, two, _):
+        with pytest.raises(SyncFailedError, match="the node has no store b"):
+            await one.sync_with_peer("b", two.node_id, two.addresses())
+        with pytest.raises(SyncFailedError) as no_key:
+            await one.sync_with_peer("a", "no key", two.addresses())
+        assert "\n" not in str(no_key.value)  # as the wheel's message where RUST_BACKTRACE is set
+        with pytest.raises(SyncFailedError):
+            await one.sync_with_peer("a", two.node_id, ["no address"])
+        await one.join("b")
+        with pytest.raises(SyncFailedError, match="the peer has no such store"):
+            await one.sync_with_peer("b", two.node_id, two.addresses())
+
+
+async def test_a_peer_that_cannot_be_reached_can_be_given_up_and_synced_later() -> None:
+    async with two_nodes() as (one, two, _):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await one.sync_with_peer("a", two.node_id, [NOWHERE])
+        await one.sync_with_peer("a", two.node_id, two.addresses())
+
+
+class Subscriptions:
+    """Counts the subscriptions of all nodes that have not ended, between the nodes and the wheel."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.living: set[iroh.Sender] = set()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """Happens once, when the next subscription has come about and its node does not know yet."""
+        subscribe, cancel = iroh.Gossip.subscribe, iroh.Sender.cancel
+
+        async def subscribing(
+            gossip: iroh.Gossip, topic: bytes, bootstrap: list[str], cb: iroh.GossipMessageCallback
+        ) -> iroh.Sender:
+            self.living.add(sender := await subscribe(gossip, topic, bootstrap, cb))
+            happens, self.meanwhile = self.meanwhile, None
+            if happens is not None:
+                await happens()
+            return sender
+
+        async def cancelling(sender: iroh.Sender) -> None:
+            await cancel(sender)
+            self.living.remove(sender)
+
+        monkeypatch.setattr(iroh.Gossip, "subscribe", subscribing)
+        monkeypatch.setattr(iroh.Sender, "cancel", cancelling)
+
+
+async def test_a_neighbour_that_comes_up_while_a_rejoin_subscribes_costs_no_living_subscription(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, told):
+
+        async def comes_up() -> None:
+            await two.rejoin("a", [BootstrapPeer(peer_id=one.node_id, addresses=tuple(one.addresses()))], Rung.REJOIN)
+            await until(lambda: one.neighbors("a") == {two.node_id}, "the neighbour is up")
+
+        await one.rejoin("a", [], Rung.REJOIN)  # the old subscription stays until there is a neighbour
+        subscriptions.meanwhile = comes_up
+        await one.rejoin("a", [], Rung.REJOIN)
+        for node in (one, two):
+            await node.suspend()
+        assert subscriptions.living == set()
+        await two.resume()
+        await one.resume([two.node_id])
+        await until(lambda: one.neighbors("a") == {two.node_id}, "the neighbour is up again")
+        await two.broadcast("a")
+        await until(lambda: GossipEvent("heard", "a", two.node_id, direct=True) in told, "one hears two")
+    assert subscriptions.living == set()
+
+
+@pytest.mark.parametrize("rung", [Rung.REJOIN, Rung.RESUBSCRIBE], ids=["rejoin", "resubscribe"])
+async def test_a_broken_hint_costs_a_rejoin_neither_the_others_nor_what_is_sound_of_it(rung: Rung) -> None:
+    async with two_nodes() as (one, two, _):
+        hints = [
+            BootstrapPeer(peer_id="no key", addresses=tuple(two.addresses())),
+            BootstrapPeer(peer_id="f" * 64, addresses=("no address",)),
+            BootstrapPeer(peer_id=two.node_id, addresses=("no address", *two.addresses(), "")),
+        ]
+        await one.rejoin("a", hints, rung)
+        await until(lambda: one.neighbors("a") == {two.node_id}, "the sound hint leads into the overlay")
+
+
+async def test_a_node_that_is_suspended_while_it_subscribes_is_subscribed_to_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        suspended: list[asyncio.Future[None]] = []
+
+        async def suspend() -> None:
+            suspended.append(asyncio.ensure_future(one.suspend()))
+            await asyncio.sleep(0)  # it has begun
+
+        await two.suspend()
+        subscriptions.meanwhile = suspend
+        await one.rejoin("a", [], Rung.REJOIN)
+        await suspended[0]
+        assert subscriptions.living == set()
+
+
+async def test_a_rejoin_whose_node_is_suspended_fails_and_subscribes_to_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        await two.suspend()
+        before = set(subscriptions.living)
+        unreachable = [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))]
+        rejoin = asyncio.ensure_future(one.rejoin("a", unreachable, Rung.REJOIN))
+        await until(lambda: subscriptions.living > before, "the rejoin tries once")
+        await one.suspend()
+        with pytest.raises(RejoinFailedError, match="has no default route"):
+            await rejoin
+        assert subscriptions.living == set()
+
+
+async def test_a_change_whose_caller_goes_is_carried_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        await two.suspend()
+        await one.join("b")
+        await one.suspend()
+        assert subscriptions.living == set()
+        resume = asyncio.ensure_future(one.resume())
+
+        async def its_caller_goes() -> None:
+            resume.cancel()
+
+        subscriptions.meanwhile = its_caller_goes
+        with pytest.raises(asyncio.CancelledError):
+            await resume
+        await one.resume()  # after the first
+        assert len(subscriptions.living) == 2
+
+
+async def test_what_fails_after_its_caller_has_gone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with two_nodes() as (one, _, _told):
+        rejoin = asyncio.ensure_future(one.rejoin("a", [], Rung.REJOIN))
+
+        async def fails() -> None:
+            rejoin.cancel()
+            await asyncio.sleep(0)
+            raise RejoinFailedError("too late")
+
+        subscriptions.meanwhile = fails
+        with pytest.raises(asyncio.CancelledError):
+            await rejoin
+        await one.suspend()  # after it
+        gc.collect()
+        assert told == []
