@@ -1,1 +1,1 @@
-"""Measurements: one script per figure that the project claims."""
+"""Measurements: every figure that the project claims, ``python -m bench.NAME [--json] [--quick]``."""

@@ -1,4 +1,4 @@
-"""Every measurement, one after the other: ``python -m bench [--json] [--quick]``."""
+"""All measurements, one after another: ``python -m bench [--json] [--quick]``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALL = (
 
 
 def main() -> None:
-    """Run them, each in a process of its own; fail when one of them does."""
+    """Run each in a process of its own; exit with the names of those that failed."""
     failed = [name for name in ALL if subprocess.run([sys.executable, "-m", f"bench.{name}", *sys.argv[1:]]).returncode]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

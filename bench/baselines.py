@@ -1,7 +1,7 @@
-"""Failure detectors of others, as their sources have them, fed with what the service is told.
+"""Failure detectors of other projects, as in their sources, fed with the same reports as the service.
 
-A heartbeat is a report with news of the peer. Each detector is tried on the instants at which the peer was heard and
-on those at which the news came, and the better one counts.
+A heartbeat is a report with a later message of the peer. Each detector runs twice, on the instants at which the peer
+was heard and on those at which the reports arrived, and the better result counts.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Protocol
 
 
 class Detector(Protocol):
-    """One peer's detector."""
+    """The detector of one peer."""
 
     def beat(self, at: float) -> None:
-        """A heartbeat came (service time)."""
+        """Record a heartbeat (service time)."""
 
     def patience(self, threshold: float) -> float:
         """Silence after which the peer is suspected (seconds)."""
@@ -25,7 +25,7 @@ class Fixed:
     """A fixed timeout: the threshold is seconds."""
 
     def beat(self, at: float) -> None:
-        """Nothing is learned."""
+        """Learn nothing."""
 
     def patience(self, threshold: float) -> float:
         """Silence after which the peer is suspected (seconds)."""
@@ -43,7 +43,7 @@ class Chitchat:
         self._last: float | None = None
 
     def beat(self, at: float) -> None:
-        """A heartbeat; longer intervals are left out."""
+        """Record a heartbeat; intervals above the cap are left out."""
         if self._last is not None and at - self._last <= self.CAP:
             self._intervals.append(at - self._last)
             self._sum += at - self._last

@@ -1,8 +1,8 @@
-"""How soon a silent death is seen, against how often a living peer is suspected in error.
+"""How soon the silent death of a peer is detected, against how often a living peer is suspected in error.
 
-This service's detector (the real core, not a model of it), chitchat's phi, Cassandra's phi and a fixed timeout are told
-the same, from seeded traces (bench/heartbeat.py). Each one's threshold is swept. ``--seed`` takes other traces than
-those that are quoted; the detector was tuned on seeds from 100 on.
+This service's detector (the real core, not a model of it), chitchat's phi, Cassandra's phi and a fixed timeout get the
+same reports, from seeded traces (bench/heartbeat.py). The threshold of each is swept. ``--seed`` selects other traces
+than those of the published figures; the detector was tuned on seeds from 100 on.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from bench.heartbeat import AFTERMATH, DEATHS, SCENES, Scene, Trace, make_trace
 from bench.report import Figure, arguments, show
 
 WARM_UP = 60.0
-"""Seconds from the start in which nobody's errors count."""
+"""Seconds at the start of a trace in which errors do not count."""
 NEWS = 0.2
-"""Seconds by which a peer must have been heard later for a heartbeat; else it is the same message by another way."""
+"""Seconds by which a later message makes a heartbeat; a smaller difference is the same message by another path."""
 STORE = "store"
 DEVIATIONS = tuple(3.0 * 1.3**step for step in range(9))
-"""Over which this detector is swept at first; the floor is off, the ceiling stands."""
+"""The first sweep of this detector's threshold; without its floor, with its ceiling."""
 HALVINGS = 4
-"""How often the step is halved in which the errors fall below a rate: rivals are known at every threshold."""
+"""How often the step across a rate is halved; the baselines are computed at every threshold."""
 RATES = (0.1, 0.5, 2.0)
 """Errors per peer-hour at which detection times are compared."""
 DEFAULT = LivenessParameters()
@@ -39,7 +39,7 @@ DEFAULT = LivenessParameters()
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one threshold gives."""
+    """The result of one threshold."""
 
     errors: float
     """Living peers suspected, per peer-hour."""
@@ -51,11 +51,11 @@ Detect = Callable[[Trace], tuple[int, list[float]]]
 
 
 def ours(parameters: LivenessParameters, trace: Trace) -> tuple[int, list[float]]:
-    """Errors and detection times of the real core, whose deadlines are served when they are due."""
+    """Errors and detection times of the real core; its deadlines are served exactly when they are due."""
     liveness, version, errors = Liveness(parameters), 0, 0
     suspected_at: dict[str, float] = {}
 
-    def take(now: float) -> None:
+    def count(now: float) -> None:
         nonlocal version, errors
         for change, peer, peer_id in liveness.changes(STORE, version) or ():
             version = change
@@ -67,50 +67,50 @@ def ours(parameters: LivenessParameters, trace: Trace) -> tuple[int, list[float]
             elif peer.state is not PeerState.OFFLINE:
                 suspected_at.pop(peer_id, None)
 
-    for told in trace.told:
-        while (deadline := liveness.next_deadline()) is not None and deadline < told.at:
+    for report in trace.reports:
+        while (deadline := liveness.next_deadline()) is not None and deadline < report.at:
             if liveness.handle(TimePassed(), deadline):
-                take(deadline)
-        report = LivenessReported(told.observer_id, STORE, dict(told.heard), going_to_sleep=told.asleep)
-        if liveness.handle(report, told.at):
-            take(told.at)
+                count(deadline)
+        event = LivenessReported(report.observer_id, STORE, dict(report.heard), going_to_sleep=report.asleep)
+        if liveness.handle(event, report.at):
+            count(report.at)
     end = trace.lived + DEATHS + AFTERMATH
     return errors, [max(0.0, suspected_at.get(peer, end) - at) for peer, at in trace.died_at.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How a rival fared on a trace, for every threshold at once."""
+    """The result of a baseline on a trace, for every threshold at once."""
 
     peaks: list[float]
-    """The threshold that each silence of a living peer just reached."""
+    """For each silence of a living peer, the threshold that it just reached."""
     last: dict[str, tuple[float, float]]
-    """When each peer that died was last heard of, and the seconds per unit of the threshold then."""
+    """For each peer that died, its last heartbeat, and the seconds per unit of the threshold then."""
 
 
 def course(make: Callable[[], Detector], at_hearing: bool, trace: Trace) -> Course:
-    """Feed a rival; heartbeats are the instants of hearing, or those at which the news came."""
+    """Feed a baseline; heartbeats are the instants of hearing, or those at which the reports arrived."""
     made: dict[str, Detector] = {}
     heard_at: dict[str, float] = {}
     beat_at: dict[str, float] = {}
     peaks: list[float] = []
-    for told in trace.told:
-        for peer, at in told.heard:
+    for report in trace.reports:
+        for peer, at in report.heard:
             if peer in heard_at and at <= heard_at[peer] + NEWS:
                 continue
             if peer not in made:
                 made[peer] = make()
-            elif WARM_UP < told.at < trace.lived:
-                peaks.append((told.at - beat_at[peer]) / made[peer].patience(1.0))
+            elif WARM_UP < report.at < trace.lived:
+                peaks.append((report.at - beat_at[peer]) / made[peer].patience(1.0))
             heard_at[peer] = at
-            beat_at[peer] = at if at_hearing else told.at
+            beat_at[peer] = at if at_hearing else report.at
             made[peer].beat(beat_at[peer])
     peaks.sort()
     return Course(peaks, {peer: (beat_at[peer], one.patience(1.0)) for peer, one in made.items()})
 
 
-def rival_points(make: Callable[[], Detector], traces: Sequence[Trace], hours: float) -> list[list[Point]]:
-    """A rival's curves, one for each kind of heartbeat; the thresholds are those at which its errors change."""
+def baseline_points(make: Callable[[], Detector], traces: Sequence[Trace], hours: float) -> list[list[Point]]:
+    """The curves of a baseline, one per kind of heartbeat, at the thresholds at which its errors change."""
     curves: list[list[Point]] = []
     for at_hearing in (True, False):
         courses = [course(make, at_hearing, trace) for trace in traces]
@@ -132,7 +132,7 @@ def rival_points(make: Callable[[], Detector], traces: Sequence[Trace], hours: f
 
 
 def our_points(traces: Sequence[Trace], hours: float) -> list[Point]:
-    """Our curve, close to each rate."""
+    """The curve of this detector, refined near each rate."""
     known = {deviations: _ours_at(deviations, traces, hours) for deviations in DEVIATIONS}
     for rate in RATES:
         for _ in range(HALVINGS):
@@ -150,7 +150,7 @@ def _ours_at(deviations: float, traces: Sequence[Trace], hours: float) -> Point:
 
 
 def our_point(parameters: LivenessParameters, traces: Sequence[Trace], hours: float) -> Point:
-    """What these parameters give."""
+    """The result of these parameters."""
     seen = [ours(parameters, trace) for trace in traces]
     return Point(
         sum(errors for errors, _ in seen) / hours, statistics.fmean(delay for _, delays in seen for delay in delays)
@@ -158,16 +158,16 @@ def our_point(parameters: LivenessParameters, traces: Sequence[Trace], hours: fl
 
 
 def delay_at(curve: Sequence[Point], rate: float) -> float | None:
-    """The shortest delay with at most so many errors; None when there is no such threshold."""
+    """The shortest delay with at most this error rate; None when no threshold reaches it."""
     return min((point.delay for point in curve if point.errors <= rate), default=None)
 
 
 def errors_at(curve: Sequence[Point], delay: float) -> float | None:
-    """The fewest errors with at most this delay."""
+    """The lowest error rate with at most this delay; None when no threshold reaches it."""
     return min((point.errors for point in curve if point.delay <= delay), default=None)
 
 
-RIVALS: dict[str, Callable[[], Detector]] = {
+BASELINES: dict[str, Callable[[], Detector]] = {
     "fixed timeout": Fixed,
     "chitchat phi": Chitchat,
     "Cassandra phi": Cassandra,
@@ -175,7 +175,7 @@ RIVALS: dict[str, Callable[[], Detector]] = {
 
 
 def measure(seeds: Sequence[int], scenes: Sequence[Scene], peers: int, lived: float) -> dict[str, Figure]:
-    """All scenes; prints the table, and returns the figures."""
+    """Measure all scenes, print the table, and return the figures."""
     figures: dict[str, Figure] = {}
     names = [f"{rate:g}/h" for rate in RATES]
     table = Table(
@@ -190,14 +190,14 @@ def measure(seeds: Sequence[int], scenes: Sequence[Scene], peers: int, lived: fl
         mine = our_points(traces, hours)
         delays = [delay_at(mine, rate) for rate in RATES]
         table.add_row(scene.name, "GossipControl", *map(_text, delays), *(_text(_errors(mine, one)) for one in delays))
-        for name, make in RIVALS.items():
-            curves = rival_points(make, traces, hours)
-            theirs = [_least(delay_at(curve, rate) for curve in curves) for rate in RATES]
+        for name, make in BASELINES.items():
+            curves = baseline_points(make, traces, hours)
+            baseline_delays = [_least(delay_at(curve, rate) for curve in curves) for rate in RATES]
             wrong = [None if one is None else _least(errors_at(curve, one) for curve in curves) for one in delays]
-            table.add_row("", name, *map(_text, theirs), *map(_text, wrong))
-            for rate, mine_at, their_at, their_errors in zip(RATES, delays, theirs, wrong, strict=True):
+            table.add_row("", name, *map(_text, baseline_delays), *map(_text, wrong))
+            for rate, our_at, baseline_at, baseline_errors in zip(RATES, delays, baseline_delays, wrong, strict=True):
                 what = f"{scene.name}, {rate:g} errors/h, {name}"
-                figures |= _compared(what, mine, mine_at, their_at, their_errors)
+                figures |= _compared(what, mine, our_at, baseline_at, baseline_errors)
         point = our_point(DEFAULT, traces, hours)
         figures[f"{scene.name}, defaults: errors"] = Figure(point.errors, "per peer-hour")
         figures[f"{scene.name}, defaults: detection"] = Figure(point.delay, "s")
@@ -206,18 +206,18 @@ def measure(seeds: Sequence[int], scenes: Sequence[Scene], peers: int, lived: fl
 
 
 def _compared(
-    what: str, mine: Sequence[Point], mine_at: float | None, their_at: float | None, their_errors: float | None
+    what: str, mine: Sequence[Point], our_at: float | None, baseline_at: float | None, baseline_errors: float | None
 ) -> dict[str, Figure]:
-    """Ours must be faster at equal errors, and err less at equal speed; what a rival never reaches, it loses."""
-    if mine_at is None:
-        return {f"{what}: detection": Figure(None, "s", "faster", met=their_at is None)}
-    errors = _errors(mine, mine_at)
-    faster = their_at is None or mine_at < their_at
-    fewer = their_errors is None or (errors is not None and errors < their_errors)
-    target = "never" if their_at is None else f"{their_at:.2f} s"
-    limit = "never so fast" if their_errors is None else f"{their_errors:.2f}"
+    """Targets: faster at equal errors, and fewer errors at equal speed, also where a baseline reaches neither."""
+    if our_at is None:
+        return {f"{what}: detection": Figure(None, "s", "faster", met=baseline_at is None)}
+    errors = _errors(mine, our_at)
+    faster = baseline_at is None or our_at < baseline_at
+    fewer = baseline_errors is None or (errors is not None and errors < baseline_errors)
+    target = "never" if baseline_at is None else f"{baseline_at:.2f} s"
+    limit = "never so fast" if baseline_errors is None else f"{baseline_errors:.2f}"
     return {
-        f"{what}: detection": Figure(mine_at, "s", f"below {target}", faster),
+        f"{what}: detection": Figure(our_at, "s", f"below {target}", faster),
         f"{what}: errors at that speed": Figure(errors, "per peer-hour", f"below {limit}", fewer),
     }
 

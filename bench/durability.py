@@ -1,6 +1,6 @@
 """Acknowledged triggers per second: SQLite against memory over real gRPC, and a bare group-commit loop as the limit.
 
-The load comes from h2load, a generator in C; the services take turns, so that a noisy machine is noisy for both.
+The load comes from h2load, a generator in C. The services take turns, so a noisy machine affects both alike.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gossipcontrol.v1 import gossip_control_pb2
 
 from bench import h2load
 from bench.report import Figure, arguments, at_least, show
-from tests.kit.bare import free_ports
-from tests.kit.node import SilentNode
+from tests.kit.ports import free_ports
 from tests.kit.process import service
+from tests.kit.silent_node import SilentNode
 
 BACKENDS = ("memory", "sqlite")
 IN_FLIGHT = (1, 32, 256)
 LEAST_IN_FLIGHT = 32
-"""From here on many triggers share a commit, and the target holds."""
+"""From here on many triggers share a commit, and the target applies."""
 METHOD = "/gossipcontrol.v1.GossipControl/Rejoin"
 NODE = "n" * 64
 ROW = f'{{"node_id":"{NODE}","store_ids":[],"cause":1}}'
@@ -38,7 +38,7 @@ BARE_TIME = 0.5
 
 
 def bare(path: Path, in_flight: int) -> float:
-    """Rows per second when each transaction keeps what ``in_flight`` callers wait for."""
+    """Rows per second when each transaction commits ``in_flight`` rows."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE IF NOT EXISTS log (x)"
@@ -55,7 +55,7 @@ def bare(path: Path, in_flight: int) -> float:
 
 
 async def measure(directory: Path, calls: int, rounds: int) -> dict[str, Figure]:
-    """All figures."""
+    """Measure both backends."""
     targets: dict[str, tuple[int, int]] = {}
     async with AsyncExitStack() as stack:
         for backend, port in zip(BACKENDS, free_ports(len(BACKENDS)), strict=True):
@@ -74,7 +74,7 @@ async def measure(directory: Path, calls: int, rounds: int) -> dict[str, Figure]
 
 
 def in_turns(directory: Path, targets: Mapping[str, tuple[int, int]], calls: int, rounds: int) -> dict[str, Figure]:
-    """Both services and the bare loop; the first round warms up."""
+    """Load both services and the bare loop in turns; the first round warms up."""
     message = gossip_control_pb2.RejoinRequest(node_id=NODE).SerializeToString()
     rates: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
     busiest = 0.0
@@ -91,7 +91,7 @@ def in_turns(directory: Path, targets: Mapping[str, tuple[int, int]], calls: int
 
 
 def figures(rates: Mapping[tuple[str, int], list[float]]) -> dict[str, Figure]:
-    """Medians, and the median of each round's ratio."""
+    """Medians of the rates and of the ratios per round."""
     shown: dict[str, Figure] = {}
     for in_flight in IN_FLIGHT:
         memory, kept, limit = (rates[name, in_flight] for name in (*BACKENDS, "bare"))

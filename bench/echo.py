@@ -1,8 +1,8 @@
-"""The limit: a grpc.aio server that does nothing but answer. ``python echo.py PORT BYTES OPTIONS [METHOD PARSE]``.
+"""A bare grpc.aio server, the limit of any service in Python: ``echo.py PORT BYTES OPTIONS [METHOD PARSE]``.
 
-It imports nothing of the project, so that it runs with any release of grpcio; ``OPTIONS`` is a JSON list of channel
-arguments, those of the service. With a method of the contract and what parses its requests, ``module:Name`` of a class
-of messages or of a function that takes bytes, it parses every request as well.
+It imports nothing of the project unless it parses, so that it runs with any release of grpcio. ``OPTIONS`` is a JSON
+list of channel arguments, those of the service. With ``METHOD`` of the contract it parses every request as well:
+``PARSE`` is ``module:Message``, or ``columns``, which also reads every column of a PeerLiveness request.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import grpc
 import uvloop
 
 METHOD = "/bench.Echo/Echo"
+COLUMNS = "columns"
 Parse = Callable[[bytes], Any]
 
 
@@ -40,12 +41,25 @@ async def _serve(port: int, size: int, options: list[tuple[str, Any]], method: s
     await server.wait_for_termination()
 
 
-def _parser(path: str) -> Parse:
-    """A function, or that of a class of messages."""
-    module, _, name = path.partition(":")
-    found = getattr(import_module(module), name)
-    parse: Parse = getattr(found, "FromString", found)
+def _parser(name: str) -> Parse:
+    if name == COLUMNS:
+        return _read_columns(_parser("gossipcontrol.v1.gossip_control_pb2:PeerLivenessRequest"))
+    module, _, message = name.partition(":")
+    parse: Parse = getattr(import_module(module), message).FromString
     return parse
+
+
+def _read_columns(parse: Parse) -> Parse:
+    """Parse a PeerLiveness request, and copy every column of every report, as any service has to."""
+
+    def read(data: bytes) -> list[object]:
+        return [_columns(report.heard) for report in parse(data).reports]
+
+    return read
+
+
+def _columns(heard: Any) -> tuple[object, ...]:
+    return heard.peer_ids[:], heard.heard_ages_ms[:], heard.heard_counts[:], heard.direct[:]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Which release of grpcio serves most: bare echo servers on several, in turns in one run, 32 calls in flight.
+"""Which release of grpcio is fastest: bare echo servers on several releases, in turns, with 32 calls in flight.
 
-Each release gets a virtual environment of its own, which needs the package registry.
+Each release is installed from the package registry into a virtual environment of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from bench import h2load
 from bench.echo import METHOD
+from bench.echo_process import echo_server
 from bench.report import Figure, arguments, show
-from tests.kit.bare import echo_server, free_ports
+from tests.kit.ports import free_ports
 
 RELEASES = ("1.67.1", "1.75.1", "1.76.0", "1.78.2", "1.80.0", "1.85.3")
 MESSAGE = bytes(98)
@@ -48,7 +49,7 @@ async def _install(directory: Path, release: str) -> str:
     command = (python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", f"grpcio=={release}", "uvloop")
     process = await asyncio.create_subprocess_exec(*command)
     if await process.wait():
-        raise RuntimeError(f"grpcio {release} cannot be installed")
+        raise RuntimeError(f"grpcio {release} cannot be installed here: pip's output says why")
     return python
 
 

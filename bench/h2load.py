@@ -1,4 +1,4 @@
-"""A load generator in C, so that the client is not what is measured: h2load sends one gRPC message over and over."""
+"""A load generator in C, so that the client is not the bottleneck: h2load sends one gRPC message repeatedly."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ FRAME_HEADER = 5
 
 
 def what_is_missing() -> str:
-    """What this machine lacks to make load; empty when it lacks nothing."""
+    """What this machine lacks for h2load, and what to do about it; empty when it lacks nothing."""
     return "" if shutil.which("h2load") else "the program h2load is missing: apt-get install nghttp2-client"
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of the generator saw."""
+    """The result of one run of the generator."""
 
     rate: float
     """Calls per second."""
     client_share: float
-    """Part of one core that the generator used; well below 1, it was not the bottleneck."""
+    """CPU share of one core that the generator used; well below 1, it was not the bottleneck."""
     server_share: float
-    """Part of one core that the server used; near 1, it was."""
+    """CPU share of one core that the server used; near 1, it was the bottleneck."""
 
 
 def run(port: int, method: str, message: bytes, *, calls: int, in_flight: int, server_pid: int) -> Load:
-    """Call ``method`` (``/package.Service/Method``) so often; raises RuntimeError when a call failed."""
+    """Call ``/package.Service/Method`` with one message; raises RuntimeError with h2load's output if a call failed."""
     connections = min(in_flight, 4)
     with tempfile.NamedTemporaryFile() as body:
         body.write(b"\0" + len(message).to_bytes(4, "big") + message)

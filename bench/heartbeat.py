@@ -1,7 +1,7 @@
-"""Seeded traces of what a service is told of peers that live, and then die without a word.
+"""Seeded traces of the reports about peers that live, and then die silently.
 
-Peers send messages in rhythms of their own, observers hear some of them, and report at the service's cadence; what
-reaches the service are instants. All detectors get the same trace.
+Each peer sends messages in a rhythm of its own; observers hear some of them, and report at the service's cadence. All
+detectors get the same trace.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ DEATHS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One report: when it arrives, who sends it, and what it heard last of each peer (service time)."""
+class Report:
+    """One report: its arrival, its sender, and when the sender last heard each peer (service time)."""
 
     at: float
     observer_id: str
     heard: tuple[tuple[str, float], ...]
     asleep: bool = False
-    """The sender says only that it goes to sleep."""
+    """The sender only announces its sleep."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the service is told, in order, and the truth."""
+    """The reports in order, and when each peer really died."""
 
-    told: tuple[Told, ...]
+    reports: tuple[Report, ...]
     died_at: dict[str, float]
     lived: float
     """Seconds before the first death."""
@@ -43,20 +43,20 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a trace is like. Durations are seconds."""
+    """The properties of a trace. Durations are seconds."""
 
     name: str
     observers: int = 3
     spread: float = 0.05
     """Standard deviation of the logarithm of a peer's intervals."""
     loss: tuple[float, float] = (0.0, 0.0)
-    """Part of a peer's messages that nobody hears, in bursts; drawn for each peer."""
+    """Range of the share of a peer's messages that is lost, in bursts; drawn per peer."""
     burst: float = 2.0
     """Mean length of a burst."""
     stall: float = 0.0
-    """Mean length of an observer's stalls, during which it neither hears nor reports; every 60 s or so."""
+    """Mean length of an observer's stalls, in which it neither hears nor reports; one every 60 s on average."""
     sleep: float = 0.0
-    """Mean length of a peer's announced sleep; every 5 min or so."""
+    """Mean length of a peer's announced sleep; one every 5 min on average."""
 
 
 SCENES = (
@@ -76,10 +76,10 @@ def make_trace(scene: Scene, seed: int, peers: int = 20, lived: float = 3600.0) 
     end = lived + DEATHS + AFTERMATH
     stalls = list(_spells(chance, 60.0, scene.stall, end)) if scene.stall else []
     heard: dict[str, dict[str, list[float]]] = {observer: {} for observer in observers}
-    told: list[Told] = []
+    reports: list[Report] = []
     for peer, death in died_at.items():
         naps = list(_spells(chance, 300.0, scene.sleep, death - 30.0)) if scene.sleep else []
-        told += [Told(began_at, peer, (), asleep=True) for began_at, _ in naps]
+        reports += [Report(began_at, peer, (), asleep=True) for began_at, _ in naps]
         for observer in observers:
             heard[observer][peer] = []
         for at in _messages(chance, scene, death, naps):
@@ -87,13 +87,13 @@ def make_trace(scene: Scene, seed: int, peers: int = 20, lived: float = 3600.0) 
                 if chance.random() >= 0.01:
                     heard[observer][peer].append(_after(at + 0.02 + chance.expovariate(1 / 0.05), stalls))
     for observer in observers:
-        told += _reports(chance, observer, heard[observer], stalls, end)
-    told.sort(key=lambda one: one.at)
-    return Trace(tuple(told), died_at, lived)
+        reports += _reports(chance, observer, heard[observer], stalls, end)
+    reports.sort(key=lambda one: one.at)
+    return Trace(tuple(reports), died_at, lived)
 
 
 def _messages(chance: random.Random, scene: Scene, death: float, naps: list[tuple[float, float]]) -> Iterator[float]:
-    """When a peer's messages leave it for good; its rhythm is between two messages a second and one in four seconds."""
+    """When a peer sends messages that are not lost; its interval is between 0.5 and 4 s."""
     interval = 0.5 * 8 ** chance.random()
     loss = chance.uniform(*scene.loss)
     gap = scene.burst * (1 - loss) / loss if loss else math.inf
@@ -107,8 +107,8 @@ def _messages(chance: random.Random, scene: Scene, death: float, naps: list[tupl
 
 def _reports(
     chance: random.Random, observer: str, heard: dict[str, list[float]], stalls: list[tuple[float, float]], end: float
-) -> Iterator[Told]:
-    """What an observer reports. Right after a stall it reports before it has caught up."""
+) -> Iterator[Report]:
+    """The reports of an observer; right after a stall it reports before it has caught up."""
     for times in heard.values():
         times.sort()
     places = dict.fromkeys(heard, -1)
@@ -123,7 +123,7 @@ def _reports(
             places[peer] = place
         way = 0.005 + chance.expovariate(1 / 0.01)
         seen = tuple((peer, heard[peer][place] + way) for peer, place in places.items() if place >= 0)
-        yield Told(at + way, observer, seen)
+        yield Report(at + way, observer, seen)
         at += CADENCE * chance.uniform(0.95, 1.05)
 
 
@@ -141,6 +141,6 @@ def _within(at: float, spells: list[tuple[float, float]]) -> bool:
 
 
 def _after(at: float, spells: list[tuple[float, float]]) -> float:
-    """The instant itself, or the end of the spell that it falls into."""
+    """The instant, or the end of the spell that it falls into."""
     place = bisect_right(spells, (at, math.inf)) - 1
     return max(at, spells[place][1]) if place >= 0 else at

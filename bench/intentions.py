@@ -23,7 +23,7 @@ AUTHORS = 100
 
 
 def prepare(number: int, store_id: str) -> list[bytes]:
-    """Requests as bytes, so that the client costs next to nothing while it is measured."""
+    """Serialize the requests, so that the client costs next to nothing during the measurement."""
     source = write(number, AUTHORS, "steady", random.Random(store_id))
     requests: list[bytes] = []
     while batch := tuple(islice(source, BATCH)):
@@ -41,7 +41,7 @@ def prepare(number: int, store_id: str) -> list[bytes]:
 
 
 def send(address: str, requests: list[bytes]) -> float:
-    """Seconds until a stream was acknowledged."""
+    """Send one stream; returns the seconds until it was acknowledged."""
     with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         grpc.channel_ready_future(channel).result(20)
         untyped: Any = channel
@@ -54,7 +54,7 @@ def send(address: str, requests: list[bytes]) -> float:
 
 
 async def measure(directory: Path, number: int, rounds: int) -> dict[str, Figure]:
-    """All figures; the backends take turns, so that a noisy machine is noisy for both."""
+    """Measure both backends in turns, so that a noisy machine affects both alike."""
     rates: dict[str, list[float]] = {"memory": [], "sqlite": []}
     for backend in rates:
         (directory / backend).mkdir()
@@ -64,7 +64,7 @@ async def measure(directory: Path, number: int, rounds: int) -> dict[str, Figure
     ):
         for turn in range(rounds):
             requests = prepare(number, f"store-{turn}")
-            # The first of a turn pays for what is cold, so each is that every other time.
+            # The first of a turn runs with cold caches, so the order alternates.
             for backend, found in list(rates.items())[:: 1 if turn % 2 else -1]:
                 address = f"unix:{directory / backend}/gossipcontrol.sock"
                 found.append(number / await asyncio.to_thread(send, address, requests))
@@ -86,7 +86,7 @@ async def measure(directory: Path, number: int, rounds: int) -> dict[str, Figure
 
 
 def ready(address: str) -> None:
-    """Wait until a service serves."""
+    """Wait until the service accepts connections."""
     with grpc.insecure_channel(address, options=[("grpc.initial_reconnect_backoff_ms", 20)]) as channel:
         grpc.channel_ready_future(channel).result(120)
 

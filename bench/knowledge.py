@@ -1,7 +1,7 @@
-"""What knowledge costs: intentions per second, memory, queries, snapshots, growth; and the naive walk beside it.
+"""The cost of knowledge: intentions per second, memory, queries, snapshots, growth, and a naive walk as a baseline.
 
-Times are CPU seconds of one thread, so that what else the machine does counts little. Each run has a process of its
-own, so that its memory is its own.
+Times are CPU seconds of one thread, so other load counts little. Each run is a process of its own, so its memory is
+measured alone.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ PATTERNS = ("steady", "skewed", "late")
 
 
 def write(number: int, authors: int, pattern: str, rng: random.Random) -> Iterator[Intention]:
-    """Intentions of a gossip store: each is heard by three others soon, and named by what they write next.
+    """Intentions of a gossip store: three other authors hear each, and their next intentions depend on it.
 
-    One in five is a bare acknowledgement. ``skewed``: a tenth of the authors write nine tenths. ``late``: one in ten
-    arrives up to 2000 places late, so that what was built on it floats.
+    One in five is an acknowledgement only. ``skewed``: a tenth of the authors write nine tenths. ``late``: one in ten
+    arrives up to 2000 places late, so the intentions that depend on it float.
     """
     ids = [f"{rng.getrandbits(256):064x}" for _ in range(authors)]
     last = [b""] * authors
@@ -73,22 +73,22 @@ def write(number: int, authors: int, pattern: str, rng: random.Random) -> Iterat
 
 
 def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
-    """Record, then ask; the figures of one run."""
-    book = KnowledgeStore(KnowledgeParameters(keep=keep, intention_limit=NEVER, floating_limit=10_000_000))
+    """Record intentions, then query; returns the figures of one run."""
+    store = KnowledgeStore(KnowledgeParameters(keep=keep, intention_limit=NEVER, floating_limit=10_000_000))
     source = write(number, authors, pattern, random.Random(1))
     gc.collect()
     before, spent, sequence, worst, event = resident(), 0.0, 0, 0.0, None
     while batch := tuple(islice(source, BATCH)):
         sequence += 1
         took = seconds(
-            partial(book.handle, IntentionsRecorded("store", batch, "bench", sequence), 1e9 + sequence / 100)
+            partial(store.handle, IntentionsRecorded("store", batch, "bench", sequence), 1e9 + sequence / 100)
         )
         spent, worst = spent + took, max(worst, took)
     del batch, source, event
     gc.collect()
-    tracker = book.tracker("store")
+    tracker = store.tracker("store")
     assert tracker is not None
-    assert tracker.graph.order == number, "all were placed"
+    assert tracker.graph.order == number, "every intention has its place"
     found = {
         "rate": number / spent,
         "worst_batch_ms": worst * 1000,
@@ -96,15 +96,15 @@ def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
         "bytes": (resident() - before) / tracker.graph.retained,
         **ask(tracker),
     }
-    return found | keep_and_restore(book, tracker.graph.retained)
+    return found | snapshot_and_restore(store, tracker.graph.retained)
 
 
-def keep_and_restore(book: KnowledgeStore, retained: int) -> dict[str, float]:
-    """What a snapshot costs: in the event loop, in the writer thread, its longest part; and the way back."""
-    captured_s = min(seconds(partial(book.capture, "store")) for _ in range(3))
+def snapshot_and_restore(store: KnowledgeStore, retained: int) -> dict[str, float]:
+    """The cost of a snapshot in the event loop and in the writer thread, of its longest part, and of a restore."""
+    captured_s = min(seconds(partial(store.capture, "store")) for _ in range(3))
     parts: list[bytes] = []
     took: list[float] = []
-    source = book.capture("store").parts()
+    source = store.capture("store").parts()
     while True:
         start = time.process_time()
         part = next(source, None)
@@ -118,13 +118,13 @@ def keep_and_restore(book: KnowledgeStore, retained: int) -> dict[str, float]:
         "snapshot_s": sum(took),
         "longest_part_ms": max(took) * 1000,
         "snapshot_bytes": len(body) / retained,
-        "restore_s": seconds(lambda: KnowledgeStore(book.parameters).load((), {"store": body})),
+        "restore_s": seconds(lambda: KnowledgeStore(store.parameters).load((), {"store": body})),
     }
 
 
 def replay(number: int, authors: int) -> dict[str, float]:
-    """What a batch costs as a record of the log, and what a replay of such records costs."""
-    source, book, records = write(number, authors, "steady", random.Random(1)), KnowledgeStore(), list[bytes]()
+    """The cost of writing a batch to the log, and of replaying such records."""
+    source, store, records = write(number, authors, "steady", random.Random(1)), KnowledgeStore(), list[bytes]()
     written_s = 0.0
     while batch := tuple(islice(source, BATCH)):
         event = IntentionsRecorded("store", batch, "bench", 1)
@@ -132,7 +132,7 @@ def replay(number: int, authors: int) -> dict[str, float]:
 
     def again() -> None:
         for record in records:
-            book.handle(read_event("store", record)[0], 1e9)
+            store.handle(read_event("store", record)[0], 1e9)
 
     return {
         "record_us": written_s * 1e6 / number,
@@ -142,7 +142,7 @@ def replay(number: int, authors: int) -> dict[str, float]:
 
 
 def ask(tracker: Tracker) -> dict[str, float]:
-    """Milliseconds of each query, all peers where there are several."""
+    """Milliseconds of each query."""
     peers = tracker.peers()
     name = next(iter(tracker.graph.chains[-1].hashes))
     queries: dict[str, Callable[[], object]] = {
@@ -162,7 +162,7 @@ def ask(tracker: Tracker) -> dict[str, float]:
 
 
 def walk(intentions: list[Intention]) -> float:
-    """Milliseconds of one frontier as a naive observation matrix finds it: walk from every author's last."""
+    """Milliseconds of one frontier by a naive walk from the last intention of every author."""
     known = {one.hash: one for one in intentions}
     last = {one.author_id: one.hash for one in intentions}
 
@@ -185,7 +185,7 @@ def walk(intentions: list[Intention]) -> float:
 
 
 def resident() -> int:
-    """Bytes of memory that the process occupies (Linux)."""
+    """Bytes of resident memory of this process (Linux)."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
 
 
@@ -205,7 +205,7 @@ def apart(number: int, authors: int, pattern: str, keep: int) -> dict[str, float
 
 
 def measure(number: int) -> dict[str, Figure]:
-    """All figures; ``number`` intentions in each run."""
+    """Measure everything with ``number`` intentions in each run."""
     figures: dict[str, Figure] = {}
     for authors in (10, 100, 1000):
         figures |= by_authors(number, authors)
@@ -224,7 +224,7 @@ def measure(number: int) -> dict[str, Figure]:
 
 
 def by_authors(number: int, authors: int) -> dict[str, Figure]:
-    """Rate, memory, queries and snapshots with everything retained; the targets are for 100 authors."""
+    """Rate, memory, queries and snapshots when nothing is forgotten; the targets are for 100 authors."""
     found = apart(number, authors, "steady", NEVER)
     aim = authors == 100
     figures = {
@@ -259,7 +259,7 @@ def _most(value: float, unit: str, target: float | None) -> Figure:
 
 
 def by_growth(number: int) -> dict[str, Figure]:
-    """What stays when what is stable is forgotten."""
+    """Memory and rate when stable intentions are forgotten."""
     found = apart(number, 100, "steady", 10_000)
     figures = {
         "retained": Figure(found["retained"], "intentions"),
@@ -275,7 +275,7 @@ def by_growth(number: int) -> dict[str, Figure]:
 @click.option("--quick", is_flag=True, help="A twentieth of the intentions.")
 @click.option("--run", "one", type=(int, int, click.Choice(PATTERNS), int), hidden=True)
 def main(as_json: bool, quick: bool, one: tuple[int, int, str, int] | None) -> None:
-    """Measure what knowledge costs."""
+    """Measure the cost of knowledge."""
     if one:
         click.echo(json.dumps(run(*one)))
     else:

@@ -1,9 +1,9 @@
-"""How many observations the service takes per second, what a tracked peer costs, and what a tick costs.
+"""How many observations the service handles per second, and the cost of a tracked peer and of a tick.
 
 Reports of 100 peers each come over real gRPC from a load generator in C, in turns in one run: to the service, to a bare
-grpc.aio server that parses the same messages and answers as many bytes, and to one that reads their fields as well, the
-limit of any service in Python. The reports of each turn come from another node of the store. Memory and ticks are
-measured in processes of their own, with the core alone.
+grpc.aio server that parses the same messages and answers as many bytes, and to one that reads their fields too, the
+limit of any service in Python. Each turn reports for another node of the store. Memory and ticks are measured in
+processes of their own, with the core alone.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 
 from bench import h2load
+from bench.echo import COLUMNS
+from bench.echo_process import echo_server
 from bench.report import Figure, arguments, at_least, at_most, show
-from tests.kit.bare import echo_server, free_ports
+from tests.kit.ports import free_ports
 from tests.kit.process import service
 
 METHOD = "/gossipcontrol.v1.GossipControl/PeerLiveness"
 PARSERS = {
     "bare server that parses": "gossipcontrol.v1.gossip_control_pb2:PeerLivenessRequest",
-    "bare server that reads the fields": "reading:read",
+    "bare server that reads the fields": COLUMNS,
 }
 BATCH = 100
 """Observations per message."""
@@ -54,7 +56,7 @@ CHANGING = 100
 
 
 def request(turn: int, version: int) -> gossip_control_pb2.PeerLivenessRequest:
-    """A report of one node, that holds a view already, of all its peers: five are neighbours."""
+    """A report of one node about all its peers, five of them neighbours; it has the view of this version."""
     peers = range(BATCH)
     report = liveness_pb2.LivenessReport(
         node_id=peer_id(turn),
@@ -73,7 +75,7 @@ def request(turn: int, version: int) -> gossip_control_pb2.PeerLivenessRequest:
 
 
 def peer_id(number: int) -> str:
-    """An id as iroh has them."""
+    """An id of 64 characters, as iroh's."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
@@ -85,7 +87,7 @@ def reporting(
 
 
 async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
-    """The service and the bare servers, in turns."""
+    """Measure the service and the bare servers in turns."""
     ports = free_ports(1 + len(PARSERS))
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -95,7 +97,7 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         await client.serving()
         answer = None
         for turn in range(turns + 1):
-            # Everybody is known before it is measured, and holds the newest view.
+            # Every node is known before the measurement, and has the newest view.
             answer = await client.message(reporting(request(turn, 0)))
         assert answer is not None
         version = answer.views[0].version
@@ -140,7 +142,7 @@ def _in_turns(targets: Mapping[str, tuple[int, int]], messages: Sequence[bytes],
 
 
 def fill(stores: int, peers: int, ids: int) -> tuple[Liveness, float]:
-    """A liveness in which so many are online, and the service time; deadlines lie ahead of it."""
+    """A Liveness with so many peers online, and its service time."""
     liveness, now = Liveness(LivenessParameters(peer_limit=2 * MILLION)), 1e9
     for store in range(stores):
         names = [peer_id((store * peers * 31 + number) % ids) for number in range(peers)]
@@ -152,7 +154,7 @@ def fill(stores: int, peers: int, ids: int) -> tuple[Liveness, float]:
 
 
 def memory(stores: int, peers: int, ids: int) -> float:
-    """Bytes per tracked (store, peer): growth of the resident memory, by the presence alone."""
+    """Bytes per tracked (store, peer), by the growth of resident memory."""
     tune_collector()
     Liveness()
     gc.collect()
@@ -163,10 +165,10 @@ def memory(stores: int, peers: int, ids: int) -> float:
 
 
 def tick(stores: int, peers: int) -> tuple[float, float]:
-    """Milliseconds of CPU of a tick in which 100 of so many change, and of one in which none does."""
+    """CPU milliseconds of a tick in which 100 peers change, and of one in which none does."""
     tune_collector()
     liveness, now = fill(stores, peers, 10_000)
-    # Everybody is settled: offline, and not due for hours.
+    # Every peer goes offline first, so none is due for hours.
     while (deadline := liveness.next_deadline()) is not None and deadline < now + 3600:
         liveness.handle(TimePassed(), deadline)
     now += 3600
@@ -199,7 +201,7 @@ def _resident() -> int:
 
 
 def _apart(*what: str) -> list[float]:
-    """Run a part of this measurement in a process of its own."""
+    """Run one part of this measurement in a process of its own."""
     command = (sys.executable, "-m", "bench.liveness", "--part", *what)
     found: list[float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return found
@@ -211,7 +213,7 @@ def _part(what: Sequence[str]) -> None:
 
 
 def measure_core(scale: int) -> dict[str, Figure]:
-    """Memory and ticks; ``scale`` divides the number of stores."""
+    """Measure memory and ticks; ``scale`` divides the number of stores."""
     figures: dict[str, Figure] = {}
     for name, (stores, peers, ids) in SHAPES.items():
         [used] = _apart("memory", str(stores // scale), str(peers), str(ids))
@@ -224,7 +226,7 @@ def measure_core(scale: int) -> dict[str, Figure]:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--part", nargs="+", default=(), help="for this measurement's own use")
+    parser.add_argument("--part", nargs="+", default=(), help="internal: run one part in this process")
     chosen = parser.parse_args()
     if chosen.part:
         _part(chosen.part)

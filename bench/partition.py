@@ -1,8 +1,8 @@
-"""How long two halves of an overlay stay apart after the path between them is back, with and without GossipControl.
+"""How long two sides of an overlay stay separate after the path between them is back, with and without GossipControl.
 
-The cable between two bridges is cut for two minutes and put back, so that no host sees a link event. Every node but
-those of the runs "without" is attached to one service over a Unix socket. One component: the graph of links that both
-ends tell is connected again.
+The cable between two bridges is cut for two minutes and put back, so no host has a link event. In the runs "with",
+every node is attached to one service over a Unix socket. The overlay is one component again when the graph of the links
+that both ends report is connected.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tests.kit.fleet import Fleet
 SHAPES = ((5, 5), (2, 2), (1, 3))
 CUT = 120.0
 SETTLED = 10.0
-"""Seconds before the cut in which the overlay mixes."""
+"""Seconds before the cut in which the overlay shuffles."""
 WATCHED_FOR = 180.0
-"""Seconds for which an overlay without GossipControl is given the chance to heal."""
+"""Seconds for which an overlay without GossipControl may heal by itself."""
 DIALS = 0.5
-"""Dials per component and second that are asked for during the cut."""
+"""Dials per component and second during the cut, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Cut:
     """One cut and what came after it."""
 
     parted: bool
-    """Whether the sides had lost each other when the path came back; else there was nothing to heal."""
+    """Whether the sides were separate when the path came back; otherwise there was nothing to heal."""
     healed: float | None
     """Seconds from the path's return to one component."""
     dials: float
@@ -41,22 +41,22 @@ class Cut:
 
 
 async def cut_once(near: int, beyond: int, *, control: bool, cut: float, watched_for: float) -> Cut:
-    """Start a fleet, cut it apart, put it together and watch."""
+    """Start a fleet, cut the cable, put it back, and watch."""
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         async with Fleet(Path(directory), near=near, beyond=beyond, control=control) as fleet:
-            await asyncio.sleep(SETTLED)
+            await asyncio.sleep(SETTLED)  # the age of the overlay is a condition of the measurement
             cut_at, healed_at, parts = await fleet.cut_for(cut)
             try:
-                healed = await fleet.until_parts(1, watched_for) - healed_at
+                healed = await fleet.until_components(1, watched_for) - healed_at
             except TimeoutError:
                 healed = None
-            # At first a side may fall apart too, where its nodes were linked through the other alone.
-            dials = len(fleet.said("sync", cut_at + cut / 2, healed_at))
+            # Only the second half: a side that was connected through the other one may fall apart too at first.
+            dials = len(fleet.lines("sync", cut_at + cut / 2, healed_at))
             return Cut(parts > 1, healed, dials / (cut / 2) / max(1, parts))
 
 
 async def measure(rounds: int, cut: float, watched_for: float) -> dict[str, Figure]:
-    """Every shape so many times, with and without side by side: they mostly wait."""
+    """Measure every shape, with and without side by side, since both mostly wait."""
     figures: dict[str, Figure] = {"rounds": Figure(rounds, "of each kind"), "cut": Figure(cut, "s")}
     for near, beyond in SHAPES:
         runs = [
@@ -88,7 +88,7 @@ async def measure(rounds: int, cut: float, watched_for: float) -> dict[str, Figu
 
 
 def _of(choose: Callable[[list[float]], float], times: list[float | None]) -> float | None:
-    """None when one of them never came: that is worse than any number."""
+    """None when one of them never happened, which is worse than any number."""
     known = [one for one in times if one is not None]
     return choose(known) if known and len(known) == len(times) else None
 

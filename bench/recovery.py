@@ -1,7 +1,7 @@
-"""How long a node whose link was down for a minute takes to be in the overlay again, with and without GossipControl.
+"""How long a node whose link was down for a minute takes to return to the overlay, with and without GossipControl.
 
-Both are measured in one run: swarms of three real iroh-gossip nodes on hosts of their own, some with a service, a
-watcher and an agent beside the first node, some bare, all cut off and restored in the same rounds.
+Both are measured in one run, on swarms of three real iroh-gossip nodes on hosts of their own: some with a service, a
+watcher and an agent on the first host, some bare. The first host of each is cut off and restored in the same rounds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tests.kit.recovery import Round, cut_off, restore
 from tests.kit.swarm import Swarm
 
 SIDE_BY_SIDE = 3
-"""Swarms of each kind at once: they mostly wait."""
+"""Swarms of each kind at once, since they mostly wait."""
 HEARTBEAT = 0.05
-"""Seconds between two messages of each node: the wait for one is part of the figure, and must not be most of it."""
+"""Seconds between two messages of each node; the wait for the next one is part of the figure, and stays small."""
 WATCHED_FOR = 60.0
-"""Seconds for which a bare node is given the chance to recover."""
+"""Seconds for which a bare node may recover by itself."""
 STAGES = ("link to watcher", "watcher to service", "service to agent", "agent to neighbour")
 
 
 async def measure(rounds: int, watched_for: float) -> tuple[list[Round], list[Round]]:
-    """So many rounds of each kind: with, and without."""
+    """Measure so many rounds with GossipControl, and as many without."""
     batches = [min(SIDE_BY_SIDE, rounds - done) for done in range(0, rounds, SIDE_BY_SIDE)]
     with_it: list[Round] = []
     without: list[Round] = []
@@ -38,10 +38,10 @@ async def measure(rounds: int, watched_for: float) -> tuple[list[Round], list[Ro
             made = [Swarm(_directory(stack), control=control, heartbeat=HEARTBEAT) for control in (True, False) * batch]
             swarms = await asyncio.gather(*(stack.enter_async_context(swarm) for swarm in made))
             await asyncio.gather(*(cut_off(swarm) for swarm in swarms))
-            # One after the other: two at the same instant would share two cores.
-            cared_for = [await restore(swarm, watched_for) for swarm in swarms if swarm.controlled]
+            # One after another, so that no two share the cores at the same instant.
+            controlled = [await restore(swarm, watched_for) for swarm in swarms if swarm.controlled]
             bare = await asyncio.gather(*(restore(swarm, watched_for) for swarm in swarms if not swarm.controlled))
-        with_it += cared_for
+        with_it += controlled
         without += bare
         print(f"{len(with_it)} of {rounds} rounds", file=sys.stderr)
     return with_it, without
@@ -52,7 +52,7 @@ def _directory(stack: AsyncExitStack) -> Path:
 
 
 def figures(with_it: Sequence[Round], without: Sequence[Round], watched_for: float) -> dict[str, Figure]:
-    """Medians and maxima in milliseconds, with the time broken down."""
+    """Medians and maxima in milliseconds, and the median of each stage."""
     shown: dict[str, Figure] = {"rounds": Figure(len(with_it), "of each kind")}
     for name, label in (("neighbour", "link up to NEIGHBOR_UP"), ("delivered", "link up to first message")):
         times = [getattr(one, name) for one in with_it]
@@ -68,7 +68,7 @@ def figures(with_it: Sequence[Round], without: Sequence[Round], watched_for: flo
 
 
 def _milliseconds(choose: Callable[[list[float]], float], times: Sequence[float | None]) -> float | None:
-    """None when one of them never came: that is worse than any number."""
+    """None when one of them never happened, which is worse than any number."""
     known = [one for one in times if one is not None]
     return choose(known) * 1000 if known and len(known) == len(times) else None
 

@@ -1,4 +1,4 @@
-"""How every measurement shows its figures: a table for people, one JSON object for programs."""
+"""The flags and the output of every measurement: a table for people, one JSON object for programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Figure:
     """One figure; ``met`` is None where no target was set."""
 
     value: float | None
-    """None: it did not happen within the time that it was watched for."""
+    """None: it did not happen while it was watched."""
     unit: str
     target: str | None = None
     met: bool | None = None
@@ -34,7 +34,7 @@ def at_least(value: float, unit: str, least: float) -> Figure:
 
 
 def at_most(value: float | None, unit: str, most: float) -> Figure:
-    """A figure that must not be higher; None never happened, and so misses the target."""
+    """A figure that must not be higher; None misses the target."""
     return Figure(value, unit, f"at most {most:g}", value is not None and value <= most)
 
 
@@ -42,14 +42,14 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     """The flags that every measurement has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object instead of a table")
-    parser.add_argument("--quick", action="store_true", help="a short run: it works, but its figures say little")
+    parser.add_argument("--quick", action="store_true", help="a short run; its figures are not reliable")
     return parser
 
 
 def rounds_on_hosts(description: str | None, default: int) -> argparse.Namespace:
-    """The flags of a measurement that makes hosts, so many ``rounds`` of each kind; exits where none can be made."""
+    """The flags of a measurement with hosts and ``--rounds``; exits with what this machine lacks to make hosts."""
     parser = arguments(description)
-    parser.add_argument("--rounds", type=int, default=default)
+    parser.add_argument("--rounds", type=int, default=default, help=f"rounds of each kind ({default})")
     chosen = parser.parse_args()
     if missing := what_is_missing():
         sys.exit(missing)
@@ -75,7 +75,7 @@ def _number(value: float | None) -> str:
 
 
 def machine() -> dict[str, str | int | None]:
-    """What the figures were measured on."""
+    """The machine of the figures."""
     return {
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",

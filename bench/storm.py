@@ -1,8 +1,8 @@
 """10,000 nodes with 10 stores each report one network change within one second, over gRPC from another process.
 
-All must be answered; starts must stay within the global bound, and the order must be fair: once all have reported, no
-node gets a second turn while others wait for their first. Then the cost of a decision in the core alone, as the number
-of nodes grows. A latency counts from the instant at which its report was due.
+Targets: every report is answered, starts stay within the global bound, and the order is fair: once all have reported,
+no node gets a second turn while others wait for their first. Then the cost of a decision in the core alone, as the
+number of nodes grows. A latency counts from the instant at which its report was due.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
 from bench.h2load import process_seconds
 from bench.report import Figure, arguments, at_least, at_most, show
+from tests.kit.http2_client import Http2Client, header_block
 from tests.kit.process import service
-from tests.kit.wire import Wire, header_block
 
 SERVICE = "/gossipcontrol.v1.GossipControl"
 STORES = 10
 CONNECTIONS = 8
 """Connections over which the nodes and their hosts are spread."""
 ATTACHING = 200
-"""Nodes that attach at a time."""
+"""Nodes that attach at once."""
 WATCHED = 1.5
-"""Seconds beyond the storm for which starts are followed."""
+"""Seconds after the storm in which starts still count."""
 
 
-class Fleet:
-    """Agents that attach and note every command; none carries it out, so nothing but the service is measured."""
+class StormAgents:
+    """Agents that attach and record every command; none carries it out, so only the service is measured."""
 
     def __init__(self, nodes: int) -> None:
         self.nodes = nodes
         self.commands: list[tuple[float, int]] = []
-        """When each came, and for which node."""
+        """When each command arrived, and for which node."""
         self.answers: dict[int, tuple[float, bytes]] = {}
-        """By node: when its report was answered, and how."""
-        self._wires: list[Wire] = []
+        """By node, when its report was answered, and the answer."""
+        self._clients: list[Http2Client] = []
         self._registered = 0
         self._news = asyncio.Event()
         self._agents: list[dict[int, int]] = [{} for _ in range(CONNECTIONS)]
@@ -62,24 +62,24 @@ class Fleet:
         """Open the connections."""
         loop = asyncio.get_running_loop()
         for number in range(CONNECTIONS):
-            make = partial(Wire, partial(self._on_message, number), partial(self._on_end, number))
-            _, wire = await loop.create_unix_connection(make, str(path))
-            self._wires.append(wire)
+            make = partial(Http2Client, partial(self._on_message, number), partial(self._on_end, number))
+            _, client = await loop.create_unix_connection(make, str(path))
+            self._clients.append(client)
 
     async def attach(self) -> None:
-        """Attach every node, some hundreds at a time."""
+        """Attach every node, some hundreds at once."""
         headers, stores = header_block(f"{SERVICE}/Attach"), [f"s{store}" for store in range(STORES)]
         for node in range(self.nodes):
             register = attach_pb2.Register(node_id=f"n{node}", host_id=f"h{node}", store_ids=stores)
             message = attach_pb2.AttachRequest(register=register).SerializeToString()
             connection = node % CONNECTIONS
-            self._agents[connection][self._wires[connection].call(headers, message, last=False)] = node
+            self._agents[connection][self._clients[connection].call(headers, message, last=False)] = node
             if node % ATTACHING == 0:
                 await self._until(partial(self._has_registered, node - ATTACHING), 60)
         await self._until(partial(self._has_registered, self.nodes), 60)
 
     async def storm(self) -> float:
-        """Every host reports within one second; returns when it began."""
+        """Every host reports within one second; returns the start (monotonic)."""
         headers = header_block(f"{SERVICE}/ReportNetworkChange")
         changed = gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED
         messages = [
@@ -93,19 +93,20 @@ class Fleet:
             if (early := began + node / self.nodes - time.monotonic()) > 0:
                 await asyncio.sleep(early)
             connection = node % CONNECTIONS
-            self._reports[connection][self._wires[connection].call(headers, message, last=True)] = node
+            self._reports[connection][self._clients[connection].call(headers, message, last=True)] = node
         await self._until(lambda: not any(self._reports), 120)
         return began
 
     def close(self) -> None:
         """End every stream."""
-        for wire in self._wires:
-            wire.close()
+        for client in self._clients:
+            client.close()
 
     def _has_registered(self, count: int) -> bool:
         return self._registered >= count
 
     async def _until(self, is_met: Callable[[], bool], within: float) -> None:
+        """Wait for messages until a condition holds. Polling would take a part of the core that is measured."""
         async with asyncio.timeout(within):
             while not is_met():
                 self._news.clear()
@@ -142,27 +143,27 @@ async def over_grpc(nodes: int) -> dict[str, Figure]:
 
 
 async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
-    fleet = Fleet(nodes)
-    await fleet.connect(path)
+    agents = StormAgents(nodes)
+    await agents.connect(path)
     try:
         began = time.monotonic()
-        await fleet.attach()
+        await agents.attach()
         attached, before = time.monotonic() - began, _memory(pid)
         used, own = process_seconds(pid), time.process_time()
-        began = await fleet.storm()
+        began = await agents.storm()
         took = time.monotonic() - began
         used, own = process_seconds(pid) - used, time.process_time() - own
         await asyncio.sleep(WATCHED)
         seconds = time.monotonic() - began
-        commands, limits = list(fleet.commands), Parameters()
+        commands, limits = list(agents.commands), Parameters()
     finally:
-        fleet.close()
+        agents.close()
     responses = [
-        gossip_control_pb2.ReportNetworkChangeResponse.FromString(message) for _, message in fleet.answers.values()
+        gossip_control_pb2.ReportNetworkChangeResponse.FromString(message) for _, message in agents.answers.values()
     ]
     kinds = Counter(decision.kind for response in responses for decision in response.decisions)
     decided, per_node = sum(kinds.values()), Counter(node for _, node in commands)
-    latencies = sorted(at - (began + node / nodes) for node, (at, _) in fleet.answers.items())
+    latencies = sorted(at - (began + node / nodes) for node, (at, _) in agents.answers.items())
     allowed = limits.burst + limits.rate * seconds
     return {
         "reports answered": at_least(len(latencies), "reports", nodes),
@@ -174,7 +175,7 @@ async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
         "latency, maximum": Figure(latencies[-1] * 1000, "ms"),
         "the service's time per report": Figure(used / nodes * 1e6, "us"),
         "the service's use": Figure(used / took * 100, "% of one core"),
-        "the fleet's use": Figure(own / took * 100, "% of one core"),
+        "the agents' use": Figure(own / took * 100, "% of one core"),
         "attaching": Figure(attached, "s"),
         "memory, attached": Figure(before, "MB"),
         "memory, after the storm": Figure(_memory(pid), "MB"),
@@ -186,7 +187,7 @@ async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
 
 
 def _turns(commands: list[tuple[float, int]], since: float) -> int:
-    """The most turns that the queue gave one node, once all had reported: one, while others still wait for theirs."""
+    """The most turns of one node after all had reported: one, as long as others wait for theirs."""
     return max(Counter(number for at, number in commands if at > since).values(), default=0)
 
 
@@ -198,14 +199,14 @@ def _memory(pid: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the core took; the best of three runs, in CPU time."""
+    """CPU time of the core; the best of three runs."""
 
     decision: float
     """Microseconds per (node, store) decided."""
     collector: float
-    """Of that, what Python's garbage collector took."""
+    """Of that, the part of Python's garbage collector."""
     snapshot: float
-    """Milliseconds that the event loop stands still for a snapshot of it all."""
+    """Milliseconds for which a snapshot of everything blocks the event loop."""
 
 
 def core_cost(nodes: int) -> Cost:
@@ -233,7 +234,7 @@ def _core_cost(nodes: int) -> Cost:
 
 
 class CollectorWatch:
-    """How long Python's garbage collector runs meanwhile, in CPU seconds."""
+    """Measures the CPU seconds of Python's garbage collector inside a ``with`` block."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -254,7 +255,7 @@ class CollectorWatch:
 
 
 def figures_of_core(sizes: Sequence[int]) -> dict[str, Figure]:
-    """Cost by number of nodes, with the collector as in the service, and as Python has it."""
+    """Cost by number of nodes, with the service's collector settings and with Python's."""
     pythons_own = gc.get_threshold()
     untuned = core_cost(sizes[-1])
     tune_collector()
@@ -263,7 +264,7 @@ def figures_of_core(sizes: Sequence[int]) -> dict[str, Figure]:
     shown = {f"core per decision, {nodes:,} nodes": Figure(cost.decision, "us") for nodes, cost in costs.items()}
     growth = costs[sizes[-1]].decision / costs[sizes[0]].decision
     return shown | {
-        "growth of that": Figure(growth, "times", "about 1: it should not grow"),
+        "growth of that": Figure(growth, "times", "about 1"),
         "the collector's part of it": Figure(costs[sizes[-1]].collector, "us"),
         "the same with Python's thresholds": Figure(untuned.decision, "us"),
         "the collector's part of that": Figure(untuned.collector, "us"),

@@ -31,22 +31,23 @@ from pyrate_limiter import InMemoryBucket, Limiter, Rate
 
 from bench import h2load
 from bench.echo import METHOD
+from bench.echo_process import echo_server
 from bench.report import Figure, arguments, at_least, show
-from tests.kit.bare import echo_server, free_ports
-from tests.kit.node import SilentNode
+from tests.kit.ports import free_ports
 from tests.kit.process import service
+from tests.kit.silent_node import SilentNode
 
 IN_FLIGHT = (1, 32, 128)
 CHANGE = "/gossipcontrol.v1.GossipControl/ReportNetworkChange"
 CORE = "core, ten stores per trigger"
 STORES = 10
-"""A network change concerns every store of a node, and is decided for each."""
+"""Stores of a node; a network change takes one decision for each."""
 KEYS = 1000
-"""Nodes, or keys, that the decisions are spread over."""
+"""Nodes, or keys of a library, that share the decisions."""
 
 
 async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
-    """The service, with and without its log, and the bare server, in turns."""
+    """Measure the service, with and without a log line per decision, and the bare server, in turns."""
     request = gossip_control_pb2.ReportNetworkChangeRequest(
         host_id="0123456789abcdef0123456789abcdef", kind=gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
         platform=gossip_control_pb2.PLATFORM_LINUX, detail="eth0 via 192.0.2.1; 192.0.2.77",
@@ -58,7 +59,7 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         answer_bytes = 0
         for port, level in zip(ports, ("info", "warning"), strict=False):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
-            # To a file, as under systemd: reading the log here would take the core that the load needs.
+            # The log goes to a file, as under systemd: reading it here would take CPU time from the load.
             serving = await enter(
                 service(None, directory, log_to=directory / "log", listen_tcp=f"127.0.0.1:{port}", log_level=level)
             )
@@ -77,7 +78,7 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
 
 
 def _in_turns(targets: Sequence[tuple[str, int, int]], message: bytes, turns: int, calls: int) -> dict[str, Figure]:
-    """The service, the service that logs no decision, and the bare server."""
+    """Load the service, the service that logs no decision, and the bare server."""
     shown: dict[str, Figure] = {}
     for in_flight in IN_FLIGHT:
         many = calls if in_flight > 1 else calls // 4
@@ -104,8 +105,8 @@ def _ratio(ours: Sequence[h2load.Load], bare: Sequence[h2load.Load]) -> float:
 
 
 def measure_core(turns: int, decisions: int) -> dict[str, Figure]:
-    """The core and its peers in turns, each over as many keys; in CPU time, so that the neighbours do not count."""
-    tune_collector()  # as in the service; the peers have it too
+    """Measure the core and rate-limiting libraries in turns, over as many keys, in CPU time."""
+    tune_collector()  # as in the service, and for the libraries too
     rates: dict[str, list[float]] = {}
     for _ in range(turns):
         for name, make, each in (
@@ -120,14 +121,14 @@ def measure_core(turns: int, decisions: int) -> dict[str, Figure]:
     medians = {name: statistics.median(seen) for name, seen in rates.items()}
     shown = {f"decisions, {name}": Figure(rate, "1/s of CPU time") for name, rate in medians.items()}
     best = max(rate for name, rate in medians.items() if not name.startswith("core"))
-    shown["core against the best of them"] = at_least(medians[CORE] / best, "times", 1)
+    shown["core against the best library"] = at_least(medians[CORE] / best, "times", 1)
     return shown
 
 
 def _core(stores: int) -> Callable[[int], object]:
-    """Triggers for a thousand slots, each a tenth of a millisecond after the last for each store that it concerns.
+    """Triggers for a thousand slots, one decision per 0.1 ms of service time.
 
-    Windows end meanwhile, rejoins start, wait for the limiter, and go unproved.
+    So windows end, rejoins start, wait for the limiter, and time out during the measurement.
     """
     core, names = Core(), [f"node-{number}" for number in range(KEYS // stores)]
     for name in names:
@@ -150,7 +151,7 @@ def _throttled() -> Callable[[int], object]:
 
 
 def _pyrate() -> Callable[[int], object]:
-    # One bucket: each limiter has a thread of its own, and a thousand of them would measure those.
+    # One bucket: each limiter starts a thread, and a thousand threads would be measured instead.
     limiter = Limiter(InMemoryBucket([Rate(1, 6000)]))
     return lambda number: limiter.try_acquire(str(number), blocking=False)
 

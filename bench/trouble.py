@@ -1,8 +1,8 @@
-"""How soon everybody hears everybody again after troubles of every kind, which come one after the other at random.
+"""How soon all nodes hear each other again after troubles of every kind, one after another at random.
 
-Six iroh-gossip nodes on hosts of their own, three on each of two bridges with a cable between them, every host with its
-watcher and every node with its agent, all reporting to one service. A trouble is over when each node has heard each
-other since its cause was removed. The seed decides which troubles come, to whom, and how long each lasts.
+Six real iroh-gossip nodes on hosts of their own, three on each of two bridges with a cable between them; every host has
+a watcher, every node an agent, and all report to one service. A trouble is over when every node has received a message
+of every other since its cause was removed. The seed decides which troubles come, on which host, and for how long.
 """
 
 from __future__ import annotations
@@ -22,62 +22,62 @@ from typing import TypeAlias
 from bench.report import Figure, arguments, at_most, show
 from tests.kit.fleet import Fleet
 from tests.kit.network import what_is_missing
-from tests.kit.process import Said
+from tests.kit.process import Line
 
 LONGEST = 60.0
-"""Seconds within which any trouble must be over."""
+"""Seconds within which every trouble is over; the target."""
 REMEMBERED = 120.0
-"""Seconds for which what the nodes said is kept."""
+"""Seconds for which the lines of the processes are kept."""
 
 Trouble: TypeAlias = Callable[[Fleet, int, random.Random], Awaitable[None]]
-"""Happens to a host of the fleet, by its number, and is undone again."""
+"""Happens to one host of the fleet, given by its number, and ends again."""
 
 
 async def flap(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The link is down for a moment: too short for the node to be suspended."""
+    """The link is down for a moment, too short for the agent to suspend the node."""
     await _down(fleet, (number,), chance.uniform(0.05, 2.5))
 
 
 async def flap_twice(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The node is suspended, and the link flaps again just as it is to resume."""
+    """The agent suspends the node, and the link flaps again about when it resumes."""
     await _down(fleet, (number,), chance.uniform(3.0, 5.0))
     await asyncio.sleep(chance.uniform(0.0, 6.0))
     await _down(fleet, (number,), chance.uniform(0.05, 4.0))
 
 
 async def link_down(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The link is down for longer than it takes to suspend the node; one time in three longer than the idle timeout."""
+    """The link is down until the node is suspended; one time in three longer than the transport's idle timeout."""
     await _down(
         fleet, (number,), chance.choice((chance.uniform(2.8, 3.3), chance.uniform(4, 12), chance.uniform(30, 45)))
     )
 
 
 async def two_links_down(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """Two hosts at once."""
+    """The links of two hosts are down at once."""
     await _down(fleet, (number, (number + 1) % len(fleet.hosts)), chance.uniform(2, 20))
 
 
 async def cable_cut(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The cable between the bridges is cut: no host sees a link event."""
+    """The cable between the bridges is cut, so no host has a link event."""
     await fleet.cut_for(chance.uniform(3, 60))
 
 
 async def lose(chains: tuple[str, ...], fleet: Fleet, number: int, chance: random.Random) -> None:
-    """What passes these chains of a host is lost, with the link up: what comes in, what goes out, or both."""
+    """Packets of these chains are lost while the link is up: incoming ones, outgoing ones, or both."""
     await fleet.hosts[number].drop(*chains)
     await asyncio.sleep(chance.uniform(5, 50))
     await fleet.hosts[number].mend()
 
 
 async def frozen(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The process of a node stands still."""
+    """The process of a node is suspended (SIGSTOP)."""
     fleet.nodes[number].freeze()
     await asyncio.sleep(chance.uniform(2, 40))
     fleet.nodes[number].thaw()
 
 
 async def service_killed(fleet: Fleet, number: int, chance: random.Random) -> None:
-    """The service dies without a word, and is started again."""
+    """The service is killed, and started again."""
     await fleet.service.stop(signal.SIGKILL)
     await asyncio.sleep(chance.uniform(0, 3))
     await fleet.service.start()
@@ -105,7 +105,7 @@ async def _down(fleet: Fleet, numbers: tuple[int, ...], seconds: float) -> None:
 
 
 async def until_heard(fleet: Fleet, since: float) -> float | None:
-    """Seconds from an instant (wall clock) until everybody had heard everybody; None when that took too long."""
+    """Seconds from an instant (wall clock) until all nodes have heard each other; None when it takes too long."""
     try:
         heard = await asyncio.gather(
             *(
@@ -117,12 +117,12 @@ async def until_heard(fleet: Fleet, since: float) -> float | None:
         )
     except TimeoutError:
         return None
-    return max(0.0, max(float(said["ts"]) for said in heard) - since)
+    return max(0.0, max(float(line["ts"]) for line in heard) - since)
 
 
 async def measure(minutes: float, seed: int) -> dict[str, Figure]:
-    """Troubles for so long."""
-    chance, took, faults = random.Random(seed), dict[str, list[float | None]](), 0
+    """Cause troubles for so many minutes."""
+    chance, took, error_count = random.Random(seed), dict[str, list[float | None]](), 0
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         async with Fleet(Path(directory), near=3, beyond=3, watched=True) as fleet:
             ends_at = time.monotonic() + minutes * 60
@@ -133,21 +133,29 @@ async def measure(minutes: float, seed: int) -> dict[str, Figure]:
                 over_at = time.time()
                 seconds = await until_heard(fleet, over_at)
                 took.setdefault(name, []).append(seconds)
-                print(f"{name}, host {number + 1}, {over_at - began_at:.1f} s: {seconds}", file=sys.stderr, flush=True)
+                print(
+                    f"{name}, host {number + 1}, for {over_at - began_at:.1f} s: {_outcome(seconds)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 for process in fleet.processes:
-                    told = [said for said in process.said if said["ts"] > began_at and _is_fault(said)]
-                    faults += len(told)
-                    print("".join(f"  {process.name}: {said}\n" for said in told), file=sys.stderr, end="")
+                    errors = [line for line in process.lines if line["ts"] > began_at and _is_error(line)]
+                    error_count += len(errors)
+                    print("".join(f"  {process.name}: {line}\n" for line in errors), file=sys.stderr, end="")
                     process.forget(time.time() - REMEMBERED)
-    return _figures(took, faults, seed)
+    return _figures(took, error_count, seed)
 
 
-def _is_fault(said: Said) -> bool:
-    """Whether something went wrong in a process that was meant to bear it."""
-    return said["event"] == "error" or "Traceback" in str(said.get("text"))
+def _outcome(seconds: float | None) -> str:
+    return f"not over within {LONGEST:g} s" if seconds is None else f"over after {seconds:.2f} s"
 
 
-def _figures(took: dict[str, list[float | None]], faults: int, seed: int) -> dict[str, Figure]:
+def _is_error(line: Line) -> bool:
+    """Whether a line reports an error of the process itself."""
+    return line["event"] == "error" or "Traceback" in str(line.get("text"))
+
+
+def _figures(took: dict[str, list[float | None]], error_count: int, seed: int) -> dict[str, Figure]:
     figures = {"seed": Figure(seed, ""), "troubles": Figure(sum(map(len, took.values())), "")}
     for name in KINDS:
         seconds = [LONGEST if one is None else one for one in took.get(name, ())]
@@ -156,14 +164,14 @@ def _figures(took: dict[str, list[float | None]], faults: int, seed: int) -> dic
             figures[f"{name}: maximum"] = Figure(max(seconds), "s")
     lasting = sum(one is None for seconds in took.values() for one in seconds)
     figures[f"not over within {LONGEST:g} s"] = at_most(lasting, "troubles", 0)
-    figures["errors that processes told"] = Figure(faults, "")
+    figures["errors in the logs"] = Figure(error_count, "")
     return figures
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=20.0, help="how long (20)")
+    parser.add_argument("--seed", type=int, default=1, help="of the troubles (1)")
     chosen = parser.parse_args()
     if missing := what_is_missing():
         sys.exit(missing)

@@ -1,4 +1,4 @@
-"""Rot and recovery before one's eyes: one of three real nodes is cut off, first without and then with the service."""
+"""See gossip rot and recover: one of three real nodes is cut off, first without GossipControl and then with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.kit.recovery import CUT, Round, cut_off, restore
 from tests.kit.swarm import Swarm
 
 WATCHED_FOR = 30.0
-"""Seconds for which the bare node is given the chance to recover."""
+"""Seconds for which the bare node may recover by itself."""
 TICK = 5.0
 """Seconds between two lines of progress."""
 
@@ -26,17 +26,17 @@ console = Console()
 
 
 async def play(control: bool) -> Round:
-    """One act: a swarm, a cut, a return."""
+    """One act: start a swarm, cut one node off, restore its link, and tell what happens."""
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         console.rule("with GossipControl" if control else "without GossipControl")
-        _tell("starting three iroh-gossip nodes, each on a host of its own (a network namespace)")
+        _tell("starting three iroh-gossip nodes, each in its own network namespace")
         async with Swarm(Path(directory), control=control) as swarm:
-            _tell("all three are neighbours, and hear each other every half second")
+            _tell("all three are neighbours; each sends a message every half second")
             if control:
-                _tell("the first host has a watcher; its node's agent is attached to the service")
+                _tell("the first host runs a watcher; its node's agent is attached")
             async with _progress("the link of the first host is down", CUT):
                 await cut_off(swarm)
-            _tell("its peers have given it up; the link comes back NOW")
+            _tell("its peers have dropped it; the link comes back NOW")
             async with _progress("waiting for a neighbour and a message", WATCHED_FOR):
                 seen = await restore(swarm, WATCHED_FOR)
             for line in _story(seen):
@@ -46,14 +46,14 @@ async def play(control: bool) -> Round:
 
 def _story(seen: Round) -> list[str]:
     steps = (
-        ("the watcher saw the change", seen.noticed),
-        ("the service decided: rejoin now", seen.decided),
-        ("the agent got the command", seen.commanded),
+        ("the watcher noticed the change", seen.noticed),
+        ("the service started a rejoin", seen.decided),
+        ("the agent received the command", seen.commanded),
         ("a neighbour is up", seen.neighbour),
         ("a message of another node arrived", seen.delivered),
     )
-    told = [f"{seconds * 1000:7.1f} ms  {what}" for what, seconds in steps if seconds is not None]
-    return told or [f"nothing within {WATCHED_FOR:g} s: the node runs and hears nobody, and nobody notices"]
+    happened = [f"{seconds * 1000:7.1f} ms  {what}" for what, seconds in steps if seconds is not None]
+    return happened or [f"nothing within {WATCHED_FOR:g} s: the node runs, hears nobody, and nobody notices"]
 
 
 @asynccontextmanager
@@ -95,9 +95,9 @@ async def _play_both() -> int:
 
 
 def main() -> None:
-    """Play, or say what this machine lacks."""
+    """Play both acts; exits with what this machine lacks for them."""
     if missing := what_is_missing():
-        sys.exit(f"the demo needs hosts of its own to cut off. {missing}")
+        sys.exit(f"the demo needs hosts that it can cut off. {missing}")
     sys.exit(asyncio.run(_play_both()))
 
 

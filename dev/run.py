@@ -1,4 +1,4 @@
-"""The main job on this machine: the service, this host's watcher, and one real iroh-gossip node, until Ctrl-C."""
+"""The main job on this machine: the service, this host's watcher and one real iroh-gossip node, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gossipcontrol.client import Client, ClientError
 from gossipcontrol.server.config import ConfigError, read_config
 
 START_TIME = 30.0
-"""Seconds within which the service must serve."""
+"""Seconds within which the service serves."""
 STOP_TIME = 8.0
-"""Seconds that each program gets to stop."""
+"""Seconds that each program has to stop, before it is killed."""
 STORE = "notes"
 
 
 class Program:
-    """One of the three programs; its lines are printed behind its name."""
+    """One of the three programs; its output is printed with its name before each line."""
 
     def __init__(self, name: str, *arguments: str) -> None:
         self.name = name
@@ -27,8 +27,8 @@ class Program:
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
-        """Run it to its end."""
-        # A session of its own: Ctrl-C must reach it through `stop`, in order.
+        """Run the program until it ends."""
+        # A session of its own: Ctrl-C reaches it through `stop` only, so the programs stop in order.
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-um",
@@ -43,7 +43,7 @@ class Program:
         say(self.name, f"ended with exit code {await process.wait()}")
 
     async def stop(self) -> None:
-        """Stop it, if it runs."""
+        """Stop the program if it runs."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -56,12 +56,12 @@ class Program:
 
 
 def say(name: str, text: str) -> None:
-    """One line, told apart by the program's name."""
+    """Print one line of a program."""
     print(f"{name:>8} | {text}", flush=True)
 
 
 async def run() -> int:
-    """Start the service, then the others; stop them in reverse order."""
+    """Start the service, then the others; stop them in reverse order; returns the exit code."""
     config = read_config()
     address = f"unix:{config.listen.socket}" if config.listen.socket else config.listen.tcp
     service = Program("service", "gossipcontrol.server")
@@ -72,22 +72,23 @@ async def run() -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    works: list[asyncio.Task[Any]] = [asyncio.create_task(stopped.wait()), asyncio.create_task(service.run())]
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(stopped.wait()), asyncio.create_task(service.run())]
     serving = asyncio.create_task(_is_serving(address))
-    await asyncio.wait([*works, serving], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([*tasks, serving], return_when=asyncio.FIRST_COMPLETED)
     if serving.done() and serving.result():
         say("run", f"gRPC     {' and '.join(filter(None, (config.listen.socket, config.listen.tcp)))}")
         say("run", f"metrics  http://{config.metrics.address}/metrics")
-        say("run", "try      .venv/bin/gossipcontrol status | stores | rejoins | report network-change")
+        say("run", "try      .venv/bin/gossipcontrol status | stores | rejoins")
+        say("run", "         .venv/bin/gossipcontrol report network-change")
         say("run", "stop     Ctrl-C")
-        works += [asyncio.create_task(program.run()) for program in others]
-        await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+        tasks += [asyncio.create_task(program.run()) for program in others]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     serving.cancel()
     failed = not stopped.is_set()
     for program in (*reversed(others), service):
         await program.stop()
     stopped.set()
-    await asyncio.gather(*works)
+    await asyncio.gather(*tasks)
     return int(failed)
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a virtual environment with the locked packages and this checkout in it: dev/setup.sh DIRECTORY
+# Creates a virtual environment with the locked packages and this checkout: dev/setup.sh DIRECTORY
 set -eu
 venv=$1
 python=$(command -v python3.11 || command -v python3) || {
@@ -11,7 +11,7 @@ python=$(command -v python3.11 || command -v python3) || {
     exit 1
 }
 if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-    # Debian keeps this part of Python in a package of its own.
+    # Debian ships this part of Python as a package of its own.
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing python3-venv"
         { apt-get update && apt-get install -y --no-install-recommends python3-venv; } >/dev/null
@@ -20,7 +20,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         exit 1
     fi
 fi
-echo "setting up $venv (a minute at the first time)"
+echo "setting up $venv (the first time takes a minute)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement requirements-dev.lock
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Response: TypeAlias = attach_pb2.AttachResponse

@@ -28,7 +28,8 @@ from gossipcontrol.v1.liveness_pb2 import (
 
 from tests.agent.fake import FakeNode, Proxy, Watched, running
 from tests.agent.script import scripted
-from tests.kit.service_lab import DEADLINE, BareAgent, Service, config, connected, rejoin, serving, until
+from tests.kit.service_lab import BareAgent, Service, config, connected, rejoin, serving
+from tests.kit.until import DEADLINE, until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 

@@ -11,7 +11,7 @@ from gossipcontrol.agent.outage_guard import GRACE, PATIENCE, OutageGuard
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind
 
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 
 class Sleeper:

@@ -11,7 +11,7 @@ from gossipcontrol.agent.rejoin_executor import RejoinExecutor
 from gossipcontrol.v1.attach_pb2 import RejoinCommand, RejoinResult
 
 from tests.agent.fake import FakeNode
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 
 def command(attempt: int = 1, deadline_ms: int = 5000) -> RejoinCommand:

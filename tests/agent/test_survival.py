@@ -16,7 +16,7 @@ from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
 from tests.agent.fake import FakeNode
 from tests.agent.script import Script, scripted
-from tests.kit.service_lab import DEADLINE, until
+from tests.kit.until import DEADLINE, until
 
 NEWER_FRAME = attach_pb2.AttachResponse.FromString(b"\x7a\x00")
 """A frame of field 15, which this version does not have."""

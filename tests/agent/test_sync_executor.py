@@ -14,7 +14,7 @@ from gossipcontrol.v1.liveness_pb2 import SyncWithPeer
 
 from tests.agent.fake import FakeNode, running
 from tests.agent.script import scripted
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 
 def command(peer_id: str = "p", store_id: str = "a") -> SyncWithPeer:

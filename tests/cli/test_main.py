@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from gossipcontrol.cli.main import COMMANDS, main
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
-from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, rejoin, serving, until
+from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, rejoin, serving
+from tests.kit.until import until
 
 
 async def run(service: Service, *words: str) -> Result:

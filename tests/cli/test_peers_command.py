@@ -25,7 +25,8 @@ from gossipcontrol.v1 import liveness_pb2
 from tests.agent.fake import Proxy
 from tests.cli.test_main import read, run
 from tests.kit.scripted_service import scripted
-from tests.kit.service_lab import DEADLINE, BareAgent, Service, config, connected, deciding, serving, until
+from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving
+from tests.kit.until import DEADLINE, until
 
 
 async def hear(service: Service, *peer_ids: str, store_id: str = "a", node_id: str = "n") -> None:

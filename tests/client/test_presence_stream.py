@@ -22,7 +22,8 @@ from gossipcontrol.client import (
 from gossipcontrol.server.config import Limits
 
 from tests.agent.fake import Proxy
-from tests.kit.service_lab import DEADLINE, Service, config, deciding, serving
+from tests.kit.service_lab import Service, config, deciding, serving
+from tests.kit.until import DEADLINE
 
 
 async def hear(client: Client, *peer_ids: str) -> None:

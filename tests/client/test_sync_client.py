@@ -34,7 +34,8 @@ from gossipcontrol.client import (
 )
 
 from tests.agent.fake import Proxy
-from tests.kit.service_lab import DEADLINE, Service, config, deciding, serving, until
+from tests.kit.service_lab import Service, config, deciding, serving
+from tests.kit.until import DEADLINE, until
 
 T = TypeVar("T")
 

@@ -22,7 +22,8 @@ from gossipcontrol.server.config import Metrics, read_config
 from gossipcontrol.v1 import gossip_control_pb2
 
 from tests.kit.markdown import Block, all_blocks, blocks, each_block
-from tests.kit.service_lab import Service, config, connected, serving, until
+from tests.kit.service_lab import Service, config, connected, serving
+from tests.kit.until import until
 
 SHOWN = {"text", "mermaid"}
 """Languages that nothing runs."""

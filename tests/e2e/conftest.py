@@ -1,4 +1,4 @@
-"""What the end-to-end tests need of the machine: real hosts in network namespaces, real iroh-gossip nodes."""
+"""End-to-end tests need network namespaces and real iroh-gossip nodes; where these are missing, they are skipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kit.swarm import Swarm
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, and say what it lacks."""
+    """Skip every test here on a machine that cannot run them, with what it lacks."""
     here = Path(__file__).parent
     mine = [item for item in items if here in item.path.parents]
     if not mine:
@@ -28,6 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
-    """Three nodes on three hosts; the first one is cared for."""
+    """Three nodes on three hosts; the first has GossipControl."""
     async with Swarm(tmp_path) as started:
         yield started

@@ -1,4 +1,4 @@
-"""Never feed churn, on ten real iroh-gossip nodes: one more joins, one leaves, with GossipControl and without."""
+"""GossipControl adds no churn: ten real iroh-gossip nodes, one more joins and one leaves, with and without it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from typing import Any
 import pytest
 from gossipcontrol.client import Cause, Outcome
 from gossipcontrol.client.client import Client
-from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.observe.log import make_logger
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.topic import GossipEvent
 
+from tests.kit.service_lab import config, serving
+from tests.kit.until import until
+
 NODES = 10
 STORE = "churn"
 QUIET = 2.0
 """Seconds without a neighbour event after which an overlay counts as settled."""
 SETTLE = 20.0
-"""Seconds within which it must settle."""
+"""Seconds within which an overlay settles."""
 NOISE = 10
-"""Neighbour events by which two runs of one overlay may differ: whom a join evicts is chance."""
+"""Neighbour events by which two runs may differ: which neighbour a join evicts is random."""
 
 
-class Overlay:
-    """Real nodes in one store, and every neighbour event of theirs."""
+class NodeGroup:
+    """Real nodes of one store in this process, and the instant of each of their neighbour events.
+
+    With an address, each node has an agent. With ``asks``, each node asks for a rejoin whenever it loses a neighbour.
+    """
 
     def __init__(self, address: str | None, *, asks: bool = False) -> None:
         self.events: list[float] = []
@@ -43,10 +46,10 @@ class Overlay:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def grow(self, count: int) -> None:
-        """Start so many nodes side by side; each joins through the three before it."""
+        """Start nodes side by side; each joins through the three before it."""
         agents: dict[int, Agent] = {}
         numbers = range(len(self._nodes), len(self._nodes) + count)
-        self._nodes += await asyncio.gather(*(IrohNode.start(self._hearer(agents, one)) for one in numbers))
+        self._nodes += await asyncio.gather(*(IrohNode.start(self._listener(agents, one)) for one in numbers))
         for number in numbers:
             node = self._nodes[number]
             for peer in self._nodes[max(0, number - 3) : number]:
@@ -65,14 +68,14 @@ class Overlay:
         await self._nodes.pop(3).close()
 
     async def settled(self, least: int) -> None:
-        """Wait until every node has so many neighbours and nothing happens for a while."""
-        deadline = time.monotonic() + SETTLE
-        while time.monotonic() < deadline:
-            seldom = min(len(node.neighbors(STORE)) for node in self._nodes)
-            if seldom >= least and time.monotonic() - self.events[-1] > QUIET:
-                return
-            await asyncio.sleep(0.05)
-        raise TimeoutError(f"{len(self.events)} neighbour events, and no end in {SETTLE:g} s")
+        """Wait until every node has at least so many neighbours, and there was no neighbour event for a while."""
+
+        def is_settled() -> bool:
+            fewest = min(len(node.neighbors(STORE)) for node in self._nodes)
+            return fewest >= least and time.monotonic() - self.events[-1] > QUIET
+
+        what = f"{len(self._nodes)} nodes have at least {least} neighbour(s) and no neighbour event for {QUIET:g} s"
+        await until(is_settled, what, within=SETTLE)
 
     async def close(self) -> None:
         """Stop everything."""
@@ -85,8 +88,8 @@ class Overlay:
         if self._client:
             await self._client.close()
 
-    def _hearer(self, agents: dict[int, Agent], number: int) -> Callable[[GossipEvent], None]:
-        def hear(event: GossipEvent) -> None:
+    def _listener(self, agents: dict[int, Agent], number: int) -> Callable[[GossipEvent], None]:
+        def on_event(event: GossipEvent) -> None:
             if event.what not in ("up", "down"):
                 return
             self.events.append(time.monotonic())
@@ -95,10 +98,10 @@ class Overlay:
             if self._asks and event.what == "down":
                 self._spawn(self._suspect(self._nodes[number].node_id))
 
-        return hear
+        return on_event
 
     async def _suspect(self, node_id: str) -> None:
-        """The repair that first comes to mind, made through the service."""
+        """Ask for the repair that first comes to mind: rejoin whenever a neighbour is lost."""
         assert self._client is not None
         await self._client.rejoin(node_id, [STORE], cause=Cause.SUSPICION)
 
@@ -110,42 +113,33 @@ class Overlay:
 
 async def churn(address: str | None, *, asks: bool = False) -> int:
     """Neighbour events after one more node joins a settled overlay and one leaves."""
-    overlay = Overlay(address, asks=asks)
+    group = NodeGroup(address, asks=asks)
     try:
-        await overlay.grow(NODES)
-        await overlay.settled(1)
-        before = len(overlay.events)
-        await overlay.grow(1)
-        await overlay.settled(1)
-        await overlay.shrink()
-        await overlay.settled(0)
-        return len(overlay.events) - before
+        await group.grow(NODES)
+        await group.settled(1)
+        before = len(group.events)
+        await group.grow(1)
+        await group.settled(1)
+        await group.shrink()
+        await group.settled(0)
+        return len(group.events) - before
     finally:
-        await overlay.close()
+        await group.close()
 
 
 async def test_neighbour_events_stay_within_twice_those_without_gossipcontrol(tmp_path: Path) -> None:
-    config = Config(
-        listen=Listen(socket=str(tmp_path / "s.sock"), tcp=""),
-        metrics=Metrics(address=""),
-        state=State(backend="memory"),
-        log=Log(level="error"),
-    )
-    app = App(config, make_logger(config.log))
-    await app.start()
-    address = f"unix:{config.listen.socket}"
-    try:
+    async with serving(config(tmp_path)) as service, Client(service.address) as client:
         alone = await churn(None)
-        reported = await churn(address)
-        async with Client(address) as client:
-            assert [one async for one in client.list_rejoins()] == []
-            asked = await churn(address, asks=True)
-            rejoins = [one async for one in client.list_rejoins()]
-    finally:
-        await app.stop()
-    told = f"alone {alone}, reported {reported}, asked {asked} with {len(rejoins)} rejoins"
-    assert reported <= 2 * alone + NOISE, told
-    assert asked <= 2 * alone + NOISE, told
+        reported = await churn(service.address)
+        assert [one async for one in client.list_rejoins()] == []
+        asked = await churn(service.address, asks=True)
+        rejoins = [one async for one in client.list_rejoins()]
+    counted = (
+        f"neighbour events: {alone} without GossipControl, {reported} with it, "
+        f"{asked} with it and a rejoin asked for at each loss ({len(rejoins)} rejoins)"
+    )
+    assert reported <= 2 * alone + NOISE, counted
+    assert asked <= 2 * alone + NOISE, counted
     assert {one.outcome for one in rejoins} <= {
         Outcome.SKIPPED, Outcome.VERIFIED,
     }  # fmt: skip

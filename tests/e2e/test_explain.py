@@ -1,4 +1,4 @@
-"""Explain over a real socket, and as a person sees it."""
+"""Explain over a real socket and on the command line."""
 
 from __future__ import annotations
 
@@ -26,27 +26,17 @@ from gossipcontrol.client import (
     decode,
 )
 from gossipcontrol.client.call import Call
-from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
-from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import gossip_control_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
+
+from tests.kit.service_lab import config, serving
 
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[MessageClient]:
     """A client of a service of its own."""
-    config = Config(
-        listen=Listen(socket=str(tmp_path / "s.sock"), tcp=""),
-        metrics=Metrics(address=""),
-        state=State(backend="memory"),
-        log=Log(level="error"),
-    )
-    app = App(config, make_logger(config.log))
-    await app.start()
-    async with MessageClient(f"unix:{config.listen.socket}") as made:
+    async with serving(config(tmp_path)) as service, MessageClient(service.address) as made:
         yield made
-    await app.stop()
 
 
 def asking(node_id: str, *store_ids: str) -> RejoinTrigger:
@@ -54,27 +44,27 @@ def asking(node_id: str, *store_ids: str) -> RejoinTrigger:
 
 
 async def test_a_forecast_changes_nothing_and_past_triggers_are_explained(client: MessageClient) -> None:
-    foretold = await client.explain(asking("n", "a"))
-    assert [one.kind for one in foretold.decisions] == [DecisionKind.PARKED]
-    assert foretold.explanations[0].decision.rule == Rule.NOT_ATTACHED
+    forecast = await client.explain(asking("n", "a"))
+    assert [one.kind for one in forecast.decisions] == [DecisionKind.PARKED]
+    assert forecast.explanations[0].decision.rule == Rule.NOT_ATTACHED
     assert [one async for one in client.list_rejoins()] == []
     (decision,) = (await client.rejoin("n", ["a"])).decisions
     again = await client.explain(asking("n", "a"))
     assert again.decisions[0].rejoin_id == decision.rejoin_id
-    told = await client.explain(PastTrigger(rejoin_id=decision.rejoin_id))
-    assert [one.decision.kind for one in told.explanations] == [DecisionKind.PARKED]
-    assert told.rejoins[0].outcome == Outcome.PARKED
-    assert 0 < told.explanations[0].decision.start_in <= 600
-    assert "no agent" in told.explanations[0].message
+    explained = await client.explain(PastTrigger(rejoin_id=decision.rejoin_id))
+    assert [one.decision.kind for one in explained.explanations] == [DecisionKind.PARKED]
+    assert explained.rejoins[0].outcome == Outcome.PARKED
+    assert 0 < explained.explanations[0].decision.start_in <= 600
+    assert "no agent" in explained.explanations[0].message
 
 
 async def test_the_triggers_of_a_call_are_found_by_its_request_id(client: MessageClient) -> None:
     request_id = str(uuid.uuid4())
     change = NetworkChange(request_id=request_id, node_ids=("n1", "n2"), kind=ChangeKind.RESUMED)
     await client.report_network_change(change)
-    told = await client.explain(PastTrigger(request_id=request_id))
-    assert {one.decision.node_id for one in told.explanations} == {"n1", "n2"}
-    assert {one.cause for one in told.explanations} == {Cause.RESUME}
+    explained = await client.explain(PastTrigger(request_id=request_id))
+    assert {one.decision.node_id for one in explained.explanations} == {"n1", "n2"}
+    assert {one.cause for one in explained.explanations} == {Cause.RESUME}
     replay = await client.explain(change)
     assert replay.replayed
 

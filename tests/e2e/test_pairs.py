@@ -1,4 +1,4 @@
-"""Ten nodes, of which each sees five: the pairs that never become neighbours are named, and synced by command."""
+"""Ten nodes with five neighbours each: the service has the pairs that never become neighbours sync by command."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from pathlib import Path
 
 from gossipcontrol.client import PeerState
 
-from tests.kit.observed import observed
-from tests.kit.service_lab import until
+from tests.kit.observed_fleet import observed
+from tests.kit.until import until
 
 NODES = 10
 PAIR_INTERVAL = 20.0
 """Seconds; the default is five minutes."""
 
 
-async def test_every_pair_meets_or_is_synced_and_the_debt_goes_to_zero(tmp_path: Path) -> None:
+async def test_every_pair_becomes_neighbours_or_syncs_by_command(tmp_path: Path) -> None:
     since = time.time()
     async with observed(tmp_path, near=NODES, pair_interval=PAIR_INTERVAL) as seen:
         fleet = seen.fleet
 
-        async def owes() -> bool:
+        async def has_unsynced_pairs() -> bool:
             return await seen.metric("gossipcontrol_pairs_unsynced") > 0
 
-        await until(owes, "some pairs have not met", 30.0)
+        await until(has_unsynced_pairs, "some pairs are unsynced", 30.0)
         await seen.until_metric("gossipcontrol_pairs_unsynced", 0.0, within=90.0)
         synced = {
-            frozenset((node_id, str(said["peer"])))
+            frozenset((node_id, str(line["peer"])))
             for node_id, node in zip(fleet.ids, fleet.nodes, strict=True)
-            for said in node.all("sync", after=since, detail="ok")
+            for line in node.all("sync", after=since, detail="ok")
         }
         pairs = {frozenset(pair) for pair in combinations(fleet.ids, 2)}
-        strangers = pairs - fleet.overlay.ever
-        assert strangers, "an active view of five cannot hold nine"
-        assert strangers <= synced
-        assert len(pairs - strangers - synced) > 0, "neighbours need no command"
+        apart = pairs - fleet.graph.ever
+        assert apart, "some pairs are never neighbours: an active view of five cannot hold nine"
+        assert apart <= synced, f"never neighbours and never synced: {apart - synced}"
+        assert len(pairs - apart - synced) > 0, "some neighbours sync without a command"
         assert seen.states_since(fleet.ids, 0.0) == {PeerState.ONLINE}

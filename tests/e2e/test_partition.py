@@ -1,4 +1,4 @@
-"""A store falls apart where no host can see it: the service finds out, finds the way back, and makes it one again."""
+"""A partition that gives no host a link event: the service detects it, finds the path once it is back, and joins it."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from pathlib import Path
 import pytest
 from gossipcontrol.client import Cause, Outcome
 
-from tests.kit.observed import observed
-from tests.kit.service_lab import until
+from tests.kit.observed_fleet import observed
+from tests.kit.until import until
 
 CUT = float(os.environ.get("GOSSIPCONTROL_CUT", "65"))
-"""Seconds. The transport gives its peers up after 30, and the dials that follow fail 30 later: from then on an overlay
-that nobody helps stays apart for good. The figures of bench/partition are from cuts of 120."""
+"""Seconds. The transport drops its peers after 30, and the dials that follow fail 30 later: from then on an overlay
+does not heal by itself. bench/partition measures cuts of 120."""
 SHAPES = [tuple(map(int, shape.split("+"))) for shape in os.environ.get("GOSSIPCONTROL_SHAPES", "1+3").split(",")]
 HEALED = 30.0
-"""Seconds that a busy machine is given; bench/partition holds it to 3."""
+"""Seconds for a busy machine; the target of bench/partition is 3."""
 BRIDGE_INTERVAL = 2.0
 MENDED = 25.0
-"""Seconds after the cut by which each side is one."""
+"""Seconds after the cut within which each side is one component."""
 
 
 @pytest.mark.parametrize(("near", "beyond"), SHAPES)
-async def test_both_sides_are_one_again_soon_after_the_path_is_back(tmp_path: Path, near: int, beyond: int) -> None:
+async def test_both_sides_are_joined_soon_after_the_path_is_back(tmp_path: Path, near: int, beyond: int) -> None:
     async with observed(tmp_path, near=near, beyond=beyond) as seen:
         fleet = seen.fleet
         cut_at = time.time()
         await fleet.network.cut()
-        await asyncio.sleep(CUT)  # how long it lasts is what makes it hard to heal
-        assert len(fleet.overlay.components(fleet.ids)) == 2, "the cut was too short to part them"
+        await asyncio.sleep(CUT)  # the stimulus: only a long cut does not heal by itself
+        assert len(fleet.graph.components(fleet.ids)) == 2, "two components at the end of the cut"
         await seen.until_metric("gossipcontrol_partitions", 1.0, store="notes")
-        # A side whose nodes were linked through the other alone falls apart as well, and is mended meanwhile.
+        # A side that was connected through the other side only falls apart too, and is joined during the cut.
         for one in await seen.rejoins(Cause.PARTITION):
-            assert _same_side(one.triggers[0].evidence, fleet.sides), "nobody is told to rejoin through a cut"
-        dials = fleet.said("sync", cut_at + MENDED)
-        assert dials, "somebody must look for a way across"
-        assert len(dials) <= 2 * ((CUT - MENDED) / BRIDGE_INTERVAL + 1), "a dial per side and interval, not per node"
+            assert _same_side(one.triggers[0].evidence, fleet.sides), "a rejoin during the cut joins one side"
+        dials = fleet.lines("sync", cut_at + MENDED)
+        assert dials, "the service has nodes probe for a path during the cut"
+        assert len(dials) <= 2 * ((CUT - MENDED) / BRIDGE_INTERVAL + 1), "at most one probe per side and interval"
         healed_at = time.time()
         await fleet.network.heal()
-        took = await fleet.until_parts(1, HEALED) - healed_at
-        print(f"{near} + {beyond}: one component {took:.2f} s after a cut of {CUT:g} s, {len(dials)} dials in its end")
+        took = await fleet.until_components(1, HEALED) - healed_at
+        print(f"{near} + {beyond}: one component {took:.2f} s after a cut of {CUT:g} s with {len(dials)} probes")
 
-        async def verified() -> bool:
+        async def is_verified() -> bool:
             return any(one.outcome == Outcome.VERIFIED for one in await seen.rejoins(Cause.PARTITION))
 
-        await until(verified, "a rejoin across the cut is proved", HEALED)
+        await until(is_verified, "a rejoin because of the partition is verified", HEALED)
         evidence = [one.triggers[0].evidence for one in await seen.rejoins(Cause.PARTITION)]
         assert any("falls into" in one and not _same_side(one, fleet.sides) for one in evidence), evidence
         await seen.until_metric("gossipcontrol_partitions", 0.0, store="notes")
@@ -60,6 +60,6 @@ async def test_both_sides_are_one_again_soon_after_the_path_is_back(tmp_path: Pa
 
 
 def _same_side(evidence: str, sides: tuple[list[str], list[str]]) -> bool:
-    """Whether the two of whom one reached the other are on one side of the cable."""
+    """Whether the evidence names a node that reached another on its own side of the cable."""
     reached = re.search(r"(\w+) reached (\w+)", evidence)
     return reached is not None and any(set(reached.groups()) <= set(side) for side in sides)

@@ -1,4 +1,4 @@
-"""The main job: the network of a real host changes, and its real iroh-gossip node is in the overlay again."""
+"""The main job: the network of a host changes, and its real iroh-gossip node returns to the overlay."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from gossipcontrol.client import Cause, Client, Outcome, RejoinRecord
 from tests.kit.swarm import Swarm
 
 GIVEN_UP = 90.0
-"""Seconds within which the transport gives up a peer that is silent; about 30 here, 56 in other measurements."""
+"""Seconds within which the transport drops a silent peer; about 30 here, 56 in other measurements."""
 SOON = 30.0
-"""Seconds within which anything must have happened that takes milliseconds on a quiet machine."""
+"""Seconds for what takes milliseconds on a quiet machine."""
 BEATS = 16
-"""Messages heard in more than one window of 6 s, at two per second: whatever was to follow has followed."""
+"""Messages, two per second, that take longer than the window of 6 s: a trailing rejoin has run by then."""
 
 
 async def rejoins(swarm: Swarm) -> list[RejoinRecord]:
-    """All that ran; what was parked before its stores were known is replaced by one of them each."""
+    """All rejoins but those that were parked before their stores were known, which one rejoin per store replaced."""
     async with Client(swarm.address) as client:
         return [one async for one in client.list_rejoins() if one.outcome != Outcome.SPLIT]
 
 
 async def check_that_it_recovered(swarm: Swarm, since: float) -> None:
-    """One leading rejoin, at most one trailing one, both verified; messages arrive in both directions."""
+    """Messages arrive in both directions, after one leading and at most one trailing rejoin, both verified."""
     await swarm.node.wait_for("up", SOON, after=since)
     await swarm.node.wait_for("heard", SOON, after=since, peer=swarm.ids[-1])
     await swarm.others[-1].wait_for("heard", SOON, after=since, peer=swarm.ids[0])
@@ -76,7 +76,7 @@ async def test_the_service_is_killed_and_comes_back_after_the_link(swarm: Swarm)
 async def test_the_agents_stream_dies_during_the_cut(swarm: Swarm) -> None:
     await swarm.host.link_down()
     os.kill(swarm.service.pid, signal.SIGSTOP)
-    # Keepalive finds out: a frozen service neither answers nor closes anything.
+    # The agent's keepalive detects it: a frozen service neither answers nor closes anything.
     await swarm.node.wait_for("detached", SOON)
     os.kill(swarm.service.pid, signal.SIGCONT)
     attached = swarm.node.all("attached")[-1]
@@ -101,7 +101,7 @@ async def test_another_address_instead_of_a_lost_link(swarm: Swarm) -> None:
 async def test_a_flap_of_100_ms(swarm: Swarm) -> None:
     since = time.time()
     await swarm.host.link_down()
-    await asyncio.sleep(0.1)  # the flap itself, not a wait
+    await asyncio.sleep(0.1)  # the length of the flap is the stimulus
     await swarm.host.link_up()
     await swarm.watcher.wait_for("delivered", SOON, after=since)
     await swarm.node.wait_for("command", SOON, after=since)

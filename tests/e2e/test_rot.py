@@ -1,4 +1,4 @@
-"""Rot that no single node can see: large messages vanish on one way while every connection looks alive."""
+"""Rot that no single node can detect: large messages are lost in one direction while every connection looks alive."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 from gossipcontrol.client import Cause, PeerState
 
-from tests.kit.observed import SOON, observed
-from tests.kit.service_lab import until
+from tests.kit.observed_fleet import SOON, observed
+from tests.kit.until import until
 
 SIZE = 900
-"""Bytes of each broadcast: above the black hole's 600."""
+"""Bytes of each broadcast, above the 600 from which the black hole drops."""
 WINDOW = 10.0
 """Seconds over which counts are compared; the default is 30."""
 SLACK = 20.0
 """Seconds for a busy machine."""
 LADDER = 90.0
-"""Seconds for every rung to be tried and to fail."""
+"""Seconds within which every rung of the ladder is tried and fails."""
 
 
 async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(tmp_path: Path) -> None:
@@ -30,7 +30,11 @@ async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(
         found = await seen.until_rejoin(Cause.OUTBOUND_ROT, victim, within=2 * WINDOW + SLACK)
         assert "nobody who could tell has heard its broadcasts" in found.triggers[0].evidence
         assert await seen.metric("gossipcontrol_rot_detected_total", kind="outbound_rot") >= 1
-        await until(lambda: _rung(seen.fleet.nodes[4].all("command"), "resubscribe"), "the ladder is climbed", LADDER)
+        await until(
+            lambda: _rung(seen.fleet.nodes[4].all("command"), "resubscribe"),
+            "the rung RESUBSCRIBE is commanded",
+            LADDER,
+        )
         await seen.until_metric("gossipcontrol_escalations_total", 1.0, LADDER, rung="restart_advised")
         since = time.time()
         await fleet.hosts[4].mend()

@@ -9,16 +9,17 @@ from tests.kit.network import Network
 from tests.kit.process import CLIENT, Process
 
 SOON = 60.0
-"""Seconds within which each step must have happened."""
+"""Seconds within which each step happens."""
 
 
-async def test_the_service_the_watcher_and_a_node_run_until_they_are_told_to_stop(tmp_path: Path) -> None:
+async def test_the_service_the_watcher_and_a_node_run_until_a_signal(tmp_path: Path) -> None:
     environment = {
         "GOSSIPCONTROL_LISTEN_SOCKET": f"{tmp_path}/gossipcontrol.sock",
         "GOSSIPCONTROL_STATE_PATH": f"{tmp_path}/state.db",
         "GOSSIPCONTROL_LOG_FORMAT": "json",
         "RUNTIME_DIRECTORY": str(tmp_path),
     }
+    # In a network namespace of its own, so that its default ports are free.
     async with Network(1) as network:
         host = network.hosts[0]
         async with Process("run", sys.executable, "dev/run.py", host=host, environment=environment) as run:

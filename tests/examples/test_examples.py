@@ -17,7 +17,8 @@ from gossipcontrol.client import Cause, Client, LivenessReport, Outcome, PeerObs
 from tests.kit.network import Network, what_is_missing
 from tests.kit.process import Process
 from tests.kit.process import service as service_process
-from tests.kit.service_lab import Service, until
+from tests.kit.service_lab import Service
+from tests.kit.until import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LIMIT = 30.0

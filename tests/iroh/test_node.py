@@ -19,7 +19,7 @@ from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.sync import ALPN, SIZE
 from gossipcontrol.iroh.topic import GossipEvent
 
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 NOWHERE = "192.0.2.1:4"
 """An address of a network that exists in documentation only."""

@@ -1,4 +1,4 @@
-"""Hosts with nodes on them that start together, and end together."""
+"""What a swarm and a fleet have in common: nodes on hosts of their own that start and stop together."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from types import TracebackType
 from typing import Self
 
 from tests.kit.network import Host
-from tests.kit.process import Process, Said
+from tests.kit.process import Line, Process
 
 STORE = "notes"
 
 
 class Cluster:
-    """``async with`` starts all of it, and ends all of it, also when it could not start whole.
+    """``async with`` starts every process, and stops them at the end, also when one of them fails to start.
 
-    Unix sockets cross network namespaces, so a service that serves the nodes can be asked from outside too.
+    Unix sockets cross network namespaces, so a test reaches the service of the nodes from outside.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -27,7 +27,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """Of the service."""
+        """The address of the service."""
         return f"unix:{self.directory}/gossipcontrol.sock"
 
     async def __aenter__(self) -> Self:
@@ -44,11 +44,11 @@ class Cluster:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        """Start everything, each in the stack."""
+        """Start every process, and enter it in the stack that stops it."""
         raise NotImplementedError
 
 
-def contact(said: Said, host: Host) -> str:
-    """What others join a node through that said where it is: its id, and the address that they can dial."""
-    where = next(str(address) for address in said["addresses"] if address.startswith(f"{host.address}:"))
-    return f"{said['node']}@{where}"
+def contact(line: Line, host: Host) -> str:
+    """A node's id and the address that others dial, for ``--peer``, from the line in which it reports both."""
+    where = next(str(address) for address in line["addresses"] if address.startswith(f"{host.address}:"))
+    return f"{line['node']}@{where}"

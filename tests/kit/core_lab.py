@@ -1,4 +1,4 @@
-"""A core with an injected clock, and a record of all that it wants."""
+"""The whole core with an injected clock, and a record of its effects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gossipcontrol.server.core.turn import Turn
 
 @dataclass
 class Lab:
-    """Drives a core through time: deadlines are served exactly when they are due."""
+    """Drives a Core through time: deadlines are served exactly when they are due."""
 
     parameters: Parameters = field(default_factory=Parameters)
     now: float = 1000.0
@@ -45,7 +45,7 @@ class Lab:
         return turn
 
     def handle(self, event: Event) -> list[Effect]:
-        """Let an event happen now; returns what is to be done."""
+        """Let an event happen now; returns its effects."""
         return self.turn(event).effects
 
     def advance(self, seconds: float) -> None:
@@ -69,18 +69,18 @@ class Lab:
         self.handle(NodeDetached(node_id, session_id))
 
     def finish(self, index: int = -1, *, error: str = "", retry_in: float | None = None) -> None:
-        """Answer a command as an agent would."""
+        """Report the result of a started rejoin, as its agent does."""
         start = self.starts[index][1]
         self.handle(RejoinFinished(start.rejoin_id, start.attempt, not error, error, retry_in))
 
-    def meet(self, peer_id: str = "p", node_id: str = "n", store_id: str = "a", ago: float = 0.0) -> None:
+    def neighbor_up(self, peer_id: str = "p", node_id: str = "n", store_id: str = "a", ago: float = 0.0) -> None:
         """Report a neighbour up."""
         self.handle(NeighborChanged(node_id, store_id, peer_id, True, self.now - ago))
 
-    def name(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
-        """Report a peer that was never heard."""
+    def report_unheard(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
+        """Report a peer that the node knows but never heard."""
         self.handle(LivenessReported(node_id, store_id, {peer_id: NEVER}))
 
     def start_times(self, node_id: str = "n", store_id: str = "a") -> list[float]:
-        """When rejoins of a slot started."""
+        """When the rejoins of a slot started."""
         return [at for at, start in self.starts if (start.node_id, start.store_id) == (node_id, store_id)]

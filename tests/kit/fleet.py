@@ -1,7 +1,7 @@
-"""A fleet: iroh-gossip nodes on hosts of their own, every one of them attached to one service, or none.
+"""A fleet: real iroh-gossip nodes, each on a host of its own, all attached to one service, or none of them.
 
 The hosts are on one bridge, or on two with a cable between them. The service listens on a Unix socket, which crosses
-network namespaces, so that the agents stay attached whatever happens between their nodes.
+network namespaces, so the agents stay attached whatever happens between their nodes.
 """
 
 from __future__ import annotations
@@ -12,58 +12,22 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tests.kit.cluster import STORE, Cluster, contact
+from tests.kit.neighbor_graph import NeighborGraph
 from tests.kit.network import Host, Network
-from tests.kit.process import Process, Said, agent, service, watcher
+from tests.kit.process import Line, Process, agent, service, watcher
 
 START_TIME = 90.0
-"""Seconds within which all must have started, on a machine that is busy with other things too."""
-SELDOM = 3600.0
+"""Seconds within which every process starts, also on a busy machine."""
+SILENT_HEARTBEAT = 3600.0
 """Seconds between two messages of a silent node."""
-
-
-class Overlay:
-    """Who says to be whose neighbour, as the nodes tell it."""
-
-    def __init__(self) -> None:
-        self._neighbors: dict[str, set[str]] = {}
-        self.ever: set[frozenset[str]] = set()
-        """Every pair of which one was ever the other's neighbour."""
-
-    def take(self, node_id: str, said: Said) -> bool:
-        """Take one line of a node; returns whether its neighbours changed."""
-        if said["event"] not in ("up", "down"):
-            return False
-        mine, peer = self._neighbors.setdefault(node_id, set()), str(said["peer"])
-        if said["event"] == "down":
-            mine.discard(peer)
-        else:
-            mine.add(peer)
-            self.ever.add(frozenset((node_id, peer)))
-        return True
-
-    def neighbors(self, node_id: str) -> frozenset[str]:
-        """Of one node."""
-        return frozenset(self._neighbors.get(node_id, ()))
-
-    def components(self, node_ids: Collection[str]) -> list[set[str]]:
-        """The parts into which these nodes fall; two hold together when both say so."""
-        left, found = set(node_ids), list[set[str]]()
-        while left:
-            part, edge = set[str](), {left.pop()}
-            while edge:
-                part.add(node_id := edge.pop())
-                mutual = {peer for peer in self.neighbors(node_id) & left if node_id in self.neighbors(peer)}
-                left -= mutual
-                edge |= mutual
-            found.append(part)
-        return found
 
 
 class Fleet(Cluster):
     """``near`` hosts on the first bridge, ``beyond`` on the second.
 
-    Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` say one thing and no more.
-    ``watched``: every host has a watcher, and the agents follow their hosts' networks.
+    Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` broadcast once only. With
+    ``control=False`` there is no service and no agent. With ``watched=True`` every host has a watcher, and the agents
+    follow their hosts' networks.
     """
 
     def __init__(
@@ -83,7 +47,7 @@ class Fleet(Cluster):
         super().__init__(directory)
         self.network = Network(near + beyond, beyond)
         self.controlled = control
-        self.overlay = Overlay()
+        self.graph = NeighborGraph()
         self._near = near
         self._bare = frozenset(bare if control else range(near + beyond))
         self._silent = frozenset(silent)
@@ -92,24 +56,29 @@ class Fleet(Cluster):
         self._watched = watched
         self._watchers: list[Process] = []
         self._settings = settings or {}
-        self._moved = asyncio.Condition()
-        self._moved_at = 0.0
+        self._changed = asyncio.Condition()
+        self._changed_at = 0.0
         self._notices: set[asyncio.Task[None]] = set()
         self._id_of: dict[Process, str] = {}
 
     @property
     def hosts(self) -> list[Host]:
-        """In the order of the nodes."""
+        """The hosts, in the order of the nodes."""
         return self.network.hosts
 
     @property
+    def bare_nodes(self) -> list[Process]:
+        """The nodes without an agent."""
+        return [node for number, node in enumerate(self.nodes) if number in self._bare]
+
+    @property
     def processes(self) -> list[Process]:
-        """All that runs."""
+        """Every process of the fleet."""
         return [*self.nodes, *self._watchers, *([self.service] if self.controlled else [])]
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:
-        """The ids on the first bridge, and those on the second."""
+        """The ids of the nodes on the first bridge, and of those on the second."""
         return self.ids[: self._near], self.ids[self._near :]
 
     async def _start(self) -> None:
@@ -118,11 +87,11 @@ class Fleet(Cluster):
         if self.controlled:
             self.service = await enter(service(None, self.directory, log_to=None, **self._settings))
             await self.service.wait_for("serving", START_TIME)
-        # The first node alone: all others join through it, side by side, since each waits 3 s for a relay.
+        # The others join through the first node, and start side by side, since each waits 3 s for a relay.
         first = await self._start_node(0)
         others = await asyncio.gather(*(self._start_node(one, first) for one in range(1, len(self.hosts))))
         self.ids = [peer.partition("@")[0] for peer in (first, *others)]
-        await self.until_parts(1, START_TIME)
+        await self.until_components(1, START_TIME)
         attached = [node for number, node in enumerate(self.nodes) if number not in self._bare]
         await asyncio.gather(*(node.wait_for("attached", START_TIME) for node in attached))
         for host in self.hosts if self._watched else ():
@@ -132,45 +101,54 @@ class Fleet(Cluster):
     async def _start_node(self, number: int, *peers: str) -> str:
         """Start one node; returns its id and address."""
         host = self.hosts[number]
-        heartbeat = SELDOM if number in self._silent else self._heartbeat
+        heartbeat = SILENT_HEARTBEAT if number in self._silent else self._heartbeat
         flags = ["--heartbeat", str(heartbeat), *self._flags, *(flag for peer in peers for flag in ("--peer", peer))]
         directory = None if number in self._bare else self.directory
-        node = agent(host, STORE, *flags, directory=directory, name=f"node {number + 1}", on_line=self._heard)
+        node = agent(host, STORE, *flags, directory=directory, name=f"node {number + 1}", on_line=self._on_line)
         self.nodes.insert(number, node)
         await self._stack.enter_async_context(node)
-        said = await node.wait_for("node", START_TIME)
-        return contact(said, host)
+        return contact(await node.wait_for("node", START_TIME), host)
 
-    def _heard(self, node: Process, said: Said) -> None:
-        if said["event"] == "node":
-            self._id_of[node] = str(said["node"])
-        elif node in self._id_of and self.overlay.take(self._id_of[node], said):
-            self._moved_at = float(said["ts"])
-            task = asyncio.get_running_loop().create_task(self._notice())
+    def _on_line(self, node: Process, line: Line) -> None:
+        if line["event"] == "node":
+            self._id_of[node] = str(line["node"])
+        elif node in self._id_of and self.graph.record(self._id_of[node], line):
+            self._changed_at = float(line["ts"])
+            task = asyncio.get_running_loop().create_task(self._notify())
             self._notices.add(task)
             task.add_done_callback(self._notices.discard)
 
-    async def _notice(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
-    async def until_parts(self, count: int, timeout: float, node_ids: Collection[str] = ()) -> float:
-        """Wait until these nodes (all) hold together in so many parts; returns when that came about (wall clock)."""
-        async with asyncio.timeout(timeout), self._moved:
-            while len(self.overlay.components(node_ids or self.ids)) != count or not self.ids:
-                await self._moved.wait()
-            return self._moved_at
+    async def until_components(self, count: int, timeout: float, node_ids: Collection[str] = ()) -> float:
+        """Wait until these nodes (all by default) form so many components; returns since when (wall clock).
 
-    def said(self, event: str, since: float, until: float = float("inf")) -> list[Said]:
-        """What all nodes said of one kind in a time."""
-        return [said for node in self.nodes for said in node.all(event, after=since) if said["ts"] <= until]
+        Raises TimeoutError with the components at the deadline.
+        """
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                while len(self.graph.components(node_ids or self.ids)) != count or not self.ids:
+                    await self._changed.wait()
+                return self._changed_at
+        except TimeoutError:
+            sizes = sorted(map(len, self.graph.components(node_ids or self.ids)), reverse=True)
+            raise TimeoutError(
+                f"{len(node_ids or self.ids)} nodes did not form {count} component(s) in {timeout:g} s; "
+                f"they form components of {sizes} nodes"
+            ) from None
+
+    def lines(self, event: str, since: float, until: float = float("inf")) -> list[Line]:
+        """The lines of all nodes with this event in a time (wall clock)."""
+        return [line for node in self.nodes for line in node.all(event, after=since) if line["ts"] <= until]
 
     async def cut_for(self, seconds: float) -> tuple[float, float, int]:
-        """Cut the cable for so long; returns when it was cut and when it healed (wall clock), and the parts then."""
+        """Cut the cable for so long; returns when it was cut, when it was put back, and how many components then."""
         cut_at = time.time()
         await self.network.cut()
-        await asyncio.sleep(seconds)
-        parts = len(self.overlay.components(self.ids))
+        await asyncio.sleep(seconds)  # the cut is the stimulus, and its length part of it
+        components = len(self.graph.components(self.ids))
         healed_at = time.time()
         await self.network.heal()
-        return cut_at, healed_at, parts
+        return cut_at, healed_at, components

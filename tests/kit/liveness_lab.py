@@ -1,4 +1,4 @@
-"""Drives ``Liveness`` with an injected clock."""
+"""Liveness alone, with an injected clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.kit.roster import LoneLiveness
 
 @dataclass
 class Lab:
-    """A liveness and its clock; deadlines are served exactly when they are due."""
+    """Drives a Liveness through time: deadlines are served exactly when they are due."""
 
     parameters: LivenessParameters = field(default_factory=LivenessParameters)
     now: float = 1000.0
@@ -77,7 +77,7 @@ class Lab:
             self.report(observer_id, {peer_id: self.now - heard_at})
 
     def watch(self, seconds: float, peer_id: str = "p", *, reporter: str = "n", age: float = 0.0) -> float | None:
-        """An observer reports a silent peer every two seconds; return after how long it is no longer ONLINE."""
+        """An observer reports a silent peer every two seconds; returns after how long it is no longer ONLINE."""
         began_at = self.now
         while self.now < began_at + seconds:
             self.advance(2.0)

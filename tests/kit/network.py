@@ -1,4 +1,4 @@
-"""Network namespaces on one bridge or two: hosts whose links can be cut as users meet it."""
+"""Hosts in network namespaces, on one bridge or two, whose links fail as they do in the field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERS = itertools.count(1)
 
 
 def what_is_missing() -> str:
-    """What this machine lacks to make namespaces, as a sentence that says what to do; empty when it lacks nothing."""
+    """What this machine lacks to make hosts, and what to do about it; empty when it lacks nothing."""
     if shutil.which("ip") is None:
         return "the program ip is missing: apt-get install iproute2"
     if shutil.which("iptables") is None:
@@ -42,7 +42,7 @@ class Host:
         self._port = f"p{number}"
 
     async def make(self) -> None:
-        """Plug the host into the hub's bridge."""
+        """Create the host and connect it to the hub's bridge."""
         await _ip(f"netns add {self.namespace}")
         await _ip(f"link add {self._port} netns {self._hub} type veth peer name eth0 netns {self.namespace}")
         await _ip(f"-n {self._hub} link set {self._port} master {self.bridge} up")
@@ -79,16 +79,16 @@ class Host:
         await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
 
     async def drop(self, *chains: str) -> None:
-        """Drop every packet, without a link event: ``INPUT`` those that come, ``OUTPUT`` those that go."""
+        """Drop every packet, without a link event: ``INPUT`` the incoming ones, ``OUTPUT`` the outgoing ones."""
         for chain in chains:
             await self.run("iptables", "-A", chain, "!", "-i" if chain == "INPUT" else "-o", "lo", "-j", "DROP")
 
     async def drop_large(self, chain: str = "OUTPUT", size: int = 600) -> None:
-        """Drop UDP packets of this size and more: a path-MTU black hole, in which small messages pass."""
+        """Drop UDP packets of at least this size (bytes): a path-MTU black hole that small messages pass."""
         await self.run("iptables", "-A", chain, "-p", "udp", "-m", "length", "--length", f"{size}:65535", "-j", "DROP")
 
     async def mend(self) -> None:
-        """Drop nothing any more."""
+        """Stop dropping packets."""
         await self.run("iptables", "-F")
 
     async def run(self, *command: str) -> None:
@@ -97,10 +97,10 @@ class Host:
 
 
 class Network:
-    """A hub and its hosts; ``async with`` removes all of it, and kills what still runs in it.
+    """A hub and its hosts; ``async with`` removes them at the end, and kills the processes that still run in them.
 
-    With ``beyond``, so many of the hosts are on a second bridge, behind a cable: cutting it parts them from the others
-    and gives no host a link event, as when a switch between two rooms dies.
+    ``beyond`` of the hosts are on a second bridge, behind a cable. Cutting it separates them from the others and gives
+    no host a link event, as when the switch between two rooms fails.
     """
 
     def __init__(self, hosts: int, beyond: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Processes that say one JSON object per line, and conditions on what they say."""
+"""Processes that print one JSON object per line, and waiting for what they print."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from typing import Any, Self, TypeAlias
 
 from tests.kit.network import Host
 
-Said: TypeAlias = dict[str, Any]
-"""One line: ``event``, ``ts`` (wall clock, seconds; at the latest when it was read), and what else the process said."""
+Line: TypeAlias = dict[str, Any]
+"""One line: ``event``, ``ts`` (wall clock, seconds; when it was read, if the process does not say), and other fields.
+
+A line that is no JSON has the event ``line`` and the field ``text``.
+"""
 STOP_TIME = 8.0
-"""Seconds that a process gets to stop after SIGTERM."""
+"""Seconds that a process has to stop after a signal, before it is killed."""
+LAST_LINES = 40
+"""Lines that a failure shows."""
 CLIENT = (sys.executable, "-m", "gossipcontrol.cli")
 
 
 class Process:
-    """One process, in a host's namespace or here. ``async with`` starts it, and stops it in the end."""
+    """One process, in a host's namespace or in this one. ``async with`` starts it, and stops it at the end."""
 
     def __init__(
         self,
@@ -33,10 +38,10 @@ class Process:
         *command: str,
         host: Host | None = None,
         environment: Mapping[str, str] | None = None,
-        on_line: Callable[[Process, Said], None] = lambda _process, _said: None,
+        on_line: Callable[[Process, Line], None] = lambda _process, _line: None,
     ) -> None:
         self.name = name
-        self.said: list[Said] = []
+        self.lines: list[Line] = []
         self._command = (*(("ip", "netns", "exec", host.namespace) if host else ()), *command)
         self._environment = {**os.environ, **(environment or {})}
         self._on_line = on_line
@@ -46,7 +51,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of the running process."""
+        """The id of the running process."""
         assert self._process is not None
         return self._process.pid
 
@@ -60,7 +65,7 @@ class Process:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it, again if it was stopped; what it said before is kept."""
+        """Start it, also again after a stop; the lines from before are kept."""
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdout=asyncio.subprocess.PIPE,
@@ -76,8 +81,8 @@ class Process:
         assert self._reader is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
-            with suppress(ProcessLookupError):  # it may be gone already
-                self.thaw()  # a frozen one takes no other signal
+            with suppress(ProcessLookupError):  # it may have ended already
+                self.thaw()  # a frozen process handles no other signal
             try:
                 async with asyncio.timeout(STOP_TIME):
                     await self._process.wait()
@@ -87,70 +92,75 @@ class Process:
         return await self._process.wait()
 
     def freeze(self) -> None:
-        """Stop the process where it is (SIGSTOP): it neither answers nor closes anything."""
+        """Suspend the process (SIGSTOP): it neither answers nor closes anything."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen process go on."""
+        """Resume a frozen process (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
 
-    async def wait_for(self, event: str, timeout: float, *, after: float = 0.0, **fields: object) -> Said:
-        """The first line with this event and these fields after an instant; raises TimeoutError with what it said."""
-        return await self._wait(lambda: self.all(event, after=after, **fields), timeout, f"{event} {fields}")
+    async def wait_for(
+        self, event: str, timeout: float, *, after: float = 0.0, count: int = 1, **fields: object
+    ) -> Line:
+        """The ``count``th line with this event and fields after an instant; raises TimeoutError with its last lines."""
+        what = f"{count} times the event {event!r}" + (f" with {fields}" if fields else "")
+        return await self._wait(lambda: self.all(event, after=after, **fields)[count - 1 :], timeout, what)
 
-    async def wait_for_text(self, text: str, timeout: float) -> Said:
-        """The first line for people with this text in it; raises TimeoutError with what it said."""
+    async def wait_for_text(self, text: str, timeout: float) -> Line:
+        """The first line that is no JSON and contains this text; raises TimeoutError with the last lines."""
         return await self._wait(lambda: [one for one in self.all("line") if text in one["text"]], timeout, repr(text))
 
-    async def _wait(self, find: Callable[[], list[Said]], timeout: float, what: str) -> Said:
+    async def _wait(self, find: Callable[[], list[Line]], timeout: float, what: str) -> Line:
         try:
             async with asyncio.timeout(timeout), self._news:
                 while not (found := find()):
                     await self._news.wait()
                 return found[0]
         except TimeoutError:
-            told = "\n".join(json.dumps(said) for said in self.said[-40:])
-            raise TimeoutError(f"{self.name} did not say {what} in {timeout:g} s; it said:\n{told}") from None
+            last = "\n".join(json.dumps(line) for line in self.lines[-LAST_LINES:])
+            raise TimeoutError(
+                f"{self.name} did not print {what} in {timeout:g} s; its last lines:\n{last or '(none)'}"
+            ) from None
 
-    def all(self, event: str, *, after: float = 0.0, **fields: object) -> list[Said]:
-        """Every line with this event and these fields said after an instant."""
+    def all(self, event: str, *, after: float = 0.0, **fields: object) -> list[Line]:
+        """Every line with this event and these fields, printed after an instant."""
         return [
-            said
-            for said in self.said
-            if said["event"] == event
-            and said["ts"] > after
-            and all(said.get(name) == value for name, value in fields.items())
+            line
+            for line in self.lines
+            if line["event"] == event
+            and line["ts"] > after
+            and all(line.get(name) == value for name, value in fields.items())
         ]
 
     def forget(self, before: float) -> None:
-        """Drop what was said before an instant (wall clock), so that looking through the rest stays cheap."""
-        self.said[:] = [said for said in self.said if said["ts"] >= before]
+        """Forget the lines from before an instant (wall clock), so that searching the others stays cheap."""
+        self.lines[:] = [line for line in self.lines if line["ts"] >= before]
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        async for line in process.stdout:
-            said = _parse(line.decode(errors="replace").rstrip())
+        async for text in process.stdout:
+            line = _parse(text.decode(errors="replace").rstrip())
             async with self._news:
-                self.said.append(said)
+                self.lines.append(line)
                 self._news.notify_all()
-            self._on_line(self, said)
+            self._on_line(self, line)
 
 
-def _parse(line: str) -> Said:
+def _parse(text: str) -> Line:
     try:
-        said: Said = json.loads(line)
+        line: Line = json.loads(text)
     except ValueError:
-        return {"event": "line", "ts": time.time(), "text": line}
-    if "timestamp" in said:
-        said["ts"] = datetime.fromisoformat(said["timestamp"]).timestamp()
-    said.setdefault("ts", time.time())
-    return said
+        return {"event": "line", "ts": time.time(), "text": text}
+    if "timestamp" in line:
+        line["ts"] = datetime.fromisoformat(line["timestamp"]).timestamp()
+    line.setdefault("ts", time.time())
+    return line
 
 
 def service(host: Host | None, directory: Path, *, log_to: Path | None = None, **settings: str) -> Process:
-    """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` go before its defaults.
+    """The service with its Unix socket in ``directory``; settings such as ``listen_tcp`` override the kit's own.
 
-    With ``log_to`` it says nothing here, and writes its log to that file.
+    With ``log_to`` it prints nothing, and writes its log to that file.
     """
     chosen = {"listen_socket": str(_socket(directory)), "listen_tcp": "", "metrics_address": "", "log_format": "json"}
     chosen["state_path"] = str(directory / "state.db")
@@ -162,7 +172,7 @@ def service(host: Host | None, directory: Path, *, log_to: Path | None = None, *
 
 
 def watcher(host: Host, directory: Path, *flags: str) -> Process:
-    """The host's watcher, reporting to the service of ``directory``."""
+    """The host's watcher, which reports to the service of ``directory``."""
     command = (*CLIENT, "watch", "--json", "--host-id", host.namespace, "--address", f"unix:{_socket(directory)}")
     return Process("watcher", *command, *flags, host=host, environment={"RUNTIME_DIRECTORY": str(directory)})
 
@@ -173,7 +183,7 @@ def agent(
     *flags: str,
     directory: Path | None = None,
     name: str = "agent",
-    on_line: Callable[[Process, Said], None] = lambda _process, _said: None,
+    on_line: Callable[[Process, Line], None] = lambda _process, _line: None,
 ) -> Process:
     """An iroh-gossip node with its agent, attached to the service of ``directory``; without one, the bare node."""
     attached = ("--address", f"unix:{_socket(directory)}") if directory else ("--no-control",)

@@ -1,4 +1,4 @@
-"""One round of rot and recovery: cut a node off for longer than its transport waits, restore it, and watch."""
+"""One round of an outage and the recovery from it: cut a node off until its overlay rots, restore its link, measure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tests.kit.process import Process
 from tests.kit.swarm import Swarm
 
 CUT = 75.0
-"""Seconds: the transport gives its peers up after 30, dials them, and that dial fails after 30 more."""
+"""Seconds: the transport drops its peers after 30, dials them, and the dial fails after 30 more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What happened after the link came back, in seconds since the command that brought it up; None: not at all."""
+    """When each step happened, in seconds after the link was brought up; None: it did not happen."""
 
     noticed: float | None
     """The watcher saw the change."""
     decided: float | None
     """The service started a rejoin."""
     commanded: float | None
-    """The agent took the command."""
+    """The agent received the command."""
     neighbour: float | None
     """The first neighbour was up."""
     delivered: float | None
@@ -30,11 +30,11 @@ class Round:
 
 
 async def cut_off(swarm: Swarm, seconds: float = CUT) -> None:
-    """Take the link of the first host down for so long, and make sure that the others noticed."""
+    """Take the link of the first host down for so long; raises TimeoutError if its peers did not notice."""
     await swarm.host.link_down()
     down_at = time.monotonic()
     await swarm.wait_for_loss(seconds)
-    await asyncio.sleep(max(0.0, seconds - (time.monotonic() - down_at)))
+    await asyncio.sleep(max(0.0, seconds - (time.monotonic() - down_at)))  # the length is part of the stimulus
 
 
 async def restore(swarm: Swarm, watched_for: float) -> Round:
@@ -57,7 +57,7 @@ async def restore(swarm: Swarm, watched_for: float) -> Round:
 
 async def _first(process: Process, event: str, since: float, deadline: float) -> float | None:
     try:
-        said = await process.wait_for(event, max(0.0, deadline - time.monotonic()), after=since)
+        line = await process.wait_for(event, max(0.0, deadline - time.monotonic()), after=since)
     except TimeoutError:
         return None
-    return float(said["ts"]) - since
+    return float(line["ts"]) - since

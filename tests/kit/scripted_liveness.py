@@ -1,4 +1,4 @@
-"""Scripted liveness: a test sets the presence of peers and the findings of the next event."""
+"""Liveness by script: a test sets the presence of peers, and the findings of the next event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord
 
 
 class ScriptedLiveness(Liveness):
-    """Records every event, shows the peers that were ``put``, and returns ``script`` at the next event."""
+    """Records every event, shows the peers that the test ``put``, and returns ``script`` at the next event."""
 
     def __init__(self, parameters: LivenessParameters | None = None) -> None:
         super().__init__(parameters)
@@ -25,7 +25,7 @@ class ScriptedLiveness(Liveness):
         self._stores: dict[str, dict[str, PeerRecord]] = {}
         self._logs: dict[str, ChangeLog] = {}
         self.total = 0
-        """Number of changes in all stores, which is the version of an unknown store."""
+        """Changes in all stores, which is the version of an unknown store."""
         self._records: dict[tuple[str, int], PeerRecord | None] = {}
 
     def put(self, store_id: str, peer_id: str, state: PeerState | None, heard_at: float | None = None) -> None:

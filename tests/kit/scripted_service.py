@@ -1,4 +1,4 @@
-"""A real service with scripted liveness."""
+"""The real service with scripted liveness in its core."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.kit.service_lab import Service, config, connected, deciding, serving
 
 @dataclass
 class Scene:
-    """The service, its liveness, and a stub."""
+    """The service, its scripted liveness, and a stub."""
 
     service: Service
     liveness: ScriptedLiveness
     stub: gossip_control_pb2_grpc.GossipControlAsyncStub
 
     async def find(self, *findings: Finding) -> None:
-        """Have liveness return these findings now."""
+        """Let liveness return these findings now."""
         self.liveness.script += findings
         await self.report("finder")
 
@@ -49,7 +49,7 @@ class Scene:
 
 @asynccontextmanager
 async def scripted(directory: Path, **sections: Any) -> AsyncGenerator[Scene]:
-    """The service from its start to its stop."""
+    """Run the service."""
     made: list[ScriptedLiveness] = []
 
     def make(parameters: LivenessParameters) -> ScriptedLiveness:

@@ -1,4 +1,4 @@
-"""Serf agents on hosts of their own, to measure beside."""
+"""Serf agents on hosts, as a baseline for measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION = "v0.11.0"
 
 
 def what_is_missing() -> str:
-    """What this machine lacks to build Serf, as a sentence; empty when it lacks nothing."""
+    """What this machine lacks to build Serf, and what to do about it; empty when it lacks nothing."""
     return (
         ""
         if _binary().exists() or shutil.which("go")
@@ -23,7 +23,7 @@ def what_is_missing() -> str:
 
 
 def build() -> str:
-    """The program, built once and kept; raises CalledProcessError with what went wrong."""
+    """The path of the program, built once and cached; raises CalledProcessError with the compiler's output."""
     binary = _binary()
     if not binary.exists():
         environment = {**os.environ, "GOBIN": str(binary.parent)}
@@ -38,7 +38,7 @@ def _binary() -> Path:
 
 
 def serf(program: str, host: Host, *join: Host) -> Process:
-    """One agent with Serf's defaults, which are those for a LAN."""
+    """One agent with Serf's default configuration, which is for a LAN."""
     peers = [f"-retry-join={other.address}" for other in join if other is not host]
     command = (program, "agent", f"-node={host.namespace}", f"-bind={host.address}", "-retry-interval=1s", *peers)
     return Process(f"serf {host.number}", *command, host=host)

@@ -1,4 +1,4 @@
-"""The real service on real sockets, and an agent whose frames a test writes by hand."""
+"""The real service on real sockets in the test's process, and an agent whose frames the test writes itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +21,20 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
+from tests.kit.until import DEADLINE
+
 Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
-DEADLINE = 10.0
-"""Seconds within which a condition must come true; it usually does in milliseconds."""
 
 
 def config(directory: Path, **sections: Any) -> Config:
-    """A service on a Unix socket of this directory, and on a free loopback port, without a log."""
+    """Settings: a Unix socket in this directory, a free loopback port, state in memory, no metrics."""
     listen = Listen(socket=str(directory / "run" / "gc.sock"), tcp="127.0.0.1:0")
     plain = Config(listen=listen, metrics=Metrics(address=""), limits=Limits(drain=0.2), state=State(backend="memory"))
     return replace(plain, **sections)
 
 
 def deciding(window: float = 0.3, verify_timeout: float = 0.3, **values: Any) -> Parameters:
-    """Parameters of deciding with short windows, so that tests are fast."""
+    """Deciding parameters with short windows, so that tests are fast."""
     return Parameters(window=window, verify_timeout=verify_timeout, **values)
 
 
@@ -49,16 +49,16 @@ class Service:
 
     @property
     def address(self) -> str:
-        """Of its Unix socket."""
+        """The address of its Unix socket."""
         return f"unix:{self.config.listen.socket}"
 
     @property
     def tcp(self) -> str:
-        """Of its TCP port."""
+        """The address of its TCP port."""
         return f"127.0.0.1:{self.app.tcp_port}"
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
-        """The log lines, or only those of this event."""
+        """The log lines, or only those with this event."""
         self.log.close()
         lines = [json.loads(line) for line in self.output.getvalue().splitlines()]
         return [line for line in lines if not event or line["event"] == event]
@@ -74,7 +74,7 @@ class Service:
 
 @asynccontextmanager
 async def serving(settings: Config) -> AsyncGenerator[Service]:
-    """The service from its start to its stop."""
+    """Run the service."""
     output = io.StringIO()
     log = Logger(Log(format="json"), output)
     app = App(settings, log)
@@ -94,13 +94,13 @@ async def connected(address: str) -> AsyncGenerator[gossip_control_pb2_grpc.Goss
 
 
 class BareAgent:
-    """An agent's stream, frame by frame; keep a reference, or gRPC cancels the call."""
+    """An agent's stream, frame by frame. Keep a reference to it, or gRPC cancels the call."""
 
     def __init__(self, stub: gossip_control_pb2_grpc.GossipControlAsyncStub) -> None:
         self.call: Call = stub.Attach()
 
     async def send(self, **frame: Any) -> None:
-        """Send one frame, named by its field."""
+        """Send one frame, given by the name of its field."""
         await self.call.write(attach_pb2.AttachRequest(**frame))
 
     async def receive(self, kind: str = "") -> attach_pb2.AttachResponse:
@@ -142,7 +142,7 @@ async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError:
         answer = await call
     except grpc.aio.AioRpcError as error:
         return error
-    raise AssertionError(f"the call succeeded: {answer}")
+    raise AssertionError(f"the call was not refused: {answer}")
 
 
 def status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
@@ -151,29 +151,15 @@ def status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
         if key == "grpc-status-details-bin":
             assert isinstance(value, bytes)
             return status_pb2.Status.FromString(value)
-    raise AssertionError("no details were sent")
+    raise AssertionError(f"the error carries no rich status: {error.details()}")
 
 
 def bad_fields(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    """The fields that an INVALID_ARGUMENT names, each with what is wrong."""
+    """The fields that an INVALID_ARGUMENT names, and what is wrong with each."""
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error.details()
     bad = error_details_pb2.BadRequest()
     assert status_details(error).details[0].Unpack(bad)
     return {violation.field: violation.description for violation in bad.field_violations}
-
-
-async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
-) -> None:
-    """Wait until a condition is true; fails after the deadline."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while True:
-        true = condition()
-        if true if isinstance(true, bool) else await true:
-            return
-        assert loop.time() < deadline, f"timed out: {what}"
-        await asyncio.sleep(0.01)
 
 
 def rejoin(node_id: str = "n", *store_ids: str, **fields: Any) -> gossip_control_pb2.RejoinRequest:

@@ -1,4 +1,4 @@
-"""The service as a process of its own."""
+"""The service as a process of its own, for tests of its command line, its log and its limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.kit.service_lab import DEADLINE
+from tests.kit.until import DEADLINE
 
 
 @dataclass
@@ -24,30 +24,30 @@ class ServiceProcess:
 
     @property
     def address(self) -> str:
-        """Of its Unix socket."""
+        """The address of its Unix socket."""
         return f"unix:{self.socket}"
 
     @property
     def tcp(self) -> str:
-        """Of its TCP port."""
+        """The address of its TCP port."""
         [line] = [line for line in self.lines if "event=serving" in line]
         return next(word.removeprefix("tcp=") for word in line.split() if word.startswith("tcp="))
 
     async def until_serving(self) -> None:
-        """Read its log until it serves."""
+        """Read its log until the service serves."""
         async with asyncio.timeout(DEADLINE):
             while not any("event=serving" in line for line in self.lines):
-                assert await self.read(), f"the process ended: {self.lines}"
+                assert await self.read(), "the process ended before it served; its log:\n" + "".join(self.lines)
 
     async def read(self) -> bool:
-        """Read one line; False at the end."""
+        """Read one line of the log; False at its end."""
         assert self.process.stderr is not None
         line = (await self.process.stderr.readline()).decode()
         self.lines += [line] if line else []
         return bool(line)
 
     async def drain(self) -> None:
-        """Read until the end, because a full pipe would block the process."""
+        """Read the log to its end, because a full pipe would block the process."""
         while await self.read():
             pass
 
@@ -57,7 +57,7 @@ class ServiceProcess:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     async def stop(self, number: int = signal.SIGTERM, within: float = 5.0) -> int:
-        """Send a signal, and return the exit code; fails when it takes longer."""
+        """Send a signal and return the exit code; raises TimeoutError if it still runs after ``within`` seconds."""
         self.process.send_signal(number)
         async with asyncio.timeout(within):
             return await self.process.wait()
@@ -65,7 +65,7 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def service_process(socket: Path, **environ: str) -> AsyncGenerator[ServiceProcess]:
-    """Run the process on this socket and a free TCP port; kill it at the end if it still runs."""
+    """Run the service on this socket and a free TCP port; kill it at the end if it still runs."""
     settings = {
         "GOSSIPCONTROL_LISTEN_SOCKET": str(socket),
         "GOSSIPCONTROL_LISTEN_TCP": "127.0.0.1:0",

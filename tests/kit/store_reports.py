@@ -1,4 +1,4 @@
-"""Reports of one store, in few words."""
+"""The reports of one store for unit tests of diagnosis, in few words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARAMETERS = LivenessParameters()
 
 
 class Store:
-    """The reports of one store, and the links they prove."""
+    """The reports of one store, and the links that they prove."""
 
     def __init__(self, parameters: LivenessParameters = PARAMETERS) -> None:
         self.parameters = parameters
@@ -24,7 +24,7 @@ class Store:
     def say(
         self, now: float, node_id: str, heard: Mapping[str, int] | None = None, neighbors: str = "", sent: int = 0
     ) -> None:
-        """A node reports how often it heard each peer (just now), its neighbours (long since), and its broadcasts."""
+        """A node reports its counts per peer (heard just now), its neighbours (up for long), and its broadcasts."""
         counts = heard or {}
         at = {peer_id: now - 0.5 if count else NEVER for peer_id, count in counts.items()}
         view = dict.fromkeys(neighbors, 0.0)

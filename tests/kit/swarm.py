@@ -1,4 +1,4 @@
-"""A swarm as users run it: iroh-gossip nodes on hosts of their own, the first of them cared for by GossipControl."""
+"""A swarm as a user has it: real iroh-gossip nodes on hosts of their own, of which only the first has GossipControl."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from tests.kit.network import Host, Network
 from tests.kit.process import Process, agent, service, watcher
 
 START_TIME = 60.0
-"""Seconds within which a process must have started: an iroh node alone takes 3 s to give up its search for a relay."""
+"""Seconds within which a process starts: an iroh node alone searches 3 s for a relay."""
 
 
 class Swarm(Cluster):
-    """Nodes that know each other. ``control``: the first host has a service and a watcher, and its agent attaches.
+    """Nodes that are neighbours. The first host has a service and a watcher, and its node an agent; the others none.
 
-    Without it the first node is bare, as all the others always are. Unix sockets cross network namespaces, so the
-    service of the first host can be asked from outside too.
+    With ``control=False`` the first node is bare like the others.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Swarm(Cluster):
             await self.service.wait_for("serving", START_TIME)
             self.watcher = await enter(watcher(self.host, self.directory))
             await self.watcher.wait_for("watching", START_TIME)
-        # The last node first: each further one joins through those that are there.
+        # The last node first: each further node joins through those that run already.
         started: list[tuple[Process, str]] = []
         for number, host in reversed(list(enumerate(self._network.hosts))):
             peers = [flag for _, peer in started for flag in ("--peer", peer)]
@@ -60,8 +59,7 @@ class Swarm(Cluster):
             name = f"node {number + 1}"
             flags = ("--heartbeat", str(self._heartbeat), *peers)
             node = await enter(agent(host, STORE, *flags, directory=directory, name=name))
-            said = await node.wait_for("node", START_TIME)
-            started.append((node, contact(said, host)))
+            started.append((node, contact(await node.wait_for("node", START_TIME), host)))
         self.nodes = [node for node, _ in reversed(started)]
         self.ids = [peer.partition("@")[0] for _, peer in reversed(started)]
         await asyncio.gather(*(node.wait_for("up", START_TIME) for node in self.nodes))
@@ -70,11 +68,11 @@ class Swarm(Cluster):
             await self.node.wait_for("attached", START_TIME)
 
     async def wait_for_loss(self, timeout: float) -> None:
-        """Wait until every other node has given the first one up: the cut outlasted the idle timeout."""
+        """Wait until every other node has dropped the first one from its view, after the transport's idle timeout."""
         await asyncio.gather(*(node.wait_for("down", timeout, peer=self.ids[0]) for node in self.others))
 
     async def wait_for_beats(self, count: int, timeout: float) -> None:
-        """Wait until the first node has heard so many more messages of the last one."""
+        """Wait until the first node has received so many further messages of the last one."""
         peer = self.ids[-1]
         for _ in range(count):
             heard = self.node.all("heard", peer=peer)

@@ -36,7 +36,7 @@ def test_nothing_is_suspected_that_is_well(scenario: object, seed: int) -> None:
     for at, node_id, cause in world.suspected():
         assert cause not in ROTS, (at, node_id, cause)
         assert any(at - 20 <= broken <= at for broken in world.broken), (at, node_id, cause)
-    assert not world.standing()
+    assert not world.suspected_at_end()
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_a_partition_heals_within_three_seconds_of_the_path(scenario: object, se
         if isinstance(one, NodeSuspected) and cut_at < at < mended_at:  # a side that links its own pieces is no mistake
             assert one.cause not in ROTS
             assert not one.bridge or world.cut_off(one.node_id) == world.cut_off(one.bridge[0])
-    (first, *_), after = world.suspected(mended_at), [n for at, n in world.pieces if at > mended_at + 3]
+    (first, *_), after = world.suspected(mended_at), [n for at, n in world.components if at > mended_at + 3]
     assert first[2] is Cause.PARTITION
     assert first[0] <= mended_at + 2.5
     assert set(after) == {1}
-    assert not world.standing()
+    assert not world.suspected_at_end()
 
 
 @pytest.mark.parametrize(("scenario", "seed"), list(runs("nobody hears one node", "large messages of one node vanish")))
@@ -64,7 +64,7 @@ def test_outbound_rot_is_found_in_its_time_and_only_there(scenario: object, seed
     assert {(node_id, cause) for _, node_id, cause in suspected} == {("n0", Cause.OUTBOUND_ROT)}
     assert suspected[0][0] <= began_at + 45
     assert sum(at > mended_at for at, _, _ in suspected) <= 1
-    assert not world.standing()
+    assert not world.suspected_at_end()
     starts = [start for one in world.taken for start in one.effects if isinstance(start, StartRejoin)]
     assert any(start.node_id == "n0" and Cause.OUTBOUND_ROT in start.causes for start in starts)
 
@@ -75,7 +75,7 @@ def test_inbound_rot_is_found_in_its_time_and_only_there(scenario: object, seed:
     suspected = world.suspected(world.at("began"))
     assert {(node_id, cause) for _, node_id, cause in suspected} == {("n0", Cause.INBOUND_ROT)}
     assert suspected[0][0] <= world.at("began") + 35
-    assert not world.standing()
+    assert not world.suspected_at_end()
 
 
 @pytest.mark.parametrize(("scenario", "seed"), list(runs("one node beside its service, cut off")))
@@ -84,7 +84,7 @@ def test_a_lone_node_beside_its_service_is_one_of_the_overlay_again_soon_after_t
 ) -> None:
     world = run(scenario, seed)
     mended_at = world.at("mended")
-    assert {one for at, one in world.pieces if at > mended_at + 4} == {1}
+    assert {one for at, one in world.components if at > mended_at + 4} == {1}
     during = [one for at, one, _ in world.suspected(world.at("cut")) if at < mended_at]
     assert len(during) <= 1, "without a path it hardly ever rejoins"
 

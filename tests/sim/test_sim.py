@@ -14,7 +14,7 @@ from gossipcontrol.server.core.finding import NodeSuspected
 from tests.kit.sim.invariant import violations
 from tests.kit.sim.record import Taken
 from tests.kit.sim.scenario import LARGE, SMALL, Scenario
-from tests.kit.sim.shrink import shrink, told
+from tests.kit.sim.shrink import describe, shrink
 from tests.kit.sim.world import World
 
 CHUNK = 25
@@ -42,7 +42,7 @@ def test_the_invariants_hold(scenario: Scenario, seeds: range) -> None:
         found = world.losses + violations(scenario.parameters, world.finish(rest_of(scenario)))
         if found:
             small = shrink(scenario.parameters, taken, violations, rest_of(scenario))
-            pytest.fail(f"{scenario.name!r}, seed {seed}: {found[:5]}\n{told(small)[:20_000]}")
+            pytest.fail(f"{scenario.name!r}, seed {seed}: {found[:5]}\n{describe(small)[:20_000]}")
 
 
 def test_there_are_a_thousand_seeds() -> None:

@@ -23,6 +23,7 @@ import pytest
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 from tests.kit.process import Process, service
+from tests.kit.until import until
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "8"))
 WINDOW = 2.0
@@ -137,6 +138,10 @@ class Load:
             found.update((rejoin.rejoin_id, rejoin) for rejoin in page.rejoins)
             if not (token := page.next_page_token):
                 return found
+
+    async def has_ended(self) -> bool:
+        """Whether no rejoin is waiting or running."""
+        return all(one.outcome in _ENDED for one in (await self.records()).values())
 
     async def _agent(self, node_id: str) -> None:
         while True:
@@ -286,12 +291,9 @@ async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     async with process, Load(f"unix:{tmp_path}/gossipcontrol.sock", seen, chance) as load:
         await kill_at_random(process, seen, chance)
         await load.stop_asking()
-        async with asyncio.timeout(60):
-            # What a kill cut off may have failed already while the rejoin that follows it still waits.
-            records = await load.records()
-            while any(one.outcome not in _ENDED for one in records.values()):
-                await asyncio.sleep(0.05)
-                records = await load.records()
+        # What a kill cut off may have failed already while the rejoin that follows it still waits.
+        await until(load.has_ended, "every rejoin has ended", within=60)
+        records = await load.records()
     assert uncovered(seen, records) == [], seed
     counted = f"{len(seen.triggers)} acknowledged, 0 uncovered, {len(too_close(seen)) + len(repeated(seen))} twice"
     again = f"{seen.broken} calls cut off, {seen.replayed} answered as before, {len(seen.changed)} otherwise"

@@ -17,7 +17,7 @@ import pytest
 from gossipcontrol.client import Client, Intention, IntentionBatch
 
 from tests.kit.process import service
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "4"))
 AUTHORS = ("alice", "bob", "carol")
@@ -27,6 +27,8 @@ ENOUGH = 60_000
 """Intentions whose log is longer than a snapshot waits for, an eighth of the file at most."""
 AHEAD = 5000
 """Most intentions that an author is ahead of another: what only one holds cannot be forgotten."""
+CATCH_UP = 120.0
+"""Seconds within which the others catch up, whatever is killed meanwhile."""
 
 
 class Writer:
@@ -41,13 +43,15 @@ class Writer:
 
     async def run(self) -> None:
         while self.writes:
-            while self._written > min(self._acknowledged.values()) + AHEAD:
-                await asyncio.sleep(0.005)
+            await until(self._may_write, "the other authors catch up", within=CATCH_UP)
             batches = [self._batch() for _ in range(BATCHES)]
             # The client resumes a stream that broke until it has been acknowledged whole.
             answer = await self._client.knowledge.record(batches)
             assert answer.last_sequence == BATCHES
             self._acknowledged[self._author_id] = self._written
+
+    def _may_write(self) -> bool:
+        return self._written <= min(self._acknowledged.values()) + AHEAD
 
     def _batch(self) -> IntentionBatch:
         seen = tuple(name(other, at) for other, at in self._acknowledged.items() if other != self._author_id and at)
@@ -119,9 +123,11 @@ async def test_intentions_survive_kills(tmp_path: Path) -> None:
 async def until_more(acknowledged: dict[str, int], tasks: list[asyncio.Task[None]]) -> None:
     """Wait until something further is acknowledged; fails with the writer that failed."""
     before = sum(acknowledged.values())
-    async with asyncio.timeout(30):
-        while sum(acknowledged.values()) == before:
-            for task in tasks:
-                if task.done():
-                    task.result()
-            await asyncio.sleep(0.005)
+
+    def has_more() -> bool:
+        for task in tasks:
+            if task.done():
+                task.result()
+        return sum(acknowledged.values()) > before
+
+    await until(has_more, "something further is acknowledged", within=30)

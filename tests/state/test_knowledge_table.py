@@ -23,8 +23,9 @@ from gossipcontrol.server.state.journal import Loaded, LoadedKnowledge
 from gossipcontrol.server.state.recovery import recover_book, take_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
+from tests.kit.until import until
 from tests.state.test_recovery import shown
-from tests.state.test_sqlite import Told
+from tests.state.test_sqlite import COMMITTED, Told
 
 PARAMETERS = KnowledgeParameters(keep=1_000_000, floating_limit=50)
 
@@ -75,10 +76,10 @@ class Shelf:
     async def snapshot(self, store_id: str, at: float = 5.0) -> None:
         """Have a store snapshotted, and wait until that is done and its log is gone."""
         await self.until_kept(self.journal.snapshot_store(take_book(self.book, [store_id], at)))
-        await self.told.until(lambda: self.journal.stats().entries == 0)
+        await until(lambda: self.journal.stats().entries == 0, "the log of the store is gone", COMMITTED)
 
     async def until_kept(self, number: int) -> None:
-        await self.told.until(lambda: self.told.committed >= number)
+        await until(lambda: self.told.committed >= number, "the journal commits", COMMITTED)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """What the file says, once the journal has let go of it."""
@@ -182,7 +183,7 @@ async def test_a_snapshot_that_finds_no_room_is_given_up_and_facts_go_on(tmp_pat
     await shelf.until_kept(shelf.write("s", 200, 100))
     bytes_before = shelf.journal.stats().log_bytes
     shelf.journal.snapshot_store(take_book(shelf.book, ["s"], 5.0))
-    await shelf.told.until(lambda: bool(shelf.told.failures))
+    await until(lambda: bool(shelf.told.failures), "the journal reports a failure", COMMITTED)
     assert "full" in shelf.told.failures[0]
     await shelf.until_kept(shelf.write("s", 5))
     assert shelf.journal.stats().log_bytes >= bytes_before
@@ -199,7 +200,7 @@ async def test_everything_is_written_anew_into_a_file_that_was_lost(shelf: Shelf
     shelf.journal.snapshot_store(take_book(shelf.book, ["s"], 5.0))
     shelf.path.unlink()
     shelf.write("t", 2)
-    await shelf.told.until(shelf.journal.wants_all)
+    await until(shelf.journal.wants_all, "the journal wants a full snapshot", COMMITTED)
     number = shelf.journal.snapshot({}, 6.0, take_book(shelf.book, ["s", "t"], 6.0))
     shelf.write("s", 3)
     await shelf.until_kept(number + 1)

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,11 @@ from gossipcontrol.server.state.pack import PIECE
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
+from tests.kit.until import until
+
+COMMITTED = 20.0
+"""Seconds within which the writer thread commits."""
+
 ENTRIES = (
     Fact(1000.0, NodeAttached("n", "s", ("a", "b"), "h", addresses=("127.0.0.1:1",)), (("p", "q"), ())),
     Fact(1000.5, RejoinRequested("n", ("a",), Cause.RESUME, "q")),
@@ -34,7 +38,7 @@ ENTRIES = (
 
 
 class Told:
-    """What a journal said, and a way to wait for it."""
+    """What a journal reported."""
 
     def __init__(self) -> None:
         self.committed = 0
@@ -43,11 +47,6 @@ class Told:
 
     def _commit(self, number: int) -> None:
         self.committed = number
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ async def written(path: Path, *entries: Fact | KnowledgeEntry) -> None:
     told = Told()
     journal.start(told.listener)
     number = journal.append(entries)
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     await asyncio.to_thread(journal.close)
 
 
@@ -89,7 +88,7 @@ async def test_a_snapshot_takes_the_place_of_the_log_before_it(path: Path) -> No
     journal.append(ENTRIES[:2])
     journal.snapshot({"core": "x"}, 1001.0)
     number = journal.append(ENTRIES[3:])
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     assert journal.stats().entries == 1
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "x"}, ENTRIES[3:], 1002.0)
@@ -102,12 +101,12 @@ async def test_facts_do_not_wait_while_a_snapshot_is_packed(path: Path, tmp_path
     journal.append(ENTRIES[:2])
     journal.compact({"core": [Later("x", lambda one: gate.wait(20) and one)]}, 1001.0)
     number = journal.append(ENTRIES[3:])
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     assert journal.stats().entries == 3
     copy = shutil.copytree(path.parent, tmp_path / "as a kill leaves it")
     assert read(copy / path.name) == (None, (*ENTRIES[:2], *ENTRIES[3:]), 1002.0)
     gate.set()
-    await told.until(lambda: journal.stats().entries == 1)
+    await until(lambda: journal.stats().entries == 1, "one entry is left in the log", COMMITTED)
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": ["x"]}, ENTRIES[3:], 1002.0)
 
@@ -118,10 +117,10 @@ async def test_a_whole_snapshot_overtakes_one_that_is_being_packed(path: Path, m
     journal.load()
     journal.start(told.listener)
     number = journal.compact([Later("old", lambda one: gate.wait(20) and one)] * 10 * PIECE, 1000.0)
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     number = journal.snapshot({"core": "new"}, 1001.0)
     gate.set()
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "new"}, (), 1001.0)
 
@@ -132,15 +131,15 @@ async def test_a_snapshot_for_which_there_is_no_room_is_given_up_and_wanted_agai
     journal.start(told.listener)
     entries = (Fact(1.0, RejoinRequested("n" * 100, request_id="q" * 100)),) * 400
     number = journal.append(entries)
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     assert journal.wants_snapshot()
     journal.compact(random.Random(1).randbytes(1 << 18).hex(), 1.0)
     assert not journal.wants_snapshot()
-    await told.until(lambda: bool(told.failures))
+    await until(lambda: bool(told.failures), "the journal reports a failure", COMMITTED)
     assert "full" in told.failures[0]
     assert journal.wants_snapshot()
     number = journal.append(ENTRIES)
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     await asyncio.to_thread(journal.close)
     assert read(path) == (None, (*entries, *ENTRIES), 1002.0)
 
@@ -154,9 +153,9 @@ async def test_the_file_stays_small_as_snapshots_replace_logs(path: Path) -> Non
     for _ in range(6):
         journal.append([Fact(1.0, RejoinRequested("n" * 100, request_id="q" * 100))] * 3000)
         number = journal.append(ENTRIES[:1])
-        await told.until(lambda number=number: told.committed == number)  # type: ignore[misc]
+        await until(lambda number=number: told.committed == number, "the journal commits", COMMITTED)
         number = journal.snapshot({"core": "small"}, 2.0)
-        await told.until(lambda number=number: told.committed == number)  # type: ignore[misc]
+        await until(lambda number=number: told.committed == number, "the journal commits", COMMITTED)
         sizes.append(path.stat().st_size)
     await asyncio.to_thread(journal.close)
     assert max(sizes) <= 2 << 20, "freed pages are used again"
@@ -219,11 +218,11 @@ async def test_when_the_file_is_full_it_says_so_and_goes_on_once_there_is_room(p
     journal.start(told.listener)
     large = [Fact(float(number), RejoinRequested("n" * 100, request_id="q" * 100)) for number in range(2000)]
     number = journal.append(large)
-    await told.until(lambda: bool(told.failures))
+    await until(lambda: bool(told.failures), "the journal reports a failure", COMMITTED)
     assert "full" in told.failures[0]
     assert told.committed == 0
     number = journal.snapshot({"core": "small"}, 2000.0)
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "small"}, (), 2000.0)
 
@@ -235,18 +234,18 @@ async def test_a_file_lost_while_it_runs_is_written_anew_from_a_snapshot(path: P
     told = Told()
     journal.start(told.listener)
     number = journal.append(ENTRIES[:1])
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     path.unlink()
     if harm == "replace":
         path.write_bytes(b"this is no database, and never was one\n" * 200)
     journal.append(ENTRIES[1:2])
-    await told.until(lambda: bool(told.failures))
+    await until(lambda: bool(told.failures), "the journal reports a failure", COMMITTED)
     assert told.committed == number
     assert (journal.wants_snapshot(), journal.wants_all()) == (True, True)
     journal.snapshot({"core": "without knowledge"}, 1001.0)
     assert journal.wants_all(), "that one does not help"
     number = journal.snapshot({"core": "all"}, 1001.0, KnowledgeSnapshot(1001.0, {}, {}))
-    await told.until(lambda: told.committed == number)
+    await until(lambda: told.committed == number, "the journal commits", COMMITTED)
     await asyncio.to_thread(journal.close)
     assert read(path) == ({"core": "all"}, (), 1001.0)
 

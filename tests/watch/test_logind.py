@@ -15,6 +15,8 @@ from dbus_fast.aio import MessageBus
 from gossipcontrol.watch.change import ChangeKind
 from gossipcontrol.watch.logind import MANAGER, NAME, PATH, LogindSource
 
+from tests.kit.until import until
+
 needs_bus = pytest.mark.skipif(
     shutil.which("dbus-daemon") is None, reason="the program dbus-daemon is missing: apt-get install dbus-daemon"
 )
@@ -72,18 +74,17 @@ class Logind:
 
     async def joined(self) -> None:
         """Wait until a client has connected, before there is anybody to ask."""
-        async with asyncio.timeout(LIMIT):
-            while await self._connections() < 2:
-                await asyncio.sleep(0.01)
+        await until(self._is_joined, "a client has connected to the bus", within=LIMIT)
 
-    async def _connections(self) -> int:
+    async def _is_joined(self) -> bool:
         ask = Message(
             destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
             member="ListNames",
         )  # fmt: skip
         answer = await self._bus.call(ask)
         assert answer is not None
-        return sum(name.startswith(":") for name in answer.body[0])
+        names: list[str] = answer.body[0]
+        return sum(name.startswith(":") for name in names) >= 2
 
     async def asked(self, times: int) -> None:
         """Wait until an inhibitor has been asked for so often."""

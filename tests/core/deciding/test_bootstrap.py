@@ -113,7 +113,7 @@ def test_a_neighbour_that_lives_after_the_trigger_is_not_named() -> None:
     lab.advance(1)
     lab.answer(RejoinRequested("n"))
     lab.advance(0.1)
-    lab.meet("p")
+    lab.neighbor_up("p")
     lab.handle(LivenessReported("m", "a", {"q": lab.now}))
     lab.advance(10)
     assert "p" not in {peer.peer_id for peer in lab.starts[1][1].bootstrap}

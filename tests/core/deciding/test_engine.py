@@ -182,7 +182,7 @@ def test_an_unknown_host_that_is_reported_again_stays_parked_for_its_nodes(lab: 
 def test_a_node_that_attaches_again_does_not_take_over_what_it_already_had(lab: Lab) -> None:
     lab.attach(host_id="h")
     lab.answer(NetworkChanged("h"))
-    lab.meet()
+    lab.neighbor_up()
     lab.advance(7)
     lab.detach()
     lab.attach(host_id="h", session_id="s2")
@@ -219,9 +219,9 @@ def test_a_neighbour_newer_than_the_start_verifies(lab: Lab) -> None:
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(1)
-    lab.meet(ago=1.0)
+    lab.neighbor_up(ago=1.0)
     assert lab.announcements == []
-    lab.meet(ago=0.5)
+    lab.neighbor_up(ago=0.5)
     assert [(a.outcome, a.duration) for _, a in lab.announcements] == [(Outcome.VERIFIED, 1.0)]
     lab.advance(60)
     assert len(lab.starts) == 1
@@ -239,7 +239,7 @@ def test_a_message_newer_than_the_start_verifies(lab: Lab) -> None:
 
 def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.name("q")
+    lab.report_unheard("q")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(120)
@@ -262,12 +262,12 @@ def test_a_node_that_is_alone_climbs_no_ladder(lab: Lab) -> None:
 
 def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.name("q")
+    lab.report_unheard("q")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(7)
     assert next(lab.core.catalog.rejoins()).outcome is Outcome.WAITING
-    lab.meet()
+    lab.neighbor_up()
     assert next(lab.core.catalog.rejoins()).outcome is Outcome.VERIFIED
     lab.advance(60)
     assert len(lab.starts) == 1
@@ -275,11 +275,11 @@ def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
 
 def test_a_late_proof_does_not_cover_a_trigger_that_came_after_the_start(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.name("q")
+    lab.report_unheard("q")
     lab.answer(RejoinRequested("n"))
     lab.advance(5.5)
     lab.answer(RejoinRequested("n"))
-    lab.meet()
+    lab.neighbor_up()
     lab.advance(60)
     assert lab.start_times() == [1000.0, 1006.0]
 
@@ -329,7 +329,7 @@ def test_a_command_that_leaves_late_has_its_proof_time_and_its_window_from_then_
     assert lab.core.deciding.next_deadline() == lab.now + lab.parameters.verify_timeout
     left_at = lab.now
     lab.advance(1)
-    lab.meet()
+    lab.neighbor_up()
     assert next(one for one in lab.core.catalog.rejoins() if one.rejoin_id == "t-1").verified_after == 1
     lab.advance(60)
     assert lab.start_times() == [1000.0, left_at + lab.parameters.window]
@@ -359,7 +359,7 @@ def test_a_stream_that_ends_during_a_rejoin_is_made_up_for_on_attach(lab: Lab) -
 def test_a_trailing_run_is_parked_when_the_stream_ends(lab: Lab) -> None:
     lab.attach()
     lab.answer(RejoinRequested("n"))
-    lab.meet(ago=-0.5)
+    lab.neighbor_up(ago=-0.5)
     lab.advance(1)
     lab.answer(RejoinRequested("n"))
     lab.detach()
@@ -379,7 +379,7 @@ def test_the_end_of_a_replaced_stream_detaches_nobody(lab: Lab) -> None:
 def test_neighbour_churn_alone_starts_nothing(lab: Lab) -> None:
     lab.attach()
     for _ in range(50):
-        lab.meet()
+        lab.neighbor_up()
         lab.handle(NeighborChanged("n", "a", "p", False, lab.now))
         lab.advance(0.1)
     lab.advance(600)
@@ -393,19 +393,19 @@ def shown_neighbors(lab: Lab) -> int:
 def test_no_more_neighbours_are_remembered_than_a_report_may_name(lab: Lab) -> None:
     lab.attach()
     for number in range(NEIGHBORS + 1):
-        lab.meet(f"p{number}")
+        lab.neighbor_up(f"p{number}")
     assert shown_neighbors(lab) == NEIGHBORS
     lab.handle(NeighborChanged("n", "a", f"p{NEIGHBORS}", False, lab.now))
     assert shown_neighbors(lab) == NEIGHBORS
     lab.answer(RejoinRequested("n"))
     lab.advance(1)
-    lab.meet("one more")
+    lab.neighbor_up("one more")
     assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.VERIFIED]
 
 
 def test_the_neighbours_of_a_lost_stream_are_forgotten_but_not_that_one_lived(lab: Lab) -> None:
     lab.attach()
-    lab.meet()
+    lab.neighbor_up()
     lab.detach()
     assert shown_neighbors(lab) == 0
     suspicion = RejoinRequested("n", cause=Cause.SUSPICION)

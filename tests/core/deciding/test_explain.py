@@ -91,7 +91,7 @@ def test_a_forecast_shares_the_global_limit_among_its_own_stores(lab_with: Calla
 
 def test_past_triggers_keep_the_rule_and_what_it_saw(lab: Lab) -> None:
     lab.attach()
-    lab.meet()
+    lab.neighbor_up()
     lab.advance(3)
     lab.answer(RejoinRequested("n", request_id="q1"))
     lab.advance(2)

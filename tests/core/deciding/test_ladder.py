@@ -39,7 +39,7 @@ def test_rebind_comes_before_resubscribe_and_advice_at_the_end(
     lab: Lab, capabilities: frozenset[Capability], rungs: list[Rung]
 ) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=capabilities))
-    lab.name("q")
+    lab.report_unheard("q")
     (advice,) = advices(lab, RejoinRequested("n"), 600)
     assert [start.rung for _, start in lab.starts] == rungs
     assert (advice.node_id, advice.store_id, advice.rejoin_id) == ("n", "a", lab.starts[-1][1].rejoin_id)
@@ -48,11 +48,11 @@ def test_rebind_comes_before_resubscribe_and_advice_at_the_end(
 
 def test_a_restart_is_advised_once_per_episode_which_ends_with_a_proof(lab: Lab) -> None:
     lab.attach()
-    lab.name("q")
+    lab.report_unheard("q")
     counts = [len(advices(lab, RejoinRequested("n"), 60)) for _ in range(3)]
     assert counts == [1, 0, 0]
     assert advices(lab, RejoinRequested("n"), 1) == []
-    lab.meet()
+    lab.neighbor_up()
     assert lab.announcements[-1][1].outcome is Outcome.VERIFIED
     lab.advance(60)
     assert len(advices(lab, RejoinRequested("n"), 60)) == 1
@@ -60,9 +60,9 @@ def test_a_restart_is_advised_once_per_episode_which_ends_with_a_proof(lab: Lab)
 
 def test_a_sign_of_life_after_the_last_start_ends_the_episode_too(lab: Lab) -> None:
     lab.attach()
-    lab.name("q")
+    lab.report_unheard("q")
     assert len(advices(lab, RejoinRequested("n"), 60)) == 1
-    lab.meet(ago=61)
+    lab.neighbor_up(ago=61)
     assert advices(lab, RejoinRequested("n"), 60) == []
-    lab.meet(ago=1)
+    lab.neighbor_up(ago=1)
     assert len(advices(lab, RejoinRequested("n"), 60)) == 1

@@ -49,7 +49,7 @@ def newest(lab: LoggingLab) -> RejoinRecord:
 @pytest.mark.parametrize("cause", ROT)
 def test_a_sign_of_life_proves_nothing_where_rot_stands(lab: LoggingLab, cause: Cause) -> None:
     suspect(lab, cause)
-    lab.meet()
+    lab.neighbor_up()
     assert outcomes(lab) == [Outcome.RUNNING]
     assert "waiting until the suspicion ends" in newest(lab).detail
     replays(lab)
@@ -115,7 +115,7 @@ def test_an_end_without_health_proves_nothing_and_forgets_no_rung(lab: LoggingLa
     assert lab.starts[-1][1].rung is Rung.RESUBSCRIBE
     (advice,) = clear(lab, healed=False)
     assert advice.detail == "the suspicion ended, but nothing shows that the node recovered"
-    lab.meet()
+    lab.neighbor_up()
     assert len(suspect(lab)) == 1, "life after the advice began a new episode"
     replays(lab)
 
@@ -175,7 +175,7 @@ def test_a_trigger_of_another_kind_shares_the_run_and_is_proved_by_life(lab: Log
     lab.handle(RejoinRequested("n", cause=Cause.OUTBOUND_ROT))
     lab.handle(RejoinRequested("n"))
     lab.advance(5.5)
-    lab.meet()
+    lab.neighbor_up()
     assert outcomes(lab)[1] is Outcome.VERIFIED
     replays(lab)
 

@@ -106,7 +106,7 @@ class Schedule:
         self.lab.detach(node_id, f"s{self.sessions[node_id]}")
 
     def meet(self, node_id: str, number: int) -> None:
-        self.lab.meet(f"p{number}", node_id, STORES[number % 2], ago=number * 0.3)
+        self.lab.neighbor_up(f"p{number}", node_id, STORES[number % 2], ago=number * 0.3)
 
     def part(self, node_id: str, number: int) -> None:
         self.lab.handle(NeighborChanged(node_id, STORES[number % 2], f"p{number}", False, self.lab.now))

@@ -143,9 +143,9 @@ def test_a_new_run_parks_what_ran_and_keeps_ids_unique() -> None:
 def test_what_falls_due_while_the_service_is_away_waits_for_an_agent(away: float) -> None:
     lab = LoggingLab()
     lab.attach("n", "ran", "waited")
-    lab.name("q", store_id="ran")
+    lab.report_unheard("q", store_id="ran")
     lab.answer(RejoinRequested("n", ("waited",)))
-    lab.meet(store_id="waited")
+    lab.neighbor_up(store_id="waited")
     lab.answer(RejoinRequested("n"))
     lab.now += away
     assert not [one for one in lab.handle(ServiceStarted("second")) if isinstance(one, (StartRejoin, AdviseRestart))]
@@ -174,7 +174,7 @@ def replays(lab: LoggingLab) -> None:
 def test_a_suspicion_that_fresh_neighbours_refuted_is_refuted_again() -> None:
     lab = LoggingLab()
     lab.attach()
-    lab.meet()
+    lab.neighbor_up()
     kinds = [lab.answer(RejoinRequested("n", cause=Cause.SUSPICION)).decisions[0].kind for _ in range(3)]
     assert kinds == [DecisionKind.SKIPPED] * 3
     assert len(list(lab.core.catalog.rejoins())) == 1
@@ -187,7 +187,7 @@ def test_a_suspicion_that_was_refuted_while_it_waited_is_refuted_again() -> None
     lab.answer(RejoinRequested("n"))
     lab.answer(RejoinRequested("n", cause=Cause.SUSPICION))
     lab.advance(1)
-    lab.meet()
+    lab.neighbor_up()
     lab.advance(10)
     assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.SKIPPED, Outcome.VERIFIED]
     replays(lab)
@@ -239,11 +239,11 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
 def test_a_late_proof_is_taken_again() -> None:
     lab = LoggingLab()
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.name("q")
+    lab.report_unheard("q")
     lab.answer(RejoinRequested("n"))
     lab.advance(lab.parameters.verify_timeout + 0.1)
     assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.WAITING]
-    lab.meet()
+    lab.neighbor_up()
     assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()] == [Outcome.VERIFIED]
     replays(lab)
 
@@ -251,12 +251,12 @@ def test_a_late_proof_is_taken_again() -> None:
 def test_an_advice_that_life_outdated_stays_outdated() -> None:
     lab = LoggingLab()
     lab.attach()
-    lab.name("q")
+    lab.report_unheard("q")
     lab.answer(RejoinRequested("n"))
     lab.advance(60)
     replays(lab)
     before = len(lab.log)
-    lab.meet()
+    lab.neighbor_up()
     assert [fact.event for fact in lab.log[before:]] == [AdviceOutdated("n", "a")]
     replays(lab)
 

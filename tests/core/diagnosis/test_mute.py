@@ -9,56 +9,57 @@ from gossipcontrol.server.core.decision import Cause
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.report_swarm import PHASES, diagnosis, make, names, settled
+from tests.kit.diagnosis_lab import make, names, settled
+from tests.kit.phases import NO_SHRINKING
 
 SEEDS = range(4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_presence_learns_of_a_mute_peer_within_seconds(seed: int) -> None:
-    swarm = settled(seed, 6)
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    swarm.run(14)
-    assert swarm.presence.mute == {"n0"}
+    lab = settled(seed, 6)
+    lab.blocked = lambda sender, receiver, large: sender == "n0"
+    lab.run(14)
+    assert lab.presence.mute == {"n0"}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_node_still_mute_when_a_partition_ends_is_found_within_seconds(seed: int) -> None:
-    swarm = settled(seed, 6)
-    swarm.cut(["n0"], names(5, 1))
-    swarm.run(20)
-    assert diagnosis(swarm).partitioned == 1
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    one_way_since = swarm.now
-    swarm.run(12)
-    ((at, found),) = swarm.suspected()
+    lab = settled(seed, 6)
+    lab.cut(["n0"], names(5, 1))
+    lab.run(20)
+    assert lab.diagnosis.partitioned == 1
+    lab.blocked = lambda sender, receiver, large: sender == "n0"
+    one_way_since = lab.now
+    lab.run(12)
+    ((at, found),) = lab.suspected()
     assert (found.node_id, found.cause) == ("n0", Cause.OUTBOUND_ROT)
     assert 5 <= at - one_way_since <= 10
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_node_heard_again_when_a_partition_ends_has_no_rot(seed: int) -> None:
-    swarm = settled(seed, 6)
-    swarm.cut(["n0"], names(5, 1))
-    swarm.run(20)
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    swarm.run(3)
-    swarm.mend(late=True)
-    swarm.run(60)
-    assert swarm.suspected(Cause.OUTBOUND_ROT, Cause.INBOUND_ROT) == []
+    lab = settled(seed, 6)
+    lab.cut(["n0"], names(5, 1))
+    lab.run(20)
+    lab.blocked = lambda sender, receiver, large: sender == "n0"
+    lab.run(3)
+    lab.mend(late=True)
+    lab.run(60)
+    assert lab.suspected(Cause.OUTBOUND_ROT, Cause.INBOUND_ROT) == []
 
 
 @given(st.integers(0, 10**6))
 @example(11)  # its counts, which cover the window before, agreed
-@settings(max_examples=30, deadline=None, phases=PHASES)
+@settings(max_examples=30, deadline=None, phases=NO_SHRINKING)
 def test_a_mute_node_is_never_reported_as_healed(seed: int) -> None:
     chance = random.Random(seed)
-    swarm = make(seed, latency=chance.choice((0.05, 0.3, 0.8)))
+    lab = make(seed, latency=chance.choice((0.05, 0.3, 0.8)))
     for _ in range(chance.randint(3, 7)):
         rhythm, interval = chance.choice((0.2, 0.4, 1.0, 2.0, 3.0)), chance.choice((1.0, 2.0, 5.0, 8.0, 12.0))
-        swarm.grow(1, rhythm=rhythm, interval=interval)
-    swarm.complete()
-    swarm.run(chance.uniform(40, 110))
-    swarm.blocked = lambda sender, receiver, large: sender == "n0"
-    swarm.run(45)
-    assert [one for _, one in swarm.cleared() if one.healed and one.cause is Cause.OUTBOUND_ROT] == []
+        lab.grow(1, rhythm=rhythm, interval=interval)
+    lab.complete()
+    lab.run(chance.uniform(40, 110))
+    lab.blocked = lambda sender, receiver, large: sender == "n0"
+    lab.run(45)
+    assert [one for _, one in lab.cleared() if one.healed and one.cause is Cause.OUTBOUND_ROT] == []

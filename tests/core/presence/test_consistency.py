@@ -24,7 +24,7 @@ from gossipcontrol.server.core.presence.record import PeerState
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.report_swarm import PHASES
+from tests.kit.phases import NO_SHRINKING
 from tests.kit.roster import LoneLiveness
 
 STORES = ("a", "b", "c")
@@ -40,7 +40,7 @@ AGES = (0.0, 0.5, 3.0, 20.0, 1000.0, -5.0)
 @given(st.integers(0, 2**32))
 @example(1)  # a peer took the row of the node that reported it
 @example(92)  # a peer was forgotten while overdue
-@settings(max_examples=150, deadline=None, phases=PHASES)
+@settings(max_examples=150, deadline=None, phases=NO_SHRINKING)
 def test_all_views_of_liveness_stay_consistent(seed: int) -> None:
     chance = random.Random(seed)
     parameters = LivenessParameters(

@@ -1,4 +1,4 @@
-"""Partitions of swarms with known truth: a store is joined as soon as there is a path, at little cost."""
+"""Partitions of simulated overlays with known state: a store is joined as soon as a path exists, at little cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from gossipcontrol.server.core.presence.record import PeerState
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.report_swarm import PHASES, diagnosis, make, names
+from tests.kit.diagnosis_lab import make, names
+from tests.kit.phases import NO_SHRINKING
 
 SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
 
@@ -19,43 +20,43 @@ SPLITS = ((5, 5), (2, 2), (1, 3), (1, 1), (2, 3, 4))
 @pytest.mark.parametrize("sizes", SPLITS, ids=str)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_partition_is_joined_within_three_seconds_of_the_path(sizes: tuple[int, ...], seed: int) -> None:
-    swarm = make(seed)
-    swarm.grow(sum(sizes))
-    swarm.run(40)
+    lab = make(seed)
+    lab.grow(sum(sizes))
+    lab.run(40)
     first, sides = 0, list[list[str]]()
     for size in sizes:
         sides.append(names(size, first))
         first += size
-    swarm.cut(*sides)
+    lab.cut(*sides)
     for side in sides:
-        swarm.repair_within(side)
-    swarm.run(120)
-    assert diagnosis(swarm).partitioned == 1
-    assert swarm.suspected() == []  # a rejoin without a path would fail
-    swarm.mend()
-    mended_at = swarm.now
-    swarm.run(3)
-    assert swarm.components() == 1
-    assert {one.cause for at, one in swarm.suspected() if at >= mended_at} == {Cause.PARTITION}
-    swarm.run(60)
-    assert diagnosis(swarm).partitioned == 0
-    triggers = [one for at, one in swarm.suspected() if at >= mended_at]
+        lab.repair_within(side)
+    lab.run(120)
+    assert lab.diagnosis.partitioned == 1
+    assert lab.suspected() == []  # a rejoin without a path would fail
+    lab.mend()
+    mended_at = lab.now
+    lab.run(3)
+    assert len(lab.components()) == 1
+    assert {one.cause for at, one in lab.suspected() if at >= mended_at} == {Cause.PARTITION}
+    lab.run(60)
+    assert lab.diagnosis.partitioned == 0
+    triggers = [one for at, one in lab.suspected() if at >= mended_at]
     assert len(triggers) <= 2 * len(sizes)
     assert all(one.bridge and one.cause is Cause.PARTITION for one in triggers)
-    assert {one.cause for _, one in swarm.cleared()} == {Cause.PARTITION} | (
-        {Cause.ISOLATED} if swarm.suspected(Cause.ISOLATED) else set()
+    assert {one.cause for _, one in lab.cleared()} == {Cause.PARTITION} | (
+        {Cause.ISOLATED} if lab.suspected(Cause.ISOLATED) else set()
     )
 
 
 def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
-    swarm = make()
-    swarm.grow(10)
-    swarm.run(40)
-    swarm.cut(names(4), names(6, 4))
-    swarm.run(60)
-    swarm.mend()
-    swarm.run(4)
-    (_, first), (_, second), *_ = swarm.suspected(Cause.PARTITION)
+    lab = make()
+    lab.grow(10)
+    lab.run(40)
+    lab.cut(names(4), names(6, 4))
+    lab.run(60)
+    lab.mend()
+    lab.run(4)
+    (_, first), (_, second), *_ = lab.suspected(Cause.PARTITION)
     reached, reacher = first.bridge[0], second.bridge[0]
     assert first.evidence in (
         f"falls into 6 + 4 nodes (seen by 10): {reacher} reached {reached}",
@@ -68,31 +69,31 @@ def test_the_evidence_names_the_sides_and_the_path_that_was_found() -> None:
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=4), st.floats(1.0, 8.0))
 @example(56362, [5, 4, 1, 4], 4.5)  # two of the sides look like one for 25 s
-@settings(max_examples=10, deadline=None, phases=PHASES)
+@settings(max_examples=10, deadline=None, phases=NO_SHRINKING)
 def test_a_lasting_partition_is_probed_at_most_once_per_side_and_interval(
     seed: int, sizes: list[int], interval: float
 ) -> None:
-    swarm = make(seed, bridge_interval=interval, pair_interval=10_000.0)
-    swarm.grow(sum(sizes))
-    swarm.run(20)
+    lab = make(seed, bridge_interval=interval, pair_interval=10_000.0)
+    lab.grow(sum(sizes))
+    lab.run(20)
     first, side_of, sides = 0, dict[str, int](), list[list[str]]()
     for number, size in enumerate(sizes):
         sides.append(names(size, first))
         side_of |= dict.fromkeys(sides[-1], number)
         first += size
-    swarm.cut(*sides)
+    lab.cut(*sides)
     for side in sides:
-        swarm.repair_within(side)
-    seen_at = swarm.now + 40
-    swarm.run(100)
+        lab.repair_within(side)
+    seen_at = lab.now + 40
+    lab.run(100)
     dials: defaultdict[int, list[float]] = defaultdict(list)
     targets: Counter[tuple[str, str]] = Counter()
-    for at, wanted in swarm.wanted():
+    for at, wanted in lab.wanted():
         # Until every cut is seen, two sides that look like one still sync with each other, as all pairs do.
         if side_of[wanted.node_id] != side_of[wanted.peer_id] and at > seen_at:
             dials[side_of[wanted.node_id]].append(at)
             targets[wanted.node_id, wanted.peer_id] += 1
-    assert diagnosis(swarm).partitioned
+    assert lab.diagnosis.partitioned
     assert len(dials) == len(sizes)
     for times in dials.values():
         assert all(later - at >= interval - 1e-6 for at, later in pairwise(times))
@@ -101,20 +102,20 @@ def test_a_lasting_partition_is_probed_at_most_once_per_side_and_interval(
 
 
 def test_triggers_that_do_not_join_the_sides_are_repeated_with_backoff_per_node() -> None:
-    swarm = make()
-    swarm.heals = False
-    swarm.grow(6)
-    swarm.run(40)
-    swarm.cut(names(3), names(3, 3))
+    lab = make()
+    lab.heals = False
+    lab.grow(6)
+    lab.run(40)
+    lab.cut(names(3), names(3, 3))
     for side in (names(3), names(3, 3)):
-        swarm.repair_within(side)
+        lab.repair_within(side)
         for one in side:
-            for other in set(swarm.members[one].view) - set(side):
-                del swarm.members[one].view[other]
-    swarm.run(30)
-    swarm.mend()  # there is a path, but no node takes it
-    swarm.run(300)
-    triggers = swarm.suspected(Cause.PARTITION)
+            for other in set(lab.members[one].view) - set(side):
+                del lab.members[one].view[other]
+    lab.run(30)
+    lab.mend()  # there is a path, but no node takes it
+    lab.run(300)
+    triggers = lab.suspected(Cause.PARTITION)
     assert {one.node_id for _, one in triggers} == set(names(6))
     for node_id in names(6):
         times = [at for at, one in triggers if one.node_id == node_id]
@@ -124,110 +125,110 @@ def test_triggers_that_do_not_join_the_sides_are_repeated_with_backoff_per_node(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_joined_nodes_are_cleared_while_the_store_is_still_cut_elsewhere(seed: int) -> None:
-    swarm = make(seed)
-    swarm.grow(5)
-    swarm.run(40)
+    lab = make(seed)
+    lab.grow(5)
+    lab.run(40)
     apart = (names(1), names(1, 1), names(3, 2))
-    swarm.cut(*apart)
-    swarm.repair_within(apart[2])
-    swarm.run(120)
-    swarm.cut(names(2), apart[2])  # a path between two of the three sides
-    swarm.run(20)
-    assert swarm.components() == 2
-    assert diagnosis(swarm).partitioned == 1
-    suspected = {one.node_id for _, one in swarm.suspected(Cause.PARTITION)}
+    lab.cut(*apart)
+    lab.repair_within(apart[2])
+    lab.run(120)
+    lab.cut(names(2), apart[2])  # a path between two of the three sides
+    lab.run(20)
+    assert len(lab.components()) == 2
+    assert lab.diagnosis.partitioned == 1
+    suspected = {one.node_id for _, one in lab.suspected(Cause.PARTITION)}
     assert suspected == set(names(2))
-    assert {one.node_id for _, one in swarm.cleared() if one.cause is Cause.PARTITION} == suspected
-    swarm.mend()
-    swarm.run(3)
-    assert swarm.components() == 1
+    assert {one.node_id for _, one in lab.cleared() if one.cause is Cause.PARTITION} == suspected
+    lab.mend()
+    lab.run(3)
+    assert len(lab.components()) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_node_without_neighbours_that_hears_but_is_not_heard_is_still_apart(seed: int) -> None:
-    swarm = make(seed)
-    swarm.grow(6)
-    swarm.run(40)
+    lab = make(seed)
+    lab.grow(6)
+    lab.run(40)
     rest = names(5, 1)
-    swarm.cut(["n0"], rest)
-    swarm.repair_within(rest)
-    swarm.run(70)  # its links went down
+    lab.cut(["n0"], rest)
+    lab.repair_within(rest)
+    lab.run(70)  # its links went down
     for _ in range(12):
-        swarm.run(1)
+        lab.run(1)
         for peer_id in rest:  # over links that the others still have
-            swarm._receive("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
-    assert diagnosis(swarm).partitioned == 1
-    assert swarm.suspected() == []
-    swarm.mend()
-    swarm.run(3)
-    assert swarm.components() == 1
-    assert {one.cause for _, one in swarm.suspected()} == {Cause.PARTITION}
+            lab._receive("n0", peer_id, True)  # pyright: ignore[reportPrivateUsage]
+    assert lab.diagnosis.partitioned == 1
+    assert lab.suspected() == []
+    lab.mend()
+    lab.run(3)
+    assert len(lab.components()) == 1
+    assert {one.cause for _, one in lab.suspected()} == {Cause.PARTITION}
 
 
 def test_without_a_prober_the_smaller_side_rejoins_now_and_then() -> None:
-    swarm = make()
-    swarm.grow(7, capable=False)
-    swarm.run(40)
-    swarm.cut(names(2), names(5, 2))
-    swarm.repair_within(names(2))
-    swarm.repair_within(names(5, 2))
-    swarm.run(200)
-    triggers = swarm.suspected(Cause.PARTITION)
+    lab = make()
+    lab.grow(7, capable=False)
+    lab.run(40)
+    lab.cut(names(2), names(5, 2))
+    lab.repair_within(names(2))
+    lab.repair_within(names(5, 2))
+    lab.run(200)
+    triggers = lab.suspected(Cause.PARTITION)
     assert {one.node_id for _, one in triggers} == set(names(2))
     gaps = [later - at for (at, _), (later, _) in pairwise(triggers)]
     assert 4 <= len(triggers) <= 7
     assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
-    swarm.mend()
-    swarm.run(200)
-    assert swarm.components() == 1
+    lab.mend()
+    lab.run(200)
+    assert len(lab.components()) == 1
 
 
 @pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("count", [3, 6])
 def test_a_healed_partition_ends_even_without_messages(count: int, capable: bool) -> None:
-    swarm = make(5)
-    swarm.grow(count, rhythm=0.0, capable=capable)
-    swarm.complete()
-    swarm.run(20)
-    swarm.lose("n0", 10)
-    swarm.run(10)
-    assert diagnosis(swarm).partitioned == 1
-    swarm.mend()
-    swarm.run(40)
-    assert diagnosis(swarm).partitioned == 0
-    quiet_since = swarm.now
-    swarm.run(600)
-    assert not [one for at, one in swarm.suspected() if at > quiet_since]
+    lab = make(5)
+    lab.grow(count, rhythm=0.0, capable=capable)
+    lab.complete()
+    lab.run(20)
+    lab.lose("n0", 10)
+    lab.run(10)
+    assert lab.diagnosis.partitioned == 1
+    lab.mend()
+    lab.run(40)
+    assert lab.diagnosis.partitioned == 0
+    quiet_since = lab.now
+    lab.run(600)
+    assert not [one for at, one in lab.suspected() if at > quiet_since]
 
 
 def test_too_few_reporters_prove_no_partition() -> None:
-    swarm = make(partition_reporters=3)
-    swarm.grow(2)
-    swarm.run(40)
-    swarm.cut(["n0"], ["n1"])
-    swarm.run(60)
-    assert diagnosis(swarm).partitioned == 0
+    lab = make(partition_reporters=3)
+    lab.grow(2)
+    lab.run(40)
+    lab.cut(["n0"], ["n1"])
+    lab.run(60)
+    assert lab.diagnosis.partitioned == 0
 
 
 @pytest.mark.parametrize("capable", [True, False])
 @pytest.mark.parametrize("state", [PeerState.ONLINE, PeerState.OFFLINE])
 def test_peers_that_do_not_report_may_connect_a_store(state: PeerState, capable: bool) -> None:
-    swarm = make(view=2)
+    lab = make(view=2)
     for number in range(8):
-        swarm.grow(1, rhythm=0.0, reports=number % 2 == 0, capable=capable)
-        swarm.presence.states[f"n{number}"] = state if number % 2 else PeerState.ONLINE
-    swarm.run(200)
-    assert swarm.suspected() == []
-    assert diagnosis(swarm).partitioned == 0
+        lab.grow(1, rhythm=0.0, reports=number % 2 == 0, capable=capable)
+        lab.presence.states[f"n{number}"] = state if number % 2 else PeerState.ONLINE
+    lab.run(200)
+    assert lab.suspected() == []
+    assert lab.diagnosis.partitioned == 0
 
 
 def test_a_silent_peer_that_never_reported_hides_no_partition() -> None:
-    swarm = make()
-    swarm.grow(2)
-    swarm.add("x", rhythm=0.0, reports=False)
-    swarm.complete()
-    swarm.run(40)
-    swarm.presence.states["x"] = PeerState.OFFLINE
-    swarm.blocked = lambda sender, receiver, large: True  # it is dead too, though both still list it
-    swarm.run(20)
-    assert diagnosis(swarm).partitioned == 1
+    lab = make()
+    lab.grow(2)
+    lab.add("x", rhythm=0.0, reports=False)
+    lab.complete()
+    lab.run(40)
+    lab.presence.states["x"] = PeerState.OFFLINE
+    lab.blocked = lambda sender, receiver, large: True  # it is dead too, though both still list it
+    lab.run(20)
+    assert lab.diagnosis.partitioned == 1

@@ -1,6 +1,6 @@
-"""The invariants of deciding, checked on what a core took and wanted: coverage, spread, bound, idempotence, quiet.
+"""The invariants of deciding, checked on the events and effects of a run: coverage, spread, bound, idempotence, quiet.
 
-Each check keeps books of its own from the events; none asks the core.
+Each check computes from the events and effects alone; none reads the state of the core.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tests.kit.sim.record import Taken
 SLACK = 1e-6
 """Seconds by which float rounding of instants may be off."""
 GUESSES = frozenset({Cause.SUSPICION, Cause.ISOLATED})
-"""What a single node guesses of itself, and its fresh neighbours refute."""
+"""Causes that rest on one node's own view; fresh neighbours refute them."""
 EXCUSED = frozenset({Outcome.EXPIRED, Outcome.SKIPPED})
 SlotId = tuple[str, str]
 
 
 def violations(parameters: Parameters, taken: Sequence[Taken]) -> list[str]:
-    """Every breach of an invariant, as a sentence that begins with the invariant's name."""
+    """Every violation, as a sentence that begins with the name of the invariant."""
     checks = (_coverage, _addressed, _spread, _bound, _idempotence, _quiet)
     return [text for check in checks for text in check(parameters, taken)]
 
@@ -47,7 +47,7 @@ def _starts(taken: Sequence[Taken]) -> Iterator[tuple[int, float, StartRejoin]]:
 
 
 def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """Every accepted trigger is covered in time while its node stays attached, or ends with an event."""
+    """Every accepted trigger is covered in time while its node stays attached, or its rejoin ends with an event."""
     starts: defaultdict[SlotId, list[tuple[int, float]]] = defaultdict(list)
     nodes: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for index, at, start in _starts(taken):
@@ -91,7 +91,7 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
 
 
 def _addressed(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """A start covers only what an attached agent can carry out: it goes to the session that is attached."""
+    """A start goes to the session that is attached, for nobody else can carry it out."""
     del parameters
     sessions: dict[str, str] = {}
     for one in taken:
@@ -108,7 +108,7 @@ def _addressed(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
 
 
 def _spread(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """No bootstrap peer is named in more than so many joins per second, nor more than so many in a join."""
+    """A join names at most ``fanout`` peers, and a peer is named in at most ``spread`` joins per second."""
     named: defaultdict[str, list[float]] = defaultdict(list)
     for _, at, start in _starts(taken):
         if len(start.bootstrap) > parameters.fanout:
@@ -121,7 +121,7 @@ def _spread(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
 
 
 def _bound(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """Starts of a slot, and of the service, in intervals of any length."""
+    """Starts of a slot and of the service stay within their bounds, in intervals of several lengths."""
     slots: defaultdict[SlotId, list[float]] = defaultdict(list)
     for _, at, start in _starts(taken):
         slots[start.node_id, start.store_id].append(at)
@@ -146,17 +146,17 @@ def _idempotence(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str
                 at, first = answers.setdefault(one.event.request_id, (one.at, effect))
                 again = effect is not first and one.at - at < parameters.request_memory
                 if again and not (effect.replayed and effect.decisions == first.decisions):
-                    yield f"idempotence: request {one.event.request_id} is decided anew at {one.at:.3f}"
+                    yield f"idempotence: request {one.event.request_id} is decided a second time at {one.at:.3f}"
 
 
 def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
-    """Nothing starts that no trigger wanted, and no guess of a single node starts what has fresh neighbours."""
+    """No rejoin starts without a trigger, or, with fresh neighbours, because of a refutable cause alone."""
     wanted: set[str] = set()
     everyone = False
     neighbors: defaultdict[SlotId, dict[str, float]] = defaultdict(dict)
     for one in taken:
         if isinstance(one.event, ServiceStarted):
-            neighbors.clear()  # reports are not logged: a new run knows of no neighbour until it is told again
+            neighbors.clear()  # reports are not logged: after a restart no neighbour is known until a report comes
         _follow(neighbors, one)
         for effect in one.effects:
             if isinstance(effect, AnswerTrigger):
@@ -166,7 +166,7 @@ def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
             if not isinstance(effect, StartRejoin):
                 continue
             if not everyone and effect.node_id not in wanted:
-                yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} and nothing asked for it"
+                yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} without a trigger"
             alive_at = max(neighbors[effect.node_id, effect.store_id].values(), default=-math.inf)
             if set(effect.causes) <= GUESSES and alive_at > one.at - parameters.fresh:
                 yield f"quiet: {effect.rejoin_id} starts at {one.at:.3f} in spite of fresh neighbours"

@@ -1,4 +1,4 @@
-"""The world with liveness on: nodes gossip and count, and what is found becomes rejoins, as in the service."""
+"""The world with liveness: nodes gossip and count messages, and the core turns what it finds into rejoins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from gossipcontrol.server.core.finding import CoreFinding, NodeSuspected
 from tests.kit.sim.overlay import VIEW
 from tests.kit.sim.record import Taken
 from tests.kit.sim.scenario import Scenario, Step
-from tests.kit.sim.world import SimNode, World
+from tests.kit.sim.simulation import SimNode
+from tests.kit.sim.world import World
 
 BEAT = 2.0
 """Seconds between two small messages of a node."""
@@ -25,7 +26,7 @@ LARGE = 3.0
 
 
 class LiveWorld(World):
-    """One store. ``found`` are the findings and when; ``broken`` the times at which the overlay was seen in pieces."""
+    """One store. ``found`` are the findings with their instants, ``broken`` the instants of a split overlay."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         super().__init__(scenario, seed)
@@ -33,7 +34,7 @@ class LiveWorld(World):
         self.found: list[tuple[float, CoreFinding]] = []
         self.broken: list[float] = []
         self.changes: list[tuple[float, str]] = []
-        """What was done to the world, and when."""
+        """When something happened to the overlay, and what."""
         self.mute: set[str] = set()
         self.deaf: set[str] = set()
         self.hole: set[str] = set()
@@ -42,8 +43,8 @@ class LiveWorld(World):
         self._heard: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
         self._last: dict[tuple[str, str], tuple[float, bool]] = {}
         self._overlay = self._overlays["s0"]
-        self.pieces: list[tuple[float, int]] = []
-        """The number of pieces of the overlay, whenever a node beats."""
+        self.components: list[tuple[float, int]] = []
+        """The number of components of the overlay, whenever a node sends a message."""
 
     def run(self) -> list[Taken]:
         for node in self.nodes.values():
@@ -64,7 +65,7 @@ class LiveWorld(World):
         return frozenset(Capability)
 
     def _weave(self) -> None:
-        """Fill the views as shuffles do, so that no node hangs on one other only."""
+        """Fill the views as shuffles do, so that no node depends on a single neighbour."""
         pairs = list(combinations(self.nodes, 2))
         self._chance.shuffle(pairs)
         for one, other in pairs:
@@ -73,19 +74,14 @@ class LiveWorld(World):
 
     def _beat(self, node: SimNode, every: float, large: bool) -> None:
         self._at(every * self._chance.uniform(0.9, 1.1), self._beat, node, every, large)
-        self.pieces.append((self._now, self._count_pieces()))
-        if self.pieces[-1][1] > 1:
+        self.components.append((self._now, len(self._overlay.components(self._reaches))))
+        if self.components[-1][1] > 1:
             self.broken.append(self._now)
-        author, views = node.node_id, self._overlay.views
+        author = node.node_id
         self._sent[author] += 1
-        reached, frontier = {author}, [author]
-        while frontier:
-            sender = frontier.pop(0)
-            for peer in views[sender]:
-                if peer not in reached and self._passes(sender, peer, author, large):
-                    reached.add(peer)
-                    frontier.append(peer)
-                    self._later(self._hear, peer, author, sender == author)
+        came_from = self._overlay.flood(author, lambda sender, peer: self._passes(sender, peer, author, large))
+        for peer, sender in came_from.items():
+            self._later(self._hear, peer, author, sender == author)
 
     def _passes(self, sender: str, receiver: str, author: str, large: bool) -> bool:
         if not self._reaches(sender, receiver) or receiver in self.deaf:
@@ -115,21 +111,8 @@ class LiveWorld(World):
 
     # What happens.
 
-    def _count_pieces(self) -> int:
-        left, count = set(self.nodes), 0
-        while left:
-            frontier = [left.pop()]
-            count += 1
-            while frontier:
-                one = frontier.pop()
-                for peer in self._overlay.views[one]:
-                    if peer in left and self._reaches(one, peer):
-                        left.discard(peer)
-                        frontier.append(peer)
-        return count
-
     def _partition(self, step: Step) -> None:
-        """The first nodes of a share are cut off; each side stays, or becomes again, one piece."""
+        """Cut a share of the nodes off; each side is one component."""
         nodes = list(self.nodes.values())
         count = round(len(nodes) * step.share) if step.share < 1 else len(nodes) // 2
         for number, node in enumerate(nodes):
@@ -157,37 +140,37 @@ class LiveWorld(World):
     def _hole(self, step: Step) -> None:
         self._afflict(step, self.hole)
 
-    def _afflict(self, step: Step, whom: set[str]) -> None:
-        whom.add("n0")
+    def _afflict(self, step: Step, afflicted: set[str]) -> None:
+        afflicted.add("n0")
         self.changes.append((self._now, "began"))
-        self._at(step.length, self._cure, whom)
+        self._at(step.length, self._cure, afflicted)
 
-    def _cure(self, whom: set[str]) -> None:
-        whom.clear()
+    def _cure(self, afflicted: set[str]) -> None:
+        afflicted.clear()
         self.changes.append((self._now, "mended"))
 
     # What was found.
 
     def at(self, what: str) -> float:
-        """When something was done to the world."""
+        """When something happened first."""
         return next(at for at, one in self.changes if one == what)
 
     def cut_off(self, node_id: str) -> bool:
-        """Whether a node is, or was, behind the cut."""
+        """Whether a node was ever cut off."""
         return node_id in self._cut_off
 
     def suspected(self, since: float = -math.inf) -> list[tuple[float, str, Cause]]:
-        """Who was suspected of what, and when."""
+        """When which node was suspected, and of what."""
         return [
             (at, one.node_id, one.cause) for at, one in self.found if isinstance(one, NodeSuspected) and at >= since
         ]
 
     def cleared(self) -> list[tuple[float, str, Cause]]:
-        """What was cleared, and when."""
+        """When which suspicion ended."""
         return [(at, one.node_id, one.cause) for at, one in self.found if isinstance(one, SuspicionEnded)]
 
-    def standing(self) -> set[tuple[str, Cause]]:
-        """What is suspected at the end."""
+    def suspected_at_end(self) -> set[tuple[str, Cause]]:
+        """The suspicions that have not ended."""
         left: set[tuple[str, Cause]] = set()
         for _, one in self.found:
             if isinstance(one, NodeSuspected):

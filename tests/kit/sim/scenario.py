@@ -1,4 +1,4 @@
-"""What happens to a fleet, as data."""
+"""Scenarios for the simulator, as data."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ What = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Something that happens, ``times`` times, ``every`` seconds."""
+    """Something that happens ``times`` times, every ``every`` seconds."""
 
     at: float
     what: What
     share: float = 1.0
-    """Of the hosts or nodes that it hits."""
+    """Share of the hosts or nodes that it affects."""
     length: float = 0.0
-    """Seconds that it lasts; of a clock step the seconds it steps, also below 0."""
+    """Seconds that it lasts; of a clock step, its size, which may be negative."""
     times: int = 1
     every: float = 0.0
 
@@ -47,21 +47,21 @@ class Scenario:
     nodes: int
     steps: tuple[Step, ...] = ()
     stores: int = 2
-    """Stores in all; a node has ``stores_per_node`` of them."""
+    """Stores in total; a node has ``stores_per_node`` of them."""
     stores_per_node: int = 1
     nodes_per_host: int = 1
     agents: int | None = None
     """How many nodes, the first ones, have an agent; the others only gossip. None: all."""
     away: float = 0.0
-    """Share of the nodes whose agents are not attached at first, and attach at half time."""
+    """Share of the nodes whose agents attach only at half of the duration."""
     duration: float = 120.0
     report_interval: float = 10.0
     loss: float = 0.0
-    """Share of the calls that are lost; the caller tries again with the same request id."""
+    """Share of the calls that are lost; the caller retries with the same request id."""
     duplicate: float = 0.0
-    """Share of the calls that arrive twice, the second time at any later moment."""
+    """Share of the calls that arrive twice, the second time up to 20 s later."""
     delay: float = 0.2
-    """Most seconds that a message takes; each takes its own, so that messages overtake each other."""
+    """Longest delay of a message in seconds; each has its own, so messages overtake each other."""
     parameters: Parameters = field(default_factory=Parameters)
     seeds: int = 1
 
@@ -105,7 +105,7 @@ SMALL = (
         steps=(Step(at=5, what="churn", times=200, every=0.4), Step(at=30, what="restart", length=2)),
     ),
 )  # fmt: skip
-"""Scenarios of many seeds."""
+"""Small scenarios, for many seeds."""
 
 STRANGERS = Scenario(
     name="strangers, sleepers and nodes without an agent", nodes=6, stores=2, nodes_per_host=2, seeds=25, duration=150,
@@ -117,7 +117,7 @@ STRANGERS = Scenario(
         Step(at=60, what="restart", length=3),
     ),
 )  # fmt: skip
-"""What keeps the parts of the core apart: each is told only what concerns it."""
+"""Exercises what the parts of the core must keep from each other."""
 
 LARGE = (
     Scenario(
@@ -141,7 +141,7 @@ LARGE = (
         steps=(Step(at=5, what="flap", times=3, every=8),),
     ),
 )  # fmt: skip
-"""Scenarios of many nodes or much time."""
+"""Scenarios of many nodes or a long time."""
 
 LIVE = (
     Scenario(
@@ -182,4 +182,4 @@ LIVE = (
         steps=(Step(at=70, what="hole", length=90),),
     ),
 )  # fmt: skip
-"""Scenarios with liveness on: what it finds becomes triggers, and nothing else asks for a rejoin."""
+"""Scenarios for ``LiveWorld``: rejoins come from the findings of liveness."""

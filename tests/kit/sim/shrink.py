@@ -1,4 +1,4 @@
-"""Makes a failing run small: drops events while the failure stays."""
+"""Shrinks a failing run: drops events as long as the run still fails."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from tests.kit.sim.record import Taken, rerun
 
 TRIES = 600
-"""Most reruns; a trace need not be the smallest there is."""
+"""Most reruns; the result need not be minimal."""
 
 Check = Callable[[Parameters, Sequence[Taken]], list[str]]
 
 
 def shrink(parameters: Parameters, taken: Sequence[Taken], check: Check, rest: float) -> list[Taken]:
-    """The run of a small subset of the events that still breaks the same invariant; all of them if it does not."""
+    """A run of few of the events that still breaks the same invariant; the whole run if a rerun does not break it."""
 
     def run(events: Sequence[Taken]) -> list[Taken]:
         return rerun(parameters, events, rest)
@@ -51,6 +51,6 @@ def _is_time(one: Taken) -> bool:
     return type(one.event).__name__ == "TimePassed"
 
 
-def told(taken: Sequence[Taken]) -> str:
-    """A run for people: one line per event."""
+def describe(taken: Sequence[Taken]) -> str:
+    """A run as text, one line per event."""
     return "\n".join(f"{one.at:12.3f} {one.event} -> {list(one.effects)}" for one in taken)

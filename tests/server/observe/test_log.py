@@ -13,7 +13,8 @@ from gossipcontrol.server.observe.log import Logger, make_logger
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
-from tests.kit.service_lab import BareAgent, Service, rejoin, until
+from tests.kit.service_lab import BareAgent, Service, rejoin
+from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 NASTY = 'a\nlevel=error event="forged" \t\x1b[31m "b"'

@@ -26,7 +26,8 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.kit.service_lab import BareAgent, Service, config, deciding, new_id, refusal, rejoin, serving, until
+from tests.kit.service_lab import BareAgent, Service, config, deciding, new_id, refusal, rejoin, serving
+from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 CONTRACT = {

@@ -18,7 +18,8 @@ from gossipcontrol.v1.attach_pb2 import Goodbye, NeighborEvent, RejoinResult
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation, SyncWithPeer
 
-from tests.kit.service_lab import BareAgent, Service, bad_fields, config, connected, deciding, rejoin, serving, until
+from tests.kit.service_lab import BareAgent, Service, bad_fields, config, connected, deciding, rejoin, serving
+from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 

@@ -16,8 +16,9 @@ from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRe
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.service_lab import BareAgent, connected, rejoin, until
+from tests.kit.service_lab import BareAgent, connected, rejoin
 from tests.kit.service_process import ServiceProcess, service_process
+from tests.kit.until import until
 
 REQUESTS = 10_000
 AT_ONCE = 64

@@ -27,7 +27,8 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeerObservation, PeerState, StoreView
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving, until
+from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving
+from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 QUICK = LivenessParameters(

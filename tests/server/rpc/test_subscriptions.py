@@ -24,7 +24,8 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 from gossipcontrol.v1.liveness_pb2 import PEER_STATE_OFFLINE, PEER_STATE_ONLINE
 
 from tests.kit.scripted_service import Scene, scripted
-from tests.kit.service_lab import DEADLINE, bad_fields, status_details, until
+from tests.kit.service_lab import bad_fields, status_details
+from tests.kit.until import DEADLINE, until
 
 Call: TypeAlias = "grpc.aio.UnaryStreamCall[WatchPeersRequest, WatchPeersResponse]"
 ONLINE, SUSPECT, OFFLINE = PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE

@@ -26,7 +26,8 @@ from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ReportNetwor
 from gossipcontrol.v1.liveness_pb2 import LivenessReport
 
 from tests.kit.scripted_service import Scene, scripted
-from tests.kit.service_lab import BareAgent, connected, deciding, new_id, refusal, until
+from tests.kit.service_lab import BareAgent, connected, deciding, new_id, refusal
+from tests.kit.until import until
 
 EVIDENCE = "broadcast 5, 0 heard by 3 others in 30 s"
 

@@ -35,7 +35,7 @@ from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.state.fake import FakeJournal
 
-from tests.kit.service_lab import until
+from tests.kit.until import until
 
 
 class Desk:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.ticker import Ticker
 
-from tests.kit.service_lab import DEADLINE
+from tests.kit.until import DEADLINE
 
 
 class Scene:

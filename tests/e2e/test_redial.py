@@ -1,4 +1,4 @@
-"""iroh-gossip never dials a peer again that it dialled in vain; an ordinary rejoin makes it hear again."""
+"""iroh-gossip never redials a peer after a failed dial; an ordinary rejoin reconnects the two."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.topic import GossipEvent
 
 NOWHERE = "192.0.2.1:4"
-"""An address of a network that exists in documentation only: it takes packets and gives none."""
+"""An address of a documentation network (RFC 5737): packets to it are lost."""
 GIVEN_UP = 35.0
-"""Seconds after which a dial of it has failed: QUIC's idle timeout is 30."""
+"""Seconds after which a dial of it has failed: the idle timeout of QUIC is 30."""
 SOON = 20.0
 BEATS = 20
-"""Messages after which whatever a rejoin left behind would have ended the link."""
+"""Messages each way, after which anything left over from a rejoin would have ended the link."""
 
 
 def through(peer: IrohNode) -> list[BootstrapPeer]:
     return [BootstrapPeer(peer_id=peer.node_id, addresses=tuple(peer.addresses()))]
 
 
-async def test_a_rejoin_reaches_a_peer_that_both_dialled_in_vain() -> None:
-    # Side by side, for both spend their time waiting.
+async def test_a_rejoin_reaches_a_peer_after_failed_dials_of_both() -> None:
+    # Side by side, for both mostly wait.
     await asyncio.gather(rejoined(both=False), rejoined(both=True))
 
 
 async def rejoined(*, both: bool) -> None:
-    """One of two that are deaf to each other rejoins, or both do at once; they stay neighbours."""
-    told: asyncio.Queue[GossipEvent] = asyncio.Queue()
-    one, two = await asyncio.gather(IrohNode.start(told.put_nowait), IrohNode.start(told.put_nowait))
+    """Of two nodes that cannot reach each other, one rejoins, or both do at once; they become and stay neighbours."""
+    events: asyncio.Queue[GossipEvent] = asyncio.Queue()
+    one, two = await asyncio.gather(IrohNode.start(events.put_nowait), IrohNode.start(events.put_nowait))
     try:
         await one.know(two.node_id, [NOWHERE])
         await two.know(one.node_id, [NOWHERE])
         await one.join("a")
         await two.join("a")
-        await asyncio.sleep(GIVEN_UP)  # nothing tells that the dial has failed
-        assert told.empty()
+        await asyncio.sleep(GIVEN_UP)  # iroh-gossip reports no failed dial, so there is nothing to wait for
+        assert events.empty()
         rejoins = [(one, two), (two, one)][: 2 if both else 1]
         await asyncio.gather(*(node.rejoin("a", through(peer), Rung.REJOIN) for node, peer in rejoins))
         ups, heard = set[str](), 0
@@ -47,7 +47,7 @@ async def rejoined(*, both: bool) -> None:
             while len(ups) < 2 or heard < BEATS:
                 await one.broadcast("a")
                 await two.broadcast("a")
-                event = await told.get()
+                event = await events.get()
                 assert event.what != "down", event
                 ups |= {event.peer_id} if event.what == "up" else set()
                 heard += event.what == "heard"

@@ -1,4 +1,4 @@
-"""A node that does what it is told and hears nobody: for load, where the overlay is not what is measured."""
+"""A node without an overlay, for measurements of the service alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gossipcontrol.agent import BootstrapPeer, Capability, Rung
 
 
 class SilentNode:
-    """Carries out every rejoin at once, without any effect."""
+    """Accepts every command at once, and does nothing."""
 
     capabilities: Sequence[Capability] = ()
 
@@ -21,13 +21,13 @@ class SilentNode:
         return self._stores
 
     def addresses(self) -> Sequence[str]:
-        """None: nobody dials it."""
+        """No addresses: nobody dials it."""
         return ()
 
     async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
-        """Nothing."""
+        """Succeed."""
         del store_id, bootstrap, rung
 
     async def sync_with_peer(self, store_id: str, peer_id: str, addresses: Sequence[str]) -> None:
-        """Nothing."""
+        """Succeed."""
         del store_id, peer_id, addresses

@@ -1,6 +1,6 @@
-"""A gRPC client of prepared bytes: HTTP/2 frames by hand, so that a fleet of thousands costs next to nothing.
+"""A gRPC client that writes HTTP/2 frames itself, so that thousands of agents cost next to nothing.
 
-It speaks as much of HTTP/2 as a gRPC server needs (RFC 9113): settings, flow control of what it sends, pings.
+It implements what a gRPC server needs of RFC 9113: settings, flow control of what it sends, and pings.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-MessageTaker: TypeAlias = "Callable[[int, bytes], None]"
-"""Takes the number of a call and one message of its answer."""
-EndTaker: TypeAlias = "Callable[[int], None]"
-"""Takes the number of a call that ended."""
+OnMessage: TypeAlias = "Callable[[int, bytes], None]"
+"""Called with the number of a call and one message of its answer."""
+OnEnd: TypeAlias = "Callable[[int], None]"
+"""Called with the number of a call that ended."""
 
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
@@ -48,10 +48,10 @@ def _frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
     return len(body).to_bytes(3, "big") + struct.pack(">BBI", kind, flags, stream) + body
 
 
-class Wire(asyncio.Protocol):
+class Http2Client(asyncio.Protocol):
     """One connection; calls are numbered by their HTTP/2 streams."""
 
-    def __init__(self, on_message: MessageTaker, on_end: EndTaker) -> None:
+    def __init__(self, on_message: OnMessage, on_end: OnEnd) -> None:
         self._on_message = on_message
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
@@ -62,7 +62,7 @@ class Wire(asyncio.Protocol):
         self._next_stream = 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say that any amount may come."""
+        """Send the preface, with flow control windows that never fill."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         settings = struct.pack(">HI", 4, _LARGEST_WINDOW)
@@ -71,7 +71,7 @@ class Wire(asyncio.Protocol):
         transport.write(preface + _frame(_SETTINGS, 0, 0, settings) + _frame(_WINDOW, 0, 0, more))
 
     def call(self, headers: bytes, message: bytes, *, last: bool) -> int:
-        """Begin a call with one message; with ``last``, no other follows."""
+        """Begin a call with one message, and return its number; with ``last``, no other message follows."""
         assert self._transport is not None
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         body = b"\0" + len(message).to_bytes(4, "big") + message
@@ -86,7 +86,7 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take whole frames."""
+        """Handle every complete frame."""
         received = self._received
         received += data
         at = 0
@@ -95,14 +95,14 @@ class Wire(asyncio.Protocol):
             if len(received) < end:
                 break
             stream = int.from_bytes(received[at + 5 : at + 9], "big")
-            self._take(received[at + 3], received[at + 4], stream, bytes(received[at + 9 : end]))
+            self._on_frame(received[at + 3], received[at + 4], stream, bytes(received[at + 9 : end]))
             at = end
         del received[:at]
 
-    def _take(self, kind: int, flags: int, stream: int, body: bytes) -> None:
+    def _on_frame(self, kind: int, flags: int, stream: int, body: bytes) -> None:
         assert self._transport is not None
         if kind == _DATA:
-            self._take_message(stream, body)
+            self._on_data(stream, body)
         elif kind == _WINDOW and stream == 0:
             self._window += int.from_bytes(body, "big")
             self._send_data()
@@ -114,7 +114,7 @@ class Wire(asyncio.Protocol):
             self._messages.pop(stream, None)
             self._on_end(stream)
 
-    def _take_message(self, stream: int, body: bytes) -> None:
+    def _on_data(self, stream: int, body: bytes) -> None:
         part = self._messages[stream]
         part += body
         while len(part) >= 5 and len(part) >= (end := 5 + int.from_bytes(part[1:5], "big")):

@@ -1,4 +1,4 @@
-"""A fleet of real nodes, and everything that the service says of it: presence as it changes, rejoins, metrics."""
+"""A fleet of real nodes and what its service reports: presence as it changes, rejoins, metrics."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from urllib.request import urlopen
 from gossipcontrol.client import Cause, Client, PeerState, RejoinRecord
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.kit.bare import free_ports
 from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
-from tests.kit.service_lab import until
+from tests.kit.ports import free_ports
+from tests.kit.until import until
 
 SOON = 60.0
-"""Seconds within which anything must have happened that takes less on a quiet machine."""
+"""Seconds within which everything happens that has no bound of its own; a quiet machine takes a fraction of it."""
 
 
-class Observed:
-    """Presence is kept as it was told, with when."""
+class ObservedFleet:
+    """A fleet whose presence is followed; ``history`` holds each change and its instant (monotonic)."""
 
     def __init__(self, fleet: Fleet, client: Client, metrics_port: int) -> None:
         self.fleet = fleet
@@ -32,22 +32,31 @@ class Observed:
         self._states: dict[str, PeerState] = {}
 
     def state(self, node_id: str) -> PeerState | None:
-        """The presence of a node now."""
+        """The presence of a node now; None: the service has not reported any."""
         return self._states.get(node_id)
 
     def states_since(self, node_ids: Collection[str], since: float) -> set[PeerState]:
-        """Every state that any of these nodes turned to since an instant (monotonic)."""
+        """Every state that any of these nodes changed to since an instant (monotonic)."""
         return {state for at, node_id, state in self.history if node_id in node_ids and at > since}
 
     async def until_state(self, state: PeerState, *node_ids: str, within: float = SOON) -> None:
         """Wait until all these nodes are in a state."""
-        await until(
-            lambda: all(self.state(one) == state for one in node_ids), f"{state}: {len(node_ids)} nodes", within
-        )
+        what = f"{len(node_ids)} node(s) are {state}"
+        await until(lambda: all(self.state(one) == state for one in node_ids), what, within)
 
     async def until_all_online(self) -> None:
         """Wait until every node of the fleet is online."""
         await self.until_state(PeerState.ONLINE, *self.fleet.ids)
+
+    async def until_heard(self, count: int, *peer_ids: str, within: float = SOON) -> None:
+        """Wait until every node with an agent has received so many messages of each of these peers."""
+        waits = [
+            node.wait_for("heard", within, count=count, peer=peer_id)
+            for node, node_id in zip(self.fleet.nodes, self.fleet.ids, strict=True)
+            for peer_id in peer_ids
+            if peer_id != node_id and node not in self.fleet.bare_nodes
+        ]
+        await asyncio.gather(*waits)
 
     async def rejoins(self, *causes: Cause, node_id: str = "") -> list[RejoinRecord]:
         """Rejoins with any of these causes, newest first; of one node, or of all."""
@@ -61,10 +70,10 @@ class Observed:
     async def until_rejoin(self, cause: Cause, node_id: str = "", within: float = SOON) -> RejoinRecord:
         """Wait for a rejoin with this cause; returns the newest."""
 
-        async def come() -> bool:
+        async def has_come() -> bool:
             return bool(await self.rejoins(cause, node_id=node_id))
 
-        await until(come, f"a rejoin because of {cause}", within)
+        await until(has_come, f"a rejoin with {cause} of {node_id or 'any node'}", within)
         return (await self.rejoins(cause, node_id=node_id))[0]
 
     async def metric(self, name: str, **labels: str) -> float:
@@ -83,16 +92,16 @@ class Observed:
         async def has_it() -> bool:
             return await self.metric(name, **labels) == wanted
 
-        await until(has_it, f"{name} {labels} is {wanted:g}", within)
+        await until(has_it, f"the metric {name} {labels} is {wanted:g}", within)
 
     def _page(self) -> str:
         with urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
     async def watch(self) -> None:
-        """Keep presence as the service tells it, until cancelled."""
-        async for told in self.client.watch_peers(STORE):
-            for peer in told.view.peers:
+        """Follow presence until cancelled."""
+        async for update in self.client.watch_peers(STORE):
+            for peer in update.view.peers:
                 if self._states.get(peer.peer_id) != peer.state:
                     self._states[peer.peer_id] = peer.state
                     self.history.append((time.monotonic(), peer.peer_id, peer.state))
@@ -108,14 +117,14 @@ async def observed(
     silent: Collection[int] = (),
     size: int = 0,
     **liveness: float,
-) -> AsyncGenerator[Observed]:
-    """A fleet whose service has these parameters of liveness, once every node is online."""
+) -> AsyncGenerator[ObservedFleet]:
+    """A fleet whose service has these liveness parameters, once every node is online."""
     (port,) = free_ports(1)
     settings = {f"liveness_{name}": str(value) for name, value in liveness.items()}
     settings["metrics_address"] = f"127.0.0.1:{port}"
     fleet = Fleet(directory, near=near, beyond=beyond, bare=bare, silent=silent, size=size, settings=settings)
     async with fleet, Client(fleet.address) as client:
-        made = Observed(fleet, client, port)
+        made = ObservedFleet(fleet, client, port)
         watching = asyncio.create_task(made.watch())
         try:
             await made.until_all_online()

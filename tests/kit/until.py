@@ -1,0 +1,25 @@
+"""The one way in which a test waits: look at a condition until it holds, or fail at a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+DEADLINE = 10.0
+"""Seconds within which a condition must hold; it usually does in milliseconds."""
+PAUSE = 0.005
+"""Seconds between two looks at a condition."""
+
+
+async def until(
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
+) -> None:
+    """Wait until a condition holds; raises AssertionError at the deadline, which names the condition (``what``)."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while True:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        assert loop.time() < deadline, f"not within {within:g} s: {what}"
+        await asyncio.sleep(PAUSE)
