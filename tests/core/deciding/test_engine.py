@@ -558,7 +558,7 @@ def test_triggers_for_nothing_do_not_flush_what_was_done_out_of_the_history(
     lab.attach()
     done = lab.answer(RejoinRequested("n")).decisions[0].rejoin_id
     lab.advance(1.0)
-    lab.meet()
+    lab.neighbor_up()
     for _ in range(50):
         lab.answer(RejoinRequested("n", ("unknown",)))
     rejoin = lab.core.catalog.rejoin(done)
