@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from gossipcontrol.server.core.presence.change import ChangeLog
 from gossipcontrol.server.core.presence.detector import Detector
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.core.presence.table import Store
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.kit.liveness_lab import Lab
 
 
 def made(rows: int = 1, **parameters: float) -> tuple[Detector, Store]:
@@ -67,3 +71,29 @@ def test_nobody_is_suspected_below_the_floor_however_steady() -> None:
     detector, store = made(suspect_floor=3.0)
     detector.learn(store, ((0, 0.1),) * 5000)
     assert detector.timeout(0, store) == 3.0
+
+
+def silence_until_suspected(known: float, phase: float) -> float:
+    """Seconds from the last message of a peer that spoke twice a second for so long to its suspicion."""
+    lab = Lab()
+    lab.attach("n")
+    lab.attach("m")
+    began_at = spoke_at = lab.now
+    report_at = {"n": began_at + phase, "m": began_at + 1.3}
+    while True:
+        lab.advance(0.05)
+        while spoke_at + 0.5 <= min(lab.now, began_at + known):
+            spoke_at += 0.5
+        for observer, other in (("n", "m"), ("m", "n")):
+            if lab.now >= report_at[observer]:
+                report_at[observer] += 2.0
+                lab.report(observer, {"p": lab.now - spoke_at, other: 0.2})
+        if lab.now > began_at + known and lab.state("p") is not PeerState.ONLINE:
+            return lab.now - spoke_at
+
+
+@pytest.mark.parametrize("known", [5.0, 10.0, 20.0, 60.0])
+@pytest.mark.parametrize("phase", [0.1, 0.5, 1.0, 1.5, 1.9])
+def test_a_peer_is_suspected_as_soon_when_it_is_known_for_seconds_only(known: float, phase: float) -> None:
+    """Serf takes 5.8 to 6.0 s; two intervals of 2 s are lost here by the observers' reports alone."""
+    assert silence_until_suspected(known, phase) <= 6.1

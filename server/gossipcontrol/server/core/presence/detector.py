@@ -17,7 +17,7 @@ from gossipcontrol.server.core.presence.table import Store
 
 PRIOR_MEAN, PRIOR_DEVIATION = 2.0, 0.5
 """Seconds; assumed of a peer's peaks before any was seen."""
-PRIOR_PEAKS, MAX_PEAKS = 4, 255
+PRIOR_PEAKS, SETTLED_PEAKS, MAX_PEAKS = 2, 8, 255
 """The prior weighs as much as PRIOR_PEAKS peaks; beyond MAX_PEAKS the average forgets exponentially."""
 MIN_DEVIATION = 0.05
 """Seconds; delays vary even when a peer's rhythm is perfect."""
@@ -65,7 +65,10 @@ class Detector:
                 counts[row] = count + 1
             means[row] = mean + excess / count
             deviation = deviations[row]
-            deviations[row] = deviation + ((excess if excess > 0.0 else -excess) - deviation) / count
+            if excess < 0.0:
+                # While little is known the mean is the prior's: that a peer is faster than that is no irregularity.
+                excess = 0.0 if count < SETTLED_PEAKS else -excess
+            deviations[row] = deviation + (excess - deviation) / count
         store.tail = tail
 
     def timeout(self, row: int, store: Store) -> float:
