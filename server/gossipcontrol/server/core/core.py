@@ -6,6 +6,7 @@ service, the simulator and every test of the whole drive this object.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import Any
 from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.deciding.intake import SLICE
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.decision import Capability, Cause
@@ -101,6 +103,8 @@ class Core:
         self._node_ids = SharedIds()
         self._host_ids = SharedIds()
         self._journaling = Journaling.KEEPING
+        self._departures: deque[tuple[type[NodesSlept] | type[NodesWoke], str]] = deque()
+        """Nodes of hosts that slept or woke, of which liveness is yet to be told."""
         self._handlers: dict[type[Any], Callable[[Any, float], Turn]] = {
             RejoinRequested: self._decide,
             RejoinFinished: self._decide,
@@ -125,6 +129,8 @@ class Core:
 
     def next_deadline(self, journaling: Journaling = Journaling.KEEPING) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
+        if self._departures:
+            return self.deciding.handled_at
         soft = earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
         return earliest(soft, self.deciding.next_deadline()) if journaling is Journaling.KEEPING else soft
 
@@ -148,10 +154,19 @@ class Core:
         node_ids = event.node_ids or self._registry.nodes_on(event.host_id)
         # With a cloned host id nobody knows whose nodes sleep: their own reports tell.
         if node_ids and event.kind is ChangeKind.SLEEPING and not self._host_ids.is_shared(event.host_id, now):
-            self._observe(turn, NodesSlept(node_ids), now)
+            self._departures.extend((NodesSlept, node_id) for node_id in node_ids)
         elif node_ids and event.kind is ChangeKind.RESUMED:
-            self._observe(turn, NodesWoke(node_ids), now)
+            self._departures.extend((NodesWoke, node_id) for node_id in node_ids)
+        self._tell_departures(turn, now)
         return turn
+
+    def _tell_departures(self, turn: Turn, now: float) -> None:
+        """Tell liveness who slept or woke, up to a bound; the rest follows in the next turn of the event loop."""
+        told = 0
+        while self._departures and told < SLICE:
+            kind, node_id = self._departures.popleft()
+            told += len(self._registry.store_ids(node_id)) + 1
+            self._observe(turn, kind((node_id,)), now)
 
     def _on_agent(self, event: NodeAttached | NodeDetached | NeighborChanged | LivenessReported, now: float) -> Turn:
         """What deciding refuses has not happened."""
@@ -189,6 +204,7 @@ class Core:
 
     def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
         turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [])
+        self._tell_departures(turn, now)
         if _is_due(self.liveness.next_deadline(), now):
             self._observe(turn, event, now)
         for found in self._scanner.scan_due(now):

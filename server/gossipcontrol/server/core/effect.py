@@ -24,6 +24,10 @@ class AnswerTrigger(NamedTuple):
     decisions: tuple[Decision, ...]
     replayed: bool = False
     """Whether this is the recorded answer to an earlier request."""
+    total: int = 0
+    """Number of all decisions, if more follow in slices; 0: these are all."""
+    is_rest: bool = False
+    """Whether these are further decisions of a trigger that was answered before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.wire.reasons import explain_decision
 
+LOGGED_DECISIONS = 20
+"""Decisions of one trigger with a log line each; more share one line."""
 SHARED_HINTS = {
     "node": "two agents attach with this node id in turn; give each node a key of its own",
     "host": "two machines report with this host id, as clones do; give each its own machine id, then restart",
@@ -69,6 +72,9 @@ class EventLog:
         self._metrics.count_answer(answer)
         if answer.cause is None or answer.replayed or not self._logs_info:
             return
+        if len(answer.decisions) > LOGGED_DECISIONS or answer.is_rest or answer.total:
+            self._summarize(answer)
+            return
         for decision in answer.decisions:
             self._log.info(
                 "decided",
@@ -79,6 +85,15 @@ class EventLog:
                 rejoin=decision.rejoin_id,
                 reason=explain_decision(decision, at),
             )
+
+    def _summarize(self, answer: AnswerTrigger) -> None:
+        """One line for a trigger that concerns many stores: their rejoins are listed by ``gossipcontrol rejoins``."""
+        assert answer.cause is not None
+        kinds = Counter(decision.kind.name.lower() for decision in answer.decisions)
+        first = next((one.rejoin_id for one in answer.decisions if one.rejoin_id), "")
+        self._log.info(
+            "decided", cause=answer.cause.name.lower(), decisions=len(answer.decisions), first=first, **kinds
+        )
 
     def _started(self, start: StartRejoin, at: float) -> None:
         del at

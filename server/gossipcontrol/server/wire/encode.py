@@ -52,7 +52,7 @@ def rejoin_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.Rej
     return gossip_control_pb2.RejoinResponse(
         decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
         replayed=answer.replayed,
-        decision_count=len(answer.decisions),
+        decision_count=answer.total or len(answer.decisions),
     )
 
 
@@ -61,7 +61,7 @@ def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.Rep
     return gossip_control_pb2.ReportNetworkChangeResponse(
         decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
         replayed=answer.replayed,
-        decision_count=len(answer.decisions),
+        decision_count=answer.total or len(answer.decisions),
     )
 
 
@@ -142,7 +142,7 @@ def forecast_response(forecast: Forecast, now: float) -> gossip_control_pb2.Expl
     return gossip_control_pb2.ExplainResponse(
         decisions=[decision_message(one.decision, now) for one in listed],
         explanations=[_explanation_message(one, now) for one in listed],
-        decision_count=len(forecast.explanations),
+        decision_count=forecast.total or len(forecast.explanations),
         replayed=forecast.replayed,
         refused_retry_ms=None if forecast.retry_in is None else int(forecast.retry_in * 1000),
     )

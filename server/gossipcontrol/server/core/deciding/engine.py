@@ -106,16 +106,22 @@ class Engine:
         if is_due:
             self._scheduler.advance(now)
         if kind in NOT_LOGGED:
-            if is_due:
-                output.log(TimePassed())
+            if is_due or (kind is TimePassed and self._intake.has_more):
+                self._log_time(now)
             self._handlers[kind](event, now)
         else:
             self._handlers[kind](event, now)
             if not output.effects or not _changed_nothing(output.effects[-1]):
                 output.log(event)
             elif is_due:
-                output.log(TimePassed())
+                self._log_time(now)
         return Turn(output.effects, self._facts(now))
+
+    def _log_time(self, now: float) -> None:
+        """Log that time passed: wherever that is logged, a replay decides the next slice as well."""
+        self._output.log(TimePassed())
+        if self._intake.has_more:
+            self._intake.decide_slice(now)
 
     def _facts(self, now: float) -> list[Fact | KnowledgeFact]:
         """The facts of the event; what was read while it was handled belongs to the first of them."""
@@ -127,7 +133,7 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
-        return self._scheduler.lifecycle.next_deadline()
+        return self.handled_at if self._intake.has_more else self._scheduler.lifecycle.next_deadline()
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""
@@ -281,6 +287,7 @@ class Engine:
             "history": self._history.save(),
             "scheduler": self._scheduler.save(),
             "intake": self._answers.save(),
+            "rest": self._intake.save(),
         }
 
     def load(self, plain: Plain) -> None:
@@ -289,6 +296,7 @@ class Engine:
         self.registry.load(plain["registry"], self._history.get)
         self._scheduler.load(plain["scheduler"])
         self._answers.load(plain["intake"])
+        self._intake.load(plain.get("rest", ()))
 
 
 def _nothing_more(event: TimePassed, now: float) -> None:

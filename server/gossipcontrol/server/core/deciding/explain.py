@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from gossipcontrol.server.core.deciding.admission import DryLane
 from gossipcontrol.server.core.deciding.answers import Answers, digest_of
 from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Target, Unknown, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
-from gossipcontrol.server.core.deciding.intake import restate
+from gossipcontrol.server.core.deciding.intake import SLICE, restate
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.record import UNSEEN, Explanation, Forecast
@@ -54,7 +55,8 @@ class Explainer:
             return Forecast(retry_in=self._policy.retry_in())
         trigger, lane = Trigger(cause, now, event.request_id), self._policy.dry_lane()
         host_id = event.host_id if isinstance(event, NetworkChanged) else ""
-        return Forecast(tuple(one for group in groups for one in self._explain(group, host_id, trigger, lane)))
+        foretold = (one for group in groups for one in self._explain(group, host_id, trigger, lane))
+        return Forecast(tuple(islice(foretold, SLICE)), total=sum(map(_count, groups)))
 
     def _explain(self, group: Group, host_id: str, trigger: Trigger, lane: DryLane) -> Iterator[Explanation]:
         now = trigger.arrived_at
@@ -90,6 +92,13 @@ class Explainer:
                 host = self._registry.hosts.get(host_id)
                 parked = host.parked if host else None
                 return Decision("", "", DecisionKind.PARKED, Rule.UNKNOWN_HOST, _id(parked), expires_at)
+
+
+def _count(group: Group) -> int:
+    """How many decisions a group leads to."""
+    if group.earlier is not None:
+        return len(group.earlier)
+    return len(group.store_ids) or (len(group.node.slots) if group.node else 0) or 1
 
 
 def _id(parked: Rejoin | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 
+from gossipcontrol.server.core.codec import Plain, decode, encode
 from gossipcontrol.server.core.deciding.answers import Answer, Answers, digest_of
 from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Unknown, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
@@ -14,6 +16,9 @@ from gossipcontrol.server.core.deciding.rejoin import BRIDGE, EVIDENCE, Rejoin, 
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
+
+SLICE = 1000
+"""Decisions after which the rest of a trigger waits for the next turn of the event loop: some 8 ms."""
 
 
 class Intake:
@@ -34,6 +39,13 @@ class Intake:
         self._answers = answers
         self._expansion = expansion
         self._output = output
+        self._rest: deque[tuple[NetworkChanged, deque[str]]] = deque()
+        """Changes of which nodes are left, and those nodes: they are decided slice by slice."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a slice is left to decide."""
+        return bool(self._rest)
 
     def on_requested(self, event: RejoinRequested, now: float) -> None:
         """Decide about stores of a node."""
@@ -59,9 +71,37 @@ class Intake:
         if groups is None:
             self._refuse()
             return
+        first, rest = _split(groups)
         trigger = Trigger(cause, now, event.request_id)
         decide = self._decide_named if event.node_ids else self._decide_host
-        self._answer(event, cause, tuple(decide(event, groups, trigger)), now)
+        decisions = tuple(decide(event, first, trigger))
+        if rest:
+            self._rest.append((event, deque(group.node_id for group in rest)))
+            self._reserve()
+        self._answer(event, cause, decisions, now, total=len(decisions) + _count(rest) if rest else 0)
+
+    def decide_slice(self, now: float) -> None:
+        """Decide about further nodes of a change that concerns very many: each slice is one turn of the event loop."""
+        event, node_ids = self._rest[0]
+        cause = event.kind.cause
+        assert cause is not None, "an announced sleep decides nothing"
+        trigger, decisions = Trigger(cause, now, event.request_id), list[Decision]()
+        while node_ids and len(decisions) < SLICE:
+            node = self._registry.nodes.get(node_ids.popleft())
+            if node is not None:
+                decided = self._decide_group(Group(node.node_id, node), trigger)
+                if event.node_ids:
+                    self._answers.remember_change(event, node.node_id, decided, now)
+                decisions += decided
+        if not node_ids:
+            self._rest.popleft()
+        self._reserve()
+        self._output.emit(AnswerTrigger(cause, tuple(decisions), is_rest=True))
+
+    def _reserve(self) -> None:
+        """Keep places in the queue for what is left."""
+        nodes = (self._registry.nodes.get(node_id) for _, node_ids in self._rest for node_id in node_ids)
+        self._policy.reserved = sum(len(node.slots) or 1 for node in nodes if node is not None)
 
     def _decide_host(self, event: NetworkChanged, groups: Sequence[Group], trigger: Trigger) -> list[Decision]:
         """All nodes of a host, or the host itself if none of its nodes is known."""
@@ -154,13 +194,40 @@ class Intake:
         cause: Cause | None,
         decisions: tuple[Decision, ...],
         now: float,
+        total: int = 0,
     ) -> None:
         if event.request_id:
             self._answers.remember_request(event.request_id, Answer(cause, decisions, digest_of(event)), now)
-        self._output.emit(AnswerTrigger(cause, decisions))
+        self._output.emit(AnswerTrigger(cause, decisions, total=total))
+
+    # Snapshots.
+
+    def save(self) -> Plain:
+        """What is left of changes that are decided in slices."""
+        return [[encode(event), list(node_ids)] for event, node_ids in self._rest]
+
+    def load(self, plain: Plain) -> None:
+        """Take it over; registry and policy are there already."""
+        self._rest = deque((decode(event, NetworkChanged), deque(node_ids)) for event, node_ids in plain)
+        self._reserve()
 
     def _refuse(self) -> None:
         self._output.emit(RefuseTrigger(self._policy.retry_in()))
+
+
+def _count(groups: Sequence[Group]) -> int:
+    """How many decisions these known nodes lead to."""
+    return sum((len(group.node.slots) if group.node else 0) or 1 for group in groups)
+
+
+def _split(groups: Sequence[Group]) -> tuple[Sequence[Group], Sequence[Group]]:
+    """Those to be decided now, and the known nodes that are left for later slices."""
+    count = 0
+    for index, group in enumerate(groups):
+        if count >= SLICE and all(one.node is not None and one.earlier is None for one in groups[index:]):
+            return groups[:index], groups[index:]
+        count += _count((group,))
+    return groups, ()
 
 
 def restate(decision: Decision, history: History, now: float) -> Decision:

@@ -23,6 +23,8 @@ class Policy:
         self._reads = reads
         self._scheduler = scheduler
         self._lifecycle = scheduler.lifecycle
+        self.reserved = 0
+        """Places that triggers need which are decided in slices."""
 
     def evaluate(self, slot: Slot, trigger: Trigger, seen: Seen, lane: Lane) -> tuple[DecisionKind, Rule, float]:
         """For real or dry: nothing changes but what is taken from the lane."""
@@ -130,7 +132,8 @@ class Policy:
 
     def free_places(self) -> int:
         """Free places in the queue."""
-        return self._parameters.queue_limit - self._lifecycle.waiting - self._lifecycle.parked
+        taken = self._lifecycle.waiting + self._lifecycle.parked + self.reserved
+        return self._parameters.queue_limit - taken
 
     def needs_no_place(self, slot: Slot, now: float) -> bool:
         """Whether a trigger of the slot would start at once, or share a rejoin that waits."""

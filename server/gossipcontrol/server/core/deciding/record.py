@@ -43,6 +43,8 @@ class Forecast:
     explanations: tuple[Explanation, ...] = ()
     replayed: bool = False
     """Whether the recorded answer to an earlier request would be given."""
+    total: int = 0
+    """Number of all decisions; only the first ones are explained."""
     is_reused: bool = False
     """Whether its request id belongs to another request: then it would be refused."""
     retry_in: float | None = None
