@@ -15,6 +15,9 @@ from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Ou
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseTrigger
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
+MOVES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
+"""Causes after which a node may be dialled elsewhere than before."""
+
 
 class Intake:
     """Answers every trigger, or refuses it before anything has changed."""
@@ -60,6 +63,11 @@ class Intake:
             self._refuse()
             return
         trigger = Trigger(cause, now, event.request_id)
+        if cause in MOVES:
+            # Before anything starts: no command may name where these nodes were.
+            for group in groups:
+                if group.node is not None and group.earlier is None:
+                    group.node.doubted_at = now
         decide = self._decide_named if event.node_ids else self._decide_host
         self._answer(event.request_id, cause, tuple(decide(event, groups, trigger)), now)
 
