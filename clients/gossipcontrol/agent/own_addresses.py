@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gossipcontrol.agent.dialable import DialableAddresses
 from gossipcontrol.agent.faults import Faults
@@ -32,6 +32,7 @@ class OwnAddresses:
         on_change: Callable[[Sequence[str]], None] = lambda addresses: None,
         dialable: DialableAddresses | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._node = node
         self._register = register
@@ -39,11 +40,14 @@ class OwnAddresses:
         self._on_change = on_change
         self._dialable = dialable or DialableAddresses()
         self._clock = clock
+        self._sleep = sleep
         self._registered: frozenset[str] | None = None
         self._wanted = asyncio.Event()
         self._confirm = False
         """Whether they must be registered even if they are the same."""
-        self._settling_until = self._give_up_at = float("-inf")
+        self._is_settling = False
+        self._settled_at = self._give_up_at = float("-inf")
+        """When they count as settled unless they change again, and when even if they do."""
 
     def read(self) -> tuple[str, ...]:
         """The addresses to register now; from here on they count as registered."""
@@ -69,30 +73,32 @@ class OwnAddresses:
     def network_changed(self) -> None:
         """Confirm them to the service now, and again once they have settled; until then look often."""
         now = self._clock()
-        self._settling_until, self._give_up_at, self._confirm = now + SETTLED, now + LONGEST, True
+        self._settled_at, self._give_up_at = now + SETTLED, now + LONGEST
+        self._is_settling = self._confirm = True
         self._wanted.set()
 
     async def run(self) -> None:
         """Look whenever it is wanted, and often while they settle."""
         while True:
-            if not (was_settling := self._is_settling()):
+            if not self._is_settling:
                 await self._wanted.wait()
             self._wanted.clear()
-            await self._look(was_settling=was_settling)
-            await asyncio.sleep(STEP)
+            await self._look()
+            await self._sleep(STEP)
 
-    def _is_settling(self) -> bool:
-        return self._clock() < min(self._settling_until, self._give_up_at)
-
-    async def _look(self, *, was_settling: bool) -> None:
+    async def _look(self) -> None:
         await self.refresh()
         try:
             is_new = frozenset(self._dialable.of(self._node.addresses())) != self._registered
         except Exception:  # noqa: BLE001 - the node is the user's code
             self._faults.node_raised("addresses")
             return
-        if is_new and was_settling:
-            self._settling_until = self._clock() + SETTLED
+        now = self._clock()
+        if is_new:
+            self._settled_at = now + SETTLED
         # Once more at the end: a watcher's report that comes after the confirmation makes the service doubt it again.
-        if is_new or self._confirm or (was_settling and not self._is_settling()):
+        has_settled = self._is_settling and now >= min(self._settled_at, self._give_up_at)
+        if has_settled:
+            self._is_settling = False
+        if is_new or has_settled or self._confirm:
             self._register()
