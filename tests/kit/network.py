@@ -131,6 +131,13 @@ class Network:
         """Let the hub be the gateway of one more subnet, as the router that replaces another."""
         await _ip(f"-n {self._hub} address add {gateway}/24 dev br0")
 
+    async def add_port(self, host: Host, name: str) -> None:
+        """Plug one more link of a host into its bridge, under this name."""
+        port = f"q{host.number}"
+        await _ip(f"link add {port} netns {self._hub} type veth peer name {name} netns {host.namespace}")
+        await _ip(f"-n {self._hub} link set {port} master {host.bridge} up")
+        await _ip(f"-n {host.namespace} link set {name} up")
+
     async def cut(self) -> None:
         """Cut the cable between the bridges."""
         await _ip(f"-n {self._hub} link set cable0 down")
