@@ -46,6 +46,8 @@ class Trouble:
     seconds: float
     whole_site: bool = False
     sidecar: bool = False
+    prepare: Callable[[Network], Awaitable[None]] | None = None
+    """Happens before the overlay settles."""
 
     @property
     def target(self) -> float:
@@ -63,7 +65,8 @@ async def router_dies(network: Network, seconds: float) -> None:
 async def vpn_full_tunnel(network: Network, seconds: float) -> None:
     """A tunnel takes the first host's default route."""
     host = network.hosts[0]
-    await _ip(host, "link", "add", "tun0", "type", "dummy")
+    await _ip(host, "link", "add", "tun0", "type", "veth", "peer", "name", "tun0far")  # which takes all and gives none
+    await _ip(host, "link", "set", "tun0far", "up")
     await _ip(host, "address", "add", "10.99.0.2/24", "dev", "tun0")
     await _ip(host, "link", "set", "tun0", "up")
     await _ip(host, "route", "replace", "default", "dev", "tun0")
@@ -91,12 +94,11 @@ async def renumbered_staggered(network: Network, seconds: float) -> None:
 async def uplink_by_metric(network: Network, seconds: float) -> None:
     """Behind the first host's uplink is a black hole; then another uplink is preferred by its metric."""
     host = network.hosts[0]
-    await _second_uplink(network, host)
     await host.run("iptables", "-A", "INPUT", "-i", "eth0", "-j", "DROP")
     await host.run("iptables", "-A", "OUTPUT", "-o", "eth0", "-j", "DROP")
     await asyncio.sleep(seconds)
     await _ip(host, "route", "add", "default", "via", "10.77.0.1", "dev", "eth0", "metric", "20100")
-    await _ip(host, "route", "del", "default", "via", "10.77.0.1", "dev", "eth0", "metric", "0")
+    await _ip(host, "route", "del", "default", "via", "10.77.0.1", "dev", "eth0")
     await _ip(host, "address", "del", f"{host.address}/24", "dev", "eth0")
 
 
@@ -111,20 +113,10 @@ async def policy_routing(network: Network, seconds: float) -> None:
     """The first host's default route moves to another table, by a rule."""
     host = network.hosts[0]
     await _ip(host, "route", "add", "default", "via", "10.77.0.1", "dev", "eth0", "table", "100")
+    await _ip(host, "route", "add", "10.77.0.0/24", "dev", "eth0", "table", "100")
     await _ip(host, "rule", "add", "pref", "100", "lookup", "100")
     await _ip(host, "route", "del", "default")
     await asyncio.sleep(seconds)
-
-
-TROUBLES = {
-    "router dies": Trouble(router_dies, 30.0),
-    "VPN full tunnel": Trouble(vpn_full_tunnel, 20.0),
-    "site renumbered at once": Trouble(renumbered_at_once, 0.0, whole_site=True),
-    "site renumbered staggered": Trouble(renumbered_staggered, 10.0, whole_site=True),
-    "uplink by metric": Trouble(uplink_by_metric, 75.0, sidecar=True),
-    "silent 75 s black hole": Trouble(silent_black_hole, 75.0, sidecar=True),
-    "policy routing": Trouble(policy_routing, 20.0),
-}
 
 
 async def _ip(host: Host, *arguments: str) -> None:
@@ -135,12 +127,24 @@ async def _renumber(host: Host) -> None:
     await host.move(f"192.168.50.{100 + host.number}", "192.168.50.1")
 
 
-async def _second_uplink(network: Network, host: Host) -> None:
-    """``wlan0``: a second plug in the hub, at a higher metric."""
+async def second_uplink(network: Network) -> None:
+    """``wlan0`` of the first host: a second plug in the hub, at a higher metric."""
+    host = network.hosts[0]
     await network.add_port(host, "wlan0")
     await _ip(host, "address", "add", f"10.77.0.{100 + host.number}/24", "dev", "wlan0", "noprefixroute")
     await _ip(host, "route", "add", "10.77.0.0/24", "dev", "wlan0", "metric", "600")
     await _ip(host, "route", "add", "default", "via", "10.77.0.1", "dev", "wlan0", "metric", "600")
+
+
+TROUBLES = {
+    "router dies": Trouble(router_dies, 30.0),
+    "VPN full tunnel": Trouble(vpn_full_tunnel, 20.0),
+    "site renumbered at once": Trouble(renumbered_at_once, 0.0, whole_site=True),
+    "site renumbered staggered": Trouble(renumbered_staggered, 10.0, whole_site=True),
+    "uplink by metric": Trouble(uplink_by_metric, 75.0, sidecar=True, prepare=second_uplink),
+    "silent 75 s black hole": Trouble(silent_black_hole, 75.0, sidecar=True),
+    "policy routing": Trouble(policy_routing, 20.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +209,8 @@ async def measure_one(trouble: Trouble, watched_for: float) -> tuple[Outcome, Ou
             else:
                 groups.append(Fleet(directory, near=3, control=control, heartbeat=HEARTBEAT, watched=control))
         await asyncio.gather(*(stack.enter_async_context(group) for group in groups))
+        if trouble.prepare is not None:
+            await asyncio.gather(*(trouble.prepare(group.network) for group in groups))
         await asyncio.sleep(SETTLED)
         with_it, bare = await asyncio.gather(*(suffer(trouble, group, watched_for) for group in groups))
     return with_it, bare
