@@ -36,6 +36,9 @@ async def main() -> None:
         await agent.attached.wait()
         agent.neighbor_up("notes", "peer-1")  # call these where your node learns of it
         agent.received("notes", "peer-1", direct=True)
+        agent.record_write("notes")  # a local write; once another node holds it: mark_synced
+        agent.sent("notes")
+        agent.mark_synced("notes")
         await asyncio.Event().wait()
 
 

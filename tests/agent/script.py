@@ -75,6 +75,8 @@ class Script:
                     self.rejoined.append(frame.rejoin_result)
                 case "goodbye":
                     self.goodbyes.append(frame.goodbye)
+                case "register":
+                    self.registered.append(frame.register)
                 case "liveness":
                     self.reports.append(frame.liveness)
                 case _:

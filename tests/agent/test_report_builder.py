@@ -29,6 +29,17 @@ def test_a_report_tells_ages_counts_and_paths() -> None:
     assert (report.broadcast_count, report.unsynced_writes) == (1, 3)
 
 
+def test_writes_are_counted_until_another_node_holds_them() -> None:
+    builder = ReportBuilder()
+    for _ in range(3):
+        builder.record_write("a")
+    assert builder.report("a").unsynced_writes == 3
+    builder.mark_synced("a")
+    assert builder.report("a").unsynced_writes == 0
+    builder.record_write("a")
+    assert builder.report("a").unsynced_writes == 1
+
+
 def test_a_neighbour_is_told_once() -> None:
     builder = ReportBuilder()
     assert [builder.neighbor_up("a", "p"), builder.neighbor_up("a", "p")] == [True, False]

@@ -66,6 +66,24 @@ async def test_two_strangers_sync_and_no_overlay_link_comes_of_it() -> None:
         assert told[-1].detail == "0 newer heartbeats"
 
 
+async def test_a_write_is_unsynced_until_a_peer_holds_it_and_none_is_while_nobody_is_known() -> None:
+    async with two_nodes() as (one, two, _):
+        await one.broadcast("a")
+        assert one.unsynced_writes("a") == 0, "there is nobody who could hold it"
+        await one.know(two.node_id, two.addresses())
+        await one.broadcast("a")
+        assert one.unsynced_writes("a") == 2
+        await one.sync_with_peer("a", two.node_id, ())
+        assert one.unsynced_writes("a") == 0
+        await one.broadcast("a")
+        assert one.unsynced_writes("a") == 1
+        hint = BootstrapPeer(peer_id=two.node_id, addresses=tuple(two.addresses()))
+        await one.rejoin("a", [hint], Rung.REJOIN)
+        await until(lambda: bool(one.neighbors("a")), "a neighbour")
+        await one.broadcast("a")
+        assert one.unsynced_writes("a") == 0, "it holds what came before it"
+
+
 async def test_bad_input_is_answered_and_changes_nothing() -> None:
     async with two_nodes() as (one, two, told):
         for message, answer in (

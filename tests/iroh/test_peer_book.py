@@ -49,3 +49,13 @@ def test_what_is_named_while_the_peers_are_gone_through_changes_nothing_of_it() 
         book.remember("c", ["x:3"])
         seen.append(peer_id)
     assert seen == ["a", "b"]
+
+
+def test_what_an_endpoint_heard_from_comes_before_what_was_given_and_changes_no_order() -> None:
+    book = PeerBook()
+    book.remember("a", ["hint", "older"])
+    book.remember("b")
+    book.learn("a", ["alive", "older"])
+    book.learn("stranger", ["x"])
+    assert book.addresses("a") == ("alive", "older", "hint")
+    assert book.first([], 9, but="me") == ["b", "a"]

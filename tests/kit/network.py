@@ -38,6 +38,7 @@ class Host:
         self.bridge = bridge
         self.namespace = f"{prefix}h{number}"
         self.address = f"10.77.0.{number + 1}"
+        self._gateway = "10.77.0.1"
         self._hub = f"{prefix}hub"
         self._port = f"p{number}"
 
@@ -53,7 +54,7 @@ class Host:
 
     @property
     def _default_route(self) -> str:
-        return "route add default via 10.77.0.1 dev eth0"
+        return f"route add default via {self._gateway} dev eth0"
 
     async def link_down(self) -> None:
         """Take the link down; the kernel removes its routes."""
@@ -71,9 +72,9 @@ class Host:
         """Put the cable back."""
         await _ip(f"-n {self._hub} link set {self._port} up")
 
-    async def move(self, address: str) -> None:
-        """Give the host another address, as a new DHCP lease does."""
-        old, self.address = self.address, address
+    async def move(self, address: str, gateway: str = "") -> None:
+        """Give the host another address, as a new DHCP lease does; with another gateway, as a new router does."""
+        old, self.address, self._gateway = self.address, address, gateway or self._gateway
         # The old one first: while it is the primary of its subnet, the kernel deletes the others with it.
         lines = f"address delete {old}/24 dev eth0\naddress add {address}/24 dev eth0\n"
         await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
@@ -125,6 +126,17 @@ class Network:
         for host in self.hosts:
             await host.make()
         return self
+
+    async def add_subnet(self, gateway: str) -> None:
+        """Let the hub be the gateway of one more subnet, as the router that replaces another."""
+        await _ip(f"-n {self._hub} address add {gateway}/24 dev br0")
+
+    async def add_port(self, host: Host, name: str) -> None:
+        """Plug one more link of a host into its bridge, under this name."""
+        port = f"q{host.number}"
+        await _ip(f"link add {port} netns {self._hub} type veth peer name {name} netns {host.namespace}")
+        await _ip(f"-n {self._hub} link set {port} master {host.bridge} up")
+        await _ip(f"-n {host.namespace} link set {name} up")
 
     async def cut(self) -> None:
         """Cut the cable between the bridges."""

@@ -24,14 +24,14 @@ class Swarm(Cluster):
     ) -> None:
         super().__init__(directory)
         self.controlled = control
-        self._network = Network(hosts)
+        self.network = Network(hosts)
         self._heartbeat = heartbeat
         self._metrics = metrics
 
     @property
     def host(self) -> Host:
         """The first host."""
-        return self._network.hosts[0]
+        return self.network.hosts[0]
 
     @property
     def node(self) -> Process:
@@ -45,7 +45,7 @@ class Swarm(Cluster):
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
-        await enter(self._network)
+        await enter(self.network)
         if self.controlled:
             self.service = await enter(service(None, self.directory, metrics_address=self._metrics))
             await self.service.wait_for("serving", START_TIME)
@@ -53,7 +53,7 @@ class Swarm(Cluster):
             await self.watcher.wait_for("watching", START_TIME)
         # The last node first: each further node joins through those that run already.
         started: list[tuple[Process, str]] = []
-        for number, host in reversed(list(enumerate(self._network.hosts))):
+        for number, host in reversed(list(enumerate(self.network.hosts))):
             peers = [flag for _, peer in started for flag in ("--peer", peer)]
             directory = self.directory if self.controlled and number == 0 else None
             name = f"node {number + 1}"

@@ -37,9 +37,10 @@ _logger = logging.getLogger("gossipcontrol.agent")
 class Agent:
     """Speaks for one node: ``async with Agent(node)``, or ``start`` and ``stop``, or ``run`` in a task of its own.
 
-    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down`` and ``unsynced_writes``; the agent counts,
-    computes ages and reports. A wrong id (empty, longer than 128 bytes, not UTF-8) or count raises ValueError and
-    changes nothing. All methods must be called in the event loop of ``run``.
+    The app calls ``sent``, ``received``, ``neighbor_up``, ``neighbor_down``, and either ``record_write`` and
+    ``mark_synced`` or ``unsynced_writes``; the agent counts, computes ages and reports. A wrong id (empty, longer than
+    128 bytes, not UTF-8) or count raises ValueError and changes nothing. All methods must be called in the event loop
+    of ``run``.
 
     Wrong arguments raise at construction: AddressError for a malformed address, ValueError for a wrong id. After that
     the agent survives whatever happens: a service that is away or newer, a callback or a method of the node that
@@ -95,6 +96,14 @@ class Agent:
         """So many local writes are not yet known to be held elsewhere."""
         self._state.reports.unsynced_writes(store_id, count)
 
+    def record_write(self, store_id: str) -> None:
+        """One more local write that no other node is known to hold: an app that does not count them itself."""
+        self._state.reports.record_write(store_id)
+
+    def mark_synced(self, store_id: str) -> None:
+        """Another node holds every local write: a peer said so, or a sync ended well."""
+        self._state.reports.mark_synced(store_id)
+
     def pause(self) -> None:
         """The node's silence is no failure from now on: no default route, or the host is about to sleep.
 
@@ -109,8 +118,12 @@ class Agent:
         self._state.resume()
 
     def network_changed(self) -> None:
-        """The network changed: connect at once if there is no stream, else check whether the stream still works."""
+        """The network changed: connect at once if there is no stream, else check whether the stream still works.
+
+        The node's addresses are read again until they have settled, and announced.
+        """
         self._network_changed.set()
+        self._state.addresses.network_changed()
 
     def announce(self) -> None:
         """The node's stores, addresses or capabilities changed: register it again."""
@@ -199,7 +212,9 @@ class Agent:
                 await run_until_first(self._register(attachment), self._network_changed.wait())
             if not self.attached.is_set():
                 raise ConnectionError("the network changed while connecting")
-            await run_until_first(attachment.read(), attachment.write(), self._probe(channel))
+            await run_until_first(
+                attachment.read(), attachment.write(), self._state.addresses.run(), self._probe(channel)
+            )
         finally:
             await channel.close()
 

@@ -12,7 +12,7 @@ from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.state import AgentState
 from gossipcontrol.client import decode
 from gossipcontrol.client.clock import boottime
-from gossipcontrol.client.enumeration import Rung
+from gossipcontrol.client.enumeration import Cause, Rung
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc, liveness_pb2
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
@@ -21,6 +21,8 @@ GOODBYE_TIMEOUT = 1.0
 """Seconds that the service has to acknowledge a goodbye."""
 SHORTEST_INTERVAL = 0.1
 """Seconds between two reports that no service can make shorter."""
+NETWORK_CAUSES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
+"""Causes of a rejoin that tell an agent without a watcher that its host's network changed."""
 
 
 class Attachment:
@@ -35,6 +37,7 @@ class Attachment:
 
     async def register(self) -> str:
         """Register the node; returns what the service answered; raises ConnectionError when it did not."""
+        await self._state.addresses.refresh()
         await self._send(register=self._state.registration())
         frame = await self._call.read()
         if not isinstance(frame, attach_pb2.AttachResponse):
@@ -79,6 +82,7 @@ class Attachment:
                     await queue.wanted.wait()
             if (now := time.monotonic()) >= reported_at + self._interval:
                 queue.due.update(() if self._state.paused else self._state.stores())
+                self._state.addresses.look()
                 reported_at = now
 
     async def _send_wanted(self) -> None:
@@ -130,6 +134,8 @@ class Attachment:
     def _start_rejoin(self, command: attach_pb2.RejoinCommand) -> None:
         causes, rung = decode.causes(command.causes), Rung(command.rung)
         self._state.faults.check(rung, *causes)
+        if not NETWORK_CAUSES.isdisjoint(causes):
+            self._state.addresses.network_changed()
         text = f"{_word(str(rung))} because of {', '.join(_word(str(cause)) for cause in causes)}"
         self._state.emit(AgentEvent("command", text, command.store_id, command.rejoin_id))
         self._state.resume()

@@ -13,9 +13,10 @@ ERROR_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class AgentEvent:
-    """Something a person may want to see: ``what`` is attached, detached, unattached, command, result or sync.
+    """Something a person may want to see.
 
-    ``unattached`` says why the agent cannot attach; once per reason, however often it tries.
+    ``what`` is attached, detached, unattached, addresses, command, result or sync. ``addresses``: what is announced
+    changed. ``unattached`` says why the agent cannot attach; once per reason, however often it tries.
     """
 
     what: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gossipcontrol.client.enumeration import Capability, Rung
 
@@ -43,7 +43,11 @@ class Node(Protocol):
         ...
 
     def addresses(self) -> Sequence[str]:
-        """Where peers may dial it, in its own notation; may be empty."""
+        """Where peers may dial it, in its own notation; may be empty.
+
+        The agent calls this with every report, and often after a change of the network; what it announces leaves out
+        loopback, and addresses that the host has lost.
+        """
         ...
 
     async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
@@ -61,4 +65,13 @@ class Node(Protocol):
         whether the other side of a partition can be reached. A sync is no message of the overlay: ``Agent.received``
         is not called for it, or a node whose broadcasts go nowhere would look well. It may be cancelled at any time.
         """
+        ...
+
+
+@runtime_checkable
+class AddressReader(Protocol):
+    """A node that must be asked to look where it can be dialled now."""
+
+    async def refresh_addresses(self) -> object:
+        """Read its own addresses, so that ``addresses`` names them; a local call, within a second."""
         ...

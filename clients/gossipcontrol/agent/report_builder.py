@@ -83,6 +83,14 @@ class ReportBuilder:
             raise ValueError(f"count must be 0 to {(1 << 64) - 1}, is {count}")
         self._store(store_id).unsynced_writes = count
 
+    def record_write(self, store_id: str) -> None:
+        """One more local write that no other node is known to hold."""
+        self._store(store_id).unsynced_writes += 1
+
+    def mark_synced(self, store_id: str) -> None:
+        """Another node holds every local write."""
+        self._store(store_id).unsynced_writes = 0
+
     def report(self, store_id: str) -> liveness_pb2.LivenessReport:
         """What the node knows of a store now."""
         store, now = self._stores.get(store_id, _Store()), self._clock()

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.faults import Faults
 from gossipcontrol.agent.node import Node
+from gossipcontrol.agent.own_addresses import OwnAddresses
 from gossipcontrol.agent.presence_cache import PresenceCache
 from gossipcontrol.agent.rejoin_executor import RejoinExecutor
 from gossipcontrol.agent.report_builder import ReportBuilder
@@ -36,6 +37,7 @@ class AgentState:
         self.rejoins = RejoinExecutor(node, self.queue.wanted.set, self.faults)
         self.syncs = SyncExecutor(node, self.queue.wanted.set, faults=self.faults)
         self.presence = PresenceCache(self._peer_changed)
+        self.addresses = OwnAddresses(node, self.queue.add_registration, self.faults, on_change=self._addresses_changed)
         self.awaiting_proof: set[str] = set()
         """Stores in which a rejoin began, and no message was received since."""
         self.paused = False
@@ -67,7 +69,7 @@ class AgentState:
                 store_ids=self._node.stores(),
                 host_id=self._host_id,
                 capabilities=capabilities(self._node.capabilities),
-                addresses=self._node.addresses(),
+                addresses=self.addresses.read(),
                 incarnation=self._incarnation,
                 agent=_name(),
             )
@@ -90,6 +92,9 @@ class AgentState:
         if self.paused:
             self.paused = False
             self.report_all()
+
+    def _addresses_changed(self, addresses: Sequence[str]) -> None:
+        self.emit(AgentEvent("addresses", ", ".join(addresses) or "none that peers can dial"))
 
     def _peer_changed(self, store_id: str, change: PeerChange) -> None:
         self.faults.check(change.after)

@@ -190,6 +190,7 @@ class _Run:
                 await node.broadcast(store_id, self._options.size)
                 if self._agent is not None:
                     self._agent.sent(store_id)
+                    self._agent.unsynced_writes(store_id, node.unsynced_writes(store_id))
             await asyncio.sleep(self._options.heartbeat)
 
     async def _watch(self, node: IrohNode, agent: Agent) -> None:
@@ -204,8 +205,6 @@ class _Run:
                 guard.observe(change)
                 agent.network_changed()
                 self._say("network", f"{change.kind.label}: {change.detail}", generation=change.generation)
-                if await node.refresh_addresses():
-                    agent.announce()
 
     def _gossip(self, event: GossipEvent) -> None:
         agent, store = self._agent, event.store_id

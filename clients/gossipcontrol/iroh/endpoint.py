@@ -47,6 +47,16 @@ async def add_address(node: iroh.Iroh, peer_id: str, addresses: Sequence[str]) -
     await node.net().add_node_addr(iroh.NodeAddr(key, None, list(addresses)))
 
 
+async def dialled_addresses(node: iroh.Iroh) -> dict[str, list[str]]:
+    """Where an endpoint knows its peers to be, also those that dialled it; the address heard from last comes first."""
+    found: dict[str, list[str]] = {}
+    for peer in await node.net().remote_info_list():
+        heard = [(one.last_payload(), one.addr()) for one in peer.addrs]
+        alive = sorted((ago, address) for ago, address in heard if ago is not None)
+        found[str(peer.node_id)] = [address for _, address in alive]
+    return found
+
+
 async def reaches_any(node: iroh.Iroh, peers: Sequence[iroh.NodeAddr], within: float) -> bool:
     """Whether a connection to any of these peers succeeds in so many seconds."""
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
 from gossipcontrol.client.enumeration import Capability, Rung
-from gossipcontrol.iroh.endpoint import add_address, make_endpoint, reaches_any, stop_endpoint
+from gossipcontrol.iroh.endpoint import add_address, dialled_addresses, make_endpoint, reaches_any, stop_endpoint
 from gossipcontrol.iroh.heartbeat import Heartbeat, Position
+from gossipcontrol.iroh.host_addresses import bound_ports, source_addresses, with_ports
 from gossipcontrol.iroh.peer_book import ADDRESSES, PeerBook
 from gossipcontrol.iroh.sync import SharedStore, SyncProtocol, reason, sync
 from gossipcontrol.iroh.topic import Callback, GossipEvent, Topic
@@ -59,6 +60,8 @@ class IrohNode:
         self._topics: dict[str, Topic] = {}
         self._peers = PeerBook()
         self._addresses: tuple[str, ...] = ()
+        self._ports: dict[int, int] = {}
+        """Where the endpoint is bound, by IP version: to every address of the host, so that new ones work at once."""
         self._life = time.time_ns() // 1_000_000
         self._changing = asyncio.Lock()
         """Held while topics are left or joined."""
@@ -98,7 +101,7 @@ class IrohNode:
         return tuple(self._topics)
 
     def addresses(self) -> Sequence[str]:
-        """Its own direct addresses, ``ip:port``, as of the last refresh."""
+        """Where it can be dialled, ``ip:port``, as of the last refresh; the host's own address first."""
         return self._addresses
 
     def neighbors(self, store_id: str) -> set[str]:
@@ -111,8 +114,11 @@ class IrohNode:
 
     async def refresh_addresses(self) -> bool:
         """Ask the node where it can be dialled now; returns whether that has changed."""
-        address = await self._node.net().node_addr()
-        before, self._addresses = self._addresses, tuple(sorted(address.direct_addresses())[:ADDRESSES])
+        direct = sorted((await self._node.net().node_addr()).direct_addresses())
+        self._ports |= bound_ports(direct)
+        known = [address for _, addresses in self._peers.addressed() for address in addresses]
+        here = with_ports(source_addresses(reversed(known)), self._ports)
+        before, self._addresses = self._addresses, tuple(dict.fromkeys([*here, *direct]))[:ADDRESSES]
         return self._addresses != before
 
     async def know(self, peer_id: str, addresses: Sequence[str]) -> None:
@@ -134,7 +140,17 @@ class IrohNode:
             return
         topic.broadcasts += 1
         topic.newest.learn(self.node_id, (self._life, topic.broadcasts))
+        if topic.neighbors:
+            topic.held = topic.broadcasts
         await topic.sender.broadcast(Heartbeat(self.node_id, self._life, topic.broadcasts).message(size))
+
+    def unsynced_writes(self, store_id: str) -> int:
+        """How many broadcasts nobody else is known to hold; each holds all that came before it.
+
+        None while no peer is known: there is nobody who could.
+        """
+        topic = self._topics[store_id]
+        return topic.broadcasts - topic.held if self._peers.first((), 1, but=self.node_id) else 0
 
     async def rejoin(self, store_id: str, bootstrap: Sequence[BootstrapPeer], rung: Rung) -> None:
         """Subscribe again through these peers and known ones; raises RejoinFailedError."""
@@ -163,7 +179,9 @@ class IrohNode:
             await self.know(peer_id, addresses)
         except iroh.IrohError as error:
             raise SyncFailedError(reason(error)) from error
+        mine = topic.broadcasts
         newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
+        topic.held = max(topic.held, mine)
         self._synced(store_id, peer_id, newer)
 
     async def _remember_hint(self, peer: BootstrapPeer) -> bool:
@@ -219,9 +237,11 @@ class IrohNode:
 
     async def _ask_one(self, topic: Topic, peer_id: str) -> bool:
         try:
+            mine = topic.broadcasts
             newer = await sync(self.endpoint(), self._address_of(peer_id), topic.store_id, topic.newest, knock=True)
         except (SyncFailedError, iroh.IrohError):
             return False
+        topic.held = max(topic.held, mine)
         topic.lost.discard(peer_id)
         self._synced(topic.store_id, peer_id, newer)
         return True
@@ -313,6 +333,8 @@ class IrohNode:
         The old one stays if it has neighbours and the new one reaches no peer: a path that drops large packets keeps
         old connections alive, and prevents new ones.
         """
+        for peer_id, heard_from in (await dialled_addresses(self._node)).items():
+            self._peers.learn(peer_id, heard_from)  # peers that moved and dialled this node since
         new = await self._endpoint()
         for peer_id, addresses in self._peers.addressed():
             await add_address(new, peer_id, addresses)
@@ -321,7 +343,7 @@ class IrohNode:
             self._moved_at = time.monotonic()
             await stop_endpoint(new)
             message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
-            raise RejoinFailedError(message, permanent=True)
+            raise RejoinFailedError(message)
         old = self._node
         await self._change(self._move_topics(new, hints))
         await self.refresh_addresses()
@@ -329,7 +351,7 @@ class IrohNode:
         await stop_endpoint(old)
 
     async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
-        self._node, self.suspended = new, False
+        self._node, self.suspended, self._ports = new, False, {}
         for topic in self._topics.values():
             await topic.leave()
             topic.lost.clear()

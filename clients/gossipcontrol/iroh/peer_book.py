@@ -23,6 +23,11 @@ class PeerBook:
         if len(self._addresses) > PEERS:
             del self._addresses[next(iter(self._addresses))]
 
+    def learn(self, peer_id: str, addresses: Sequence[str]) -> None:
+        """Put addresses that are known to work before those that were given, of a peer that is remembered."""
+        if peer_id in self._addresses:
+            self._addresses[peer_id] = tuple(dict.fromkeys([*addresses, *self._addresses[peer_id]]))[:ADDRESSES]
+
     def addresses(self, peer_id: str) -> tuple[str, ...]:
         """Where a peer can be dialled, as far as is known."""
         return self._addresses.get(peer_id, ())

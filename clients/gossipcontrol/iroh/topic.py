@@ -52,6 +52,8 @@ class Topic:
     came: asyncio.Event = field(default_factory=asyncio.Event)
     """A neighbour came up."""
     broadcasts: int = 0
+    held: int = 0
+    """The node's newest broadcast that others hold: sent to a neighbour, or named by a peer in a sync."""
 
     def __post_init__(self) -> None:
         self.id = hashlib.blake2b(self.store_id.encode(), digest_size=32).digest()

@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 
 from gossipcontrol.server.core.deciding.bootstrap import NamingRate
 from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.registry import CONFIRM_TIME
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE
 from gossipcontrol.server.core.decision import Capability, Cause
-from gossipcontrol.server.core.event import LivenessReported, NodeAttached, RejoinRequested
+from gossipcontrol.server.core.event import ChangeKind, LivenessReported, NetworkChanged, NodeAttached, RejoinRequested
+from gossipcontrol.server.core.finding import StartSync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,3 +130,68 @@ def test_the_books_hold_nothing_older_than_a_second() -> None:
         assert len(load) <= 11
     assert load.of("p999", 99.95) == 1
     assert load.of("p999", 100.9) == 0
+
+
+def site(lab: Lab) -> None:
+    """The node n, and the peers p and q that it heard, each on a host of its own."""
+    for number, node_id in enumerate(("n", "p", "q")):
+        register(lab, node_id, f"10.0.0.{number}:1")
+    lab.handle(LivenessReported("n", "a", {"p": lab.now - 1, "q": lab.now - 2}))
+
+
+def register(lab: Lab, node_id: str, *addresses: str) -> None:
+    """Register a node, first or again, on one stream."""
+    able = frozenset({Capability.SYNC_WITH_PEER})
+    lab.handle(NodeAttached(node_id, f"s-{node_id}", ("a",), f"h-{node_id}", able, addresses))
+
+
+def move(lab: Lab, node_id: str, generation: int = 1, kind: ChangeKind = ChangeKind.CHANGED) -> None:
+    lab.handle(NetworkChanged(f"h-{node_id}", kind=kind, generation=generation, boot_id="b"))
+
+
+def hints(lab: Lab) -> dict[str, tuple[str, ...]]:
+    """Whom the node n would be told to dial now, and where."""
+    lab.advance(lab.parameters.window)
+    lab.answer(RejoinRequested("n"))
+    start = [start for _, start in lab.starts if start.node_id == "n"][-1]
+    return {peer.peer_id: peer.addresses for peer in start.bootstrap}
+
+
+def test_a_hint_names_no_address_from_before_the_peers_own_last_change() -> None:
+    lab = Lab()
+    site(lab)
+    assert hints(lab) == {"p": ("10.0.0.1:1",), "q": ("10.0.0.2:1",)}
+    move(lab, "p")
+    assert hints(lab) == {"p": (), "q": ("10.0.0.2:1",)}
+    assert lab.core.addresses("p") == ()
+    register(lab, "p", "192.168.50.1:1")
+    assert hints(lab) == {"p": ("192.168.50.1:1",), "q": ("10.0.0.2:1",)}
+    move(lab, "p", generation=1)
+    assert hints(lab)["p"] == ("192.168.50.1:1",), "the second watcher of a host tells nothing new"
+    move(lab, "p", generation=2, kind=ChangeKind.RESUMED)
+    assert hints(lab)["p"] == (), "a host may wake elsewhere"
+
+
+def test_addresses_that_nobody_confirms_are_better_than_none_after_a_minute_or_when_the_stream_ended() -> None:
+    lab = Lab()
+    site(lab)
+    lab.detach("q", "s-q")
+    assert hints(lab) == {"p": ("10.0.0.1:1",), "q": ()}
+    move(lab, "p")
+    assert hints(lab) == {"p": (), "q": ("10.0.0.2:1",)}, "the network of q is not known to have changed"
+    lab.advance(CONFIRM_TIME)
+    assert hints(lab) == {"p": ("10.0.0.1:1",), "q": ("10.0.0.2:1",)}
+
+
+def test_the_neighbours_of_a_node_that_moved_are_asked_to_sync_with_it() -> None:
+    lab = Lab()
+    site(lab)
+    lab.neighbor_up("p")
+    lab.neighbor_up("stranger")
+    lab.findings.clear()
+    register(lab, "n", "10.0.0.0:1")
+    assert [one for one in lab.findings if isinstance(one, StartSync)] == [], "nothing new"
+    register(lab, "n")
+    assert [one for one in lab.findings if isinstance(one, StartSync)] == [], "nowhere to be found"
+    register(lab, "n", "192.168.50.1:1")
+    assert [one for one in lab.findings if isinstance(one, StartSync)] == [StartSync("p", "a", "n")]

@@ -179,6 +179,24 @@ def test_announced_sleep_is_no_failure_and_ends_with_the_next_report(heard: Lab)
     assert heard.state() is ONLINE
 
 
+def test_a_further_registration_of_one_stream_neither_wakes_a_node_nor_distrusts_its_reports() -> None:
+    lab = Lab()
+    for node_id in ("n", "p"):
+        lab.attach(node_id)
+    for _ in range(10):
+        for node_id, peer_id in (("n", "p"), ("p", "n")):
+            lab.report(node_id, {peer_id: 0.5})
+        lab.advance(2.0)
+    lab.report("p", asleep=True)
+    for _ in range(10):
+        lab.attach("p")  # its addresses settle
+        lab.attach("n")
+        lab.report("n", {"silent": 0.5} if lab.state("silent") is None else {})
+        lab.advance(2.0)
+    assert lab.state("p") is ASLEEP
+    assert lab.state("silent") in (SUSPECT, OFFLINE), "n is believed to hear nothing of it"
+
+
 def test_messages_in_flight_do_not_wake_a_sleeping_peer_but_later_ones_do(heard: Lab) -> None:
     heard.report("p", asleep=True)
     heard.advance(1.0)

@@ -41,7 +41,9 @@ def about_deciding(core: Core, now: float) -> Iterator[tuple[str, Any]]:
     known = [counts.attached, counts.nodes, counts.stores, counts.peers]
     yield "counts", [*known, counts.queued, counts.parked, counts.running]
     yield "next deadline", core.deciding.next_deadline()
-    yield "addresses", {node_id: core.addresses(node_id) for node_id in NODES}
+    # As registered: whether they are confirmed is a question that the old code did not ask.
+    nodes = core.deciding.registry.nodes
+    yield "addresses", {node_id: nodes[node_id].addresses if node_id in nodes else () for node_id in NODES}
     yield "capabilities", {node_id: sorted(map(int, core.capabilities(node_id) or ())) for node_id in NODES}
     yield (
         "hosts",

@@ -18,6 +18,7 @@ from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.deciding.intake import SLICE
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
+from gossipcontrol.server.core.deciding.registry import Node
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -59,6 +60,9 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
+
+TOLD = 8
+"""Most neighbours that are asked to sync with a node that moved: an active view of iroh-gossip holds 5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,7 @@ class Core:
             StartDelayed: self._decide,
             SuspicionEnded: self._decide,
             NetworkChanged: self._on_network_changed,
-            NodeAttached: self._on_agent,
+            NodeAttached: self._on_attached,
             NodeDetached: self._on_detached,
             LivenessReported: self._on_report,
             NeighborChanged: self._on_agent,
@@ -170,21 +174,36 @@ class Core:
 
     def _on_agent(self, event: NodeAttached | NodeDetached | NeighborChanged | LivenessReported, now: float) -> Turn:
         """What deciding refuses has not happened."""
-        replaces = isinstance(event, NodeAttached) and self._replaces(event)
         turn = self._decide(event, now)
         if not any(isinstance(effect, RefuseNode) for effect in turn.effects):
-            if isinstance(event, NodeAttached):
-                self._offers.pop(event.node_id)  # what is still wanted will be asked for on its stream
-                who = f"{event.host_id} {event.incarnation}"
-                if self._node_ids.claim(event.node_id, who, now, replaces=replaces):
-                    turn.findings.append(IdShared("node", event.node_id))
             self._observe(turn, event, now)
         return turn
 
-    def _replaces(self, event: NodeAttached) -> bool:
-        """Whether another stream of this node is attached still."""
-        node = self._registry.nodes.get(event.node_id)
-        return node is not None and node.attached and node.session_id != event.session_id
+    def _on_attached(self, event: NodeAttached, now: float) -> Turn:
+        """A registration, the first of a stream or a further one."""
+        before = self._registry.nodes.get(event.node_id)
+        replaces = before is not None and before.attached and before.session_id != event.session_id
+        known = frozenset(before.addresses) if before is not None else frozenset()
+        turn = self._on_agent(event, now)
+        node = self._registry.session(event.node_id, event.session_id)
+        if node is not None:
+            self._offers.pop(event.node_id)  # what is still wanted will be asked for on its stream
+            if self._node_ids.claim(event.node_id, f"{event.host_id} {event.incarnation}", now, replaces=replaces):
+                turn.findings.append(IdShared("node", event.node_id))
+            if not known.issuperset(node.addresses):
+                self._tell_neighbors(turn, node)
+        return turn
+
+    def _tell_neighbors(self, turn: Turn, node: Node) -> None:
+        """Have the neighbours of a node that moved sync with it: so they learn where it is, and keep the link."""
+        told: set[str] = set()
+        for store_id, slot in node.slots.items():
+            for peer_id in slot.neighbors:
+                if len(told) == TOLD:
+                    return
+                if peer_id not in told and self._registry.can_sync(peer_id):
+                    told.add(peer_id)
+                    turn.findings.append(StartSync(peer_id, store_id, node.node_id))
 
     def _on_detached(self, event: NodeDetached, now: float) -> Turn:
         """The end of a stream that another has replaced means nothing."""
@@ -290,9 +309,9 @@ class Core:
         return node.capabilities if node is not None and node.attached else None
 
     def addresses(self, node_id: str) -> tuple[str, ...]:
-        """Where peers may dial a node, as its agent registered it last."""
+        """Where peers may dial a node, as far as its agent has confirmed it."""
         node = self._registry.nodes.get(node_id)
-        return node.addresses if node else ()
+        return node.last_addresses(self.decided_at) if node else ()
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""

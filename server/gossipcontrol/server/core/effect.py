@@ -60,6 +60,8 @@ class AcceptNode:
     session_id: str
     unparked: int
     """Number of rejoins that were parked for it."""
+    is_new: bool = True
+    """False for a further registration of the same stream."""
 
 
 @dataclass(frozen=True, slots=True)

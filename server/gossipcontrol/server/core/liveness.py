@@ -60,6 +60,8 @@ class Reporter:
 
     stores: dict[str, Report] = field(default_factory=dict[str, Report])
     """Store -> its last report about that store; other events do not count."""
+    session_id: str = ""
+    """The stream that registered it; empty when none did."""
 
     def reported_at(self, store_id: str) -> float:
         """Service time of its last report about a store; NEVER before the first."""
@@ -156,8 +158,12 @@ class Liveness:
         self.presence.drop_if_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
-        self._reporters[event.node_id] = Reporter(dict.fromkeys(event.store_ids, Report()))
-        for store_id in event.store_ids:
+        before = self._reporters.get(event.node_id)
+        # A further registration of one stream says where the node is; what its reports proved stands.
+        kept = before.stores if before is not None and before.session_id == event.session_id else {}
+        stores = {store_id: kept.get(store_id, Report()) for store_id in event.store_ids}
+        self._reporters[event.node_id] = Reporter(stores, event.session_id)
+        for store_id in stores.keys() - kept.keys():
             store = self.presence.ensure_store(store_id)
             self.presence.on_self_report(store, event.node_id, now, clears_departure=True)
             self.presence.drop_if_empty(store)

@@ -137,6 +137,9 @@ class EventLog:
 
     def _accepted(self, accepted: AcceptNode, at: float) -> None:
         del at
+        if not accepted.is_new:
+            self._log.debug("node registered again", node=accepted.node_id, session=accepted.session_id)
+            return
         self._log.info("node attached", node=accepted.node_id, session=accepted.session_id, unparked=accepted.unparked)
 
     def _refused(self, refused: RefuseNode, at: float) -> None:

@@ -93,12 +93,15 @@ class Bootstrap:
         return named if named < self._spread else None
 
     def name(self, peer_ids: Sequence[str], now: float) -> tuple[BootstrapPeer, ...]:
-        """Count the peers as named now; with the addresses that their agents registered."""
+        """Count the peers as named now; with their confirmed addresses, or if no peer has any, with the last ones."""
         self._load.forget(now)
         for peer_id in peer_ids:
             self._load.name(peer_id, now)
-        nodes = [(peer_id, self._registry.nodes.get(peer_id)) for peer_id in peer_ids]
-        return tuple(BootstrapPeer(peer_id, node.addresses if node else ()) for peer_id, node in nodes)
+        nodes = [self._registry.nodes.get(peer_id) for peer_id in peer_ids]
+        addresses = [node.confirmed_addresses if node else () for node in nodes]
+        if not any(addresses):
+            addresses = [node.last_addresses(now) if node else () for node in nodes]
+        return tuple(map(BootstrapPeer, peer_ids, addresses))
 
     def save(self) -> Plain:
         """Whom it named of late."""

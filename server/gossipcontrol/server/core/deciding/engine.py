@@ -153,7 +153,8 @@ class Engine:
         if node is None:
             self._output.emit(RefuseNode(f"{self._parameters.node_limit} nodes are known already"))
             return
-        if node.attached and node.session_id != event.session_id:
+        is_new = node.session_id != event.session_id
+        if node.attached and is_new:
             self._scheduler.detach(node, now)
         is_new_to_host = bool(event.host_id) and node.host_id != event.host_id
         self.registry.attach(node, event, now)
@@ -161,7 +162,7 @@ class Engine:
         # The answer comes before the commands that the attachment leads to.
         place = len(self._output.effects)
         unparked = self._scheduler.attach(node, now) + self._take_over(node, is_new_to_host, now)
-        self._output.effects.insert(place, AcceptNode(node.node_id, node.session_id, unparked))
+        self._output.effects.insert(place, AcceptNode(node.node_id, node.session_id, unparked, is_new))
 
     def _replace_stores(self, node: Node, store_ids: Sequence[str], now: float) -> None:
         wanted = set(store_ids)

@@ -19,6 +19,8 @@ from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
 SLICE = 1000
 """Decisions after which the rest of a trigger waits for the next turn of the event loop: some 8 ms."""
+MOVES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
+"""Causes after which a node may be dialled elsewhere than before."""
 
 
 class Intake:
@@ -73,6 +75,11 @@ class Intake:
             return
         first, rest = _split(groups)
         trigger = Trigger(cause, now, event.request_id)
+        if cause in MOVES:
+            # Before anything starts: no command may name where these nodes were.
+            for group in groups:
+                if group.node is not None and group.earlier is None:
+                    group.node.doubted_at = now
         decide = self._decide_named if event.node_ids else self._decide_host
         decisions = tuple(decide(event, first, trigger))
         if rest:

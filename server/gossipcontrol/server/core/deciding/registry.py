@@ -17,6 +17,8 @@ SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
 """Presence rebuilds itself within one report interval."""
 DROPPED_STARTS = 10_000
 """Dropped slots whose last start is remembered; at the global rate more cannot have started within a window."""
+CONFIRM_TIME = 60.0
+"""Seconds that an agent has to register its addresses after a change of its network; earlier versions do not."""
 NODE_LINKS = ("slots", "parked", "parked_count")
 HOST_LINKS = ("nodes", "parked")
 STORE_LINKS = ("store_id", "slots")
@@ -75,6 +77,8 @@ class Node:
     """False while it was only named by a trigger."""
     capabilities: frozenset[Capability] = frozenset()
     addresses: tuple[str, ...] = ()
+    doubted_at: float = NEVER
+    """When a change of its network was reported after its agent registered the addresses; NEVER: none was."""
     slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
     parked: Rejoin | None = None
     """A trigger that came before any store of the node was known."""
@@ -85,6 +89,15 @@ class Node:
     def attached(self) -> bool:
         """Whether an agent of it is attached."""
         return bool(self.session_id)
+
+    @property
+    def confirmed_addresses(self) -> tuple[str, ...]:
+        """Where it may be dialled, as its attached agent says since the last change of its network."""
+        return self.addresses if self.attached and self.doubted_at == NEVER else ()
+
+    def last_addresses(self, now: float) -> tuple[str, ...]:
+        """Those, or where it was last, unless its network changed and its agent still has time to confirm them."""
+        return self.addresses if self.doubted_at + CONFIRM_TIME <= now else ()
 
 
 @dataclass(slots=True, eq=False)
@@ -205,7 +218,7 @@ class Registry:
             self.host(node.host_id).nodes[node.node_id] = node
         node.session_id = event.session_id
         node.capabilities = event.capabilities
-        node.addresses = event.addresses
+        node.addresses, node.doubted_at = event.addresses, NEVER
         node.registered = True
         node.seen_at = now
         self._idle.pop(node.node_id, None)
