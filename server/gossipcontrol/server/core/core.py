@@ -160,7 +160,7 @@ class Core:
     def _on_attached(self, event: NodeAttached, now: float) -> Turn:
         """A registration, the first of a stream or a further one."""
         before = self._registry.nodes.get(event.node_id)
-        known = frozenset(before.addresses) if before is not None else frozenset()
+        known = frozenset[str](before.addresses if before is not None else ())
         turn = self._on_agent(event, now)
         node = self._registry.session(event.node_id, event.session_id)
         if node is not None:
