@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Following:
 
 
 @asynccontextmanager
-async def following(*then: tuple[float, Sequence[str]]) -> AsyncIterator[Following]:
+async def following(*then: tuple[float, Sequence[str]]) -> AsyncGenerator[Following]:
     made = Following(*then)
     task = asyncio.create_task(made.own.run())
     try:

@@ -183,7 +183,7 @@ class Core:
         """A registration, the first of a stream or a further one."""
         before = self._registry.nodes.get(event.node_id)
         replaces = before is not None and before.attached and before.session_id != event.session_id
-        known = frozenset(before.addresses) if before is not None else frozenset()
+        known = frozenset[str](before.addresses if before is not None else ())
         turn = self._on_agent(event, now)
         node = self._registry.session(event.node_id, event.session_id)
         if node is not None:
