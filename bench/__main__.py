@@ -7,7 +7,7 @@ import sys
 
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
-    "silence", "trouble", "grpcio_version",
+    "silence", "watch", "trouble", "grpcio_version",
 )  # fmt: skip
 
 

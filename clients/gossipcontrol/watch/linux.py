@@ -7,7 +7,8 @@ import socket
 from collections.abc import AsyncGenerator, Sequence, Set
 
 from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Address, Route, Snapshot
-from gossipcontrol.watch.netlink import Answer, EventSocket, Lookup, Rtnetlink
+from gossipcontrol.watch.netlink import EventSocket, Rtnetlink
+from gossipcontrol.watch.netlink_message import Answer, Lookup
 from gossipcontrol.watch.scope import Filter, choose_links
 from gossipcontrol.watch.source import PROBE_V4, PROBE_V6, Peers, no_peers, peer_addresses
 

@@ -30,7 +30,9 @@ def peer_addresses(peers: Peers) -> tuple[str, ...]:
             address = ip_address(_without_port(peer))
         except ValueError:
             continue
-        if address.is_loopback or address.is_unspecified or address.is_multicast or str(address).startswith("fe80:"):
+        if address.is_loopback or address.is_unspecified or address.is_multicast:
+            continue
+        if address.version == 6 and address.is_link_local:  # means another host on each interface
             continue
         found[str(getattr(address, "ipv4_mapped", None) or address)] = None
         if len(found) == MOST_PEERS:
