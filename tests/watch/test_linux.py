@@ -126,6 +126,16 @@ link delete tun0
 LEASE = """address change 10.77.0.2/24 dev eth0 valid_lft 3600 preferred_lft 1800
 address change 10.77.0.2/24 dev eth0 valid_lft 7200 preferred_lft 3600
 """
+WG_QUICK = """tuntap add dev wg0 mode tun
+address add 10.9.0.2/32 dev wg0
+link set wg0 up
+route add default dev wg0 table 51820
+rule add not fwmark 51820 lookup 51820
+rule add table main suppress_prefixlength 0
+rule delete table main suppress_prefixlength 0
+rule delete not fwmark 51820 lookup 51820
+link delete wg0
+"""
 UNUSED = """link add eth1 type veth peer name eth1-peer
 link set eth1 up
 link set eth1 mtu 1400
@@ -136,13 +146,34 @@ link delete eth1
 
 @pytest.mark.parametrize(
     "lines",
-    [CONTAINERS, TUNNEL, TUNNEL.replace("tun0", "wg0"), LEASE, UNUSED, "link set eth0 mtu 1400\n"],
-    ids=["containers", "VPN", "WireGuard's name", "lifetime", "a link that is no default route", "MTU"],
+    [CONTAINERS, TUNNEL, TUNNEL.replace("tun0", "wg0"), WG_QUICK, LEASE, UNUSED, "link set eth0 mtu 1400\n"],
+    ids=[
+        "containers",
+        "VPN",
+        "WireGuard's name",
+        "wg-quick's rules",
+        "lifetime",
+        "a link that is no default route",
+        "MTU",
+    ],
 )
 async def test_what_is_never_told(sight: Sight, lines: str) -> None:
     ip(sight.host, lines)
     assert await sight.told() == []
     assert not any(what.changes_since(sight.first) for _, what in sight.seen)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [TUNNEL.replace("link delete tun0\n", ""), WG_QUICK[: WG_QUICK.index("rule delete")]],
+    ids=["halves", "wg-quick"],
+)
+async def test_a_vpn_that_stays_up_over_an_uplink_is_never_told(sight: Sight, lines: str) -> None:
+    ip(sight.host, lines)
+    assert await sight.told() == []
+    assert any("named" in why for why in sight.seen[-1][1].scope.ignored.values())
+    await sight.host.move("10.77.0.77")
+    assert words(await sight.told()) == ["eth0 via 10.77.0.1; 10.77.0.77 (default v4, addresses changed)"]
 
 
 async def test_a_privacy_address_in_the_same_64_is_never_told(host: Host) -> None:
@@ -227,6 +258,10 @@ ONLY_HALVES = """route delete default
 route add 0.0.0.0/1 via 10.77.0.1 dev eth0
 route add 128.0.0.0/1 via 10.77.0.1 dev eth0
 """
+ONLY_SOURCE = """route delete default
+route add default via 10.77.0.1 dev eth0 table 100
+rule add from 10.77.0.2 lookup 100
+"""
 UNNUMBERED = """route delete default
 address flush dev eth0
 address add 10.255.0.7/32 dev lo
@@ -239,11 +274,12 @@ ONLY_NEXTHOP = "nexthop add id 5 via 10.77.0.1 dev eth0\nroute replace default n
     ("lines", "words"),
     [
         (ONLY_TABLE, "eth0 via 10.77.0.1; 10.77.0.2"),
+        (ONLY_SOURCE, "eth0 via 10.77.0.1; 10.77.0.2"),
         (ONLY_HALVES, "eth0 via 10.77.0.1; 10.77.0.2"),
         (ONLY_NEXTHOP, "eth0 via 10.77.0.1; 10.77.0.2"),
         (UNNUMBERED, "eth0 via fe80::1; 10.255.0.7"),
     ],
-    ids=["policy", "halves", "nexthop", "unnumbered"],
+    ids=["policy", "policy by source", "halves", "nexthop", "unnumbered"],
 )
 async def test_the_only_way_out_is_seen_and_so_is_its_flap(host: Host, lines: str, words: str) -> None:
     """tailscale#11447, schwabe/ics-openvpn#175, ironcore-dev/dpservice#716, kubernetes/kubernetes#69578, #95790."""

@@ -76,10 +76,7 @@ def take_snapshot(kernel: Rtnetlink, chosen: Filter, peers: Peers = no_peers) ->
     for (destination, question), answer in zip(asked, kernel.look_up([one for _, one in asked]), strict=True):
         routes += _routes(destination, answer, used=True)
         if destination not in known and not any(index in counted for index, _ in answer.hops):
-            missing += [
-                (destination, Lookup(question.family, question.destination, index))
-                for index in _candidates(addresses, counted)
-            ]
+            missing += [(destination, one) for one in _by_interface(question, addresses, counted)]
     for (destination, _), answer in zip(missing, kernel.look_up([one for _, one in missing]), strict=True):
         routes += _routes(destination, answer, used=False)
     return Snapshot(links, addresses, tuple(routes), known)
@@ -89,7 +86,14 @@ def _routes(destination: str, answer: Answer, *, used: bool) -> list[Route]:
     return [Route(destination, index, gateway, answer.source, used) for index, gateway in answer.hops]
 
 
-def _candidates(addresses: Sequence[Address], counted: Set[int]) -> list[int]:
-    """Interfaces that may have a way that packets do not take now: below a VPN, or in a VRF, or less preferred."""
-    addressed = dict.fromkeys(one.index for one in addresses if one.usable and one.index in counted)
-    return list(addressed or sorted(counted))[:MOST_LINKS]
+def _by_interface(question: Lookup, addresses: Sequence[Address], counted: Set[int]) -> list[Lookup]:
+    """The question for each interface alone.
+
+    One may have a way that packets do not take now: below a VPN, in a VRF, from its own address only, less preferred.
+    """
+    own = [one for one in addresses if one.usable and one.index in counted]
+    sources = {one.index: one.address for one in reversed(own) if ":" not in one.address}
+    if question.family != socket.AF_INET:
+        sources = {}
+    indexes = list(dict.fromkeys(one.index for one in own) or sorted(counted))[:MOST_LINKS]
+    return [Lookup(question.family, question.destination, index, sources.get(index, "")) for index in indexes]

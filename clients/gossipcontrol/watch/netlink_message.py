@@ -48,6 +48,8 @@ class Lookup:
     destination: str
     index: int = 0
     """Of the interface; 0: any."""
+    source: str = ""
+    """Where packets come from, for rules that look at it; IPv4 only, for IPv6 then does not keep to the interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,11 @@ def address_request() -> bytes:
 def lookup_request(sequence: int, question: Lookup, flags: int) -> bytes:
     """A whole message that asks for a route."""
     destination = socket.inet_pton(question.family, question.destination)
-    body = _ROUTE.pack(question.family, 8 * len(destination), 0, 0, 0, 0, 0, 0, flags) + _attribute(
-        RTA_DST, destination
-    )
+    source = socket.inet_pton(question.family, question.source) if question.source else b""
+    body = _ROUTE.pack(question.family, 8 * len(destination), 8 * len(source), 0, 0, 0, 0, 0, flags)
+    body += _attribute(RTA_DST, destination)
+    if source:
+        body += _attribute(RTA_SRC, source)
     if question.index:
         body += _attribute(RTA_OIF, _U32.pack(question.index))
     return HEADER.pack(HEADER.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, sequence, 0) + body
@@ -182,5 +186,5 @@ def combine(question: Lookup, used: Answer, route: Answer) -> Answer:
     """One answer of two. By one interface only the route itself counts: the kernel else assumes what is on the link."""
     if question.index:
         hops = tuple(hop for hop in route.hops if hop[0] == question.index)
-        return Answer(hops, route.source or used.source) if hops else Answer()
+        return Answer(hops, route.source or used.source or question.source) if hops else Answer()
     return Answer(route.hops or used.hops, used.source) if used.hops else Answer()
