@@ -116,7 +116,7 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
         reading.send_signal(signal.SIGINT)
         assert await reading.wait() == 0
     assert scope == "watching eth0; ignoring lo (loopback)"
-    assert watching.startswith("host laptop through rtnetlink (eth0 via 10.77.0.1; 10.77.0.2), reporting to ")
+    assert watching.startswith("watching host laptop through rtnetlink (eth0 via 10.77.0.1; 10.77.0.2), reporting to ")
     assert lost == "network lost; waiting for it to come back"
     assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
     assert waiting.startswith("service unreachable, will retry: ")

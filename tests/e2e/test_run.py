@@ -23,7 +23,7 @@ async def test_the_service_the_watcher_and_a_node_run_until_they_are_told_to_sto
         host = network.hosts[0]
         async with Process("run", sys.executable, "dev/run.py", host=host, environment=environment) as run:
             await run.wait_for_text("attached: session", SOON)
-            await run.wait_for_text("through rtnetlink", SOON)
+            await run.wait_for_text("watching host", SOON)
             report = ("report", "network-change", "--address", f"unix:{tmp_path}/gossipcontrol.sock")
             async with Process("report", *CLIENT, *report, environment=environment):
                 await run.wait_for_text("rejoin because of network_change", SOON)

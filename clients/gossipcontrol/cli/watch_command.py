@@ -99,7 +99,7 @@ class _Run:
 
     def _started(self, source: str, first: Fingerprint) -> None:
         subject = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
-        text = f"{subject} through {source} ({first.describe()}), reporting to {self._address}"
+        text = f"watching {subject} through {source} ({first.describe()}), reporting to {self._address}"
         scope = first.scope
         if not self._as_json:
             self._say("", scope.summary())
