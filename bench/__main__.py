@@ -7,7 +7,7 @@ import sys
 
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
-    "silence", "field", "trouble", "grpcio_version",
+    "silence", "watch", "field", "trouble", "grpcio_version",
 )  # fmt: skip
 
 

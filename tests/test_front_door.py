@@ -13,7 +13,7 @@ import pytest
 PACKAGES = ("agent", "client", "iroh", "watch")
 LIBRARIES = ("agent", "client", "watch")
 FORBIDDEN = ("gossipcontrol.cli.", "gossipcontrol.iroh.", "gossipcontrol.server.")
-HEAVY = ("click", "dbus_fast", "google", "grpc", "iroh", "pyroute2", "rich", "tenacity")
+HEAVY = ("click", "dbus_fast", "google", "grpc", "iroh", "rich", "tenacity")
 CLIENTS = Path(__file__).parents[1] / "clients" / "gossipcontrol"
 
 SHOW_LOADED = """

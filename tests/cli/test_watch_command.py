@@ -39,6 +39,7 @@ async def test_a_day_of_a_host(host: Host, tmp_path: Path) -> None:
         first = await watching.wait_for("watching", LIMIT)
         assert (first["host"], first["source"]) == (host.namespace, "rtnetlink")
         assert first["network"] == "eth0 via 10.77.0.1; 10.77.0.2"
+        assert (first["watched"], first["ignored"]) == ({"eth0": ""}, {"lo": "loopback"})
         await host.link_down()
         await watching.wait_for("lost", LIMIT)
         assert watching.all("change") == []
@@ -69,6 +70,29 @@ async def test_two_watchers_of_one_host_tell_of_one_event(host: Host, tmp_path: 
 
 
 @needs_namespaces
+async def test_a_default_route_that_goes_is_a_change_and_not_a_loss(host: Host, tmp_path: Path) -> None:
+    async with watcher(host, tmp_path) as watching:
+        await watching.wait_for("watching", LIMIT)
+        await host.run("ip", "route", "delete", "default")
+        change = await watching.wait_for("change", LIMIT)
+        assert change["detail"] == "no default route; 10.77.0.2 (default v4 changed)"
+        assert watching.all("lost") == []
+
+
+@needs_namespaces
+async def test_the_first_line_says_what_is_ignored_and_why_and_fits_80_columns(host: Host, tmp_path: Path) -> None:
+    """moby/moby#25139: nothing was told of a tap0 that was the only uplink, and nothing said so."""
+    for number in range(30):
+        await host.run("ip", "link", "add", f"veth-guest{number}", "type", "bridge")
+    command = (*CLIENT, "watch", "--address", f"unix:{tmp_path}/none.sock")
+    async with Process("watcher", *command, host=host, environment={"RUNTIME_DIRECTORY": str(tmp_path)}) as watching:
+        line = await watching.wait_for_text("watching", LIMIT)
+    assert line is watching.said[0]
+    assert line["text"][10:] == "watching eth0; ignoring 30 named veth*, lo (loopback)"
+    assert len(line["text"]) <= 80
+
+
+@needs_namespaces
 async def test_what_people_read(host: Host, tmp_path: Path) -> None:
     command = (*CLIENT, "watch", "--host-id", "laptop", "--address", f"unix:{tmp_path}/none.sock")
     reading = await asyncio.create_subprocess_exec(
@@ -84,15 +108,16 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
         return lines[-1][10:]  # without the time of day
 
     async with asyncio.timeout(LIMIT):
-        watching = await line()
+        scope, watching = await line(), await line()
         await host.link_down()
         lost = await line()
         await host.link_up()
         changed, waiting = await line(), await line()
         reading.send_signal(signal.SIGINT)
         assert await reading.wait() == 0
+    assert scope == "watching eth0; ignoring lo (loopback)"
     assert watching.startswith("watching host laptop through rtnetlink (eth0 via 10.77.0.1; 10.77.0.2), reporting to ")
-    assert lost == "default route lost; waiting for it to come back"
+    assert lost == "network lost; waiting for it to come back"
     assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
     assert waiting.startswith("service unreachable, will retry: ")
 

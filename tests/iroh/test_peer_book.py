@@ -13,6 +13,13 @@ def test_hints_come_first_then_who_was_named_last_and_never_the_node_itself() ->
     assert book.first([], 2, but="me") == ["a", "c"]
 
 
+def test_the_newest_address_of_each_peer_is_given_the_peer_named_last_first() -> None:
+    book = PeerBook()
+    for peer_id, addresses in (("a", ["10.0.0.1:1"]), ("b", []), ("c", ["10.0.0.3:1"]), ("a", ["10.0.0.9:1"])):
+        book.remember(peer_id, addresses)
+    assert book.newest() == ["10.0.0.9:1", "10.0.0.3:1"]
+
+
 def test_newer_addresses_come_first_and_a_bounded_number_is_kept() -> None:
     book = PeerBook()
     book.remember("a", [f"old-{number}" for number in range(ADDRESSES)])

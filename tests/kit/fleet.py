@@ -54,7 +54,7 @@ class Fleet(Cluster):
         self._heartbeat = heartbeat
         self._flags = ("--size", str(size), "--watch" if watched else "--no-watch")
         self._watched = watched
-        self._watchers: list[Process] = []
+        self.watchers: list[Process] = []
         self._settings = settings or {}
         self._changed = asyncio.Condition()
         self._changed_at = 0.0
@@ -74,7 +74,7 @@ class Fleet(Cluster):
     @property
     def processes(self) -> list[Process]:
         """Every process of the fleet."""
-        return [*self.nodes, *self._watchers, *([self.service] if self.controlled else [])]
+        return [*self.nodes, *self.watchers, *([self.service] if self.controlled else [])]
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:
@@ -95,7 +95,7 @@ class Fleet(Cluster):
         attached = [node for number, node in enumerate(self.nodes) if number not in self._bare]
         await asyncio.gather(*(node.wait_for("attached", START_TIME) for node in attached))
         for host in self.hosts if self._watched else ():
-            self._watchers.append(one := await enter(watcher(host, self.directory)))
+            self.watchers.append(one := await enter(watcher(host, self.directory)))
             await one.wait_for("watching", START_TIME)
 
     async def _start_node(self, number: int, *peers: str) -> str:

@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from gossipcontrol.watch.change import Snapshot
-from gossipcontrol.watch.debounce import Debounce
-from gossipcontrol.watch.fingerprint import Filter, Fingerprint, take_fingerprint
+from gossipcontrol.watch.debounce import Debounce, Report
+from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.linux import RtnetlinkSource
+from gossipcontrol.watch.scope import Filter
+from gossipcontrol.watch.source import Peers, no_peers
 
 from tests.kit.network import Host
 
@@ -23,12 +25,13 @@ LIMIT = 30.0
 """Seconds after which what should be there will not come."""
 
 Seen = tuple[float, Fingerprint]
+Told = tuple[float, Report]
 
 
-def replay(first: Fingerprint, seen: Sequence[Seen]) -> list[Seen]:
+def replay(first: Fingerprint, seen: Sequence[Seen]) -> list[Told]:
     """What is told, and when, of what was seen; deadlines are served exactly, and all of them in the end."""
     debounce = Debounce(first, quiet=QUIET, longest=LONGEST)
-    told: list[Seen] = []
+    told: list[Told] = []
     for at, current in [*seen, (math.inf, None)]:
         while (deadline := debounce.next_deadline()) is not None and deadline < at:
             said = debounce.expire(deadline)
@@ -77,7 +80,7 @@ class Sight:
         async with asyncio.timeout(LIMIT), self._news:
             await self._news.wait_for(lambda: condition(self.snapshots[-1]))
 
-    async def told(self) -> list[Seen]:
+    async def told(self) -> list[Told]:
         """What is told of all that happened until now: a link that does not count marks the end."""
         self._ends += 1
         end = f"veth-end{self._ends}"
@@ -87,9 +90,9 @@ class Sight:
 
 
 @asynccontextmanager
-async def sight_of(host: Host, chosen: Filter | None = None) -> AsyncGenerator[Sight]:
+async def sight_of(host: Host, chosen: Filter | None = None, peers: Peers = no_peers) -> AsyncGenerator[Sight]:
     """See a host through the real rtnetlink."""
-    states = RtnetlinkSource().watch()
+    states = RtnetlinkSource(chosen, peers).watch()
     with inside(host):
         first = await anext(states)
     sight = Sight(host, first, chosen or Filter.default())

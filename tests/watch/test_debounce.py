@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from gossipcontrol.watch.change import DEFAULT_V4
 from gossipcontrol.watch.debounce import Debounce
 from gossipcontrol.watch.fingerprint import Fingerprint
 from hypothesis import given
@@ -13,12 +15,17 @@ from hypothesis import strategies as st
 from tests.watch.lab import LONGEST, QUIET, Seen, replay
 
 
-def network(address: str = "10.0.0.2", losses: int = 0) -> Fingerprint:
-    return Fingerprint(frozenset({("eth0", "10.0.0.1")}), frozenset({("eth0", address)}), frozenset({(2, losses)}))
+def network(address: str = "10.0.0.2", losses: int = 0, **peers: str) -> Fingerprint:
+    ways = {DEFAULT_V4: frozenset({("eth0", "10.0.0.1", address)})}
+    ways |= {peer: frozenset({("eth0", gateway, address)}) for peer, gateway in peers.items()}
+    return Fingerprint(ways, frozenset({("eth0", address)}), frozenset({(2, losses)}))
 
 
 HOME, AWAY, NONE = network(), network("10.0.0.9"), Fingerprint()
 FLAPPED = network(losses=1)
+LAN = replace(HOME, ways={})
+"""The default route is gone, peers in the same network are not."""
+PEER, PEER_MOVED = network(alice=""), network(alice="10.0.0.7")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +35,14 @@ FLAPPED = network(losses=1)
         pytest.param([(1, HOME), (2, HOME)], [], id="messages without a change"),
         pytest.param([(1, NONE)], [], id="a loss alone"),
         pytest.param([(1, NONE), (9, HOME)], [(9, HOME)], id="a default route after none, at once"),
+        pytest.param([(1, LAN)], [(1.25, LAN)], id="no default route, but a LAN: a change like any other"),
+        pytest.param([(1, LAN), (9, HOME)], [(1.25, LAN), (9, HOME)], id="its return, at once"),
+        pytest.param([(1, LAN), (1.1, HOME)], [(1.1, HOME)], id="a flap of the default route"),
+        pytest.param([(1, NONE), (2, LAN), (2.1, HOME)], [(2.1, HOME)], id="an address waits for its route"),
+        pytest.param([(1, NONE), (2, LAN)], [(2.25, LAN)], id="an address alone, after the quiet time"),
+        pytest.param([(1, PEER)], [], id="a peer becomes known"),
+        pytest.param([(1, PEER), (9, PEER_MOVED)], [(9.25, PEER_MOVED)], id="another way to a peer"),
+        pytest.param([(1, PEER), (9, HOME), (20, PEER_MOVED)], [], id="a peer that was forgotten"),
         pytest.param([(1, NONE), (1.1, HOME)], [(1.1, HOME)], id="a flap of 100 ms seen in two looks"),
         pytest.param([(1, FLAPPED)], [(1, FLAPPED)], id="a flap between two looks, at once"),
         pytest.param([(1, AWAY)], [(1.25, AWAY)], id="another address, after the quiet time"),
@@ -41,7 +56,7 @@ FLAPPED = network(losses=1)
 )
 def test_what_is_told(seen: list[Seen], told: list[Seen]) -> None:
     found = replay(HOME, seen)
-    assert [what for _, what in found] == [what for _, what in told]
+    assert [what.network for _, what in found] == [what for _, what in told]
     assert [at for at, _ in found] == pytest.approx([at for at, _ in told])
 
 
@@ -50,7 +65,7 @@ def test_churn_that_does_not_end_is_told_at_the_longest_time() -> None:
     told = replay(HOME, seen)
     assert told[0][0] == pytest.approx(1 + LONGEST)
     assert len(told) == 2
-    assert told[-1][1] == seen[-1][1]
+    assert told[-1][1].network == seen[-1][1]
 
 
 def test_a_quiet_time_above_the_longest_time_is_kept() -> None:
@@ -71,7 +86,8 @@ def test_nothing_moves_nothing_is_due() -> None:
 
 schedules = st.lists(
     st.tuples(
-        st.floats(0.001, 4.0), st.sampled_from((HOME, AWAY, NONE, FLAPPED, network("10.0.0.9", 1), network(losses=2)))
+        st.floats(0.001, 4.0),
+        st.sampled_from((HOME, AWAY, NONE, LAN, FLAPPED, network("10.0.0.9", 1), network(losses=2))),
     ),
     max_size=40,
 ).map(lambda steps: [(sum(wait for wait, _ in steps[: n + 1]), state) for n, (_, state) in enumerate(steps)])
@@ -83,20 +99,20 @@ def _current(seen: Sequence[Seen], first: Fingerprint, at: float) -> Fingerprint
 
 
 @given(schedules, firsts)
-def test_no_default_route_is_never_told(seen: list[Seen], first: Fingerprint) -> None:
-    assert all(state.has_default_route for _, state in replay(first, seen))
+def test_a_loss_of_everything_is_never_told(seen: list[Seen], first: Fingerprint) -> None:
+    assert all(report.network.reachable for _, report in replay(first, seen))
 
 
 @given(schedules, firsts)
 def test_what_is_told_is_always_the_network_of_that_moment(seen: list[Seen], first: Fingerprint) -> None:
-    assert all(state == _current(seen, first, at) for at, state in replay(first, seen))
+    assert all(report.network == _current(seen, first, at) for at, report in replay(first, seen))
 
 
 @given(schedules, firsts)
-def test_in_the_end_the_last_default_route_has_always_been_told(seen: list[Seen], first: Fingerprint) -> None:
+def test_in_the_end_the_last_network_has_always_been_told(seen: list[Seen], first: Fingerprint) -> None:
     last = _current(seen, first, math.inf)
-    told = [first, *(state for _, state in replay(first, seen))]
-    if last.has_default_route:
+    told = [first, *(report.network for _, report in replay(first, seen))]
+    if last.reachable:
         assert told[-1] == last
 
 
@@ -107,13 +123,13 @@ def test_a_default_route_after_none_is_always_told_at_once_or_within_the_quiet_t
     told = [at for at, _ in replay(first, seen)]
     before, last_loss = first, -math.inf
     for at, state in seen:
-        if state.has_default_route and not before.has_default_route:
+        if state.defaults and not before.reachable:
             just_told = any(at - QUIET < when < at for when in told)
             assert at in told or just_told
-            until = min((when for when, later in seen if when > at and not later.has_default_route), default=math.inf)
+            until = min((when for when, later in seen if when > at and not later.reachable), default=math.inf)
             if until > at + LONGEST:
                 assert any(last_loss < when <= at + LONGEST for when in told)
-        last_loss = at if not state.has_default_route else last_loss
+        last_loss = at if not state.reachable else last_loss
         before = state
 
 
@@ -125,5 +141,25 @@ def test_told_changes_are_always_a_quiet_time_apart(seen: list[Seen], first: Fin
 
 @given(schedules)
 def test_without_a_loss_a_network_that_returns_to_what_was_told_is_never_told_again(seen: list[Seen]) -> None:
-    told = [HOME, *(state for _, state in replay(HOME, [(at, state) for at, state in seen if state in (HOME, AWAY)]))]
+    steady = [(at, state) for at, state in seen if state in (HOME, AWAY)]
+    told = [HOME, *(report.network for _, report in replay(HOME, steady))]
     assert all(earlier != later for earlier, later in itertools.pairwise(told))
+
+
+@pytest.mark.parametrize(
+    ("first", "seen", "said"),
+    [
+        (HOME, [AWAY], "eth0 via 10.0.0.1; 10.0.0.9 (default v4, addresses changed)"),
+        (HOME, [LAN], "no default route; 10.0.0.2 (default v4 changed)"),
+        (HOME, [NONE, HOME], "eth0 via 10.0.0.1; 10.0.0.2"),
+        (HOME, [FLAPPED], "eth0 via 10.0.0.1; 10.0.0.2"),
+        (PEER, [PEER_MOVED], "eth0 via 10.0.0.1; 10.0.0.2 (peer alice changed)"),
+        (network(alice="", bob=""), [network(alice="10.0.0.7", bob="10.0.0.7")],
+         "eth0 via 10.0.0.1; 10.0.0.2 (2 peers changed)"),
+    ],
+)  # fmt: skip
+def test_a_report_says_which_destinations_changed_their_way(
+    first: Fingerprint, seen: list[Fingerprint], said: str
+) -> None:
+    told = replay(first, [(1.0 + number, state) for number, state in enumerate(seen)])
+    assert [report.describe() for _, report in told] == [said]

@@ -1,39 +1,59 @@
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 
 import pytest
-from gossipcontrol.watch.fingerprint import Filter, take_fingerprint
+from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.polling import PollingSource, take_snapshot
+from gossipcontrol.watch.scope import Filter
 
-from tests.kit.network import Network, what_is_missing
+from tests.kit.network import Host, Network, what_is_missing
 from tests.watch.lab import inside
 
+needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 
-@pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
+
+def seen_from(host: Host, peers: tuple[str, ...] = (), known: tuple[str, ...] = ()) -> Fingerprint:
+    with inside(host):
+        return take_fingerprint(take_snapshot(peers, known), Filter.default())
+
+
+@needs_namespaces
 async def test_it_sees_the_address_that_packets_leave_from() -> None:
     async with Network(hosts=1) as network:
         host = network.hosts[0]
-        with inside(host):
-            home = take_fingerprint(take_snapshot(), Filter.default())
+        home = seen_from(host)
         await host.move("10.77.0.77")
-        with inside(host):
-            away = take_fingerprint(take_snapshot(), Filter.default())
+        away = seen_from(host)
         await host.link_down()
-        with inside(host):
-            none = take_fingerprint(take_snapshot(), Filter.default())
+        none = seen_from(host)
     assert home.describe() == "out0 via link; 10.77.0.2"
     assert away.describe() == "out0 via link; 10.77.0.77"
-    assert not none.has_default_route
+    assert not none.reachable
 
 
-async def test_it_looks_at_the_start_and_once_per_interval() -> None:
-    waits: list[float] = []
+@needs_namespaces
+async def test_without_a_default_route_a_peer_or_an_address_known_before_shows_that_peers_can_be_reached() -> None:
+    """irungentoo/toxcore#1215: the router is gone, the LAN is not. Elsewhere than on Linux this source is the only."""
+    async with Network(hosts=1) as network:
+        host = network.hosts[0]
+        await host.run("ip", "route", "delete", "default")
+        assert not seen_from(host).reachable
+        assert seen_from(host, peers=("10.77.0.9",)).reachable
+        assert seen_from(host, known=("10.77.0.2",)).reachable
+        assert not seen_from(host, known=("10.77.0.200",)).reachable
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
 
-    async with aclosing(PollingSource(5.0, sleep).watch()) as states:
+async def test_it_looks_at_once_when_it_is_woken() -> None:
+    source = PollingSource(3600.0)
+    async with asyncio.timeout(20), aclosing(source.watch()) as states:
+        first = await anext(states)
+        source.wake()
+        assert (await anext(states)).peers == first.peers
+
+
+async def test_it_looks_again_after_the_interval() -> None:
+    async with asyncio.timeout(20), aclosing(PollingSource(0.01).watch()) as states:
         for _ in range(3):
             await anext(states)
-    assert waits == [5.0, 5.0]

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gossipcontrol.watch.change import Address, Change, ChangeKind, Link, Route, Snapshot
-from gossipcontrol.watch.fingerprint import Filter, Fingerprint
+from gossipcontrol.watch.change import DEFAULT_V4, Address, Change, ChangeKind, Link, Route, Snapshot
+from gossipcontrol.watch.fingerprint import Fingerprint
 from gossipcontrol.watch.generation import GenerationCounter
+from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.watcher import Watcher
 
-HOME = Snapshot((Link(2, "eth0", True),), (Address(2, "10.0.0.2", 24, True),), (Route(2, 2, "10.0.0.1"),))
+ROUTES = (Route(DEFAULT_V4, 2, "10.0.0.1", "10.0.0.2"),)
+HOME = Snapshot((Link(2, "eth0", True),), (Address(2, "10.0.0.2", 24, True),), ROUTES)
 AWAY = replace(HOME, addresses=(Address(2, "10.0.0.9", 24, True),))
+LAN = replace(HOME, routes=())
 FLAPPED = replace(HOME, links=(Link(2, "eth0", True, losses=1),))
 NONE = Snapshot()
 
@@ -26,12 +29,16 @@ class Network:
 
     def __init__(self, *states: Snapshot | OSError, name: str = "test") -> None:
         self.name = name
+        self.wakes = 0
         self._states: asyncio.Queue[Snapshot | OSError] = asyncio.Queue()
         for state in states:
             self.become(state)
 
     def become(self, state: Snapshot | OSError) -> None:
         self._states.put_nowait(state)
+
+    def wake(self) -> None:
+        self.wakes += 1
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         while True:
@@ -81,10 +88,12 @@ async def take(
     watcher: Watcher,
     count: int,
     on_start: Callable[[str, Fingerprint], None] = ignore_start,
-    on_route_lost: Callable[[], None] = lambda: None,
+    *,
+    on_lost: Callable[[], None] = lambda: None,
+    on_back: Callable[[], None] = lambda: None,
 ) -> list[Change]:
     """The next changes that the watcher reports."""
-    found = watcher.changes(on_start=on_start, on_route_lost=on_route_lost)
+    found = watcher.changes(on_start=on_start, on_lost=on_lost, on_back=on_back)
     async with asyncio.timeout(20), aclosing(found) as changes:
         return [await anext(changes) for _ in range(count)]
 
@@ -93,7 +102,9 @@ async def test_the_first_state_is_not_told_but_shown(make: Make) -> None:
     started: list[tuple[str, Fingerprint]] = []
     changes = await take(make(Network(HOME, AWAY)), 1, lambda name, first: started.append((name, first)))
     assert [(name, first.describe()) for name, first in started] == [("test", "eth0 via 10.0.0.1; 10.0.0.2")]
-    assert [(change.kind, change.detail) for change in changes] == [(ChangeKind.CHANGED, "eth0 via 10.0.0.1; 10.0.0.9")]
+    assert [(change.kind, change.detail) for change in changes] == [
+        (ChangeKind.CHANGED, "eth0 via 10.0.0.1; 10.0.0.9 (addresses changed)")
+    ]
 
 
 async def test_each_change_has_a_generation_above_the_last(make: Make) -> None:
@@ -103,10 +114,33 @@ async def test_each_change_has_a_generation_above_the_last(make: Make) -> None:
 
 
 async def test_a_default_route_after_none_does_not_wait_for_the_quiet_time(make: Make) -> None:
-    lost: list[str] = []
-    changes = await take(make(Network(HOME, NONE, HOME), quiet=3600.0), 1, on_route_lost=lambda: lost.append("lost"))
-    assert len(changes) == 1
-    assert lost == ["lost"]
+    changes = await take(make(Network(HOME, NONE, HOME), quiet=3600.0), 1)
+    assert [change.detail for change in changes] == ["eth0 via 10.0.0.1; 10.0.0.2"]
+
+
+async def test_a_lost_default_route_is_a_change_and_no_loss(make: Make) -> None:
+    """irungentoo/toxcore#1215, TokTok/c-toxcore#239: the router goes, the peers in the LAN stay."""
+    said: list[str] = []
+    watcher = make(Network(HOME, LAN))
+    changes = await take(watcher, 1, on_lost=lambda: said.append("lost"), on_back=lambda: said.append("back"))
+    assert [change.detail for change in changes] == ["no default route; 10.0.0.2 (default v4 changed)"]
+    assert said == []
+
+
+@pytest.mark.parametrize("states", [(HOME, NONE, LAN), (NONE, LAN)], ids=["later", "at the start"])
+async def test_a_loss_of_everything_and_its_first_sign_of_return_are_told(
+    make: Make, states: tuple[Snapshot, ...]
+) -> None:
+    said: list[str] = []
+    watcher = make(Network(*states))
+    await take(watcher, 1, on_lost=lambda: said.append("lost"), on_back=lambda: said.append("back"))
+    assert said == ["lost", "back"]
+
+
+async def test_a_resume_makes_the_network_be_looked_at(make: Make) -> None:
+    network = Network(HOME)
+    await take(make(network, Power(ChangeKind.RESUMED)), 1)
+    assert network.wakes == 1
 
 
 async def test_two_watchers_of_a_host_give_one_event_one_generation(make: Make) -> None:
@@ -129,7 +163,9 @@ async def test_a_source_that_fails_later_yields_too(make: Make) -> None:
 
 async def test_what_was_lost_before_the_source_failed_is_told_by_the_next(make: Make) -> None:
     watcher = make(Network(HOME, NONE, OSError("gone")), fallback=Network(AWAY))
-    assert [change.detail for change in await take(watcher, 1)] == ["eth0 via 10.0.0.1; 10.0.0.9"]
+    assert [change.detail for change in await take(watcher, 1)] == [
+        "eth0 via 10.0.0.1; 10.0.0.9 (default v4, addresses changed)"
+    ]
 
 
 async def test_a_power_source_that_fails_is_left_out(make: Make) -> None:
@@ -187,7 +223,7 @@ LIGHT = """
 import sys
 import gossipcontrol.client.client
 import gossipcontrol.cli.main
-heavy = [name for name in sys.modules if name.split(".")[0] in ("pyroute2", "dbus_fast", "iroh")]
+heavy = [name for name in sys.modules if name.split(".")[0] in ("dbus_fast", "iroh")]
 heavy += [name for name in sys.modules if name.startswith("gossipcontrol.watch")]
 print(*heavy)
 """

@@ -105,7 +105,7 @@ class Agent:
         self._state.reports.mark_synced(store_id)
 
     def pause(self) -> None:
-        """The node's silence is no failure from now on: no default route, or the host is about to sleep.
+        """The node's silence is no failure from now on: no network, or the host is about to sleep.
 
         The service learns it, and nothing else is reported until ``resume`` or a rejoin.
         """

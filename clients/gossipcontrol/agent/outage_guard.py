@@ -1,4 +1,4 @@
-"""Suspends a node while its host has no default route."""
+"""Suspends a node while no peer of it can be reached at all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from gossipcontrol.client.clock import boottime
-from gossipcontrol.watch.change import Change, ChangeKind
-
 GRACE = 3.0
-"""Seconds without a default route before a node is suspended: longer than a flap, shorter than a QUIC idle timeout."""
-PATIENCE = 5.0
-"""Seconds for which a suspended node waits for the service's rejoin once the default route is back."""
+"""Seconds without a network before a node is suspended: longer than a flap, shorter than a QUIC idle timeout."""
+PATIENCE = 0.5
+"""Seconds for which a suspended node waits for the service's rejoin, which names peers, once the network is back."""
 
 
 class Suspendable(Protocol):
@@ -30,24 +27,23 @@ class Suspendable(Protocol):
 class OutageGuard:
     """Suspends a node when an outage lasts. A rejoin resumes it; if none comes, it resumes by itself.
 
-    A rejoin while there is no default route, as when the host wakes without a network, resumes it for moments only.
+    An outage is what the watcher calls one: no interface has a carrier and an address. A lost default route is none,
+    for peers in the same network are still reached. A rejoin during an outage, as when the host wakes without a
+    network, resumes the node for moments only.
     """
 
     def __init__(self, node: Suspendable, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._node = node
         self._sleep = sleep
-        self._lost_at = float("-inf")
         self._next: asyncio.Task[None] | None = None
 
-    def route_lost(self) -> None:
-        """The host has no default route any more."""
-        self._lost_at = boottime()
+    def lost(self) -> None:
+        """No peer can be reached any more."""
         self._plan(self._keep_suspended())
 
-    def observe(self, change: Change) -> None:
-        """Note a change of the host; only one of its network, seen since the loss, means that the route is back."""
-        if change.kind is ChangeKind.CHANGED and change.seen_at >= self._lost_at:
-            self._plan(self._resume())
+    def back(self) -> None:
+        """Peers may be reached again: whoever sees the first sign of it says so."""
+        self._plan(self._resume())
 
     def close(self) -> None:
         """Cancel what is planned."""

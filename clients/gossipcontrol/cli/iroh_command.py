@@ -27,8 +27,8 @@ from gossipcontrol.iroh.key import KeyFileError, read_key
 from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.sync import reason
 from gossipcontrol.iroh.topic import GossipEvent
-from gossipcontrol.watch.fingerprint import Filter
 from gossipcontrol.watch.host import host_id as own_host_id
+from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.watcher import make_watcher
 from iroh import IrohError
 
@@ -194,15 +194,15 @@ class _Run:
             await asyncio.sleep(self._options.heartbeat)
 
     async def _watch(self, node: IrohNode, agent: Agent) -> None:
-        """Follow the host's network: reconnect when it changes, suspend the node while there is no default route."""
+        """Follow the host's network: reconnect when it changes, suspend the node while no peer can be reached."""
         with contextlib.closing(OutageGuard(_PausingNode(node, agent))) as guard:
 
-            def route_lost() -> None:
-                guard.route_lost()
-                self._say("lost", "default route lost; waiting for it to come back")
+            def lost() -> None:
+                guard.lost()
+                self._say("lost", "network lost; waiting for it to come back")
 
-            async for change in make_watcher(self._options.filter).changes(on_route_lost=route_lost):
-                guard.observe(change)
+            watcher = make_watcher(self._options.filter, peers=node.peer_addresses)
+            async for change in watcher.changes(on_lost=lost, on_back=guard.back):
                 agent.network_changed()
                 self._say("network", f"{change.kind.label}: {change.detail}", generation=change.generation)
 

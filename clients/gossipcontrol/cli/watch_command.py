@@ -13,10 +13,11 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import AddressError, ClientError
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.watch.change import Change
-from gossipcontrol.watch.fingerprint import Filter, Fingerprint
+from gossipcontrol.watch.fingerprint import Fingerprint
 from gossipcontrol.watch.host import boot_id
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.reporter import Delivery, Reporter
+from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.watcher import Watcher, make_watcher
 
 LONGEST_QUIET = 60.0
@@ -92,17 +93,21 @@ class _Run:
             await run_until_first(self._follow(reporter), reporter.run(), stopped.wait())
 
     async def _follow(self, reporter: Reporter) -> None:
-        async for change in self._watcher.changes(on_start=self._started, on_route_lost=self._route_lost):
+        async for change in self._watcher.changes(on_start=self._started, on_lost=self._lost):
             reporter.report(change)
             self._changed(change)
 
     def _started(self, source: str, first: Fingerprint) -> None:
         subject = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
         text = f"watching {subject} through {source} ({first.describe()}), reporting to {self._address}"
-        self._say("watching", text, host=self._host_id, source=source, network=first.describe())
+        scope = first.scope
+        if not self._as_json:
+            self._say("", scope.summary())
+        self._say("watching", text, host=self._host_id, source=source, network=first.describe(),
+                  watched=dict(scope.watched), ignored=dict(scope.ignored))  # fmt: skip
 
-    def _route_lost(self) -> None:
-        self._say("lost", "default route lost; waiting for it to come back")
+    def _lost(self) -> None:
+        self._say("lost", "network lost; waiting for it to come back")
 
     def _changed(self, change: Change) -> None:
         text = f"{change.kind.label}: {change.detail}"

@@ -3,7 +3,7 @@
 iroh-gossip 0.35 never dials a peer again once a dial of it has failed (``net.rs``: the failed dial leaves the peer
 ``Pending`` with a queue that is not empty, and only an empty one is dialled). It dials the peers it lost as soon as the
 transport gives them up, after 30 s, and that dial fails 30 s later: a node that was cut off for a minute stays deaf
-whatever it subscribes to. Hence three measures: a node without a default route is *suspended* before its transport
+whatever it subscribes to. Hence three measures: a node without any network is *suspended* before its transport
 gives its peers up; a peer that was lost, or does not come up when the node joins through it, is asked to *knock*
 (sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which
 takes 3 s where no relay can be reached, but needs no help from the peers.
@@ -111,6 +111,10 @@ class IrohNode:
     def newest(self, store_id: str) -> dict[str, Position]:
         """The newest heartbeat that it knows of each author in a store."""
         return self._topics[store_id].newest.known()
+
+    def peer_addresses(self) -> list[str]:
+        """Where the peers named last can be dialled, ``ip:port``: one address of each."""
+        return self._peers.newest()
 
     async def refresh_addresses(self) -> bool:
         """Ask the node where it can be dialled now; returns whether that has changed."""
@@ -271,7 +275,7 @@ class IrohNode:
         return None if topic is None else SharedStore(topic.id, topic.newest)
 
     async def suspend(self) -> None:
-        """Leave every topic while there is no default route, so that no dial fails."""
+        """Leave every topic while there is no network, so that no dial fails."""
         await self._change(self._suspend())
 
     async def resume(self, hints: Sequence[str] = ()) -> None:
@@ -305,7 +309,7 @@ class IrohNode:
 
     async def _join_again(self, topic: Topic, hints: Sequence[str]) -> None:
         if self.suspended:
-            raise RejoinFailedError("the node was suspended while it rejoined: it has no default route")
+            raise RejoinFailedError("the node was suspended while it rejoined: it has no network")
         await topic.join_by(await self._subscribe(topic, hints))
 
     async def _suspend(self) -> None:

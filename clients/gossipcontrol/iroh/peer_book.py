@@ -36,6 +36,10 @@ class PeerBook:
         """All peers of which an address is known, with their addresses, as they are now."""
         return [(peer_id, addresses) for peer_id, addresses in self._addresses.items() if addresses]
 
+    def newest(self) -> list[str]:
+        """The newest address of each peer of which one is known, the peers named last first."""
+        return [addresses[0] for addresses in reversed(self._addresses.values()) if addresses]
+
     def first(self, hints: Sequence[str], count: int, *, but: str) -> list[str]:
         """So many peers to join through: the hints, then those named last; never ``but``, the node itself."""
         peers = dict.fromkeys([*hints, *reversed(self._addresses)])

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from gossipcontrol.client.enumeration import ChangeKind
 
-__all__ = ["Address", "Change", "ChangeKind", "Link", "Route", "Snapshot"]
+__all__ = ["DEFAULT_V4", "DEFAULT_V6", "Address", "Change", "ChangeKind", "Link", "Route", "Snapshot"]
+
+DEFAULT_V4, DEFAULT_V6 = "default v4", "default v6"
+"""The destinations that stand for everything outside the host's own networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Link:
     """Up, and with a carrier."""
     losses: int = 0
     """How often it has lost its carrier, as the kernel counts."""
+    master: int = 0
+    """Index of the bridge, bond or VRF that it is a port of; 0: none."""
+    loopback: bool = False
+    kind: str = ""
+    """Of a virtual interface, as the system calls it: ``bridge``, ``veth``, ``wireguard``; empty for hardware."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +49,25 @@ class Address:
     address: str
     prefix: int
     usable: bool
-    """Global scope, neither tentative nor failed."""
+    """Neither tentative nor failed, and of a scope in which peers can be reached."""
+    preferred: bool = True
+    """Not deprecated: a deprecated address still works, but new connections avoid it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A default route."""
+    """One hop by which packets to a destination leave the host, as the system answers when it is asked."""
 
+    destination: str
+    """``DEFAULT_V4``, ``DEFAULT_V6``, or the address of a peer."""
     index: int
-    family: int
+    """Of the interface."""
     gateway: str
+    """Empty where the destination is on the link."""
+    source: str
+    """The address that packets leave from; empty where there is none."""
+    used: bool = True
+    """False: packets take another way now, but this interface has one too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +77,5 @@ class Snapshot:
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
+    peers: tuple[str, ...] = ()
+    """The peers' addresses that were asked about; one that is in no route cannot be reached."""

@@ -1,94 +1,151 @@
-"""What of the network matters to peers: the default routes, and the addresses on their interfaces."""
+"""What of the network matters to peers: by which way destinations are reached, and from which addresses."""
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-from gossipcontrol.watch.change import Snapshot
+from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Link, Route, Snapshot
+from gossipcontrol.watch.scope import Filter, Scope, choose_links
 
-IGNORED = (
-    "lo", "docker*", "veth*", "br-*", "cni*", "flannel*", "cali*", "cilium*", "lxc*", "lxd*", "virbr*", "vnet*",
-    "podman*", "kube-*", "tun*", "tap*", "wg*", "tailscale*", "utun*", "ipsec*", "ppp*", "zt*", "nebula*", "dummy*",
-    "awdl*", "llw*", "gif*", "anpi*",
-)  # fmt: skip
-"""Interfaces of containers and tunnels: they come and go without changing how peers are reached."""
+DEFAULTS = (DEFAULT_V4, DEFAULT_V6)
+ADDRESSES, CARRIER = "addresses", "carrier"
+"""What else may change, beside the ways to destinations."""
 
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which interfaces count: those that match ``include``, and of the others those that do not match ``ignore``."""
-
-    include: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = IGNORED
-
-    @classmethod
-    def default(cls, *, include: tuple[str, ...] = (), ignore: tuple[str, ...] = ()) -> Self:
-        """The default list with further patterns."""
-        return cls(include, IGNORED + ignore)
-
-    def counts(self, name: str) -> bool:
-        """Whether an interface of this name counts."""
-        if any(fnmatchcase(name, pattern) for pattern in self.include):
-            return True
-        return not any(fnmatchcase(name, pattern) for pattern in self.ignore)
+Hops: TypeAlias = frozenset[tuple[str, str, str]]
+"""(Interface, gateway, source address) of every hop; of an IPv6 source the /64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Equal fingerprints: peers are reached in the same way."""
+    """Two fingerprints without a difference: peers are reached in the same way."""
 
-    routes: frozenset[tuple[str, str]] = frozenset()
-    """(Interface, gateway) of every default route that has a carrier."""
+    ways: Mapping[str, Hops] = field(default_factory=dict[str, Hops])
+    """By destination: ``DEFAULT_V4``, ``DEFAULT_V6``, and peers' addresses.
+
+    A default route that is not there is left out, and so is a peer behind an ignored interface; a peer that cannot be
+    reached has no hop.
+    """
     addresses: frozenset[tuple[str, str]] = frozenset()
-    """(Interface, address) on those interfaces; of IPv6 the /64 only, because privacy addresses come and go in it."""
+    """(Interface, address) on the interfaces that count and have a carrier; of IPv6 the /64 only, because privacy
+    addresses come and go in it."""
     carriers: frozenset[tuple[int, int]] = frozenset()
     """(Index of the interface, how often it lost its carrier): this shows a flap between two snapshots."""
+    scope: Scope = field(default_factory=Scope, compare=False)
+    """Which interfaces count, and why."""
 
     @property
-    def has_default_route(self) -> bool:
-        """Whether there is any."""
-        return bool(self.routes)
+    def reachable(self) -> bool:
+        """Whether a peer may be reached at all: an interface that counts has a carrier and an address."""
+        return bool(self.addresses or self.defaults)
 
     @property
-    def parts(self) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]], frozenset[tuple[int, int]]]:
-        """All that it compares."""
-        return self.routes, self.addresses, self.carriers
+    def defaults(self) -> frozenset[str]:
+        """The destinations of the default routes that are there."""
+        return frozenset(destination for destination in DEFAULTS if self.ways.get(destination))
+
+    @property
+    def identity(self) -> list[object]:
+        """The same for every watcher of a host that sees this network, whatever peers it knows."""
+        defaults = [(destination, sorted(self.ways[destination])) for destination in sorted(self.defaults)]
+        return [defaults, sorted(self.addresses), sorted(self.carriers)]
+
+    def changes_since(self, earlier: Fingerprint) -> tuple[str, ...]:
+        """What is different, in words: destinations whose way changed, addresses, a carrier that was lost between."""
+        changed = [one for one in DEFAULTS if self.ways.get(one) != earlier.ways.get(one)]
+        peers = self._peers_moved_since(earlier)
+        changed += [f"peer {peers[0]}"] if len(peers) == 1 else [f"{len(peers)} peers"] if peers else []
+        if self.addresses != earlier.addresses:
+            changed.append(ADDRESSES)
+        if self.flapped_since(earlier):
+            changed.append(CARRIER)
+        return tuple(changed)
+
+    def _peers_moved_since(self, earlier: Fingerprint) -> list[str]:
+        """Only of peers that are known both times: that a peer became known is no change of the network."""
+        return sorted(
+            one
+            for one, hops in self.ways.items()
+            if one not in DEFAULTS and one in earlier.ways and hops != earlier.ways[one]
+        )
 
     def flapped_since(self, earlier: Fingerprint) -> bool:
-        """Whether an interface with a default route, now and then, has lost its carrier meanwhile."""
+        """Whether an interface that matters, now and then, has lost its carrier meanwhile."""
         changed = {index for index, _ in self.carriers - earlier.carriers}
         return any(index in changed for index, _ in earlier.carriers)
 
+    def with_peers_of(self, other: Fingerprint) -> Fingerprint:
+        """Itself, with the peers of another: those known here as they are here, the rest as they are there."""
+        peers = {one: self.ways.get(one, hops) for one, hops in other.ways.items() if one not in DEFAULTS}
+        defaults = {one: self.ways[one] for one in DEFAULTS if one in self.ways}
+        return replace(self, ways={**defaults, **peers})
+
     def describe(self) -> str:
         """In words."""
-        if not self.routes:
-            return "no default route"
-        routes = ", ".join(f"{name} via {gateway or 'link'}" for name, gateway in sorted(self.routes))
-        return f"{routes}; {', '.join(address for _, address in sorted(self.addresses)) or 'no address'}"
+        hops = [hop for destination in DEFAULTS for hop in sorted(self.ways.get(destination, ()))]
+        if not self.reachable:
+            return "no network"
+        routes = ", ".join(dict.fromkeys(f"{name} via {gateway or 'link'}" for name, gateway, _ in hops))
+        sources = {name: source for name, _, source in hops}
+        addresses = sorted(self.addresses) or sorted(sources.items())
+        shown = ", ".join(dict.fromkeys(address for _, address in addresses))
+        return f"{routes or 'no default route'}; {shown}"
 
 
 def take_fingerprint(snapshot: Snapshot, chosen: Filter) -> Fingerprint:
-    """The fingerprint of a snapshot. Needs an address beside the route: without one nothing can be sent."""
-    names = {link.index: link.name for link in snapshot.links if link.carrier and chosen.counts(link.name)}
-    routed = {route.index for route in snapshot.routes}
-    addresses = {
-        (address.index, _network(address.address))
-        for address in snapshot.addresses
-        if address.usable and address.index in names and address.index in routed
-    }
-    addressed = {index for index, _ in addresses}
-    return Fingerprint(
-        frozenset((names[route.index], route.gateway) for route in snapshot.routes if route.index in addressed),
-        frozenset((names[index], network) for index, network in addresses),
-        frozenset((link.index, link.losses) for link in snapshot.links if link.index in addressed),
+    """The fingerprint of a snapshot."""
+    counted, scope = choose_links(snapshot, chosen)
+    links = {index: link for index, link in counted.items() if link.carrier}
+    ways: dict[str, Hops] = {one: hops for one in DEFAULTS if (hops := _hops(snapshot, one, links))}
+    others = {link.index for link in snapshot.links} - counted.keys()
+    for peer in snapshot.peers:
+        if not any(route.index in others for route in snapshot.routes if route.destination == peer):
+            ways[peer] = _hops(snapshot, peer, links)
+    addresses = _addresses(snapshot, links)
+    named = {name for name, _ in addresses} | {name for hops in ways.values() for name, _, _ in hops}
+    matter = {link.index: link for link in links.values() if link.name in named}
+    # The cable of a bridge is in a port of it. A bond takes another port by itself.
+    bridges = {link.index for link in matter.values() if link.kind == "bridge"}
+    matter |= {link.index: link for link in links.values() if link.master in bridges}
+    return Fingerprint(ways, addresses, frozenset((link.index, link.losses) for link in matter.values()), scope)
+
+
+def _hops(snapshot: Snapshot, destination: str, links: Mapping[int, Link]) -> Hops:
+    """The hops over these links: those that packets take; if they take others, those that would carry them else."""
+    routes = [
+        route
+        for route in snapshot.routes
+        if route.destination == destination and route.index in links and _is_source(route.source)
+    ]
+    taken: Iterable[Route] = [route for route in routes if route.used] or routes
+    return frozenset((links[route.index].name, route.gateway, _network(route.source)) for route in taken)
+
+
+def _addresses(snapshot: Snapshot, links: Mapping[int, Link]) -> frozenset[tuple[str, str]]:
+    """Of IPv6 and IPv4 alike: a deprecated address is only seen where there is no preferred one beside it."""
+    usable = [one for one in snapshot.addresses if one.usable]
+    own = [one for one in usable if one.index in links]
+    if not own and links:
+        # An unnumbered uplink: the host's address is on the loopback interface, and used on every link.
+        loopback = {link.index for link in snapshot.links if link.loopback}
+        own = [one for one in usable if one.index in loopback]
+    preferred = {(one.index, ":" in one.address) for one in own if one.preferred}
+    names = {link.index: link.name for link in snapshot.links}
+    return frozenset(
+        (names[one.index], _network(one.address))
+        for one in own
+        if one.preferred or (one.index, ":" in one.address) not in preferred
     )
 
 
+def _is_source(source: str) -> bool:
+    """Whether packets to the world can leave from this address."""
+    return bool(source) and not (":" in source and ipaddress.ip_address(source).is_link_local)
+
+
 def _network(address: str) -> str:
-    parsed = ipaddress.ip_address(address)
-    if parsed.version == 4:
+    if ":" not in address:
         return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(ipaddress.ip_network((address, 64), strict=False))

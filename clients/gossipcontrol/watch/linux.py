@@ -1,121 +1,99 @@
-"""Linux: rtnetlink shows that something changed, a fresh snapshot shows what."""
+"""Linux: rtnetlink shows that something changed; links, addresses and route lookups show what."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import socket
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence, Set
 
-from gossipcontrol.watch.change import Address, Link, Route, Snapshot
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink import rtnl
-from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
+from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Address, Route, Snapshot
+from gossipcontrol.watch.netlink import EventSocket, Rtnetlink
+from gossipcontrol.watch.netlink_message import Answer, Lookup
+from gossipcontrol.watch.scope import Filter, choose_links
+from gossipcontrol.watch.source import PROBE_V4, PROBE_V6, Peers, no_peers, peer_addresses
 
-# LINK too: on an IPv4-only host a lost carrier is announced to that group alone.
-GROUPS = (
-    rtnl.RTMGRP_LINK
-    | rtnl.RTMGRP_IPV4_IFADDR
-    | rtnl.RTMGRP_IPV6_IFADDR
-    | rtnl.RTMGRP_IPV4_ROUTE
-    | rtnl.RTMGRP_IPV6_ROUTE
-)
-IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
-IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x08, 0x20, 0x40
-SCOPE_GLOBAL = 0
-RTN_UNICAST = 1
-TRIES = 10
-"""Most tries of a snapshot while the network moves under it."""
+PAUSE = 0.05
+"""Shortest time between two snapshots, in seconds: a storm of messages costs twenty of them in a second."""
+MOST_LINKS = 8
+"""Most interfaces that are asked one by one for a way of their own."""
+PROBES = ((DEFAULT_V4, socket.AF_INET, PROBE_V4), (DEFAULT_V6, socket.AF_INET6, PROBE_V6))
 
 
 class RtnetlinkSource:
     """A message is a wake-up only: link down, for example, removes IPv4 routes without a message.
 
     That a carrier went and came back is read from the kernel's count of losses, not from messages: those may be lost.
+    Routes are never listed. The kernel is asked for its answer, which costs the same with a million routes.
     """
 
     name = "rtnetlink"
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Filter | None = None, peers: Peers = no_peers) -> None:
+        self._filter = chosen or Filter.default()
+        self._peers = peers
         self._woken = asyncio.Event()
 
+    def wake(self) -> None:
+        """Take a snapshot soon."""
+        self._woken.set()
+
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
-        """The state now, then at every message of the kernel."""
-        async with AsyncIPRoute() as events, AsyncIPRoute() as queries:
-            await events.bind(groups=GROUPS)  # pyright: ignore[reportUnknownMemberType]
-            listener = asyncio.create_task(self._listen(events))
-            listener.add_done_callback(lambda task: self._woken.set())
-            try:
-                while not listener.done():
+        """The state now, then after every message of the kernel; several that come close together make one."""
+        events = EventSocket()
+        loop = asyncio.get_running_loop()
+        try:
+            with Rtnetlink() as kernel:
+                while True:
                     self._woken.clear()
-                    yield await _steady_snapshot(queries)
-                    await self._woken.wait()
-                await listener
-            finally:
-                listener.cancel()
+                    # Before the snapshot: what comes later wakes the reader again.
+                    events.drain()
+                    taken_at = loop.time()
+                    yield take_snapshot(kernel, self._filter, self._peers)
+                    await self._until_woken(events)
+                    await asyncio.sleep(max(0.0, taken_at + PAUSE - loop.time()))
+        finally:
+            events.close()
 
-    async def _listen(self, events: Any) -> None:
-        while True:
-            try:
-                async for _ in events.get():
-                    pass
-            except OSError as error:
-                # Messages were lost; what matters is in the next snapshot.
-                if error.errno != errno.ENOBUFS:
-                    raise
-            self._woken.set()
-
-
-def _has_carrier(link: Any) -> bool:
-    flags = link["flags"]
-    carrier = link.get("carrier")
-    return bool(flags & IFF_UP and (flags & IFF_LOWER_UP if carrier is None else carrier))
+    async def _until_woken(self, events: EventSocket) -> None:
+        """Wait for a message; while nobody waits, messages pile up and cost nothing."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(events.fileno(), self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            loop.remove_reader(events.fileno())
 
 
-async def _steady_snapshot(queries: Any) -> Snapshot:
-    """A snapshot; raises OSError."""
-    try:
-        for _ in range(TRIES):
-            # Interrupted: something changed between two parts of the kernel's answer.
-            with contextlib.suppress(NetlinkDumpInterrupted):
-                return await _snapshot(queries)
-        return await _snapshot(queries)
-    except NetlinkError as error:
-        raise OSError(f"rtnetlink: {error}") from error
-
-
-async def _snapshot(queries: Any) -> Snapshot:
-    links = [
-        Link(one["index"], str(one.get("ifname")), _has_carrier(one), int(one.get("carrier_down_count") or 0))
-        async for one in await queries.link("dump")
-    ]
-    addresses = [
-        Address(
-            one["index"],
-            str(one.get("local") or one.get("address")),
-            one["prefixlen"],
-            one["scope"] == SCOPE_GLOBAL and not _flags(one) & (IFA_F_DADFAILED | IFA_F_TENTATIVE | IFA_F_DEPRECATED),
-        )
-        async for one in await queries.addr("dump")
-    ]
+def take_snapshot(kernel: Rtnetlink, chosen: Filter, peers: Peers = no_peers) -> Snapshot:
+    """The network now, at a cost that depends on the number of interfaces alone; raises OSError."""
+    links, addresses = kernel.links(), kernel.addresses()
+    counted = {index for index, link in choose_links(Snapshot(links, addresses), chosen)[0].items() if link.carrier}
+    known = peer_addresses(peers)
+    asked = [(destination, Lookup(family, probe)) for destination, family, probe in PROBES]
+    asked += [(peer, Lookup(socket.AF_INET6 if ":" in peer else socket.AF_INET, peer)) for peer in known]
     routes: list[Route] = []
-    for family in (socket.AF_INET, socket.AF_INET6):
-        async for one in await queries.route("dump", family=family, table=254):
-            if one["dst_len"] == 0 and one["type"] == RTN_UNICAST:
-                routes += _default_routes(one, family)
-    return Snapshot(tuple(links), tuple(addresses), tuple(routes))
+    missing: list[tuple[str, Lookup]] = []
+    for (destination, question), answer in zip(asked, kernel.look_up([one for _, one in asked]), strict=True):
+        routes += _routes(destination, answer, used=True)
+        if destination not in known and not any(index in counted for index, _ in answer.hops):
+            missing += [(destination, one) for one in _by_interface(question, addresses, counted)]
+    for (destination, _), answer in zip(missing, kernel.look_up([one for _, one in missing]), strict=True):
+        routes += _routes(destination, answer, used=False)
+    return Snapshot(links, addresses, tuple(routes), known)
 
 
-def _flags(address: Any) -> int:
-    flags = address.get("flags")
-    return int(address["flags"] if flags is None else flags)
+def _routes(destination: str, answer: Answer, *, used: bool) -> list[Route]:
+    return [Route(destination, index, gateway, answer.source, used) for index, gateway in answer.hops]
 
 
-def _default_routes(route: Any, family: int) -> list[Route]:
-    """One route, or one for each hop of a multipath route."""
-    hops = route.get("multipath")
-    if hops:
-        return [Route(hop["oif"], family, str(hop.get("gateway") or "")) for hop in hops]
-    return [Route(route.get("oif"), family, str(route.get("gateway") or ""))]
+def _by_interface(question: Lookup, addresses: Sequence[Address], counted: Set[int]) -> list[Lookup]:
+    """The question for each interface alone.
+
+    One may have a way that packets do not take now: below a VPN, in a VRF, from its own address only, less preferred.
+    """
+    own = [one for one in addresses if one.usable and one.index in counted]
+    sources = {one.index: one.address for one in reversed(own) if ":" not in one.address}
+    if question.family != socket.AF_INET:
+        sources = {}
+    indexes = list(dict.fromkeys(one.index for one in own) or sorted(counted))[:MOST_LINKS]
+    return [Lookup(question.family, question.destination, index, sources.get(index, "")) for index in indexes]

@@ -13,22 +13,21 @@ from typing import NamedTuple, TypeAlias
 
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.watch.change import Change, ChangeKind, Snapshot
-from gossipcontrol.watch.debounce import Debounce
-from gossipcontrol.watch.fingerprint import Filter, Fingerprint, take_fingerprint
+from gossipcontrol.watch.debounce import Debounce, Report
+from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.generation import GenerationCounter
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
-from gossipcontrol.watch.source import NetworkSource, PowerSource
+from gossipcontrol.watch.scope import Filter
+from gossipcontrol.watch.source import NetworkSource, Peers, PowerSource, no_peers
 
 Changes: TypeAlias = AsyncGenerator[Change, None]
 OnStart: TypeAlias = Callable[[str, Fingerprint], None]
 """Called with the name of the source that is used, and the first state of the network."""
-OnRouteLost: TypeAlias = Callable[[], None]
+OnEvent: TypeAlias = Callable[[], None]
 
 SAME_RESUME = 10.0
 """Seconds within which two sources report one resume, on a clock that goes on during sleep."""
-DETAIL_BYTES = 256
-"""Most bytes of the detail that the service accepts."""
 
 
 class _Listener(NamedTuple):
@@ -36,7 +35,8 @@ class _Listener(NamedTuple):
 
     on_change: Callable[[Change], None]
     on_start: OnStart
-    on_route_lost: OnRouteLost
+    on_lost: OnEvent
+    on_back: OnEvent
 
 
 class Watcher:
@@ -51,6 +51,7 @@ class Watcher:
         *,
         quiet: float = 0.25,
         fallback: NetworkSource | None = None,
+        peers: Peers = no_peers,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._network = network
@@ -58,20 +59,26 @@ class Watcher:
         self._counter = counter
         self._filter = chosen
         self._quiet = quiet
-        self._fallback = fallback or PollingSource()
+        self._fallback = fallback or PollingSource(peers=peers)
         self._clock = clock
         self._pending = False
+        self._reachable = True
         self._resumed_at = float("-inf")
 
     async def changes(
         self,
         *,
         on_start: OnStart = lambda source, first: None,
-        on_route_lost: OnRouteLost = lambda: None,
+        on_lost: OnEvent = lambda: None,
+        on_back: OnEvent = lambda: None,
     ) -> Changes:
-        """Each change as it happens. ``on_route_lost``: the last default route is gone; its return will be a change."""
+        """Each change as it happens.
+
+        ``on_lost``: no peer can be reached any more, for no interface that counts has a carrier and an address; also
+        at the start. ``on_back``: one has them again, which is seen before it is a change.
+        """
         queue: asyncio.Queue[Change | None] = asyncio.Queue()
-        task = asyncio.create_task(self._run(_Listener(queue.put_nowait, on_start, on_route_lost)))
+        task = asyncio.create_task(self._run(_Listener(queue.put_nowait, on_start, on_lost, on_back)))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (change := await queue.get()) is not None:
@@ -98,6 +105,7 @@ class Watcher:
         async with aclosing(source.watch()) as states:
             current = take_fingerprint(await anext(states), self._filter)
             listener.on_start(source.name, current)
+            self._tell_reachable(current, listener)
             # What the previous source saw and did not report is reported by this one.
             debounce = Debounce(Fingerprint() if self._pending else current, quiet=self._quiet)
             self._report_network(debounce.observe(current, time.monotonic()), listener)
@@ -110,11 +118,10 @@ class Watcher:
                     at_once = None
                     if following.done():
                         # Before the deadline is handled: a state that has just changed again must not be reported.
-                        before, current = current, take_fingerprint(following.result(), self._filter)
+                        current = take_fingerprint(following.result(), self._filter)
                         following = asyncio.ensure_future(anext(states))
                         at_once = debounce.observe(current, time.monotonic())
-                        if before.has_default_route and not current.has_default_route:
-                            listener.on_route_lost()
+                        self._tell_reachable(current, listener)
                     self._report_network(at_once or debounce.expire(time.monotonic()), listener)
             finally:
                 self._pending = debounce.pending
@@ -122,15 +129,24 @@ class Watcher:
                 with suppress(asyncio.CancelledError, StopAsyncIteration, OSError):
                     await following
 
-    def _report_network(self, current: Fingerprint | None, listener: _Listener) -> None:
-        if current is not None:
-            listener.on_change(self._change(ChangeKind.CHANGED, current.describe(), current, self._clock()))
+    def _tell_reachable(self, current: Fingerprint, listener: _Listener) -> None:
+        if current.reachable != self._reachable:
+            self._reachable = current.reachable
+            (listener.on_back if current.reachable else listener.on_lost)()
+
+    def _report_network(self, report: Report | None, listener: _Listener) -> None:
+        if report is not None:
+            change = self._change(ChangeKind.CHANGED, report.describe(), report.network, self._clock())
+            listener.on_change(change)
 
     async def _watch_power(self, source: PowerSource, listener: _Listener) -> None:
         # A source that does not work here is left out.
         with suppress(OSError):
             async for kind in source.watch():
                 now = self._clock()
+                if kind is ChangeKind.RESUMED:
+                    self._network.wake()
+                    self._fallback.wake()
                 if kind is ChangeKind.SLEEPING:
                     self._resumed_at = float("-inf")
                     listener.on_change(Change(kind, 0, "about to sleep", now))
@@ -139,26 +155,28 @@ class Watcher:
                     listener.on_change(self._change(kind, "woke from sleep", None, now))
 
     def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None, now: float) -> Change:
-        state = repr((kind.label, fingerprint and [sorted(part) for part in fingerprint.parts]))
+        state = repr((kind.label, fingerprint and fingerprint.identity))
         generation = self._counter.advance(hashlib.blake2b(state.encode(), digest_size=8).hexdigest())
-        return Change(kind, generation, _cut(detail), now)
+        return Change(kind, generation, detail, now)
 
 
-def _cut(detail: str) -> str:
-    """A detail cut to what the service accepts; the names in it are the user's, and may be of any characters."""
-    return detail.encode(errors="replace")[:DETAIL_BYTES].decode(errors="ignore")
+def make_watcher(
+    chosen: Filter | None = None, *, quiet: float = 0.25, state: Path | None = None, peers: Peers = no_peers
+) -> Watcher:
+    """The watcher for this operating system, of the interfaces that a filter chooses.
 
-
-def make_watcher(chosen: Filter | None = None, *, quiet: float = 0.25, state: Path | None = None) -> Watcher:
-    """The watcher for this operating system, of the interfaces that a filter chooses."""
-    network: NetworkSource = PollingSource()
+    ``peers`` gives addresses of peers, the most important first: a change of the way to one of the first 8 is reported
+    too. It is called for every look at the network.
+    """
+    chosen = chosen or Filter.default()
+    network: NetworkSource = PollingSource(peers=peers)
     power: list[PowerSource] = []
     if sys.platform == "linux":
-        # Imported here: pyroute2 takes 175 ms and 14 MB, which other systems need not pay.
+        # Imported here: other systems have neither netlink nor logind.
         from gossipcontrol.watch.linux import RtnetlinkSource
         from gossipcontrol.watch.logind import LogindSource
         from gossipcontrol.watch.suspend import ClockSource
 
-        network, power = RtnetlinkSource(), [LogindSource(), ClockSource()]
+        network, power = RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
-    return Watcher(network, power, counter, chosen or Filter.default(), quiet=quiet)
+    return Watcher(network, power, counter, chosen, quiet=quiet, peers=peers)
