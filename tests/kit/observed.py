@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 from gossipcontrol.client import Cause, Client, PeerState, RejoinRecord
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.kit.bare import free_ports
 from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
+from tests.kit.http import fetch
 from tests.kit.service_lab import until
 
 SOON = 60.0
@@ -86,8 +86,7 @@ class Observed:
         await until(has_it, f"{name} {labels} is {wanted:g}", within)
 
     def _page(self) -> str:
-        with urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
+        return fetch(f"http://127.0.0.1:{self._metrics_port}/metrics", 5)
 
     async def watch(self) -> None:
         """Keep presence as the service tells it, until cancelled."""

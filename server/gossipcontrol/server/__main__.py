@@ -40,7 +40,8 @@ def _read(path: Path | None) -> Config:
 
 def _serve(config: Config) -> int:
     # Imported late, so that `check` starts fast.
-    from gossipcontrol.server.app import StartError, serve
+    from gossipcontrol.server.app import serve
+    from gossipcontrol.server.errors import StartError
     from gossipcontrol.server.observe.log import make_logger
 
     try:

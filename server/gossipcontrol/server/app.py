@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import secrets
 import signal
-import socket
-import stat
 import threading
 import uuid
 from pathlib import Path
@@ -20,7 +17,7 @@ from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.errors import Stopping
+from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
@@ -28,6 +25,7 @@ from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.interceptor import WrappingServer
+from gossipcontrol.server.rpc.listener import describe_error, listen_on_socket, listen_on_tcp
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
@@ -55,10 +53,6 @@ SERVICES = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"].full_name,
     peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"].full_name,
 )
-
-
-class StartError(Exception):
-    """The service cannot start; the message names what is in the way."""
 
 
 class App:
@@ -153,9 +147,9 @@ class App:
     async def _serve(self) -> None:
         listen = self._config.listen
         if listen.socket:
-            self._bind_socket(Path(listen.socket))
+            listen_on_socket(Path(listen.socket), self._server.add_insecure_port)
         if listen.tcp:
-            self.tcp_port = self._bind(listen.tcp)
+            self.tcp_port = listen_on_tcp(listen.tcp, self._server.add_insecure_port)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
         self._knowledge.start()
@@ -187,32 +181,6 @@ class App:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
 
-    def _bind(self, address: str) -> int:
-        try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise StartError(f"{address} cannot be listened on: is another service running there?") from error
-
-    def _bind_socket(self, path: Path) -> None:
-        """Bind in a directory of the owner's; the mask makes the socket 0600 from its first moment."""
-        if len(os.fsencode(path)) > 107:
-            raise StartError(f"{path} is longer than the 107 bytes that a Unix socket's path may have")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-                raise StartError(f"{path} exists and is no socket")
-            if _is_live(path):
-                raise StartError(f"{path} cannot be listened on: another service is running there")
-        except FileExistsError as error:
-            raise StartError(f"{path}: {path.parent} is no directory") from error
-        except OSError as error:
-            raise StartError(f"{path}: {error.strerror}") from error
-        mask = os.umask(0o177)
-        try:
-            self._bind(f"unix:{path}")
-        finally:
-            os.umask(mask)
-
     def _start_metrics(self, address: str) -> None:
         if not address:
             return
@@ -220,7 +188,7 @@ class App:
         try:
             self._scraped = start_http_server(int(port), host.strip("[]"), self.metrics.registry)
         except OSError as error:
-            raise StartError(f"metrics.address {address}: {error.strerror}") from error
+            raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
         self.metrics_port = self._scraped[0].server_port
 
     def _stop_metrics(self) -> None:
@@ -236,19 +204,6 @@ def open_journal(state: State) -> Journal:
     if state.backend == "memory":
         return MemoryJournal()
     return SqliteJournal(Path(state.path), full=state.durability == "full", max_bytes=state.max_bytes)
-
-
-def _is_live(path: Path) -> bool:
-    """Whether somebody listens there: gRPC would take the path from a live service as from a dead one."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except TimeoutError:
-            return True  # its queue is full, but it is there
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-    return True
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:
