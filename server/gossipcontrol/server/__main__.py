@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, read_config
+from gossipcontrol.system.printable import printable
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +27,7 @@ def main(context: click.Context, path: Path | None) -> None:
 def check(path: Path) -> None:
     """Explain every mistake in a configuration FILE; exit with 1 if there is one."""
     _read(path)
-    click.echo(f"{path}: no mistakes")
+    click.echo(f"{printable(str(path))}: no mistakes")
 
 
 def _read(path: Path | None) -> Config:
@@ -34,7 +35,7 @@ def _read(path: Path | None) -> Config:
         return read_config(path)
     except ConfigError as error:
         for mistake in error.mistakes:
-            click.echo(mistake, err=True)
+            click.echo(printable(mistake), err=True)
         sys.exit(1)
 
 
@@ -48,7 +49,7 @@ def _serve(config: Config) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(config, make_logger(config.log)))
     except StartError as error:
-        click.echo(f"gossipcontrol-server: {error}", err=True)
+        click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
         return 1
     return 0
 
