@@ -6,11 +6,9 @@ import asyncio
 import gc
 import secrets
 import signal
-import threading
 import uuid
 from pathlib import Path
 from typing import cast
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 from gossipcontrol.server.config import Config, Limits, State
@@ -19,6 +17,7 @@ from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.observe.events import EventLog
+from gossipcontrol.server.observe.http import MetricsPage
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
@@ -47,7 +46,6 @@ from gossipcontrol.v1 import (
 )
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 SERVICES = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"].full_name,
@@ -65,7 +63,7 @@ class App:
         self._log = log
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
+        self._page: MetricsPage | None = None
         self._is_open = False
 
     async def start(self) -> None:
@@ -162,7 +160,8 @@ class App:
         )
 
     async def _abandon(self) -> None:
-        """Let go of the state after a start that failed."""
+        """Let go of everything after a start that failed."""
+        await asyncio.to_thread(self._stop_metrics)
         if self._is_open:
             await self._close()
 
@@ -186,17 +185,14 @@ class App:
             return
         host, _, port = address.rpartition(":")
         try:
-            self._scraped = start_http_server(int(port), host.strip("[]"), self.metrics.registry)
+            self._page = MetricsPage(host.strip("[]"), int(port), self.metrics.registry)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
-        self.metrics_port = self._scraped[0].server_port
+        self.metrics_port = self._page.port
 
     def _stop_metrics(self) -> None:
-        if self._scraped is not None:
-            server, thread = self._scraped
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        if self._page is not None:
+            self._page.close()
 
 
 def open_journal(state: State) -> Journal:
