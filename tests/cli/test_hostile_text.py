@@ -139,7 +139,8 @@ async def test_errors_of_a_service_are_printed_readable(command: tuple[str, ...]
         await context.abort(code, HOSTILE["title"])
 
     server = grpc.aio.server()
-    handlers: Any = {"ListStores": grpc.unary_unary_rpc_method_handler(fail)}
+    make: Any = grpc.unary_unary_rpc_method_handler
+    handlers: dict[str, Any] = {"ListStores": make(fail)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

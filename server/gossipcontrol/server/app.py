@@ -38,6 +38,7 @@ from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -133,9 +134,11 @@ class App:
         server = grpc.aio.server(options=server_options(self._config.limits))
         wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
+        unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         service = GossipControlService(
-            self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens
-        )
+            self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
+            unrecognized.note,
+        )  # fmt: skip
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._knowledge), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

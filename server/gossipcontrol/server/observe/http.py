@@ -10,10 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
+)
 
 CONNECTIONS = 16
 """Most connections at once; each has a thread and a descriptor. One more ends the oldest."""
@@ -50,7 +53,7 @@ class MetricsPage:
 
 def application(registry: CollectorRegistry) -> Application:
     """The metrics at ``/metrics`` for GET and HEAD; 404 elsewhere."""
-    metrics: Application = make_wsgi_app(registry)
+    metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
 
     def serve(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         page = metrics if environ["PATH_INFO"] == PATH else _not_found
