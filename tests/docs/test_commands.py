@@ -34,7 +34,7 @@ NODES = {
 """The nodes that the documents show, with their stores."""
 ENDLESS = {("watch",), ("agent", "iroh"), ("top",)}
 """Commands that run until they are stopped; they are only parsed."""
-OUTSIDE = {"apt-get", "systemctl", "cp"}
+OUTSIDE = {"apt-get", "systemctl", "cp", "sqlite3"}
 """Programs that are not ours, and need root: their lines are only taken apart."""
 
 

@@ -30,6 +30,25 @@ def check(path: Path) -> None:
     click.echo(f"{printable(str(path))}: no mistakes")
 
 
+@main.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.pass_context
+def backup(context: click.Context, target: Path) -> None:
+    """Copy the state to FILE, also while the service runs; exit with 1 if that fails."""
+    # Imported late, so that `check` starts fast.
+    from gossipcontrol.server.state.backup import BackupError, back_up
+
+    config = _read(context.parent.params["path"] if context.parent else None)
+    if config.state.backend == "memory":
+        raise click.UsageError("state.backend is memory: there is nothing to copy")
+    try:
+        size = back_up(Path(config.state.path), target)
+    except BackupError as error:
+        click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
+        sys.exit(1)
+    click.echo(f"{printable(str(target))}: {size} bytes")
+
+
 def _read(path: Path | None) -> Config:
     try:
         return read_config(path)

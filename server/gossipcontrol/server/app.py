@@ -28,7 +28,7 @@ from gossipcontrol.server.rpc.listener import describe_error, listen_on_socket, 
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
-from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.clock import JUMP, LONGEST_AWAY, ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
@@ -39,6 +39,7 @@ from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.wire.unrecognized import Unrecognized
+from gossipcontrol.system.boot import boot_id
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -101,7 +102,10 @@ class App:
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
-        run_id, clock = uuid.uuid4().hex[:8], ServiceClock(floor=loaded.last_at)
+        run_id = uuid.uuid4().hex[:8]
+        clock = ServiceClock(floor=loaded.last_at, boot_id=boot_id(), reading=loaded.clock)
+        if abs(clock.jumped) > JUMP:
+            self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
         self.metrics = Metrics(core.counts)
         self.metrics.show_state(journal.stats)
         outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
