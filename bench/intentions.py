@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import grpc
+from gossipcontrol.client.channel import open_blocking_channel
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 from bench.knowledge import BATCH, write
@@ -42,7 +43,7 @@ def prepare(number: int, store_id: str) -> list[bytes]:
 
 def send(address: str, requests: list[bytes]) -> float:
     """Send one stream; returns the seconds until it was acknowledged."""
-    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    with open_blocking_channel(address) as channel:
         grpc.channel_ready_future(channel).result(20)
         untyped: Any = channel
         call = untyped.stream_unary(METHOD, None, pb.RecordIntentionsResponse.FromString)
@@ -87,7 +88,7 @@ async def measure(directory: Path, number: int, rounds: int) -> dict[str, Figure
 
 def ready(address: str) -> None:
     """Wait until the service accepts connections."""
-    with grpc.insecure_channel(address, options=[("grpc.initial_reconnect_backoff_ms", 20)]) as channel:
+    with open_blocking_channel(address) as channel:
         grpc.channel_ready_future(channel).result(120)
 
 

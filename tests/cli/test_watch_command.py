@@ -87,7 +87,7 @@ async def test_the_first_line_says_what_is_ignored_and_why_and_fits_80_columns(h
     command = (*CLIENT, "watch", "--address", f"unix:{tmp_path}/none.sock")
     async with Process("watcher", *command, host=host, environment={"RUNTIME_DIRECTORY": str(tmp_path)}) as watching:
         line = await watching.wait_for_text("watching", LIMIT)
-    assert line is watching.said[0]
+    assert line is watching.lines[0]
     assert line["text"][10:] == "watching eth0; ignoring 30 named veth*, lo (loopback)"
     assert len(line["text"]) <= 80
 

@@ -25,5 +25,5 @@ def test_without_boottime_it_is_the_clock_that_goes_on_where_there_is_one(
     monkeypatch.delattr(time, "CLOCK_BOOTTIME")
     monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_MONOTONIC: MONOTONIC}.__getitem__)
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr("gossipcontrol.client.clock.time.monotonic", lambda: OTHER)
+    monkeypatch.setattr("gossipcontrol.system.boot.time.monotonic", lambda: OTHER)
     assert boottime() == read

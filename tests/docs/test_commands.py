@@ -20,6 +20,7 @@ import click
 import grpc
 import pytest
 from click.testing import CliRunner, Result
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import peer_knowledge_pb2, peer_knowledge_pb2_grpc
 
 from tests.kit.markdown import TOP, Block, documents, each_block, inline_code
@@ -33,7 +34,7 @@ NODES = {
 """The nodes that the documents show, with their stores."""
 ENDLESS = {("watch",), ("agent", "iroh"), ("top",)}
 """Commands that run until they are stopped; they are only parsed."""
-OUTSIDE = {"apt-get", "systemctl", "cp"}
+OUTSIDE = {"apt-get", "systemctl", "cp", "sqlite3"}
 """Programs that are not ours, and need root: their lines are only taken apart."""
 
 
@@ -70,7 +71,7 @@ async def test_the_commands_of_a_block_do_what_they_show(service: Service, block
 @contextlib.asynccontextmanager
 async def populated(service: Service) -> AsyncGenerator[None]:
     """The documents' nodes are attached, one rejoin was asked for, one intention was recorded."""
-    async with connected(service.address) as stub, grpc.aio.insecure_channel(service.address) as channel:
+    async with connected(service.address) as stub, open_channel(service.address) as channel:
         agents = [BareAgent(stub) for _ in NODES]
         for agent, (node_id, stores) in zip(agents, NODES.items(), strict=True):
             await agent.register(node_id, *stores, host_id=os.environ["GOSSIPCONTROL_HOST_ID"])

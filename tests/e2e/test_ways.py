@@ -84,7 +84,7 @@ async def endure(directory: Path, begin: Trouble, end: Trouble, *, control: bool
         await end(fleet.hosts)
         await until_heard(fleet, time.time())
         ended = time.time()
-        told = {str(said["state"]) for said in fleet.said("presence", started)}
+        told = {str(said["state"]) for said in fleet.lines("presence", started)}
         if control:
             async with Client(fleet.address) as client:
                 told |= {str(peer.state) async for peer in client.list_peers(STORE)}

@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 from gossipcontrol.client import Cause, Client, PeerState, RejoinRecord
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
+from tests.kit.http import fetch
 from tests.kit.ports import free_ports
 from tests.kit.until import until
 
@@ -95,8 +95,7 @@ class ObservedFleet:
         await until(has_it, f"the metric {name} {labels} is {wanted:g}", within)
 
     def _page(self) -> str:
-        with urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
+        return fetch(f"http://127.0.0.1:{self._metrics_port}/metrics", 5)
 
     async def watch(self) -> None:
         """Follow presence until cancelled."""

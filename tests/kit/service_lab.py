@@ -11,16 +11,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.request import urlopen
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
+from tests.kit.http import fetch
 from tests.kit.until import DEADLINE
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb2.AttachResponse]"
@@ -68,8 +69,7 @@ class Service:
         return await asyncio.to_thread(self._scrape)
 
     def _scrape(self) -> str:
-        with urlopen(f"http://127.0.0.1:{self.app.metrics_port}/metrics", timeout=DEADLINE) as page:
-            return str(page.read().decode())
+        return fetch(f"http://127.0.0.1:{self.app.metrics_port}/metrics", DEADLINE)
 
 
 @asynccontextmanager
@@ -88,7 +88,7 @@ async def serving(settings: Config) -> AsyncGenerator[Service]:
 @asynccontextmanager
 async def connected(address: str) -> AsyncGenerator[gossip_control_pb2_grpc.GossipControlAsyncStub]:
     """A stub on a channel of its own."""
-    async with grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+    async with open_channel(address) as channel:
         stub: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
         yield stub
 

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from gossipcontrol.server.app import StartError
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.config import Limits, Listen, Metrics
+from gossipcontrol.server.errors import StartError
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.gossip_control_pb2 import ListStoresRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -106,7 +107,7 @@ async def test_what_is_in_the_way_is_named(service: Service, tmp_path: Path) -> 
 
 
 async def check(address: str, name: str = "") -> int:
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with open_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         return int((await stub.Check(health_pb2.HealthCheckRequest(service=name))).status)
 
@@ -119,7 +120,7 @@ async def test_health_is_told_for_the_whole_and_for_each_service(service: Servic
 
 
 async def test_reflection_lists_and_describes_the_services(service: Service) -> None:
-    async with grpc.aio.insecure_channel(service.address) as opened:
+    async with open_channel(service.address) as opened:
         channel: Any = opened
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest
@@ -141,7 +142,7 @@ async def test_a_stop_is_announced_before_streams_end(tmp_path: Path) -> None:
     async with serving(settings) as service, connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a")
-        async with grpc.aio.insecure_channel(service.tcp) as channel:
+        async with open_channel(service.tcp) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             watching = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == SERVING
@@ -160,7 +161,7 @@ async def test_a_process_with_attached_streams_ends_within_five_seconds(tmp_path
             agents = [BareAgent(stub), BareAgent(other)]
             for number, agent in enumerate(agents):
                 await agent.register(f"n{number}", "a")
-            health: Any = health_pb2_grpc.HealthStub(grpc.aio.insecure_channel(running.tcp))
+            health: Any = health_pb2_grpc.HealthStub(open_channel(running.tcp))
             watching = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == SERVING
             assert await running.stop(signal.SIGTERM, within=5.0) == 0

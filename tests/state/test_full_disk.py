@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc, peer_knowledge_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -49,7 +50,7 @@ async def ask_until_refused(stub: gossip_control_pb2_grpc.GossipControlAsyncStub
 
 async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, disk: Path) -> None:
     process = service(None, tmp_path, state_path=str(disk / "state.db"))
-    async with process, grpc.aio.insecure_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
+    async with process, open_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
         await process.wait_for("serving", 20)
         stub, health = gossip_control_pb2_grpc.GossipControlStub(channel), health_pb2_grpc.HealthStub(channel)
         first = gossip_control_pb2.RejoinRequest(node_id="n", store_ids=["a"])
@@ -97,7 +98,7 @@ async def record_until_refused(stub: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncS
 
 async def test_a_full_disk_refuses_intentions_and_loses_none(tmp_path: Path, disk: Path) -> None:
     process = service(None, tmp_path, state_path=str(disk / "state.db"))
-    async with process, grpc.aio.insecure_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
+    async with process, open_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
         stub, health = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel), health_pb2_grpc.HealthStub(channel)
         assert (await record(stub, 0)).last_sequence == 1
         filler = disk / "filler"

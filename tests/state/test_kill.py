@@ -20,6 +20,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 from tests.kit.process import Process, service
@@ -99,9 +100,7 @@ class Load:
     """Agents that prove every rejoin, and clients that ask for some, over one real channel."""
 
     def __init__(self, address: str, seen: Seen, chance: random.Random) -> None:
-        self._channel = grpc.aio.insecure_channel(
-            address, options=[("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50)]
-        )
+        self._channel = open_channel(address)
         self._stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
         self._seen = seen
         self._chance = chance

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import click
 from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.cli.output import say
 from gossipcontrol.client.errors import AddressError, ClientError, UnreachableError
 
 P = ParamSpec("P")
@@ -30,10 +31,10 @@ def calls(
                 try:
                     return await function(client, *args, **kwargs)
                 except UnreachableError as error:
-                    click.echo(f"gossipcontrol: no service at {client.address}: {error}", err=True)
+                    say(f"gossipcontrol: no service at {client.address}: {error}", error=True)
                     return UNREACHABLE
                 except ClientError as error:
-                    click.echo(f"gossipcontrol: {error}", err=True)
+                    say(f"gossipcontrol: {error}", error=True)
                     return FAILED
 
         sys.exit(_run(call()))

@@ -19,6 +19,7 @@ from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id
 from gossipcontrol.cli.line_throttle import LineThrottle
+from gossipcontrol.cli.output import say
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.errors import AddressError
 from gossipcontrol.client.presence import PeerChange
@@ -239,6 +240,4 @@ class _Run:
         self._say("presence", text, store=store, peer=change.peer_id, state=state)
 
     def _say(self, what: str, text: str, **fields: object) -> None:
-        if self._options.as_json:
-            text = json.dumps({"ts": time.time(), "event": what, **fields})
-        click.echo(text)
+        say(json.dumps({"ts": time.time(), "event": what, **fields}) if self._options.as_json else text)

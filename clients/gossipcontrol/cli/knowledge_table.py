@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import click
 from google.protobuf.json_format import MessageToDict
 from gossipcontrol.cli import table
+from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.cli.output import say
 from gossipcontrol.client import call, decode_knowledge
 from gossipcontrol.client.intention import ChainPosition, Frontier, PeerKnowledge, PeerLag
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -42,11 +43,11 @@ async def show_knowledge(client: MessageClient, store_id: str, peer_id: str, hol
 
 def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier) -> None:
     _show_matrix(rows, frontier)
-    click.echo()
+    say()
     for row, lag in zip(rows, lags, strict=True):
-        click.echo(sentence(row, lag))
-    click.echo()
-    click.echo(
+        say(sentence(row, lag))
+    say()
+    say(
         f"{_count(frontier.unstable, 'intention')} not yet held by all, "
         f"{_count(frontier.at_risk, 'intention')} at risk: held by one peer at most"
     )
@@ -79,13 +80,18 @@ def age(seconds: float) -> str:
 
 def _show_matrix(rows: Sequence[PeerKnowledge], frontier: Frontier) -> None:
     authors = sorted({place.author_id for row in rows for place in row.positions})
-    listed = authors[:COLUMNS]
-    more = [f"and {len(authors) - COLUMNS} more"] if len(authors) > COLUMNS else []
-    matrix = table.columns("PEER", *map(table.short, listed), *more)
+    listed = authors[: _most_columns(table.terminal_width())]
+    more = [f"and {len(authors) - len(listed)} more"] if len(authors) > len(listed) else []
+    matrix = Columns("PEER", *map(table.short, listed), *more, ids=True)
     for row in rows:
         matrix.add_row(table.short(row.peer_id), *_cells(row.positions, listed))
     matrix.add_row("all active", *_cells(frontier.positions, listed))
     table.show(matrix, "no peers")
+
+
+def _most_columns(width: int | None) -> int:
+    """How many authors fit beside the peers and the count of the others."""
+    return COLUMNS if width is None else max(1, min(COLUMNS, width // (table.SHORT - 2) - 2))
 
 
 def _cells(positions: Sequence[ChainPosition], authors: Sequence[str]) -> list[str]:

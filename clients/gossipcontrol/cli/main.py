@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import Any
 
 import click
+from gossipcontrol.cli.output import guard_logging
+from gossipcontrol.system.printable import printable
 
 COMMANDS = {
     "explain": ("explain_command", "Explain what would happen to a trigger now, or why past ones were decided so."),
@@ -48,6 +50,15 @@ class LateGroup(click.Group):
             ) from error
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what click says of a wrong word names it in readable characters."""
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         rows: list[tuple[str, str]] = []
@@ -67,6 +78,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable.
     """
+    guard_logging()
 
 
 @main.group(cls=LateGroup, late=AGENTS)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import time
 from collections.abc import Iterable
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.cli.output import say_event
 from gossipcontrol.client import call
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.enumeration import PeerState
@@ -44,7 +44,7 @@ async def peers(client: MessageClient, store_id: str, state: str | None, watch: 
 
 def _show(found: Iterable[Peer]) -> None:
     """One line per peer."""
-    rows = table.columns("PEER", "STATE", "HEARD", "OBSERVERS")
+    rows = Columns("PEER", "STATE", "HEARD", "OBSERVERS")
     for peer in found:
         rows.add_row(table.short(peer.peer_id), _painted(peer.state), _heard(peer), str(peer.observers))
     table.show(rows, "no peers")
@@ -88,10 +88,7 @@ class _Follower:
         self._say("lost", f"service unreachable, will retry: {error}", error=str(error))
 
     def _say(self, what: str, text: str, **fields: object) -> None:
-        if self._as_json:
-            click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
-        else:
-            click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+        say_event(what, text, fields, as_json=self._as_json)
 
 
 async def _until_stopped() -> None:

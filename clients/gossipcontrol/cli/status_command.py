@@ -17,7 +17,8 @@ async def status(client: MessageClient, as_json: bool) -> int:
     """Say whether the service serves, and what it knows."""
     status = await read_status(client)
     if as_json:
-        counts = {name: sum(one.outcome == number for one in status.rejoins) for name, number in OUTCOMES.items()}
+        outcomes = [str(one.outcome) for one in status.rejoins]
+        counts = {name: outcomes.count(name) for name in dict.fromkeys([*OUTCOMES, *outcomes])}
         table.show_json({
             "address": client.address, "serving": status.serving, "stores": status.stores, "nodes": status.nodes,
             "attached": status.attached, "nodes_complete": status.all_nodes, "rejoins_last_hour": counts,

@@ -10,14 +10,16 @@ from typing import Any
 import click
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from gossipcontrol.cli.columns import Columns
+from gossipcontrol.cli.output import say
 from gossipcontrol.cli.status import Status
 from gossipcontrol.client import decode
 from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
 from gossipcontrol.client.enumeration import Outcome, PeerState
 from gossipcontrol.client.store import Store
+from gossipcontrol.system.printable import printable
 from gossipcontrol.v1 import decision_pb2
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 COLOURS = {
@@ -71,19 +73,19 @@ def show_status(address: str, status: Status) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
     least = "" if status.all_nodes else "at least "
     more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
-    click.echo(f"{address} is {'serving' if status.serving else 'not serving'}")
+    say(f"{address} is {'serving' if status.serving else 'not serving'}")
     for warning in status.warnings:
-        click.echo(f"warning          {warning}")
-    click.echo(f"stores           {status.stores}")
-    click.echo(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
-    click.echo(f"rejoins (1 h)    {more}{counted}")
+        say(f"warning          {warning}")
+    say(f"stores           {status.stores}")
+    say(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
+    say(f"rejoins (1 h)    {more}{counted}")
     if status.rejoins:
-        click.echo(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}")
+        say(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}")
 
 
 def show_decisions(decisions: Iterable[Decision]) -> None:
     """One line per (node, store)."""
-    table = columns("NODE", "STORE", "DECISION", "REJOIN", "WHY")
+    table = Columns("NODE", "STORE", "DECISION", "REJOIN", "WHY")
     for one in decisions:
         table.add_row(short(one.node_id), one.store_id, str(one.kind), one.rejoin_id, one.message)
     show(table, "nothing to decide")
@@ -91,7 +93,7 @@ def show_decisions(decisions: Iterable[Decision]) -> None:
 
 def show_stores(stores: Iterable[Store]) -> None:
     """One line per (store, node)."""
-    table = columns("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
+    table = Columns("STORE", "PEERS", "LAST REJOIN", "NODE", "ATTACHED", "NEIGHBOURS", "LAST REPORT")
     for store in stores:
         last = "never" if store.rejoin_age is None else ago(store.rejoin_age)
         for number, node in enumerate(store.nodes):
@@ -106,7 +108,7 @@ def show_stores(stores: Iterable[Store]) -> None:
 
 def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
     """One line per rejoin; with ``verbose`` one more per trigger."""
-    table = columns("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
+    table = Columns("REJOIN", "WHEN", "NODE", "STORE", "CAUSES", "OUTCOME", "AFTER", "TRIES", "DETAIL")
     for rejoin in rejoins:
         causes = dict.fromkeys(str(trigger.cause) for trigger in rejoin.triggers)
         after = "" if rejoin.verified_after is None else f"{rejoin.verified_after * 1000:.0f} ms"
@@ -124,45 +126,43 @@ def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
 def show_explanations(result: ExplainResult) -> None:
     """What would happen or was decided: one paragraph per (node, store)."""
     if result.refused_retry is not None:
-        click.echo(f"refused: the queue is full; try again in {result.refused_retry:g} s")
+        say(f"refused: the queue is full; try again in {result.refused_retry:g} s")
     if result.replayed:
-        click.echo("the service would repeat its answer to the earlier call with this request id")
+        say("the service would repeat its answer to the earlier call with this request id")
     for one in result.explanations:
         decision = one.decision
         rule = str(decision.rule).replace("-", " ")
         where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
-        click.echo(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
-        click.echo(f"  {one.message}")
+        say(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
+        say(f"  {one.message}")
     if result.decision_count > len(result.explanations):
-        click.echo(f"and {result.decision_count - len(result.explanations)} more")
+        say(f"and {result.decision_count - len(result.explanations)} more")
     if not result.explanations and result.refused_retry is None:
-        click.echo("nothing to decide")
+        say("nothing to decide")
 
 
-def columns(*names: str) -> Table:
-    """An empty table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        # Sentences may wrap; ids, which are copied, must not.
-        table.add_column(name, overflow="fold", no_wrap=name not in ("WHY", "DETAIL"))
-    return table
-
-
-def show(table: Table, empty: str) -> None:
-    """Print a table, or what to say when it is empty."""
+def show(rows: Columns, empty: str) -> None:
+    """Print rows, or what to say when there are none."""
     # Ids and sentences may hold brackets: no markup.
-    console = Console(markup=False)
-    if not table.row_count:
-        click.echo(empty)
+    console = Console(markup=False, highlight=False)
+    if not rows.row_count:
+        say(empty)
     elif console.is_terminal:
-        console.print(table)
+        console.print(rows.render(console.width))
     else:
         # Lines must not break where a program reads them.
-        Console(width=1000, markup=False).print(table)
+        Console(width=rows.full_width(), markup=False, highlight=False).print(rows.render())
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is printed to; None for a pipe, where nothing is cut."""
+    console = Console()
+    return console.width if console.is_terminal else None
 
 
 def short(identifier: str) -> str:
     """An id, cut when it looks like a key."""
+    identifier = printable(identifier)
     return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
 
 

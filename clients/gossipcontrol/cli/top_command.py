@@ -15,11 +15,14 @@ from typing import Any
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.invocation import calls, json_option
+from gossipcontrol.cli.output import say
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import UnreachableError
 from gossipcontrol.client.store import Store
+from gossipcontrol.system.printable import printable
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -29,6 +32,9 @@ AROUND = 4
 SHOWN = (PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE, PeerState.ASLEEP)
 HEADS = ("STORE", "NODES", "ONLINE", "SUSPECT", "OFFLINE", "ASLEEP", "STALEST", "PAIRS", "RUN", "WAIT", "")
 """Nodes attached of all; peers; the age of the stalest live one; pairs unsynced; rejoins that run and wait."""
+NARROW_HEADS = ("STORE", "NODE", "ONLN", "SUSP", "OFFL", "ASLP", "STALE", "PAIR", "RUN", "WAIT", "")
+WIDE = 80
+"""Width of the terminal from which on heads are whole words."""
 
 
 @click.command()
@@ -92,9 +98,9 @@ def _lines(as_json: bool) -> Show:
             return
         at = time.strftime("%H:%M:%S")
         for row in rows:
-            click.echo(f"{at}  " + " ".join(f"{name}={_word(value)}" for name, value in row.items()))
+            say(f"{at}  " + " ".join(f"{name}={_word(value)}" for name, value in row.items()))
         if complaint or not rows:
-            click.echo(f"{at}  {complaint or 'no stores yet: no agent has attached'}")
+            say(f"{at}  {complaint or 'no stores yet: no agent has attached'}")
 
     return show
 
@@ -104,25 +110,29 @@ def _screen(live: Live, address: str) -> Show:
 
     def show(stores: Sequence[Store], complaint: str) -> None:
         rows = sorted((_row(store) for store in stores), key=_trouble)
-        lines = table.columns(*HEADS)
+        is_wide = live.console.width >= WIDE
+        lines = Columns(*(HEADS if is_wide else NARROW_HEADS))
         listed = rows[: max(1, live.console.size.height - AROUND)]
         for row in listed:
-            lines.add_row(*_cells(row))
+            lines.add_row(*_cells(row, "partitioned" if is_wide else "split"))
         more = f"and {len(rows) - len(listed)} more" if len(rows) > len(listed) else ""
-        head = Text(f"{time.strftime('%H:%M:%S')}  {len(rows)} stores  (q ends)  {address}", "bold")
-        for line in (head, trouble := Text(complaint, "red")):
+        head = Text(f"{time.strftime('%H:%M:%S')}  {len(rows)} stores  (q ends)  {printable(address)}", "bold")
+        for line in (head, trouble := Text(printable(complaint), "red")):
             line.no_wrap, line.overflow = True, "ellipsis"
-        live.update(Group(head, trouble, lines, Text(more)), refresh=True)
+        live.update(Group(head, trouble, lines.render(live.console.width), Text(more)), refresh=True)
 
     return show
 
 
 def _row(store: Store) -> dict[str, Any]:
+    # A newer service may count peers in states that this version has no name for.
+    others = {str(state): count for state, count in store.peer_counts.items() if not state.recognized}
     return {
         "store": store.store_id,
         "nodes": store.node_count,
         "attached": store.attached_count,
         **{str(state): store.peer_counts.get(state, 0) for state in PeerState},
+        **others,
         "stalest_seconds": store.stalest_age,
         "pairs_unsynced": store.pairs_unsynced,
         "rejoins_running": store.rejoins_running,
@@ -141,7 +151,7 @@ def _trouble(row: dict[str, Any]) -> tuple[Any, ...]:
     return not row["partitioned"], -row["suspect"] - row["offline"], row["store"]
 
 
-def _cells(row: dict[str, Any]) -> list[str | Text]:
+def _cells(row: dict[str, Any], mark: str) -> list[str | Text]:
     stalest = row["stalest_seconds"]
     split = row["partitioned"]
     return [
@@ -152,7 +162,7 @@ def _cells(row: dict[str, Any]) -> list[str | Text]:
         str(row["pairs_unsynced"]),
         str(row["rejoins_running"]),
         str(row["rejoins_waiting"]),
-        Text("partitioned" if split else "", "bold red"),
+        Text(mark if split else "", "bold red"),
     ]
 
 

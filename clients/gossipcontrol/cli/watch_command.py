@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import time
 
 import click
+from gossipcontrol.cli.output import say_event
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import AddressError, ClientError
@@ -133,10 +132,7 @@ class _Run:
         self._say("refused", text, generation=change.generation, error=str(error))
 
     def _say(self, what: str, text: str, **fields: object) -> None:
-        if self._as_json:
-            click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
-        else:
-            click.echo(f"{time.strftime('%H:%M:%S')}  {text}")
+        say_event(what, text, fields, as_json=self._as_json)
 
 
 def _duration(seconds: float) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 from gossipcontrol.client.errors import AddressError
+from gossipcontrol.system.home import user_directory
 
 VARIABLE = "GOSSIPCONTROL_ADDRESS"
 DEFAULT_TCP = "127.0.0.1:7420"
@@ -24,14 +26,28 @@ def check_address(address: str) -> str:
     return address
 
 
+def is_local(address: str) -> bool:
+    """Whether the address is of this machine: a Unix socket, or loopback."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def default_address(environ: Mapping[str, str] | None = None) -> str:
     """GOSSIPCONTROL_ADDRESS, else the Unix socket of a service on this machine, else the default TCP port."""
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
         return check_address(environ[VARIABLE])
-    base = environ.get("XDG_RUNTIME_DIR") or str(Path.home() / ".local/state")
-    for directory in ("/run", base):
-        path = Path(directory, "gossipcontrol", "gossipcontrol.sock")
+    for directory in (Path("/run"), user_directory("XDG_RUNTIME_DIR", environ)):
+        if directory is None:
+            continue
+        path = directory / "gossipcontrol" / "gossipcontrol.sock"
         if os.access(path, os.W_OK):
             return f"unix:{path}"
     return DEFAULT_TCP

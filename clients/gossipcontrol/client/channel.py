@@ -1,11 +1,16 @@
-"""The one way to open a channel to the service."""
+"""The one way to open a channel to the service, for every client, the agent, the watcher and the tests."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 import grpc
-from gossipcontrol.client.address import check_address
+from gossipcontrol.client.address import check_address, is_local
 from gossipcontrol.client.call import serving
 
+PROXY = "GOSSIPCONTROL_PROXY"
+"""Environment variable with the HTTP proxy, as http://host:port, through which a service elsewhere is reached."""
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A dead connection is found within 15 s, also while nothing is under way.
     ("grpc.keepalive_time_ms", 10_000),
@@ -27,12 +32,24 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to the service; connects when it is first used. Raises AddressError."""
-    return grpc.aio.insecure_channel(check_address(address), options=OPTIONS)
+    return grpc.aio.insecure_channel(check_address(address), options=channel_options(address))
 
 
 def open_blocking_channel(address: str) -> grpc.Channel:
     """The same for calls that block."""
-    return grpc.insecure_channel(check_address(address), options=OPTIONS)
+    return grpc.insecure_channel(check_address(address), options=channel_options(address))
+
+
+def channel_options(address: str, environ: Mapping[str, str] | None = None) -> list[tuple[str, int | str]]:
+    """GRPC's settings for a channel to this address.
+
+    gRPC would send every call through ``http_proxy``, ``https_proxy`` or ``grpc_proxy``, loopback included: the proxy
+    would connect to its own host's loopback (https://github.com/grpc/grpc/issues/29718). So those are never obeyed.
+    """
+    environ = os.environ if environ is None else environ
+    proxy = "" if is_local(address) else environ.get(PROXY, "")
+    chosen: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", int(bool(proxy)))]
+    return [*OPTIONS, *chosen, *([("grpc.http_proxy", proxy)] if proxy else [])]
 
 
 async def is_serving(channel: grpc.aio.Channel, timeout: float) -> bool:

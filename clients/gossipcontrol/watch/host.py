@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gossipcontrol.client.clock import boottime
+from gossipcontrol.system.boot import boot_id as boot_id
+from gossipcontrol.system.home import user_directory
 
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 VARIABLE = "GOSSIPCONTROL_HOST_ID"
 
 
@@ -34,13 +33,6 @@ def _machine_id(path: Path) -> str:
     return "" if text == "uninitialized" else text
 
 
-def boot_id() -> str:
-    """The kernel's boot id; where there is none, the time of the boot to ten seconds."""
-    if BOOT_ID.is_file():
-        return BOOT_ID.read_text().strip()
-    return f"boot-{int((time.time() - boottime()) / 10)}"
-
-
 def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:
     """Where watchers share state until the next boot: systemd's RUNTIME_DIRECTORY, else one of this user."""
     environ = os.environ if environ is None else environ
@@ -48,4 +40,6 @@ def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:
         return Path(environ["RUNTIME_DIRECTORY"])
     if os.geteuid() == 0:
         return Path("/run/gossipcontrol")
-    return Path(environ.get("XDG_RUNTIME_DIR") or Path.home() / ".local/state") / "gossipcontrol"
+    # A user without a home has no directory to share either; the counter then goes by the boot's age.
+    base = user_directory("XDG_RUNTIME_DIR", environ) or Path("/run/user", str(os.geteuid()))
+    return base / "gossipcontrol"

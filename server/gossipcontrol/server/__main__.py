@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, read_config
+from gossipcontrol.system.printable import printable
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +27,26 @@ def main(context: click.Context, path: Path | None) -> None:
 def check(path: Path) -> None:
     """Explain every mistake in a configuration FILE; exit with 1 if there is one."""
     _read(path)
-    click.echo(f"{path}: no mistakes")
+    click.echo(f"{printable(str(path))}: no mistakes")
+
+
+@main.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.pass_context
+def backup(context: click.Context, target: Path) -> None:
+    """Copy the state to FILE, also while the service runs; exit with 1 if that fails."""
+    # Imported late, so that `check` starts fast.
+    from gossipcontrol.server.state.backup import BackupError, back_up
+
+    config = _read(context.parent.params["path"] if context.parent else None)
+    if config.state.backend == "memory":
+        raise click.UsageError("state.backend is memory: there is nothing to copy")
+    try:
+        size = back_up(Path(config.state.path), target)
+    except BackupError as error:
+        click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
+        sys.exit(1)
+    click.echo(f"{printable(str(target))}: {size} bytes")
 
 
 def _read(path: Path | None) -> Config:
@@ -34,20 +54,21 @@ def _read(path: Path | None) -> Config:
         return read_config(path)
     except ConfigError as error:
         for mistake in error.mistakes:
-            click.echo(mistake, err=True)
+            click.echo(printable(mistake), err=True)
         sys.exit(1)
 
 
 def _serve(config: Config) -> int:
     # Imported late, so that `check` starts fast.
-    from gossipcontrol.server.app import StartError, serve
+    from gossipcontrol.server.app import serve
+    from gossipcontrol.server.errors import StartError
     from gossipcontrol.server.observe.log import make_logger
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(config, make_logger(config.log)))
     except StartError as error:
-        click.echo(f"gossipcontrol-server: {error}", err=True)
+        click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
         return 1
     return 0
 

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import secrets
 import signal
-import socket
-import stat
-import threading
 import uuid
 from pathlib import Path
 from typing import cast
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.errors import Stopping
+from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.observe.events import EventLog
+from gossipcontrol.server.observe.http import MetricsPage
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.interceptor import WrappingServer
+from gossipcontrol.server.rpc.listener import describe_error, listen_on_socket, listen_on_tcp
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
-from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.clock import JUMP, LONGEST_AWAY, ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
@@ -41,6 +38,8 @@ from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.wire.unrecognized import Unrecognized
+from gossipcontrol.system.boot import boot_id
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -49,16 +48,11 @@ from gossipcontrol.v1 import (
 )
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 SERVICES = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"].full_name,
     peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"].full_name,
 )
-
-
-class StartError(Exception):
-    """The service cannot start; the message names what is in the way."""
 
 
 class App:
@@ -71,7 +65,7 @@ class App:
         self._log = log
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._scraped: tuple[WSGIServer, threading.Thread] | None = None
+        self._page: MetricsPage | None = None
         self._is_open = False
 
     async def start(self) -> None:
@@ -108,7 +102,10 @@ class App:
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
-        run_id, clock = uuid.uuid4().hex[:8], ServiceClock(floor=loaded.last_at)
+        run_id = uuid.uuid4().hex[:8]
+        clock = ServiceClock(floor=loaded.last_at, boot_id=boot_id(), reading=loaded.clock)
+        if abs(clock.jumped) > JUMP:
+            self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
         self.metrics = Metrics(core.counts)
         self.metrics.show_state(journal.stats)
         outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
@@ -141,9 +138,11 @@ class App:
         server = grpc.aio.server(options=server_options(self._config.limits))
         wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
+        unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         service = GossipControlService(
-            self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens
-        )
+            self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
+            unrecognized.note,
+        )  # fmt: skip
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._knowledge), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -153,9 +152,9 @@ class App:
     async def _serve(self) -> None:
         listen = self._config.listen
         if listen.socket:
-            self._bind_socket(Path(listen.socket))
+            listen_on_socket(Path(listen.socket), self._server.add_insecure_port)
         if listen.tcp:
-            self.tcp_port = self._bind(listen.tcp)
+            self.tcp_port = listen_on_tcp(listen.tcp, self._server.add_insecure_port)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
         self._knowledge.start()
@@ -168,7 +167,8 @@ class App:
         )
 
     async def _abandon(self) -> None:
-        """Let go of the state after a start that failed."""
+        """Let go of everything after a start that failed."""
+        await asyncio.to_thread(self._stop_metrics)
         if self._is_open:
             await self._close()
 
@@ -187,48 +187,19 @@ class App:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
 
-    def _bind(self, address: str) -> int:
-        try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise StartError(f"{address} cannot be listened on: is another service running there?") from error
-
-    def _bind_socket(self, path: Path) -> None:
-        """Bind in a directory of the owner's; the mask makes the socket 0600 from its first moment."""
-        if len(os.fsencode(path)) > 107:
-            raise StartError(f"{path} is longer than the 107 bytes that a Unix socket's path may have")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-                raise StartError(f"{path} exists and is no socket")
-            if _is_live(path):
-                raise StartError(f"{path} cannot be listened on: another service is running there")
-        except FileExistsError as error:
-            raise StartError(f"{path}: {path.parent} is no directory") from error
-        except OSError as error:
-            raise StartError(f"{path}: {error.strerror}") from error
-        mask = os.umask(0o177)
-        try:
-            self._bind(f"unix:{path}")
-        finally:
-            os.umask(mask)
-
     def _start_metrics(self, address: str) -> None:
         if not address:
             return
         host, _, port = address.rpartition(":")
         try:
-            self._scraped = start_http_server(int(port), host.strip("[]"), self.metrics.registry)
+            self._page = MetricsPage(host.strip("[]"), int(port), self.metrics.registry)
         except OSError as error:
-            raise StartError(f"metrics.address {address}: {error.strerror}") from error
-        self.metrics_port = self._scraped[0].server_port
+            raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
+        self.metrics_port = self._page.port
 
     def _stop_metrics(self) -> None:
-        if self._scraped is not None:
-            server, thread = self._scraped
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        if self._page is not None:
+            self._page.close()
 
 
 def open_journal(state: State) -> Journal:
@@ -236,19 +207,6 @@ def open_journal(state: State) -> Journal:
     if state.backend == "memory":
         return MemoryJournal()
     return SqliteJournal(Path(state.path), full=state.durability == "full", max_bytes=state.max_bytes)
-
-
-def _is_live(path: Path) -> bool:
-    """Whether somebody listens there: gRPC would take the path from a live service as from a dead one."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except TimeoutError:
-            return True  # its queue is full, but it is there
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-    return True
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

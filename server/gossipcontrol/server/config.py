@@ -12,27 +12,25 @@ from typing import Any, cast, get_type_hints
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.system.home import user_directory
 
 PREFIX = "GOSSIPCONTROL_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
 def default_state(environ: Mapping[str, str] | None = None) -> str:
-    """The default path of the state: in the system's state directory for root, else in the user's."""
-    environ = os.environ if environ is None else environ
-    if os.geteuid() == 0:
-        return "/var/lib/gossipcontrol/state.db"
-    base = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
-    return f"{base}/gossipcontrol/state.db"
+    """The default path of the state: in the system's state directory for root, else in the user's; empty: none."""
+    return _default("/var/lib", "XDG_STATE_HOME", "state.db", environ)
 
 
 def default_socket(environ: Mapping[str, str] | None = None) -> str:
-    """The default path of the Unix socket: in the system's run directory for root, else in the user's."""
-    environ = os.environ if environ is None else environ
-    if os.geteuid() == 0:
-        return "/run/gossipcontrol/gossipcontrol.sock"
-    base = environ.get("XDG_RUNTIME_DIR") or str(Path.home() / ".local/state")
-    return f"{base}/gossipcontrol/gossipcontrol.sock"
+    """The default path of the Unix socket: in the system's run directory for root, else in the user's; empty: none."""
+    return _default("/run", "XDG_RUNTIME_DIR", "gossipcontrol.sock", environ)
+
+
+def _default(system: str, variable: str, name: str, environ: Mapping[str, str] | None) -> str:
+    base = Path(system) if os.geteuid() == 0 else user_directory(variable, environ)
+    return "" if base is None else str(base / "gossipcontrol" / name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +135,7 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     mistakes += [f"{key}: unknown section; known are {', '.join(sections)}" for key in document if key not in sections]
     mistakes += _unknown_variables(environ, sections)
     built = {name: _section(name, kind, document.get(name, {}), environ, mistakes) for name, kind in sections.items()}
+    mistakes += _homeless(document, environ, built)
     if mistakes:
         raise ConfigError(mistakes)
     return Config(**built)
@@ -147,6 +146,26 @@ def _unknown_variables(environ: Mapping[str, str], sections: Mapping[str, type[A
     known = {f"{PREFIX}{name}_{one.name}".upper() for name, kind in sections.items() for one in fields(kind)}
     prefixes = tuple(f"{PREFIX}{name}_".upper() for name in sections)
     return [f"{name}: unknown variable" for name in sorted(environ) if name.startswith(prefixes) and name not in known]
+
+
+def _homeless(document: Mapping[str, Any], environ: Mapping[str, str], built: Mapping[str, Any]) -> list[str]:
+    """Paths that nothing names, for a user without a home directory to put them in."""
+    wanted = [("listen", "socket", "XDG_RUNTIME_DIR")]
+    if built["state"].backend == "sqlite":
+        wanted.append(("state", "path", "XDG_STATE_HOME"))
+    return [
+        f"{section}.{key}: user {os.geteuid()} has no home directory (HOME is not set, and the user database does "
+        f"not know the user): set {section}.{key}, {PREFIX}{section.upper()}_{key.upper()} or {variable}"
+        for section, key, variable in wanted
+        if not getattr(built[section], key)
+        and f"{PREFIX}{section}_{key}".upper() not in environ
+        and key not in _table(document, section)
+    ]
+
+
+def _table(document: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    table = document.get(section, {})
+    return cast("Mapping[str, Any]", table) if isinstance(table, dict) else {}
 
 
 def _load(path: Path, mistakes: list[str]) -> dict[str, Any]:
@@ -181,6 +200,8 @@ def _section(name: str, kind: type[Any], table: object, environ: Mapping[str, st
         if found:
             mistakes += found
             del values[key]
+        if key not in values and (name, key) in _PATHS:
+            values[key] = _PATHS[name, key](environ)
     try:
         return kind(**values)
     except ValueError as error:
@@ -205,6 +226,8 @@ def _from_toml(where: str, value: object, kind: type[Any], mistakes: list[str]) 
     return value
 
 
+_PATHS = {("listen", "socket"): default_socket, ("state", "path"): default_state}
+"""Defaults that the environment decides."""
 _TYPE_NAMES = {str: "a string", int: "a whole number", float: "a number"}
 
 

@@ -1,4 +1,4 @@
-"""The errors of calls; each class carries its gRPC status and details."""
+"""The errors of the start, and of calls, whose classes each carry their gRPC status and details."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
 LISTED_VIOLATIONS = 25
 """Most fields named in one answer, because gRPC clients drop trailers of more than 8 kB."""
+
+
+class StartError(Exception):
+    """The service cannot start; the message names what is in the way."""
 
 
 class GossipControlError(Exception):

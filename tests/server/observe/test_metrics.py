@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
-from urllib.request import urlopen
 
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.config import Metrics
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
@@ -26,6 +26,7 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.kit.http import fetch
 from tests.kit.service_lab import BareAgent, Service, config, deciding, new_id, refusal, rejoin, serving
 from tests.kit.until import until
 
@@ -149,7 +150,7 @@ async def test_strangers_add_no_series(service: Service, stub: Stub) -> None:
         await stub.Rejoin(rejoin(f"stranger-{number}", f"store-{number}", request_id=new_id()))
     import grpc
 
-    async with grpc.aio.insecure_channel(service.tcp) as opened:
+    async with open_channel(service.tcp) as opened:
         channel: Any = opened
         for name in ("gossipcontrol.v1.GossipControl/Nothing", "other.Service/Call"):
             assert (await refusal(channel.unary_unary(f"/{name}")(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
@@ -175,9 +176,9 @@ def free_port() -> int:
 
 
 def ask(port: int, expression: str) -> list[dict[str, Any]]:
-    with urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={quote(expression)}", timeout=5) as answer:
-        result: list[dict[str, Any]] = json.loads(answer.read())["data"]["result"]
-        return result
+    page = fetch(f"http://127.0.0.1:{port}/api/v1/query?query={quote(expression)}", 5)
+    result: list[dict[str, Any]] = json.loads(page)["data"]["result"]
+    return result
 
 
 async def test_a_real_prometheus_scrapes_the_values(service: Service, stub: Stub, tmp_path: Path) -> None:

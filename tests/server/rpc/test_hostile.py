@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2, peer_knowledge_pb2
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -124,7 +125,7 @@ async def strike(channel: Any, method: str, frames: list[bytes]) -> grpc.StatusC
 async def strike_all(address: str, requests: Iterator[tuple[str, list[bytes]]]) -> dict[grpc.StatusCode, int]:
     """Send all of them, some at once; returns how many were answered how."""
     codes: dict[grpc.StatusCode, int] = {}
-    async with grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+    async with open_channel(address) as channel:
 
         async def work() -> None:
             for method, frames in requests:

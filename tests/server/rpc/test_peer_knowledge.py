@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import grpc
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.client.errors import RefusedError
 from gossipcontrol.client.failure import client_error
 from gossipcontrol.server.app import App
@@ -53,7 +54,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     )
     app = App(config, make_logger(Log(level="error")))
     await app.start()
-    async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+    async with open_channel(f"unix:{socket}") as channel:
         knowledge: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel)
         control: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
         yield Service(app, knowledge, control)

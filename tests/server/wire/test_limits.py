@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import grpc
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
 from tests.kit.service_lab import BareAgent, Service, bad_fields, refusal
@@ -80,7 +80,6 @@ WRONG: list[tuple[Any, set[str]]] = [
     (change(kind=5), {"kind"}),
     (change(generation=1), {"boot_id"}),
     (change(boot_id="b" * 65), {"boot_id"}),
-    (change(platform=6), {"platform"}),
     (change(age_ms=DAYS_30 + 1), {"age_ms"}),
     (change(detail="d" * 257), {"detail"}),
     (change(request_id="x"), {"request_id"}),
@@ -98,7 +97,6 @@ WRONG: list[tuple[Any, set[str]]] = [
         report(peers=[PeerObservation(peer_id="p", heard_age_ms=DAYS_30 + 1)]),
         {"reports[0].peers[0].heard_age_ms"},
     ),
-    (report(peers=[PeerObservation(peer_id="p", path=3)]), {"reports[0].peers[0].path"}),
     (report(peers=[PeerObservation(peer_id="p")], heard=PeersHeard()), {"reports[0].heard"}),
     (report(heard=PeersHeard(peer_ids=many(1001))), {"reports[0].heard.peer_ids"}),
     (report(heard=PeersHeard(peer_ids=["p", "p"], heard_ages_ms=[1, 1])), {"reports[0].heard.peer_ids"}),
@@ -176,7 +174,6 @@ FRAMES: list[tuple[dict[str, Any], set[str]]] = [
     ({"register": Register(node_id="n", store_ids=[""])}, {"register.store_ids[0]"}),
     ({"register": Register(node_id="n", host_id=LONG)}, {"register.host_id"}),
     ({"register": Register(node_id="n", capabilities=[0])}, {"register.capabilities[0]"}),
-    ({"register": Register(node_id="n", capabilities=[9])}, {"register.capabilities[0]"}),
     ({"register": Register(node_id="n", capabilities=[1, 1])}, {"register.capabilities"}),
     ({"register": Register(node_id="n", addresses=many(17))}, {"register.addresses"}),
     ({"register": Register(node_id="n", addresses=["x" * 257])}, {"register.addresses[0]"}),
@@ -260,7 +257,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("name", "data"), UNREADABLE)
 async def test_bytes_that_are_no_message_are_refused(service: Service, name: str, data: bytes) -> None:
-    async with grpc.aio.insecure_channel(service.tcp) as opened:
+    async with open_channel(service.tcp) as opened:
         channel: Any = opened
         error = await refusal(channel.unary_unary(f"/gossipcontrol.v1.GossipControl/{name}")(data))
         assert set(bad_fields(error)) == {"request"}

@@ -16,13 +16,14 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TextIO
 
 from gossipcontrol.server.config import Log
+from gossipcontrol.system.printable import printable
 
 BATCH_TIME = 0.01
 """Seconds for which lines wait after one was written, to be written together."""
 
 
-_PLAIN = re.compile(r'[^ ="\\\n]*')
-"""Text that logfmt writes without quotes."""
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]*").fullmatch
+"""Text that logfmt writes as it is: printable ASCII without a space, a quote, ``=`` or a backslash."""
 
 
 class Line(NamedTuple):
@@ -111,7 +112,7 @@ def make_logger(config: Log) -> Logger:
 
 
 def logfmt_line(line: Line) -> str:
-    """``timestamp=... level=... event=...`` and the fields, quoted where necessary."""
+    """``timestamp=... level=... event=...`` and the fields, quoted and escaped as in JSON where necessary."""
     fields = "".join([f" {name}={_text(value)}" for name, value in line.fields.items()])
     return f"timestamp={_stamp(line.at)} level={line.level} event={_text(line.event)}{fields}\n"
 
@@ -126,12 +127,13 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    if _PLAIN.fullmatch(text):
+    if _PLAIN(text):
         return text
-    if " " in text or "=" in text or '"' in text:
-        text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{text}"'
-    return text.replace("\n", "\\n")
+    shown = printable(text.replace("\\", "\\\\"))
+    if shown == text and not (" " in text or "=" in text or '"' in text):
+        return text  # letters of other scripts
+    quoted = shown.replace('"', '\\"')
+    return f'"{quoted}"'
 
 
 def _stamp(at: float) -> str:

@@ -12,6 +12,7 @@ from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Run
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
 from gossipcontrol.server.state.journal import JournalStats
+from gossipcontrol.server.wire.unrecognized import FIELDS
 from gossipcontrol.v1 import gossip_control_pb2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -38,6 +39,7 @@ class Metrics:
         self._start_delay, self._duration = _rejoin_times(registry)
         self._escalations = _escalations(registry)
         self._changes = _changes(registry)
+        self._unrecognized = _unrecognized(registry)
         self._request_count, self._request_seconds = _requests(registry)
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
         _build(registry)
@@ -54,8 +56,12 @@ class Metrics:
                 row[decision.kind - 1].inc()
 
     def count_change(self, platform_number: int, kind: ChangeKind) -> None:
-        """Count a reported change of a host."""
-        self._changes[platform_number, kind].inc()
+        """Count a reported change of a host; a platform that this version does not know is unspecified."""
+        self._changes[platform_number if platform_number in _PLATFORM_NAMES else 0, kind].inc()
+
+    def count_unrecognized(self, field: str) -> None:
+        """Count a value of a newer client that was ignored."""
+        self._unrecognized[field].inc()
 
     def count_start(self, start: StartRejoin) -> None:
         """Count the start of an attempt."""
@@ -161,6 +167,13 @@ def _changes(registry: CollectorRegistry) -> dict[tuple[int, ChangeKind], Counte
         for number, name in _PLATFORM_NAMES.items()
         for kind in ChangeKind
     }
+
+
+def _unrecognized(registry: CollectorRegistry) -> dict[str, Counter]:
+    family = Counter(
+        "gossipcontrol_unrecognized_values", "Values of newer clients that were ignored.", ("field",), registry=registry
+    )
+    return {field: family.labels(field) for field in FIELDS}
 
 
 def _requests(registry: CollectorRegistry) -> tuple[Counter, Histogram]:

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from gossipcontrol.server.core.knowledge.record import StoreCounts
 from gossipcontrol.server.core.knowledge.tracker import Recorded
+from gossipcontrol.server.observe.store_labels import OTHER, StoreLabels
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-
-OTHER = "other"
-"""The label of the stores without one of their own."""
 
 _GAUGES = (
     ("stability_lag_intentions", "Content intentions above the stability frontier.", "lag"),
@@ -29,7 +27,7 @@ class KnowledgeMetrics(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry, stores: int) -> None:
-        self._stores = stores
+        self._labels = StoreLabels(stores, self._is_empty)
         self._shown: dict[str, StoreCounts] = {}
         self._intentions = Counter(
             "gossipcontrol_knowledge_intentions", "Intentions recorded for the first time.", registry=registry
@@ -52,13 +50,15 @@ class KnowledgeMetrics(Collector):
     def show(self, counts: StoreCounts) -> None:
         """Set the gauges of a store."""
         self._shown[counts.store_id] = counts
+        self._labels.add(counts.store_id)
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """The gauges; stores beyond the limit are summed."""
-        rows = list(self._shown.values())
-        labelled = {row.store_id: [row] for row in rows[: self._stores]}
-        if len(rows) > self._stores:
-            labelled[OTHER] = rows[self._stores :] + labelled.get(OTHER, [])
+        shown = self._shown.copy()
+        rows = list(shown.values())
+        labelled = {store_id: [shown.pop(store_id)] for store_id in self._labels.export()}
+        if shown:
+            labelled[OTHER] = list(shown.values())
         for name, text, field in _GAUGES:
             family = GaugeMetricFamily(f"gossipcontrol_{name}", text, labels=("store",))
             for label, group in labelled.items():
@@ -69,6 +69,11 @@ class KnowledgeMetrics(Collector):
             "Floating intentions given up because too many floated.",
             value=_sum(rows, "dropped"),
         )
+
+    def _is_empty(self, store_id: str) -> bool:
+        """Whether a store has nothing to show in any gauge."""
+        row = self._shown[store_id]
+        return not any(getattr(row, field) for _, _, field in _GAUGES)
 
 
 def _sum(rows: Iterable[StoreCounts], field: str) -> int:

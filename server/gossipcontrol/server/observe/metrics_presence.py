@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.record import PeerState
-from gossipcontrol.server.observe.metrics_knowledge import OTHER
+from gossipcontrol.server.observe.store_labels import OTHER, StoreLabels
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -17,15 +17,14 @@ _AGES = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 
 
 class LivenessMetrics(Collector):
-    """Counts findings, and reads the gauges at each scrape; the first ``stores`` stores have a label of their own.
+    """Counts findings, and reads the gauges at each scrape; at most ``stores`` stores have a label of their own.
 
     Scrapes run in a thread of their own, so they read counts that are kept up to date, never tables that change.
     """
 
     def __init__(self, registry: CollectorRegistry, stores: int, liveness: Liveness) -> None:
         self._liveness = liveness
-        self._limit = stores
-        self._labelled: dict[str, None] = {}
+        self._labels = StoreLabels(stores, self._is_empty)
         self._stalest: Callable[[], dict[str, float]] = dict
         self._now: Callable[[], float] = float
         self._staleness = Histogram(
@@ -51,8 +50,7 @@ class LivenessMetrics(Collector):
 
     def label_store(self, store_id: str) -> None:
         """Give a store a label of its own, while the limit allows."""
-        if len(self._labelled) < self._limit and store_id != OTHER:
-            self._labelled[store_id] = None
+        self._labels.add(store_id)
 
     def count_rot(self, cause: Cause) -> None:
         """Count a finding of rot."""
@@ -71,7 +69,8 @@ class LivenessMetrics(Collector):
         rest, rest_partitioned = {state: total.peers.get(state, 0) for state in PeerState}, total.partitioned
         for state, count in rest.items():
             peers.add_metric((_name(state),), count)
-        for store_id in tuple(self._labelled):
+        labelled = self._labels.export()
+        for store_id in labelled:
             counts = self._liveness.store_counts(store_id)
             partitions.add_metric((store_id,), counts.partitioned)
             rest_partitioned -= counts.partitioned
@@ -83,22 +82,26 @@ class LivenessMetrics(Collector):
         for state, count in rest.items():
             store_peers.add_metric((OTHER, _name(state)), max(0, count))
         partitions.add_metric((OTHER,), max(0, rest_partitioned))
-        yield from (peers, store_peers, partitions, self._staleness_family())
+        yield from (peers, store_peers, partitions, self._staleness_family(labelled))
         yield GaugeMetricFamily(
             "gossipcontrol_pairs_unsynced", "Pairs online and overdue for a direct sync.", value=total.pairs_unsynced
         )
 
-    def _staleness_family(self) -> GaugeMetricFamily:
+    def _is_empty(self, store_id: str) -> bool:
+        """Whether a store has no peer: it is gone."""
+        return not any(self._liveness.store_counts(store_id).peers.values())
+
+    def _staleness_family(self, labelled: Collection[str]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
             "gossipcontrol_store_staleness_seconds",
             "Time since the last sign of life of the stalest live peer.",
             labels=("store",),
         )
-        now, stalest = self._now(), self._stalest()
-        for store_id in tuple(self._labelled):
+        now, stalest, own = self._now(), self._stalest(), frozenset(labelled)
+        for store_id in labelled:
             if store_id in stalest:
                 family.add_metric((store_id,), max(0.0, now - stalest[store_id]))
-        others = _oldest(at for store_id, at in stalest.items() if store_id not in self._labelled)
+        others = _oldest(at for store_id, at in stalest.items() if store_id not in own)
         if others is not None:
             family.add_metric((OTHER,), max(0.0, now - others))
         return family

@@ -17,6 +17,7 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
+from gossipcontrol.server.wire.unrecognized import Note, unknown_field
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
 REGISTER_TIME = 10.0
@@ -36,7 +37,9 @@ class AgentStreams:
         knowledge: KnowledgeDispatcher,
         answers: ReportAnswers,
         run_id: str,
+        note: Note,
     ) -> None:
+        self._note = note
         self._dispatcher = dispatcher
         self._clock = dispatcher.clock
         self._driver = driver
@@ -46,7 +49,7 @@ class AgentStreams:
 
     async def serve(self, frames: Frames, write: Write) -> None:
         """Serve one stream until either side ends it; raises the error that it ends with."""
-        register = await _first_frame(frames)
+        register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids))
         await self._register(session, register)
         reader = asyncio.create_task(self._read(frames, session))
@@ -58,8 +61,22 @@ class AgentStreams:
             self._driver.detach(session)
             self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
 
+    async def _first_frame(self, frames: Frames) -> attach_pb2.Register:
+        """The registration with which every stream begins; raises InvalidRequest."""
+        try:
+            async with asyncio.timeout(REGISTER_TIME):
+                async for frame in frames:
+                    if frame.WhichOneof("frame") == "register":
+                        return frame.register
+                    if frame.WhichOneof("frame") is not None or not unknown_field(frame):
+                        break
+                    self._ignore(frame)
+        except TimeoutError:
+            raise InvalidRequest([("frame", f"register must arrive within {REGISTER_TIME:g} s")]) from None
+        raise InvalidRequest([("frame", "the first frame must be register")])
+
     async def _register(self, session: Session, register: attach_pb2.Register) -> None:
-        event = decode.node_attached(register, session.session_id)
+        event = decode.node_attached(register, session.session_id, self._note)
         if register.node_id != session.node_id:
             raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
         self._dispatcher.outbox.check()
@@ -122,10 +139,17 @@ class AgentStreams:
             case "intentions":
                 await self._knowledge.submit(intentions_recorded(frame.intentions, "intentions."))
             case None:
-                raise InvalidRequest([("frame", "must be given")])
+                self._ignore(frame)
+
+    def _ignore(self, frame: attach_pb2.AttachRequest) -> None:
+        """Ignore a frame of a newer agent; raises InvalidRequest for one that is empty."""
+        number = unknown_field(frame)
+        if not number:
+            raise InvalidRequest([("frame", "must be given")])
+        self._note("frame", number)
 
     def _report(self, session: Session, report: liveness_pb2.LivenessReport, now: float) -> None:
-        event = decode_report.agent_liveness(report, session.node_id, now)
+        event = decode_report.agent_liveness(report, session.node_id, now, self._note)
         check_admitted(self._dispatcher.submit(event).effects)
         ack = attach_pb2.LivenessAck(
             view=self._answers.view(report.store_id, report.known_version, now),
@@ -137,15 +161,3 @@ class AgentStreams:
         decode.check_rejoin_result(result)
         outcome = Result(result.ok, result.error, result.permanent)
         self._driver.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
-
-
-async def _first_frame(frames: Frames) -> attach_pb2.Register:
-    """The registration with which every stream begins; raises InvalidRequest."""
-    try:
-        async with asyncio.timeout(REGISTER_TIME):
-            first = await anext(aiter(frames), None)
-    except TimeoutError:
-        raise InvalidRequest([("frame", f"register must arrive within {REGISTER_TIME:g} s")]) from None
-    if first is None or first.WhichOneof("frame") != "register":
-        raise InvalidRequest([("frame", "the first frame must be register")])
-    return first.register

@@ -23,6 +23,7 @@ from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatche
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_shared_ids
+from gossipcontrol.server.wire.unrecognized import Note
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 T = TypeVar("T")
@@ -42,7 +43,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         subscriptions: SubscriptionHub,
         staleness: StalenessSampler,
         resume_tokens: ResumeTokens,
+        note: Note,
     ) -> None:
+        self._note = note
         self._dispatcher = dispatcher
         self._core = dispatcher.core
         self._catalog = dispatcher.core.catalog
@@ -53,7 +56,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._liveness = dispatcher.core.liveness
         self._resume_tokens = resume_tokens
         self._answers = ReportAnswers(self._liveness, resume_tokens)
-        self._streams = AgentStreams(dispatcher, driver, knowledge_dispatcher, self._answers, run_id)
+        self._streams = AgentStreams(dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note)
 
     # Triggers and reports.
 
@@ -70,7 +73,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> gossip_control_pb2.ReportNetworkChangeResponse:
         """Decide about a change of a host or of nodes."""
         del context
-        event = decode.network_changed(request)
+        event = decode.network_changed(request, self._note)
         answer = trigger_answer(await self._dispatcher.settle(event))
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
@@ -82,7 +85,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
         del context
         synced = decode_presence.syncs_finished(request.sync_results)
-        reports = decode_report.liveness_reported(request, self._clock.now())
+        reports = decode_report.liveness_reported(request, self._clock.now(), self._note)
         offers: list[OfferSync] = []
         for report in reports:
             turn = self._dispatcher.submit(report)

@@ -74,7 +74,8 @@ class Outbox:
     def start(self, perform: Perform, on_commit: Callable[[], None]) -> None:
         """Begin; the snapshot with which a run begins holds its parameters."""
         self._perform, self._on_commit = perform, on_commit
-        self._journal.start(JournalListener(self._committed, self._failed, self._metrics.state_commit.observe))
+        observe = self._metrics.state_commit.observe
+        self._journal.start(JournalListener(self._committed, self._failed, observe, self._clock.reading))
 
     def begin(self, now: float, *, whole: bool = False) -> None:
         """Keep the state with which this run begins, and its parameters; ``whole``: that of knowledge as well."""

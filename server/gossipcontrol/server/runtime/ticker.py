@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from gossipcontrol.server.runtime.clock import ServiceClock
 
+LONGEST_WAIT = 1.0
+"""Most seconds that a timer runs: timers stand still while the host sleeps, and service time does not."""
+
 
 class Ticker:
     """Calls ``tick`` once the deadline has come that it was armed with last. Runs in one event loop.
@@ -37,14 +40,14 @@ class Ticker:
     def _sleep(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        wait = max(0.0, deadline - self._clock.now())
+        wait = min(max(0.0, deadline - self._clock.now()), LONGEST_WAIT)
         self._timer, self._timer_at = asyncio.get_running_loop().call_later(wait, self._due), deadline
 
     def _due(self) -> None:
         self._timer, deadline = None, self._deadline
         if deadline is None:
             return
-        if deadline > self._timer_at:
+        if deadline > self._clock.now():
             self._sleep(deadline)
         else:
             self._deadline = None

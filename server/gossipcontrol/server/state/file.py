@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import sqlite3
 from pathlib import Path
 
 from gossipcontrol.server.state.schema import migrate
 
-_SUFFIXES = ("", "-wal", "-journal")
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the files that make up a database."""
+LOCK_SUFFIX = ".lock"
+"""Of the file that the one service that writes has locked; it stays."""
+
+
+class LockedError(OSError):
+    """Another service has the file."""
 
 
 class StateFile:
@@ -21,21 +30,39 @@ class StateFile:
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._locked: int | None = None
+        """Descriptor of the lock file, while it is locked."""
         self.lost = False
         """Whether the file is gone or damaged, so that everything must be written to a new file."""
 
     def open(self) -> sqlite3.Connection:
         """Open the file, made if there is none; raises OSError, sqlite3.Error or ValueError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock()
         self.path.touch(mode=0o600)
         self._connection = self._connect()
         return self._connection
 
+    def unlock(self) -> None:
+        """Let another service have the file."""
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
+
+    def _lock(self) -> None:
+        """Be the one service that writes; raises LockedError. SQLite's own locks would keep readers out as well."""
+        descriptor = os.open(f"{self.path}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LockedError(errno.EWOULDBLOCK, "it is locked; is another service using it?") from None
+        self._locked = descriptor
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
-            # Exclusive: no second service on the same file, and no shared-memory file beside it.
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # Others may read, to make a backup; that nobody else writes is what the lock file is for.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA journal_size_limit = 4194304")

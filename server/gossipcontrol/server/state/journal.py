@@ -41,6 +41,15 @@ class LoadedKnowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockReading:
+    """How the clocks stood: service time is the boot's clock plus ``boot_offset``, the wall's plus ``wall_offset``."""
+
+    boot_id: str
+    boot_offset: float
+    wall_offset: float
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What an earlier run left."""
 
@@ -50,6 +59,8 @@ class Loaded:
     last_at: float = 0.0
     """The last logged instant."""
     knowledge: LoadedKnowledge = field(default_factory=LoadedKnowledge)
+    clock: ClockReading | None = None
+    """How the clocks stood; None in a file of an earlier version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,8 @@ class JournalListener:
     """Nothing can be written for now, and why; the backend keeps trying."""
     observed: Callable[[float], None]
     """A commit took this many seconds."""
+    clock: Callable[[], ClockReading] | None = None
+    """How the clocks stand now; called in the thread that writes."""
 
 
 class Journal(Protocol):

@@ -24,6 +24,11 @@ STEPS = (
         PRIMARY KEY (generation, number));
     CREATE TABLE book (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, fields TEXT NOT NULL);
     """,
+    # 4: how the clocks stood, so that service time goes on within one boot whatever the wall clock says.
+    """
+    CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL, boot_offset REAL NOT NULL,
+        wall_offset REAL NOT NULL);
+    """,
 )
 """Step N brings a file of version N - 1 to version N, which PRAGMA user_version holds."""
 

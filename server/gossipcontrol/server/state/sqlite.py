@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gossipcontrol.server.core.codec import CodecError, Plain
 from gossipcontrol.server.core.turn import Fact
-from gossipcontrol.server.state import knowledge_table, log_table
+from gossipcontrol.server.state import clock_table, knowledge_table, log_table
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded, StateError
@@ -82,13 +82,16 @@ class SqliteJournal:
             self._policy.add(one.store_id, len(one.body) + ENTRY_BYTES)
         self._number, at = knowledge_table.last(connection)
         instants = [*(one.at for one in log.entries), *(one.at for _, one in knowledge.entries)]
-        return Loaded(log.snapshot, log.entries, max([log.snapshot_at, at, *instants]), knowledge)
+        return Loaded(
+            log.snapshot, log.entries, max([log.snapshot_at, at, *instants]), knowledge, clock_table.read(connection)
+        )
 
     # In the event loop.
 
     def start(self, listener: JournalListener) -> None:
         """Start the writer thread."""
         loop = asyncio.get_running_loop()
+        self._writer.clock = listener.clock
         self._thread = threading.Thread(target=self._write, args=(loop, listener), name="state", daemon=True)
         self._thread.start()
 
@@ -158,6 +161,7 @@ class SqliteJournal:
         if self._thread is not None:
             self._thread.join()
         self._file.drop()
+        self._file.unlock()
 
     # In the writer thread.
 

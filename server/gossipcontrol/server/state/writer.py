@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.turn import Fact
-from gossipcontrol.server.state import knowledge_table, log_table
+from gossipcontrol.server.state import clock_table, knowledge_table, log_table
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
-from gossipcontrol.server.state.journal import KnowledgeSnapshot
+from gossipcontrol.server.state.journal import ClockReading, KnowledgeSnapshot
 from gossipcontrol.server.state.knowledge_table import StoreSnapshotWriter
 from gossipcontrol.server.state.log_table import Row, SnapshotWriter
 from gossipcontrol.server.state.pack import pack
@@ -74,6 +74,10 @@ class FileWriter:
         self._file = file
         self.entries = 0
         self.log_bytes = 0
+        self.clock: Callable[[], ClockReading] | None = None
+        """How the clocks stand now."""
+        self._reading: ClockReading | None = None
+        """As last written to this file."""
         self._snapshot: SnapshotWriter | None = None
         """That of deciding under way."""
         self._store_snapshot: StoreSnapshotWriter | None = None
@@ -93,10 +97,13 @@ class FileWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             written = self._write(connection, plan)
+            reading = self._write_clock(connection)
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
             self._file.drop()
+            self._reading = None  # the file may be another one next time
             raise
+        self._reading = reading
         self.entries, self.log_bytes = written.entries, written.log_bytes
         self._go_on(batch, plan, written)
         return written
@@ -127,6 +134,13 @@ class FileWriter:
             entries = self.entries + len(plan.rows)
             log_bytes = self.log_bytes + sum(map(log_table.row_bytes, plan.rows))
         return Written(entries, log_bytes, size, sizes, completed)
+
+    def _write_clock(self, connection: sqlite3.Connection) -> ClockReading | None:
+        """Keep how the clocks stand, when that is new; returns what the file then holds."""
+        if self.clock is None or not clock_table.differs(self._reading, reading := self.clock()):
+            return self._reading
+        clock_table.write(connection, reading)
+        return reading
 
     def _go_on(self, batch: Batch, plan: _Plan, written: Written) -> None:
         """End what was completed or overtaken, and begin what the batch asks for."""

@@ -33,6 +33,7 @@ from gossipcontrol.server.wire.limits import (
     check_texts,
     refuse,
 )
+from gossipcontrol.server.wire.unrecognized import Note, ignore, unknown_field
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2
 
 
@@ -51,8 +52,8 @@ def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequest
     return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)
 
 
-def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest) -> NetworkChanged:
-    """The event of a ReportNetworkChange call; raises InvalidRequest."""
+def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest, note: Note = ignore) -> NetworkChanged:
+    """The event of a ReportNetworkChange call; an unknown platform is noted. Raises InvalidRequest."""
     violations: Violations = []
     host_id, boot_id, request_id, generation = request.host_id, request.boot_id, request.request_id, request.generation
     check_request_id(request_id, violations)
@@ -64,39 +65,41 @@ def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest) -> N
         violations.append(("node_ids", "must be empty when host_id is given"))
     kind = check_enum(request.kind, ChangeKind, "kind", violations)
     check_text(boot_id, "boot_id", SHORT_ID_BYTES, violations, required=generation > 0)
-    if request.platform not in _KNOWN_PLATFORMS:
-        violations.append(("platform", f"{request.platform} is not a known value"))
     check_age(request.age_ms, "age_ms", violations)
     check_text(request.detail, "detail", DETAIL_BYTES, violations)
     refuse(violations)
+    if request.platform not in _KNOWN_PLATFORMS:
+        note("platform", request.platform)
     return NetworkChanged(host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id)
 
 
 _KNOWN_PLATFORMS = frozenset(gossip_control_pb2.Platform.values())
+_CAPABILITIES: frozenset[int] = frozenset(Capability)
 
 
-def node_attached(register: attach_pb2.Register, session_id: str) -> NodeAttached:
-    """The event of a Register frame; raises InvalidRequest."""
+def node_attached(register: attach_pb2.Register, session_id: str, note: Note = ignore) -> NodeAttached:
+    """The event of a Register frame; unknown capabilities are noted. Raises InvalidRequest."""
     violations: Violations = []
     check_text(register.node_id, "register.node_id", ID_BYTES, violations, required=True)
     store_ids = check_texts(register.store_ids, "register.store_ids", STORES, ID_BYTES, violations)
     check_text(register.host_id, "register.host_id", ID_BYTES, violations)
-    capabilities = [
-        check_enum(number, Capability, f"register.capabilities[{index}]", violations)
-        for index, number in enumerate(register.capabilities[:CAPABILITIES])
-    ]
+    numbers: list[int] = list(register.capabilities[:CAPABILITIES])
+    if 0 in numbers:
+        violations.append((f"register.capabilities[{numbers.index(0)}]", "must be given"))
     if len(set(register.capabilities)) != len(register.capabilities):
         violations.append(("register.capabilities", "must name each entry once"))
     addresses = check_texts(register.addresses, "register.addresses", ADDRESSES, ADDRESS_BYTES, violations)
     check_text(register.incarnation, "register.incarnation", SHORT_ID_BYTES, violations)
     check_text(register.agent, "register.agent", AGENT_BYTES, violations)
     refuse(violations)
+    for number in set(numbers) - _CAPABILITIES:
+        note("capability", number)
     return NodeAttached(
         node_id=register.node_id,
         session_id=session_id,
         store_ids=store_ids,
         host_id=register.host_id,
-        capabilities=frozenset(capability for capability in capabilities if capability is not None),
+        capabilities=frozenset(map(Capability, _CAPABILITIES.intersection(numbers))),
         addresses=addresses,
         incarnation=register.incarnation,
         agent=register.agent,
@@ -182,7 +185,9 @@ def explain_query(request: gossip_control_pb2.ExplainRequest) -> RejoinRequested
             case "past":
                 return _past_query(request.past)
             case None:
-                raise InvalidRequest([("trigger", "must be given")])
+                number = unknown_field(request)
+                what = f"field {number} is no trigger that this version knows" if number else "must be given"
+                raise InvalidRequest([("trigger", what)])
     except InvalidRequest as error:
         if given is None:
             raise

@@ -22,6 +22,7 @@ from gossipcontrol.server.wire.limits import (
     check_text,
     refuse,
 )
+from gossipcontrol.server.wire.unrecognized import Note, ignore
 from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
 
 _OBSERVATION = attrgetter("peer_id", "heard_age_ms", "path", "heard_count")
@@ -41,37 +42,41 @@ class _Heard(NamedTuple):
 _NOTHING = _Heard({}, (), ())
 
 
-def liveness_reported(request: gossip_control_pb2.PeerLivenessRequest, now: float) -> list[LivenessReported]:
-    """The events of a PeerLiveness call; raises InvalidRequest."""
+def liveness_reported(
+    request: gossip_control_pb2.PeerLivenessRequest, now: float, note: Note = ignore
+) -> list[LivenessReported]:
+    """The events of a PeerLiveness call; unknown paths are noted. Raises InvalidRequest."""
     violations: Violations = []
     if not request.reports:
         violations.append(("reports", "must not be empty"))
     if not check_count(len(request.reports), "reports", REPORTS, violations):
         refuse(violations)
     events = [
-        _reported(report, f"reports[{index}].", report.node_id, now, violations)
+        _reported(report, f"reports[{index}].", report.node_id, now, violations, note)
         for index, report in enumerate(request.reports)
     ]
     refuse(violations)
     return events
 
 
-def agent_liveness(report: liveness_pb2.LivenessReport, node_id: str, now: float) -> LivenessReported:
-    """The event of a LivenessReport in the stream of a node; raises InvalidRequest."""
+def agent_liveness(
+    report: liveness_pb2.LivenessReport, node_id: str, now: float, note: Note = ignore
+) -> LivenessReported:
+    """The event of a LivenessReport in the stream of a node; unknown paths are noted. Raises InvalidRequest."""
     violations: Violations = []
     if report.node_id not in ("", node_id):
         violations.append(("liveness.node_id", f"must be empty or the attached node {node_id}"))
-    event = _reported(report, "liveness.", node_id, now, violations)
+    event = _reported(report, "liveness.", node_id, now, violations, note)
     refuse(violations)
     return event
 
 
 def _reported(
-    report: liveness_pb2.LivenessReport, prefix: str, node_id: str, now: float, violations: Violations
+    report: liveness_pb2.LivenessReport, prefix: str, node_id: str, now: float, violations: Violations, note: Note
 ) -> LivenessReported:
     check_text(node_id, f"{prefix}node_id", ID_BYTES, violations, required=True)
     check_text(report.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
-    heard = _heard(report, prefix, now, violations)
+    heard = _heard(report, prefix, now, violations, note)
     return LivenessReported(
         node_id=node_id,
         store_id=report.store_id,
@@ -85,11 +90,11 @@ def _reported(
     )
 
 
-def _heard(report: liveness_pb2.LivenessReport, prefix: str, now: float, violations: Violations) -> _Heard:
+def _heard(report: liveness_pb2.LivenessReport, prefix: str, now: float, violations: Violations, note: Note) -> _Heard:
     """What the node heard of its peers, from either form of the report."""
     peers, columns = report.peers, report.heard
     if peers:
-        found = _read_observations(peers, now)
+        found = _read_observations(peers, now, note)
         if found is None:
             _check_observations(peers, f"{prefix}peers", violations)
         if report.HasField("heard"):
@@ -101,12 +106,15 @@ def _heard(report: liveness_pb2.LivenessReport, prefix: str, now: float, violati
     return found or _NOTHING
 
 
-def _read_observations(peers: Sequence[liveness_pb2.PeerObservation], now: float) -> _Heard | None:
+def _read_observations(peers: Sequence[liveness_pb2.PeerObservation], now: float, note: Note) -> _Heard | None:
     """The peers in the form of observations; None when something is wrong."""
     ids, ages, paths, counts = zip(*map(_OBSERVATION, peers), strict=True)
     at = _instants(ids, ages, now)
-    if at is None or not _PATHS.issuperset(paths):
+    if at is None:
         return None
+    if not _PATHS.issuperset(paths):
+        for path in set(paths) - _PATHS:
+            note("path", path)
     if 0 in ages:
         # An age of 0 may mean that no age was given.
         at.update((peer.peer_id, NEVER) for peer in peers if not peer.HasField("heard_age_ms"))
@@ -142,8 +150,6 @@ def _check_observations(peers: Sequence[liveness_pb2.PeerObservation], name: str
     if _check_ids([peer.peer_id for peer in peers], name, ".peer_id", violations):
         for index, peer in enumerate(peers):
             check_age(peer.heard_age_ms, f"{name}[{index}].heard_age_ms", violations)
-            if peer.path not in _PATHS:
-                violations.append((f"{name}[{index}].path", f"{peer.path} is not a known value"))
 
 
 def _check_columns(heard: liveness_pb2.PeersHeard, prefix: str, violations: Violations) -> None:

@@ -1,0 +1,38 @@
+"""The one way to print: whatever strangers put into ids and errors, a line stays one line of readable text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+
+import click
+from gossipcontrol.system.printable import printable
+
+
+def say(text: str = "", *, error: bool = False) -> None:
+    """Print one line for people."""
+    click.echo(printable(text), err=error)
+
+
+def say_event(what: str, text: str, fields: Mapping[str, object], *, as_json: bool) -> None:
+    """Print what happened: one JSON object, which is ASCII, or one line for people with the time of day."""
+    if as_json:
+        click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
+    else:
+        say(f"{time.strftime('%H:%M:%S')}  {text}")
+
+
+class PrintableFormatter(logging.Formatter):
+    """What libraries log, traceback included, as readable lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, line by line."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def guard_logging() -> None:
+    """Have what nothing else prints (``logging.lastResort``) printed as readable lines."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PrintableFormatter())

@@ -1,0 +1,172 @@
+"""The page of the metrics: a small web server with bounds, whose trouble is never that of gRPC."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from typing import Any, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
+)
+
+CONNECTIONS = 16
+"""Most connections at once; each has a thread and a descriptor. One more ends the oldest."""
+IDLE_TIME = 10.0
+"""Seconds for which a connection may send or take nothing."""
+ROOM_TIME = 1.0
+"""Seconds that the oldest connection gets to end; then the new one is refused."""
+NO_DESCRIPTOR_WAIT = 0.2
+"""Seconds between two tries to accept while the process has no descriptor left."""
+PATH = "/metrics"
+
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+class MetricsPage:
+    """Serves a registry at ``host:port`` from its construction to ``close``; raises OSError."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        self._server = _Server(family, (str(where[0]), int(where[1])))
+        self._server.set_app(application(registry))
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; blocks for half a second at most."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.end_all()
+        self._thread.join()
+
+
+def application(registry: CollectorRegistry) -> Application:
+    """The metrics at ``/metrics`` for GET and HEAD; 404 elsewhere."""
+    metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
+
+    def serve(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        page = metrics if environ["PATH_INFO"] == PATH else _not_found
+        return (
+            _head(page, environ, start_response)
+            if environ["REQUEST_METHOD"] == "HEAD"
+            else page(environ, start_response)
+        )
+
+    return serve
+
+
+def _not_found(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    del environ
+    start_response("404 Not Found", [("Content-Type", "text/plain")])
+    return [f"only {PATH} is served here\n".encode()]
+
+
+def _head(page: Application, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    """What GET would answer, without the body."""
+    answers: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def keep(status: str, headers: list[tuple[str, str]]) -> None:
+        answers.append((status, headers))
+
+    length = sum(map(len, page({**environ, "REQUEST_METHOD": "GET"}, keep)))
+    [(status, headers)] = answers
+    start_response(status, [*headers, ("Content-Length", str(length))])
+    return ()
+
+
+class _Handler(WSGIRequestHandler):
+    """One request, then the connection ends (HTTP/1.0)."""
+
+    timeout = IDLE_TIME
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: every scrape would be a line."""
+
+    def handle(self) -> None:
+        """Serve; a connection that is slow, gone or ended by the server is no fault."""
+        with suppress(OSError):
+            super().handle()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread per connection, and a bounded number of connections."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, family: socket.AddressFamily, where: tuple[str, int]) -> None:
+        self.address_family = family
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._open: OrderedDict[int, socket.socket] = OrderedDict()
+        self._lock = threading.Lock()
+        super().__init__(where, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking the name service for the host's name, as the base class would."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept; without a descriptor the connection waits, and this thread does not spin."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                time.sleep(NO_DESCRIPTOR_WAIT)
+            raise
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Make room by ending the oldest connection: a scrape gets through however many others idle."""
+        del client_address
+        if not self._room.acquire(blocking=False):
+            self._end_oldest()
+            if not self._room.acquire(timeout=ROOM_TIME):
+                return False
+        with self._lock:
+            self._open[request.fileno()] = request
+        return True
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection, and give its place back if it had one."""
+        with self._lock:
+            had_place = self._open.pop(request.fileno(), None) is not None
+        super().shutdown_request(request)
+        if had_place:
+            self._room.release()
+
+    def end_all(self) -> None:
+        """End every connection; their threads follow."""
+        with self._lock:
+            connections = list(self._open.values())
+        for connection in connections:
+            _end(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that fails is its client's matter."""
+
+    def _end_oldest(self) -> None:
+        with self._lock:
+            oldest = next(iter(self._open.values()), None)
+        if oldest is not None:
+            _end(oldest)
+
+
+def _end(connection: socket.socket) -> None:
+    """Wake the thread that waits for a connection, which then closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
