@@ -49,7 +49,7 @@ async def hostile(tmp_path: Path) -> AsyncIterator[Service]:
     """A service whose every id was chosen by a stranger."""
     async with serving(config(tmp_path, deciding=deciding())) as service, Client(service.address) as client:
         for text in TEXTS:
-            await client.rejoin(text, sorted({text, STORE}))
+            await client.rejoin(text, sorted({text, STORE}), park=True)
             await client.report_network_change(NetworkChange(node_ids=(text,), kind=ChangeKind.RESUMED, detail=text))
             peers = tuple(PeerObservation(one, heard_age=0.0) for one in TEXTS if one != NODE)
             await client.peer_liveness(

@@ -33,7 +33,7 @@ async def test_status_counts_what_there_is(service: Service) -> None:
     async with connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a", "b")
-        await run(service, "rejoin", "away", "c")
+        await run(service, "rejoin", "--park", "away", "c")
         status = await read(service, "status")
         assert (status["serving"], status["stores"], status["nodes"], status["attached"]) == (True, 3, 2, 1)
         assert status["rejoins_last_hour"]["parked"] == 1
@@ -63,9 +63,9 @@ async def test_status_says_when_there_is_more_than_it_counts(service: Service) -
 
 
 async def test_rejoin_shows_the_decisions(service: Service) -> None:
-    [decision] = await read(service, "rejoin", "n", "a", "--cause", "suspicion")
+    [decision] = await read(service, "rejoin", "--park", "n", "a", "--cause", "suspicion")
     assert (decision["node_id"], decision["store_id"], decision["kind"]) == ("n", "a", "DECISION_KIND_PARKED")
-    table = (await run(service, "rejoin", "n", "a")).stdout
+    table = (await run(service, "rejoin", "--park", "n", "a")).stdout
     assert table.split()[:5] == ["NODE", "STORE", "DECISION", "REJOIN", "WHY"]
     assert "starts as soon as an agent attaches" in table
 
@@ -74,13 +74,13 @@ async def test_waiting_for_a_rejoin_tells_by_exit_code_whether_it_worked(service
     async with connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a")
-        waiting = asyncio.create_task(run(service, "rejoin", "n", "--wait", "10", "--json"))
+        waiting = asyncio.create_task(run(service, "rejoin", "--park", "n", "--wait", "10", "--json"))
         await agent.command()
         await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True))
         result = await waiting
         assert result.exit_code == 0
         assert json.loads(result.stdout)[0]["outcome"] == "REJOIN_OUTCOME_VERIFIED"
-    late = await run(service, "rejoin", "away", "a", "--wait", "0")
+    late = await run(service, "rejoin", "--park", "away", "a", "--wait", "0")
     assert late.exit_code == 1
 
 
@@ -88,7 +88,7 @@ async def test_waiting_for_a_store_that_is_not_rejoined_fails_and_says_why(servi
     async with connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a")
-        waiting = asyncio.create_task(run(service, "rejoin", "n", "a", "typo", "--wait", "10", "--json"))
+        waiting = asyncio.create_task(run(service, "rejoin", "--park", "n", "a", "typo", "--wait", "10", "--json"))
         await agent.command()
         await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True))
         result = await waiting
@@ -96,14 +96,14 @@ async def test_waiting_for_a_store_that_is_not_rejoined_fails_and_says_why(servi
         rejoined, skipped = json.loads(result.stdout)
         assert (rejoined["store_id"], rejoined["outcome"]) == ("a", "REJOIN_OUTCOME_VERIFIED")
         assert (skipped["store_id"], skipped["outcome"]) == ("typo", "REJOIN_OUTCOME_SKIPPED")
-        alone = await run(service, "rejoin", "n", "typo", "--wait", "10")
+        alone = await run(service, "rejoin", "--park", "n", "typo", "--wait", "10")
         assert alone.exit_code == 1
         assert skipped["detail"] in alone.stdout
 
 
 async def test_waiting_asks_for_no_rejoin_older_than_its_own(service: Service) -> None:
-    await run(service, "rejoin", "n", *(f"s{number}" for number in range(150)))
-    assert (await run(service, "rejoin", "n", "new", "--wait", "0")).exit_code == 1
+    await run(service, "rejoin", "--park", "n", *(f"s{number}" for number in range(150)))
+    assert (await run(service, "rejoin", "--park", "n", "new", "--wait", "0")).exit_code == 1
     labels = {"rpc": "ListRejoins", "code": "OK"}
 
     def pages() -> float:
@@ -121,8 +121,8 @@ async def test_a_change_is_reported_for_a_host_or_for_nodes(service: Service, ki
 
 
 async def test_stores_and_rejoins_are_listed(service: Service) -> None:
-    await run(service, "rejoin", "n", "a", "b")
-    await run(service, "rejoin", "m", "a", "--cause", "isolated")
+    await run(service, "rejoin", "--park", "n", "a", "b")
+    await run(service, "rejoin", "--park", "m", "a", "--cause", "isolated")
     assert [one["store_id"] for one in await read(service, "stores")] == ["a", "b"]
     assert [one["store_id"] for one in await read(service, "stores", "--node", "m")] == ["a"]
     assert len(await read(service, "rejoins")) == 3
@@ -141,7 +141,7 @@ async def test_a_host_is_explained_with_every_cause_that_it_has(service: Service
 
 
 async def test_ids_with_brackets_are_shown_as_they_are(service: Service) -> None:
-    await run(service, "rejoin", "[/red]", "[bold]a")
+    await run(service, "rejoin", "--park", "[/red]", "[bold]a")
     assert "[/red] [bold]a" in " ".join((await run(service, "rejoins")).stdout.split())
 
 
@@ -189,8 +189,8 @@ async def test_an_unreachable_service_exits_with_three(tmp_path: Path) -> None:
 
 async def test_a_full_service_fails(tmp_path: Path) -> None:
     async with serving(config(tmp_path, deciding=deciding(queue_limit=1, rate=10.0))) as service:
-        assert (await run(service, "rejoin", "n", "a")).exit_code == 0
-        result = await run(service, "rejoin", "m", "a")
+        assert (await run(service, "rejoin", "--park", "n", "a")).exit_code == 0
+        result = await run(service, "rejoin", "--park", "m", "a")
         assert result.exit_code == 1
         assert "the queue of rejoins is full; try again in 10 s" in result.stderr
 

@@ -25,7 +25,7 @@ from tests.kit.service_lab import Service, config, deciding, serving
 async def test_calls_are_answered(service: Service) -> None:
     async with Client(service.address) as client:
         assert await client.serving()
-        answer = await client.rejoin("n", ["a"])
+        answer = await client.rejoin("n", ["a"], park=True)
         assert answer.decision_count == 1
         change = NetworkChange(host_id="h", kind=ChangeKind.RESUMED)
         assert (await client.report_network_change(change)).decision_count == 1
@@ -38,7 +38,7 @@ async def test_calls_are_answered(service: Service) -> None:
 async def test_pages_are_joined(service: Service) -> None:
     async with Client(service.tcp) as client:
         stores = [f"s{number:03}" for number in range(250)]
-        await client.rejoin("n", stores)
+        await client.rejoin("n", stores, park=True)
         assert [store.store_id async for store in client.list_stores()] == stores
         found = [rejoin.store_id async for rejoin in client.list_rejoins(page_size=7)]
         assert found == stores[::-1]
@@ -56,9 +56,9 @@ async def test_a_mistake_is_raised_with_its_field(service: Service) -> None:
 async def test_a_full_service_says_when_to_come_again(tmp_path: Path) -> None:
     settings = config(tmp_path, deciding=deciding(queue_limit=1))
     async with serving(settings) as service, Client(service.address, timeout=0.5) as client:
-        await client.rejoin("n", ["a"])
+        await client.rejoin("n", ["a"], park=True)
         with pytest.raises(OverloadedError) as caught:
-            await client.rejoin("m", ["a"])
+            await client.rejoin("m", ["a"], park=True)
         assert caught.value.retry_in == 1.0
 
 

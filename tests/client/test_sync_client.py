@@ -59,7 +59,7 @@ def report(*peer_ids: str) -> LivenessReport:
 
 async def test_every_call_gives_what_the_asynchronous_client_gives(service: Service, client: SyncClient) -> None:
     assert await blocking(client.serving)
-    result = await blocking(lambda: client.rejoin("n", ["a"], cause=Cause.SUSPICION))
+    result = await blocking(lambda: client.rejoin("n", ["a"], park=True, cause=Cause.SUSPICION))
     assert [one.kind for one in result.decisions] == [DecisionKind.PARKED]
     change = NetworkChange(host_id="h", kind=ChangeKind.RESUMED)
     assert (await blocking(lambda: client.report_network_change(change))).decision_count == 1
@@ -84,7 +84,7 @@ async def test_every_call_gives_what_the_asynchronous_client_gives(service: Serv
 
 async def test_pages_are_joined(client: SyncClient) -> None:
     stores = [f"s{number:03}" for number in range(250)]
-    await blocking(lambda: client.rejoin("n", stores))
+    await blocking(lambda: client.rejoin("n", stores, park=True))
     assert [one.store_id for one in await blocking(lambda: list(client.list_stores()))] == stores
     assert len(await blocking(lambda: list(client.list_rejoins(page_size=7, limit=30)))) == 30
 
@@ -104,9 +104,9 @@ async def test_errors_are_typed_and_have_their_code(tmp_path: Path, client: Sync
 async def test_a_full_service_says_when_to_come_again(tmp_path: Path) -> None:
     async with serving(config(tmp_path, deciding=deciding(queue_limit=1))) as service:
         with SyncClient(service.address, timeout=0.5) as client:
-            await blocking(lambda: client.rejoin("n", ["a"]))
+            await blocking(lambda: client.rejoin("n", ["a"], park=True))
             with pytest.raises(OverloadedError) as caught:
-                await blocking(lambda: client.rejoin("m", ["a"]))
+                await blocking(lambda: client.rejoin("m", ["a"], park=True))
     assert (caught.value.retry_in, caught.value.code) == (1.0, StatusCode.RESOURCE_EXHAUSTED)
 
 

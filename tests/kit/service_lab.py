@@ -163,7 +163,8 @@ def bad_fields(error: grpc.aio.AioRpcError) -> dict[str, str]:
 
 
 def rejoin(node_id: str = "n", *store_ids: str, **fields: Any) -> gossip_control_pb2.RejoinRequest:
-    """A request to rejoin."""
+    """A request to rejoin, which waits for a node that is not known."""
+    fields.setdefault("park_unknown", True)
     return gossip_control_pb2.RejoinRequest(node_id=node_id, store_ids=store_ids, **fields)
 
 

@@ -49,14 +49,14 @@ async def test_a_copy_made_while_the_service_runs_holds_all_that_was_acknowledge
     path, target = tmp_path / "state.db", tmp_path / "copy.db"
     settings = replace(config(tmp_path, deciding=deciding()), state=State(path=str(path)))
     async with serving(settings) as service, Client(service.address) as client:
-        await client.rejoin("n", ["a", "b"])
+        await client.rejoin("n", ["a", "b"], park=True)
         stopped = asyncio.Event()
 
         async def write() -> None:
             number = 0
             while not stopped.is_set():
                 number += 1
-                await client.rejoin(f"n{number}", ["a"])
+                await client.rejoin(f"n{number}", ["a"], park=True)
 
         writing = asyncio.create_task(write())
         done = await asyncio.to_thread(make, path, target)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ async def until_health(stub: Any, wanted: int) -> None:
 
 
 async def ask_until_refused(stub: gossip_control_pb2_grpc.GossipControlAsyncStub) -> None:
-    for number in range(3000):
-        await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id=f"n{number}" * 20, store_ids=["a"]))
+    for _ in range(20_000):
+        await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id="n", store_ids=["a"], request_id=str(uuid.uuid4())))
 
 
 async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, disk: Path) -> None:
@@ -53,7 +54,7 @@ async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, 
     async with process, open_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
         await process.wait_for("serving", 20)
         stub, health = gossip_control_pb2_grpc.GossipControlStub(channel), health_pb2_grpc.HealthStub(channel)
-        first = gossip_control_pb2.RejoinRequest(node_id="n", store_ids=["a"])
+        first = gossip_control_pb2.RejoinRequest(node_id="n", store_ids=["a"], park_unknown=True)
         await stub.Rejoin(first, wait_for_ready=True)
         filler = disk / "filler"
         with pytest.raises(OSError, match="No space left"):
@@ -67,7 +68,7 @@ async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, 
         filler.unlink()
         await until_health(health, health_pb2.HealthCheckResponse.SERVING)
         await process.wait_for("state is kept again", 20)
-        await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id="last", store_ids=["a"]))
+        await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id="last", store_ids=["a"], park_unknown=True))
         await process.stop()
         await process.start()
         kept = await stub.ListRejoins(gossip_control_pb2.ListRejoinsRequest(page_size=1000), wait_for_ready=True)

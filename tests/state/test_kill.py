@@ -186,7 +186,7 @@ class Load:
         node_id, chosen = f"n{self._chance.randrange(NODES)}", self._chance.randrange(4)
         request_id = str(uuid.uuid4()) if chosen else ""
         if chosen == 1:
-            return gossip_control_pb2.RejoinRequest(request_id=request_id, node_id=node_id)
+            return gossip_control_pb2.RejoinRequest(request_id=request_id, node_id=node_id, park_unknown=True)
         change = gossip_control_pb2.ReportNetworkChangeRequest(
             request_id=request_id, host_id=f"h-{node_id}", kind=KIND, boot_id="boot"
         )

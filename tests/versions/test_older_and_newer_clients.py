@@ -46,9 +46,9 @@ def requests(client: Release) -> dict[str, Any]:
     report = client.message("LivenessReport", node_id="n", store_id="a")
     report.peers.add(peer_id="p", heard_age_ms=1, path=1)
     made = {
+        "PeerLiveness": client.message("PeerLivenessRequest", reports=[report]),  # first: it makes the node known
         "Rejoin": client.message("RejoinRequest", node_id="n", store_ids=["a"], cause=1),
         "ReportNetworkChange": client.message("ReportNetworkChangeRequest", host_id="h", kind=1, platform=1),
-        "PeerLiveness": client.message("PeerLivenessRequest", reports=[report]),
         "ListPeers": client.message("ListPeersRequest", store_id="a"),
         "ListStores": client.message("ListStoresRequest"),
         "ListRejoins": client.message("ListRejoinsRequest", node_id="n"),
@@ -60,6 +60,9 @@ def requests(client: Release) -> dict[str, Any]:
         "GetStabilityFrontier": client.message("GetStabilityFrontierRequest", store_id="a"),
         "GetLag": client.message("GetLagRequest", store_id="a"),
     }
+    if "Forget" in {method.name for method in client.methods()}:
+        made["CancelRejoin"] = client.message("CancelRejoinRequest")
+        made["Forget"] = client.message("ForgetRequest", store_id="a")
     for message in made.values():
         add_everywhere(message)
     return made
@@ -92,6 +95,9 @@ async def test_every_unary_call_is_answered(client: Release, channel: Any) -> No
     streaming = {one.name for one in client.methods() if one.client_streaming or one.server_streaming}
     assert made.keys() | streaming == {one.name for one in client.methods()}
     for name, request in made.items():
+        if name == "CancelRejoin":
+            [rejoin, *_] = (await call(channel, client, "ListRejoins", made["ListRejoins"])).rejoins
+            request.rejoin_id = rejoin.rejoin_id
         await call(channel, client, name, request)
 
 

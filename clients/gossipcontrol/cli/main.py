@@ -11,7 +11,9 @@ from gossipcontrol.cli.output import guard_logging
 from gossipcontrol.system.printable import printable
 
 COMMANDS = {
+    "cancel": ("cancel_command", "End a rejoin that has not ended."),
     "explain": ("explain_command", "Explain what would happen to a trigger now, or why past ones were decided so."),
+    "forget": ("forget_command", "Forget a node without an agent, or a store, and all that is parked for it."),
     "knowledge": ("knowledge_command", "Show what each peer of a store provably holds, and how far behind it is."),
     "peers": ("peers_command", "Show who is online, suspected, offline or asleep in a store."),
     "rejoin": ("rejoin_command", "Have a node rejoin these stores, or all it has."),

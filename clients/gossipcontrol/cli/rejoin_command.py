@@ -23,13 +23,20 @@ UNDER_WAY = (Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING)
 @click.argument("store_ids", metavar="[STORE]...", nargs=-1)
 @click.option("--cause", type=click.Choice(CALLER_CAUSES), default="manual", show_default=True)
 @click.option("--wait", type=SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if any is bad.")
+@click.option("--park", is_flag=True, help="Wait for NODE if the service does not know it.")
 @json_option
 @calls
 async def rejoin(
-    client: MessageClient, node_id: str, store_ids: tuple[str, ...], cause: str, wait: float | None, as_json: bool
+    client: MessageClient,
+    node_id: str,
+    store_ids: tuple[str, ...],
+    cause: str,
+    wait: float | None,
+    park: bool,
+    as_json: bool,
 ) -> int:
     """Have NODE rejoin these stores, or all it has."""
-    trigger = RejoinTrigger(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause])
+    trigger = RejoinTrigger(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause], park=park)
     response = await client.message(call.rejoin(trigger))
     if wait is None:
         table.show_decision_messages(response.decisions, as_json)

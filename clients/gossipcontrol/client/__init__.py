@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Decision,
         ExplainResult,
         Explanation,
+        ForgetResult,
         NetworkChange,
         PastTrigger,
         RejoinRecord,
@@ -75,8 +76,8 @@ else:
         "gossipcontrol.client.address": ("check_address", "default_address"),
         "gossipcontrol.client.client": ("Client",),
         "gossipcontrol.client.decision": (
-            "Decision", "ExplainResult", "Explanation", "NetworkChange", "PastTrigger", "RejoinRecord",
-            "RejoinTrigger", "SeenState", "TriggerRecord", "TriggerResult",
+            "Decision", "ExplainResult", "Explanation", "ForgetResult", "NetworkChange", "PastTrigger",
+            "RejoinRecord", "RejoinTrigger", "SeenState", "TriggerRecord", "TriggerResult",
         ),
         "gossipcontrol.client.enumeration": (
             "Capability", "Cause", "ChangeKind", "DecisionKind", "Outcome", "PeerState", "Platform", "Rule", "Rung",
@@ -101,7 +102,7 @@ else:
 
 __all__ = [
     "AddressError", "AuthorLag", "Capability", "Cause", "ChainPosition", "ChangeKind", "Client", "ClientError",
-    "Decision", "DecisionKind", "DeniedError", "ExplainResult", "Explanation", "Frontier", "Intention",
+    "Decision", "DecisionKind", "DeniedError", "ExplainResult", "Explanation", "ForgetResult", "Frontier", "Intention",
     "IntentionBatch", "Knowledge", "LivenessReport", "LivenessResult", "Member", "Neighbor", "NetworkChange",
     "NotFoundError", "Outcome", "OverloadedError", "PastTrigger", "Peer", "PeerChange", "PeerKnowledge", "PeerLag",
     "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate", "RecordResult", "RefusedError",

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from gossipcontrol.client import decode, decode_knowledge, encode
 from gossipcontrol.client.decision import (
     ExplainResult,
+    ForgetResult,
     NetworkChange,
     PastTrigger,
     RejoinRecord,
@@ -111,6 +112,18 @@ def explain(
 ) -> Call[gossip_control_pb2.ExplainResponse, ExplainResult]:
     """Explain a trigger."""
     return Call(GossipControlStub, "Explain", encode.explain(trigger), decode.explain_result)
+
+
+def forget(node_id: str, store_id: str) -> Call[gossip_control_pb2.ForgetResponse, ForgetResult]:
+    """Forget a node, a store, or a store of a node."""
+    request = gossip_control_pb2.ForgetRequest(node_id=node_id, store_id=store_id)
+    return Call(GossipControlStub, "Forget", request, lambda done: ForgetResult(nodes=done.nodes, stores=done.stores))
+
+
+def cancel_rejoin(rejoin_id: str) -> Call[gossip_control_pb2.CancelRejoinResponse, RejoinRecord]:
+    """End a rejoin."""
+    request = gossip_control_pb2.CancelRejoinRequest(rejoin_id=rejoin_id)
+    return Call(GossipControlStub, "CancelRejoin", request, lambda done: decode.rejoin_record(done.rejoin))
 
 
 def list_peers(store_id: str, state: PeerState | None) -> ListCall[liveness_pb2.PeerView, Peer]:

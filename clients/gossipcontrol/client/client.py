@@ -10,6 +10,7 @@ from gossipcontrol.client import call
 from gossipcontrol.client.call import RejoinFilter
 from gossipcontrol.client.decision import (
     ExplainResult,
+    ForgetResult,
     NetworkChange,
     PastTrigger,
     RejoinRecord,
@@ -62,10 +63,18 @@ class Client:
         return await self._transport.call(call.warnings())
 
     async def rejoin(
-        self, node_id: str, store_ids: Sequence[str] = (), *, cause: Cause = Cause.MANUAL, request_id: str = ""
+        self,
+        node_id: str,
+        store_ids: Sequence[str] = (),
+        *,
+        cause: Cause = Cause.MANUAL,
+        request_id: str = "",
+        park: bool = False,
     ) -> TriggerResult:
-        """Have a node rejoin these stores, or all it has."""
-        trigger = RejoinTrigger(node_id=node_id, store_ids=tuple(store_ids), cause=cause, request_id=request_id)
+        """Have a node rejoin these stores, or all it has; ``park``: wait for it if the service does not know it."""
+        trigger = RejoinTrigger(
+            node_id=node_id, store_ids=tuple(store_ids), cause=cause, request_id=request_id, park=park
+        )
         return await self._transport.call(call.rejoin(trigger))
 
     async def report_network_change(self, change: NetworkChange) -> TriggerResult:
@@ -81,6 +90,14 @@ class Client:
     async def explain(self, trigger: RejoinTrigger | NetworkChange | PastTrigger) -> ExplainResult:
         """What would happen to a trigger now, or why a past one was decided as it was; changes nothing."""
         return await self._transport.call(call.explain(trigger))
+
+    async def forget(self, *, node_id: str = "", store_id: str = "") -> ForgetResult:
+        """Forget a node without an agent, a store, or a store of one node; raises ClientError where one is attached."""
+        return await self._transport.call(call.forget(node_id, store_id))
+
+    async def cancel_rejoin(self, rejoin_id: str) -> RejoinRecord:
+        """End a rejoin that has not ended; raises NotFoundError, or ClientError (FAILED_PRECONDITION) if it has."""
+        return await self._transport.call(call.cancel_rejoin(rejoin_id))
 
     def list_peers(self, store_id: str, *, state: PeerState | None = None) -> AsyncIterator[Peer]:
         """The peers of a store by id, or only those in this state."""

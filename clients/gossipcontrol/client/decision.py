@@ -16,6 +16,8 @@ class RejoinTrigger:
     cause: Cause = Cause.MANUAL
     request_id: str = ""
     """A UUID that makes the call idempotent for 10 minutes; empty: the client chooses one."""
+    park: bool = False
+    """Whether it waits for a node that the service does not know; otherwise that is NotFoundError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,16 @@ class NetworkChange:
     detail: str = ""
     request_id: str = ""
     """A UUID that makes the call idempotent for 10 minutes; empty: the client chooses one."""
+    park: bool = True
+    """Whether it waits for nodes that the service does not know; otherwise that is NotFoundError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetResult:
+    """How many nodes were forgotten, and how many stores of nodes."""
+
+    nodes: int
+    stores: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

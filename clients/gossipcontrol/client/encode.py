@@ -26,6 +26,7 @@ def rejoin(trigger: RejoinTrigger) -> gossip_control_pb2.RejoinRequest:
         node_id=trigger.node_id,
         store_ids=trigger.store_ids,
         cause=Cause.ValueType(trigger.cause),
+        park_unknown=trigger.park,
     )
 
 
@@ -41,6 +42,7 @@ def network_change(change: NetworkChange) -> gossip_control_pb2.ReportNetworkCha
         platform=Platform.ValueType(change.platform or 0),
         age_ms=milliseconds(change.age),
         detail=change.detail,
+        park_unknown=change.park,
     )
 
 

@@ -73,6 +73,12 @@ class NotFound(GossipControlError):
     code = grpc.StatusCode.NOT_FOUND
 
 
+class Precondition(GossipControlError):
+    """What the call names is not in a state that allows it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
 class Replaced(GossipControlError):
     """A newer stream of the same node has taken over."""
 

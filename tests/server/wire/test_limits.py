@@ -145,10 +145,10 @@ WRONG: list[tuple[Any, set[str]]] = [
     (ListRejoinsRequest(page_token="x-" + "1" * 63), {"page_token"}),
 ]
 RIGHT: list[Any] = [
-    RejoinRequest(node_id="n" * 128, store_ids=many(1024, 128)),
-    RejoinRequest(node_id="é" * 64, cause=6, request_id="123E4567-E89B-12D3-A456-426614174000"),
+    RejoinRequest(node_id="n" * 128, store_ids=many(1024, 128), park_unknown=True),
+    RejoinRequest(node_id="é" * 64, cause=6, park_unknown=True, request_id="123E4567-E89B-12D3-A456-426614174000"),
     change(host_id="h" * 128, boot_id="b" * 64, generation=2**64 - 1, platform=5, age_ms=DAYS_30, detail="d" * 256),
-    change(host_id="", node_ids=many(128, 128)),
+    change(host_id="", node_ids=many(128, 128), park_unknown=True),
     report(peers=[PeerObservation(peer_id=one, heard_age_ms=DAYS_30, heard_count=2**64 - 1) for one in many(1000)]),
     report(
         heard=PeersHeard(

@@ -14,9 +14,12 @@ from gossipcontrol.server.core.effect import (
     AnnounceRejoin,
     AnswerTrigger,
     Effect,
+    ForgetSlots,
     RefuseNode,
     RefuseReuse,
+    RefuseState,
     RefuseTrigger,
+    RefuseUnknown,
     StartRejoin,
 )
 from gossipcontrol.server.core.event import (
@@ -144,6 +147,8 @@ def _shown(effect: Effect) -> dict[str, Any]:
             return {"effect": "answer", "cause": cause, "decisions": decisions, "again": effect.replayed}
         case RefuseReuse():
             return {"effect": "refuse reuse", "request": effect.request_id}
+        case ForgetSlots() | RefuseUnknown() | RefuseState():
+            raise AssertionError(f"an old file leads to {effect}")
         case RefuseTrigger():
             return {"effect": "refuse", "retry": effect.retry_in}
         case RefuseNode():

@@ -22,9 +22,11 @@ from gossipcontrol.server.core.deciding.registry import Node
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, StartRejoin
 from gossipcontrol.server.core.event import (
+    CancelRequested,
     ChangeKind,
     DecidingEvent,
     Event,
+    ForgetRequested,
     LivenessEvent,
     LivenessReported,
     NeighborChanged,
@@ -114,6 +116,8 @@ class Core:
             RejoinFinished: self._decide,
             StartDelayed: self._decide,
             SuspicionEnded: self._decide,
+            ForgetRequested: self._decide,
+            CancelRequested: self._decide,
             NetworkChanged: self._on_network_changed,
             NodeAttached: self._on_attached,
             NodeDetached: self._on_detached,
@@ -136,7 +140,9 @@ class Core:
         if self._departures:
             return self.deciding.handled_at
         soft = earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
-        return earliest(soft, self.deciding.next_deadline()) if journaling is Journaling.KEEPING else soft
+        if journaling is not Journaling.KEEPING:
+            return soft
+        return earliest(earliest(soft, self.deciding.next_deadline()), self.deciding.clearance.next_deadline())
 
     def replay(self, fact: Fact) -> None:
         """Decide again what the log kept; nothing of it leaves, and liveness hears nothing of it."""
@@ -223,6 +229,9 @@ class Core:
 
     def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
         turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [])
+        if self._journaling is Journaling.KEEPING:
+            for aged in self.deciding.clearance.aged_out(now):
+                self._trigger(turn, aged, now)
         self._tell_departures(turn, now)
         if _is_due(self.liveness.next_deadline(), now):
             self._observe(turn, event, now)
@@ -267,7 +276,7 @@ class Core:
             case SyncWanted():
                 self._want_sync(turn, finding)
 
-    def _trigger(self, turn: Turn, event: RejoinRequested | SuspicionEnded, now: float) -> None:
+    def _trigger(self, turn: Turn, event: RejoinRequested | SuspicionEnded | ForgetRequested, now: float) -> None:
         """Decide about what was found, in the same turn."""
         decided = self._decide(event, now)
         turn.effects += decided.effects

@@ -46,6 +46,30 @@ class RefuseReuse:
 
 
 @dataclass(frozen=True, slots=True)
+class RefuseUnknown:
+    """Refuse what was handled, nothing having changed: nobody knows what it names."""
+
+    what: str
+    """``node n``, ``store s``, ``rejoin r-1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseState:
+    """Refuse what was handled, nothing having changed: what it names is not in a state that allows it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSlots:
+    """What was to be forgotten is: so many nodes, and so many stores of nodes."""
+
+    node_count: int
+    slot_count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RefuseNode:
     """Refuse the registration that was handled, nothing having changed."""
 
@@ -109,5 +133,5 @@ class AdviseRestart:
     detail: str
 
 
-Refusal = RefuseTrigger | RefuseReuse | RefuseNode
-Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart
+Refusal = RefuseTrigger | RefuseReuse | RefuseUnknown | RefuseState | RefuseNode
+Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart | ForgetSlots

@@ -44,6 +44,8 @@ class RejoinRequested:
     """Peers of the other side of a partition, to be dialled first; beyond ``BRIDGE`` they are left out."""
     blind: bool = False
     """Whether no path to any peer is known: if the rejoin fails, no stronger rung is tried."""
+    park: bool = True
+    """Whether it waits for a node that nobody knows; otherwise such a trigger is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class NetworkChanged:
     boot_id: str = ""
     generation: int = 0
     request_id: str = ""
+    park: bool = True
+    """Whether it waits for named nodes that nobody knows; otherwise such a trigger is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,22 @@ class NodeDetached:
     session_id: str
     left: bool = False
     """Whether the node said goodbye."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRequested:
+    """A node without an agent, or a store, or a store of one node is to be forgotten; at least one is given."""
+
+    node_id: str = ""
+    store_id: str = ""
+    why: str = "an operator had it forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """An operator wants a rejoin that has not ended to end."""
+
+    rejoin_id: str
 
 
 NEVER = -math.inf
@@ -223,6 +243,8 @@ DecidingEvent = (
     | RejoinProved
     | AdviceOutdated
     | SuspicionEnded
+    | ForgetRequested
+    | CancelRequested
     | ServiceStarted
 )
 """What deciding takes; all but reports may stand in the log."""

@@ -13,6 +13,7 @@ from gossipcontrol.server.core.effect import (
     AnnounceRejoin,
     AnswerTrigger,
     Effect,
+    ForgetSlots,
     RefuseNode,
     StartRejoin,
 )
@@ -46,6 +47,7 @@ class EventLog:
             AdviseRestart: self._advised,
             AcceptNode: self._accepted,
             RefuseNode: self._refused,
+            ForgetSlots: self._forgot,
         }
         self._findings: dict[type[Any], Callable[[Any], None]] = {
             NodeSuspected: self._suspected,
@@ -145,6 +147,10 @@ class EventLog:
     def _refused(self, refused: RefuseNode, at: float) -> None:
         del at
         self._log.warning("node refused", reason=refused.reason)
+
+    def _forgot(self, forgot: ForgetSlots, at: float) -> None:
+        del at
+        self._log.info("forgotten", nodes=forgot.node_count, stores=forgot.slot_count, reason=forgot.why)
 
     # Findings.
 

@@ -8,13 +8,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
+from gossipcontrol.server.core.effect import ForgetSlots
 from gossipcontrol.server.core.finding import OfferSync
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
-from gossipcontrol.server.rpc.refusal import check_admitted, reused, trigger_answer
+from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
@@ -100,6 +101,28 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             syncs=[encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
             next_report_ms=self._answers.next_report_ms(now),
         )
+
+    # Clearing up.
+
+    async def Forget(
+        self, request: gossip_control_pb2.ForgetRequest, context: Context
+    ) -> gossip_control_pb2.ForgetResponse:
+        """Forget a node without an agent, a store, or a store of one node."""
+        del context
+        effects = await self._dispatcher.settle(decode.forget_requested(request))
+        check_cleared(effects)
+        cleared = next(effect for effect in effects if isinstance(effect, ForgetSlots))
+        return gossip_control_pb2.ForgetResponse(nodes=cleared.node_count, stores=cleared.slot_count)
+
+    async def CancelRejoin(
+        self, request: gossip_control_pb2.CancelRejoinRequest, context: Context
+    ) -> gossip_control_pb2.CancelRejoinResponse:
+        """End a rejoin that has not ended."""
+        del context
+        check_cleared(await self._dispatcher.settle(decode.cancel_requested(request)))
+        rejoin = self._catalog.rejoin(request.rejoin_id)
+        assert rejoin is not None, "a rejoin that has just ended is kept"
+        return gossip_control_pb2.CancelRejoinResponse(rejoin=encode.rejoin_message(rejoin, self._clock.now()))
 
     # Streams.
 

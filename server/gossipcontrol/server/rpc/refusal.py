@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gossipcontrol.server.core.effect import AnswerTrigger, Effect, RefuseNode, RefuseReuse, RefuseTrigger
-from gossipcontrol.server.errors import InvalidRequest, Overloaded
+from gossipcontrol.server.core.effect import (
+    AnswerTrigger,
+    Effect,
+    RefuseNode,
+    RefuseReuse,
+    RefuseState,
+    RefuseTrigger,
+    RefuseUnknown,
+)
+from gossipcontrol.server.errors import InvalidRequest, NotFound, Overloaded, Precondition
 
 NODE_RETRY = 60.0
 """Seconds after which a node that was refused for a limit may try again."""
@@ -17,7 +25,10 @@ def reused() -> InvalidRequest:
 
 
 def trigger_answer(effects: Sequence[Effect]) -> AnswerTrigger:
-    """The answer to a trigger; raises Overloaded when the queue was full, InvalidRequest for a used id."""
+    """The answer to a trigger.
+
+    Raises Overloaded when the queue was full, InvalidRequest for a used id, NotFound for a node that nobody knows.
+    """
     for effect in reversed(effects):
         if type(effect) is AnswerTrigger:
             return effect
@@ -25,7 +36,18 @@ def trigger_answer(effects: Sequence[Effect]) -> AnswerTrigger:
             raise Overloaded("the queue of rejoins is full", effect.retry_in)
         if isinstance(effect, RefuseReuse):
             raise reused()
+        if isinstance(effect, RefuseUnknown):
+            raise NotFound(f"{effect.what} is not known; set park_unknown to have the trigger wait for it")
     raise AssertionError("the core answers every trigger")
+
+
+def check_cleared(effects: Sequence[Effect]) -> None:
+    """Raise NotFound or Precondition when nothing was forgotten or cancelled."""
+    for effect in effects:
+        if isinstance(effect, RefuseUnknown):
+            raise NotFound(f"{effect.what} is not known")
+        if isinstance(effect, RefuseState):
+            raise Precondition(effect.reason)
 
 
 def check_admitted(effects: Sequence[Effect]) -> None:

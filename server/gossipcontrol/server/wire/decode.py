@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossipcontrol.server.core.decision import Capability, Cause, NamedBy, Outcome
 from gossipcontrol.server.core.event import (
+    CancelRequested,
     ChangeKind,
+    ForgetRequested,
     NeighborChanged,
     NetworkChanged,
     NodeAttached,
@@ -49,7 +51,28 @@ def rejoin_requested(request: gossip_control_pb2.RejoinRequest) -> RejoinRequest
     elif cause is not None and cause.named_by is NamedBy.SERVICE:
         violations.append(("cause", "is found by the service only, because only the service sees when it ends"))
     refuse(violations)
-    return RejoinRequested(request.node_id, store_ids, cause or Cause.MANUAL, request.request_id)
+    return RejoinRequested(
+        request.node_id, store_ids, cause or Cause.MANUAL, request.request_id, park=request.park_unknown
+    )
+
+
+def forget_requested(request: gossip_control_pb2.ForgetRequest) -> ForgetRequested:
+    """The event of a Forget call; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(request.node_id, "node_id", ID_BYTES, violations)
+    check_text(request.store_id, "store_id", ID_BYTES, violations)
+    if not request.node_id and not request.store_id:
+        violations.append(("node_id", "must be given unless store_id is given"))
+    refuse(violations)
+    return ForgetRequested(request.node_id, request.store_id)
+
+
+def cancel_requested(request: gossip_control_pb2.CancelRejoinRequest) -> CancelRequested:
+    """The event of a CancelRejoin call; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(request.rejoin_id, "rejoin_id", SHORT_ID_BYTES, violations, required=True)
+    refuse(violations)
+    return CancelRequested(request.rejoin_id)
 
 
 def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest, note: Note = ignore) -> NetworkChanged:
@@ -70,7 +93,9 @@ def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest, note
     refuse(violations)
     if request.platform not in _KNOWN_PLATFORMS:
         note("platform", request.platform)
-    return NetworkChanged(host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id)
+    return NetworkChanged(
+        host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id, request.park_unknown
+    )
 
 
 _KNOWN_PLATFORMS = frozenset(gossip_control_pb2.Platform.values())
@@ -174,14 +199,17 @@ class PastQuery:
 
 
 def explain_query(request: gossip_control_pb2.ExplainRequest) -> RejoinRequested | NetworkChanged | PastQuery:
-    """What an Explain call asks for; raises InvalidRequest, naming fields below that of the trigger."""
+    """What an Explain call asks for; raises InvalidRequest, naming fields below that of the trigger.
+
+    A node that nobody knows is explained as if the trigger waited for it.
+    """
     given = request.WhichOneof("trigger")
     try:
         match given:
             case "rejoin":
-                return rejoin_requested(request.rejoin)
+                return replace(rejoin_requested(request.rejoin), park=True)
             case "network_change":
-                return network_changed(request.network_change)
+                return replace(network_changed(request.network_change), park=True)
             case "past":
                 return _past_query(request.past)
             case None:

@@ -12,6 +12,7 @@ from typing import Any
 from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.deciding.answers import Answers
 from gossipcontrol.server.core.deciding.catalog import Catalog
+from gossipcontrol.server.core.deciding.clearance import Clearance
 from gossipcontrol.server.core.deciding.expansion import Expansion
 from gossipcontrol.server.core.deciding.explain import Explainer
 from gossipcontrol.server.core.deciding.history import History
@@ -21,7 +22,7 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead, RecordedReads
-from gossipcontrol.server.core.deciding.registry import Host, Node, Registry, Slot
+from gossipcontrol.server.core.deciding.registry import STRANGER_STORES, Host, Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
 from gossipcontrol.server.core.decision import Cause
@@ -29,7 +30,9 @@ from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, 
 from gossipcontrol.server.core.event import (
     NEVER,
     AdviceOutdated,
+    CancelRequested,
     DecidingEvent,
+    ForgetRequested,
     LivenessReported,
     NeighborChanged,
     NetworkChanged,
@@ -72,6 +75,7 @@ class Engine:
         self._intake = intake = Intake(registry, history, policy, answers, expansion, output)
         self._explainer = Explainer(parameters, registry, history, policy, answers, expansion)
         self.catalog = Catalog(registry, history)
+        self.clearance = clearance = Clearance(registry, history, self._scheduler, output)
         self.handled_at = 0.0
         """Instant of the last event: deciding's own time, which stands still while nothing can be kept."""
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
@@ -88,6 +92,8 @@ class Engine:
             RejoinProved: self._scheduler.on_proved,
             AdviceOutdated: self._on_advice_outdated,
             SuspicionEnded: self._on_suspicion_ended,
+            ForgetRequested: clearance.on_forget,
+            CancelRequested: clearance.on_cancel,
             ServiceStarted: self._on_service_started,
         }
 
@@ -228,7 +234,10 @@ class Engine:
     def _reporting_slot(self, node_id: str, store_id: str, now: float) -> Slot | None:
         """The slot that a report concerns, made known; None, and refused, when the books are full."""
         node = self.registry.node(node_id, now)
-        if node is None or (store_id not in node.slots and len(node.slots) >= self._parameters.stores_per_node):
+        limit = self._parameters.stores_per_node
+        if node is not None and not node.registered:
+            limit = min(limit, STRANGER_STORES)
+        if node is None or (store_id not in node.slots and len(node.slots) >= limit):
             self._output.emit(RefuseNode("no further node or store can be remembered"))
             return None
         if store_id not in node.slots:
@@ -253,6 +262,7 @@ class Engine:
 
     def _on_service_started(self, event: ServiceStarted, now: float) -> None:
         self._history.rename(event.run_id)
+        self.clearance.on_started(now)
         self._scheduler.admission.clamp(now)
         for node in list(self.registry.nodes.values()):
             if node.attached:

@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 from gossipcontrol.server.core.deciding.answers import Answers
 from gossipcontrol.server.core.deciding.policy import Policy
-from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
+from gossipcontrol.server.core.deciding.registry import STRANGER_PLACES, Node, Registry, Slot
 from gossipcontrol.server.core.decision import Decision
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
+
+
+class UnknownNode(Exception):
+    """A trigger names a node that nobody knows; the argument is its id."""
 
 
 class Group(NamedTuple):
@@ -58,13 +62,20 @@ class Expansion:
         self._answers = answers
 
     def groups(self, event: RejoinRequested | NetworkChanged, now: float) -> list[Group] | None:
-        """The nodes that a trigger concerns; None when there is no room in the queue, or for further nodes."""
+        """The nodes that a trigger concerns; None when there is no room in the queue, or for further nodes.
+
+        Raises UnknownNode for a node that nobody knows, unless the trigger is to wait for it.
+        """
         if isinstance(event, RejoinRequested):
             groups = [Group(event.node_id, self._registry.nodes.get(event.node_id), event.store_ids)]
         elif event.node_ids:
             groups = [self._named(event, node_id, now) for node_id in dict.fromkeys(event.node_ids)]
         else:
             groups = self._of_host(event, now)
+        if not event.park:
+            unknown = next((group.node_id for group in groups if group.node_id and group.node is None), "")
+            if unknown:
+                raise UnknownNode(unknown)
         return groups if self._has_room(groups, now) else None
 
     def targets(self, group: Group) -> Iterable[Target]:
@@ -103,11 +114,17 @@ class Expansion:
 
     def _has_room(self, groups: Sequence[Group], now: float) -> bool:
         """Whether a trigger of these groups finds a place for all that it leads to."""
-        wanted = new = 0
+        wanted = new = strange = 0
         for group in groups:
             if group.earlier is None:
                 new += group.node is None
-                wanted += len(group.store_ids) or (len(group.node.slots) if group.node is not None else 0) or 1
+                count = len(group.store_ids) or (len(group.node.slots) if group.node is not None else 0) or 1
+                wanted += count
+                strange += 0 if group.node is not None and group.node.registered else count
+        if strange and strange + self._registry.stranger_places > STRANGER_PLACES:
+            placed = self._placed([group for group in groups if group.node and not group.node.registered], now)
+            if strange - placed + self._registry.stranger_places > STRANGER_PLACES:
+                return False
         if new and not self._registry.has_room(new, [group.node for group in groups if group.node is not None]):
             return False
         free = self._policy.free_places()

@@ -7,14 +7,14 @@ from collections.abc import Collection, Sequence
 
 from gossipcontrol.server.core.codec import Plain, decode, encode
 from gossipcontrol.server.core.deciding.answers import Answer, Answers, digest_of
-from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Unknown, UnknownStore
+from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Unknown, UnknownNode, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE, EVIDENCE, Rejoin, Trigger
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
-from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger
+from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger, RefuseUnknown
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
 SLICE = 1000
@@ -53,9 +53,8 @@ class Intake:
         """Decide about stores of a node."""
         if event.request_id and self._answer_again(event, now):
             return
-        groups = self._expansion.groups(event, now)
+        groups = self._groups(event, now)
         if groups is None:
-            self._refuse()
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
         trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.blind)
@@ -69,9 +68,8 @@ class Intake:
         if cause is None:
             self._answer(event, None, (), now)
             return
-        groups = self._expansion.groups(event, now)
+        groups = self._groups(event, now)
         if groups is None:
-            self._refuse()
             return
         first, rest = _split(groups)
         trigger = Trigger(cause, now, event.request_id)
@@ -218,8 +216,16 @@ class Intake:
         self._rest = deque((decode(event, NetworkChanged), deque(node_ids)) for event, node_ids in plain)
         self._reserve()
 
-    def _refuse(self) -> None:
-        self._output.emit(RefuseTrigger(self._policy.retry_in()))
+    def _groups(self, event: RejoinRequested | NetworkChanged, now: float) -> list[Group] | None:
+        """The nodes that a trigger concerns; None, and refused, when there is no room or nobody knows one of them."""
+        try:
+            groups = self._expansion.groups(event, now)
+        except UnknownNode as error:
+            self._output.emit(RefuseUnknown(f"node {error}"))
+            return None
+        if groups is None:
+            self._output.emit(RefuseTrigger(self._policy.retry_in()))
+        return groups
 
 
 def _count(groups: Sequence[Group]) -> int:

@@ -17,6 +17,10 @@ SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
 """Presence rebuilds itself within one report interval."""
 DROPPED_STARTS = 10_000
 """Dropped slots whose last start is remembered; at the global rate more cannot have started within a window."""
+STRANGER_PLACES = 2048
+"""Most rejoins parked for nodes that never registered and hosts without nodes: the other places are for known nodes."""
+STRANGER_STORES = 128
+"""Most stores that reports name of a node that never registered."""
 CONFIRM_TIME = 60.0
 """Seconds that an agent has to register its addresses after a change of its network; earlier versions do not."""
 NODE_LINKS = ("slots", "parked", "parked_count")
@@ -139,6 +143,8 @@ class Registry:
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
         self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
         """Last start of the slots dropped last: one that is taken up again keeps its window."""
+        self.stranger_places = 0
+        """Rejoins parked for nodes that never registered, and for hosts without nodes."""
         self._idle: OrderedDict[str, Node] = OrderedDict()
         """Nodes without an agent for which nothing is parked; the one idle longest first."""
 
@@ -219,6 +225,8 @@ class Registry:
         node.session_id = event.session_id
         node.capabilities = event.capabilities
         node.addresses, node.doubted_at = event.addresses, NEVER
+        if not node.registered:
+            self.stranger_places -= node.parked_count
         node.registered = True
         node.seen_at = now
         self._idle.pop(node.node_id, None)
@@ -236,6 +244,8 @@ class Registry:
     def count_parked(self, node_id: str, change: int) -> None:
         """So many more rejoins are parked for a node, or fewer; it may become idle, or be so no longer."""
         node = self.nodes.get(node_id)
+        if node is None or not node.registered:
+            self.stranger_places += change
         if node is None:  # parked for a host
             return
         node.parked_count += change
@@ -259,17 +269,38 @@ class Registry:
             del self.stores[slot.store.store_id]
             self.store_changes += 1
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether any node is without an agent and has nothing parked."""
+        return bool(self._idle)
+
+    def idle_ids(self) -> Collection[str]:
+        """The nodes without an agent for which nothing is parked."""
+        return self._idle.keys()
+
+    def idle_since(self, node_id: str) -> float | None:
+        """When such a node last gave a sign of life; None for any other."""
+        node = self._idle.get(node_id)
+        if node is None:
+            return None
+        reports = [slot.reported_at for slot in node.slots.values() if slot.reported_at is not None]
+        return max([node.seen_at, *reports])
+
+    def forget(self, node: Node) -> None:
+        """Drop a node without an agent; nothing may wait for it."""
+        for slot in list(node.slots.values()):
+            self.drop_slot(slot)
+        self._leave_host(node)
+        del self.nodes[node.node_id], self._idle[node.node_id]
+        self.places -= 1
+
     def _make_room(self, kept: Collection[Node]) -> bool:
         if len(self.nodes) < self._limit:
             return True
         node = self._idle_node(kept)
         if node is None:
             return False
-        for slot in list(node.slots.values()):
-            self.drop_slot(slot)
-        self._leave_host(node)
-        del self.nodes[node.node_id], self._idle[node.node_id]
-        self.places -= 1
+        self.forget(node)
         return True
 
     def _idle_node(self, kept: Collection[Node]) -> Node | None:
@@ -323,6 +354,8 @@ class Registry:
             ((node_id, store_id), at) for node_id, store_id, at in plain.get("dropped", ())
         )
         self.attached = sum(node.attached for node in self.nodes.values())
+        self.stranger_places = sum(node.parked_count for node in self.nodes.values() if not node.registered)
+        self.stranger_places += sum(host.parked is not None for host in self.hosts.values())
         self.places += len(self.nodes)
 
 

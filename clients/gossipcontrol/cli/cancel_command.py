@@ -1,0 +1,20 @@
+"""The command ``gossipcontrol cancel``."""
+
+from __future__ import annotations
+
+import click
+from gossipcontrol.cli import table
+from gossipcontrol.cli.invocation import calls, json_option
+from gossipcontrol.cli.message_client import MessageClient
+from gossipcontrol.client import call
+
+
+@click.command()
+@click.argument("rejoin_id", metavar="REJOIN")
+@json_option
+@calls
+async def cancel(client: MessageClient, rejoin_id: str, as_json: bool) -> int:
+    """End a rejoin that has not ended; what its agent has begun it carries out, but nothing follows."""
+    done = await client.message(call.cancel_rejoin(rejoin_id))
+    table.show_rejoin_messages([done.rejoin], as_json, verbose=False)
+    return 0
