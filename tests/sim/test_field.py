@@ -8,14 +8,15 @@ from tests.kit.sim.comparison import breaches
 from tests.kit.sim.field import FieldWorld
 from tests.kit.sim.trouble import BOTH, TROUBLES, Shape, Trouble, random_trouble
 
-SEEDS = 2
+SEEDS = {2: 2, 3: 2, 6: 1}
+"""Seeds by number of nodes: a run costs about its pairs."""
 APART = [trouble for trouble in TROUBLES if trouble.more_than_bare]
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 6])
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
 def test_a_trouble_is_over_within_its_bound_and_never_worse_than_for_bare_nodes(trouble: Trouble, nodes: int) -> None:
-    assert breaches(trouble, nodes, BOTH, SEEDS) == []
+    assert breaches(trouble, nodes, BOTH, SEEDS[nodes]) == []
 
 
 @pytest.mark.parametrize("seed", range(16))
