@@ -33,10 +33,17 @@ EXCUSED = frozenset({Outcome.EXPIRED, Outcome.SKIPPED})
 SlotId = tuple[str, str]
 
 
-def violations(parameters: Parameters, taken: Sequence[Taken]) -> list[str]:
-    """Every violation, as a sentence that begins with the name of the invariant."""
-    checks = (_coverage, _addressed, _spread, _bound, _idempotence, _quiet)
-    return [text for check in checks for text in check(parameters, taken)]
+Interval = tuple[float, float]
+
+
+def violations(parameters: Parameters, taken: Sequence[Taken], frozen: Sequence[Interval] = ()) -> list[str]:
+    """Every violation, as a sentence that begins with the name of the invariant.
+
+    ``frozen`` are the times (service time) in which the service stood still: nothing can start then.
+    """
+    checks = (_addressed, _spread, _bound, _idempotence, _quiet)
+    found = list(_coverage(parameters, taken, frozen))
+    return found + [text for check in checks for text in check(parameters, taken)]
 
 
 def _starts(taken: Sequence[Taken]) -> Iterator[tuple[int, float, StartRejoin]]:
@@ -46,7 +53,7 @@ def _starts(taken: Sequence[Taken]) -> Iterator[tuple[int, float, StartRejoin]]:
                 yield index, one.at, effect
 
 
-def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
+def _coverage(parameters: Parameters, taken: Sequence[Taken], frozen: Sequence[Interval]) -> Iterator[str]:
     """Every accepted trigger is covered in time while its node stays attached, or its rejoin ends with an event."""
     starts: defaultdict[SlotId, list[tuple[int, float]]] = defaultdict(list)
     nodes: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -84,6 +91,7 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
                         yield f"coverage: {slot} triggered at {one.at:.3f} ({decision.rejoin_id}) never starts"
                     continue
                 delay = candidates[place][1] - one.at
+                delay -= sum(max(0.0, min(end, one.at + delay) - max(begin, one.at)) for begin, end in frozen)
                 if decision.kind is DecisionKind.PARKED or excused or delay <= limit:
                     continue
                 if not any(one.at <= at <= one.at + delay for at in (*detached[decision.node_id], *restarted)):

@@ -73,20 +73,32 @@ class LiveWorld(World):
                 self._overlay.link(one, other)
 
     def _beat(self, node: SimNode, every: float, large: bool) -> None:
-        self._at(every * self._chance.uniform(0.9, 1.1), self._beat, node, every, large)
-        self.components.append((self._now, len(self._overlay.components(self._reaches))))
+        self._at(every * self._jitter(node), self._beat, node, every, large)
+        self.components.append((self._now, len(self._overlay.components(self._carries))))
         if self.components[-1][1] > 1:
             self.broken.append(self._now)
         author = node.node_id
         self._sent[author] += 1
         came_from = self._overlay.flood(author, lambda sender, peer: self._passes(sender, peer, author, large))
         for peer, sender in came_from.items():
-            self._later(self._hear, peer, author, sender == author)
+            self._deliver_message(peer, author, sender == author)
 
     def _passes(self, sender: str, receiver: str, author: str, large: bool) -> bool:
-        if not self._reaches(sender, receiver) or receiver in self.deaf:
+        if not self._carries(sender, receiver) or receiver in self.deaf:
             return False
         return not (sender == author and (author in self.mute or (large and author in self.hole)))
+
+    def _jitter(self, node: SimNode) -> float:
+        """By how much the next interval between two messages of a node differs from the mean."""
+        del node
+        return self._chance.uniform(0.9, 1.1)
+
+    def _carries(self, sender: str, receiver: str) -> bool:
+        """Whether a link between two neighbours passes messages."""
+        return self._reaches(sender, receiver)
+
+    def _deliver_message(self, node_id: str, author: str, direct: bool) -> None:
+        self._later(self._hear, node_id, author, direct)
 
     def _hear(self, node_id: str, author: str, direct: bool) -> None:
         self._heard[node_id][author] += 1

@@ -22,6 +22,12 @@ What = Literal[
     "hole",
     "stranger",
     "agentless",
+    "unplug",
+    "move",
+    "renumber",
+    "vpn",
+    "freeze",
+    "pause",
 ]
 
 
@@ -34,7 +40,7 @@ class Step:
     share: float = 1.0
     """Share of the hosts or nodes that it affects."""
     length: float = 0.0
-    """Seconds that it lasts; of a clock step, its size, which may be negative."""
+    """Seconds that it lasts; of a clock step, its size, which may be negative; of a renumbering, between two hosts."""
     times: int = 1
     every: float = 0.0
 

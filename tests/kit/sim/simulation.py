@@ -117,7 +117,7 @@ class Simulation:
         self._at(self._chance.uniform(0.001, self.scenario.delay), what, *details)
 
     def _advance(self) -> None:
-        deadline = self._recorder.core.next_deadline() if self._serving else None
+        deadline = self._recorder.core.next_deadline() if self._ticks() else None
         due_in = None if deadline is None else max(0.0, deadline - self._time.now())
         next_at = self._timeline.next_at()
         if due_in is not None and deadline is not None and (next_at is None or self._now + due_in <= next_at):
@@ -125,6 +125,10 @@ class Simulation:
             self._handle(TimePassed(), deadline)
         else:
             self._timeline.step()
+
+    def _ticks(self) -> bool:
+        """Whether the service serves its deadlines now."""
+        return self._serving
 
     def _new_clock(self, floor: float) -> ServiceClock:
         return ServiceClock(floor, lambda: self._now + self._wall, lambda: self._now)
@@ -208,11 +212,19 @@ class Simulation:
             return
         node.sessions += 1
         node.session_id = f"{node.node_id}-{node.sessions}"
-        able = self._abilities(node)
-        self._handle(NodeAttached(node.node_id, node.session_id, node.store_ids, node.host_id, able))
+        self._handle(self._registration(node))
         for store_id in node.store_ids:
             if node.sessions == 1:
                 self._overlays[store_id].join(node.node_id, (), self._reaches)
+
+    def _registration(self, node: SimNode) -> NodeAttached:
+        able, addresses = self._abilities(node), self._addresses(node)
+        return NodeAttached(node.node_id, node.session_id, node.store_ids, node.host_id, able, addresses)
+
+    def _addresses(self, node: SimNode) -> tuple[str, ...]:
+        """Where a node says that it can be dialled."""
+        del node
+        return ()
 
     def _has_agent(self, node: SimNode) -> bool:
         agents = self.scenario.agents
