@@ -48,11 +48,13 @@ class KnowledgeStore:
             refused = tracker.change_members(event.added, event.removed)
             self._retained += tracker.graph.retained
             return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "", event)
+        was_pending = tracker.is_pending
         others = self._retained - tracker.graph.retained
         tracker.room = self.parameters.intention_limit - others if room is None else room
         recorded = tracker.record(event.intentions, now)
         self._retained = others + tracker.graph.retained
-        fact = event if recorded.new or is_new else None
+        # How much of what was pending went on depends on all of the event.
+        fact = event if recorded.new or is_new or was_pending else None
         if recorded.refused:
             full = f"store {event.store_id} has no room for further intentions or authors"
             return Outcome(recorded, full, fact, tracker.room)
@@ -68,6 +70,11 @@ class KnowledgeStore:
     def tracker(self, store_id: str) -> Tracker | None:
         """The tracker of a store, for reading only; None when it has none."""
         return self._trackers.get(store_id)
+
+    def is_pending(self, store_id: str) -> bool:
+        """Whether the next event of a store goes on with something; an event without intentions does."""
+        tracker = self._trackers.get(store_id)
+        return tracker is not None and tracker.is_pending
 
     @property
     def store_count(self) -> int:
