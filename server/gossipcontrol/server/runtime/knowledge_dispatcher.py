@@ -13,11 +13,12 @@ from gossipcontrol.server.core.knowledge.tracker import Recorded
 from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
+from gossipcontrol.server.runtime.slices import in_slices
 
 GAUGE_INTERVAL = 0.1
 """Least seconds between the gauges of two stores; Prometheus scrapes every few seconds."""
 GAUGE_SHARE = 0.05
-"""Largest share of time for gauges: those of a store with a thousand authors take 20 ms."""
+"""Largest share of time for gauges: those of a store with thousands of authors take hundreds of milliseconds."""
 UNCOMMITTED_LIMIT = 64
 """Most events that wait for a commit before the next is accepted: a few megabytes of full batches."""
 NO_ROOM_RETRY = 60.0
@@ -48,6 +49,7 @@ class KnowledgeDispatcher:
         self._numbers: dict[str, int] = {}
         """Number of the last logged event of each store."""
         self._timer: asyncio.TimerHandle | None = None
+        self._refreshing: asyncio.Task[None] | None = None
         self._pending: dict[str, None] = {}
         """Stores in which something is pending, the next first."""
         self._step_timer: asyncio.TimerHandle | None = None
@@ -121,6 +123,8 @@ class KnowledgeDispatcher:
         for timer in (self._timer, self._step_timer):
             if timer is not None:
                 timer.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
 
     def _go_on(self, store_id: str, wait: float = STEP_INTERVAL) -> None:
         """Have a step of what is pending in a store, if anything is."""
@@ -149,12 +153,16 @@ class KnowledgeDispatcher:
 
     def _refresh(self) -> None:
         self._timer = None
-        if not self._stale:
-            return
+        if self._stale:
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh_next())
+
+    async def _refresh_next(self) -> None:
         store_id = next(iter(self._stale))
         del self._stale[store_id]
-        started_at = time.perf_counter()
-        self._metrics.show(self.store.counts(store_id))
-        wait = max(GAUGE_INTERVAL, (time.perf_counter() - started_at) / GAUGE_SHARE)
+        loop, started_at = asyncio.get_running_loop(), time.perf_counter()
         # The timer runs even when no gauge is outdated, so that the next event does not shorten the wait.
-        self._timer = asyncio.get_running_loop().call_later(wait, self._refresh)
+        self._timer = loop.call_later(GAUGE_INTERVAL, self._refresh)
+        self._metrics.show(await in_slices(self.store.count_slices(store_id)))
+        self._timer.cancel()
+        wait = max(GAUGE_INTERVAL, (time.perf_counter() - started_at) / GAUGE_SHARE)
+        self._timer = loop.call_later(wait, self._refresh)

@@ -6,10 +6,10 @@ the same age: half a byte per chain says how far, where a whole vector takes fou
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterable
 from functools import lru_cache
+from sys import byteorder
 
 from gossipcontrol.server.core.knowledge.vector import LANE
 
@@ -35,7 +35,7 @@ class Levels:
     def add(self, order: int, lengths: Iterable[int]) -> None:
         """Keep the lengths of all chains as the level of the rows that follow this number of intentions."""
         column = array("I", lengths)
-        if sys.byteorder == "big":
+        if byteorder == "big":
             column.byteswap()
         before, self._newest = self._newest, order // LEVEL_SPACING
         self.bases[self._newest] = int.from_bytes(column.tobytes(), "little")

@@ -296,6 +296,10 @@ class Tracker:
         """Every peer that authored, or was added or removed, ordered by id."""
         return self._roster.copy()
 
+    def is_peer(self, peer_id: str) -> bool:
+        """Whether a peer authored, or was added or removed."""
+        return peer_id in self._current
+
     @property
     def active_count(self) -> int:
         """Number of peers that count for the stability frontier."""
