@@ -102,9 +102,10 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         asked = await _peers(tracker, query)
         page, response = asked[: query.page_size], pb.GetLagResponse()
         view, listed = View(tracker, page), 0
+        group = answer.lag_group(view)
         while listed < LISTED_POSITIONS and len(response.peers) < len(page):
             start = len(response.peers)
-            found = await in_slices(answer.lag_slices(view, page[start : start + answer.LAG_GROUP]))
+            found = await in_slices(answer.lag_slices(view, page[start : start + group]))
             listed = await in_slices(_add_lags(response, found, listed, now))
         if len(response.peers) < len(asked):
             response.next_page_token = response.peers[-1].peer_id

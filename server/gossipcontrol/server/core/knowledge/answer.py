@@ -15,7 +15,9 @@ from gossipcontrol.server.core.knowledge.vector import counts, join, meet
 from gossipcontrol.server.core.knowledge.view import Slices, View, finish
 
 LAG_GROUP = 100
-"""Peers whose lag is computed in one pass."""
+"""Most peers whose lag is computed in one pass."""
+LAG_COUNTS = 50_000
+"""Counts that a pass takes apart at once; in a store of many chains it has fewer peers."""
 
 
 def positions(tracker: Tracker, vector: int) -> tuple[Position, ...]:
@@ -99,6 +101,11 @@ def lags(tracker: Tracker, peer_ids: Iterable[str]) -> Iterator[PeerLag]:
     asked = iter(peer_ids)
     while group := tuple(islice(asked, LAG_GROUP)):
         yield from finish(lag_slices(View(tracker, group), group))
+
+
+def lag_group(view: View) -> int:
+    """How many peers to compute the lag of in one pass."""
+    return min(LAG_GROUP, 1 + LAG_COUNTS // (1 + len(view.chains)))
 
 
 def lag_slices(view: View, peer_ids: Sequence[str]) -> Slices[list[PeerLag]]:

@@ -15,6 +15,9 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.level import LEVEL_SPACING, Levels
 from gossipcontrol.server.core.knowledge.vector import LANE, LANE_MASK, guards, join
 
+LANES_PER_PRICE = 512
+"""Counts of a vector that make a walked place cost as much again, up to a limit: an event can afford any one walk."""
+LONGEST_PRICE = 4
 Joined = tuple[int, list[int], int]
 """Vectors of positions, joined as far as a budget went; the positions that added to them; how many were joined."""
 
@@ -133,9 +136,10 @@ class Graph:
     def _afford(self, position: int) -> int | None:
         """The vector of a position that is not cached, if the budget reaches that far."""
         weight = self.chains[position >> 32].weight(position & POSITION_MASK)
-        if weight > self.budget:
+        price = weight * min(LONGEST_PRICE, 1 + len(self.chains) // LANES_PER_PRICE)
+        if price > self.budget:
             return None
-        self.budget -= weight
+        self.budget -= price
         return self.vector(position)
 
     def extend(self, chain: Chain, vector: int, one: Intention, kept: Sequence[int], now: float) -> None:

@@ -222,7 +222,8 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
         graph.incarnations.setdefault(incarnation.author_id, {})[incarnation.label] = incarnation
     for number in range(lanes):
         fields, columns, at = unpack(body, at)
-        chain = Chain(number, incarnations[fields["life"]], NO_PARENT, 0, graph.levels)
+        life: int = fields["life"]
+        chain = Chain(number, incarnations[life], NO_PARENT, 0, graph.levels)
         (_restore_chain if is_current else restore_former_chain)(chain, fields, columns, lanes)
         graph.adopt(chain)
     graph.order, tracker.forget_at = header["order"], header["forget_at"]

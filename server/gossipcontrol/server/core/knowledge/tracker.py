@@ -74,7 +74,7 @@ class Tracker:
         """The one of them that is under way, with those who still wait for it."""
         self.forgetting: Forgetting | None = None
         self._roster: list[str] = []
-        self._current: dict[str, Incarnation | None] = {}
+        self.newest: dict[str, Incarnation | None] = {}
         """Peer -> its newest incarnation; None when it has proved nothing in it."""
 
     # Events.
@@ -193,8 +193,8 @@ class Tracker:
         joined = self.graph.join_positions(*begun, positions)
         if joined[2] == len(positions):
             return joined
-        # Only the first of those that are ready is tried, so there is one such intention at most.
-        if self.ready and self.ready[0] == one.hash:
+        # Only the first of those that are ready is tried again, so there is one such intention at most.
+        if not self.ready or self.ready[0] == one.hash:
             self.tentative = Tentative(one.hash, branches, joined)
         return None
 
@@ -265,17 +265,17 @@ class Tracker:
         """A peer was added, or has begun an incarnation."""
         self._enlist(peer_id)
         if incarnations := self.graph.incarnations.get(peer_id):
-            self._current[peer_id] = incarnations.get(self.incarnation_label(peer_id))
+            self.newest[peer_id] = incarnations.get(self.incarnation_label(peer_id))
         if self.forgetting and self.active(peer_id):
             self.forgetting.include(self.vector(peer_id), self.graph.guard)
 
     def _enlist(self, peer_id: str) -> None:
         is_peer = peer_id in self.added or peer_id in self.removed or peer_id in self.graph.incarnations
-        if is_peer and peer_id not in self._current:
-            self._current[peer_id] = None
+        if is_peer and peer_id not in self.newest:
+            self.newest[peer_id] = None
             insort(self._roster, peer_id)
-        elif not is_peer and peer_id in self._current:
-            del self._current[peer_id]
+        elif not is_peer and peer_id in self.newest:
+            del self.newest[peer_id]
             self._roster.remove(peer_id)
 
     def recall_peers(self) -> None:
@@ -298,7 +298,7 @@ class Tracker:
 
     def is_peer(self, peer_id: str) -> bool:
         """Whether a peer authored, or was added or removed."""
-        return peer_id in self._current
+        return peer_id in self.newest
 
     @property
     def active_count(self) -> int:
@@ -315,11 +315,11 @@ class Tracker:
 
     def newest_incarnation(self, peer_id: str) -> Incarnation | None:
         """A peer's newest incarnation; None when it has proved nothing in it."""
-        return self._current.get(peer_id)
+        return self.newest.get(peer_id)
 
     def vector(self, peer_id: str) -> int:
         """What a peer provably holds in its newest incarnation."""
-        incarnation = self._current.get(peer_id)
+        incarnation = self.newest.get(peer_id)
         return incarnation.vector if incarnation else 0
 
     def frontier(self) -> int:

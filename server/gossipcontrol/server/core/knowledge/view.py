@@ -74,9 +74,10 @@ class View:
             for chain in graph.chains
         ]  # fmt: skip
         self.peers: dict[str, PeerView] = {}
+        newest, removed, peers = tracker.newest, tracker.removed, self.peers
         for peer_id in tracker.peers() if peer_ids is None else peer_ids:
-            incarnation, is_active = tracker.newest_incarnation(peer_id), tracker.active(peer_id)
-            self.peers[peer_id] = (
+            incarnation, is_active = newest[peer_id], peer_id not in removed
+            peers[peer_id] = (
                 PeerView(incarnation.vector, incarnation.proved_at, is_active)
                 if incarnation
                 else PeerView(0, None, is_active)
