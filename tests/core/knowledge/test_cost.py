@@ -237,3 +237,44 @@ def test_what_is_pending_survives_a_snapshot_at_any_moment(
         for event in [*happened[cut:], *[IntentionsRecorded("s", ())] * 20]:
             assert knowledge.handle(event, 2.0).recorded == twin.handle(event, 2.0).recorded
             assert saved(twin) == saved(knowledge)
+
+
+def test_an_intention_whose_place_is_taken_while_it_waits_becomes_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker(NO_CACHE)
+    made = list(woven(30, 40))
+    for one in [*made, Intention("q", b"q1")]:
+        tracker.record([one], 1.0)
+    positions, chains = tracker.graph.positions, tracker.graph.chains
+    places = [(one.hash, positions[one.hash]) for one in made[:900]]
+    heavy = [name for name, place in places if chains[place >> 32].weight(place & POSITION_MASK) > WALK_LIMIT // 2]
+    monkeypatch.setattr(tracker_module, "EVENT_WORK", WALK_LIMIT)
+    monkeypatch.setattr(tracker_module, "NAME_WORK", 0)
+    waits = Intention("q", b"q2", b"q1", (heavy[-1],))
+    tracker.record([Intention("r", b"r1", b"", (heavy[0],)), waits, Intention("q", b"q2'", b"q1")], 1.0)
+    assert tracker.floating.intentions() == [waits]
+    settle(tracker)
+    tracker.record([Intention("q", b"q3", b"q2"), Intention("late", b"late", b"", (b"q2",))], 1.0)
+    settle(tracker)
+    assert holders(tracker, b"q1") == ["late", "q"]
+    assert holders(tracker, b"q2'") == ["q"]
+
+
+@pytest.mark.parametrize("joins", ["by a call", "by writing", "in a new life"])
+def test_a_peer_that_joins_while_the_frontier_is_gathered_holds_it_back(
+    joins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossipcontrol.server.core.knowledge.forgetting.FORGET_WORK", 2)
+    tracker = Tracker(KnowledgeParameters(keep=30, forget_every=30))
+    for number in range(60):
+        prev = b"%d" % (number - 4) if number >= 4 else b""
+        seen = (b"%d" % (number - 1),) if number else ()
+        tracker.record([Intention(f"p{number % 4}", b"%d" % number, prev, seen)], 1.0)
+    assert tracker.forgetting is not None
+    assert (tracker.forgetting.peers, tracker.forgetting.chains) == (2, -1)
+    if joins == "by a call":
+        tracker.change_members([Member("p9")], [])
+    else:
+        author, label = ("p9", "") if joins == "by writing" else ("p0", "2")
+        tracker.record([Intention(author, b"new", b"", (), False, label)], 1.0)
+    settle(tracker)
+    assert tracker.graph.retained >= 60, "the one that joined holds nothing, so nothing is stable"

@@ -23,6 +23,7 @@ from gossipcontrol.server.core.knowledge.answer import (
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.view import View, finish
 from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc, peer_knowledge_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -35,6 +36,11 @@ class Service(NamedTuple):
     app: App
     knowledge: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub
     control: gossip_control_pb2_grpc.GossipControlAsyncStub
+
+    @property
+    def dispatcher(self) -> KnowledgeDispatcher:
+        """What it does between two parts of its work, and whether something is pending, show nowhere else."""
+        return self.app._knowledge  # pyright: ignore[reportPrivateUsage]
 
     async def record(self, *intentions: pb.Intention, store_id: str = "s") -> pb.RecordIntentionsResponse:
         batch = pb.IntentionBatch(store_id=store_id, intentions=intentions)
@@ -310,7 +316,7 @@ async def test_metrics_have_bounded_labels(service: Service) -> None:
 
 async def test_a_large_batch_lets_others_go_first_and_is_acknowledged_as_a_whole(service: Service) -> None:
     """The public report: one full batch, or one that released thousands, blocked every other call."""
-    dispatcher = service.app._knowledge
+    dispatcher = service.dispatcher
     wanted = chain("alice", 2000)
     event = intentions_recorded(pb.IntentionBatch(store_id="s", intentions=wanted[:1000]), "batch.", "log-1", 7)
     seen: list[int] = []
@@ -330,7 +336,7 @@ async def test_a_large_batch_lets_others_go_first_and_is_acknowledged_as_a_whole
 
 
 async def test_what_an_event_leaves_pending_is_done_without_a_further_event(service: Service) -> None:
-    tracker_of = service.app._knowledge.store.tracker
+    tracker_of = service.dispatcher.store.tracker
     wanted = chain("alice", 3000)
     for start in range(1, 3000, 999):
         await service.record(*wanted[start : start + 999])
@@ -346,7 +352,7 @@ async def test_what_an_event_leaves_pending_is_done_without_a_further_event(serv
 
 async def test_an_answer_is_of_one_instant_though_the_store_changes_while_it_is_computed(service: Service) -> None:
     await service.record(*chain("alice", 5), one("bob1", "", "alice3"))
-    tracker = service.app._knowledge.store.tracker("s")
+    tracker = service.dispatcher.store.tracker("s")
     assert tracker is not None
     work = stability_slices(tracker)
     next(work)
@@ -367,7 +373,7 @@ async def test_every_answer_pauses_between_peers(service: Service) -> None:
     changed = await service.knowledge.ChangeMembers(pb.ChangeMembersRequest(store_id="s", added=members))
     assert changed.active == 900
     await service.record(*chain("alice", 5), one("bob1", "", "alice3"))
-    tracker = service.app._knowledge.store.tracker("s")
+    tracker = service.dispatcher.store.tracker("s")
     assert tracker is not None
     page = tracker.peers()
     for work in (

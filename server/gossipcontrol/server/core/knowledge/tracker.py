@@ -18,7 +18,7 @@ from gossipcontrol.server.core.knowledge.vector import meet
 
 EVENT_WORK = 512
 """Work that every event may do beside placing its own intentions: places walked, floating intentions placed."""
-NAME_WORK = 2
+NAME_WORK = 3
 """Work that each intention of an event, and each dependency it names, adds to that."""
 
 
