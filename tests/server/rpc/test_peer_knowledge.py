@@ -384,3 +384,12 @@ async def test_every_answer_pauses_between_peers(service: Service) -> None:
         unshared_slices(tracker, "s", 0.0),
     ):
         assert sum(1 for _ in work) >= 900
+
+
+async def test_a_batch_of_which_a_later_part_finds_no_room_has_not_been_recorded(service: Service) -> None:
+    wanted = [*chain("alice", 600), *(one(f"{author}1") for author in "bcdef")]
+    with pytest.raises(grpc.aio.AioRpcError, match="no room"):
+        await service.knowledge.RecordIntentions(iter(batches(wanted, 1000, "log-1")))
+    assert await last_sequence(service, "log-1") == 0
+    again = await service.knowledge.RecordIntentions(iter(batches(wanted[:603], 1000, "log-1")))
+    assert (again.known, again.last_sequence) == (603, 1)
