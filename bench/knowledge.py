@@ -84,6 +84,10 @@ def run(number: int, authors: int, pattern: str, keep: int) -> dict[str, float]:
             partial(store.handle, IntentionsRecorded("store", batch, "bench", sequence), 1e9 + sequence / 100)
         )
         spent, worst = spent + took, max(worst, took)
+    event = None
+    while (pending := store.tracker("store")) and pending.is_pending:
+        sequence += 1
+        spent += seconds(partial(store.handle, IntentionsRecorded("store", ()), 1e9 + sequence / 100))
     del batch, source, event
     gc.collect()
     tracker = store.tracker("store")

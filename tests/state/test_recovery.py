@@ -186,3 +186,35 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(body: bytes) -> None:
         recover_book(kept, NARROW)
     with pytest.raises(StateError, match="Move it away"):
         recover_book(LoadedKnowledge(stores={"s": body}), NARROW)
+
+
+def test_what_was_pending_when_the_service_was_killed_goes_on_in_the_same_way() -> None:
+    parameters = KnowledgeParameters(recent=1, keep=100, forget_every=100)
+    book, disk = KnowledgeStore(parameters), Disk()
+    disk.snapshot(book, [], 0.0)
+    keep(book, disk, MembersChanged("s", (Member("silent"),)))
+    late = chain(6000)
+    for start in range(1, 6000, 1000):
+        keep(book, disk, IntentionsRecorded("s", late[start : start + 1000]))
+    keep(book, disk, IntentionsRecorded("s", late[:1]))
+    assert book.is_pending("s")
+    for _ in range(5):
+        keep(book, disk, IntentionsRecorded("s", ()))
+    repeated = IntentionsRecorded("s", late[:1])
+    keep(book, disk, repeated)
+    assert book.is_pending("s"), "also a batch that is known already goes on with what is pending, and must be kept"
+    again, _ = recover_book(disk.kept, parameters)
+    assert shown(again) == shown(book)
+    disk.snapshot(book, ["s"], 1.0)
+    while book.is_pending("s"):
+        keep(book, disk, IntentionsRecorded("s", ()))
+    keep(book, disk, MembersChanged("s", (), ("silent",)))
+    assert book.is_pending("s")
+    again, _ = recover_book(disk.kept, parameters)
+    assert shown(again) == shown(book)
+    while book.is_pending("s"):
+        for each in (book, again):
+            each.handle(IntentionsRecorded("s", ()), 1.0)
+    assert shown(again) == shown(book)
+    assert book.counts("s").floating == 0
+    assert book.counts("s").retained < 100

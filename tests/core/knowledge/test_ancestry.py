@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.knowledge.ancestry import Ancestry
+from tests.core.knowledge.compare import settle
 from tests.core.knowledge.graphs import Shape, arrive, grow
 from tests.core.knowledge.oracle import Oracle, View
 from tests.core.knowledge.test_oracle import build, links
@@ -67,6 +68,7 @@ class Pair:
 
     def record(self, one: Intention) -> None:
         self.tracker.record([one], 1.0)
+        settle(self.tracker)
         placed = self.ancestry.record(one)
         positions = sorted((self.tracker.graph.positions[each.hash], self.ancestry.index[each.hash]) for each in placed)
         for position, number in positions:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
-from gossipcontrol.server.core.knowledge.unshared_writes import UnsharedWriteScanner
+from gossipcontrol.server.core.knowledge.unshared_writes import STEP, STEP_WORK, UnsharedWriteScanner
 
 
 class Scene:
@@ -70,3 +70,22 @@ def test_each_store_is_scanned_once_in_every_round() -> None:
         assert list(scene.scanner.scan_due(scene.now)) == [], "the next store is due half a round later"
         scene.now += 5.0
     assert sorted(scanned) == ["s", "s", "t", "t"]
+
+
+def test_a_store_of_thousands_is_scanned_in_steps() -> None:
+    scene = Scene()
+    members = tuple(Member(f"m{number}") for number in range(3 * STEP_WORK))
+    scene.knowledge.handle(MembersChanged("s", members), scene.now)
+    scene.record(Intention("n", b"n1"))
+    scene.scanner.arm(scene.now)
+    scene.now += 100.0
+    steps, found = 0, list[Unshared]()
+    while not found:
+        steps += 1
+        found = list(scene.scanner.scan_due(scene.now))
+        due = scene.scanner.next_deadline()
+        assert due is not None
+        assert found or due == scene.now + STEP
+        scene.now = due
+    assert [(one.author_id, one.writes) for one in found] == [("n", 1)]
+    assert steps > 6

@@ -14,8 +14,18 @@ from gossipcontrol.client.errors import RefusedError
 from gossipcontrol.client.failure import client_error
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
+from gossipcontrol.server.core.knowledge.answer import (
+    holders_slices,
+    knowledge_slices,
+    lag_slices,
+    stability_slices,
+    unshared_slices,
+)
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.view import View, finish
 from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
+from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc, peer_knowledge_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from prometheus_client import generate_latest
@@ -29,6 +39,11 @@ class Service(NamedTuple):
     app: App
     knowledge: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub
     control: gossip_control_pb2_grpc.GossipControlAsyncStub
+
+    @property
+    def dispatcher(self) -> KnowledgeDispatcher:
+        """What it does between two parts of its work, and whether something is pending, show nowhere else."""
+        return self.app._knowledge  # pyright: ignore[reportPrivateUsage]
 
     async def record(self, *intentions: pb.Intention, store_id: str = "s") -> pb.RecordIntentionsResponse:
         batch = pb.IntentionBatch(store_id=store_id, intentions=intentions)
@@ -299,3 +314,84 @@ async def test_metrics_have_bounded_labels(service: Service) -> None:
 
     await until(lambda: all(line in page() for line in wanted), "the metrics have these values", within=30)
     assert 'store="t"' not in page()
+
+
+async def test_a_large_batch_lets_others_go_first_and_is_acknowledged_as_a_whole(service: Service) -> None:
+    """The public report: one full batch, or one that released thousands, blocked every other call."""
+    dispatcher = service.dispatcher
+    wanted = chain("alice", 2000)
+    event = intentions_recorded(pb.IntentionBatch(store_id="s", intentions=wanted[:1000]), "batch.", "log-1", 7)
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while len(seen) < 50:
+            tracker = dispatcher.store.tracker("s")
+            seen.append(tracker.graph.order if tracker else 0)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    recorded = await dispatcher.submit(event)
+    await watching
+    assert recorded.new == 1000
+    assert {500, 1000} <= set(seen), "another task ran between the parts"
+    assert await last_sequence(service, "log-1") == 7
+
+
+async def test_what_an_event_leaves_pending_is_done_without_a_further_event(service: Service) -> None:
+    tracker_of = service.dispatcher.store.tracker
+    wanted = chain("alice", 3000)
+    for start in range(1, 3000, 999):
+        await service.record(*wanted[start : start + 999])
+    answer = await service.record(wanted[0])
+    assert answer.recorded == 1
+    assert answer.floating > 0, "one event places so many only"
+    async with asyncio.timeout(30):
+        while (tracker := tracker_of("s")) is None or tracker.is_pending:
+            await asyncio.sleep(0.01)
+    assert len(tracker.floating) == 0
+    assert places((await service.rows())["alice"].positions) == [("alice", 3000, b"alice3000")]
+
+
+async def test_an_answer_is_of_one_instant_though_the_store_changes_while_it_is_computed(service: Service) -> None:
+    await service.record(*chain("alice", 5), one("bob1", "", "alice3"))
+    tracker = service.dispatcher.store.tracker("s")
+    assert tracker is not None
+    work = stability_slices(tracker)
+    next(work)
+    await service.record(one("bob2", "bob1", "alice5"), one("alice6", "alice5"))
+    stability = finish(work)
+    assert [(each.author_id, each.position) for each in stability.frontier] == [("alice", 3)]
+    assert (stability.unstable, stability.at_risk) == (3, 3)
+    rows, later = knowledge_slices(tracker, ["alice", "bob"], 100), one("bob3", "bob2", "alice6")
+    next(rows)
+    await service.record(later)
+    assert [row.held for row in finish(rows)] == [6, 7]
+    assert [row.held for row in finish(knowledge_slices(tracker, ["alice", "bob"], 100))] == [6, 9]
+
+
+async def test_every_answer_pauses_between_peers(service: Service) -> None:
+    """The public report: GetStabilityFrontier of 12,000 peers blocked every other call for 334 ms."""
+    members = [pb.Member(peer_id=f"m{number:04d}") for number in range(900)]
+    changed = await service.knowledge.ChangeMembers(pb.ChangeMembersRequest(store_id="s", added=members))
+    assert changed.active == 900
+    await service.record(*chain("alice", 5), one("bob1", "", "alice3"))
+    tracker = service.dispatcher.store.tracker("s")
+    assert tracker is not None
+    page = tracker.peers()
+    for work in (
+        stability_slices(tracker),
+        holders_slices(tracker, b"alice3"),
+        knowledge_slices(tracker, page, 10_000),
+        lag_slices(View(tracker, page), page),
+        unshared_slices(tracker, "s", 0.0),
+    ):
+        assert sum(1 for _ in work) >= 900
+
+
+async def test_a_batch_of_which_a_later_part_finds_no_room_has_not_been_recorded(service: Service) -> None:
+    wanted = [*chain("alice", 600), *(one(f"{author}1") for author in "bcdef")]
+    with pytest.raises(grpc.aio.AioRpcError, match="no room"):
+        await service.knowledge.RecordIntentions(iter(batches(wanted, 1000, "log-1")))
+    assert await last_sequence(service, "log-1") == 0
+    again = await service.knowledge.RecordIntentions(iter(batches(wanted[:603], 1000, "log-1")))
+    assert (again.known, again.last_sequence) == (603, 1)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import grpc
 from gossipcontrol.server.core.knowledge import answer
+from gossipcontrol.server.core.knowledge.record import PeerLag
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
+from gossipcontrol.server.core.knowledge.view import Slices, View
 from gossipcontrol.server.errors import InvalidRequest, NotFound
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
+from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.wire import decode_knowledge, encode_knowledge
 from gossipcontrol.server.wire.decode_knowledge import PeerQuery
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -27,6 +31,8 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         self._dispatcher = dispatcher
         self._store = dispatcher.store
         self._clock = dispatcher.clock
+        self._stabilities: dict[str, tuple[int, answer.Stability]] = {}
+        """Store -> the last answer about its frontier, and the version of the store that it is about."""
 
     async def RecordIntentions(
         self, request_iterator: AsyncIterator[pb.RecordIntentionsRequest], context: Context
@@ -57,15 +63,14 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         """What peers provably hold."""
         del context
         query = decode_knowledge.knowledge_query(request)
-        tracker = self._tracker(query.store_id)
-        response, now, listed = pb.GetKnowledgeResponse(), self._clock.now(), 0
-        for peer_id in _peers(tracker, query):
-            if listed >= LISTED_POSITIONS or len(response.rows) >= query.page_size:
-                response.next_page_token = response.rows[-1].peer_id
-                break
-            row = answer.knowledge(tracker, peer_id)
-            listed += len(row.positions)
-            response.rows.append(encode_knowledge.row_message(row, now))
+        tracker, now = self._tracker(query.store_id), self._clock.now()
+        asked = await _peers(tracker, query)
+        page = asked[: query.page_size]
+        rows = await in_slices(answer.knowledge_slices(tracker, page, LISTED_POSITIONS))
+        response = pb.GetKnowledgeResponse()
+        await in_slices(_add_all(response.rows, (encode_knowledge.row_message(row, now) for row in rows)))
+        if len(rows) < len(asked):
+            response.next_page_token = rows[-1].peer_id
         await self._dispatcher.kept(query.store_id)
         return response
 
@@ -76,11 +81,15 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         del context
         decode_knowledge.check_frontier(request)
         tracker = self._tracker(request.store_id)
-        stable = tracker.frontier()
+        version = tracker.version
+        known_version, stability = self._stabilities.get(request.store_id, (-1, None))
+        if stability is None or known_version != version:
+            stability = await in_slices(answer.stability_slices(tracker))
+            self._stabilities[request.store_id] = version, stability
         response = pb.GetStabilityFrontierResponse(
-            frontier=encode_knowledge.position_messages(answer.positions(tracker, stable)),
-            unstable=sum(answer.behind_by_author(tracker, stable).values()),
-            at_risk=answer.at_risk(tracker),
+            frontier=encode_knowledge.position_messages(stability.frontier),
+            unstable=stability.unstable,
+            at_risk=stability.at_risk,
         )
         await self._dispatcher.kept(request.store_id)
         return response
@@ -89,14 +98,17 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         """How far behind peers provably may be."""
         del context
         query = decode_knowledge.lag_query(request)
-        tracker = self._tracker(query.store_id)
-        response, now, listed = pb.GetLagResponse(), self._clock.now(), 0
-        for lag in answer.lags(tracker, _peers(tracker, query)):
-            if listed >= LISTED_POSITIONS or len(response.peers) >= query.page_size:
-                response.next_page_token = response.peers[-1].peer_id
-                break
-            listed += len(lag.authors)
-            response.peers.append(encode_knowledge.lag_message(lag, now))
+        tracker, now = self._tracker(query.store_id), self._clock.now()
+        asked = await _peers(tracker, query)
+        page, response = asked[: query.page_size], pb.GetLagResponse()
+        view, listed = View(tracker, page), 0
+        group = answer.lag_group(view)
+        while listed < LISTED_POSITIONS and len(response.peers) < len(page):
+            start = len(response.peers)
+            found = await in_slices(answer.lag_slices(view, page[start : start + group]))
+            listed = await in_slices(_add_lags(response, found, listed, now))
+        if len(response.peers) < len(asked):
+            response.next_page_token = response.peers[-1].peer_id
         await self._dispatcher.kept(query.store_id)
         return response
 
@@ -106,8 +118,7 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         event = decode_knowledge.members_changed(request)
         await self._dispatcher.submit(event)
         await self._dispatcher.kept()
-        tracker = self._tracker(event.store_id)
-        return pb.ChangeMembersResponse(active=sum(tracker.active(peer_id) for peer_id in tracker.peers()))
+        return pb.ChangeMembersResponse(active=self._tracker(event.store_id).active_count)
 
     def _tracker(self, store_id: str) -> Tracker:
         tracker = self._store.tracker(store_id)
@@ -123,16 +134,33 @@ def _check_order(request: pb.RecordIntentionsRequest, sender_id: str, sequence: 
         raise InvalidRequest([("sequence", f"must be greater than the previous {sequence}, is {request.sequence}")])
 
 
-def _peers(tracker: Tracker, query: PeerQuery) -> list[str]:
+def _add_lags(response: pb.GetLagResponse, found: Sequence[PeerLag], listed: int, now: float) -> Slices[int]:
+    """Add these to a page while there is room; returns how many authors the page lists."""
+    for lag in found:
+        if listed >= LISTED_POSITIONS:
+            break
+        yield
+        listed += len(lag.authors)
+        response.peers.append(encode_knowledge.lag_message(lag, now))
+    return listed
+
+
+def _add_all(messages: Any, made: Iterator[Any]) -> Slices[None]:
+    for message in made:
+        yield
+        messages.append(message)
+
+
+async def _peers(tracker: Tracker, query: PeerQuery) -> list[str]:
     """The peers that a query selects, by id; raises NotFound."""
     found = tracker.peers()
     if query.holds:
-        holding = answer.holders(tracker, query.holds)
+        holding = await in_slices(answer.holders_slices(tracker, query.holds))
         if holding is None:
             raise NotFound(f"intention {query.holds.hex()} of store {query.store_id} is not known, or was forgotten")
         found = holding
     if query.peer_id:
-        if query.peer_id not in tracker.peers():
+        if not tracker.is_peer(query.peer_id):
             raise NotFound(f"store {query.store_id} has no peer {query.peer_id}")
-        found = [peer_id for peer_id in found if peer_id == query.peer_id]
-    return [peer_id for peer_id in found if peer_id > query.after]
+        found = [query.peer_id] if query.peer_id in found else []
+    return found[bisect_right(found, query.after) :]

@@ -1,8 +1,9 @@
-"""Floating intentions: those whose predecessor or a dependency is not known yet."""
+"""Floating intentions: those whose predecessor or a dependency is not known yet, or which await their turn."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from gossipcontrol.server.core.knowledge.intention import Intention
 
@@ -17,7 +18,7 @@ class Floating:
         self._limit = limit
         self.waiting: OrderedDict[bytes, tuple[Intention, set[bytes]]] = OrderedDict()
         """Hash -> (floating intention, its missing hashes); the oldest first."""
-        self._wanted: dict[bytes, dict[bytes, None]] = {}
+        self.wanted: dict[bytes, dict[bytes, None]] = {}
         """Missing hash -> the hashes that wait for it; a dict, so that the order is deterministic."""
         self._named = 0
         self.dropped = 0
@@ -27,36 +28,39 @@ class Floating:
         return len(self.waiting)
 
     def add(self, one: Intention, missing: set[bytes]) -> None:
-        """Let an intention wait until every missing hash has been released."""
+        """Let an intention wait until every missing hash has come."""
         self.waiting[one.hash] = (one, missing)
         for name in missing:
-            self._wanted.setdefault(name, {})[one.hash] = None
+            self.wanted.setdefault(name, {})[one.hash] = None
         self._named += 1 + len(one.dependencies)
         while self._named > self._limit:
             oldest, names = next(iter(self.waiting.values()))
-            self._remove(oldest)
+            self.remove(oldest)
             self.dropped += 1
             for name in names:
-                others = self._wanted[name]
-                del others[oldest.hash]
-                if not others:
-                    del self._wanted[name]
+                # Who waits for a name that has come is not listed any more.
+                if others := self.wanted.get(name):
+                    others.pop(oldest.hash, None)
+                    if not others:
+                        del self.wanted[name]
 
-    def release(self, name: bytes) -> list[Intention]:
-        """Remove and return the intentions that waited only for this hash."""
-        free: list[Intention] = []
-        for waiter in self._wanted.pop(name, ()):
-            one, missing = self.waiting[waiter]
-            missing.remove(name)
-            if not missing:
-                self._remove(one)
-                free.append(one)
-        return free
+    def waiters(self, name: bytes) -> Iterator[bytes]:
+        """The hashes that wait for this one, which has come; they are listed no more."""
+        return iter(self.wanted.pop(name, ()))
+
+    def come(self, name: bytes, waiter: bytes) -> Intention | None:
+        """A hash for which an intention waits has come; returns the intention if it waits for no other."""
+        one, missing = self.waiting.get(waiter, (None, set[bytes]()))
+        if one is None or name not in missing:
+            return None  # it was dropped, and perhaps recorded again
+        missing.remove(name)
+        return None if missing else one
 
     def intentions(self) -> list[Intention]:
         """The floating intentions, the oldest first."""
         return [one for one, _ in self.waiting.values()]
 
-    def _remove(self, one: Intention) -> None:
+    def remove(self, one: Intention) -> None:
+        """An intention waits no more."""
         del self.waiting[one.hash]
         self._named -= 1 + len(one.dependencies)

@@ -6,14 +6,20 @@ A *position* is an integer: the chain's number in the upper bits, the count with
 from __future__ import annotations
 
 import itertools
-from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-from gossipcontrol.server.core.knowledge.chain import NO_PARENT, POSITION_MASK, Chain, Incarnation
+from gossipcontrol.server.core.knowledge.chain import CUT_SPACING, NO_PARENT, POSITION_MASK, Chain, Incarnation
 from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.knowledge.level import LEVEL_SPACING, Levels
 from gossipcontrol.server.core.knowledge.vector import LANE, LANE_MASK, guards, join
+
+LANES_PER_PRICE = 512
+"""Counts of a vector that make a walked place cost as much again, up to a limit: an event can afford any one walk."""
+LONGEST_PRICE = 4
+Joined = tuple[int, list[int], int]
+"""Vectors of positions, joined as far as a budget went; the positions that added to them; how many were joined."""
 
 
 class Graph:
@@ -34,7 +40,12 @@ class Graph:
         """(Author, incarnation, hash of the predecessor) with several successors in that incarnation."""
         self.guard = 0
         self.stride = 8
-        """Intentions between two checkpoints of a chain."""
+        """Intentions between two cuts of a chain."""
+        self.levels = Levels()
+        self.budget = 0
+        """Places that may still be walked for the event that is being handled."""
+        self.walked = 0
+        """Places that walks ever visited, for tests and measurements; not part of the state."""
         self.order = 0
         """Number of intentions ever added."""
         self._cache: dict[int, int] = {}
@@ -71,6 +82,7 @@ class Graph:
         heap = [(0, position)]
         while heap:
             position = heappop(heap)[1]
+            self.walked += 1
             chain, count = chains[position >> 32], position & POSITION_MASK
             if (vector >> chain.shift & LANE_MASK) >= count or position in passed:
                 continue
@@ -107,30 +119,53 @@ class Graph:
         for position, vector in vectors:
             self._remember(position, vector)
 
-    def extend(self, chain: Chain, vector: int, one: Intention, positions: Sequence[int], now: float) -> None:
-        """Append an intention to a chain; ``vector`` is what its predecessor reaches."""
-        kept: list[int] = []
-        guard, cache, cached = self.guard, self._cache, self._cached
-        for position in positions:
+    def join_positions(self, vector: int, kept: list[int], start: int, positions: Sequence[int]) -> Joined:
+        """Join the vectors of positions from number ``start`` on, as far as the budget goes."""
+        guard, cache = self.guard, self._cache
+        for position in positions[start:] if start else positions:
             if (vector >> (position >> 32) * LANE & LANE_MASK) < (position & POSITION_MASK):
+                reached = cache.get(position) or self._afford(position)
+                if reached is None:
+                    return vector, kept, positions.index(position)
                 kept.append(position)
-                reached = cache.get(position) or self.vector(position)
                 # ``join``, inlined.
                 greater = ((vector | guard) - reached) & guard
                 vector = reached ^ ((vector ^ reached) & (greater - (greater >> 31)))
+        return vector, kept, len(positions)
+
+    def _afford(self, position: int) -> int | None:
+        """The vector of a position that is not cached, if the budget reaches that far."""
+        weight = self.chains[position >> 32].weight(position & POSITION_MASK)
+        price = weight * min(LONGEST_PRICE, 1 + len(self.chains) // LANES_PER_PRICE)
+        if price > self.budget:
+            return None
+        self.budget -= price
+        return self.vector(position)
+
+    def extend(self, chain: Chain, vector: int, one: Intention, kept: Sequence[int], now: float) -> None:
+        """Append an intention to a chain; ``vector`` is what its predecessor and its dependencies reach."""
+        instant, chains = int(now), self.chains
+        weight = chain.weights[-1] if chain.length else 0
+        for position in kept:
+            below, count = chains[position >> 32], position & POSITION_MASK
+            weight += below.weights[count - below.first] if count >= below.first else 1
         vector += 1 << chain.shift
-        self.order += 1
+        order = self.order = self.order + 1
         self.retained += 1
-        chain.append(one.hash, vector, kept, one.acknowledgement, self.order, self.stride, now)
+        if order % LEVEL_SPACING == 0:
+            self.levels.add(order, (each.length for each in chains))
+        chain.append(one.hash, vector, kept, weight, one.acknowledgement, order, self.stride, instant)
         self.positions[one.hash] = position = chain.number << 32 | chain.length
         # ``_remember``, inlined.
+        cache, cached = self._cache, self._cached
         cache[position] = vector
         cached.append(position)
         while len(cached) > self._cache_size:
             del cache[cached.popleft()]
         incarnation = chain.incarnation
         # An incarnation with a single chain reaches all that it reached before, so nothing needs joining.
-        incarnation.vector = join(incarnation.vector, vector, guard) if len(incarnation.chains) > 1 else vector
+        several = len(incarnation.chains) > 1
+        incarnation.vector = join(incarnation.vector, vector, self.guard) if several else vector
         incarnation.proved_at = now
 
     def open(self, one: Intention, parent: int) -> Chain:
@@ -149,7 +184,7 @@ class Graph:
             twins = twins or trunk.incarnation is incarnation
         if twins:
             self.forks.add((one.author_id, one.incarnation, one.store_prev))
-        chain = Chain(len(self.chains), incarnation, parent, offset)
+        chain = Chain(len(self.chains), incarnation, parent, offset, self.levels)
         self.adopt(chain)
         return chain
 
@@ -180,24 +215,30 @@ class Graph:
         return sum(len(incarnation.chains) for incarnation in self.incarnations.get(one.author_id, {}).values()) < limit
 
     def _size(self) -> None:
-        """Set stride and cache size: 9 bytes per intention up to 100 chains, and at most 35 MB of cached vectors."""
+        """Set stride and size of the cache: at most 35 MB of vectors."""
         number = len(self.chains)
         self.guard = guards(number)
-        self.stride = max(8, min(50, number // 2))
+        self.stride = max(8, min(CUT_SPACING, number // 2))
         self._cache_size = min(self._recent, 8_000_000 // number)
 
-    def forget(self, stable: array[int], name_limit: int) -> None:
-        """Forget intentions below the stable counts; go on recognising at most ``name_limit`` of their hashes."""
-        for chain in self.chains:
-            stable_at = min(stable[chain.number], chain.length)
-            vector = self.kept_vector(chain.number << 32 | stable_at) if stable_at >= chain.first else None
-            first, vector = chain.checkpoint(stable_at) if vector is None else (stable_at, vector)
-            if first > chain.first:
-                before = chain.first
-                hashes = chain.forget(first, vector)
-                self.retained -= len(hashes)
-                self.names.extend(enumerate(hashes, chain.number << 32 | before))
+    def forget(self, number: int, stable_at: int, most: int, name_limit: int) -> tuple[int, bool]:
+        """Forget about ``most`` intentions of a chain below a count; go on recognising ``name_limit`` hashes.
+
+        Returns how many were forgotten, and whether no more can be.
+        """
+        chain = self.chains[number]
+        stable_at = min(stable_at, chain.length)
+        until = min(stable_at, chain.first + max(most, CUT_SPACING))
+        vector = chain.tip if until == chain.length else self._cache.get(number << 32 | until)
+        first, vector = chain.cut(until) if vector is None else (until, vector)
+        if first <= chain.first:
+            return 0, True
+        before = chain.first
+        hashes = chain.forget(first, vector)
+        self.retained -= len(hashes)
+        self.names.extend(enumerate(hashes, number << 32 | before))
         while len(self.names) > name_limit:
             position, name = self.names.popleft()
             del self.positions[name]
             self.chains[position >> 32].named_from = (position & POSITION_MASK) + 1
+        return len(hashes), until == stable_at

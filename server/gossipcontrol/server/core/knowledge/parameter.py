@@ -20,7 +20,7 @@ class KnowledgeParameters:
     member_limit: int = 10_000
     """Most peers that were added or removed by name."""
     intention_limit: int = 2_000_000
-    """Most intentions retained over all stores, about 200 bytes each; more are refused until frontiers move."""
+    """Most intentions retained over all stores, about 220 bytes each; more are refused until frontiers move."""
     recent: int = 8192
     """Most newest vectors cached whole, within 35 MB."""
     floating_limit: int = 100_000

@@ -19,8 +19,11 @@ from gossipcontrol.server.core.knowledge.column import (
     unpack_names,
     unpack_vectors,
 )
+from gossipcontrol.server.core.knowledge.forgetting import Forgetting
+from gossipcontrol.server.core.knowledge.former import restore_former_chain, weigh
+from gossipcontrol.server.core.knowledge.level import Levels
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.knowledge.tracker import Tracker
+from gossipcontrol.server.core.knowledge.tracker import Tentative, Tracker
 
 PART_BYTES = 1 << 19
 """Approximate bytes of a part."""
@@ -28,10 +31,11 @@ INCARNATIONS_PER_FRAME = 64
 """Incarnations per frame: in a store of many chains their vectors are long."""
 _NUMBERS = ("parent", "offset", "first", "named_from", "length", "order", "forgotten_acks")
 _COLUMNS = (
-    "dependency_chains", "dependency_counts", "acks", "check_at", "check_ends", "check_orders", "mark_at",
-    "mark_times",
+    "dependency_chains", "dependency_counts", "acks", "check_at", "check_levels", "row_ends", "cut_at", "cut_ends",
+    "mark_at", "mark_times",
 )  # fmt: skip
-_KINDS = {name: getattr(Chain(0, Incarnation("", ""), NO_PARENT, 0), name).typecode for name in _COLUMNS}
+_BYTES = ("fan_ins", "weights", "rows")
+_KINDS = {name: getattr(Chain(0, Incarnation("", ""), NO_PARENT, 0, Levels()), name).typecode for name in _COLUMNS}
 
 
 class Capture:
@@ -51,6 +55,8 @@ class Capture:
         self._names = list(graph.names)
         self._cached = graph.cached()
         self._forks = list(graph.forks)
+        self._levels = list(graph.levels.bases.items())
+        self._pending = _capture_pending(tracker)
         self._floating = [(one, tuple(missing)) for one, missing in tracker.floating.waiting.values()]
         self._header: dict[str, Any] = {
             "chains": len(graph.chains),
@@ -60,6 +66,7 @@ class Capture:
             "added": dict(tracker.added),
             "removed": sorted(tracker.removed),
             "forget_at": tracker.forget_at,
+            "levels": len(self._levels),
         }
 
     def parts(self) -> Iterator[bytes]:
@@ -76,6 +83,7 @@ class Capture:
     def _frames(self) -> Iterator[bytes]:
         lanes = len(self._chains)
         yield pack({**self._header, "lives": len(self._incarnations)}, ())
+        yield from _vector_frames("levels", self._levels, lanes)
         for start in range(0, len(self._incarnations), INCARNATIONS_PER_FRAME):
             yield _incarnations_frame(self._incarnations[start : start + INCARNATIONS_PER_FRAME], lanes)
         number_of = {id(incarnation): number for number, (incarnation, _, _) in enumerate(self._incarnations)}
@@ -88,8 +96,9 @@ class Capture:
                 _pack_positions([position for position, _ in self._names]),
             ],
         )
-        yield from _cached_frames(list(self._cached.items()), lanes)
+        yield from _vector_frames("cached", list(self._cached.items()), lanes)
         yield _floating_frame(self._floating)
+        yield _pending_frame(self._pending, lanes)
 
 
 _Captured = tuple[Chain, dict[str, Any], dict[str, tuple[Any, int]]]
@@ -98,7 +107,7 @@ _Captured = tuple[Chain, dict[str, Any], dict[str, tuple[Any, int]]]
 
 def _capture(chain: Chain) -> _Captured:
     captured = {name: getattr(chain, name) for name in (*_NUMBERS, "tip")}
-    columns = {name: getattr(chain, name) for name in (*_COLUMNS, "fan_ins", "checks", "hashes")}
+    columns = {name: getattr(chain, name) for name in (*_COLUMNS, *_BYTES, "hashes")}
     return chain, captured, {name: (column, len(column)) for name, column in columns.items()}
 
 
@@ -113,24 +122,23 @@ def _chain_frame(incarnation: int, captured: dict[str, Any], columns: dict[str, 
         {"life": incarnation, **{name: captured[name] for name in _NUMBERS}},
         [
             *(cut[name].tobytes() for name in _COLUMNS),
-            bytes(cut["fan_ins"]),
+            *(bytes(cut[name]) for name in _BYTES),
             pack_vectors((captured["tip"],), lanes),
-            pack_vectors(cut["checks"], lanes),
             *pack_names(cut["hashes"]),
         ],
     )
 
 
-def _cached_frames(cached: list[tuple[int, int]], lanes: int) -> Iterator[bytes]:
-    """Vectors in frames of about a megabyte; compressing all at once would block for half a second."""
+def _vector_frames(kind: str, vectors: list[tuple[int, int]], lanes: int) -> Iterator[bytes]:
+    """Vectors by number in frames of about a megabyte; compressing all at once would block for half a second."""
     step = max(1, (1 << 20) // max(1, lanes * 4))
-    for start in range(0, len(cached), step):
-        some = cached[start : start + step]
+    for start in range(0, len(vectors), step):
+        some = vectors[start : start + step]
         columns = [
             _pack_positions([position for position, _ in some]),
             pack_alike([vector for _, vector in some], lanes),
         ]
-        yield pack({"cached": len(some)}, columns)
+        yield pack({kind: len(some)}, columns)
 
 
 def _pack_positions(positions: list[int]) -> bytes:
@@ -147,11 +155,60 @@ def _floating_frame(floating: list[tuple[Any, tuple[bytes, ...]]]) -> bytes:
     return pack({"missing": missing, **header}, columns)
 
 
+_Pending = tuple[list[bytes], list[bytes], bool, Tentative | None, Forgetting | None]
+"""What is ready, what has come, whether its last is under way; what is joined in part; the round of forgetting."""
+
+
+def _capture_pending(tracker: Tracker) -> _Pending:
+    tentative, forgetting = tracker.tentative, tracker.forgetting
+    if tentative:
+        vector, kept, done = tentative.joined
+        tentative = tentative._replace(joined=(vector, list(kept), done))
+    if forgetting:
+        forgetting = Forgetting(forgetting.peers, forgetting.stable, forgetting.chains, forgetting.again)
+    return list(tracker.ready), *tracker.come(), tentative, forgetting
+
+
+def _pending_frame(pending: _Pending, lanes: int) -> bytes:
+    ready, come, begun, tentative, forgetting = pending
+    fields: dict[str, Any] = {"ready": len(ready), "begun": begun}
+    columns = [*pack_names([*ready, *come])]
+    if tentative:
+        vector, kept, done = tentative.joined
+        fields["tentative"] = (tentative.hash.hex(), tentative.branches, done)
+        columns += [pack_vectors((vector,), lanes), _pack_positions(kept)]
+    if forgetting:
+        is_read = forgetting.stable is not None
+        fields["forgetting"] = (forgetting.peers, forgetting.chains, forgetting.again, is_read)
+        columns.append(pack_vectors((forgetting.stable or 0,), lanes))
+    return pack(fields, columns)
+
+
+def _restore_pending(tracker: Tracker, body: bytes, at: int, lanes: int) -> int:
+    fields, (row, lengths, *columns), at = unpack(body, at)
+    names = unpack_names(row, lengths)
+    tracker.recall_pending(names[: fields["ready"]], names[fields["ready"] :], begun=fields["begun"])
+    if "tentative" in fields:
+        name, branches, done = fields["tentative"]
+        (vector,), kept, *columns = unpack_vectors(columns[0], lanes), *columns[1:]
+        joined = vector, list(numbers("Q", kept)), done
+        tracker.tentative = Tentative(bytes.fromhex(name), branches, joined)
+    if "forgetting" in fields:
+        peers, chains, again, is_read = fields["forgetting"]
+        (stable,) = unpack_vectors(columns[0], lanes)
+        tracker.forgetting = Forgetting(peers, stable if is_read else None, chains, again)
+    return at
+
+
 def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
     """The tracker from its snapshot; raises ValueError, KeyError, IndexError or TypeError."""
     tracker = Tracker(parameters)
+    graph = tracker.graph
     header, _, at = unpack(body)
     lanes: int = header["chains"]
+    is_current = "levels" in header
+    levels, at = _restore_vectors("levels", header.get("levels", 0), body, at, lanes)
+    graph.levels.recall(levels)
     incarnations: list[Incarnation] = []
     while len(incarnations) < header["lives"]:
         fields, (vectors,), at = unpack(body, at)
@@ -162,20 +219,27 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
             )
         ]
     for incarnation in incarnations:
-        tracker.graph.incarnations.setdefault(incarnation.author_id, {})[incarnation.label] = incarnation
+        graph.incarnations.setdefault(incarnation.author_id, {})[incarnation.label] = incarnation
     for number in range(lanes):
         fields, columns, at = unpack(body, at)
-        incarnation_number: int = fields["life"]
-        tracker.graph.adopt(_restore_chain(number, incarnations[incarnation_number], fields, columns, lanes))
+        life: int = fields["life"]
+        chain = Chain(number, incarnations[life], NO_PARENT, 0, graph.levels)
+        (_restore_chain if is_current else restore_former_chain)(chain, fields, columns, lanes)
+        graph.adopt(chain)
+    graph.order, tracker.forget_at = header["order"], header["forget_at"]
     at = _restore_graph(tracker, body, at, lanes, header["cached"])
-    tracker.graph.order, tracker.forget_at = header["order"], header["forget_at"]
     tracker.added, tracker.removed = dict(header["added"]), set(header["removed"])
+    tracker.recall_peers()
     fields, columns, at = unpack(body, at)
     absent: list[list[int]] = fields["missing"]
     for one, missing in zip(unpack_intentions(fields, columns), absent, strict=True):
         names = (one.store_prev, *one.dependencies)
         tracker.floating.add(one, {names[index] for index in missing})
     tracker.floating.dropped = header["dropped"]
+    if is_current:
+        at = _restore_pending(tracker, body, at, lanes)
+    else:
+        weigh(graph)
     if at != len(body):
         raise ValueError("a snapshot is longer than what it holds")
     return tracker
@@ -186,27 +250,32 @@ def _restore_graph(tracker: Tracker, body: bytes, at: int, lanes: int, cached: i
     fields, (row, lengths, positions), at = unpack(body, at)
     graph.forks = {(author_id, label, bytes.fromhex(name)) for author_id, label, name in fields["forks"]}
     graph.recall_names(zip(numbers("Q", positions), unpack_names(row, lengths), strict=True))
-    while cached > 0:
-        fields, (positions, vectors), at = unpack(body, at)
-        graph.recall_vectors(zip(numbers("Q", positions), unpack_alike(vectors, lanes), strict=True))
-        cached -= fields["cached"]
+    vectors, at = _restore_vectors("cached", cached, body, at, lanes)
+    graph.recall_vectors(vectors)
     return at
 
 
-def _restore_chain(
-    number: int, incarnation: Incarnation, fields: dict[str, Any], columns: list[bytes], lanes: int
-) -> Chain:
-    chain = Chain(number, incarnation, NO_PARENT, 0)
+def _restore_vectors(kind: str, left: int, body: bytes, at: int, lanes: int) -> tuple[list[tuple[int, int]], int]:
+    found: list[tuple[int, int]] = []
+    while left > 0:
+        fields, (positions, vectors), at = unpack(body, at)
+        found += zip(numbers("Q", positions), unpack_alike(vectors, lanes), strict=True)
+        left -= fields[kind]
+    return found, at
+
+
+def _restore_chain(chain: Chain, fields: dict[str, Any], columns: list[bytes], lanes: int) -> None:
+    del lanes
     for name in _NUMBERS:
         setattr(chain, name, fields[name])
-    *plain, fan_ins, tip, checks, row, lengths = columns
+    *plain, fan_ins, weights, rows, tip, row, lengths = columns
     for name, column in zip(_COLUMNS, plain, strict=True):
         setattr(chain, name, numbers(_KINDS[name], column))
-    chain.fan_ins = bytearray(fan_ins)
+    chain.fan_ins, chain.weights, chain.rows = bytearray(fan_ins), bytearray(weights), bytearray(rows)
     chain.tip = int.from_bytes(tip, "little")
-    chain.checks = unpack_vectors(checks, lanes)
     chain.hashes = unpack_names(row, lengths)
-    return chain
+    for level in chain.check_levels:
+        chain.levels.hold(level)
 
 
 def _restore_incarnation(author_id: str, label: str, proved_at: float, vector: int) -> Incarnation:

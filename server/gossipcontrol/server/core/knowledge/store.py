@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from gossipcontrol.server.core.knowledge import snapshot
-from gossipcontrol.server.core.knowledge.answer import at_risk, behind_by_author, unshared
+from gossipcontrol.server.core.knowledge.answer import stability_slices, unshared_slices
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import StoreCounts, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
+from gossipcontrol.server.core.knowledge.view import Slices, finish
 
 
 class Outcome(NamedTuple):
@@ -48,11 +49,13 @@ class KnowledgeStore:
             refused = tracker.change_members(event.added, event.removed)
             self._retained += tracker.graph.retained
             return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "", event)
+        was_pending = tracker.is_pending
         others = self._retained - tracker.graph.retained
         tracker.room = self.parameters.intention_limit - others if room is None else room
         recorded = tracker.record(event.intentions, now)
         self._retained = others + tracker.graph.retained
-        fact = event if recorded.new or is_new else None
+        # How much of what was pending went on depends on all of the event.
+        fact = event if recorded.new or is_new or was_pending else None
         if recorded.refused:
             full = f"store {event.store_id} has no room for further intentions or authors"
             return Outcome(recorded, full, fact, tracker.room)
@@ -69,6 +72,11 @@ class KnowledgeStore:
         """The tracker of a store, for reading only; None when it has none."""
         return self._trackers.get(store_id)
 
+    def is_pending(self, store_id: str) -> bool:
+        """Whether the next event of a store goes on with something; an event without intentions does."""
+        tracker = self._trackers.get(store_id)
+        return tracker is not None and tracker.is_pending
+
     @property
     def store_count(self) -> int:
         """Number of stores that are tracked."""
@@ -78,13 +86,22 @@ class KnowledgeStore:
         """The tracked stores."""
         return list(self._trackers)
 
-    def unshared(self, store_id: str, now: float) -> Iterator[Unshared]:
+    def unshared(self, store_id: str, now: float) -> list[Unshared]:
         """Writes older than ``unshared_age`` that no other peer of the store provably holds, by author."""
-        return unshared(self._trackers[store_id], store_id, now - self.parameters.unshared_age)
+        return finish(self.unshared_slices(store_id, now))
+
+    def unshared_slices(self, store_id: str, now: float) -> Slices[list[Unshared]]:
+        """The same in slices."""
+        return unshared_slices(self._trackers[store_id], store_id, now - self.parameters.unshared_age)
 
     def counts(self, store_id: str) -> StoreCounts:
         """The gauges of a tracked store."""
+        return finish(self.count_slices(store_id))
+
+    def count_slices(self, store_id: str) -> Slices[StoreCounts]:
+        """The same in slices."""
         tracker = self._trackers[store_id]
+        stability = yield from stability_slices(tracker)
         return StoreCounts(
             store_id=store_id,
             recorded=tracker.graph.order,
@@ -92,8 +109,8 @@ class KnowledgeStore:
             floating=len(tracker.floating),
             dropped=tracker.floating.dropped,
             forks=len(tracker.graph.forks),
-            lag=sum(behind_by_author(tracker, tracker.frontier()).values()),
-            at_risk=at_risk(tracker),
+            lag=stability.unstable,
+            at_risk=stability.at_risk,
         )
 
     def capture(self, store_id: str) -> snapshot.Capture:
