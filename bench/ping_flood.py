@@ -15,8 +15,8 @@ PATIENCE = 10.0
 """Seconds within which the server takes them or closes the connection."""
 SETTLED = 1.0
 """The answers have been queued when resident memory has not grown for so long, in seconds."""
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-_PING = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+PING = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Flood:
 def flood(port: int, pid: int) -> Flood:
     """Send PINGs to a server on a loopback port and read nothing; ``pid`` is the server's process."""
     before = resident(pid)
-    payload = memoryview(_PING * (MEGABYTES * 1_000_000 // len(_PING)))
+    payload = memoryview(PING * (MEGABYTES * 1_000_000 // len(PING)))
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(_PREFACE)
+        connection.sendall(PREFACE)
         connection.settimeout(0.2)
         sent, highest = 0, before
         last_growth = began = time.monotonic()
