@@ -52,7 +52,11 @@ class Unparsed:
 
     def __getattr__(self, kind: str) -> Callable[..., Any]:
         make = getattr(self._channel, kind)
-        return lambda method, **options: make(method, **{**options, "response_deserializer": None})
+
+        def make_unparsed(method: str, **options: Any) -> Any:
+            return make(method, **{**options, "response_deserializer": None})
+
+        return make_unparsed
 
 
 class Lab:

@@ -14,7 +14,7 @@ import sys
 import time
 from asyncio import events
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gossipcontrol.server.app import serve
 from gossipcontrol.server.config import read_config
@@ -52,9 +52,10 @@ class MeasuredLoop(asyncio.SelectorEventLoop):
 def _describe(handle: Any) -> str:
     """The coroutine of a task's step, or the callback."""
     callback = handle._callback
-    task = getattr(callback, "__self__", None)
+    task: Any = getattr(callback, "__self__", None)
     if isinstance(task, asyncio.Task):
-        return str(getattr(task.get_coro(), "__qualname__", task.get_coro()))
+        coroutine: Any = cast("Any", task).get_coro()
+        return str(getattr(coroutine, "__qualname__", coroutine))
     return str(getattr(callback, "__qualname__", callback))
 
 
