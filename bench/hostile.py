@@ -29,8 +29,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.ping_flood import PING, PREFACE, resident
 from bench.report import Figure, arguments, at_least, at_most, show
+from tests.kit.http import fetch
 from tests.kit.ports import free_ports
 from tests.kit.process import Process, service
+from tests.kit.until import until
 
 LIMIT = 512
 """MB of ``limits.memory`` in the measured service."""
@@ -44,6 +46,8 @@ HONEST_EVERY = 0.2
 """Seconds between two honest calls."""
 SETTLED = 3.0
 """Seconds after the attack until the books are compared."""
+BOOKS = ("nodes", "stores", "known_peers", "agents_attached", "rejoins_parked")
+"""Gauges of the metrics page whose sum must come back, without the prefix of their names."""
 
 
 class Target:
@@ -180,12 +184,16 @@ class Honest:
         self.failures: Counter[str] = Counter()
         self._stub: Any = GossipControlStub(channel)
         self._call: Any = None
+        self.rows = 0
+        """Rows that the attached node has in the books: as a node, as an agent and as a peer."""
 
     async def attach(self, node: str = "honest") -> str:
         """Attach a node; returns what was wrong, or nothing."""
         self._call = self._stub.Attach()
         register = attach_pb2.Register(node_id=node, host_id=node, store_ids=["mine"])
-        return await _wrong(self._first_frame(attach_pb2.AttachRequest(register=register)))
+        wrong = await _wrong(self._first_frame(attach_pb2.AttachRequest(register=register)))
+        self.rows = 0 if wrong else 3
+        return wrong
 
     async def watch(self) -> str:
         """Watch the peers of a store; returns what was wrong, or nothing."""
@@ -242,15 +250,17 @@ async def _attack(
         await asyncio.wait_for(honest.channel_ready(), TIMEOUT)
         target, client = Target(directory, *ports, serving.pid, hostile), Honest(honest)
         await client.attach()
-        before, books = resident(serving.pid), _open_files(serving.pid)
         calls = asyncio.create_task(client.go_on())
+        await until(lambda: len(client.waits) >= 2, "the honest client was served", TIMEOUT)
+        before, files, books = resident(serving.pid), _open_files(serving.pid), await _books(ports[1])
         highest = await _go_on(target, attack, seconds)
         calls.cancel()
         newcomer = Honest(late)
         refused = " ".join(filter(None, [await newcomer.attach("newcomer"), await newcomer.watch()]))
         _let_go(target)
         await asyncio.sleep(SETTLED)
-        after, files = resident(serving.pid), _open_files(serving.pid)
+        after, files = resident(serving.pid), _open_files(serving.pid) - files
+        kept = await _books(ports[1]) - books - newcomer.rows
     finally:
         await asyncio.gather(*(channel.close() for channel in (hostile, honest, late)))
     waits, failed = sorted(client.waits), client.failures.total()
@@ -260,7 +270,8 @@ async def _attack(
         f"{name}: resident memory": at_most(highest, "MB", LIMIT + ROOM),
         f"{name}: gained": Figure(highest - before, "MB"),
         f"{name}: kept afterwards": Figure(after - before, "MB"),
-        f"{name}: open files kept afterwards": at_most(max(0, files - books), "files", 4),
+        f"{name}: open files kept afterwards": at_most(max(0, files), "files", 4),
+        f"{name}: rows kept in the books": at_most(max(0, kept), "rows", 0),
         f"{name}: honest calls served{why}": at_least(served, "%", 100),
         f"{name}: honest calls, p99": Figure(waits[int(len(waits) * 0.99)] * 1000 if waits else None, "ms"),
         f"{name}: newcomer refused{f' ({refused})' if refused else ''}": at_most(float(bool(refused)), "calls", 0),
@@ -305,6 +316,13 @@ def _let_go(target: Target) -> None:
 
 def _most(outcomes: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in outcomes.most_common(3))
+
+
+async def _books(port: int) -> int:
+    """The rows in the service's books."""
+    page = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/metrics", TIMEOUT)
+    named = tuple(f"gossipcontrol_{name} " for name in BOOKS)
+    return sum(int(float(line.rpartition(" ")[2])) for line in page.splitlines() if line.startswith(named))
 
 
 def _open_files(pid: int) -> int:
