@@ -3,7 +3,7 @@
 Each kind goes on for a while (60 s, 5 s with --quick) over one connection, then it ends and the service is looked at
 again. Resident memory must stay below ``limits.memory`` + 100 MB (where the service has no such setting, below a limit
 of 512 MB + 100 MB). An honest client reports and asks for a rejoin of its attached node throughout; after each kind a
-newcomer attaches and watches. Each kind has a service of its own.
+newcomer attaches and watches, and the rows in the books must be what they were. Each kind has a service of its own.
 """
 
 from __future__ import annotations
