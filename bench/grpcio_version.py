@@ -1,6 +1,7 @@
-"""Which release of grpcio is fastest: bare echo servers on several releases, in turns, with 32 calls in flight.
+"""Which release of grpcio is safe and fastest: bare echo servers on several releases, each in its own environment.
 
-Each release is installed from the package registry into a virtual environment of its own.
+Safe: 7 MB of HTTP/2 PINGs over one connection, whose answers nobody reads, must not cost 100 MB. Fast: calls per second
+in turns, with 32 in flight. Each release is installed from the package registry.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import venv
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import grpc
+
 from bench import h2load
 from bench.echo import METHOD
 from bench.echo_process import echo_server
-from bench.report import Figure, arguments, show
+from bench.ping_flood import flood
+from bench.report import Figure, arguments, at_most, show
 from tests.kit.ports import free_ports
 
-RELEASES = ("1.67.1", "1.75.1", "1.76.0", "1.78.2", "1.80.0", "1.85.3")
+RELEASES = ("1.75.1", "1.80.1", "1.82.3", "1.83.2", "1.84.2", "1.85.3")
 MESSAGE = bytes(98)
+GATE = 100
+"""MB that a flood of PINGs may cost."""
 
 
 async def measure(releases: tuple[str, ...], turns: int, calls: int) -> dict[str, Figure]:
-    """The median rate of each release."""
+    """The median rate of each release, then what the PINGs cost it."""
+    figures: dict[str, Figure] = {}
     rates: dict[str, list[float]] = {release: [] for release in releases}
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         pythons = [await _install(Path(directory), release) for release in releases]
@@ -39,7 +46,12 @@ async def measure(releases: tuple[str, ...], turns: int, calls: int) -> dict[str
                         h2load.run, port, METHOD, MESSAGE, calls=calls, in_flight=32, server_pid=server.pid
                     )
                     rates[release] += [load.rate] if turn else []  # the first turn warms up
-    return {f"grpcio {release}": Figure(statistics.median(seen), "calls/s") for release, seen in rates.items()}
+            for release, port, server in zip(releases, ports, servers, strict=True):
+                flooded = await asyncio.to_thread(flood, port, server.pid)
+                figures[f"grpcio {release}"] = Figure(statistics.median(rates[release]), "calls/s")
+                figures[f"grpcio {release}, memory by PINGs"] = at_most(flooded.gained, "MB", GATE)
+                figures[f"grpcio {release}, PINGs taken"] = Figure(flooded.sent, "MB")
+    return figures
 
 
 async def _install(directory: Path, release: str) -> str:
@@ -58,8 +70,12 @@ def main() -> None:
     if missing := h2load.what_is_missing():
         sys.exit(missing)
     turns, calls = (1, 1_000) if chosen.quick else (7, 10_000)
-    releases = RELEASES[1:3] if chosen.quick else RELEASES
-    show("grpcio_version", asyncio.run(measure(releases, turns, calls)), chosen.as_json)
+    releases = (RELEASES[0], RELEASES[-1]) if chosen.quick else RELEASES
+    figures = asyncio.run(measure(releases, turns, calls))
+    show("grpcio_version", figures, chosen.as_json)
+    locked = figures.get(f"grpcio {grpc.__version__}, memory by PINGs")
+    if locked is not None and not locked.met:
+        sys.exit(f"grpcio {grpc.__version__}, which is installed here, fails the gate")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""The service with an event loop that measures its turns: ``python -m bench.measured_service RESULT``.
+
+Asyncio's own loop instead of uvloop, whose turns cannot be seen; the callbacks are the same. A turn is one pass of the
+loop, in CPU seconds of its thread: waiting and other processes do not count. SIGUSR1 writes the longest since the last
+one to the file RESULT as JSON, with the callback in it that took longest, and begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from asyncio import events
+from pathlib import Path
+from typing import Any, cast
+
+from gossipcontrol.server.app import serve
+from gossipcontrol.server.config import read_config
+from gossipcontrol.server.observe.log import make_logger
+
+LONG = 0.002
+"""CPU seconds from which on a callback is described; describing costs more than a short one."""
+
+
+class MeasuredLoop(asyncio.SelectorEventLoop):
+    """Remembers its longest turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was measured."""
+        self.longest = 0.0
+        self.callback = 0.0
+        self.name = ""
+
+    def note(self, handle: events.Handle, took: float) -> None:
+        """Remember a callback if it took longest."""
+        if took > self.callback:
+            self.callback = took
+            self.name = _describe(handle) if took > LONG else ""
+
+    def _run_once(self) -> None:
+        began = time.thread_time()
+        super()._run_once()  # type: ignore[misc]
+        self.longest = max(self.longest, time.thread_time() - began)
+
+
+def _describe(handle: Any) -> str:
+    """The coroutine of a task's step, or the callback."""
+    callback = handle._callback
+    task: Any = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        coroutine: Any = cast("Any", task).get_coro()
+        return str(getattr(coroutine, "__qualname__", coroutine))
+    return str(getattr(callback, "__qualname__", callback))
+
+
+def measure_callbacks(loop: MeasuredLoop) -> None:
+    """Measure each callback of the loop."""
+    run = events.Handle._run
+
+    def measured(handle: events.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        loop.note(handle, time.thread_time() - began)
+
+    setattr(events.Handle, "_run", measured)  # noqa: B010 - the loop offers no hook
+
+
+def main() -> None:
+    target = Path(sys.argv[1])
+    config = read_config(None)
+    loop = MeasuredLoop()
+    measure_callbacks(loop)
+
+    def tell(*_: object) -> None:
+        result = {"longest": loop.longest, "callback": loop.callback, "name": loop.name}
+        loop.begin()
+        partial = target.with_suffix(".partial")
+        partial.write_text(json.dumps(result))
+        partial.rename(target)
+
+    signal.signal(signal.SIGUSR1, tell)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(serve(config, make_logger(config.log)))
+
+
+if __name__ == "__main__":
+    main()
