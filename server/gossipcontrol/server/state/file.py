@@ -9,6 +9,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from gossipcontrol.server.state import checksum, wal
+from gossipcontrol.server.state.checksum import DamagedError
 from gossipcontrol.server.state.schema import migrate
 
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -40,7 +42,7 @@ class StateFile:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         self.path.touch(mode=0o600)
-        self._connection = self._connect()
+        self._connection = self._connect(whole=True)
         return self._connection
 
     def unlock(self) -> None:
@@ -59,7 +61,9 @@ class StateFile:
             raise LockedError(errno.EWOULDBLOCK, "it is locked; is another service using it?") from None
         self._locked = descriptor
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, *, whole: bool = False) -> sqlite3.Connection:
+        """Open and check the file, with ``whole`` every row of it: after a failure the rows are in memory too."""
+        wal.verify(self.path)
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Others may read, to make a backup; that nobody else writes is what the lock file is for.
@@ -70,8 +74,10 @@ class StateFile:
             connection.execute(f"PRAGMA max_page_count = {max(16, self._max_bytes // page)}")
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
-                raise sqlite3.DatabaseError(f"it is damaged ({found.splitlines()[-1]})")
+                raise DamagedError(found.splitlines()[-1])
             migrate(connection)
+            if whole:
+                checksum.verify(connection)
             self._inode = self.path.stat().st_ino
         except BaseException:
             connection.close()
