@@ -85,7 +85,7 @@ def fill(connection: sqlite3.Connection) -> None:
 
 def verify(connection: sqlite3.Connection) -> dict[str, int]:
     """Check every row and every tally; returns the number of rows by table. Raises DamagedError."""
-    _verify_structure(connection)
+    verify_structure(connection)
     # Text that is not UTF-8 is damage too, which the checksum then finds.
     connection.text_factory = _decode
     try:
@@ -99,7 +99,8 @@ def verify(connection: sqlite3.Connection) -> dict[str, int]:
         connection.text_factory = str
 
 
-def _verify_structure(connection: sqlite3.Connection) -> None:
+def verify_structure(connection: sqlite3.Connection) -> None:
+    """Check pages and indexes; raises DamagedError."""
     found: str = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise DamagedError(found.splitlines()[-1])

@@ -50,13 +50,19 @@ def verify(path: Path) -> int:
     log = Path(f"{path}-wal")
     try:
         with log.open("rb") as file:
-            return _verify(file, log.name)
+            header = file.read(_HEADER_BYTES)
+            try:
+                return _verify(file, header, log.name)
+            except DamagedError:
+                file.seek(0)
+                if file.read(_HEADER_BYTES) == header:
+                    raise
+        return verify(path)  # a service began the log again meanwhile
     except FileNotFoundError:
         return 0
 
 
-def _verify(file: BinaryIO, name: str) -> int:
-    header = file.read(_HEADER_BYTES)
+def _verify(file: BinaryIO, header: bytes, name: str) -> int:
     if len(header) < _HEADER_BYTES or not any(header):
         return 0
     order = _MAGIC.get(int.from_bytes(header[:4], "big"))
