@@ -14,11 +14,14 @@ import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gossipcontrol.server.config import State
 from gossipcontrol.server.core.event import RejoinRequested
 from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.errors import StartError
 from gossipcontrol.server.state import checksum, wal
 from gossipcontrol.server.state.checksum import DamagedError
 from gossipcontrol.server.state.entry import KnowledgeEntry
@@ -26,6 +29,7 @@ from gossipcontrol.server.state.journal import JournalListener, Loaded, StateErr
 from gossipcontrol.server.state.schema import STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
+from tests.kit.service_lab import config, deciding, serving
 from tests.kit.until import until
 from tests.state.written_before.written_state import load, unpack
 
@@ -79,7 +83,7 @@ async def used_again(directory: Path) -> Path:
     await append(journal, 20)
     with closing(sqlite3.connect(running / "state.db")) as other:
         other.execute("PRAGMA wal_checkpoint(RESTART)")
-    number = journal.append(ENTRIES[:3])
+    number = journal.append(ENTRIES[:30])
     await until(lambda: journal.stats().entries == number, "the journal commits", COMMITTED)
     left = directory / "left"
     shutil.copytree(running, left)
@@ -107,7 +111,9 @@ def load_flipped(path: Path, directory: Path, suffix: str, bit: int) -> Loaded:
 
 
 @pytest.mark.parametrize(
-    ("make", "suffix"), [(checkpointed, ""), (killed, "-wal"), (killed, "")], ids=["file", "log", "file beside a log"]
+    ("make", "suffix"),
+    [(checkpointed, ""), (killed, "-wal"), (killed, ""), (used_again, "-wal")],
+    ids=["file", "log", "file beside a log", "log begun again"],
 )
 async def test_a_flipped_bit_changes_nothing_or_is_refused(
     make: Callable[[Path], Awaitable[Path]], suffix: str, tmp_path: Path
@@ -140,6 +146,27 @@ async def test_a_flipped_bit_of_the_last_frame_is_no_torn_end(tmp_path: Path) ->
     for _ in range(20):
         with pytest.raises(StateError, match=rf"state\.db-wal: frame \d+ does not match.*{WHAT_TO_DO}"):
             load_flipped(path, tmp_path / "flipped", "-wal", rng.randrange(8 * (size - 4096 - 24), 8 * size))
+
+
+async def test_the_service_does_not_start_on_a_damaged_log_and_says_why(tmp_path: Path) -> None:
+    path = await killed(tmp_path)
+    flip(Path(f"{path}-wal"), 8 * 20_000)
+    settings = replace(config(tmp_path, deciding=deciding()), state=State(path=str(path)))
+    said = rf"state\.path {path} cannot be used: it is damaged \(state\.db-wal: frame 5 is bad, and frame \d+ behind it"
+    with pytest.raises(StartError, match=f"{said} was committed.*{WHAT_TO_DO}"):
+        async with serving(settings):
+            pass
+
+
+async def test_what_stands_before_a_bad_frame_can_be_kept_as_the_document_says(tmp_path: Path) -> None:
+    path = await killed(tmp_path)
+    whole = load(shutil.copytree(path.parent, tmp_path / "whole") / path.name)
+    flip(Path(f"{path}-wal"), 8 * Path(f"{path}-wal").stat().st_size // 2)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = load(path).entries
+    assert 0 < len(kept) < len(whole.entries)
+    assert kept == whole.entries[: len(kept)]
 
 
 async def test_a_torn_end_is_normal_after_a_crash(tmp_path: Path) -> None:
@@ -178,7 +205,7 @@ async def test_frames_of_an_earlier_turn_behind_the_end_are_normal(tmp_path: Pat
     path = await used_again(tmp_path)
     size = Path(f"{path}-wal").stat().st_size
     assert 0 < wal.verify(path) < size // 4120
-    assert load(path).entries[-3:] == ENTRIES[:3]
+    assert load(path).entries[-30:] == ENTRIES[:30]
 
 
 async def test_the_message_names_file_table_and_row(tmp_path: Path) -> None:
