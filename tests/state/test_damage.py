@@ -148,6 +148,20 @@ async def test_a_flipped_bit_of_the_last_frame_is_no_torn_end(tmp_path: Path) ->
             load_flipped(path, tmp_path / "flipped", "-wal", rng.randrange(8 * (size - 4096 - 24), 8 * size))
 
 
+async def test_a_changed_byte_of_the_last_frame_and_a_lost_header_are_no_torn_end(tmp_path: Path) -> None:
+    path = await killed(tmp_path)
+    log = Path(f"{path}-wal")
+    whole, rng = log.read_bytes(), random.Random(3)
+    for _ in range(20):
+        place = rng.randrange(len(whole) - 4096, len(whole))
+        log.write_bytes(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
+        with pytest.raises(DamagedError, match=r"state\.db-wal: frame \d+ does not match"):
+            wal.verify(path)
+    log.write_bytes(bytes(32) + whole[32:])
+    with pytest.raises(DamagedError, match="its header does not match"):
+        wal.verify(path)
+
+
 async def test_the_service_does_not_start_on_a_damaged_log_and_says_why(tmp_path: Path) -> None:
     path = await killed(tmp_path)
     flip(Path(f"{path}-wal"), 8 * 20_000)
@@ -177,6 +191,7 @@ async def test_a_torn_end_is_normal_after_a_crash(tmp_path: Path) -> None:
     for cut in (1, 2000, 4096, 4119):
         log.write_bytes(whole[:-cut])
         assert wal.verify(path) == frames - 1
+    for cut in (512, 2000, 4096, 4119):
         log.write_bytes(whole[:-cut] + bytes(cut))
         assert wal.verify(path) in (frames - 1, frames)
     assert len(load(path).entries) < 150 + 1
