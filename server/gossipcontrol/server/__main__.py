@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, read_config
@@ -38,15 +39,64 @@ def backup(context: click.Context, target: Path) -> None:
     # Imported late, so that `check` starts fast.
     from gossipcontrol.server.state.backup import BackupError, back_up
 
+    try:
+        size = back_up(_state_path(context), target)
+    except BackupError as error:
+        _fail(error)
+    click.echo(f"{printable(str(target))}: {size} bytes")
+
+
+@main.command()
+@click.argument("backup_path", metavar="FILE", type=click.Path(path_type=Path))
+@click.pass_context
+def restore(context: click.Context, backup_path: Path) -> None:
+    """Put the backup FILE in the place of the state; the service must be stopped. The old file stays beside it."""
+    from gossipcontrol.server.state.backup import KEPT, BackupError
+    from gossipcontrol.server.state.backup import restore as put_back
+
+    path = _state_path(context)
+    had_state = path.exists()
+    try:
+        size = put_back(backup_path, path)
+    except BackupError as error:
+        _fail(error)
+    before = f"; the old file is {path.name}{KEPT}" if had_state else ""
+    click.echo(printable(f"{path}: restored, {size} bytes{before}"))
+
+
+@main.command("check-state")
+@click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.pass_context
+def check_state(context: click.Context, path: Path | None) -> None:
+    """Verify the state file, or a backup FILE, without changing it; exit with 1 if it is damaged."""
+    from gossipcontrol.server.state.check import CheckError, check
+
+    path = path or _state_path(context)
+    try:
+        found = check(path)
+    except CheckError as error:
+        _fail(error)
+    click.echo(printable(f"{path}: intact"))
+    click.echo(f"schema        {found.version}")
+    click.echo(f"bytes         {found.bytes}")
+    click.echo(f"log frames    {found.frames}")
+    for table, rows in found.rows.items():
+        click.echo(f"{f'rows {table}':<14}{rows}")
+    if not found.rows:
+        click.echo("An earlier version wrote it, without checksums: only its structure was checked.")
+
+
+def _state_path(context: click.Context) -> Path:
+    """The state file of the configuration."""
     config = _read(context.parent.params["path"] if context.parent else None)
     if config.state.backend == "memory":
-        raise click.UsageError("state.backend is memory: there is nothing to copy")
-    try:
-        size = back_up(Path(config.state.path), target)
-    except BackupError as error:
-        click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
-        sys.exit(1)
-    click.echo(f"{printable(str(target))}: {size} bytes")
+        raise click.UsageError("state.backend is memory: there is no state file")
+    return Path(config.state.path)
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
+    sys.exit(1)
 
 
 def _read(path: Path | None) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from gossipcontrol.server.state import checksum
 from gossipcontrol.server.state.journal import ClockReading
 
 STEP = 1.0
@@ -18,10 +19,8 @@ def read(connection: sqlite3.Connection) -> ClockReading | None:
 
 def write(connection: sqlite3.Connection, reading: ClockReading) -> None:
     """Replace the last reading."""
-    connection.execute(
-        "INSERT OR REPLACE INTO clock (id, boot, boot_offset, wall_offset) VALUES (1, ?, ?, ?)",
-        (reading.boot_id, reading.boot_offset, reading.wall_offset),
-    )
+    # Adding 0.0 makes 0.0 of -0.0, which SQLite does not keep.
+    checksum.replace(connection, "clock", (1, reading.boot_id, reading.boot_offset + 0.0, reading.wall_offset + 0.0))
 
 
 def differs(one: ClockReading | None, other: ClockReading) -> bool:

@@ -46,7 +46,7 @@ class KnowledgeEntry:
 def write_entry(fact: Fact) -> tuple[float, str, str, str]:
     """Instant, kind, fields, recorded reads."""
     fields = json.dumps(encode_fields(fact.event), separators=(",", ":"))
-    return fact.at, type(fact.event).__name__, fields, json.dumps(fact.reads) if fact.reads else "[]"
+    return float(fact.at), type(fact.event).__name__, fields, json.dumps(fact.reads) if fact.reads else "[]"
 
 
 def read_entry(at: float, kind: str, fields: str, reads: str) -> Fact:

@@ -9,9 +9,11 @@ import os
 import sqlite3
 from pathlib import Path
 
+from gossipcontrol.server.state import checksum, wal
+from gossipcontrol.server.state.checksum import DamagedError
 from gossipcontrol.server.state.schema import migrate
 
-_SUFFIXES = ("", "-wal", "-shm", "-journal")
+SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the files that make up a database."""
 LOCK_SUFFIX = ".lock"
 """Of the file that the one service that writes has locked; it stays."""
@@ -19,6 +21,20 @@ LOCK_SUFFIX = ".lock"
 
 class LockedError(OSError):
     """Another service has the file."""
+
+
+def lock(path: Path) -> int:
+    """Be the one that writes, until the descriptor is closed; raises LockedError.
+
+    SQLite's own locks would keep readers out as well.
+    """
+    descriptor = os.open(f"{path}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LockedError(errno.EWOULDBLOCK, "it is locked; is another service using it?") from None
+    return descriptor
 
 
 class StateFile:
@@ -38,9 +54,9 @@ class StateFile:
     def open(self) -> sqlite3.Connection:
         """Open the file, made if there is none; raises OSError, sqlite3.Error or ValueError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock()
+        self._locked = lock(self.path)
         self.path.touch(mode=0o600)
-        self._connection = self._connect()
+        self._connection = self._connect(whole=True)
         return self._connection
 
     def unlock(self) -> None:
@@ -49,17 +65,9 @@ class StateFile:
             os.close(self._locked)
             self._locked = None
 
-    def _lock(self) -> None:
-        """Be the one service that writes; raises LockedError. SQLite's own locks would keep readers out as well."""
-        descriptor = os.open(f"{self.path}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise LockedError(errno.EWOULDBLOCK, "it is locked; is another service using it?") from None
-        self._locked = descriptor
-
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, *, whole: bool = False) -> sqlite3.Connection:
+        """Open and check the file, with ``whole`` every row of it: after a failure the rows are in memory too."""
+        wal.verify(self.path)
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Others may read, to make a backup; that nobody else writes is what the lock file is for.
@@ -70,8 +78,10 @@ class StateFile:
             connection.execute(f"PRAGMA max_page_count = {max(16, self._max_bytes // page)}")
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
-                raise sqlite3.DatabaseError(f"it is damaged ({found.splitlines()[-1]})")
+                raise DamagedError(found.splitlines()[-1])
             migrate(connection)
+            if whole:
+                checksum.verify(connection)
             self._inode = self.path.stat().st_ino
         except BaseException:
             connection.close()
@@ -81,14 +91,14 @@ class StateFile:
     def reopen(self, whole: bool) -> sqlite3.Connection:
         """The connection, reopened after a failure; with ``whole``, a lost file is moved aside for a new one."""
         if self.lost and whole:
-            for suffix in _SUFFIXES:
+            for suffix in SUFFIXES:
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{self.path}{suffix}").replace(f"{self.path}.broken{suffix}")
             try:
                 connection = self._connection = self._connect()
             except BaseException:
                 # Otherwise the next try would move this half-made file over the damaged one.
-                for suffix in _SUFFIXES:
+                for suffix in SUFFIXES:
                     Path(f"{self.path}{suffix}").unlink(missing_ok=True)
                 raise
             self.lost = False

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from itertools import count
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.state import checksum
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, LoadedKnowledge
 
 
 def read(connection: sqlite3.Connection) -> LoadedKnowledge:
     """What is stored; deletes the parts of a snapshot that was never completed."""
-    connection.execute("DELETE FROM part WHERE generation NOT IN (SELECT generation FROM store)")
+    checksum.delete(connection, "part", "generation NOT IN (SELECT generation FROM store)")
     shared = connection.execute("SELECT seq, fields FROM book").fetchone()
     stores: dict[str, bytes] = {}
     for store_id, generation in connection.execute("SELECT id, generation FROM store").fetchall():
@@ -58,22 +59,20 @@ class StoreSnapshotWriter:
             self.size += len(part)
             return False
         old = connection.execute("SELECT generation FROM store WHERE id = ?", (self.store_id,)).fetchone()
-        connection.execute(
-            "INSERT OR REPLACE INTO store (id, seq, at, generation) VALUES (?, ?, ?, ?)",
-            (self.store_id, self.generation, self._knowledge.at, self.generation),
-        )
+        row = (self.store_id, self.generation, float(self._knowledge.at), self.generation)
+        checksum.replace(connection, "store", row)
         if old is not None:
-            connection.execute("DELETE FROM part WHERE generation = ?", old)
-        connection.execute("DELETE FROM log WHERE store = ? AND seq < ?", (self.store_id, self.generation))
+            checksum.delete(connection, "part", "generation = ?", old)
+        checksum.delete(connection, "log", "store = ? AND seq < ?", (self.store_id, self.generation))
         write_shared(connection, self.generation, self._knowledge.shared)
         return True
 
 
 def write_all(connection: sqlite3.Connection, number: int, knowledge: KnowledgeSnapshot) -> dict[str, int]:
     """Replace all knowledge by snapshots of all stores; returns their sizes."""
-    connection.execute("DELETE FROM log WHERE store IS NOT NULL AND seq < ?", (number,))
-    connection.execute("DELETE FROM store")
-    connection.execute("DELETE FROM part")
+    checksum.delete(connection, "log", "store IS NOT NULL AND seq < ?", (number,))
+    checksum.delete(connection, "store")
+    checksum.delete(connection, "part")
     sizes: dict[str, int] = {}
     written = 0
     # Below zero, because StoreSnapshotWriter uses the numbers above.
@@ -83,25 +82,23 @@ def write_all(connection: sqlite3.Connection, number: int, knowledge: KnowledgeS
             insert_part(connection, generation, written, part)
             written += 1
             sizes[store_id] += len(part)
-        connection.execute(
-            "INSERT INTO store (id, seq, at, generation) VALUES (?, ?, ?, ?)",
-            (store_id, number, knowledge.at, generation),
-        )
+        checksum.insert(connection, "store", [(store_id, number, float(knowledge.at), generation)])
     write_shared(connection, number, knowledge.shared)
     return sizes
 
 
 def insert_part(connection: sqlite3.Connection, generation: int, number: int, body: bytes) -> None:
     """Store one part of a snapshot."""
-    connection.execute("INSERT INTO part (generation, number, body) VALUES (?, ?, ?)", (generation, number, body))
+    checksum.insert(connection, "part", [(generation, number, body)])
 
 
 def delete_parts(connection: sqlite3.Connection, generations: Sequence[int]) -> None:
     """Delete the parts of abandoned snapshots."""
-    connection.executemany("DELETE FROM part WHERE generation = ?", [(one,) for one in generations])
+    for one in generations:
+        checksum.delete(connection, "part", "generation = ?", (one,))
 
 
 def write_shared(connection: sqlite3.Connection, number: int, shared: Plain) -> None:
     """Store what all stores share, as of this number."""
     fields = json.dumps(shared, separators=(",", ":"))
-    connection.execute("INSERT OR REPLACE INTO book (id, seq, fields) VALUES (1, ?, ?)", (number, fields))
+    checksum.replace(connection, "book", (1, number, fields))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state import checksum
 from gossipcontrol.server.state.entry import KnowledgeEntry, read_entry, write_entry
 from gossipcontrol.server.state.pack import Packer
 
@@ -18,7 +19,6 @@ ENTRY_BYTES = 24
 PACK_TIME = 0.02
 """Seconds for which one transaction packs a snapshot that is written in steps."""
 _SIZES = "SELECT count(*), coalesce(sum(length(fields) + length(said) + ?) FILTER (WHERE store IS NULL), 0) FROM log"
-_INSERT = "INSERT INTO log (seq, at, kind, fields, said, store, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 Row = tuple[int, float, str, str, str, str | None, bytes | None]
 """Number, instant, kind, fields, recorded reads; for knowledge also store and body."""
@@ -55,12 +55,12 @@ def entry_row(number: int, entry: Fact) -> Row:
 
 def knowledge_row(number: int, entry: KnowledgeEntry) -> Row:
     """The row of an entry of knowledge."""
-    return (number, entry.at, entry.kind, "{}", "[]", entry.store_id, entry.body)
+    return (number, float(entry.at), entry.kind, "{}", "[]", entry.store_id, entry.body)
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Append rows to the log."""
-    connection.executemany(_INSERT, rows)
+    checksum.insert(connection, "log", rows)
 
 
 def row_bytes(row: Row) -> int:
@@ -76,8 +76,8 @@ def measure(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def replace(connection: sqlite3.Connection, body: bytes, at: float, number: int) -> int:
     """Replace the entries of deciding before this number by a snapshot; returns its size."""
-    connection.execute("INSERT OR REPLACE INTO snapshot (id, at, body) VALUES (1, ?, ?)", (at, body))
-    connection.execute("DELETE FROM log WHERE store IS NULL AND seq < ?", (number,))
+    checksum.replace(connection, "snapshot", (1, float(at), body))
+    checksum.delete(connection, "log", "store IS NULL AND seq < ?", (number,))
     return len(body)
 
 

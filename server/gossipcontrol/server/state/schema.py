@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from gossipcontrol.server.state import checksum
+from gossipcontrol.server.state.checksum import DamagedError
+
 APPLICATION = 0x676F7373
 """Marks a file as ours ("goss")."""
 STEPS = (
@@ -29,21 +32,43 @@ STEPS = (
     CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL, boot_offset REAL NOT NULL,
         wall_offset REAL NOT NULL);
     """,
+    # 5: a checksum per row, and per table how many rows there are and the sum of their checksums.
+    """
+    ALTER TABLE log ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE snapshot ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE store ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE part ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE book ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE clock ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE tally (id INTEGER PRIMARY KEY, name TEXT NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL);
+    """,
 )
 """Step N brings a file of version N - 1 to version N, which PRAGMA user_version holds."""
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a file to the newest version, each step in one transaction; raises ValueError for a foreign file."""
+CHECKED = 5
+"""The first version with checksums."""
+
+
+def read_version(connection: sqlite3.Connection) -> int:
+    """The version of a file, 0 for an empty one; raises ValueError for a foreign one or DamagedError."""
     application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
     if application != APPLICATION and (application or tables):
         raise ValueError("it is the file of another program")
     if version > len(STEPS):
         raise ValueError(f"it was written by a newer version (schema {version}, this one knows {len(STEPS)})")
-    for number in range(version + 1, len(STEPS) + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {STEPS[number - 1]}"
-            f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {number}; COMMIT;"
-        )
+    if version < CHECKED and "tally" in tables:
+        raise DamagedError(f"it says schema {version}, and has the tables of a newer one")
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file to the newest version, each step in one transaction; raises ValueError or DamagedError."""
+    for number in range(read_version(connection) + 1, len(STEPS) + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {STEPS[number - 1]}")
+        if number == CHECKED:
+            checksum.fill(connection)
+        for statement in (f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {number}", "COMMIT"):
+            connection.execute(statement)
