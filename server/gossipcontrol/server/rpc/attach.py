@@ -86,7 +86,7 @@ class AgentStreams:
         accepted = await self._admit(session, event, replaced)
         session.send(encode.registered(accepted, self._answers.next_report_ms(self._clock.now())))
         if replaced is not None:
-            replaced.close(Replaced("a newer stream of this node has attached"))
+            replaced.cut(Replaced("a newer stream of this node has attached"))
 
     async def _admit(self, session: Session, event: NodeAttached, replaced: Session | None) -> AcceptNode:
         """Have the core accept the node; otherwise undo the attachment and raise why."""
@@ -96,7 +96,7 @@ class AgentStreams:
             self._driver.detach(session)
             self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
             if replaced is not None:
-                replaced.close(Replaced("a newer stream of this node attached and ended"))
+                replaced.cut(Replaced("a newer stream of this node attached and ended"))
             raise
         for effect in effects:
             if isinstance(effect, AcceptNode):
@@ -111,7 +111,9 @@ class AgentStreams:
     async def _read(self, frames: Frames, session: Session) -> None:
         try:
             async for frame in frames:
-                await self._handle(session, frame)
+                # A replaced stream may deliver frames that its agent wrote long ago: it speaks for the node no more.
+                if self._driver.is_current(session):
+                    await self._handle(session, frame)
         except Exception as error:  # noqa: BLE001 - the call ends with it, and the interceptor reports and counts it
             session.close(error)
         finally:

@@ -14,6 +14,7 @@ from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
+from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
@@ -121,9 +122,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 while (update := cursor.next_update()) is not None:
                     now = self._clock.now()
                     # A slow reader holds up this call only.
-                    await context.write(
-                        encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
-                    )
+                    message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
+                    await write_within(context.write, message, WRITE_TIME)
                 await subscription.wait()
 
     # Queries.
