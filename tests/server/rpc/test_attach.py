@@ -142,6 +142,32 @@ async def test_an_older_sign_of_life_proves_nothing(stub: Stub) -> None:
     assert ended.detail == "carried out, but no neighbour and no message within 0.3 s"
 
 
+async def test_a_report_written_before_the_command_arrived_proves_nothing(stub: Stub) -> None:
+    """The network held it: it arrives after the start, and its ages are small."""
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    await stub.Rejoin(rejoin("n"))
+    command = await agent.command()
+    await agent.send(rejoin_result=RejoinResult(rejoin_id=command.rejoin_id, attempt=1, ok=True))
+    heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
+    await agent.send(liveness=heard, commands_received=0)
+    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=0)
+    # It had received the command, but heard the message a second before.
+    earlier = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=1000)])
+    await agent.send(liveness=earlier, commands_received=1, command_age_ms=0)
+    await until_outcome(stub, "UNVERIFIED")
+
+
+async def test_a_report_written_after_the_command_arrived_proves_it(stub: Stub) -> None:
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    await stub.Rejoin(rejoin("n"))
+    await agent.command()
+    heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
+    await agent.send(liveness=heard, commands_received=1, command_age_ms=1)
+    await until_outcome(stub, "VERIFIED")
+
+
 async def test_a_failed_attempt_is_tried_again_and_then_given_up(tmp_path: Path) -> None:
     settings = config(tmp_path, deciding=deciding(), retry=Retry(attempts=2, base=0.01, cap=0.01))
     async with serving(settings) as service, connected(service.address) as stub:

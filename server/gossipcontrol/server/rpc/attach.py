@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
 from gossipcontrol.server.core.event import NodeAttached, NodeDetached
@@ -18,7 +19,7 @@ from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatche
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
-from gossipcontrol.v1 import attach_pb2, liveness_pb2
+from gossipcontrol.v1 import attach_pb2
 
 REGISTER_TIME = 10.0
 """Seconds within which a stream must register its node."""
@@ -124,9 +125,10 @@ class AgentStreams:
         now = self._clock.now()
         match frame.WhichOneof("frame"):
             case "liveness":
-                self._report(session, frame.liveness, now)
+                self._report(session, frame, now)
             case "neighbor":
                 event = decode.neighbor_changed(frame.neighbor, session.node_id, now)
+                event = replace(event, delay=_delay(session, frame, event.store_id))
                 check_admitted(self._dispatcher.submit(event).effects)
             case "rejoin_result":
                 self._finish(session, frame.rejoin_result)
@@ -150,8 +152,10 @@ class AgentStreams:
             raise InvalidRequest([("frame", "must be given")])
         self._note("frame", number)
 
-    def _report(self, session: Session, report: liveness_pb2.LivenessReport, now: float) -> None:
+    def _report(self, session: Session, frame: attach_pb2.AttachRequest, now: float) -> None:
+        report = frame.liveness
         event = decode_report.agent_liveness(report, session.node_id, now, self._note)
+        event = replace(event, delay=_delay(session, frame, event.store_id))
         check_admitted(self._dispatcher.submit(event).effects)
         ack = attach_pb2.LivenessAck(
             view=self._answers.view(report.store_id, report.known_version, now),
@@ -163,3 +167,10 @@ class AgentStreams:
         decode.check_rejoin_result(result)
         outcome = Result(result.ok, result.error, result.permanent)
         self._driver.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
+
+
+def _delay(session: Session, frame: attach_pb2.AttachRequest, store_id: str) -> float:
+    """At most so many seconds ago this frame was written; an older agent does not say, so its arrival counts."""
+    if not frame.HasField("commands_received"):
+        return 0.0
+    return session.commands.delay(store_id, frame.commands_received, frame.command_age_ms / 1000)

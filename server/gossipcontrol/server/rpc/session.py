@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.errors import Overloaded
+from gossipcontrol.server.rpc.command_log import CommandLog
 from gossipcontrol.server.rpc.progress import READ_RETRY, WRITE_TIME, write_within
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
@@ -28,6 +29,7 @@ class Session:
         """As of the newest registration on this stream."""
         self.left = False
         """Whether the agent said goodbye."""
+        self.commands = CommandLog()
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
         self._closed = False
