@@ -14,6 +14,7 @@ import grpc
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.event import ServiceStarted
+from gossipcontrol.server.descriptors import check_descriptors
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.observe.events import EventLog
@@ -236,6 +237,7 @@ def tune_collector() -> None:
 async def serve(config: Config, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT; raises StartError."""
     tune_collector()
+    check_descriptors(config, log)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
