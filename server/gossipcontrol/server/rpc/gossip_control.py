@@ -117,14 +117,14 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         query = decode_presence.watch_query(request, self._resume_tokens)
         lagged = query.resumed and query.version is None
         cursor = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
-        with self._subscriptions.subscribe(query.store_id) as subscription:
+        with self._subscriptions.subscribe(query.store_id, context.peer()) as subscription:
             while True:
+                await subscription.wait()
                 while (update := cursor.next_update()) is not None:
                     now = self._clock.now()
                     # A slow reader holds up this call only.
                     message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
                     await write_within(context.write, message, WRITE_TIME)
-                await subscription.wait()
 
     # Queries.
 
