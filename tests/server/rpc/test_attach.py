@@ -11,6 +11,7 @@ import pytest
 from gossipcontrol.server.config import Retry
 from gossipcontrol.server.core.event import Event, LivenessReported
 from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.rpc import attach
 from gossipcontrol.server.rpc.session import BACKLOG_BYTES, BACKLOG_FRAMES, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
@@ -52,6 +53,23 @@ async def test_a_registration_is_answered_first(stub: Stub) -> None:
     assert first.registered.next_report_ms == 2_000
     assert first.registered.unparked == 0
     assert await attached(stub)
+
+
+async def test_a_connection_has_a_bounded_number_of_streams_that_register(
+    service: Service, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes 40 kB for 10 s, and there was no limit."""
+    monkeypatch.setattr(attach, "UNREGISTERED", 3)
+    async with connected(service.tcp) as other:
+        idle = [BareAgent(other) for _ in range(4)]
+        ends = [asyncio.create_task(agent.ended()) for agent in idle]
+        await until(lambda: any(end.done() for end in ends), "one has ended")
+        [(code, details)] = [end.result() for end in ends if end.done()]
+        for end in ends:
+            end.cancel()
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "3 streams of this connection have not registered yet" in details
+        await BareAgent(stub).register("n", "a")
 
 
 async def test_a_later_registration_replaces_the_stores(stub: Stub) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
@@ -23,6 +25,10 @@ from gossipcontrol.v1 import attach_pb2
 
 REGISTER_TIME = 10.0
 """Seconds within which a stream must register its node."""
+UNREGISTERED = 1024
+"""Most streams of one connection that have not registered their node yet; each takes 40 kB."""
+REGISTER_RETRY = 1.0
+"""Seconds after which a stream beyond them may be opened again."""
 
 Frames = AsyncIterator[attach_pb2.AttachRequest]
 Write = Callable[[attach_pb2.AttachResponse], Awaitable[None]]
@@ -46,11 +52,14 @@ class AgentStreams:
         self._driver = driver
         self._knowledge = knowledge
         self._answers = answers
+        self._unregistered: Counter[str] = Counter()
+        """Streams that have not registered yet, by connection."""
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
 
-    async def serve(self, frames: Frames, write: Write) -> None:
-        """Serve one stream until either side ends it; raises the error that it ends with."""
-        register = await self._first_frame(frames)
+    async def serve(self, frames: Frames, write: Write, peer: str = "") -> None:
+        """Serve one stream of a connection (``peer``) until either side ends it; raises the error that it ends with."""
+        with self._registering(peer):
+            register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids))
         await self._register(session, register)
         reader = asyncio.create_task(self._read(frames, session))
@@ -61,6 +70,19 @@ class AgentStreams:
             reader.cancel()
             self._driver.detach(session)
             self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
+
+    @contextmanager
+    def _registering(self, peer: str) -> Generator[None]:
+        """Count a stream while it registers; raises Overloaded when too many of its connection do."""
+        if self._unregistered[peer] >= UNREGISTERED:
+            raise Overloaded(f"{UNREGISTERED} streams of this connection have not registered yet", REGISTER_RETRY)
+        self._unregistered[peer] += 1
+        try:
+            yield
+        finally:
+            self._unregistered[peer] -= 1
+            if not self._unregistered[peer]:
+                del self._unregistered[peer]
 
     async def _first_frame(self, frames: Frames) -> attach_pb2.Register:
         """The registration with which every stream begins; raises InvalidRequest."""

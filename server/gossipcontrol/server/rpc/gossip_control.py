@@ -115,7 +115,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
     ) -> None:
         """Serve an agent's stream until either side ends it."""
-        await self._streams.serve(request_iterator, context.write)
+        await self._streams.serve(request_iterator, context.write, context.peer())
 
     async def WatchPeers(  # type: ignore[override] # the stubs know no reader-writer style
         self, request: gossip_control_pb2.WatchPeersRequest, context: Context
