@@ -24,6 +24,7 @@ from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
+from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.interceptor import WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error, listen_on_socket, listen_on_tcp
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
@@ -64,7 +65,7 @@ class App:
         self.tcp_port = 0
         self._config = config
         self._log = log
-        self._health = health.aio.HealthServicer()
+        self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._page: MetricsPage | None = None
         self._is_open = False
