@@ -15,6 +15,8 @@ BACKLOG_FRAMES = 1024
 """Most frames that wait for a slow agent."""
 BACKLOG_BYTES = 8 * 1024 * 1024
 """Most bytes of waiting frames; the view of a large store takes more than 100 kB."""
+GRACE = 0.5
+"""Seconds that a message under way has when its stream is cut."""
 OFFER_FRAMES = 64
 """Number of waiting frames from which on frames that may be dropped are dropped."""
 
@@ -68,6 +70,7 @@ class Session:
         """End the stream at once: what is being written is cancelled, and the queued frames are dropped."""
         self._closed = True
         self._drop()
+        self._frames.put_nowait(None)
         if not self._cut.done():
             self._cut.set_result(error)
 
@@ -80,6 +83,8 @@ class Session:
         try:
             await asyncio.wait((writing, self._cut), return_when=asyncio.FIRST_COMPLETED)
             if self._cut.done():
+                # gRPC sends no status while a first message, with its metadata, is half sent and cancelled.
+                await asyncio.wait((writing,), timeout=GRACE)
                 raise self._cut.result()
             await writing
         finally:
