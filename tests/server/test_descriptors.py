@@ -21,8 +21,16 @@ from tests.kit.until import until
 
 def warnings(monkeypatch: pytest.MonkeyPatch, hard: int, config: Config) -> list[dict[str, object]]:
     """What is logged where the hard limit is this."""
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (min(hard, 1024), hard))
-    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: None)
+
+    def getrlimit(which: int) -> tuple[int, int]:
+        del which
+        return min(hard, 1024), hard
+
+    def setrlimit(which: int, limits: tuple[int, int]) -> None:
+        del which, limits
+
+    monkeypatch.setattr(resource, "getrlimit", getrlimit)
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
     output = io.StringIO()
     log = Logger(Log(format="json"), output)
     check_descriptors(config, log)

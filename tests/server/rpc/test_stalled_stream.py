@@ -42,7 +42,7 @@ async def neighbors(stub: Stub) -> list[int]:
 async def test_replaced_streams_that_read_nothing_end_and_count_for_nothing(service: Service) -> None:
     """Of 20 streams of one node whose client reads nothing, none used to end: 71 MB of frames and 20 voices."""
     async with connected(service.address) as idle, connected(service.address) as stub:
-        agents = []
+        agents: list[BareAgent] = []
         for number in range(STREAMS):
             agent = BareAgent(idle)
             agents.append(agent)
