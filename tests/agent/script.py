@@ -29,6 +29,8 @@ class Script:
         self.rejoined: list[attach_pb2.RejoinResult] = []
         self.goodbyes: list[attach_pb2.Goodbye] = []
         self.next_report_ms = 60_000
+        self.received: list[tuple[int, int]] = []
+        """How many commands the agent had received, and the age of the newest, with each frame."""
         self.first: attach_pb2.AttachResponse | None = None
         """What is sent instead of the confirmation of a registration."""
         self._tell: asyncio.Queue[attach_pb2.AttachResponse] = asyncio.Queue()
@@ -66,6 +68,7 @@ class Script:
 
     async def _read(self, frames: AsyncIterator[attach_pb2.AttachRequest]) -> None:
         async for frame in frames:
+            self.received.append((frame.commands_received, frame.command_age_ms))
             match frame.WhichOneof("frame"):
                 case "sync_result":
                     self.synced.append(frame.sync_result)

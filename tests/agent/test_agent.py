@@ -10,7 +10,10 @@ from typing import TypeAlias
 import pytest
 from gossipcontrol.agent import Agent, PeerChange, RejoinFailedError, Rung
 from gossipcontrol.agent import PeerState as State
-from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc
+from gossipcontrol.agent.attachment import Attachment
+from gossipcontrol.agent.state import AgentState
+from gossipcontrol.client.channel import open_channel
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.gossip_control_pb2 import (
     ListPeersRequest,
     ListRejoinsRequest,
@@ -146,6 +149,45 @@ async def test_a_report_comes_once_per_interval_however_often_neighbours_come_an
                 return len(script.reports) >= 3
 
             await until(reported, "two reports followed the first")
+
+
+@pytest.mark.parametrize(("asked_ms", "interval"), [(0, 1.0), (5_000, 5.0), (2**32 - 1, 60.0)])
+async def test_no_service_makes_it_silent_or_a_flood(tmp_path: Path, asked_ms: int, interval: float) -> None:
+    channel = open_channel(f"unix:{tmp_path}/none.sock")
+    attachment = Attachment(AgentState(FakeNode(), "", lambda event: None, lambda store, change: None), channel)
+    attachment.set_interval(asked_ms)
+    assert attachment.interval == interval
+    await channel.close()
+
+
+async def test_views_of_stores_that_the_node_does_not_have_are_dropped(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as (script, address), running(FakeNode(), address) as watched:
+        for store_id in ("a", *(f"other {number}" for number in range(100))):
+            ack = attach_pb2.AttachResponse()
+            ack.ack.view.store_id = store_id
+            ack.ack.view.peers.add(peer_id="p", state=PEER_STATE_ONLINE)
+            script.send(ack)
+        done = attach_pb2.AttachResponse()
+        done.ack.view.store_id = "a"
+        done.ack.view.peers.add(peer_id="q", state=PEER_STATE_ONLINE)
+        script.send(done)
+        await until(lambda: [peer.peer_id for peer in watched.agent.peers("a")] == ["q"], "the last view was applied")
+        assert not any(watched.agent.peers(f"other {number}") for number in range(100))
+
+
+async def test_every_frame_says_which_commands_had_arrived(tmp_path: Path) -> None:
+    async with scripted(tmp_path) as (script, address), running(FakeNode(), address) as watched:
+        await until(lambda: len(script.received) == 1, "it reports")
+        command = attach_pb2.AttachResponse()
+        command.rejoin.rejoin_id, command.rejoin.attempt, command.rejoin.store_id = "r", 1, "a"
+        command.rejoin.deadline_ms = 1000
+        script.send(command)
+        await until(lambda: bool(script.rejoined), "it answers")
+        watched.agent.received("a", "p", direct=True)
+        await until(lambda: len(script.reports) == 2, "it reports")
+        assert script.received[0][0] == 0
+        assert {count for count, _ in script.received[1:]} == {1}
+        assert all(age < 10_000 for _, age in script.received)
 
 
 async def test_neighbours_that_come_and_go_make_no_report_due(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import grpc
 from gossipcontrol.agent.event import AgentEvent
+from gossipcontrol.agent.report_builder import age_ms
 from gossipcontrol.agent.state import AgentState
 from gossipcontrol.client import decode
 from gossipcontrol.client.clock import boottime
@@ -19,8 +20,8 @@ Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb
 
 GOODBYE_TIMEOUT = 1.0
 """Seconds that the service has to acknowledge a goodbye."""
-SHORTEST_INTERVAL = 0.1
-"""Seconds between two reports that no service can make shorter."""
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 60.0
+"""Bounds of the seconds between two reports, whatever the service asks for: it may be wrong, or of another version."""
 NETWORK_CAUSES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
 """Causes of a rejoin that tell an agent without a watcher that its host's network changed."""
 
@@ -33,7 +34,12 @@ class Attachment:
         stub = gossip_control_pb2_grpc.GossipControlStub(channel)
         self._state = state
         self._call: Call = stub.Attach()
-        self._interval = 10.0
+        self.interval = 10.0
+        """Seconds between two reports of a store."""
+        self._commands = 0
+        """Rejoin commands received on this stream."""
+        self._command_at = boottime()
+        """When the newest of them was received; before the first, when the node was registered."""
 
     async def register(self) -> str:
         """Register the node; returns what the service answered; raises ConnectionError when it did not."""
@@ -44,7 +50,8 @@ class Attachment:
             raise ConnectionError(await self._end())
         if frame.WhichOneof("frame") != "registered":
             raise ConnectionError("the service did not confirm the registration")
-        self._set_interval(frame.registered.next_report_ms)
+        self._command_at = boottime()
+        self.set_interval(frame.registered.next_report_ms)
         self._state.queue.neighbor_events.clear()
         return f"session {frame.registered.session_id}, {frame.registered.unparked} unparked"
 
@@ -53,12 +60,14 @@ class Attachment:
         while isinstance(frame := await self._call.read(), attach_pb2.AttachResponse):
             match frame.WhichOneof("frame"):
                 case "rejoin":
+                    self._commands, self._command_at = self._commands + 1, boottime()
                     self._start_rejoin(frame.rejoin)
                 case "sync":
                     self._state.syncs.submit(frame.sync)
                 case "ack":
-                    self._set_interval(frame.ack.next_report_ms)
-                    self._state.presence.apply(decode.store_view(frame.ack.view))
+                    self.set_interval(frame.ack.next_report_ms)
+                    if frame.ack.view.store_id in self._state.stores():
+                        self._state.presence.apply(decode.store_view(frame.ack.view))
                 case "registered":  # the answer to a further registration
                     pass
                 case _:
@@ -78,9 +87,10 @@ class Attachment:
                 await self._say_goodbye()
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(reported_at + self._interval - time.monotonic()):
+                async with asyncio.timeout(reported_at + self.interval - time.monotonic()):
                     await queue.wanted.wait()
-            if (now := time.monotonic()) >= reported_at + self._interval:
+            if (now := time.monotonic()) >= reported_at + self.interval:
+                self._state.presence.keep(self._state.stores())
                 queue.due.update(() if self._state.paused else self._state.stores())
                 self._state.addresses.look()
                 reported_at = now
@@ -128,6 +138,7 @@ class Attachment:
         frame = attach_pb2.AttachRequest(
             register=register, liveness=liveness, neighbor=neighbor, rejoin_result=rejoin_result,
             sync_result=sync_result, goodbye=goodbye,
+            commands_received=self._commands, command_age_ms=age_ms(self._command_at, boottime()),
         )  # fmt: skip
         await self._call.write(frame)
 
@@ -142,8 +153,9 @@ class Attachment:
         self._state.awaiting_proof.add(command.store_id)
         self._state.rejoins.submit(command)
 
-    def _set_interval(self, milliseconds: int) -> None:
-        self._interval = max(SHORTEST_INTERVAL, decode.seconds(milliseconds))
+    def set_interval(self, milliseconds: int) -> None:
+        """Report at the interval that the service asks for, within bounds."""
+        self.interval = min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, decode.seconds(milliseconds)))
 
     async def _end(self) -> str:
         return f"{(await self._call.code()).name}: {await self._call.details() or 'the stream ended'}"

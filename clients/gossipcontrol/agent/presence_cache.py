@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gossipcontrol.client.presence import Peer, PeerChange, Presence, StoreView
 from gossipcontrol.v1 import liveness_pb2
@@ -26,6 +26,11 @@ class PresenceCache:
         held = self._views.setdefault(view.store_id, Presence())
         for change in held.apply(view):
             self._on_change(view.store_id, change)
+
+    def keep(self, store_ids: Collection[str]) -> None:
+        """Forget the views of all other stores."""
+        for store_id in self._views.keys() - set(store_ids):
+            del self._views[store_id]
 
     def peers(self, store_id: str) -> list[Peer]:
         """The peers of a store by id; none before the first answer."""

@@ -14,6 +14,7 @@ import grpc
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.event import ServiceStarted
+from gossipcontrol.server.descriptors import check_descriptors
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.observe.events import EventLog
@@ -23,6 +24,7 @@ from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
+from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.interceptor import WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error, listen_on_socket, listen_on_tcp
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
@@ -63,7 +65,7 @@ class App:
         self.tcp_port = 0
         self._config = config
         self._log = log
-        self._health = health.aio.HealthServicer()
+        self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._page: MetricsPage | None = None
         self._is_open = False
@@ -236,6 +238,7 @@ def tune_collector() -> None:
 async def serve(config: Config, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT; raises StartError."""
     tune_collector()
+    check_descriptors(config, log)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import grpc
@@ -11,6 +12,9 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
 LISTED_VIOLATIONS = 25
 """Most fields named in one answer, because gRPC clients drop trailers of more than 8 kB."""
+
+JITTER = 0.2
+"""Largest part by which the delay until a retry differs from client to client."""
 
 
 class StartError(Exception):
@@ -48,23 +52,27 @@ class InvalidRequest(GossipControlError):
 
 
 class Overloaded(GossipControlError):
-    """A limit is reached; a retry after ``retry_in`` seconds may succeed."""
+    """A limit is reached; a retry after ``retry_in`` seconds may succeed.
+
+    Each client gets its own delay, up to a fifth more or less, so that a fleet does not come again in step.
+    """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
     def __init__(self, what: str, retry_in: float) -> None:
         super().__init__(f"{what}; try again in {retry_in:g} s")
         self.retry_in = retry_in
+        self._delay_ms = int(retry_in * 1000 * random.uniform(1 - JITTER, 1 + JITTER))
 
     def details(self) -> Sequence[Message]:
         """A google.rpc.RetryInfo."""
         delay = Duration()
-        delay.FromMilliseconds(int(self.retry_in * 1000))
+        delay.FromMilliseconds(self._delay_ms)
         return (RetryInfo(retry_delay=delay),)
 
     def trailers(self) -> Sequence[tuple[str, str]]:
         """The delay that gRPC clients with automatic retries obey."""
-        return (("grpc-retry-pushback-ms", str(int(self.retry_in * 1000))),)
+        return (("grpc-retry-pushback-ms", str(self._delay_ms)),)
 
 
 class NotFound(GossipControlError):

@@ -11,6 +11,7 @@ import pytest
 from gossipcontrol.server.config import Retry
 from gossipcontrol.server.core.event import Event, LivenessReported
 from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.rpc import attach
 from gossipcontrol.server.rpc.session import BACKLOG_BYTES, BACKLOG_FRAMES, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
@@ -52,6 +53,23 @@ async def test_a_registration_is_answered_first(stub: Stub) -> None:
     assert first.registered.next_report_ms == 2_000
     assert first.registered.unparked == 0
     assert await attached(stub)
+
+
+async def test_a_connection_has_a_bounded_number_of_streams_that_register(
+    service: Service, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes 40 kB for 10 s, and there was no limit."""
+    monkeypatch.setattr(attach, "UNREGISTERED", 3)
+    async with connected(service.tcp) as other:
+        idle = [BareAgent(other) for _ in range(4)]
+        ends = [asyncio.create_task(agent.ended()) for agent in idle]
+        await until(lambda: any(end.done() for end in ends), "one has ended")
+        [(code, details)] = [end.result() for end in ends if end.done()]
+        for end in ends:
+            end.cancel()
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "3 streams of this connection have not registered yet" in details
+        await BareAgent(stub).register("n", "a")
 
 
 async def test_a_later_registration_replaces_the_stores(stub: Stub) -> None:
@@ -140,6 +158,32 @@ async def test_an_older_sign_of_life_proves_nothing(stub: Stub) -> None:
     await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True, age_ms=60_000))
     ended = await until_outcome(stub, "UNVERIFIED")
     assert ended.detail == "carried out, but no neighbour and no message within 0.3 s"
+
+
+async def test_a_report_written_before_the_command_arrived_proves_nothing(stub: Stub) -> None:
+    """The network held it: it arrives after the start, and its ages are small."""
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    await stub.Rejoin(rejoin("n"))
+    command = await agent.command()
+    await agent.send(rejoin_result=RejoinResult(rejoin_id=command.rejoin_id, attempt=1, ok=True))
+    heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
+    await agent.send(liveness=heard, commands_received=0)
+    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=0)
+    # It had received the command, but heard the message a second before.
+    earlier = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=1000)])
+    await agent.send(liveness=earlier, commands_received=1, command_age_ms=0)
+    await until_outcome(stub, "UNVERIFIED")
+
+
+async def test_a_report_written_after_the_command_arrived_proves_it(stub: Stub) -> None:
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    await stub.Rejoin(rejoin("n"))
+    await agent.command()
+    heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
+    await agent.send(liveness=heard, commands_received=1, command_age_ms=1)
+    await until_outcome(stub, "VERIFIED")
 
 
 async def test_a_failed_attempt_is_tried_again_and_then_given_up(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +16,7 @@ from gossipcontrol.server.config import Limits
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.errors import Overloaded, Stopping
-from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
+from gossipcontrol.server.rpc.subscriptions import WAKE_SLICE, SubscriptionHub
 from gossipcontrol.v1.gossip_control_pb2 import (
     ListPeersRequest,
     ListRejoinsRequest,
@@ -156,7 +158,7 @@ async def test_watchers_beyond_the_limit_are_told_when_to_come_again(tmp_path: P
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         info = error_details_pb2.RetryInfo()
         assert status_details(caught.value).details[0].Unpack(info)
-        assert info.retry_delay.seconds == 5
+        assert 4.0 <= info.retry_delay.ToMilliseconds() / 1000 <= 6.0
         calls[0].cancel()
 
         async def room() -> bool:
@@ -214,3 +216,48 @@ async def test_wakings_are_told_together_and_an_end_is_final() -> None:
             with pytest.raises(Stopping):
                 await subscription.wait()
     assert hub.count == 0
+
+
+async def test_the_watchers_of_a_store_are_notified_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 watchers of a full store were served in one turn of the loop, in 2 s."""
+    work, turns, served = 0.004, [0], dict[int, int]()
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    hub = SubscriptionHub(1000)
+
+    async def serve(ready: asyncio.Event) -> None:
+        with hub.subscribe("s") as subscription:
+            await subscription.wait()
+            ready.set()
+            await subscription.wait()
+            clock[0] += work
+            served[turns[0]] = served.get(turns[0], 0) + 1
+
+    def count() -> None:
+        turns[0] += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    ready = [asyncio.Event() for _ in range(100)]
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
+        for event in ready:
+            group.create_task(serve(event))
+        for event in ready:
+            await event.wait()
+        asyncio.get_running_loop().call_soon(count)
+        hub.notify("s")
+    assert sum(served.values()) == 100
+    assert max(served.values()) * work <= 2 * WAKE_SLICE
+
+
+async def test_one_connection_holds_a_part_of_the_places_only() -> None:
+    hub = SubscriptionHub(200)
+    with ExitStack() as held:
+        for _ in range(25):
+            held.enter_context(hub.subscribe("nothing", "ipv4:192.0.2.1:5000"))
+        with pytest.raises(Overloaded, match="this connection has 25"), hub.subscribe("s", "ipv4:192.0.2.1:5000"):
+            pass
+        held.enter_context(hub.subscribe("s", "ipv4:192.0.2.1:5001"))
+        for _ in range(100):
+            held.enter_context(hub.subscribe("s", "unix:"))
+    with hub.subscribe("s", "ipv4:192.0.2.1:5000"):
+        assert hub.count == 1

@@ -125,6 +125,8 @@ class LivenessReported:
     """How many messages of each it received in all, in the order of ``heard``; empty: it counts none."""
     direct: Collection[str] = ()
     """Those whose last message came from themselves."""
+    delay: float = 0.0
+    """At most so long before it arrived it was written: what it says proves no rejoin that started since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ class NeighborChanged:
     peer_id: str
     up: bool
     changed_at: float
+    delay: float = 0.0
+    """As in ``LivenessReported``."""
 
 
 @dataclass(frozen=True, slots=True)

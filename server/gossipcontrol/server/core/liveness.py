@@ -246,6 +246,11 @@ class Liveness:
         rows.sort(key=table.peer_ids.__getitem__)
         return View(store.store_id, store.changes.version, tuple(map(table.record, rows)))
 
+    def version(self, store_id: str) -> int:
+        """The version of a store's presence now."""
+        store = self.presence.stores.get(store_id)
+        return self.presence.version if store is None else store.changes.version
+
     def changes(
         self, store_id: str, since: int, most: int | None = None
     ) -> list[tuple[int, PeerRecord | None, str]] | None:

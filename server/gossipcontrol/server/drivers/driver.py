@@ -36,6 +36,10 @@ class Driver(Protocol):
         """Stop using a session; a session that was replaced changes nothing."""
         ...
 
+    def is_current(self, session: Session) -> bool:
+        """Whether this session speaks for its node: the newest one does, until it is detached."""
+        ...
+
     def capabilities(self, node_id: str) -> frozenset[Capability] | None:
         """What the node can do beyond a plain rejoin; None: this driver cannot act for the node."""
         ...
@@ -69,6 +73,10 @@ class AttachedSessions:
         """Stop using a session; a session that was replaced changes nothing."""
         if self._sessions.get(session.node_id) is session:
             del self._sessions[session.node_id]
+
+    def is_current(self, session: Session) -> bool:
+        """Whether this session speaks for its node: the newest one does, until it is detached."""
+        return self._sessions.get(session.node_id) is session
 
     def capabilities(self, node_id: str) -> frozenset[Capability] | None:
         """What the node can do beyond a plain rejoin; None: it has no session."""

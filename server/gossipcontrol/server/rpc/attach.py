@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
 from gossipcontrol.server.core.event import NodeAttached, NodeDetached
@@ -18,10 +21,14 @@ from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatche
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
-from gossipcontrol.v1 import attach_pb2, liveness_pb2
+from gossipcontrol.v1 import attach_pb2
 
 REGISTER_TIME = 10.0
 """Seconds within which a stream must register its node."""
+UNREGISTERED = 1024
+"""Most streams of one connection that have not registered their node yet; each takes 40 kB."""
+REGISTER_RETRY = 1.0
+"""Seconds after which a stream beyond them may be opened again."""
 
 Frames = AsyncIterator[attach_pb2.AttachRequest]
 Write = Callable[[attach_pb2.AttachResponse], Awaitable[None]]
@@ -45,11 +52,14 @@ class AgentStreams:
         self._driver = driver
         self._knowledge = knowledge
         self._answers = answers
+        self._unregistered: Counter[str] = Counter()
+        """Streams that have not registered yet, by connection."""
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
 
-    async def serve(self, frames: Frames, write: Write) -> None:
-        """Serve one stream until either side ends it; raises the error that it ends with."""
-        register = await self._first_frame(frames)
+    async def serve(self, frames: Frames, write: Write, peer: str = "") -> None:
+        """Serve one stream of a connection (``peer``) until either side ends it; raises the error that it ends with."""
+        with self._registering(peer):
+            register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids))
         await self._register(session, register)
         reader = asyncio.create_task(self._read(frames, session))
@@ -60,6 +70,19 @@ class AgentStreams:
             reader.cancel()
             self._driver.detach(session)
             self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
+
+    @contextmanager
+    def _registering(self, peer: str) -> Generator[None]:
+        """Count a stream while it registers; raises Overloaded when too many of its connection do."""
+        if self._unregistered[peer] >= UNREGISTERED:
+            raise Overloaded(f"{UNREGISTERED} streams of this connection have not registered yet", REGISTER_RETRY)
+        self._unregistered[peer] += 1
+        try:
+            yield
+        finally:
+            self._unregistered[peer] -= 1
+            if not self._unregistered[peer]:
+                del self._unregistered[peer]
 
     async def _first_frame(self, frames: Frames) -> attach_pb2.Register:
         """The registration with which every stream begins; raises InvalidRequest."""
@@ -86,7 +109,7 @@ class AgentStreams:
         accepted = await self._admit(session, event, replaced)
         session.send(encode.registered(accepted, self._answers.next_report_ms(self._clock.now())))
         if replaced is not None:
-            replaced.close(Replaced("a newer stream of this node has attached"))
+            replaced.cut(Replaced("a newer stream of this node has attached"))
 
     async def _admit(self, session: Session, event: NodeAttached, replaced: Session | None) -> AcceptNode:
         """Have the core accept the node; otherwise undo the attachment and raise why."""
@@ -96,7 +119,7 @@ class AgentStreams:
             self._driver.detach(session)
             self._dispatcher.submit(NodeDetached(session.node_id, session.session_id))
             if replaced is not None:
-                replaced.close(Replaced("a newer stream of this node attached and ended"))
+                replaced.cut(Replaced("a newer stream of this node attached and ended"))
             raise
         for effect in effects:
             if isinstance(effect, AcceptNode):
@@ -111,7 +134,9 @@ class AgentStreams:
     async def _read(self, frames: Frames, session: Session) -> None:
         try:
             async for frame in frames:
-                await self._handle(session, frame)
+                # A replaced stream may deliver frames that its agent wrote long ago: it speaks for the node no more.
+                if self._driver.is_current(session):
+                    await self._handle(session, frame)
         except Exception as error:  # noqa: BLE001 - the call ends with it, and the interceptor reports and counts it
             session.close(error)
         finally:
@@ -122,9 +147,10 @@ class AgentStreams:
         now = self._clock.now()
         match frame.WhichOneof("frame"):
             case "liveness":
-                self._report(session, frame.liveness, now)
+                self._report(session, frame, now)
             case "neighbor":
                 event = decode.neighbor_changed(frame.neighbor, session.node_id, now)
+                event = replace(event, delay=_delay(session, frame, event.store_id))
                 check_admitted(self._dispatcher.submit(event).effects)
             case "rejoin_result":
                 self._finish(session, frame.rejoin_result)
@@ -148,8 +174,10 @@ class AgentStreams:
             raise InvalidRequest([("frame", "must be given")])
         self._note("frame", number)
 
-    def _report(self, session: Session, report: liveness_pb2.LivenessReport, now: float) -> None:
+    def _report(self, session: Session, frame: attach_pb2.AttachRequest, now: float) -> None:
+        report = frame.liveness
         event = decode_report.agent_liveness(report, session.node_id, now, self._note)
+        event = replace(event, delay=_delay(session, frame, event.store_id))
         check_admitted(self._dispatcher.submit(event).effects)
         ack = attach_pb2.LivenessAck(
             view=self._answers.view(report.store_id, report.known_version, now),
@@ -161,3 +189,10 @@ class AgentStreams:
         decode.check_rejoin_result(result)
         outcome = Result(result.ok, result.error, result.permanent)
         self._driver.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
+
+
+def _delay(session: Session, frame: attach_pb2.AttachRequest, store_id: str) -> float:
+    """At most so many seconds ago this frame was written; an older agent does not say, so its arrival counts."""
+    if not frame.HasField("commands_received"):
+        return 0.0
+    return session.commands.delay(store_id, frame.commands_received, frame.command_age_ms / 1000)

@@ -76,13 +76,14 @@ class PresenceCursor:
         return True
 
     def _begin(self, *, lagged: bool) -> PresenceUpdate | None:
-        view = self._liveness.view(self._store_id)
-        self._version = view.version
+        self._version = self._liveness.version(self._store_id)
+        # Only the first part, because building all of a large store would hold up everybody else.
+        peers = tuple(islice(self._liveness.peers(self._store_id), UPDATE_PEERS + 1))
         # The version of an unknown store grows with all others; to a subscriber of an empty store nothing changed.
-        was_empty, self._sent_empty = self._sent_empty, not view.peers
+        was_empty, self._sent_empty = self._sent_empty, not peers
         if was_empty and self._sent_empty:
             return None
-        return self._part(view.peers[: UPDATE_PEERS + 1], delta=False, lagged=lagged and not was_empty)
+        return self._part(peers, delta=False, lagged=lagged and not was_empty)
 
     def _next_part(self) -> PresenceUpdate:
         found = self._liveness.peers(self._store_id, self._last_peer or "")

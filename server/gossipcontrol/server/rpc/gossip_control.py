@@ -15,9 +15,11 @@ from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
+from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.slice import Slice
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
@@ -25,7 +27,7 @@ from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
-from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -88,16 +90,22 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         synced = decode_presence.syncs_finished(request.sync_results)
         reports = decode_report.liveness_reported(request, self._clock.now(), self._note)
         offers: list[OfferSync] = []
+        work = Slice()
         for report in reports:
+            await work.rest()
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
             offers += turn.offers
         for result in synced:
+            await work.rest()
             self._dispatcher.submit(result)
         now = self._clock.now()
-        known_versions = decode_presence.known_versions(request.reports)
+        views: list[liveness_pb2.StoreView] = []
+        for store_id, version in decode_presence.known_versions(request.reports).items():
+            await work.rest()
+            views.append(self._answers.view(store_id, version, now))
         return gossip_control_pb2.PeerLivenessResponse(
-            views=[self._answers.view(store_id, version, now) for store_id, version in known_versions.items()],
+            views=views,
             syncs=[encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
             next_report_ms=self._answers.next_report_ms(now),
         )
@@ -130,7 +138,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
     ) -> None:
         """Serve an agent's stream until either side ends it."""
-        await self._streams.serve(request_iterator, context.write)
+        await self._streams.serve(request_iterator, context.write, context.peer())
 
     async def WatchPeers(  # type: ignore[override] # the stubs know no reader-writer style
         self, request: gossip_control_pb2.WatchPeersRequest, context: Context
@@ -139,15 +147,14 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         query = decode_presence.watch_query(request, self._resume_tokens)
         lagged = query.resumed and query.version is None
         cursor = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
-        with self._subscriptions.subscribe(query.store_id) as subscription:
+        with self._subscriptions.subscribe(query.store_id, context.peer()) as subscription:
             while True:
+                await subscription.wait()
                 while (update := cursor.next_update()) is not None:
                     now = self._clock.now()
                     # A slow reader holds up this call only.
-                    await context.write(
-                        encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
-                    )
-                await subscription.wait()
+                    message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
+                    await write_within(context.write, message, WRITE_TIME)
 
     # Queries.
 
@@ -181,8 +188,13 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             before=query.before,
         )
         page, more = _page(found, query.page_size)
+        work = Slice()
+        rejoins: list[decision_pb2.Rejoin] = []
+        for rejoin in page:
+            await work.rest()
+            rejoins.append(encode.rejoin_message(rejoin, now))
         return gossip_control_pb2.ListRejoinsResponse(
-            rejoins=[encode.rejoin_message(rejoin, now) for rejoin in page],
+            rejoins=rejoins,
             next_page_token=page[-1].rejoin_id if more else "",
         )
 
@@ -194,9 +206,13 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         query = decode.store_query(request)
         found = self._catalog.stores(node_id=query.node_id, after=query.after)
         page, more = _page(found, query.page_size)
-        now = self._clock.now()
+        now, work = self._clock.now(), Slice()
+        stores: list[gossip_control_pb2.Store] = []
+        for store in page:
+            await work.rest()
+            stores.append(self._store(store, now))
         return gossip_control_pb2.ListStoresResponse(
-            stores=[self._store(store, now) for store in page],
+            stores=stores,
             next_page_token=page[-1].store_id if more else "",
             warnings=() if query.after else explain_shared_ids(self._core.shared_ids(now)),
         )

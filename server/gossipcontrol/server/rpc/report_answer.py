@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.wire.encode import span_ms
 from gossipcontrol.server.wire.encode_presence import LISTED_PEERS, view_message
 from gossipcontrol.v1 import liveness_pb2
 
@@ -22,4 +23,4 @@ class ReportAnswers:
 
     def next_report_ms(self, now: float) -> int:
         """Milliseconds until the sender should report again."""
-        return int(self._liveness.next_report(now) * 1000)
+        return span_ms(self._liveness.next_report(now))

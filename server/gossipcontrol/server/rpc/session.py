@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable
 
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.errors import Overloaded
+from gossipcontrol.server.rpc.command_log import CommandLog
+from gossipcontrol.server.rpc.progress import READ_RETRY, WRITE_TIME, write_within
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 BACKLOG_FRAMES = 1024
 """Most frames that wait for a slow agent."""
 BACKLOG_BYTES = 8 * 1024 * 1024
 """Most bytes of waiting frames; the view of a large store takes more than 100 kB."""
+GRACE = 0.5
+"""Seconds that a message under way has when its stream is cut."""
 OFFER_FRAMES = 64
 """Number of waiting frames from which on frames that may be dropped are dropped."""
 
@@ -27,12 +31,14 @@ class Session:
         """As of the newest registration on this stream."""
         self.left = False
         """Whether the agent said goodbye."""
+        self.commands = CommandLog()
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
         self._closed = False
         self._registered = False
         """Whether the first frame, the answer to the registration, was queued."""
-        self._overflow: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._cut: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        """The error with which the stream ends at once, whatever is being written."""
 
     def send(self, frame: AttachResponse) -> None:
         """Queue a frame; a full queue ends the stream."""
@@ -42,8 +48,7 @@ class Session:
         size = frame.ByteSize()
         waiting = self._frames.qsize()
         if waiting >= BACKLOG_FRAMES or (waiting and self._bytes + size > BACKLOG_BYTES):
-            self._closed = True
-            self._overflow.set_result(Overloaded(f"the agent left {waiting} frames unread", 1.0))
+            self.cut(Overloaded(f"the agent left {waiting} frames unread", READ_RETRY))
         else:
             self._bytes += size
             self._frames.put_nowait(frame)
@@ -61,24 +66,42 @@ class Session:
             self._closed = True
             self._frames.put_nowait(error)
 
-    async def deliver(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
-        """Write queued frames until the session is closed; raises the error with which it was closed.
+    def cut(self, error: Exception) -> None:
+        """End the stream at once: what is being written is cancelled, and the queued frames are dropped."""
+        self._closed = True
+        self._drop()
+        self._frames.put_nowait(None)
+        if not self._cut.done():
+            self._cut.set_result(error)
 
-        A write to an agent that has stopped reading may never end, so a full queue cancels it.
+    async def deliver(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
+        """Write queued frames until the session is closed or cut; raises the error with which it was.
+
+        A write to an agent that has stopped reading may never end, so it has a deadline, and a cut cancels it.
         """
         writing = asyncio.ensure_future(self._write(write))
         try:
-            await asyncio.wait((writing, self._overflow), return_when=asyncio.FIRST_COMPLETED)
-            if self._overflow.done():
-                raise self._overflow.result()
+            await asyncio.wait((writing, self._cut), return_when=asyncio.FIRST_COMPLETED)
+            if self._cut.done():
+                # gRPC sends no status while a first message, with its metadata, is half sent and cancelled.
+                await asyncio.wait((writing,), timeout=GRACE)
+                raise self._cut.result()
             await writing
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+            self._closed = True
+            self._drop()
 
     async def _write(self, write: Callable[[AttachResponse], Awaitable[None]]) -> None:
         while (frame := await self._frames.get()) is not None:
             if isinstance(frame, Exception):
                 raise frame
             self._bytes -= frame.ByteSize()
-            await write(frame)
+            await write_within(write, frame, WRITE_TIME)
+
+    def _drop(self) -> None:
+        """Forget the queued frames: the call may outlive them while its client does not read its end."""
+        while not self._frames.empty():
+            self._frames.get_nowait()
+        self._bytes = 0

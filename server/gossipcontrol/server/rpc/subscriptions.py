@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from itertools import islice
 
 from gossipcontrol.server.errors import GossipControlError, Overloaded
 
@@ -14,6 +16,15 @@ NOTIFY_INTERVAL = 0.02
 """Least seconds between two notifications; changes in between are sent together."""
 INTERVAL_PER_SUBSCRIPTION = 0.001
 """Seconds by which each subscription lengthens the interval: ten times what one update costs."""
+
+WAKE_SLICE = 0.005
+"""Seconds of work for subscribers in one turn of the event loop; the others of the store wait for the next turns."""
+SHARE, LEAST_SHARE = 8, 16
+"""One connection may hold one in so many of all places, but always the least share."""
+LARGEST_BATCH = 64
+"""Most subscribers notified in one turn, however little the last ones had to do."""
+LOCAL_PEER = "unix:"
+"""What gRPC calls every client on the Unix socket, who are all of one user: they have no share."""
 
 
 class Subscription:
@@ -44,25 +55,48 @@ class SubscriptionHub:
         self._limit = limit
         self._subscriptions: dict[str, set[Subscription]] = {}
         self._changed: set[str] = set()
+        self._held: dict[str, int] = {}
+        """Places held by each connection."""
+        self._waking: dict[Subscription, None] = {}
+        """Subscriptions to be notified in the next turns, in order."""
+        self._batch = 1
+        """How many of them in the next turn."""
+        self._woken_at: float | None = None
+        """When those of the last turn were notified; None: none wait."""
         self._timer: asyncio.TimerHandle | None = None
         self.count = 0
 
     @contextmanager
-    def subscribe(self, store_id: str) -> Generator[Subscription]:
-        """Subscribe to a store for as long as the context lasts; raises Overloaded at the limit."""
+    def subscribe(self, store_id: str, peer: str = "") -> Generator[Subscription]:
+        """Subscribe to a store for as long as the context lasts; it is notified once, soon.
+
+        Raises Overloaded at the limit, or when this connection (``peer``) holds its share.
+        """
         if self.count >= self._limit:
             raise Overloaded(f"the limit of {self._limit} WatchPeers calls is reached", SUBSCRIBE_RETRY)
+        share = max(LEAST_SHARE, self._limit // SHARE)
+        if self._held.get(peer, 0) >= share and not peer.startswith(LOCAL_PEER):
+            raise Overloaded(f"this connection has {share} WatchPeers calls, all that one may have", SUBSCRIBE_RETRY)
         subscription = Subscription()
         self._subscriptions.setdefault(store_id, set()).add(subscription)
+        self._held[peer] = self._held.get(peer, 0) + 1
         self.count += 1
+        self._wake([subscription])
         try:
             yield subscription
         finally:
-            self.count -= 1
-            of_store = self._subscriptions[store_id]
-            of_store.discard(subscription)
-            if not of_store:
-                del self._subscriptions[store_id]
+            self._leave(store_id, peer, subscription)
+
+    def _leave(self, store_id: str, peer: str, subscription: Subscription) -> None:
+        self.count -= 1
+        self._held[peer] -= 1
+        if not self._held[peer]:
+            del self._held[peer]
+        self._waking.pop(subscription, None)
+        of_store = self._subscriptions[store_id]
+        of_store.discard(subscription)
+        if not of_store:
+            del self._subscriptions[store_id]
 
     def notify(self, store_id: str) -> None:
         """Notify the subscribers of a store soon."""
@@ -85,5 +119,27 @@ class SubscriptionHub:
         self._timer = None
         changed, self._changed = self._changed, set()
         for store_id in changed:
-            for subscription in self._subscriptions.get(store_id, ()):
-                subscription.notified.set()
+            self._wake(self._subscriptions.get(store_id, ()))
+
+    def _wake(self, subscriptions: Iterable[Subscription]) -> None:
+        self._waking.update(dict.fromkeys(subscriptions))
+        if self._waking and self._woken_at is None:
+            self._batch = 1  # what the subscribers of another store had to do says nothing of these
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        """Notify as many as have work for one slice, going by how long those of the last turn took."""
+        now = time.perf_counter()
+        if self._woken_at is not None:
+            took = now - self._woken_at
+            if took > WAKE_SLICE:
+                self._batch = max(1, self._batch // 2)
+            elif took < WAKE_SLICE / 2:
+                self._batch = min(LARGEST_BATCH, self._batch * 2)
+        self._woken_at = now if self._waking else None
+        for subscription in list(islice(self._waking, self._batch)):
+            del self._waking[subscription]
+            subscription.notified.set()
+        if self._woken_at is not None:
+            # Runs in the next turn, after those who were notified, so it measures their work.
+            asyncio.get_running_loop().call_soon(self._wake_some)

@@ -29,9 +29,19 @@ LISTED_DECISIONS = 1000
 """Most decisions listed in one answer."""
 
 
+UINT32_MAX = 2**32 - 1
+UINT64_MAX = 2**64 - 1
+
+
 def age_ms(at: float, now: float) -> int:
-    """The age of an instant in whole milliseconds, never below 0."""
-    return max(0, int((now - at) * 1000))
+    """The age of an instant in whole milliseconds, within what a uint64 holds."""
+    age = (now - at) * 1000
+    return int(age) if 0 <= age < UINT64_MAX else 0 if age < 0 else UINT64_MAX
+
+
+def span_ms(seconds: float) -> int:
+    """A time span in whole milliseconds, within what a uint32 holds: 49 days."""
+    return int(min(max(0.0, seconds * 1000), UINT32_MAX))
 
 
 def decision_message(decision: Decision, now: float) -> decision_pb2.Decision:
@@ -41,7 +51,7 @@ def decision_message(decision: Decision, now: float) -> decision_pb2.Decision:
         store_id=decision.store_id,
         kind=int(decision.kind),  # type: ignore[arg-type] # the numbers are the contract's
         rejoin_id=decision.rejoin_id,
-        start_in_ms=max(0, int((decision.start_at - now) * 1000)),
+        start_in_ms=span_ms(decision.start_at - now),
         message=explain_decision(decision, now),
         rule=int(decision.rule),  # type: ignore[arg-type]
     )
@@ -86,7 +96,7 @@ def rejoin_command(start: StartRejoin) -> attach_pb2.AttachResponse:
             bootstrap=[
                 attach_pb2.BootstrapPeer(peer_id=peer.peer_id, addresses=peer.addresses) for peer in start.bootstrap
             ],
-            deadline_ms=int(start.timeout * 1000),
+            deadline_ms=span_ms(start.timeout),
         )
     )
 
@@ -101,7 +111,7 @@ def rejoin_message(rejoin: RejoinRecord, now: float) -> decision_pb2.Rejoin:
         requested_age_ms=age_ms(rejoin.requested_at, now),
         started_age_ms=None if rejoin.started_at is None else age_ms(rejoin.started_at, now),
         ended_age_ms=None if rejoin.ended_at is None else age_ms(rejoin.ended_at, now),
-        verified_after_ms=None if rejoin.verified_after is None else int(rejoin.verified_after * 1000),
+        verified_after_ms=None if rejoin.verified_after is None else span_ms(rejoin.verified_after),
         attempts=rejoin.attempts,
         detail=explain_rejoin(rejoin, now),
         triggers=[_trigger_message(trigger, now) for trigger in rejoin.triggers],
@@ -144,7 +154,7 @@ def forecast_response(forecast: Forecast, now: float) -> gossip_control_pb2.Expl
         explanations=[_explanation_message(one, now) for one in listed],
         decision_count=forecast.total or len(forecast.explanations),
         replayed=forecast.replayed,
-        refused_retry_ms=None if forecast.retry_in is None else int(forecast.retry_in * 1000),
+        refused_retry_ms=None if forecast.retry_in is None else span_ms(forecast.retry_in),
     )
 
 
@@ -183,7 +193,7 @@ def _past_message(rejoin: RejoinRecord, trigger: TriggerRecord, now: float) -> g
             store_id=rejoin.store_id,
             kind=int(trigger.kind),  # type: ignore[arg-type]
             rejoin_id=rejoin_id,
-            start_in_ms=max(0, int((rejoin.due_at - now) * 1000)) if waits else 0,
+            start_in_ms=span_ms(rejoin.due_at - now) if waits else 0,
             message=explain_trigger(trigger),
             rule=int(trigger.rule),  # type: ignore[arg-type]
         ),

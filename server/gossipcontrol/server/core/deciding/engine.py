@@ -217,9 +217,9 @@ class Engine:
             return
         prove = self._scheduler.prove
         for peer_id, up_at in event.neighbors.items():
-            prove(slot, up_at, f"neighbour {peer_id}", now)
+            prove(slot, up_at - event.delay, f"neighbour {peer_id}", now)
         for peer_id, heard_at in heard.items():
-            prove(slot, heard_at, f"a message of {peer_id}", now)
+            prove(slot, heard_at - event.delay, f"a message of {peer_id}", now)
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> None:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
@@ -227,7 +227,7 @@ class Engine:
             return
         if event.up:
             slot.see_neighbor(event.peer_id, event.changed_at)
-            self._scheduler.prove(slot, event.changed_at, f"neighbour {event.peer_id}", now)
+            self._scheduler.prove(slot, event.changed_at - event.delay, f"neighbour {event.peer_id}", now)
         else:
             slot.lose_neighbor(event.peer_id)
 

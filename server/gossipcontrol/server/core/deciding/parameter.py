@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from gossipcontrol.server.core.parameter import check_positive
 
+SLOWEST_RATE = 0.001
+"""Least starts per second: a thousand that wait then take eleven days."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
@@ -14,7 +17,7 @@ class Parameters:
     window: float = 6.0
     """Shortest time between two starts of one (node, store)."""
     rate: float = 200.0
-    """Starts per second over the whole service, in the long run."""
+    """Starts per second over the whole service, in the long run; at least 0.001."""
     burst: int = 400
     """Starts that may happen at once over the whole service."""
     queue_limit: int = 100_000
@@ -54,5 +57,7 @@ class Parameters:
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""
         check_positive(self)
+        if self.rate < SLOWEST_RATE:
+            raise ValueError(f"rate must be at least {SLOWEST_RATE:g}")
         if self.verify_timeout > self.window:
             raise ValueError("verify_timeout must not be greater than window")

@@ -1,0 +1,84 @@
+"""A large call takes several turns of the event loop, and gives the same answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+import pytest
+from gossipcontrol.server.core.event import Event, LivenessReported
+from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.rpc import slice
+from gossipcontrol.server.runtime.dispatcher import Dispatcher
+from gossipcontrol.server.wire import encode
+from gossipcontrol.v1 import gossip_control_pb2_grpc
+from gossipcontrol.v1.gossip_control_pb2 import (
+    ListRejoinsRequest,
+    ListStoresRequest,
+    PeerLivenessRequest,
+)
+from gossipcontrol.v1.liveness_pb2 import LivenessReport
+
+from tests.kit.service_lab import rejoin
+
+Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
+COUNT = 50
+
+
+class _Turns:
+    """Counts turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        self.count += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+@pytest.fixture
+async def turns(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Turns]:
+    """The turns, while every slice is over at once."""
+    monkeypatch.setattr(slice, "SLICE", 0.0)
+    counted = _Turns()
+    yield counted
+    counted.stop()
+
+
+async def test_the_reports_of_a_batch_are_taken_in_several_turns(
+    stub: Stub, turns: _Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch of legal reports used to block the service for 0.8 s."""
+    at: set[int] = set()
+    inner = Dispatcher.submit
+
+    def submit(dispatcher: Dispatcher, event: Event) -> Turn:
+        if isinstance(event, LivenessReported):
+            at.add(turns.count)
+        return inner(dispatcher, event)
+
+    monkeypatch.setattr(Dispatcher, "submit", submit)
+    reports = [LivenessReport(node_id="n", store_id=f"s{number}") for number in range(COUNT)]
+    answer = await stub.PeerLiveness(PeerLivenessRequest(reports=reports))
+    assert len(answer.views) == len(at) == COUNT
+
+
+async def test_pages_are_made_in_several_turns(stub: Stub, turns: _Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    at: set[int] = set()
+    inner = encode.rejoin_message
+
+    def rejoin_message(record: object, now: float) -> object:
+        at.add(turns.count)
+        return inner(record, now)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(encode, "rejoin_message", rejoin_message)
+    store_ids = [f"s{number}" for number in range(COUNT)]
+    await stub.Rejoin(rejoin("n", *store_ids))
+    assert len((await stub.ListRejoins(ListRejoinsRequest(page_size=100))).rejoins) == len(at) == COUNT
+    found = [store.store_id for store in (await stub.ListStores(ListStoresRequest(page_size=100))).stores]
+    assert found == sorted(store_ids)
