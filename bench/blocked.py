@@ -210,7 +210,7 @@ def triggers(lab: Lab) -> dict[str, Attack]:
     parked = names("parked", min(97, size.nodes))
 
     async def park(number: int) -> None:
-        rejoins = [request.RejoinRequest(node_id=node, store_ids=size.stores) for node in parked]
+        rejoins = [request.RejoinRequest(node_id=node, store_ids=size.stores, park_unknown=True) for node in parked]
         for one in rejoins if number == 0 else []:
             await stub.Rejoin(one, timeout=LIMIT)
         await stub.ReportNetworkChange(change(number, node_ids=parked), timeout=LIMIT)

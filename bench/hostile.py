@@ -86,7 +86,9 @@ async def _unknown_peers(target: Target, _number: int) -> None:
 
 async def _parked(target: Target, _number: int) -> None:
     """Rejoins of invented nodes in 1,024 stores (A8)."""
-    request = gossip_control_pb2.RejoinRequest(node_id=_name(), store_ids=[f"s{one}" for one in range(1024)])
+    request = gossip_control_pb2.RejoinRequest(
+        node_id=_name(), store_ids=[f"s{one}" for one in range(1024)], park_unknown=True
+    )
     await target.stub.Rejoin(request, timeout=TIMEOUT)
 
 

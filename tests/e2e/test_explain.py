@@ -48,7 +48,7 @@ async def test_a_forecast_changes_nothing_and_past_triggers_are_explained(client
     assert [one.kind for one in forecast.decisions] == [DecisionKind.PARKED]
     assert forecast.explanations[0].decision.rule == Rule.NOT_ATTACHED
     assert [one async for one in client.list_rejoins()] == []
-    (decision,) = (await client.rejoin("n", ["a"])).decisions
+    (decision,) = (await client.rejoin("n", ["a"], park=True)).decisions
     again = await client.explain(asking("n", "a"))
     assert again.decisions[0].rejoin_id == decision.rejoin_id
     explained = await client.explain(PastTrigger(rejoin_id=decision.rejoin_id))
@@ -111,7 +111,7 @@ async def test_the_command_says_it_in_words_and_in_json(client: MessageClient) -
     code, document = await command(client, "explain", "n", "--cause", "resume", "--json")
     assert code == 0, document
     assert json.loads(document)["decisions"][0]["rule"] == "RULE_UNKNOWN_NODE"
-    await client.rejoin("n", ["a"])
+    await client.rejoin("n", ["a"], park=True)
     code, listed = await command(client, "rejoins", "--json", "--outcome", "parked")
     rejoin_id = json.loads(listed)[0]["rejoin_id"]
     code, words = await command(client, "explain", "--rejoin", rejoin_id)

@@ -54,7 +54,7 @@ async def test_the_watcher_reports_a_change_of_its_host(tmp_path: Path) -> None:
         [host] = network.hosts
         address = f"unix:{tmp_path}/gossipcontrol.sock"
         async with Client(address) as client, example("watcher", address, host=host) as watcher:
-            await client.rejoin("n", ["a"])
+            await client.rejoin("n", ["a"], park=True)
             await watcher.wait_for_text("eth0 via 10.77.0.1; 10.77.0.2", LIMIT)
             await host.unplug()
             await host.plug()

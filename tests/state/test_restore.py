@@ -91,12 +91,12 @@ async def test_a_running_service_is_checked_and_not_restored_over(tmp_path: Path
     path, copy = tmp_path / "state.db", tmp_path / "copy.db"
     settings = replace(config(tmp_path, deciding=deciding()), state=State(path=str(path)))
     async with serving(settings) as service, Client(service.address) as client:
-        await client.rejoin("n", ["a"])
+        await client.rejoin("n", ["a"], park=True)
         assert check(path).rows["log"] >= 1
         back_up(path, copy)
         with pytest.raises(BackupError, match="the service is running; stop it first"):
             restore(copy, path)
-        await client.rejoin("m", ["a"])
+        await client.rejoin("m", ["a"], park=True)
     done = run(path, "restore", str(copy))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("; the old file is state.db.before-restore\n")

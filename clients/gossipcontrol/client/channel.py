@@ -30,9 +30,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to the service; connects when it is first used. Raises AddressError."""
-    return grpc.aio.insecure_channel(check_address(address), options=channel_options(address))
+def open_channel(address: str, *further: tuple[str, int | str]) -> grpc.aio.Channel:
+    """A channel to the service, with further settings of gRPC; connects when it is first used. Raises AddressError."""
+    return grpc.aio.insecure_channel(check_address(address), options=[*channel_options(address), *further])
 
 
 def open_blocking_channel(address: str) -> grpc.Channel:

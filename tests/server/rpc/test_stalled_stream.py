@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import grpc
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.rpc import gossip_control, session
 from gossipcontrol.server.rpc.session import Session
@@ -115,8 +116,8 @@ async def test_a_watcher_that_reads_nothing_is_let_go_after_the_write_deadline(
     await agent.register("n", "a")
     await agent.send(liveness=LivenessReport(store_id="a", peers=many_peers()))
     await agent.receive("ack")
-    narrow = (("grpc.http2.bdp_probe", 0),)  # else the client's gRPC takes in megabytes that nobody reads
-    async with grpc.aio.insecure_channel(service.address, narrow) as channel:
+    narrow = ("grpc.http2.bdp_probe", 0)  # else the client's gRPC takes in megabytes that nobody reads
+    async with open_channel(service.address, narrow) as channel:
         idle: Stub = gossip_control_pb2_grpc.GossipControlStub(channel)
         watches = [idle.WatchPeers(WatchPeersRequest(store_id="a")) for _ in range(4)]
         await until(lambda: calls_ended(service, "WatchPeers", "RESOURCE_EXHAUSTED") > 0, "they have ended")

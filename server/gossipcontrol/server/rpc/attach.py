@@ -125,9 +125,10 @@ class AgentStreams:
             if isinstance(effect, AcceptNode):
                 return effect
             if isinstance(effect, RefuseNode):
-                self._driver.detach(session)
-                if replaced is not None:
+                if replaced is not None and self._driver.is_current(session):  # else a third stream has attached
                     self._driver.attach(replaced)
+                else:
+                    self._driver.detach(session)
                 raise Overloaded(effect.reason, NODE_RETRY)
         raise AssertionError("the core accepts or refuses every registration")
 
