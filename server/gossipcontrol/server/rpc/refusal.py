@@ -37,7 +37,7 @@ def trigger_answer(effects: Sequence[Effect]) -> AnswerTrigger:
         if isinstance(effect, RefuseReuse):
             raise reused()
         if isinstance(effect, RefuseUnknown):
-            raise NotFound(f"{effect.what} is not known; set park_unknown to have the trigger wait for it")
+            raise NotFound(f"{effect.what} is not known; with park_unknown (--park) the trigger waits for it")
     raise AssertionError("the core answers every trigger")
 
 
