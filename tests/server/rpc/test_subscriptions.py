@@ -16,7 +16,8 @@ from gossipcontrol.server.config import Limits
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.errors import Overloaded, Stopping
-from gossipcontrol.server.rpc.subscriptions import WAKE_SLICE, SubscriptionHub
+from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
+from gossipcontrol.server.runtime.slices import SLICE_TIME
 from gossipcontrol.v1.gossip_control_pb2 import (
     ListPeersRequest,
     ListRejoinsRequest,
@@ -246,7 +247,7 @@ async def test_the_watchers_of_a_store_are_notified_in_slices(monkeypatch: pytes
         asyncio.get_running_loop().call_soon(count)
         hub.notify("s")
     assert sum(served.values()) == 100
-    assert max(served.values()) * work <= 2 * WAKE_SLICE
+    assert max(served.values()) * work <= 2 * SLICE_TIME
 
 
 async def test_one_connection_holds_a_part_of_the_places_only() -> None:

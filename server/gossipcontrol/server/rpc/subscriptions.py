@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from gossipcontrol.server.errors import GossipControlError, Overloaded
+from gossipcontrol.server.runtime.slices import SLICE_TIME
 
 SUBSCRIBE_RETRY = 5.0
 """Seconds after which a subscriber beyond the limit may try again."""
@@ -16,9 +17,6 @@ NOTIFY_INTERVAL = 0.02
 """Least seconds between two notifications; changes in between are sent together."""
 INTERVAL_PER_SUBSCRIPTION = 0.001
 """Seconds by which each subscription lengthens the interval: ten times what one update costs."""
-
-WAKE_SLICE = 0.005
-"""Seconds of work for subscribers in one turn of the event loop; the others of the store wait for the next turns."""
 SHARE, LEAST_SHARE = 8, 16
 """One connection may hold one in so many of all places, but always the least share."""
 LARGEST_BATCH = 64
@@ -132,9 +130,9 @@ class SubscriptionHub:
         now = time.perf_counter()
         if self._woken_at is not None:
             took = now - self._woken_at
-            if took > WAKE_SLICE:
+            if took > SLICE_TIME:
                 self._batch = max(1, self._batch // 2)
-            elif took < WAKE_SLICE / 2:
+            elif took < SLICE_TIME / 2:
                 self._batch = min(LARGEST_BATCH, self._batch * 2)
         self._woken_at = now if self._waking else None
         for subscription in list(islice(self._waking, self._batch)):

@@ -7,21 +7,32 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
-SLICE = 0.005
-"""Seconds after which work lets others go first."""
+SLICE_TIME = 0.005
+"""Seconds of work after which others have their turn."""
 
 T = TypeVar("T")
 
 
+class Slice:
+    """The work of one task; ``rest`` is called where it may be interrupted."""
+
+    def __init__(self) -> None:
+        self._began_at = time.perf_counter()
+
+    async def rest(self) -> None:
+        """Let others have their turn if this one took its slice."""
+        if time.perf_counter() - self._began_at >= SLICE_TIME:
+            await asyncio.sleep(0)
+            self._began_at = time.perf_counter()
+
+
 async def in_slices(work: Generator[None, None, T]) -> T:
     """The result of work that pauses between its bits."""
-    until = time.perf_counter() + SLICE
+    own = Slice()
     while True:
         try:
             next(work)
         except StopIteration as end:
             result: T = end.value
             return result
-        if time.perf_counter() > until:
-            await asyncio.sleep(0)
-            until = time.perf_counter() + SLICE
+        await own.rest()

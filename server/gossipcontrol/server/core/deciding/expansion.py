@@ -29,6 +29,11 @@ class Group(NamedTuple):
     earlier: Sequence[Decision] | None = None
     """What was decided about the same network event before: it stands, and nothing new is decided."""
 
+    @property
+    def places(self) -> int:
+        """How many decisions it leads to, and so how many places in the queue it may need."""
+        return len(self.store_ids) or (len(self.node.slots) if self.node is not None else 0) or 1
+
 
 class Unknown(Enum):
     """What a trigger concerns where no store of it is known."""
@@ -118,9 +123,8 @@ class Expansion:
         for group in groups:
             if group.earlier is None:
                 new += group.node is None
-                count = len(group.store_ids) or (len(group.node.slots) if group.node is not None else 0) or 1
-                wanted += count
-                strange += 0 if group.node is not None and group.node.registered else count
+                wanted += group.places
+                strange += 0 if group.node is not None and group.node.registered else group.places
         if strange and strange + self._registry.stranger_places > STRANGER_PLACES:
             placed = self._placed([group for group in groups if group.node and not group.node.registered], now)
             if strange - placed + self._registry.stranger_places > STRANGER_PLACES:

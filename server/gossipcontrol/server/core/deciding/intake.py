@@ -83,7 +83,9 @@ class Intake:
         if rest:
             self._rest.append((event, deque(group.node_id for group in rest)))
             self._reserve()
-        self._answer(event, cause, decisions, now, total=len(decisions) + _count(rest) if rest else 0)
+        self._answer(
+            event, cause, decisions, now, total=len(decisions) + sum(group.places for group in rest) if rest else 0
+        )
 
     def decide_slice(self, now: float) -> None:
         """Decide about further nodes of a change that concerns very many: each slice is one turn of the event loop."""
@@ -228,18 +230,13 @@ class Intake:
         return groups
 
 
-def _count(groups: Sequence[Group]) -> int:
-    """How many decisions these known nodes lead to."""
-    return sum((len(group.node.slots) if group.node else 0) or 1 for group in groups)
-
-
 def _split(groups: Sequence[Group]) -> tuple[Sequence[Group], Sequence[Group]]:
     """Those to be decided now, and the known nodes that are left for later slices."""
     count = 0
     for index, group in enumerate(groups):
         if count >= SLICE and all(one.node is not None and one.earlier is None for one in groups[index:]):
             return groups[:index], groups[index:]
-        count += _count((group,))
+        count += group.places
     return groups, ()
 
 

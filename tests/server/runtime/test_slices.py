@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pytest
 from gossipcontrol.server.core.event import Event, LivenessReported
 from gossipcontrol.server.core.turn import Turn
-from gossipcontrol.server.rpc import slice
+from gossipcontrol.server.runtime import slices
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.wire import encode
 from gossipcontrol.v1 import gossip_control_pb2_grpc
@@ -44,7 +44,7 @@ class _Turns:
 @pytest.fixture
 async def turns(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Turns]:
     """The turns, while every slice is over at once."""
-    monkeypatch.setattr(slice, "SLICE", 0.0)
+    monkeypatch.setattr(slices, "SLICE_TIME", 0.0)
     counted = _Turns()
     yield counted
     counted.stop()
