@@ -146,6 +146,7 @@ class AgentStreams:
     async def _handle(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
         """Handle one frame; raises InvalidRequest, Overloaded or StateFailing."""
         now = self._clock.now()
+        session.commands.record_frame(self._answers.next_report_ms(now) / 1000)
         match frame.WhichOneof("frame"):
             case "liveness":
                 self._report(session, frame, now)
@@ -189,11 +190,12 @@ class AgentStreams:
     def _finish(self, session: Session, result: attach_pb2.RejoinResult) -> None:
         decode.check_rejoin_result(result)
         outcome = Result(result.ok, result.error, result.permanent)
+        session.commands.record_answer((result.rejoin_id, result.attempt))
         self._driver.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
 
 
 def _delay(session: Session, frame: attach_pb2.AttachRequest, store_id: str) -> float:
-    """At most so many seconds ago this frame was written; an older agent does not say, so its arrival counts."""
+    """At most so many seconds ago this frame was written, as its agent says or, if it is older, as may be assumed."""
     if not frame.HasField("commands_received"):
-        return 0.0
+        return session.commands.assumed_delay(store_id)
     return session.commands.delay(store_id, frame.commands_received, frame.command_age_ms / 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -50,6 +51,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> None:
         self._note = note
         self._dispatcher = dispatcher
+        self._driver = driver
         self._core = dispatcher.core
         self._catalog = dispatcher.core.catalog
         self._clock = dispatcher.clock
@@ -93,6 +95,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         work = Slice()
         for report in reports:
             await work.rest()
+            session = self._driver.session(report.node_id)
+            if session is not None:
+                report = replace(report, delay=session.commands.assumed_delay(report.store_id, unary=True))
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
             offers += turn.offers
