@@ -91,6 +91,11 @@ class AttachedSessions:
         session = self._sessions.get(node_id)
         return None if session is None else session.capabilities
 
+    @property
+    def count(self) -> int:
+        """Number of attached sessions."""
+        return len(self._sessions)
+
     def sessions(self) -> list[Session]:
         """All attached sessions."""
         return list(self._sessions.values())

@@ -83,8 +83,8 @@ class CommandLog:
     def assumed_delay(self, store_id: str, *, unary: bool = False) -> float:
         """For how long a frame that does not say what its agent had received may have been held, or NOTHING.
 
-        Until the result of the newest command for its store has arrived it proves nothing. Then it counts as late
-        as the stream was silent, and so do the frames right behind it. A ``unary`` report may have overtaken the stream.
+        Until the result of the newest command for its store has arrived it proves nothing. Then it counts as late as
+        the stream was silent, and so do the frames right behind it. A ``unary`` report may have overtaken the stream.
         """
         if store_id in self._unanswered:
             return NOTHING

@@ -63,6 +63,14 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._answers = ReportAnswers(self._liveness, resume_tokens)
         self._streams = AgentStreams(dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note)
 
+    def unregistered(self) -> int:
+        """Number of streams that have not registered their node."""
+        return self._streams.unregistered
+
+    def queued_bytes(self) -> int:
+        """Bytes of frames that wait for agents."""
+        return self._streams.queued.total
+
     # Triggers and reports.
 
     async def Rejoin(
