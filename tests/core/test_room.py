@@ -76,6 +76,18 @@ def test_strangers_cannot_keep_registrations_and_triggers_of_known_nodes_out() -
     assert any(isinstance(one, AnswerTrigger) for one in lab.handle(RejoinRequested("n"), 10.0))
 
 
+def test_a_stranger_cannot_name_more_and_more_peers_of_a_store_that_is_large() -> None:
+    lab = Lab()
+    lab.handle(NodeAttached("n", "s", ("a",)), 1.0)
+    lab.handle(LivenessReported("n", "a", heard={f"peer{number}": 1.0 for number in range(200)}), 1.0)
+    lab.handle(LivenessReported("stranger", "a"), 1.0)
+    before = lab.core.memory.used()
+    for number in range(10):
+        names = {f"invented{number}-{one}": 1.0 for one in range(100)}
+        lab.handle(LivenessReported("stranger", "a", heard=names), 2.0)
+    assert lab.core.memory.used() - before <= STRANGER_SHARE * LIMIT
+
+
 def test_strangers_are_forgotten_first_when_known_nodes_need_the_room() -> None:
     lab = Lab()
     lab.fill_with_strangers(10.0)

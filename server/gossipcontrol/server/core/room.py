@@ -154,10 +154,15 @@ class Room:
         return NODE * (node is None) + SLOT * len(new) + (STORE + MONITOR) * stores
 
     def _new_names(self, event: LivenessReported) -> int:
-        """Names beyond those that the store, and the node, have already, at least."""
+        """Names that neither the store nor the node has yet; of a known node the least that it may be."""
         slot = self._registry.find_slot(event.node_id, event.store_id)
         neighbors = max(0, len(event.neighbors) - (len(slot.neighbors) if slot is not None else 0))
-        known = self._registry.liveness.peer_count(event.store_id)
+        liveness = self._registry.liveness
+        if self._unknown(event.node_id):
+            return neighbors + liveness.count_unknown(event.store_id, event.heard.keys() | event.neighbors.keys())
+        known = liveness.peer_count(event.store_id)
+        if len(event.heard) + len(event.neighbors) <= known:
+            return neighbors
         return neighbors + max(0, len(event.heard.keys() | event.neighbors.keys()) - known)
 
     # Who goes.
