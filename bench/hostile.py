@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import grpc
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.config import Limits
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -44,8 +45,12 @@ TIMEOUT = 10.0
 """Seconds after which an honest call counts as not served."""
 HONEST_EVERY = 0.2
 """Seconds between two honest calls."""
-SETTLED = 3.0
-"""Seconds after the attack until the books are compared."""
+FORGOTTEN = 3.0
+"""Seconds after which idle nodes and parked rejoins are forgotten in this service; by default a day and 10 minutes."""
+SETTLED = 60.0
+"""Most seconds after the attack until the books and descriptors are what they were."""
+FEW_FILES = 4
+"""Descriptors that may stay open."""
 BOOKS = ("nodes", "stores", "known_peers", "agents_attached", "rejoins_parked")
 """Gauges of the metrics page whose sum must come back, without the prefix of their names."""
 
@@ -236,6 +241,8 @@ async def measure(name: str, attack: Attack, seconds: float) -> dict[str, Figure
     settings = {"listen_tcp": f"127.0.0.1:{port}", "metrics_address": f"127.0.0.1:{metrics}", "log_level": "warning"}
     if hasattr(Limits(), "memory"):
         settings["limits_memory"] = str(LIMIT << 20)
+    if hasattr(Parameters(), "idle_age"):
+        settings |= {"deciding_idle_age": str(FORGOTTEN), "deciding_park_time": str(FORGOTTEN)}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
         async with service(None, directory, log_to=directory / "log", **settings) as serving:
@@ -257,12 +264,13 @@ async def _attack(
         before, files, books = resident(serving.pid), _open_files(serving.pid), await _books(ports[1])
         highest = await _go_on(target, attack, seconds)
         calls.cancel()
-        newcomer = Honest(late)
-        refused = " ".join(filter(None, [await newcomer.attach("newcomer"), await newcomer.watch()]))
+        newcomer, began = Honest(late), time.monotonic()
+        refused = await _wrong(asyncio.wait_for(late.channel_ready(), TIMEOUT))
+        connected = time.monotonic() - began
+        refused = " ".join(filter(None, [refused, await newcomer.attach("newcomer"), await newcomer.watch()]))
         _let_go(target)
-        await asyncio.sleep(SETTLED)
-        after, files = resident(serving.pid), _open_files(serving.pid) - files
-        kept = await _books(ports[1]) - books - newcomer.rows
+        took, files, kept = await _settle(serving.pid, ports[1], files, books + newcomer.rows)
+        after = resident(serving.pid)
     finally:
         await asyncio.gather(*(channel.close() for channel in (hostile, honest, late)))
     waits, failed = sorted(client.waits), client.failures.total()
@@ -272,13 +280,26 @@ async def _attack(
         f"{name}: resident memory": at_most(highest, "MB", LIMIT + ROOM),
         f"{name}: gained": Figure(highest - before, "MB"),
         f"{name}: kept afterwards": Figure(after - before, "MB"),
-        f"{name}: open files kept afterwards": at_most(max(0, files), "files", 4),
+        f"{name}: newcomer connected after": Figure(connected, "s"),
+        f"{name}: as before after": Figure(took, "s"),
+        f"{name}: open files kept afterwards": at_most(max(0, files), "files", FEW_FILES),
         f"{name}: rows kept in the books": at_most(max(0, kept), "rows", 0),
         f"{name}: honest calls served{why}": at_least(served, "%", 100),
         f"{name}: honest calls, p99": Figure(waits[int(len(waits) * 0.99)] * 1000 if waits else None, "ms"),
         f"{name}: newcomer refused{f' ({refused})' if refused else ''}": at_most(float(bool(refused)), "calls", 0),
         f"{name}: steps ({_most(target.outcomes)})": Figure(target.outcomes.total(), "steps"),
     }
+
+
+async def _settle(pid: int, port: int, files: int, books: int) -> tuple[float, int, int]:
+    """Wait until descriptors and books are what they were; returns after how long, and what is kept beyond them."""
+    began = time.monotonic()
+    while True:
+        more, kept = _open_files(pid) - files, await _books(port) - books
+        took = time.monotonic() - began
+        if (more <= FEW_FILES and kept <= 0) or took > SETTLED:
+            return took, more, kept
+        await asyncio.sleep(0.1)
 
 
 async def _go_on(target: Target, attack: Attack, seconds: float) -> float:

@@ -14,5 +14,5 @@ def test_clients_that_are_refused_together_do_not_come_again_together() -> None:
         assert isinstance(info, RetryInfo)
         assert info.retry_delay.ToMilliseconds() == int(pushback)
         delays.append(int(pushback))
-    assert 8_000 <= min(delays) < 8_500
+    assert 10_000 <= min(delays) < 10_500
     assert 11_500 < max(delays) <= 12_000

@@ -27,7 +27,12 @@ def main(context: click.Context, path: Path | None) -> None:
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 def check(path: Path) -> None:
     """Explain every mistake in a configuration FILE; exit with 1 if there is one."""
-    _read(path)
+    from gossipcontrol.server.memory_limit import check_memory
+
+    mistake = check_memory(_read(path))
+    if mistake:
+        click.echo(printable(mistake), err=True)
+        sys.exit(1)
     click.echo(f"{printable(str(path))}: no mistakes")
 
 

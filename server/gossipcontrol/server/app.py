@@ -14,9 +14,11 @@ import grpc
 from gossipcontrol.server.config import Config, Limits, State
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.event import ServiceStarted
+from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.descriptors import check_descriptors
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import StartError, Stopping
+from gossipcontrol.server.memory_limit import memory_limit
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.http import MetricsPage
 from gossipcontrol.server.observe.log import Logger
@@ -96,7 +98,10 @@ class App:
     def _open(self) -> None:
         """Read the state, and make the parts around a core that goes on where the last run ended."""
         config, journal = self._config, open_journal(self._config.state)
-        parameters = CoreParameters(deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge)
+        limit = memory_limit(config)
+        parameters = CoreParameters(
+            deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge, memory=limit
+        )
         try:
             loaded = journal.load()
             store, whole = recover_book(loaded.knowledge, config.knowledge)
@@ -110,6 +115,7 @@ class App:
             self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
         self.metrics = Metrics(core.counts)
         self.metrics.show_state(journal.stats)
+        self.metrics.show_memory(core.memory)
         outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
         self._make_runtime(core, clock, outbox)
         self._is_open = True
@@ -124,6 +130,7 @@ class App:
         liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
         self._hub = SubscriptionHub(config.limits.watchers)
         self._agents = AgentDriver()
+        core.memory.add("streams", lambda: self._agents.count + self._hub.count + self._health.count, STREAM)
         followers = (liveness_metrics.label_store, self._sampler.track, self._hub.notify)
 
         def presence_changed(store_id: str) -> None:
@@ -145,6 +152,8 @@ class App:
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
             unrecognized.note,
         )  # fmt: skip
+        self._dispatcher.core.memory.add("streams", service.unregistered, STREAM)
+        self._dispatcher.core.memory.add("queues", service.queued_bytes)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._knowledge), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -87,6 +87,8 @@ class Limits:
     """Most concurrent WatchPeers calls."""
     drain: float = 3.0
     """Seconds that a stop gives to calls under way."""
+    memory: int = 0
+    """Bytes that all books may take; 0: a quarter of the machine's memory or of the control group's limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +244,8 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
         return [f"{where}: must name a file; to store nothing, set state.backend to memory"]
     if (section, key) == ("state", "max_bytes") and value < MIN_STATE_BYTES:
         return [f"{where}: must be at least {MIN_STATE_BYTES} (1 MiB), is {value}"]
+    if (section, key) == ("limits", "memory"):
+        return [] if 0 <= value < 2**63 else [f"{where}: must be at least 0 and at most {2**63 - 1}, is {value}"]
     if not isinstance(value, str) and not 0 < value <= _MAX[type(value)]:
         return [f"{where}: must be greater than 0 and at most {_MAX[type(value)]}, is {value}"]
     return []

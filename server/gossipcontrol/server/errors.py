@@ -54,7 +54,7 @@ class InvalidRequest(GossipControlError):
 class Overloaded(GossipControlError):
     """A limit is reached; a retry after ``retry_in`` seconds may succeed.
 
-    Each client gets its own delay, up to a fifth more or less, so that a fleet does not come again in step.
+    Each client gets its own delay, up to a fifth longer, so that a fleet does not come again in step.
     """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -62,7 +62,7 @@ class Overloaded(GossipControlError):
     def __init__(self, what: str, retry_in: float) -> None:
         super().__init__(f"{what}; try again in {retry_in:g} s")
         self.retry_in = retry_in
-        self._delay_ms = int(retry_in * 1000 * random.uniform(1 - JITTER, 1 + JITTER))
+        self._delay_ms = int(retry_in * 1000 * random.uniform(1, 1 + JITTER))
 
     def details(self) -> Sequence[Message]:
         """A google.rpc.RetryInfo."""

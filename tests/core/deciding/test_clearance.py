@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.deciding.clearance import GRACE, IDLE_AGE, LOOK_EVERY
+from gossipcontrol.server.core.deciding.clearance import GRACE, LOOK_EVERY
+from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.registry import STRANGER_PLACES, STRANGER_STORES
 from gossipcontrol.server.core.decision import DecisionKind, Outcome
 from gossipcontrol.server.core.effect import (
@@ -23,6 +24,8 @@ from gossipcontrol.server.core.event import (
 )
 
 from tests.kit.core_lab import Lab
+
+IDLE_AGE = Parameters().idle_age
 
 
 def known(lab: Lab) -> set[str]:

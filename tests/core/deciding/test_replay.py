@@ -284,13 +284,13 @@ ATTRIBUTES = {
     "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog "
     "_handlers handled_at clearance",
     "Registry": "_limit liveness nodes hosts stores attached store_changes places stranger_places "
-    "_dropped_starts _idle",
+    "_dropped_starts _idle strangers strange_slots strange_stores strange_names neighbors",
     # When it looks for what aged out is no part of what is decided: what it finds is logged.
-    "Clearance": "_registry _history _scheduler _output _look_at _left",
-    "History": "_prefix _limit _age _rejoins _ended _skipped _ends _count",
+    "Clearance": "_registry _history _scheduler _output _look_at _left _idle_age _look_every _started_at",
+    "History": "_prefix _limit _age _rejoins _ended _skipped _ends _count triggers",
     "Catalog": "_registry _history _sorted _sorted_at",
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
-    "Expansion": "_stores_per_node _registry _policy _answers",
+    "Expansion": "_stores_per_node _registry _policy _answers is_pool_full",
     "Policy": "_parameters _history _reads _scheduler _lifecycle reserved",
     "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation",
     "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
@@ -303,7 +303,7 @@ ATTRIBUTES = {
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
     "Timers": "_heap _pushes _stood",
-    "DedupeCache": "_limit _age _room _size _entries _taken",
+    "DedupeCache": "_limit _age _room _size _entries taken",
     "RecordedReads": "answers _recorded",
 }
 """All state there is: each is saved, derived from what is saved, a parameter, or liveness. Extend ``save`` first."""

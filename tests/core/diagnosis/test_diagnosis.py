@@ -361,7 +361,7 @@ def report(node_id: str, store_id: str = STORE, **said: int) -> LivenessReported
 def test_a_store_without_nodes_is_forgotten() -> None:
     presence = FakePresence()
     core = LoneDiagnosis(LivenessParameters(), presence)
-    core.handle(report("n"), 10.0)
+    core.handle(LivenessReported("n", STORE, heard={"p": 9.0}), 10.0)
     assert core.next_deadline() is not None
     now = 10.0
     while (deadline := core.next_deadline()) is not None:

@@ -36,7 +36,7 @@ async def test_the_life_of_a_rejoin_can_be_read(service: Service, stub: Stub) ->
     await agent.register("n", "a")
     rejoin_id = (await stub.Rejoin(rejoin("n"))).decisions[0].rejoin_id
     await agent.command()
-    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True))
+    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
     await until(lambda: bool(service.lines("rejoin verified")), "a line says that it is verified")
     [started], [verified] = service.lines("rejoin started"), service.lines("rejoin verified")
     assert (started["rejoin"], started["attempt"], started["rung"], started["causes"]) == (

@@ -66,7 +66,7 @@ async def work(service: Service, stub: Stub) -> BareAgent:
     await agent.register("n", "a", host_id="h")
     await stub.Rejoin(rejoin("n"))
     await agent.command()
-    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True))
+    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
     await until(lambda: bool(service.lines("rejoin verified")), "the rejoin is verified")
     request_id = new_id()
     for _ in range(2):

@@ -16,7 +16,7 @@ from gossipcontrol.server.rpc.session import BACKLOG_BYTES, BACKLOG_FRAMES, Sess
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import Goodbye, NeighborEvent, RejoinResult
-from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
+from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest, PeerLivenessRequest
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation, SyncWithPeer
 
 from tests.kit.service_lab import BareAgent, Service, bad_fields, config, connected, deciding, rejoin, serving
@@ -176,6 +176,20 @@ async def test_a_report_written_before_the_command_arrived_proves_nothing(stub: 
     await until_outcome(stub, "UNVERIFIED")
 
 
+async def test_an_older_agents_report_before_its_result_proves_nothing(stub: Stub) -> None:
+    """It does not say which commands it had received; the network held its report, and another on a call of its own."""
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    await stub.Rejoin(rejoin("n"))
+    command = await agent.command()
+    heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
+    await agent.send(liveness=heard)
+    unary = LivenessReport(node_id="n", store_id="a", peers=heard.peers)
+    await stub.PeerLiveness(PeerLivenessRequest(reports=[unary]))
+    await agent.send(rejoin_result=RejoinResult(rejoin_id=command.rejoin_id, attempt=1, ok=True))
+    await until_outcome(stub, "UNVERIFIED")
+
+
 async def test_a_report_written_after_the_command_arrived_proves_it(stub: Stub) -> None:
     agent = BareAgent(stub)
     await agent.register("n", "a")
@@ -222,7 +236,7 @@ async def test_a_node_cannot_answer_for_another(stub: Stub) -> None:
     await stranger.send(rejoin_result=forged)
     await stranger.send(liveness=LivenessReport(store_id="a"))
     await stranger.receive("ack")
-    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True))
+    await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
     assert (await until_outcome(stub, "VERIFIED")).attempts == 1
 
 

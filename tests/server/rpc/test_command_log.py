@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.rpc.command_log import NOTHING, REMEMBERED, CommandLog
+from gossipcontrol.server.rpc.command_log import NOTHING, REMEMBERED, UNARY_DELAY, CommandLog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +46,32 @@ def test_what_is_remembered_is_bounded() -> None:
         log.add(f"store {number}")
     assert log.delay("other", 0, 0.0) == NOTHING
     assert log.delay("other", 3 * REMEMBERED, 0.0) == 0.0
+
+
+def test_an_older_agents_frames_prove_nothing_until_the_newest_result() -> None:
+    log = CommandLog(_Clock())
+    log.add("a", ("r-1", 1))
+    log.add("a", ("r-1", 2))
+    log.record_answer(("r-1", 1))
+    assert log.assumed_delay("a") == NOTHING
+    assert log.assumed_delay("b") == 0.0
+    log.record_answer(("r-1", 2))
+    assert log.assumed_delay("a") == 0.0
+    assert log.assumed_delay("a", unary=True) == UNARY_DELAY
+
+
+def test_an_older_agents_frames_after_a_silence_count_as_held() -> None:
+    clock = _Clock()
+    log = CommandLog(clock)
+    clock.now += 5
+    log.record_frame(2.0)
+    assert log.assumed_delay("a") == 3.0
+    clock.now += 0.5
+    log.record_frame(2.0)
+    assert log.assumed_delay("a") == 3.0, "it came in the same burst"
+    clock.now += 2
+    log.record_frame(2.0)
+    assert log.assumed_delay("a") == 0.0
 
 
 @given(starts=st.lists(SECONDS, max_size=4), down=SECONDS, written=SECONDS, age=SECONDS, up=SECONDS)

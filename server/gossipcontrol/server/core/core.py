@@ -20,7 +20,7 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
 from gossipcontrol.server.core.decision import Capability, Cause
-from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, StartRejoin
+from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
     CancelRequested,
     ChangeKind,
@@ -56,13 +56,18 @@ from gossipcontrol.server.core.finding import (
 from gossipcontrol.server.core.identity import SharedIds
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, MembersChanged
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.knowledge.store import KnowledgeStore, Outcome
+from gossipcontrol.server.core.knowledge.tracker import Recorded
 from gossipcontrol.server.core.knowledge.unshared_writes import UnsharedWriteScanner
 from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.memory import CHANGE, HOST, MONITOR, NAME, NODE, OFFER, PAIR, SLOT, STORE, MemoryBudget
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
+from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Room
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
+ASKING = (RejoinRequested, NetworkChanged, NodeAttached, LivenessReported, NeighborChanged)
+"""Events that may name what is not known yet."""
 TOLD = 8
 """Most neighbours that are asked to sync with a node that moved: an active view of iroh-gossip holds 5."""
 
@@ -74,6 +79,8 @@ class CoreParameters:
     deciding: Parameters = field(default_factory=Parameters)
     liveness: LivenessParameters = field(default_factory=LivenessParameters)
     knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
+    memory: int = 0
+    """Bytes that all books may take; 0: no limit."""
 
 
 class Journaling(Enum):
@@ -104,8 +111,11 @@ class Core:
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
         self.liveness.use(self._registry)
-        self._scanner = UnsharedWriteScanner(self.knowledge)
         self._offers = SyncOffers()
+        self.memory = MemoryBudget(parameters.memory)
+        self._room = Room(self.memory, self._registry)
+        self._add_books()
+        self._scanner = UnsharedWriteScanner(self.knowledge)
         self._node_ids = SharedIds()
         self._host_ids = SharedIds()
         self._journaling = Journaling.KEEPING
@@ -133,7 +143,21 @@ class Core:
     def handle(self, event: Event, now: float, journaling: Journaling = Journaling.KEEPING) -> Turn:
         """Take one event at service time ``now`` (seconds, never going backwards) and say what it leads to."""
         self._journaling = journaling
-        return self._handlers[type(event)](event, now)
+        if not isinstance(event, ASKING):
+            return self._handlers[type(event)](event, now)
+        forgotten, refused = self._room.ask(event, now)
+        before = Turn([], [])
+        for one in forgotten:
+            self._trigger(before, one, now)
+        if refused is None:
+            turn = self._handlers[type(event)](event, now)
+        elif isinstance(event, (RejoinRequested, NetworkChanged)):
+            turn = Turn([RefuseTrigger(refused.retry_in, refused.reason)], [])
+        else:
+            turn = Turn([RefuseNode(refused.reason, refused.retry_in)], [])
+        if forgotten:
+            turn.effects, turn.facts = [*before.effects, *turn.effects], [*before.facts, *turn.facts]
+        return turn
 
     def next_deadline(self, journaling: Journaling = Journaling.KEEPING) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
@@ -219,7 +243,15 @@ class Core:
     def _on_report(self, event: LivenessReported, now: float) -> Turn:
         if event.going_to_sleep and self._node_ids.is_shared(event.node_id, now):
             event = replace(event, going_to_sleep=False)  # the other one that has this id is awake
+        node = self._registry.nodes.get(event.node_id)
+        if node is not None and node.registered:
+            event = self._room.trim(event)
+            self.liveness.presence.is_short = self._room.is_short
+        known = self._registry.neighbors + self.liveness.peer_total
         turn = self._on_agent(event, now)
+        node = self._registry.nodes.get(event.node_id)
+        if node is not None:
+            self._registry.count_names(node, self._registry.neighbors + self.liveness.peer_total - known)
         turn.offers = self._offers.pop(event.node_id)
         return turn
 
@@ -294,11 +326,33 @@ class Core:
     # Knowledge.
 
     def _on_knowledge(self, event: KnowledgeEvent, now: float) -> Turn:
+        limit = KNOWLEDGE_SHARE * self.memory.limit
+        is_full = limit and (self.knowledge.used_bytes > limit or self._room.is_short)
+        if is_full and isinstance(event, IntentionsRecorded) and event.intentions:
+            return Turn([], [], outcome=Outcome(Recorded(), NO_ROOM))
         outcome = self.knowledge.handle(event, now)
         self._scanner.arm(now)
         facts: Sequence[KnowledgeFact]
         facts = [KnowledgeFact(now, outcome.fact, outcome.room)] if outcome.fact is not None else []
         return Turn([], [*facts], outcome=outcome)
+
+    # Memory.
+
+    def _add_books(self) -> None:
+        """Every book of the core draws from the budget."""
+        add, registry, liveness = self.memory.add, self._registry, self.liveness
+        add("nodes", lambda: len(registry.nodes), NODE)
+        add("stores", lambda: len(registry.stores), STORE)
+        add("stores", lambda: liveness.diagnosis.monitor_count, MONITOR)
+        add("hosts", lambda: len(registry.hosts), HOST)
+        add("slots", lambda: registry.places - len(registry.nodes), SLOT)
+        add("neighbors", lambda: registry.neighbors, NAME)
+        add("peers", lambda: liveness.peer_total, NAME)
+        add("changes", lambda: liveness.presence.change_total, CHANGE)
+        add("pairs", lambda: liveness.diagnosis.pair_total, PAIR)
+        add("syncs", lambda: len(self._offers), OFFER)
+        add("intentions", lambda: self.knowledge.used_bytes)
+        self.deciding.add_books(add)
 
     # What is known.
 

@@ -32,10 +32,11 @@ class AnswerTrigger(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RefuseTrigger:
-    """Refuse the trigger that was handled, nothing having changed: the queue is full."""
+    """Refuse the trigger that was handled, nothing having changed: there is no room."""
 
     retry_in: float
     """Seconds after which there may be room."""
+    reason: str = "the queue of rejoins is full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,11 @@ class ForgetSlots:
 
 @dataclass(frozen=True, slots=True)
 class RefuseNode:
-    """Refuse the registration that was handled, nothing having changed."""
+    """Refuse the registration or report that was handled, nothing having changed."""
 
     reason: str
+    retry_in: float = 60.0
+    """Seconds after which there may be room."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -287,6 +287,12 @@ class Liveness:
         """Number of peers of a store."""
         store = self.presence.stores.get(store_id)
         return len(store.index) if store else 0
+
+    def count_unknown(self, store_id: str, peer_ids: Iterable[str]) -> int:
+        """How many of these peers the store does not know."""
+        store = self.presence.stores.get(store_id)
+        index = store.index if store else {}
+        return sum(peer_id not in index for peer_id in peer_ids)
 
     @property
     def peer_total(self) -> int:

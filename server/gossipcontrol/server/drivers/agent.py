@@ -29,7 +29,7 @@ class AgentDriver(AttachedSessions):
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._attempts[key] = result
         try:
-            session.commands.add(start.store_id)
+            session.commands.add(start.store_id, (start.rejoin_id, start.attempt))
             session.send(rejoin_command(start))
             return await result
         finally:

@@ -40,6 +40,10 @@ class Driver(Protocol):
         """Whether this session speaks for its node: the newest one does, until it is detached."""
         ...
 
+    def session(self, node_id: str) -> Session | None:
+        """The session that speaks for a node; None: this driver cannot act for it."""
+        ...
+
     def capabilities(self, node_id: str) -> frozenset[Capability] | None:
         """What the node can do beyond a plain rejoin; None: this driver cannot act for the node."""
         ...
@@ -78,10 +82,19 @@ class AttachedSessions:
         """Whether this session speaks for its node: the newest one does, until it is detached."""
         return self._sessions.get(session.node_id) is session
 
+    def session(self, node_id: str) -> Session | None:
+        """The session that speaks for a node; None: it has none."""
+        return self._sessions.get(node_id)
+
     def capabilities(self, node_id: str) -> frozenset[Capability] | None:
         """What the node can do beyond a plain rejoin; None: it has no session."""
         session = self._sessions.get(node_id)
         return None if session is None else session.capabilities
+
+    @property
+    def count(self) -> int:
+        """Number of attached sessions."""
+        return len(self._sessions)
 
     def sessions(self) -> list[Session]:
         """All attached sessions."""

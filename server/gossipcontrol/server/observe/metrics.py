@@ -11,6 +11,7 @@ from gossipcontrol.server.core.deciding.record import Counts
 from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
+from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.state.journal import JournalStats
 from gossipcontrol.server.wire.unrecognized import FIELDS
 from gossipcontrol.v1 import gossip_control_pb2
@@ -47,6 +48,10 @@ class Metrics:
     def show_state(self, stats: Callable[[], JournalStats]) -> None:
         """Show the sizes of the log."""
         self.registry.register(_StateCollector(stats))
+
+    def show_memory(self, budget: MemoryBudget) -> None:
+        """Show the memory budget and what each book takes of it."""
+        self.registry.register(_MemoryCollector(budget))
 
     def count_answer(self, answer: AnswerTrigger) -> None:
         """Count the decisions about a trigger; the recorded answer to a repeated request is not counted again."""
@@ -246,6 +251,25 @@ class _StateCollector(Collector):
         )
         yield GaugeMetricFamily(
             "gossipcontrol_state_log_events", "Events logged since the last snapshot.", value=stats.entries
+        )
+
+
+class _MemoryCollector(Collector):
+    """Reads the memory budget at each scrape."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges now."""
+        books = GaugeMetricFamily(
+            "gossipcontrol_memory_bytes", "Bytes of the memory budget that a book takes, at most.", labels=("book",)
+        )
+        for name, size in self._budget.by_book().items():
+            books.add_metric((name,), size)
+        yield books
+        yield GaugeMetricFamily(
+            "gossipcontrol_memory_limit_bytes", "Bytes that all books may take.", value=self._budget.limit
         )
 
 

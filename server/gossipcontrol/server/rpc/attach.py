@@ -13,9 +13,9 @@ from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
 from gossipcontrol.server.core.event import NodeAttached, NodeDetached
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.errors import InvalidRequest, Overloaded, Replaced
-from gossipcontrol.server.rpc.refusal import NODE_RETRY, check_admitted
+from gossipcontrol.server.rpc.refusal import check_admitted
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
-from gossipcontrol.server.rpc.session import Session
+from gossipcontrol.server.rpc.session import QueuedBytes, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
@@ -54,13 +54,19 @@ class AgentStreams:
         self._answers = answers
         self._unregistered: Counter[str] = Counter()
         """Streams that have not registered yet, by connection."""
+        self.queued = QueuedBytes()
         self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
+
+    @property
+    def unregistered(self) -> int:
+        """Number of streams that have not registered their node."""
+        return self._unregistered.total()
 
     async def serve(self, frames: Frames, write: Write, peer: str = "") -> None:
         """Serve one stream of a connection (``peer``) until either side ends it; raises the error that it ends with."""
         with self._registering(peer):
             register = await self._first_frame(frames)
-        session = Session(register.node_id, next(self._session_ids))
+        session = Session(register.node_id, next(self._session_ids), queued=self.queued)
         await self._register(session, register)
         reader = asyncio.create_task(self._read(frames, session))
         try:
@@ -129,7 +135,7 @@ class AgentStreams:
                     self._driver.attach(replaced)
                 else:
                     self._driver.detach(session)
-                raise Overloaded(effect.reason, NODE_RETRY)
+                raise Overloaded(effect.reason, effect.retry_in)
         raise AssertionError("the core accepts or refuses every registration")
 
     async def _read(self, frames: Frames, session: Session) -> None:
@@ -146,6 +152,7 @@ class AgentStreams:
     async def _handle(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
         """Handle one frame; raises InvalidRequest, Overloaded or StateFailing."""
         now = self._clock.now()
+        session.commands.record_frame(self._answers.next_report_ms(now) / 1000)
         match frame.WhichOneof("frame"):
             case "liveness":
                 self._report(session, frame, now)
@@ -189,11 +196,12 @@ class AgentStreams:
     def _finish(self, session: Session, result: attach_pb2.RejoinResult) -> None:
         decode.check_rejoin_result(result)
         outcome = Result(result.ok, result.error, result.permanent)
+        session.commands.record_answer((result.rejoin_id, result.attempt))
         self._driver.finish(session.node_id, result.rejoin_id, result.attempt, outcome)
 
 
 def _delay(session: Session, frame: attach_pb2.AttachRequest, store_id: str) -> float:
-    """At most so many seconds ago this frame was written; an older agent does not say, so its arrival counts."""
+    """At most so many seconds ago this frame was written, as its agent says or, if it is older, as may be assumed."""
     if not frame.HasField("commands_received"):
-        return 0.0
+        return session.commands.assumed_delay(store_id)
     return session.commands.delay(store_id, frame.commands_received, frame.command_age_ms / 1000)

@@ -12,6 +12,10 @@ REMEMBERED = 1024
 """Most commands remembered: an agent that names the newest that it received leaves one."""
 NOTHING = math.inf
 """The delay of a frame that proves nothing."""
+UNARY_DELAY = 1.0
+"""Seconds that the network may hold a unary report: nothing on the stream bounds it."""
+Attempt = tuple[str, int]
+"""A rejoin and the number of its attempt: what a result names."""
 
 
 class CommandLog:
@@ -24,9 +28,19 @@ class CommandLog:
         self._count = 0
         self._newest: dict[str, int] = {}
         """Number of the newest command for each store, until the agent is known to have received it."""
+        self._unanswered: dict[str, Attempt] = {}
+        """The newest attempt for each store, until its result arrives."""
+        self._frame_at = clock()
+        self._held, self._held_at = 0.0, -math.inf
+        """How long the newest frame after a silence may have been held, and when it came."""
 
-    def add(self, store_id: str) -> None:
+    def add(self, store_id: str, attempt: Attempt | None = None) -> None:
         """A command for this store is sent now."""
+        if attempt is not None:
+            self._unanswered.pop(store_id, None)
+            self._unanswered[store_id] = attempt
+            if len(self._unanswered) > REMEMBERED:
+                del self._unanswered[next(iter(self._unanswered))]
         self._count += 1
         self._sent_at.append(self._clock())
         self._newest.pop(store_id, None)
@@ -48,3 +62,30 @@ class CommandLog:
         for _ in range(received - oldest):
             self._sent_at.popleft()
         return max(0.0, self._clock() - self._sent_at[0] - age)
+
+    # Agents of earlier versions do not say what they had received.
+
+    def record_answer(self, attempt: Attempt) -> None:
+        """The result of an attempt arrived: frames that follow it on the stream were written after the command came."""
+        for store_id, newest in self._unanswered.items():
+            if newest == attempt:
+                del self._unanswered[store_id]
+                return
+
+    def record_frame(self, interval: float) -> None:
+        """A frame arrived; an agent writes one at least every ``interval`` seconds, so a longer silence held it."""
+        now = self._clock()
+        held = max(0.0, now - self._frame_at - interval)
+        if held >= self._held or now - self._held_at > interval:
+            self._held, self._held_at = held, now
+        self._frame_at = now
+
+    def assumed_delay(self, store_id: str, *, unary: bool = False) -> float:
+        """For how long a frame that does not say what its agent had received may have been held, or NOTHING.
+
+        Until the result of the newest command for its store has arrived it proves nothing. Then it counts as late as
+        the stream was silent, and so do the frames right behind it. A ``unary`` report may have overtaken the stream.
+        """
+        if store_id in self._unanswered:
+            return NOTHING
+        return max(self._held, UNARY_DELAY) if unary else self._held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -50,6 +51,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> None:
         self._note = note
         self._dispatcher = dispatcher
+        self._driver = driver
         self._core = dispatcher.core
         self._catalog = dispatcher.core.catalog
         self._clock = dispatcher.clock
@@ -60,6 +62,14 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._resume_tokens = resume_tokens
         self._answers = ReportAnswers(self._liveness, resume_tokens)
         self._streams = AgentStreams(dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note)
+
+    def unregistered(self) -> int:
+        """Number of streams that have not registered their node."""
+        return self._streams.unregistered
+
+    def queued_bytes(self) -> int:
+        """Bytes of frames that wait for agents."""
+        return self._streams.queued.total
 
     # Triggers and reports.
 
@@ -93,6 +103,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         work = Slice()
         for report in reports:
             await work.rest()
+            session = self._driver.session(report.node_id)
+            if session is not None:
+                report = replace(report, delay=session.commands.assumed_delay(report.store_id, unary=True))
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
             offers += turn.offers

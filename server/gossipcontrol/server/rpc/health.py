@@ -23,6 +23,11 @@ class BoundedHealth(health.aio.HealthServicer):
         self._watches: Counter[str] = Counter()
         """Watch calls by connection."""
 
+    @property
+    def count(self) -> int:
+        """Number of Watch calls."""
+        return self._watches.total()
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Send the health of a service and every change of it."""
         peer = context.peer()

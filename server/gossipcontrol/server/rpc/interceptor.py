@@ -70,6 +70,7 @@ class WrappingServer:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
                 counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
+                request = None
                 await self._fail(method, error, context)
             if timed:
                 counted.ok(time.perf_counter() - started_at)
@@ -81,6 +82,9 @@ class WrappingServer:
 
     async def _fail(self, method: str, error: Exception, context: Context) -> NoReturn:
         if isinstance(error, GossipControlError):
+            # gRPC keeps the error of the abort in a cycle with its frames: a refused request of a megabyte would stay
+            # in memory, with all that was made of it, until the collector looks at everything.
+            error.__traceback__ = None
             await context.abort(error.code, str(error), _trailers(error))
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")

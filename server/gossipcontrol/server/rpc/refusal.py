@@ -15,9 +15,6 @@ from gossipcontrol.server.core.effect import (
 )
 from gossipcontrol.server.errors import InvalidRequest, NotFound, Overloaded, Precondition
 
-NODE_RETRY = 60.0
-"""Seconds after which a node that was refused for a limit may try again."""
-
 
 def reused() -> InvalidRequest:
     """The same id must name the same request, or its sender takes the answer to another one for its own."""
@@ -33,7 +30,7 @@ def trigger_answer(effects: Sequence[Effect]) -> AnswerTrigger:
         if type(effect) is AnswerTrigger:
             return effect
         if isinstance(effect, RefuseTrigger):
-            raise Overloaded("the queue of rejoins is full", effect.retry_in)
+            raise Overloaded(effect.reason, effect.retry_in)
         if isinstance(effect, RefuseReuse):
             raise reused()
         if isinstance(effect, RefuseUnknown):
@@ -54,4 +51,4 @@ def check_admitted(effects: Sequence[Effect]) -> None:
     """Raise Overloaded when the node, or its store, was refused for a limit."""
     for effect in effects:
         if isinstance(effect, RefuseNode):
-            raise Overloaded(effect.reason, NODE_RETRY)
+            raise Overloaded(effect.reason, effect.retry_in)

@@ -21,10 +21,23 @@ OFFER_FRAMES = 64
 """Number of waiting frames from which on frames that may be dropped are dropped."""
 
 
+class QueuedBytes:
+    """The bytes of the frames that wait in all sessions."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
 class Session:
     """Frames for one agent, in order, in a bounded queue."""
 
-    def __init__(self, node_id: str, session_id: str, capabilities: frozenset[Capability] = frozenset()) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        session_id: str,
+        capabilities: frozenset[Capability] = frozenset(),
+        queued: QueuedBytes | None = None,
+    ) -> None:
         self.node_id = node_id
         self.session_id = session_id
         self.capabilities = capabilities
@@ -34,6 +47,7 @@ class Session:
         self.commands = CommandLog()
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
+        self._queued = queued or QueuedBytes()
         self._closed = False
         self._registered = False
         """Whether the first frame, the answer to the registration, was queued."""
@@ -50,7 +64,7 @@ class Session:
         if waiting >= BACKLOG_FRAMES or (waiting and self._bytes + size > BACKLOG_BYTES):
             self.cut(Overloaded(f"the agent left {waiting} frames unread", READ_RETRY))
         else:
-            self._bytes += size
+            self._count(size)
             self._frames.put_nowait(frame)
 
     def offer(self, frame: AttachResponse) -> bool:
@@ -97,11 +111,15 @@ class Session:
         while (frame := await self._frames.get()) is not None:
             if isinstance(frame, Exception):
                 raise frame
-            self._bytes -= frame.ByteSize()
+            self._count(-frame.ByteSize())
             await write_within(write, frame, WRITE_TIME)
 
     def _drop(self) -> None:
         """Forget the queued frames: the call may outlive them while its client does not read its end."""
         while not self._frames.empty():
             self._frames.get_nowait()
-        self._bytes = 0
+        self._count(-self._bytes)
+
+    def _count(self, change: int) -> None:
+        self._bytes += change
+        self._queued.total += change

@@ -45,6 +45,16 @@ class Answers:
         self._generations: DedupeCache[GenerationKey, tuple[Decision, ...]]
         self._generations = DedupeCache(parameters.generation_limit, parameters.generation_memory, room, len)
 
+    @property
+    def count(self) -> int:
+        """Request ids and network events that are remembered."""
+        return len(self._requests) + len(self._generations)
+
+    @property
+    def decisions(self) -> int:
+        """Decisions that are remembered with them."""
+        return self._requests.taken + self._generations.taken
+
     def of_request(self, request_id: str, now: float) -> Answer | None:
         """The recorded answer to a request id, if it is known."""
         return self._requests.get(request_id, now) if request_id else None

@@ -11,14 +11,12 @@ from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import State
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
 from gossipcontrol.server.core.effect import ForgetSlots, RefuseState, RefuseUnknown
-from gossipcontrol.server.core.event import CancelRequested, ForgetRequested
+from gossipcontrol.server.core.event import NEVER, CancelRequested, ForgetRequested
 
-IDLE_AGE = 86_400.0
-"""Seconds without an agent, a report and a parked rejoin after which a node is forgotten."""
 GRACE = 3600.0
 """Seconds after a start within which nothing ages out: reports of nodes without agents do not survive a restart."""
 LOOK_EVERY = 60.0
-"""Seconds between two looks for nodes that have aged out."""
+"""Most seconds between two looks for nodes that have aged out; a tenth of their age, if that is less."""
 LOOK = 1000
 """Most nodes and stores of nodes in one look; the rest has its turn in the next."""
 CANCELLED = "an operator cancelled it"
@@ -27,18 +25,24 @@ CANCELLED = "an operator cancelled it"
 class Clearance:
     """Forgets and cancels. Age is read from what is not logged, so what aged out is forgotten by an event that is."""
 
-    def __init__(self, registry: Registry, history: History, scheduler: Scheduler, output: Output) -> None:
+    def __init__(
+        self, idle_age: float, registry: Registry, history: History, scheduler: Scheduler, output: Output
+    ) -> None:
         self._registry = registry
         self._history = history
         self._scheduler = scheduler
         self._output = output
-        self._look_at = LOOK_EVERY
+        self._idle_age = idle_age
+        self._look_every = min(LOOK_EVERY, idle_age / 10)
+        self._look_at = self._look_every
+        self._started_at = NEVER
         self._left: deque[str] = deque()
         """Nodes of this round that are yet to be looked at."""
 
     def on_started(self, now: float) -> None:
         """A new run: nodes without agents have time to report first."""
-        self._look_at = now + GRACE
+        self._started_at = now
+        self._look_at = now + self._look_every
 
     def next_deadline(self) -> float | None:
         """When nodes are looked at next; None while none is idle."""
@@ -50,7 +54,7 @@ class Clearance:
             return []
         if not self._left:
             self._left.extend(self._registry.idle_ids())
-        self._look_at = now + LOOK_EVERY
+        self._look_at = now + self._look_every
         found: list[ForgetRequested] = []
         looked = 0
         while self._left and looked < LOOK:
@@ -59,10 +63,11 @@ class Clearance:
             if seen_at is None:
                 continue
             looked += 1 + len(self._registry.store_ids(node_id))
-            if seen_at + IDLE_AGE <= now:
-                found.append(ForgetRequested(node_id, why="nobody heard of it for a day"))
+            has_had_time = seen_at >= self._started_at or self._started_at + GRACE <= now
+            if has_had_time and seen_at + self._idle_age <= now:
+                found.append(ForgetRequested(node_id, why=f"nobody heard of it for {self._idle_age:g} s"))
         if self._left:
-            self._look_at = now + 1.0
+            self._look_at = now + min(1.0, self._look_every)
         return found
 
     def on_forget(self, event: ForgetRequested, now: float) -> None:

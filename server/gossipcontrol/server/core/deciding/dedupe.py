@@ -25,7 +25,7 @@ class DedupeCache(Generic[K, V]):
         self._size = size
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
         """The oldest first."""
-        self._taken = 0
+        self.taken = 0
         """The sizes of all values in sum."""
 
     def __len__(self) -> int:
@@ -40,19 +40,19 @@ class DedupeCache(Generic[K, V]):
         """Remember a value, and forget what is due."""
         known = self._entries.pop(key, None)
         if known is not None:
-            self._taken -= self._size(known[1])
+            self.taken -= self._size(known[1])
         self._entries[key] = (now, value)
-        self._taken += self._size(value)
+        self.taken += self._size(value)
         self._forget(now)
 
     def _forget(self, now: float) -> None:
         entries = self._entries
         while len(entries) > 1:
             at, value = next(iter(entries.values()))
-            if len(entries) <= self._limit and self._taken <= self._room and now - at < self._age:
+            if len(entries) <= self._limit and self.taken <= self._room and now - at < self._age:
                 break
             entries.popitem(last=False)
-            self._taken -= self._size(value)
+            self.taken -= self._size(value)
 
     def save(self) -> Plain:
         """Every entry, the oldest first."""
@@ -62,6 +62,6 @@ class DedupeCache(Generic[K, V]):
         """Take over what was saved, as far as it is to be remembered."""
         decoded = ((decode(key, key_hint), at, decode(value, value_hint)) for key, at, value in plain)
         self._entries = OrderedDict((key, (at, value)) for key, at, value in decoded)
-        self._taken = sum(self._size(value) for _, value in self._entries.values())
+        self.taken = sum(self._size(value) for _, value in self._entries.values())
         if self._entries:
             self._forget(self._entries[next(reversed(self._entries))][0])

@@ -48,8 +48,11 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.memory import ANSWER, DECISION, REJOIN, TRIGGER
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
+NODE_RETRY = 60.0
+"""Seconds until a retry where every node that is known has an agent, or a rejoin of a known node is parked for it."""
 NOT_LOGGED = frozenset({LivenessReported, NeighborChanged, TimePassed})
 """Of these the log keeps only what they led to."""
 
@@ -75,7 +78,7 @@ class Engine:
         self._intake = intake = Intake(registry, history, policy, answers, expansion, output)
         self._explainer = Explainer(parameters, registry, history, policy, answers, expansion)
         self.catalog = Catalog(registry, history)
-        self.clearance = clearance = Clearance(registry, history, self._scheduler, output)
+        self.clearance = clearance = Clearance(parameters.idle_age, registry, history, self._scheduler, output)
         self.handled_at = 0.0
         """Instant of the last event: deciding's own time, which stands still while nothing can be kept."""
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
@@ -157,7 +160,7 @@ class Engine:
             return
         node = self.registry.node(event.node_id, now)
         if node is None:
-            self._output.emit(RefuseNode(f"{self._parameters.node_limit} nodes are known already"))
+            self._output.emit(RefuseNode(f"{self._parameters.node_limit} nodes are known already", self._room_in(now)))
             return
         is_new = node.session_id != event.session_id
         if node.attached and is_new:
@@ -169,6 +172,11 @@ class Engine:
         place = len(self._output.effects)
         unparked = self._scheduler.attach(node, now) + self._take_over(node, is_new_to_host, now)
         self._output.effects.insert(place, AcceptNode(node.node_id, node.session_id, unparked, is_new))
+
+    def _room_in(self, now: float) -> float:
+        """Seconds until a place for a node may be free: what is parked for a stranger expires, or an agent goes."""
+        until = self.registry.strangers_until()
+        return NODE_RETRY if until is None else max(1.0, until - now)
 
     def _replace_stores(self, node: Node, store_ids: Sequence[str], now: float) -> None:
         wanted = set(store_ids)
@@ -210,9 +218,12 @@ class Engine:
         if slot is None:
             return
         slot.reported_at = now
+        if not slot.node.registered:
+            self.registry.strangers.move_to_end(slot.node.node_id)
         heard = event.heard
-        slot.neighbors = {peer_id: max(up_at, heard.get(peer_id, NEVER)) for peer_id, up_at in event.neighbors.items()}
-        slot.alive_at = max(slot.neighbors.values(), default=NEVER)
+        self.registry.replace_neighbors(
+            slot, {peer_id: max(up_at, heard.get(peer_id, NEVER)) for peer_id, up_at in event.neighbors.items()}
+        )
         if self._scheduler.unproved(slot) is None and not slot.restart_advised:
             return
         prove = self._scheduler.prove
@@ -225,11 +236,13 @@ class Engine:
         slot = self._reporting_slot(event.node_id, event.store_id, now)
         if slot is None:
             return
+        before = len(slot.neighbors)
         if event.up:
             slot.see_neighbor(event.peer_id, event.changed_at)
             self._scheduler.prove(slot, event.changed_at - event.delay, f"neighbour {event.peer_id}", now)
         else:
             slot.lose_neighbor(event.peer_id)
+        self.registry.neighbors += len(slot.neighbors) - before
 
     def _reporting_slot(self, node_id: str, store_id: str, now: float) -> Slot | None:
         """The slot that a report concerns, made known; None, and refused, when the books are full."""
@@ -238,7 +251,9 @@ class Engine:
         if node is not None and not node.registered:
             limit = min(limit, STRANGER_STORES)
         if node is None or (store_id not in node.slots and len(node.slots) >= limit):
-            self._output.emit(RefuseNode("no further node or store can be remembered"))
+            # The stores of a node go with it.
+            retry_in = self._room_in(now) if node is None else self._parameters.idle_age
+            self._output.emit(RefuseNode("no further node or store can be remembered", retry_in))
             return None
         if store_id not in node.slots:
             self._output.log(StoreSeen(node_id, store_id))
@@ -284,6 +299,14 @@ class Engine:
             parked=lifecycle.parked,
             running=lifecycle.running,
         )
+
+    def add_books(self, add: Callable[[str, Callable[[], int], int], None]) -> None:
+        """Have the books of deciding draw from the memory budget."""
+        history, answers = self._history, self._answers
+        add("rejoins", lambda: len(history), REJOIN)
+        add("rejoins", lambda: history.triggers, TRIGGER)
+        add("answers", lambda: answers.count, ANSWER)
+        add("answers", lambda: answers.decisions, DECISION)
 
     # Snapshots.
 

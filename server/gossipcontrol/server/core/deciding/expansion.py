@@ -65,6 +65,8 @@ class Expansion:
         self._registry = registry
         self._policy = policy
         self._answers = answers
+        self.is_pool_full = False
+        """Whether the last refusal was for want of places for strangers."""
 
     def groups(self, event: RejoinRequested | NetworkChanged, now: float) -> list[Group] | None:
         """The nodes that a trigger concerns; None when there is no room in the queue, or for further nodes.
@@ -119,6 +121,7 @@ class Expansion:
 
     def _has_room(self, groups: Sequence[Group], now: float) -> bool:
         """Whether a trigger of these groups finds a place for all that it leads to."""
+        self.is_pool_full = False
         wanted = new = strange = 0
         for group in groups:
             if group.earlier is None:
@@ -128,6 +131,7 @@ class Expansion:
         if strange and strange + self._registry.stranger_places > STRANGER_PLACES:
             placed = self._placed([group for group in groups if group.node and not group.node.registered], now)
             if strange - placed + self._registry.stranger_places > STRANGER_PLACES:
+                self.is_pool_full = True
                 return False
         if new and not self._registry.has_room(new, [group.node for group in groups if group.node is not None]):
             return False

@@ -52,7 +52,7 @@ class Explainer:
             return Forecast()
         groups = self._expansion.groups(event, now)
         if groups is None:
-            return Forecast(retry_in=self._policy.retry_in())
+            return Forecast(retry_in=self._policy.retry_in(now))
         trigger, lane = Trigger(cause, now, event.request_id), self._policy.dry_lane()
         host_id = event.host_id if isinstance(event, NetworkChanged) else ""
         foretold = (one for group in groups for one in self._explain(group, host_id, trigger, lane))

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from heapq import merge
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode
+from gossipcontrol.server.core.deciding.record import UNSEEN, Seen
 from gossipcontrol.server.core.deciding.rejoin import LAST_TRIGGERS, UNSAVED, Rejoin, Trigger
-from gossipcontrol.server.core.decision import Outcome
+from gossipcontrol.server.core.decision import DecisionKind, Outcome, Rule
 
 SKIPPED_SHARE = 4
 """Where there is no room for all, skipped rejoins are kept up to a quarter of the limit."""
@@ -28,6 +29,19 @@ class History:
         """Likewise; beyond their share these go first, so that triggers for nothing do not flush the others out."""
         self._ends = 0
         self._count = 0
+        self.triggers = 0
+        """Triggers that are kept with rejoins."""
+
+    def __len__(self) -> int:
+        return len(self._rejoins)
+
+    def add_trigger(
+        self, rejoin: Rejoin, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN
+    ) -> None:
+        """Remember a trigger that shares a rejoin, and what was decided about it."""
+        before = rejoin.kept_triggers
+        rejoin.add_trigger(trigger, kind, rule, seen)
+        self.triggers += rejoin.kept_triggers - before
 
     def new(self, node_id: str, store_id: str, trigger: Trigger) -> Rejoin:
         """A rejoin with an id of its own."""
@@ -48,7 +62,8 @@ class History:
         self._ends += 1
         (self._skipped if rejoin.outcome is Outcome.SKIPPED else self._ended).append((self._ends, rejoin))
         while (oldest := self._oldest(now)) is not None:
-            del self._rejoins[oldest.popleft()[1].rejoin_id]
+            gone = self._rejoins.pop(oldest.popleft()[1].rejoin_id)
+            self.triggers -= gone.kept_triggers
 
     def _oldest(self, now: float) -> deque[tuple[int, Rejoin]] | None:
         """Where the next one to be forgotten is first; None when nothing is beyond the limit or too old."""
@@ -85,6 +100,7 @@ class History:
         self._prefix, self._count = plain["prefix"], plain["count"]
         self._rejoins = {rejoin.rejoin_id: rejoin for rejoin in (decode(one, Rejoin) for one in plain["rejoins"])}
         for rejoin in self._rejoins.values():
+            self.triggers += rejoin.kept_triggers
             if rejoin.last_triggers is not None:
                 rejoin.last_triggers = deque(rejoin.last_triggers, maxlen=LAST_TRIGGERS)
         for rejoin in (self._rejoins[rejoin_id] for rejoin_id in plain["ended"]):

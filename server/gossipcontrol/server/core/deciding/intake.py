@@ -11,7 +11,7 @@ from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSl
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.policy import Policy
-from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
+from gossipcontrol.server.core.deciding.registry import STRANGER_PLACES, Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE, EVIDENCE, Rejoin, Trigger
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger, RefuseUnknown
@@ -19,6 +19,8 @@ from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
 SLICE = 1000
 """Decisions after which the rest of a trigger waits for the next turn of the event loop: some 8 ms."""
+QUEUE_FULL = "the queue of rejoins is full"
+POOL_FULL = f"{STRANGER_PLACES} rejoins are parked for nodes that never registered, all that may be"
 MOVES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
 """Causes after which a node may be dialled elsewhere than before."""
 
@@ -179,7 +181,7 @@ class Intake:
         for decision in earlier:
             rejoin = self._history.get(decision.rejoin_id)
             if rejoin is not None:
-                rejoin.add_trigger(trigger, DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION)
+                self._history.add_trigger(rejoin, trigger, DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION)
         return [restate(decision, self._history, trigger.arrived_at) for decision in earlier]
 
     # Answers.
@@ -226,7 +228,10 @@ class Intake:
             self._output.emit(RefuseUnknown(f"node {error}"))
             return None
         if groups is None:
-            self._output.emit(RefuseTrigger(self._policy.retry_in()))
+            is_pool = self._expansion.is_pool_full
+            until = self._registry.strangers_until() if is_pool else None
+            retry_in = self._policy.retry_in(now) if until is None else max(1.0, until - now)
+            self._output.emit(RefuseTrigger(retry_in, POOL_FULL if is_pool else QUEUE_FULL))
         return groups
 
 

@@ -51,6 +51,8 @@ class Parameters:
     """How long a finished rejoin is kept."""
     node_limit: int = 20_000
     """Most nodes known; a new one beyond it replaces the one idle longest (no agent, nothing parked), or is refused."""
+    idle_age: float = 86_400.0
+    """How long a node without an agent, a report and a parked rejoin is known."""
     stores_per_node: int = 1024
     """Most stores of one node."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields, formerly
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
@@ -21,11 +22,13 @@ STRANGER_PLACES = 2048
 """Most rejoins parked for nodes that never registered and hosts without nodes: the other places are for known nodes."""
 STRANGER_STORES = 128
 """Most stores that reports name of a node that never registered."""
+OLDEST = 64
+"""Nodes looked at to find whose parked rejoins expire first."""
 CONFIRM_TIME = 60.0
 """Seconds that an agent has to register its addresses after a change of its network; earlier versions do not."""
-NODE_LINKS = ("slots", "parked", "parked_count")
+NODE_LINKS = ("slots", "parked", "parked_count", "names")
 HOST_LINKS = ("nodes", "parked")
-STORE_LINKS = ("store_id", "slots")
+STORE_LINKS = ("store_id", "slots", "is_strange")
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +91,8 @@ class Node:
     """A trigger that came before any store of the node was known."""
     parked_count: int = 0
     """That one, and the rejoins parked in its slots."""
+    names: int = 0
+    """Peers and neighbours that reports of it added, as long as it has not registered."""
 
     @property
     def attached(self) -> bool:
@@ -123,6 +128,8 @@ class Store:
     store_id: str
     slots: dict[str, Slot] = field(default_factory=dict[str, Slot])
     """By node id."""
+    is_strange: bool = False
+    """Whether only nodes that never registered named it."""
     rejoin_at: float | None = None
     """When the last rejoin in it started."""
 
@@ -145,6 +152,12 @@ class Registry:
         """Last start of the slots dropped last: one that is taken up again keeps its window."""
         self.stranger_places = 0
         """Rejoins parked for nodes that never registered, and for hosts without nodes."""
+        self.strangers: OrderedDict[str, Node] = OrderedDict()
+        """Nodes that never registered; the one that reported least recently comes first."""
+        self.strange_slots = self.strange_stores = self.strange_names = 0
+        """What they named."""
+        self.neighbors = 0
+        """Neighbours of all slots."""
         self._idle: OrderedDict[str, Node] = OrderedDict()
         """Nodes without an agent for which nothing is parked; the one idle longest first."""
 
@@ -153,7 +166,7 @@ class Registry:
         node = self.nodes.get(node_id)
         if node is None and self._make_room(kept):
             self.places += 1
-            node = self.nodes[node_id] = self._idle[node_id] = Node(node_id, now, seen_at=now)
+            node = self.nodes[node_id] = self._idle[node_id] = self.strangers[node_id] = Node(node_id, now, seen_at=now)
         return node
 
     def has_room(self, count: int, kept: Collection[Node]) -> bool:
@@ -197,12 +210,35 @@ class Registry:
         if slot is None:
             store = self.stores.get(store_id)
             if store is None:
-                store = self.stores[store_id] = Store(store_id)
+                store = self.stores[store_id] = Store(store_id, is_strange=not node.registered)
                 self.store_changes += 1
+                self.strange_stores += store.is_strange
+            self._name(node, store, 1)
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
             slot.last_start_at = self._dropped_starts.pop((node.node_id, store_id), NEVER)
             self.places += 1
         return slot
+
+    def _name(self, node: Node, store: Store, change: int) -> None:
+        """A node has a store, or (-1) has it no more."""
+        if not node.registered:
+            self.strange_slots += change
+        elif store.is_strange:
+            store.is_strange = False
+            self.strange_stores -= 1
+
+    def count_names(self, node: Node, change: int) -> None:
+        """So many peers and neighbours more, or fewer, are known because of a node's reports."""
+        if not node.registered:
+            change = max(change, -node.names)
+            node.names += change
+            self.strange_names += change
+
+    def replace_neighbors(self, slot: Slot, neighbors: dict[str, float]) -> None:
+        """Take over the active view that a node reports."""
+        self.neighbors += len(neighbors) - len(slot.neighbors)
+        slot.neighbors = neighbors
+        slot.alive_at = max(neighbors.values(), default=NEVER)
 
     def find_slot(self, node_id: str, store_id: str) -> Slot | None:
         """The slot of a store of a node, if it is known."""
@@ -227,7 +263,10 @@ class Registry:
         node.addresses, node.doubted_at = event.addresses, NEVER
         if not node.registered:
             self.stranger_places -= node.parked_count
-        node.registered = True
+            self._forget_stranger(node)
+            node.registered = True
+            for slot in node.slots.values():
+                self._name(node, slot.store, 0)
         node.seen_at = now
         self._idle.pop(node.node_id, None)
 
@@ -237,6 +276,7 @@ class Registry:
         node.session_id = ""
         node.seen_at = now
         for slot in node.slots.values():
+            self.neighbors -= len(slot.neighbors)
             slot.neighbors.clear()  # their last sign of life stays, and refutes as long as it is fresh
         if not node.parked_count:
             self._idle[node.node_id] = node
@@ -259,6 +299,9 @@ class Registry:
         del slot.node.slots[slot.store.store_id]
         del slot.store.slots[slot.node.node_id]
         self.places -= 1
+        self.neighbors -= len(slot.neighbors)
+        slot.neighbors = {}
+        self.strange_slots -= not slot.node.registered
         if slot.last_start_at > NEVER:
             self._dropped_starts[slot.node.node_id, slot.store.store_id] = slot.last_start_at
             if len(self._dropped_starts) > DROPPED_STARTS:
@@ -268,6 +311,7 @@ class Registry:
             self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]
             self.store_changes += 1
+            self.strange_stores -= slot.store.is_strange
 
     @property
     def has_idle(self) -> bool:
@@ -286,6 +330,16 @@ class Registry:
         reports = [slot.reported_at for slot in node.slots.values() if slot.reported_at is not None]
         return max([node.seen_at, *reports])
 
+    def strangers_until(self) -> float | None:
+        """When the first rejoin that is parked for a stranger expires, going by those known longest."""
+        parked = (self.parked_until(node) for node in islice(self.strangers.values(), OLDEST) if node.parked_count)
+        return min((until for until in parked if until is not None), default=None)
+
+    def parked_until(self, node: Node) -> float | None:
+        """When the first rejoin that is parked for a node expires; None where none is."""
+        waiting = (node.parked, *(slot.waiting for slot in node.slots.values()))
+        return min((one.deadline for one in waiting if one is not None and one.deadline is not None), default=None)
+
     def forget(self, node: Node) -> None:
         """Drop a node without an agent; nothing may wait for it."""
         for slot in list(node.slots.values()):
@@ -293,6 +347,15 @@ class Registry:
         self._leave_host(node)
         del self.nodes[node.node_id], self._idle[node.node_id]
         self.places -= 1
+        if not node.registered:
+            self._forget_stranger(node)
+
+    def _forget_stranger(self, node: Node) -> None:
+        """A stranger registered, or is forgotten."""
+        self.strangers.pop(node.node_id, None)
+        self.strange_slots -= len(node.slots)
+        self.strange_names -= node.names
+        node.names = 0
 
     def _make_room(self, kept: Collection[Node]) -> bool:
         if len(self.nodes) < self._limit:
@@ -333,6 +396,8 @@ class Registry:
         for one in plain["nodes"]:
             node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
             self.nodes[node.node_id] = node
+            if not node.registered:
+                self.strangers[node.node_id] = node
             node.parked = get(one["parked"])
             for store_id, running, waiting, *recovering, fields in one["slots"]:
                 slot = self.slot(node, store_id)
@@ -357,6 +422,9 @@ class Registry:
         self.stranger_places = sum(node.parked_count for node in self.nodes.values() if not node.registered)
         self.stranger_places += sum(host.parked is not None for host in self.hosts.values())
         self.places += len(self.nodes)
+        for store in self.stores.values():
+            store.is_strange = not any(slot.node.registered for slot in store.slots.values())
+            self.strange_stores += store.is_strange
 
 
 def _id(rejoin: Rejoin | None) -> str:

@@ -121,6 +121,11 @@ class Rejoin:
     decision: Decision | None = None
     """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
 
+    @property
+    def kept_triggers(self) -> int:
+        """Number of triggers that are kept."""
+        return (self.first_trigger is not None) + (len(self.last_triggers) if self.last_triggers else 0)
+
     def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> None:
         """Remember a trigger that shares this rejoin, and what was decided about it."""
         self.trigger_count += 1

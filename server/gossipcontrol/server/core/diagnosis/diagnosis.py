@@ -98,17 +98,34 @@ class Diagnosis:
             self._closing_findings += monitor.close()
             self._scheduled.pop(store_id, None)
 
+    @property
+    def monitor_count(self) -> int:
+        """Stores that are monitored."""
+        return len(self._monitors)
+
+    @property
+    def pair_total(self) -> int:
+        """Pairs that are tracked."""
+        return self._pairs
+
     # Events.
 
     def _on_reported(self, event: LivenessReported, now: float) -> list[Finding]:
+        can_sync = self._roster.can_sync(event.node_id)
+        if can_sync is None and self._says_nothing(event):
+            return []
         monitor = self._ensure_monitor(event.store_id)
-        if event.node_id not in monitor.attached:
-            can_sync = self._roster.can_sync(event.node_id)
-            if can_sync is not None:
-                monitor.attach(event.node_id, can_sync, now)
+        if event.node_id not in monitor.attached and can_sync is not None:
+            monitor.attach(event.node_id, can_sync, now)
         found = monitor.on_report(event, now)
         self._schedule(monitor)
         return found
+
+    def _says_nothing(self, event: LivenessReported) -> bool:
+        """Whether a report of a node without an agent is the first of its store, and names nobody."""
+        if event.store_id in self._monitors or event.heard or event.neighbors or event.unsynced_writes:
+            return False
+        return len(self._presence.online(event.store_id)) <= 1
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> list[Finding]:
         monitor = self._monitors.get(event.store_id)

@@ -20,7 +20,7 @@ class Floating:
         """Hash -> (floating intention, its missing hashes); the oldest first."""
         self.wanted: dict[bytes, dict[bytes, None]] = {}
         """Missing hash -> the hashes that wait for it; a dict, so that the order is deterministic."""
-        self._named = 0
+        self.named = 0
         self.dropped = 0
         """Number of dropped intentions."""
 
@@ -32,8 +32,8 @@ class Floating:
         self.waiting[one.hash] = (one, missing)
         for name in missing:
             self.wanted.setdefault(name, {})[one.hash] = None
-        self._named += 1 + len(one.dependencies)
-        while self._named > self._limit:
+        self.named += 1 + len(one.dependencies)
+        while self.named > self._limit:
             oldest, names = next(iter(self.waiting.values()))
             self.remove(oldest)
             self.dropped += 1
@@ -63,4 +63,4 @@ class Floating:
     def remove(self, one: Intention) -> None:
         """An intention waits no more."""
         del self.waiting[one.hash]
-        self._named -= 1 + len(one.dependencies)
+        self.named -= 1 + len(one.dependencies)

@@ -107,6 +107,11 @@ class Graph:
         while len(self._cached) > self._cache_size:
             del self._cache[self._cached.popleft()]
 
+    @property
+    def cached_count(self) -> int:
+        """Number of cached vectors."""
+        return len(self._cached)
+
     def cached(self) -> dict[int, int]:
         """The cached vectors by position, the oldest first.
 

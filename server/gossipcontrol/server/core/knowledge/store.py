@@ -13,6 +13,7 @@ from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import StoreCounts, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 from gossipcontrol.server.core.knowledge.view import Slices, finish
+from gossipcontrol.server.core.memory import SENDER
 
 
 class Outcome(NamedTuple):
@@ -35,9 +36,29 @@ class KnowledgeStore:
         self._trackers: dict[str, Tracker] = {}
         self._senders: OrderedDict[str, int] = OrderedDict()
         self._retained = 0
+        self._bytes: dict[str, int] = {}
+        self._tracked_bytes = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What all stores take, at most."""
+        return self._tracked_bytes + len(self._senders) * SENDER
 
     def handle(self, event: KnowledgeEvent, now: float, room: int | None = None) -> Outcome:
         """Handle one event at service time ``now`` (seconds); a replay passes the ``room`` of the first handling."""
+        outcome = self._handle(event, now, room)
+        self._weigh(event.store_id)
+        return outcome
+
+    def _weigh(self, store_id: str) -> None:
+        tracker = self._trackers.get(store_id)
+        now = tracker.used_bytes if tracker is not None else 0
+        self._tracked_bytes += now - self._bytes.get(store_id, 0)
+        self._bytes[store_id] = now
+        if not now:
+            del self._bytes[store_id]
+
+    def _handle(self, event: KnowledgeEvent, now: float, room: int | None) -> Outcome:
         tracker = self._trackers.get(event.store_id)
         is_new = tracker is None
         if tracker is None:
@@ -126,6 +147,8 @@ class KnowledgeStore:
         self._senders = OrderedDict((sender_id, sequence) for sender_id, sequence in senders)
         self._trackers = {store_id: snapshot.restore(body, self.parameters) for store_id, body in stores.items()}
         self._retained = sum(tracker.graph.retained for tracker in self._trackers.values())
+        for store_id in self._trackers:
+            self._weigh(store_id)
 
     def _remember_sequence(self, sender_id: str, sequence: int) -> None:
         self._senders[sender_id] = max(sequence, self._senders.get(sender_id, 0))

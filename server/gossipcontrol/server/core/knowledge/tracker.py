@@ -15,6 +15,7 @@ from gossipcontrol.server.core.knowledge.graph import Graph, Joined
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.vector import meet
+from gossipcontrol.server.core.memory import CHAIN, HASH, INTENTION, LANE_BYTES, TRACKER, VECTOR
 
 EVENT_WORK = 512
 """Work that every event may do beside placing its own intentions: places walked, floating intentions placed."""
@@ -114,6 +115,16 @@ class Tracker:
         if self.forgetting or graph.retained >= self.forget_at:
             self._forget()
         return Recorded(*tally)
+
+    @property
+    def used_bytes(self) -> int:
+        """What it takes, at most: vectors are as long as there are chains."""
+        graph = self.graph
+        chains, retained = len(graph.chains), graph.retained
+        vectors = chains + graph.cached_count + retained // graph.stride
+        hashes = self.floating.named + len(graph.names) + len(self.added) + len(self.removed)
+        fixed = TRACKER + chains * CHAIN + retained * INTENTION + hashes * HASH
+        return fixed + vectors * (VECTOR + LANE_BYTES * chains)
 
     def change_members(self, added: Iterable[Member], removed: Iterable[str]) -> int:
         """Add and remove peers; return how many could not be remembered."""

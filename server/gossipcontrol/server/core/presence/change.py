@@ -26,14 +26,19 @@ class ChangeLog:
         self.version = version
         """Version of the newest change, or the one the log started at."""
 
-    def add(self, peer_id: str, state: PeerState | None) -> None:
-        """Append a change."""
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add(self, peer_id: str, state: PeerState | None) -> int:
+        """Append a change; returns how many more are kept now."""
+        before = len(self._peers)
         self.version += 1
         self._peers.append(peer_id)
         self._states.append(state or 0)
         if len(self._peers) > self._limit + TRIM_SLACK:
             del self._peers[: -self._limit]
             del self._states[: -self._limit]
+        return len(self._peers) - before
 
     def covers(self, version: int) -> bool:
         """Whether every change after this version is still kept."""

@@ -50,6 +50,10 @@ class Presence:
         self.started_at: float | None = None
         """When the service began to listen, or went on after a pause of its own."""
         self._resumed_at = NEVER
+        self.is_short = False
+        """Whether a further peer takes the place of another, for want of memory."""
+        self.change_total = 0
+        """Changes that are kept over all stores."""
 
     # Used by diagnosis.
 
@@ -324,7 +328,7 @@ class Presence:
         store.counts[state] += 1
         self.counts[before] -= before != FREE
         self.counts[state] += 1
-        store.changes.add(self.table.peer_ids[row], state)
+        self.change_total += store.changes.add(self.table.peer_ids[row], state)
         self.changed[store.store_id] = None
 
     # Bounds.
@@ -333,7 +337,7 @@ class Presence:
         """Forget a peer."""
         store, state = self.table.store_of(row), self.table.states[row]
         self.counts[state] -= state != FREE
-        store.changes.add(self.table.peer_ids[row], None)
+        self.change_total += store.changes.add(self.table.peer_ids[row], None)
         self.changed[store.store_id] = None
         self.table.remove(row)
         self._wheel.cancel(row)
@@ -352,12 +356,13 @@ class Presence:
         """Forget a store without peers."""
         if not store.index and self.stores.get(store.store_id) is store:
             del self.stores[store.store_id]
+            self.change_total -= len(store.changes)
             self.version = max(self.version, store.changes.version + 1)
 
     def _make_room(self, store: Store, at: float, now: float) -> bool:
         """Whether a peer with a sign of life at ``at`` may be added; evicts peers longer unheard than it if need be."""
         is_crowded = len(store.index) >= self._parameters.peers_per_store
-        if not is_crowded and len(self.table) < self._parameters.peer_limit:
+        if not is_crowded and not self.is_short and len(self.table) < self._parameters.peer_limit:
             return True
         if not store.index or at <= store.oldest_at:
             return False

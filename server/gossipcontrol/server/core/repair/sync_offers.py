@@ -17,17 +17,26 @@ class SyncOffers:
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, OrderedDict[tuple[str, str], OfferSync]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def add(self, offer: OfferSync) -> None:
         """Keep a sync; asked for twice, it waits once."""
         of_node = self._waiting.setdefault(offer.node_id, OrderedDict())
+        self._count += (offer.store_id, offer.peer_id) not in of_node
         of_node[offer.store_id, offer.peer_id] = offer
         if len(of_node) > PER_NODE:
             of_node.popitem(last=False)
+            self._count -= 1
         if len(self._waiting) > NODES:
-            self._waiting.popitem(last=False)
+            self._count -= len(self._waiting.popitem(last=False)[1])
 
     def pop(self, node_id: str) -> list[OfferSync]:
         """The syncs that wait for a node, which wait no more."""
         of_node = self._waiting.pop(node_id, None)
-        return list(of_node.values()) if of_node else []
+        if not of_node:
+            return []
+        self._count -= len(of_node)
+        return list(of_node.values())
