@@ -229,7 +229,7 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
-    assert trigger.pop() is False, "nor was there a blind trigger"
+    assert trigger.pop() is False, "nor did a trigger forbid a stronger rung"
     assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())

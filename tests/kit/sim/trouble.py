@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gossipcontrol.server.core.repair.unheard import HOLD
+
 from tests.kit.sim.scenario import Scenario, Step, What
 
 
@@ -74,9 +76,10 @@ TROUBLES = (
     Trouble(
         name="short black hole of one host", steps=(Step(at=40, what="partition", share=0.1, length=25),), duration=100,
     ),
-    Trouble(  # in the sidecar shape one node reports, and hears its own side: to it the others are merely away
+    Trouble(  # in the sidecar shape one node reports, and hears its own side: to it the others may be merely away
         name="black hole between two parts of a site", steps=(Step(at=40, what="partition", share=0.6, length=75),),
-        hub=Bound(heals=PROBED, away=1.5), sidecar=Bound(heals=None, away=None), more_than_bare=(Shape.HUB,),
+        hub=Bound(heals=PROBED, away=1.5), sidecar=Bound(heals=PROBED + HOLD + 1.0, away=PROBED + HOLD + SPOKEN),
+        more_than_bare=BOTH,
     ),
     Trouble(
         name="one host unplugged", steps=(Step(at=40, what="unplug", share=0.1, length=75),),

@@ -193,11 +193,11 @@ class Scheduler:
         )
         if is_alone:
             detail = f"{answered}, but no other peer of this store is known"
-        if rejoin.blind:
+        if rejoin.rejoin_only:
             detail = f"{answered}, but no other peer of this store is online"
-        if rung is None or is_alone or rejoin.blind:
+        if rung is None or is_alone or rejoin.rejoin_only:
             self.lifecycle.end(rejoin, Move.GIVE_UP, detail, now)
-            if not is_alone and not rejoin.blind:
+            if not is_alone:
                 self._advise_restart(slot, rejoin, detail)
             return
         rejoin.climbs += 1
@@ -218,7 +218,7 @@ class Scheduler:
 
     def _advise_restart(self, slot: Slot, rejoin: Rejoin, detail: str) -> None:
         """The last rung, once per episode: nobody is called again for what they know."""
-        if not slot.restart_advised:
+        if not slot.restart_advised and not rejoin.rejoin_only:
             slot.restart_advised = True
             self._output.emit(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail))
 
