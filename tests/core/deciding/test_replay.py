@@ -20,6 +20,7 @@ from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
     Event,
+    LivenessReported,
     NodeAttached,
     RejoinRequested,
     ServiceStarted,
@@ -221,6 +222,17 @@ def test_a_bridge_is_read_back_from_the_log() -> None:
     event = RejoinRequested("n", ("a",), Cause.PARTITION, bridge=("far", "further"))
     assert codec.decode(json.loads(json.dumps(codec.encode(event))), RejoinRequested) == event
     assert codec.decode({"node_id": "n"}, RejoinRequested).bridge == ()
+
+
+def test_that_all_others_were_away_is_read_back_from_the_log() -> None:
+    lab = LoggingLab()
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.SYNC_WITH_PEER})))
+    lab.handle(LivenessReported("n", "a", {"q": lab.now}))
+    lab.advance(100)
+    lab.answer(RejoinRequested("n", ("a",), Cause.SUSPICION))
+    lab.advance(60)
+    assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()][:1] == [Outcome.UNVERIFIED]
+    replays(lab)
 
 
 def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
