@@ -13,6 +13,8 @@ from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.presence import presence
 from gossipcontrol.server.core.presence.presence import Presence
 from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
+from gossipcontrol.server.core.repair.silence import SilenceRepair
+from gossipcontrol.server.core.repair.unheard import UnheardPeers
 
 from tests.kit.sim.comparison import breaches
 from tests.kit.sim.dialler import SHUFFLE, Dialler
@@ -22,6 +24,7 @@ from tests.kit.sim.scenario import Step
 from tests.kit.sim.trouble import TROUBLES, Shape
 
 ATTACH = Registry.attach
+UPDATE = SilenceRepair.update
 
 
 def nothing(*args: Any, **named: Any) -> Any:
@@ -39,6 +42,10 @@ def keep_the_first_addresses(self: Registry, node: Any, event: NodeAttached, now
     return attached
 
 
+def only_total(self: SilenceRepair, node_id: str, candidates: Any, now: float, *, is_total: bool) -> None:
+    UPDATE(self, node_id if is_total else "", candidates if is_total else (), now, is_total=is_total)
+
+
 def suspend_without_a_default_route(self: Any, step: Step) -> None:
     """As if a lost default route were a lost network."""
     self._begin(step.length)
@@ -51,6 +58,10 @@ def suspend_without_a_default_route(self: Any, step: Step) -> None:
 MUTANTS: list[tuple[str, Any, str, Any, str, Shape, str]] = [
     ("silence is no trigger", StoreMonitor, "_check_silence", nothing,
      "silent black hole of one host", Shape.SIDECAR, "heals"),
+    ("only total silence is probed", SilenceRepair, "update", only_total,
+     "black hole between two parts of a site", Shape.SIDECAR, "heals"),
+    ("a reached peer counts as heard", UnheardPeers, "add", nothing,
+     "black hole between two parts of a site", Shape.SIDECAR, "heals"),
     ("a path across a partition is not used", PartitionRepair, "on_reached", nothing,
      "silent black hole of one host", Shape.HUB, "heals"),
     ("the service's own pause is not forgiven", Presence, "on_service_paused", nothing,

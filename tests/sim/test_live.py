@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.finding import NodeSuspected, StartSync
 
@@ -87,6 +87,19 @@ def test_a_lone_node_beside_its_service_is_one_of_the_overlay_again_soon_after_t
     assert {one for at, one in world.components if at > mended_at + 4} == {1}
     during = [one for at, one, _ in world.suspected(world.at("cut")) if at < mended_at]
     assert len(during) <= 1, "without a path it hardly ever rejoins"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seed"), list(runs("one node beside its service writes while the others are away"))
+)
+def test_writes_that_wait_for_absent_peers_advise_no_restart(scenario: object, seed: int) -> None:
+    world = run(scenario, seed)
+    suspected = [cause for _, _, cause in world.suspected(world.at("wrote"))]
+    assert suspected.count(Cause.SUSPICION) >= 3
+    effects = [effect for one in world.taken for effect in one.effects]
+    assert not any(isinstance(effect, AdviseRestart) for effect in effects)
+    starts = [one for one in effects if isinstance(one, StartRejoin) and one.causes == (Cause.SUSPICION,)]
+    assert {one.rung for one in starts} == {Rung.REJOIN}
 
 
 @pytest.mark.parametrize(("scenario", "seed"), list(runs("one node beside its service, alone for long")))

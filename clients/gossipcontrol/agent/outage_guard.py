@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 GRACE = 3.0
 """Seconds without a network before a node is suspended: longer than a flap, shorter than a QUIC idle timeout."""
-PATIENCE = 0.5
-"""Seconds for which a suspended node waits for the service's rejoin, which names peers, once the network is back."""
 
 
 class Suspendable(Protocol):
@@ -25,7 +23,10 @@ class Suspendable(Protocol):
 
 
 class OutageGuard:
-    """Suspends a node when an outage lasts. A rejoin resumes it; if none comes, it resumes by itself.
+    """Suspends a node when an outage lasts, and resumes it at once when it ends.
+
+    The service's rejoin, which names peers, comes about half a second later and adds to that; a node that waited for
+    it would miss messages that a node without an agent hears.
 
     An outage is what the watcher calls one: no interface has a carrier and an address. A lost default route is none,
     for peers in the same network are still reached. A rejoin during an outage, as when the host wakes without a
@@ -43,7 +44,7 @@ class OutageGuard:
 
     def back(self) -> None:
         """Peers may be reached again: whoever sees the first sign of it says so."""
-        self._plan(self._resume())
+        self._plan(self._node.resume())
 
     def close(self) -> None:
         """Cancel what is planned."""
@@ -58,7 +59,3 @@ class OutageGuard:
         while True:
             await self._sleep(GRACE)
             await self._node.suspend()
-
-    async def _resume(self) -> None:
-        await self._sleep(PATIENCE)
-        await self._node.resume()

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from gossipcontrol.server.core.decision import Capability, Outcome, Rung
+from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
 from gossipcontrol.server.core.effect import AdviseRestart
-from gossipcontrol.server.core.event import Event, NodeAttached, RejoinRequested, TimePassed
+from gossipcontrol.server.core.event import (
+    Event,
+    LivenessReported,
+    NodeAttached,
+    NodeDetached,
+    RejoinRequested,
+    TimePassed,
+)
 
 from tests.kit.core_lab import Lab
 
@@ -66,3 +75,54 @@ def test_a_sign_of_life_after_the_last_start_ends_the_episode_too(lab: Lab) -> N
     assert advices(lab, RejoinRequested("n"), 60) == []
     lab.neighbor_up(ago=1)
     assert len(advices(lab, RejoinRequested("n"), 60)) == 1
+
+
+# Peers that are away.
+
+
+def leave(lab: Lab) -> None:
+    lab.attach("q", session_id="t")
+    lab.handle(NodeDetached("q", "t", left=True))
+
+
+def fall_asleep(lab: Lab) -> None:
+    lab.attach("q", session_id="t")
+    lab.handle(LivenessReported("q", "a", going_to_sleep=True))
+    lab.handle(NodeDetached("q", "t"))
+
+
+def go_offline(lab: Lab) -> None:
+    lab.handle(LivenessReported("n", "a", {"q": lab.now}))
+    lab.advance(100)
+
+
+@pytest.mark.parametrize("go_away", [leave, fall_asleep, go_offline])
+@pytest.mark.parametrize("cause", [Cause.SUSPICION, Cause.ISOLATED])
+def test_a_guess_climbs_no_ladder_while_all_others_are_away(
+    lab: Lab, cause: Cause, go_away: Callable[[Lab], None]
+) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=BOTH | {Capability.SYNC_WITH_PEER}))
+    go_away(lab)
+    lab.starts.clear()
+    assert advices(lab, RejoinRequested("n", ("a",), cause), 600) == []
+    assert [start.rung for _, start in lab.starts] == [Rung.REJOIN]
+    ended = lab.announcements[-1][1]
+    assert (ended.outcome, "no other peer of this store is online" in ended.detail) == (Outcome.UNVERIFIED, True)
+
+
+@pytest.mark.parametrize("go_away", [leave, fall_asleep, go_offline])
+@pytest.mark.parametrize("cause", [Cause.MANUAL, Cause.SUSPICION])
+def test_no_restart_is_advised_because_peers_are_away(lab: Lab, cause: Cause, go_away: Callable[[Lab], None]) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=BOTH))
+    go_away(lab)
+    lab.starts.clear()
+    assert advices(lab, RejoinRequested("n", ("a",), cause), 600) == []
+    assert [start.rung for _, start in lab.starts] == [Rung.REJOIN, Rung.REBIND, Rung.RESUBSCRIBE]
+
+
+def test_a_restart_is_advised_while_any_peer_is_there(lab: Lab) -> None:
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=BOTH))
+    leave(lab)
+    lab.attach("p", session_id="u")
+    lab.handle(LivenessReported("p", "a"))
+    assert len(advices(lab, RejoinRequested("n", ("a",), Cause.MANUAL), 600)) == 1

@@ -20,6 +20,7 @@ from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
     Event,
+    LivenessReported,
     NodeAttached,
     RejoinRequested,
     ServiceStarted,
@@ -223,13 +224,24 @@ def test_a_bridge_is_read_back_from_the_log() -> None:
     assert codec.decode({"node_id": "n"}, RejoinRequested).bridge == ()
 
 
+def test_that_all_others_were_away_is_read_back_from_the_log() -> None:
+    lab = LoggingLab()
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.SYNC_WITH_PEER})))
+    lab.handle(LivenessReported("n", "a", {"q": lab.now}))
+    lab.advance(100)
+    lab.answer(RejoinRequested("n", ("a",), Cause.SUSPICION))
+    lab.advance(60)
+    assert [rejoin.outcome for rejoin in lab.core.catalog.rejoins()][:1] == [Outcome.UNVERIFIED]
+    replays(lab)
+
+
 def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab = LoggingLab()
     lab.attach()
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
-    assert trigger.pop() is False, "nor was there a blind trigger"
+    assert trigger.pop() is False, "nor did a trigger forbid a stronger rung"
     assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gossipcontrol.server.core.event import ChangeKind, NodeDetached
 
-from tests.kit.sim.field_simulation import GRACE, PATIENCE, FieldSimulation
+from tests.kit.sim.field_simulation import GRACE, FieldSimulation
 from tests.kit.sim.scenario import Step
 from tests.kit.sim.simulation import SimNode
 from tests.kit.sim.world import KEEPALIVE
@@ -55,7 +55,7 @@ class FieldWorld(FieldSimulation):
         node.cut = False
         self._later(self._attach, node)
         self._later(self._change, node.host_id, ChangeKind.CHANGED)
-        self._at(PATIENCE, self._resume, node)
+        self._resume(node)
 
     def _move(self, step: Step) -> None:
         """Hosts are in another network, with a router between."""

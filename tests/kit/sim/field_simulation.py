@@ -31,8 +31,6 @@ from tests.kit.sim.simulation import DIAL_TIMEOUT, SYNC_TIME, SimNode
 
 GRACE = 3.0
 """Seconds without any network after which an agent suspends its node."""
-PATIENCE = 0.5
-"""Seconds for which a suspended node waits for the service's rejoin once its network is back."""
 BOOTSTRAP = 5
 """Most peers dialled in one rejoin."""
 ENDPOINT_TIME = 3.0

@@ -40,6 +40,8 @@ class LiveWorld(World):
         self.hole: set[str] = set()
         self._cut_off: set[str] = set()
         self._sent: Counter[str] = Counter()
+        self._unsynced: Counter[str] = Counter()
+        """Local writes of a node since it last reached any peer."""
         self._heard: defaultdict[str, Counter[str]] = defaultdict(Counter[str])
         self._last: dict[tuple[str, str], tuple[float, bool]] = {}
         self._overlay = self._overlays["s0"]
@@ -80,6 +82,8 @@ class LiveWorld(World):
         author = node.node_id
         self._sent[author] += 1
         came_from = self._overlay.flood(author, lambda sender, peer: self._passes(sender, peer, author, large))
+        if came_from:
+            del self._unsynced[author]
         for peer, sender in came_from.items():
             self._deliver_message(peer, author, sender == author)
 
@@ -116,6 +120,7 @@ class LiveWorld(World):
             heard={peer: self._last[me, peer][0] for peer in counts},
             neighbors={peer: node.up_at.get(("s0", peer), now) for peer in self._overlay.views[me]},
             broadcast_count=self._sent[me],
+            unsynced_writes=self._unsynced[me],
             heard_counts=tuple(counts.values()),
             direct=[peer for peer in counts if self._last[me, peer][1]],
         )
@@ -151,6 +156,11 @@ class LiveWorld(World):
 
     def _hole(self, step: Step) -> None:
         self._afflict(step, self.hole)
+
+    def _write(self, step: Step) -> None:
+        del step
+        self._unsynced["n0"] += 1
+        self.changes.append((self._now, "wrote"))
 
     def _afflict(self, step: Step, afflicted: set[str]) -> None:
         afflicted.add("n0")

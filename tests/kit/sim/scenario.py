@@ -20,6 +20,7 @@ What = Literal[
     "mute",
     "deaf",
     "hole",
+    "write",
     "stranger",
     "agentless",
     "unplug",
@@ -174,6 +175,11 @@ LIVE = (
     Scenario(
         name="one node beside its service, alone for long", nodes=3, stores=1, agents=1, report_interval=2, seeds=3,
         duration=1500, steps=(Step(at=30, what="partition", share=0.34, length=1300),),
+    ),
+    Scenario(
+        name="one node beside its service writes while the others are away", nodes=3, stores=1, agents=1,
+        report_interval=2, seeds=3, duration=700,
+        steps=(Step(at=30, what="partition", share=0.34, length=600), Step(at=35, what="write")),
     ),
     Scenario(
         name="nobody hears one node", nodes=7, stores=1, report_interval=2, duration=230, seeds=8,

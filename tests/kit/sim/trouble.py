@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gossipcontrol.server.core.repair.unheard import HOLD
+
 from tests.kit.sim.scenario import Scenario, Step, What
 
 
@@ -40,8 +42,6 @@ class Trouble:
     sidecar: Bound = field(default_factory=Bound)
     more_than_bare: tuple[Shape, ...] = ()
     """The shapes in which the nodes that bare ones lose hear strictly more, because bare nodes stay apart."""
-    late: float = 0.0
-    """Seconds by which a node may be linked later than a bare one, whose messages it then misses."""
 
     def bound(self, shape: Shape) -> Bound:
         """The bound in a shape."""
@@ -58,13 +58,11 @@ class Trouble:
 BOTH = (Shape.HUB, Shape.SIDECAR)
 PROBED = 2.5
 """Seconds until a path that nobody announces is found: a probe every 2 s, and the rejoin."""
-SETTLED = 15.0
-"""Seconds until a site is whole: 3 until the nodes know their addresses, and up to two windows of 6 s of a rejoin that
-had only old ones."""
+SETTLED = 8.0
+"""Seconds until a site is whole: 3 until the nodes know their addresses, and up to a window of 6 s of a rejoin that had
+only old ones."""
 SPOKEN = 5.5
 """Seconds until a peer without an agent is heard of: a message every 2 to 3 s, and a report every 2 s."""
-MOMENT = 0.6
-"""Seconds that a suspended node needs to come back; a bare one that was away for less than 30 s needs 0 to 0.5."""
 
 TROUBLES = (
     Trouble(
@@ -74,9 +72,10 @@ TROUBLES = (
     Trouble(
         name="short black hole of one host", steps=(Step(at=40, what="partition", share=0.1, length=25),), duration=100,
     ),
-    Trouble(  # in the sidecar shape one node reports, and hears its own side: to it the others are merely away
+    Trouble(  # in the sidecar shape one node reports, and hears its own side: to it the others may be merely away
         name="black hole between two parts of a site", steps=(Step(at=40, what="partition", share=0.6, length=75),),
-        hub=Bound(heals=PROBED, away=1.5), sidecar=Bound(heals=None, away=None), more_than_bare=(Shape.HUB,),
+        hub=Bound(heals=PROBED, away=1.5), sidecar=Bound(heals=PROBED + HOLD + 1.0, away=PROBED + HOLD + SPOKEN),
+        more_than_bare=BOTH,
     ),
     Trouble(
         name="one host unplugged", steps=(Step(at=40, what="unplug", share=0.1, length=75),),
@@ -84,7 +83,7 @@ TROUBLES = (
     ),
     Trouble(
         name="one host unplugged for a moment", steps=(Step(at=40, what="unplug", share=0.1, length=20),),
-        duration=100, late=MOMENT,
+        duration=100,
     ),
     Trouble(name="one host moves", steps=(Step(at=40, what="move", share=0.1),), duration=100),
     Trouble(
@@ -130,6 +129,6 @@ def random_trouble(seed: int) -> Trouble:
         at += chance.choice((3.0, 10.0, length + 1.0, length + 60.0))
     ends_at = max(step.at + step.length * (6 if step.what == "renumber" else 1) for step in steps)
     return Trouble(
-        name=f"random trouble {seed}", steps=tuple(steps), duration=ends_at + 60.0, late=MOMENT * len(steps),
-        hub=Bound(heals=SETTLED, away=SPOKEN), sidecar=Bound(heals=None, away=None),
+        name=f"random trouble {seed}", steps=tuple(steps), duration=ends_at + 60.0,
+        hub=Bound(heals=SETTLED + PROBED, away=SPOKEN), sidecar=Bound(heals=None, away=None),
     )  # fmt: skip

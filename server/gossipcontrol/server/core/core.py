@@ -295,11 +295,11 @@ class Core:
         match finding:
             case PresenceChanged():
                 turn.findings.append(finding)
-            case NodeSuspected(node_id, store_id, cause, evidence, bridge, blind):
+            case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only):
                 triggers = self.can_ask(node_id, store_id)
                 turn.findings.append(replace(finding, triggers=triggers))
                 if triggers:
-                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, blind)
+                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, rejoin_only)
                     self._trigger(turn, event, now)
             case SuspicionEnded():
                 turn.findings.append(finding)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from gossipcontrol.server.core.codec import formerly
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
 
@@ -42,8 +43,8 @@ class RejoinRequested:
     """What a suspicion rests on, as a sentence; beyond ``EVIDENCE`` characters it is cut."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition, to be dialled first; beyond ``BRIDGE`` they are left out."""
-    blind: bool = False
-    """Whether no path to any peer is known: if the rejoin fails, no stronger rung is tried."""
+    rejoin_only: bool = field(default=False, metadata=formerly("blind"))
+    """Whether no stronger rung may follow: it would take down links that the node has, or has nothing to reach."""
     park: bool = True
     """Whether it waits for a node that nobody knows; otherwise such a trigger is refused."""
 

@@ -30,8 +30,8 @@ class NodeSuspected:
     """What was seen, as a sentence; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition, which the rejoin should dial first."""
-    blind: bool = False
-    """Whether no path to any peer is known: if the rejoin fails, no stronger rung is tried."""
+    rejoin_only: bool = False
+    """Whether no stronger rung may follow: it would take down links that the node has, or has nothing to reach."""
     triggers: bool = False
     """Whether it became a trigger: the core sets it where some driver can act for the node."""
 

@@ -27,7 +27,7 @@ from gossipcontrol.server.core.finding import Finding, PresenceChanged
 from gossipcontrol.server.core.presence.pacer import ReportPacer
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.presence import Presence
-from gossipcontrol.server.core.presence.record import LivenessCounts, PeerRecord, PeerState, View
+from gossipcontrol.server.core.presence.record import AWAY, LivenessCounts, PeerRecord, PeerState, View
 from gossipcontrol.server.core.presence.table import Store
 from gossipcontrol.server.core.roster import EmptyRoster, Roster
 
@@ -312,6 +312,15 @@ class Liveness:
         """Whether the store has any known peer besides this node."""
         store = self.presence.stores.get(store_id)
         return store is not None and len(store.index) > (node_id in store.index)
+
+    def are_others_away(self, store_id: str, node_id: str) -> bool:
+        """Whether the store has other peers, all of which are offline, asleep or have left."""
+        store = self.presence.stores.get(store_id)
+        if store is None:
+            return False
+        others = len(store.index) - (node_id in store.index)
+        away = sum(store.counts[state] for state in AWAY) - (self.presence.state(store_id, node_id) in AWAY)
+        return 0 < others == away
 
     def leave_store(self, store_id: str, node_id: str) -> None:
         """Forget what a node said of a store that it no longer has; the next event's findings end its conditions."""

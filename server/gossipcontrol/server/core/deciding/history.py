@@ -49,7 +49,7 @@ class History:
         rejoin_id = f"{self._prefix}-{self._count}"
         at = trigger.arrived_at
         rejoin = Rejoin(self._count, rejoin_id, node_id, store_id, trigger.cause, requested_at=at, uncovered_at=at)
-        rejoin.bridge, rejoin.blind = trigger.bridge, trigger.blind
+        rejoin.bridge, rejoin.rejoin_only = trigger.bridge, trigger.rejoin_only
         self._rejoins[rejoin_id] = rejoin
         return rejoin
 

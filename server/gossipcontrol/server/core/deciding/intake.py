@@ -59,7 +59,7 @@ class Intake:
         if groups is None:
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.blind)
+        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.rejoin_only)
         self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:

@@ -99,7 +99,7 @@ class Policy:
         if rejoin.uncovered_at is None:
             rejoin.uncovered_at = trigger.arrived_at
         rejoin.bridge = trigger.bridge or rejoin.bridge
-        rejoin.blind = rejoin.blind and trigger.blind
+        rejoin.rejoin_only = rejoin.rejoin_only and trigger.rejoin_only
         self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:
             self._scheduler.end_backoff(rejoin, at)

@@ -27,6 +27,8 @@ class Probation:
     def begin(self, slot: Slot, rejoin: Rejoin, now: float) -> bool:
         """Give a rejoin that starts its rung; returns whether no rung above the last one is left."""
         self.give_up(slot, f"what was suspected still stands; {rejoin.rejoin_id} follows", now)
+        if rejoin.rejoin_only:
+            return False
         cuts_only = rejoin.all_causes() == (Cause.PARTITION,)
         if slot.last_start_at + (CUT_MEMORY if cuts_only else self._time) <= now:
             slot.highest_rung = None

@@ -43,3 +43,9 @@ class RecordedReads:
     def whether(self, found: bool) -> bool:
         """The recorded truth, or the one that was found."""
         return bool(self.read(lambda: ("yes",) if found else ()))
+
+    def whether_named(self, yes: RecordedRead, found: bool) -> bool:
+        """The same of a read that older logs lack: only a yes is recorded, in words that no other answer has."""
+        if self._recorded:
+            found = self._recorded[0] == yes
+        return found and self.read(lambda: yes) == yes

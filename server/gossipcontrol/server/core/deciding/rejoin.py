@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from gossipcontrol.server.core.codec import formerly
 from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
@@ -56,8 +57,8 @@ class Trigger(NamedTuple):
     """What a suspicion rests on; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition; at most ``BRIDGE``."""
-    blind: bool = False
-    """Whether no path to any peer is known."""
+    rejoin_only: bool = False
+    """Whether no stronger rung may follow."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -109,8 +110,8 @@ class Rejoin:
     bootstrap: tuple[BootstrapPeer, ...] = ()
     bridge: tuple[str, ...] = ()
     """Of the newest trigger that named any."""
-    blind: bool = False
-    """Whether every trigger of it was blind: without a path a stronger rung has nothing to reach."""
+    rejoin_only: bool = field(default=False, metadata=formerly("blind"))
+    """Whether no trigger of it allows a stronger rung."""
     host_id: str = ""
     """Only while it is parked for a host of which no node is known."""
     causes: set[Cause] | None = None

@@ -14,7 +14,7 @@ from gossipcontrol.server.core.deciding.probation import Probation
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
-from gossipcontrol.server.core.decision import Rule
+from gossipcontrol.server.core.decision import Capability, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
@@ -193,11 +193,12 @@ class Scheduler:
         )
         if is_alone:
             detail = f"{answered}, but no other peer of this store is known"
-        if rejoin.blind:
+        is_futile = rejoin.rejoin_only or self._waits_for_absent_peers(slot, rejoin)
+        if is_futile:
             detail = f"{answered}, but no other peer of this store is online"
-        if rung is None or is_alone or rejoin.blind:
+        if rung is None or is_alone or is_futile:
             self.lifecycle.end(rejoin, Move.GIVE_UP, detail, now)
-            if not is_alone and not rejoin.blind:
+            if not is_alone:
                 self._advise_restart(slot, rejoin, detail)
             return
         rejoin.climbs += 1
@@ -205,6 +206,16 @@ class Scheduler:
         follower = slot.waiting or rejoin
         follower.rung, follower.climbs = rung, rejoin.climbs
         self._retry(rejoin, (rejoin.started_at or now) + wait, Move.GIVE_UP, detail, now)
+
+    def _waits_for_absent_peers(self, slot: Slot, rejoin: Rejoin) -> bool:
+        """Whether a node merely guesses that it is cut off while all others are away; a probe will find them."""
+        can_probe = Capability.SYNC_WITH_PEER in slot.node.capabilities
+        return can_probe and all(one.is_refutable for one in rejoin.all_causes()) and self._are_others_away(slot)
+
+    def _are_others_away(self, slot: Slot) -> bool:
+        store_id, node_id = slot.store.store_id, slot.node.node_id
+        away = self._registry.liveness.are_others_away(store_id, node_id)
+        return self._reads.whether_named(("", "others away", store_id, node_id), away)
 
     def _retry(self, rejoin: Rejoin, at: float, otherwise: Move, detail: str, now: float) -> None:
         """Wait for a further attempt, not before the window ends; a rejoin that waits already serves as it."""
@@ -217,8 +228,8 @@ class Scheduler:
         self._output.emit(rejoin.announce())
 
     def _advise_restart(self, slot: Slot, rejoin: Rejoin, detail: str) -> None:
-        """The last rung, once per episode: nobody is called again for what they know."""
-        if not slot.restart_advised:
+        """The last rung, once per episode: nobody is called again for what they know, nor because peers are away."""
+        if not slot.restart_advised and not rejoin.rejoin_only and not self._are_others_away(slot):
             slot.restart_advised = True
             self._output.emit(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail))
 

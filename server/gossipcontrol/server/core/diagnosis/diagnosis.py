@@ -129,10 +129,11 @@ class Diagnosis:
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> list[Finding]:
         monitor = self._monitors.get(event.store_id)
-        if monitor is not None:
-            monitor.on_neighbor_changed(event, now)
-            self._schedule(monitor)
-        return []
+        if monitor is None:
+            return []
+        found = monitor.on_neighbor_changed(event, now)
+        self._schedule(monitor)
+        return found
 
     def _on_attached(self, event: NodeAttached, now: float) -> list[Finding]:
         found: list[Finding] = []

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from gossipcontrol.server.core.diagnosis.reports import Observer, StoreReports
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
-from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.server.core.presence.record import AWAY, PeerState
 
 StateOf = Callable[[str], PeerState | None]
 """Looks up the presence of a peer."""
-
-_AWAY = frozenset({PeerState.OFFLINE, PeerState.LEFT, PeerState.ASLEEP})
 
 
 class Links:
@@ -121,7 +119,7 @@ class Links:
             for peer_id in observer.neighbors:
                 if (node_id, peer_id) in missing or (peer_id, node_id) in missing:
                     continue
-                if peer_id in self.fresh or (seen := state(peer_id)) not in _AWAY:
+                if peer_id in self.fresh or (seen := state(peer_id)) not in AWAY:
                     self._join(node_id, peer_id)
                 elif seen is PeerState.OFFLINE and not any(peer_id in known for known in reporters):
                     self._open.add(node_id)

@@ -32,6 +32,9 @@ MAX_EVALUATION_DELAY = 10.0
 IDLE_EVALUATION_GAP = 60.0
 """Seconds between two evaluations of a store without reports."""
 
+_MAY_ANSWER = frozenset({PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE})
+"""A peer that left or sleeps is not waited for."""
+
 
 class PresenceAccess(Protocol):
     """What diagnosis needs of presence."""
@@ -124,15 +127,19 @@ class StoreMonitor:
             self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
         else:
             self._evaluate_at = min(self._evaluate_at, now + MAX_EVALUATION_DELAY)
+        found = self.silence.on_heard(event.node_id, event.heard, event.neighbors)
         evidence = stuck_writes_evidence(observer, event, self._parameters, now)
-        return self._update_condition(event.node_id, Cause.SUSPICION, evidence, now)
+        return found + self._update_condition(event.node_id, Cause.SUSPICION, evidence, now)
 
-    def on_neighbor_changed(self, event: NeighborChanged, now: float) -> None:
+    def on_neighbor_changed(self, event: NeighborChanged, now: float) -> list[Finding]:
         """Record that a neighbour came or went."""
+        found: list[Finding] = []
         if self.reports.record_neighbor(event, now):
             if event.up:
                 self.pair_sync.record_meetings(event.node_id, (event.peer_id,), now)
+                found = self.silence.on_heard(event.node_id, {}, {event.peer_id: event.changed_at})
             self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
+        return found
 
     def on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
         """Record the result of a direct sync."""
@@ -176,6 +183,7 @@ class StoreMonitor:
             self._choose_members(room, now)
         found += self.repair.attempt(self.capable, now)
         found += self.silence.probe(self.capable, now)
+        found += self.silence.rejoin_towards_unheard(now)
         check_at = self.pair_sync.check_at
         if check_at is not None and check_at <= now:
             found += self.pair_sync.request_due(self.capable, self.repair.are_apart, now)
@@ -216,18 +224,27 @@ class StoreMonitor:
         self._mute_since = {}
 
     def _check_silence(self, links: Links, now: float) -> list[Finding]:
-        """The one node that reports hears nobody, though it, or the store, once did.
+        """The one node that reports no longer hears peers that it, or the store, once heard.
 
         Where several nodes report, a node that hears nobody is isolated, or on a side of a partition.
         """
-        online = self._presence.online(self.store_id)
-        silent = [one for one in links.fresh if one in self.attached and one not in links.linked]
-        if len(links.fresh) > 1 or any(one not in links.fresh for one in online):
-            silent = []
-        peers = self._presence.silent_peers(self.store_id, MAX_CANDIDATES) if silent else []
-        peers = [peer_id for peer_id in peers if peer_id not in links.fresh]
-        self.silence.update(silent if peers else (), peers, now)
-        return self.silence.rejoin_blindly({one: self._is_alone(one) for one in silent}, self.capable, now)
+        node_id = next(iter(links.fresh)) if len(links.fresh) == 1 else ""
+        if node_id not in self.attached:
+            self.silence.update("", (), now, is_total=False)
+            return []
+        is_total = node_id not in links.linked and not self._has_others_online(node_id)
+        silent = [one for one in self._presence.silent_peers(self.store_id, MAX_CANDIDATES) if one != node_id]
+        if not is_total:
+            silent = [one for one in silent if self._state(one) is PeerState.OFFLINE]
+        unheard = self.silence.unheard
+        unheard.retain([one for one in unheard if self._state(one) in _MAY_ANSWER])
+        self.silence.update(node_id, silent, now, is_total=is_total)
+        return self.silence.rejoin_blindly({node_id: self._is_alone(node_id)}, self.capable, now)
+
+    def _has_others_online(self, node_id: str) -> bool:
+        """Whether any other peer is online by more than its answer to a probe."""
+        online, unheard = self._presence.online(self.store_id), self.silence.unheard
+        return any(one != node_id and one not in unheard for one in online)
 
     def _is_alone(self, node_id: str) -> bool:
         """Whether a node reports that it has no neighbours."""
@@ -236,10 +253,10 @@ class StoreMonitor:
 
     def _check_isolation(self, links: Links, now: float) -> list[Finding]:
         found: list[Finding] = []
-        online, hold = self._presence.online(self.store_id), self._parameters.isolated_after
+        hold = self._parameters.isolated_after
         suspected = self.conditions.nodes_with(Cause.ISOLATED)
         for node_id in sorted((links.fresh.keys() - links.linked).union(suspected)):
-            has_others = len(links.fresh) > 1 or len(online) > (node_id in online)
+            has_others = len(links.fresh) > 1 or self._has_others_online(node_id)
             evidence = isolation_evidence(links, node_id) if has_others else ""
             found += self._update_condition(node_id, Cause.ISOLATED, evidence, now, hold)
         return found

@@ -18,6 +18,10 @@ class PeerState(IntEnum):
     UNKNOWN = 6
 
 
+AWAY = frozenset({PeerState.OFFLINE, PeerState.LEFT, PeerState.ASLEEP})
+"""The states of a peer that is thought to take no part now."""
+
+
 class PeerRecord(NamedTuple):
     """One peer of a store, fused over its observers."""
 
