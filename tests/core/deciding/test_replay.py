@@ -283,12 +283,11 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 ATTRIBUTES = {
     "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog "
     "_handlers handled_at clearance",
-    "Registry": "_limit liveness nodes hosts stores attached store_changes places stranger_places "
-    "_dropped_starts _idle",
+    "Registry": "_limit liveness nodes hosts stores attached store_order places stranger_places _dropped_starts _idle",
     # When it looks for what aged out is no part of what is decided: what it finds is logged.
     "Clearance": "_registry _history _scheduler _output _look_at _left",
-    "History": "_prefix _limit _age _rejoins _ended _skipped _ends _count",
-    "Catalog": "_registry _history _sorted _sorted_at",
+    "History": "_prefix _limit _age _rejoins _blocks _block_order _by_request _ended _skipped _ends _count",
+    "Catalog": "_registry _history",
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
     "Expansion": "_stores_per_node _registry _policy _answers",
     "Policy": "_parameters _history _reads _scheduler _lifecycle reserved",
@@ -305,6 +304,8 @@ ATTRIBUTES = {
     "Timers": "_heap _pushes _stood",
     "DedupeCache": "_limit _age _room _size _entries _taken",
     "RecordedReads": "answers _recorded",
+    # Derived from the ids that are saved.
+    "SortedIds": "_chunks _changed",
 }
 """All state there is: each is saved, derived from what is saved, a parameter, or liveness. Extend ``save`` first."""
 

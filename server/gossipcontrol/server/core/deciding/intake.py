@@ -179,7 +179,7 @@ class Intake:
         for decision in earlier:
             rejoin = self._history.get(decision.rejoin_id)
             if rejoin is not None:
-                rejoin.add_trigger(trigger, DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION)
+                self._history.add_trigger(rejoin, trigger, DecisionKind.DUPLICATE, Rule.KNOWN_GENERATION)
         return [restate(decision, self._history, trigger.arrived_at) for decision in earlier]
 
     # Answers.

@@ -79,7 +79,7 @@ class Policy:
             self._lifecycle.park(rejoin, Move.PARK, at)
         else:
             self._lifecycle.queue(rejoin, now)
-        rejoin.add_trigger(trigger, kind, rule, seen)
+        self._history.add_trigger(rejoin, trigger, kind, rule, seen)
         return Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
 
     def _refute(self, slot: Slot, trigger: Trigger, seen: Seen) -> Decision:
@@ -90,7 +90,7 @@ class Policy:
             slot.skipped_id = skipped.rejoin_id
             return self.skip(skipped, trigger, Rule.FRESH_NEIGHBORS, seen)
         kind, rule = DecisionKind.SKIPPED, Rule.FRESH_NEIGHBORS
-        earlier.add_trigger(trigger, kind, rule, seen)
+        self._history.add_trigger(earlier, trigger, kind, rule, seen)
         return Decision(earlier.node_id, earlier.store_id, kind, rule, "", now)
 
     def _coalesce(
@@ -103,7 +103,7 @@ class Policy:
         self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:
             self._scheduler.end_backoff(rejoin, at)
-        rejoin.add_trigger(trigger, kind, rule, seen)
+        self._history.add_trigger(rejoin, trigger, kind, rule, seen)
         decision = rejoin.decision
         if decision is None or decision.start_at != at or decision.rule is not rule:
             decision = Decision(rejoin.node_id, rejoin.store_id, kind, rule, rejoin.rejoin_id, at)
@@ -115,12 +115,12 @@ class Policy:
         expires_at = trigger.arrived_at + self._parameters.park_time
         if rejoin.state is not State.PARKED:
             self._lifecycle.park(rejoin, Move.PARK, expires_at, rule)
-        rejoin.add_trigger(trigger, DecisionKind.PARKED, rule)
+        self._history.add_trigger(rejoin, trigger, DecisionKind.PARKED, rule)
         return Decision(rejoin.node_id, "", DecisionKind.PARKED, rule, rejoin.rejoin_id, expires_at)
 
     def skip(self, rejoin: Rejoin, trigger: Trigger, rule: Rule, seen: Seen = UNSEEN) -> Decision:
         """Record a trigger for which nothing runs."""
-        rejoin.add_trigger(trigger, DecisionKind.SKIPPED, rule, seen)
+        self._history.add_trigger(rejoin, trigger, DecisionKind.SKIPPED, rule, seen)
         self._lifecycle.skip(rejoin, trigger.arrived_at)
         return Decision(rejoin.node_id, rejoin.store_id, DecisionKind.SKIPPED, rule, "", trigger.arrived_at)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields, formerly
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
+from gossipcontrol.server.core.deciding.sorted_ids import SortedIds
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
 from gossipcontrol.server.core.event import NEIGHBORS, NEVER, NodeAttached
 from gossipcontrol.server.core.liveness import Liveness
@@ -137,8 +138,8 @@ class Registry:
         self.hosts: dict[str, Host] = {}
         self.stores: dict[str, Store] = {}
         self.attached = 0
-        self.store_changes = 0
-        """How often a store became known or was forgotten."""
+        self.store_order = SortedIds()
+        """The ids of the stores, for lists."""
         self.places = 0
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
         self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -198,7 +199,7 @@ class Registry:
             store = self.stores.get(store_id)
             if store is None:
                 store = self.stores[store_id] = Store(store_id)
-                self.store_changes += 1
+                self.store_order.note(store_id)
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
             slot.last_start_at = self._dropped_starts.pop((node.node_id, store_id), NEVER)
             self.places += 1
@@ -267,7 +268,7 @@ class Registry:
         if not slot.store.slots:
             self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]
-            self.store_changes += 1
+            self.store_order.note(slot.store.store_id)
 
     @property
     def has_idle(self) -> bool:
@@ -329,7 +330,7 @@ class Registry:
         """Take over what was saved; links to rejoins are looked up by id."""
         for store_id, fields in plain["stores"].items():
             self.stores[store_id] = Store(store_id, **decode_fields(fields, Store, STORE_LINKS))
-            self.store_changes += 1
+            self.store_order.note(store_id)
         for one in plain["nodes"]:
             node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
             self.nodes[node.node_id] = node
