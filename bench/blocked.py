@@ -303,6 +303,30 @@ def knowledge(lab: Lab) -> dict[str, Attack]:
     }
 
 
+def together(lab: Lab) -> dict[str, Attack]:
+    """Five clients at once, each with calls that take long."""
+    stub, request = lab.attack, gossip_control_pb2
+    everything = request.RejoinRequest(node_id="n0", store_ids=lab.size.stores)
+    calls: list[Attack] = [
+        lambda _: stub.ListStores(request.ListStoresRequest(page_size=1000), timeout=LIMIT),
+        lambda n: stub.Explain(request.ExplainRequest(network_change=change(n, host_id=HOST)), timeout=LIMIT),
+        lambda _: stub.Explain(request.ExplainRequest(rejoin=everything), timeout=LIMIT),
+        lambda _: stub.ListRejoins(request.ListRejoinsRequest(page_size=1000), timeout=LIMIT),
+        lambda _: lab.knowledge.GetKnowledge(
+            peer_knowledge_pb2.GetKnowledgeRequest(store_id=STORE, page_size=1000), timeout=LIMIT
+        ),
+    ]
+
+    async def repeat(call: Attack) -> None:
+        for number in range(10):
+            await call(number)
+
+    async def all_at_once(_: int) -> None:
+        await asyncio.gather(*map(repeat, calls))
+
+    return {"Five large calls at once": all_at_once}
+
+
 async def measure(size: Size, only: str) -> dict[str, Figure]:
     """The rows whose names contain ``only``."""
     figures: dict[str, Figure] = {}
@@ -312,7 +336,7 @@ async def measure(size: Size, only: str) -> dict[str, Figure]:
         streams = await fill(lab)
         first: dict[str, Attack] = {"timers, books full": lambda _: asyncio.sleep(1.5)}
         last: dict[str, Attack] = {"timers, afterwards": lambda _: asyncio.sleep(1.5)}
-        for name, attack in (first | presence(lab) | knowledge(lab) | triggers(lab) | last).items():
+        for name, attack in (first | presence(lab) | knowledge(lab) | triggers(lab) | together(lab) | last).items():
             if only.lower() in name.lower():
                 print(f"measuring {name}", file=sys.stderr, flush=True)
                 figures |= await lab.row(name, attack)

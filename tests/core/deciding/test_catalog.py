@@ -88,7 +88,7 @@ def test_a_search_by_request_looks_at_nothing_else() -> None:
 
 
 def test_the_index_by_request_keeps_what_is_kept() -> None:
-    """What a further trigger pushes out, and what the history forgets, is no longer found; a restart changes nothing."""
+    """What a further trigger pushes out, or the history forgets, is not found; a restart changes nothing."""
     lab = Lab(Parameters(history_limit=10))
     lab.handle(NodeAttached("n", "s", ("a",)))
     lab.handle(NodeDetached("n", "s"))

@@ -291,8 +291,7 @@ ATTRIBUTES = {
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
     "Expansion": "_stores_per_node _registry _policy _answers",
     "Policy": "_parameters _history _reads _scheduler _lifecycle reserved",
-    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation "
-    "_starts",
+    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation _starts",
     "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",

@@ -107,10 +107,9 @@ async def test_an_overdrawn_connection_is_not_locked_out_by_steady_work() -> Non
 async def test_an_account_gains_its_share_and_is_forgotten_when_full() -> None:
     lab = Lab()
     await lab.call("ipv4:10.0.0.1:1", "greedy", 1, 10.0)
-    account = lab.turns._accounts["ipv4:10.0.0.1:1"]
-    assert account.balance(lab.now) == -BURST
+    assert lab.turns.balance("ipv4:10.0.0.1:1") == -BURST
     lab.now += BURST / SHARE
-    assert account.balance(lab.now) == pytest.approx(0.0)
+    assert lab.turns.balance("ipv4:10.0.0.1:1") == pytest.approx(0.0)
     for number in range(100):
         lab.now += BURST / SHARE
         await lab.call(f"ipv4:10.0.1.{number}:1", "once", 1, 0.0)
@@ -160,4 +159,4 @@ async def test_a_task_of_a_call_is_charged_to_it() -> None:
         lab.now += 0.3
 
     await asyncio.create_task(call())
-    assert lab.turns._accounts["ipv4:10.0.0.1:1"].balance(lab.now) == pytest.approx(BURST - 0.3)
+    assert lab.turns.balance("ipv4:10.0.0.1:1") == pytest.approx(BURST - 0.3)

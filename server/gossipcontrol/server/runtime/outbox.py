@@ -123,13 +123,16 @@ class Outbox:
             return  # performing an effect may put further ones
         self._is_releasing, until = True, time.perf_counter() + SLICE_TIME
         try:
-            while self._held and self._held[0].number <= self._kept:
-                if time.perf_counter() >= until:
+            while self._may_release():
+                self._release_next()
+                if time.perf_counter() >= until and self._may_release():
                     self._resume = asyncio.get_running_loop().call_soon(self._release)
                     return
-                self._release_next()
         finally:
             self._is_releasing = False
+
+    def _may_release(self) -> bool:
+        return bool(self._held) and self._held[0].number <= self._kept
 
     def _release_next(self) -> None:
         assert self._perform is not None

@@ -101,6 +101,11 @@ class Turns:
     def __len__(self) -> int:
         return len(self._accounts)
 
+    def balance(self, peer: str) -> float:
+        """Seconds that a connection may still take; negative when it is overdrawn."""
+        account = self._accounts.get(peer)
+        return BURST if account is None else account.balance(self.clock())
+
     @contextmanager
     def call(self, peer: str) -> Generator[Call]:
         """A call of this connection, charged to it."""
