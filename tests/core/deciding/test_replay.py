@@ -295,16 +295,16 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 ATTRIBUTES = {
     "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog "
     "_handlers handled_at clearance",
-    "Registry": "_limit liveness nodes hosts stores attached store_changes places stranger_places "
+    "Registry": "_limit liveness nodes hosts stores attached store_order places stranger_places "
     "_dropped_starts _idle strangers strange_slots strange_stores strange_names neighbors",
     # When it looks for what aged out is no part of what is decided: what it finds is logged.
     "Clearance": "_registry _history _scheduler _output _look_at _left _idle_age _look_every _started_at",
-    "History": "_prefix _limit _age _rejoins _ended _skipped _ends _count triggers",
-    "Catalog": "_registry _history _sorted _sorted_at",
+    "History": "_prefix _limit _age _rejoins _blocks _block_order _by_request _ended _skipped _ends _count triggers",
+    "Catalog": "_registry _history",
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
     "Expansion": "_stores_per_node _registry _policy _answers is_pool_full",
     "Policy": "_parameters _history _reads _scheduler _lifecycle reserved",
-    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation",
+    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation _starts",
     "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
@@ -317,6 +317,8 @@ ATTRIBUTES = {
     "Timers": "_heap _pushes _stood",
     "DedupeCache": "_limit _age _room _size _entries taken",
     "RecordedReads": "answers _recorded",
+    # Derived from the ids that are saved.
+    "SortedIds": "_chunks _changed",
 }
 """All state there is: each is saved, derived from what is saved, a parameter, or liveness. Extend ``save`` first."""
 

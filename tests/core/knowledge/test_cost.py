@@ -278,3 +278,20 @@ def test_a_peer_that_joins_while_the_frontier_is_gathered_holds_it_back(
         tracker.record([Intention(author, b"new", b"", (), False, label)], 1.0)
     settle(tracker)
     assert tracker.graph.retained >= 60, "the one that joined holds nothing, so nothing is stable"
+
+
+def test_one_intention_of_many_dependencies_goes_on_with_later_events() -> None:
+    """At 1,900 chains one intention that named 1,024 others used to take 15 to 33 ms in one go."""
+    tracker = Tracker(NO_CACHE)
+    made = list(woven(1100, 3))
+    for start in range(0, len(made), 100):
+        tracker.record(made[start : start + 100], 1.0)
+    settle(tracker)
+    names = [b"1.%d" % author for author in range(1024)]
+    walked = tracker.graph.walked
+    tracker.record([Intention("late", b"late", b"", tuple(names))], 2.0)
+    most = EVENT_WORK + NAME_WORK * tracker_module.PAID_NAMES // tracker.graph.price
+    assert tracker.is_pending
+    assert tracker.graph.walked - walked <= most
+    settle(tracker)
+    assert b"late" in tracker.graph.positions

@@ -22,7 +22,8 @@ from gossipcontrol.server.core.knowledge.answer import (
     unshared_slices,
 )
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
-from gossipcontrol.server.core.knowledge.view import View, finish
+from gossipcontrol.server.core.knowledge.view import View
+from gossipcontrol.server.core.slices import finish
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded

@@ -9,6 +9,7 @@ from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.decision import Cause, Outcome
 from gossipcontrol.server.core.knowledge import answer
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.slices import finish
 from gossipcontrol.server.wire import decode, encode, encode_knowledge, encode_presence
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -74,14 +75,14 @@ def _foretold(core: Core, now: float) -> Iterator[tuple[str, gossip_control_pb2.
     for name, request in (*_triggers(), *_changes()):
         query = decode.explain_query(request)
         assert not isinstance(query, decode.PastQuery)
-        yield f"Explain {name}", encode.forecast_response(core.foretell(query, now), now)
+        yield f"Explain {name}", finish(encode.forecast_response(core.foretell(query, now), now))
     for rejoin in list(core.catalog.rejoins())[::6]:
-        yield f"Explain past {rejoin.rejoin_id}", encode.past_response([rejoin], "", now)
+        yield f"Explain past {rejoin.rejoin_id}", finish(encode.past_response([rejoin], "", now))
     for number in REQUESTS:
         one = request_id(number)
         yield (
             f"Explain past request {number}",
-            encode.past_response(list(core.catalog.rejoins(request_id=one)), one, now),
+            finish(encode.past_response(list(core.catalog.rejoins(request_id=one)), one, now)),
         )
 
 

@@ -64,6 +64,7 @@ from gossipcontrol.server.core.memory import CHANGE, HOST, MONITOR, NAME, NODE, 
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Room
+from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
 ASKING = (RejoinRequested, NetworkChanged, NodeAttached, LivenessReported, NeighborChanged)
@@ -382,6 +383,10 @@ class Core:
 
     def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
         """What would happen to a trigger that came now; nothing changes."""
+        return finish(self.foretell_slices(event, now))
+
+    def foretell_slices(self, event: RejoinRequested | NetworkChanged, now: float) -> Slices[Forecast]:
+        """The same in slices."""
         return self.deciding.foretell(event, now)
 
     def shared_ids(self, now: float) -> dict[str, list[str]]:

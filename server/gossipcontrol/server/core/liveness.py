@@ -281,7 +281,9 @@ class Liveness:
         if store is not None:
             peer_ids = sorted(store.index)
             for peer_id in peer_ids[bisect_right(peer_ids, after) :]:
-                yield self.presence.table.record(store.index[peer_id])
+                row = store.index.get(peer_id)
+                if row is not None:  # it may have been forgotten between two slices
+                    yield self.presence.table.record(row)
 
     def peer_count(self, store_id: str) -> int:
         """Number of peers of a store."""

@@ -18,6 +18,7 @@ from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.session import QueuedBytes, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
+from gossipcontrol.server.runtime.turns import metered
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
 from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
@@ -68,7 +69,7 @@ class AgentStreams:
             register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids), queued=self.queued)
         await self._register(session, register)
-        reader = asyncio.create_task(self._read(frames, session))
+        reader = asyncio.create_task(metered(self._read(frames, session)))
         try:
             await session.deliver(write)
         finally:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,13 +22,15 @@ from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
-from gossipcontrol.server.runtime.slices import Slice
+from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
+PAGE_WEIGHT = 10_000
+"""Nodes, about 1 MB, after which a page of stores ends early."""
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -79,7 +80,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Decide about a rejoin of stores of a node."""
         del context
         effects = await self._dispatcher.settle(decode.rejoin_requested(request))
-        return encode.rejoin_response(trigger_answer(effects), self._clock.now())
+        return await in_slices(encode.rejoin_response(trigger_answer(effects), self._clock.now()))
 
     async def ReportNetworkChange(
         self, request: gossip_control_pb2.ReportNetworkChangeRequest, context: Context
@@ -90,7 +91,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         answer = trigger_answer(await self._dispatcher.settle(event))
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
-        return encode.change_response(answer, self._clock.now())
+        return await in_slices(encode.change_response(answer, self._clock.now()))
 
     async def PeerLiveness(
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
@@ -178,8 +179,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query, now = decode_presence.peer_query(request), self._clock.now()
         peers = self._liveness.peers(query.store_id, query.after)
-        found = (peer for peer in peers if query.state is None or peer.state is query.state)
-        page, more = _page(found, query.page_size)
+        found = (peer if query.state is None or peer.state is query.state else None for peer in peers)
+        page, more = await _page(found, query.page_size)
         return gossip_control_pb2.ListPeersResponse(
             peers=[encode_presence.peer_message(peer, now) for peer in page],
             next_page_token=page[-1].peer_id if more else "",
@@ -192,7 +193,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         now = self._clock.now()
         query = decode.rejoin_query(request, now)
-        found = self._catalog.rejoins(
+        found = self._catalog.scan_rejoins(
             node_id=query.node_id,
             store_id=query.store_id,
             cause=query.cause,
@@ -200,7 +201,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             since=query.since,
             before=query.before,
         )
-        page, more = _page(found, query.page_size)
+        page, more = await _page(found, query.page_size)
         work = Slice()
         rejoins: list[decision_pb2.Rejoin] = []
         for rejoin in page:
@@ -217,8 +218,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Stores by id."""
         del context
         query = decode.store_query(request)
-        found = self._catalog.stores(node_id=query.node_id, after=query.after)
-        page, more = _page(found, query.page_size)
+        found = self._catalog.scan_stores(node_id=query.node_id, after=query.after)
+        page, more = await _page(found, query.page_size, lambda store: len(store.nodes))
         now, work = self._clock.now(), Slice()
         stores: list[gossip_control_pb2.Store] = []
         for store in page:
@@ -237,19 +238,19 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query, now = decode.explain_query(request), self._clock.now()
         if not isinstance(query, decode.PastQuery):
-            forecast = self._core.foretell(query, now)
+            forecast = await in_slices(self._core.foretell_slices(query, now))
             if forecast.is_reused:
                 raise reused()
-            return encode.forecast_response(forecast, now)
-        return encode.past_response(self._past(query), query.request_id, now)
+            return await in_slices(encode.forecast_response(forecast, now))
+        return await in_slices(encode.past_response(await self._past(query), query.request_id, now))
 
-    def _past(self, query: decode.PastQuery) -> list[RejoinRecord]:
+    async def _past(self, query: decode.PastQuery) -> list[RejoinRecord]:
         """The rejoins that are asked about; raises NotFound."""
         if query.rejoin_id:
             rejoin = self._catalog.rejoin(query.rejoin_id)
             found = [rejoin] if rejoin else []
         else:
-            found = list(itertools.islice(self._catalog.rejoins(request_id=query.request_id), encode.LISTED_DECISIONS))
+            found, _ = await _page(self._catalog.scan_rejoins(request_id=query.request_id), encode.LISTED_DECISIONS)
         if not found:
             raise NotFound(f"no trigger of {query.rejoin_id or query.request_id} is kept")
         return found
@@ -260,7 +261,15 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         return encode_presence.store_message(store, counts, stalest_at, now)
 
 
-def _page(found: Iterator[T], size: int) -> tuple[list[T], bool]:
-    """The first ``size`` entries, and whether there are more."""
-    page = list(itertools.islice(found, size))
-    return page, next(found, None) is not None
+async def _page(found: Iterator[T | None], size: int, weigh: Callable[[T], int] = lambda _: 0) -> tuple[list[T], bool]:
+    """The first ``size`` entries, or those that weigh ``PAGE_WEIGHT``, and whether there are more."""
+    page, work, weight = list[T](), Slice(), 0
+    for one in found:
+        await work.rest()
+        if one is None:
+            continue
+        if len(page) == size or weight >= PAGE_WEIGHT:
+            return page, True
+        page.append(one)
+        weight += weigh(one)
+    return page, False

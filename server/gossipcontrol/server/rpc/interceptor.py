@@ -1,4 +1,4 @@
-"""Wraps every call: errors become statuses with details, and calls are counted."""
+"""Wraps every call: errors become statuses with details, calls are counted, and their work is charged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from google.rpc import status_pb2
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
+from gossipcontrol.server.runtime.turns import Turns
 from grpc_status import rpc_status
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -37,8 +38,9 @@ class WrappingServer:
     A ``grpc.aio.ServerInterceptor`` would do the same, but runs again at every call.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger) -> None:
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger, turns: Turns | None = None) -> None:
         self._server = server
+        self._turns = turns or Turns()
         self._metrics = metrics
         self._log = log
 
@@ -64,7 +66,8 @@ class WrappingServer:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
             try:
-                response = await behaviour(read(request), context)
+                with self._turns.call(context.peer()) as own:
+                    response = await own.run(lambda: behaviour(read(request), context))
             except asyncio.CancelledError:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 raise

@@ -10,7 +10,8 @@ import grpc
 from gossipcontrol.server.core.knowledge import answer
 from gossipcontrol.server.core.knowledge.record import PeerLag
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
-from gossipcontrol.server.core.knowledge.view import Slices, View
+from gossipcontrol.server.core.knowledge.view import View
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import InvalidRequest, NotFound
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.slices import in_slices

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import time
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from gossipcontrol.server.core.core import Core, Journaling
 from gossipcontrol.server.core.effect import Effect
@@ -17,6 +19,7 @@ from gossipcontrol.server.errors import StateFailing
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.slices import SLICE_TIME
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Journal, JournalListener
 from gossipcontrol.server.state.recovery import take_book, take_snapshot
@@ -26,6 +29,17 @@ LATE_AFTER = 0.5
 
 Perform = Callable[[Sequence[Effect], float, bool], None]
 """Takes effects, the instant at which the core wanted them, and whether they had to wait."""
+
+
+class Held(NamedTuple):
+    """Effects of one turn of the core that have not left."""
+
+    number: int
+    """Of the last fact that must be kept before."""
+    effects: deque[Effect]
+    at: float
+    late: bool
+    """Whether they had to wait for a commit."""
 
 
 class Outbox:
@@ -48,7 +62,10 @@ class Outbox:
         self._on_change = on_change
         self._perform: Perform | None = None
         self._on_commit: Callable[[], None] = lambda: None
-        self._held: deque[tuple[int, Sequence[Effect], float]] = deque()
+        self._held: deque[Held] = deque()
+        self._is_releasing = False
+        self._resume: asyncio.Handle | None = None
+        """The next slice of effects that may leave, while some are left."""
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         """By number, then in the order in which they came."""
         self._tickets = itertools.count()
@@ -92,17 +109,38 @@ class Outbox:
         Returns the number of the last fact, to be waited for; 0 if nothing must be kept.
         """
         assert self._perform is not None
-        if not self._journal.durable:
-            if turn.effects:
-                self._perform(turn.effects, now, False)
-            return 0
-        number = self._append(turn) if turn.facts else 0
+        number = self._append(turn) if self._journal.durable and turn.facts else 0
         if turn.effects:
-            if self._kept >= self._appended:
-                self._perform(turn.effects, now, False)
-            else:
-                self._held.append((self._appended, turn.effects, now))
+            late = self._kept < self._appended
+            self._held.append(Held(self._appended, deque(turn.effects), now, late))
+            if len(self._held) == 1:
+                self._release()
         return number
+
+    def _release(self) -> None:
+        """Perform what is kept, in order and for the time of a slice; the rest follows in the next turns."""
+        if self._is_releasing:
+            return  # performing an effect may put further ones
+        self._is_releasing, until = True, time.perf_counter() + SLICE_TIME
+        try:
+            while self._may_release():
+                self._release_next()
+                if time.perf_counter() >= until and self._may_release():
+                    self._resume = asyncio.get_running_loop().call_soon(self._release)
+                    return
+        finally:
+            self._is_releasing = False
+
+    def _may_release(self) -> bool:
+        return bool(self._held) and self._held[0].number <= self._kept
+
+    def _release_next(self) -> None:
+        assert self._perform is not None
+        _, effects, at, late = self._held[0]
+        effect = effects.popleft()
+        if not effects:
+            self._held.popleft()
+        self._perform([effect], at, late)
 
     def _append(self, turn: Turn) -> int:
         now = turn.facts[-1].at
@@ -142,6 +180,8 @@ class Outbox:
 
     async def close(self, now: float) -> None:
         """Leave a snapshot, so that the next start reads no log, and close the journal."""
+        if self._resume is not None:
+            self._resume.cancel()
         self.begin(now)
         await asyncio.to_thread(self._journal.close)
 
@@ -154,9 +194,7 @@ class Outbox:
         # Waiters first: who attached is told so before its first command.
         for waiter in self._take_waiters(number):
             waiter.set_result(None)
-        while self._held and self._held[0][0] <= number:
-            _, effects, at = self._held.popleft()
-            self._perform(effects, at, True)
+        self._release()
         if recovered:
             self._metrics.state_accepting.set(1)
             self._log.info("state is kept again", events=self._journal.stats().entries)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Generator
 from typing import TypeVar
+
+from gossipcontrol.server.runtime.turns import wait_turn
 
 SLICE_TIME = 0.005
 """Seconds of work after which others have their turn."""
@@ -22,7 +23,7 @@ class Slice:
     async def rest(self) -> None:
         """Let others have their turn if this one took its slice."""
         if time.perf_counter() - self._began_at >= SLICE_TIME:
-            await asyncio.sleep(0)
+            await wait_turn()
             self._began_at = time.perf_counter()
 
 

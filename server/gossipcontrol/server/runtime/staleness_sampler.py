@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.slices import SLICE_TIME
 
 SAMPLE_INTERVAL = 0.25
 """Least seconds between two samples."""
@@ -29,12 +31,13 @@ class StalenessSampler:
         self._stores: dict[str, float | None] = {}
         """When the stalest live peer was last heard, as of the last sample; the store sampled longest ago is first."""
         self._timer: asyncio.TimerHandle | None = None
+        self._sampling: asyncio.Task[None] | None = None
 
     def track(self, store_id: str) -> None:
         """Sample a store until it has no peers."""
         if store_id not in self._stores:
             self._stores[store_id] = None
-            if self._timer is None:
+            if self._timer is None and self._sampling is None:
                 self._wait(SAMPLE_INTERVAL)
 
     def stalest(self) -> dict[str, float]:
@@ -49,36 +52,54 @@ class StalenessSampler:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._sampling is not None:
+            self._sampling.cancel()
 
     def sample(self, store_id: str) -> None:
         """Sample a store now."""
-        self._stores.pop(store_id, None)
-        stalest: float | None = None
+        finish(self.sample_slices(store_id))
+
+    def sample_slices(self, store_id: str) -> Slices[None]:
+        """The same in slices; until the last, what the sample before showed stands."""
         heard: list[float] = []
         known = False
         for peer in self._liveness.peers(store_id):
+            yield
             known = True
             if peer.heard_at is not None and peer.state in LIVE:
                 heard.append(peer.heard_at)
+        self._stores.pop(store_id, None)
         if known:
-            stalest = min(heard, default=None)
-            self._stores[store_id] = stalest
+            self._stores[store_id] = min(heard, default=None)
         now = self._clock.now()
         for heard_at in heard[:: 1 + len(heard) // SAMPLE_SIZE]:
             self._observe(max(0.0, now - heard_at))
 
-    def _tick(self) -> None:
+    async def _sample_some(self) -> None:
         """Sample the stores in turn, each at most once, for the share of one interval."""
-        started_at = time.perf_counter()
         spent = 0.0
         for store_id in list(self._stores):
-            self.sample(store_id)
-            spent = time.perf_counter() - started_at
+            spent += await self._timed(store_id)
             if spent > SAMPLE_INTERVAL * SAMPLING_SHARE:
                 break
-        self._timer = None
+        self._sampling = None
         if self._stores:
             self._wait(max(SAMPLE_INTERVAL, spent / SAMPLING_SHARE))
+
+    async def _timed(self, store_id: str) -> float:
+        """Sample a store in slices; returns the seconds of work."""
+        spent, began_at = 0.0, time.perf_counter()
+        for _ in self.sample_slices(store_id):
+            worked = time.perf_counter() - began_at
+            if worked >= SLICE_TIME:
+                spent += worked
+                await asyncio.sleep(0)
+                began_at = time.perf_counter()
+        return spent + time.perf_counter() - began_at
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._sampling = asyncio.get_running_loop().create_task(self._sample_some())
 
     def _wait(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._tick)

@@ -16,6 +16,7 @@ from gossipcontrol.server.core.deciding.record import (
 )
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.wire.reasons import (
     explain_decision,
     explain_past,
@@ -57,19 +58,27 @@ def decision_message(decision: Decision, now: float) -> decision_pb2.Decision:
     )
 
 
-def rejoin_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.RejoinResponse:
+def _decision_messages(decisions: Sequence[Decision], now: float) -> Slices[list[decision_pb2.Decision]]:
+    messages: list[decision_pb2.Decision] = []
+    for decision in decisions[:LISTED_DECISIONS]:
+        yield
+        messages.append(decision_message(decision, now))
+    return messages
+
+
+def rejoin_response(answer: AnswerTrigger, now: float) -> Slices[gossip_control_pb2.RejoinResponse]:
     """The answer to Rejoin."""
     return gossip_control_pb2.RejoinResponse(
-        decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
+        decisions=(yield from _decision_messages(answer.decisions, now)),
         replayed=answer.replayed,
         decision_count=answer.total or len(answer.decisions),
     )
 
 
-def change_response(answer: AnswerTrigger, now: float) -> gossip_control_pb2.ReportNetworkChangeResponse:
+def change_response(answer: AnswerTrigger, now: float) -> Slices[gossip_control_pb2.ReportNetworkChangeResponse]:
     """The answer to ReportNetworkChange."""
     return gossip_control_pb2.ReportNetworkChangeResponse(
-        decisions=[decision_message(decision, now) for decision in answer.decisions[:LISTED_DECISIONS]],
+        decisions=(yield from _decision_messages(answer.decisions, now)),
         replayed=answer.replayed,
         decision_count=answer.total or len(answer.decisions),
     )
@@ -146,16 +155,18 @@ def _seen_message(seen: Seen, at: float) -> decision_pb2.SeenState | None:
     )
 
 
-def forecast_response(forecast: Forecast, now: float) -> gossip_control_pb2.ExplainResponse:
+def forecast_response(forecast: Forecast, now: float) -> Slices[gossip_control_pb2.ExplainResponse]:
     """What would happen now."""
-    listed = forecast.explanations[:LISTED_DECISIONS]
-    return gossip_control_pb2.ExplainResponse(
-        decisions=[decision_message(one.decision, now) for one in listed],
-        explanations=[_explanation_message(one, now) for one in listed],
+    response = gossip_control_pb2.ExplainResponse(
         decision_count=forecast.total or len(forecast.explanations),
         replayed=forecast.replayed,
         refused_retry_ms=None if forecast.retry_in is None else span_ms(forecast.retry_in),
     )
+    for one in forecast.explanations[:LISTED_DECISIONS]:
+        yield
+        response.decisions.append(decision_message(one.decision, now))
+        response.explanations.append(_explanation_message(one, now))
+    return response
 
 
 def _explanation_message(explained: Explanation, now: float) -> gossip_control_pb2.Explanation:
@@ -169,19 +180,19 @@ def _explanation_message(explained: Explanation, now: float) -> gossip_control_p
     )
 
 
-def past_response(rejoins: Sequence[RejoinRecord], request_id: str, now: float) -> gossip_control_pb2.ExplainResponse:
+def past_response(
+    rejoins: Sequence[RejoinRecord], request_id: str, now: float
+) -> Slices[gossip_control_pb2.ExplainResponse]:
     """Why the triggers of these rejoins were decided as they were; with ``request_id`` only those of that call."""
-    explanations = [
-        _past_message(rejoin, trigger, now)
-        for rejoin in rejoins
-        for trigger in rejoin.triggers
-        if not request_id or trigger.request_id == request_id
-    ]
-    return gossip_control_pb2.ExplainResponse(
-        explanations=explanations[:LISTED_DECISIONS],
-        rejoins=[rejoin_message(rejoin, now) for rejoin in rejoins],
-        decision_count=len(explanations),
-    )
+    response = gossip_control_pb2.ExplainResponse()
+    for rejoin in rejoins:
+        yield
+        response.rejoins.append(rejoin_message(rejoin, now))
+        asked = [one for one in rejoin.triggers if not request_id or one.request_id == request_id]
+        room = max(0, LISTED_DECISIONS - len(response.explanations))
+        response.explanations.extend(_past_message(rejoin, trigger, now) for trigger in asked[:room])
+        response.decision_count += len(asked)
+    return response
 
 
 def _past_message(rejoin: RejoinRecord, trigger: TriggerRecord, now: float) -> gossip_control_pb2.Explanation:

@@ -49,6 +49,7 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.memory import ANSWER, DECISION, REJOIN, TRIGGER
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
 NODE_RETRY = 60.0
@@ -148,7 +149,7 @@ class Engine:
         """Whether this attempt still runs."""
         return self._scheduler.runs(start)
 
-    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
+    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Slices[Forecast]:
         """What would happen to a trigger that came now; nothing changes."""
         return self._explainer.foretell(event, now)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from gossipcontrol.server.core.deciding.admission import DryLane
 from gossipcontrol.server.core.deciding.answers import Answers, digest_of
@@ -17,6 +16,7 @@ from gossipcontrol.server.core.deciding.registry import Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, Trigger
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Rule
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
+from gossipcontrol.server.core.slices import Slices
 
 
 class Explainer:
@@ -38,15 +38,15 @@ class Explainer:
         self._answers = answers
         self._expansion = expansion
 
-    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Forecast:
+    def foretell(self, event: RejoinRequested | NetworkChanged, now: float) -> Slices[Forecast]:
         """What would happen to a trigger that came now. A rejoin that does not exist yet has no id."""
         answer = self._answers.of_request(event.request_id, now)
         if answer is not None and not answer.fits(digest_of(event)):
             return Forecast(is_reused=True)
         if answer is not None:
             cause = answer.cause
-            explained = [Explanation(one, cause, now, UNSEEN) for one in answer.decisions if cause is not None]
-            return Forecast(tuple(explained), replayed=True)
+            replayed = [Explanation(one, cause, now, UNSEEN) for one in answer.decisions if cause is not None]
+            return Forecast(tuple(replayed), replayed=True)
         cause = event.cause if isinstance(event, RejoinRequested) else event.kind.cause
         if cause is None:
             return Forecast()
@@ -55,8 +55,15 @@ class Explainer:
             return Forecast(retry_in=self._policy.retry_in(now))
         trigger, lane = Trigger(cause, now, event.request_id), self._policy.dry_lane()
         host_id = event.host_id if isinstance(event, NetworkChanged) else ""
-        foretold = (one for group in groups for one in self._explain(group, host_id, trigger, lane))
-        return Forecast(tuple(islice(foretold, SLICE)), total=sum(map(_count, groups)))
+        total = sum(map(_count, groups))
+        explained: list[Explanation] = []
+        for group in groups:
+            for one in self._explain(group, host_id, trigger, lane):
+                yield
+                explained.append(one)
+                if len(explained) == SLICE:
+                    return Forecast(tuple(explained), total=total)
+        return Forecast(tuple(explained), total=total)
 
     def _explain(self, group: Group, host_id: str, trigger: Trigger, lane: DryLane) -> Iterator[Explanation]:
         now = trigger.arrived_at
@@ -64,7 +71,7 @@ class Explainer:
             for decision in group.earlier:
                 yield Explanation(restate(decision, self._history, now), trigger.cause, now, UNSEEN)
             return
-        for target in self._expansion.targets(group):
+        for target in list(self._expansion.targets(group)):  # slots may go between two slices
             if isinstance(target, Slot):
                 yield self._explain_slot(target, trigger, lane)
             else:

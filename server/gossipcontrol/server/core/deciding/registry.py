@@ -9,6 +9,7 @@ from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields, formerly
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
+from gossipcontrol.server.core.deciding.sorted_ids import SortedIds
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
 from gossipcontrol.server.core.event import NEIGHBORS, NEVER, NodeAttached
 from gossipcontrol.server.core.liveness import Liveness
@@ -144,8 +145,8 @@ class Registry:
         self.hosts: dict[str, Host] = {}
         self.stores: dict[str, Store] = {}
         self.attached = 0
-        self.store_changes = 0
-        """How often a store became known or was forgotten."""
+        self.store_order = SortedIds()
+        """The ids of the stores, for lists."""
         self.places = 0
         """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
         self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -211,7 +212,7 @@ class Registry:
             store = self.stores.get(store_id)
             if store is None:
                 store = self.stores[store_id] = Store(store_id, is_strange=not node.registered)
-                self.store_changes += 1
+                self.store_order.note(store_id)
                 self.strange_stores += store.is_strange
             self._name(node, store, 1)
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
@@ -310,7 +311,7 @@ class Registry:
         if not slot.store.slots:
             self.liveness.forget_store(slot.store.store_id)
             del self.stores[slot.store.store_id]
-            self.store_changes += 1
+            self.store_order.note(slot.store.store_id)
             self.strange_stores -= slot.store.is_strange
 
     @property
@@ -392,7 +393,7 @@ class Registry:
         """Take over what was saved; links to rejoins are looked up by id."""
         for store_id, fields in plain["stores"].items():
             self.stores[store_id] = Store(store_id, **decode_fields(fields, Store, STORE_LINKS))
-            self.store_changes += 1
+            self.store_order.note(store_id)
         for one in plain["nodes"]:
             node = Node(**decode_fields(one["fields"], Node, NODE_LINKS))
             self.nodes[node.node_id] = node

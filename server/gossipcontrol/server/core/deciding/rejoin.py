@@ -127,22 +127,28 @@ class Rejoin:
         """Number of triggers that are kept."""
         return (self.first_trigger is not None) + (len(self.last_triggers) if self.last_triggers else 0)
 
-    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> None:
-        """Remember a trigger that shares this rejoin, and what was decided about it."""
+    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> str:
+        """Remember a trigger, and what was decided about it; returns the request id of one that makes room for it."""
         self.trigger_count += 1
         if self.first_trigger is None:
             self.first_trigger = (trigger, kind, rule, seen)
-            return
+            return ""
         if self.last_triggers is None:
             self.last_triggers = deque(maxlen=LAST_TRIGGERS)
+        outdated = self.last_triggers[0][0].request_id if len(self.last_triggers) == LAST_TRIGGERS else ""
         self.last_triggers.append((trigger, kind, rule, seen))
         if trigger.cause is not self.cause:
             self.causes = (self.causes or set()) | {trigger.cause}
+        return outdated
+
+    def request_ids(self) -> set[str]:
+        """The request ids of the triggers that are kept."""
+        kept = (self.first_trigger, *(self.last_triggers or ()))
+        return {decided[0].request_id for decided in kept if decided is not None and decided[0].request_id}
 
     def has_request(self, request_id: str) -> bool:
         """Whether a trigger that is kept came with this request id."""
-        kept = (self.first_trigger, *(self.last_triggers or ()))
-        return any(decided is not None and decided[0].request_id == request_id for decided in kept)
+        return request_id in self.request_ids()
 
     def latest_at(self) -> float:
         """Arrival of its newest trigger."""

@@ -31,6 +31,8 @@ NOT_RECOVERED = "the suspicion ended, but nothing shows that the node recovered"
 SUSPICION_OVER = "what was suspected ended before it started"
 REFUTED = "fresh neighbours came before it started"
 STREAM_ENDED = "the agent's stream ended before it was verified"
+DUE, DUE_STARTS = 1000, 50
+"""Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
 
@@ -50,13 +52,17 @@ class Scheduler:
         self.lifecycle = Lifecycle(self.admission, registry, history, output)
         self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._probation = Probation(parameters.trial_time, self.lifecycle)
+        self._starts = 0
+        """Attempts begun; only differences count."""
 
     # Time.
 
     def advance(self, now: float) -> None:
-        """Do what is due."""
-        lifecycle = self.lifecycle
-        while (rejoin := lifecycle.pop_due(now)) is not None:
+        """Do what is due, up to a bound: the rest is due still, and follows in the next turns."""
+        lifecycle, most = self.lifecycle, self._starts + DUE_STARTS
+        for _ in range(DUE):
+            if self._starts >= most or (rejoin := lifecycle.pop_due(now)) is None:
+                break
             match rejoin.state:
                 case State.PARKED:
                     self._expire(rejoin, now)
@@ -64,7 +70,9 @@ class Scheduler:
                     self._admit(rejoin, now)
                 case _:
                     self._time_out(rejoin, now)
-        while (rejoin := self.admission.pop(now)) is not None:
+        for _ in range(DUE):
+            if self._starts >= most or (rejoin := self.admission.pop(now)) is None:
+                break
             if not self._skip_if_refuted(rejoin, now):
                 self.start(rejoin, now)
         lifecycle.settle()
@@ -111,6 +119,7 @@ class Scheduler:
         delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
         since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
         self.lifecycle.start(rejoin)
+        self._starts += 1
         slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
         rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, ""
         rejoin.attempts += 1

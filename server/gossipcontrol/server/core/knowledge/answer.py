@@ -12,7 +12,8 @@ from gossipcontrol.server.core.knowledge.chain import POSITION_MASK, Chain
 from gossipcontrol.server.core.knowledge.record import PeerKnowledge, PeerLag, Position, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 from gossipcontrol.server.core.knowledge.vector import counts, join, meet
-from gossipcontrol.server.core.knowledge.view import Slices, View, finish
+from gossipcontrol.server.core.knowledge.view import View
+from gossipcontrol.server.core.slices import Slices, finish
 
 LAG_GROUP = 100
 """Most peers whose lag is computed in one pass."""

@@ -138,10 +138,15 @@ class Graph:
                 vector = reached ^ ((vector ^ reached) & (greater - (greater >> 31)))
         return vector, kept, len(positions)
 
+    @property
+    def price(self) -> int:
+        """Work that a walked place counts as."""
+        return min(LONGEST_PRICE, 1 + len(self.chains) // LANES_PER_PRICE)
+
     def _afford(self, position: int) -> int | None:
         """The vector of a position that is not cached, if the budget reaches that far."""
         weight = self.chains[position >> 32].weight(position & POSITION_MASK)
-        price = weight * min(LONGEST_PRICE, 1 + len(self.chains) // LANES_PER_PRICE)
+        price = weight * self.price
         if price > self.budget:
             return None
         self.budget -= price

@@ -12,8 +12,8 @@ from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Knowle
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import StoreCounts, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
-from gossipcontrol.server.core.knowledge.view import Slices, finish
 from gossipcontrol.server.core.memory import SENDER
+from gossipcontrol.server.core.slices import Slices, finish
 
 
 class Outcome(NamedTuple):

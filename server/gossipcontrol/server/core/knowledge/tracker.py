@@ -21,6 +21,8 @@ EVENT_WORK = 512
 """Work that every event may do beside placing its own intentions: places walked, floating intentions placed."""
 NAME_WORK = 3
 """Work that each intention of an event, and each dependency it names, adds to that."""
+PAID_NAMES = 1024
+"""Names beyond which further ones add none, by the price of a place: one intention can name as many."""
 
 
 class Recorded(NamedTuple):
@@ -85,7 +87,8 @@ class Tracker:
         graph, floating = self.graph, self.floating
         position_of, waiting, wanted = graph.positions, floating.waiting, floating.wanted
         find = position_of.get
-        graph.budget = EVENT_WORK + NAME_WORK * (len(intentions) + sum([len(one.dependencies) for one in intentions]))
+        names = len(intentions) + sum([len(one.dependencies) for one in intentions])
+        graph.budget = EVENT_WORK + NAME_WORK * min(names, PAID_NAMES // graph.price)
         self.version += 1
         tally = [0, 0, 0, 0]
         for one in intentions:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gossipcontrol.server.core.knowledge.record import Unshared
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
-from gossipcontrol.server.core.knowledge.view import Slices, finish
+from gossipcontrol.server.core.slices import Slices, finish
 
 STEP = 0.05
 """Least seconds between two steps of a scan, and between two stores."""

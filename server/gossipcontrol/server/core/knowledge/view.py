@@ -7,24 +7,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Generator, Iterable
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from gossipcontrol.server.core.knowledge.tracker import Tracker
-
-T = TypeVar("T")
-Slices = Generator[None, None, T]
-"""Work that pauses after each bit of it, which takes well below a millisecond, and returns its result."""
-
-
-def finish(work: Slices[T]) -> T:
-    """Do all of it at once."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 class ChainView(NamedTuple):

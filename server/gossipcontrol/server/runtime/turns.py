@@ -1,0 +1,270 @@
+"""Whose turn it is in the event loop: long work goes one slice per pass, and is charged to who asked for it.
+
+Each connection has an account of seconds. One that is overdrawn waits for all others; it gets what they leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+SHARE = 0.25
+"""Seconds of work per second that an account gains."""
+BURST = 0.5
+"""Seconds of work that it holds at most, and by which it can be overdrawn."""
+PASS_TIME = 0.005
+"""Seconds of work in one pass of the event loop after which further calls wait for the next pass."""
+STARTS = 3
+"""Calls that begin for each slice of a call under way, while both wait."""
+PASSES_OVER = 20
+"""Most passes in which others leave no time for those who are overdrawn before one of these has its turn anyway."""
+LOCAL_PEER = "unix:"
+"""What gRPC calls every client on the Unix socket: who shares it cannot be told apart, so each call has an account."""
+
+T = TypeVar("T")
+
+
+class Account:
+    """The time that one connection, or one call over the Unix socket, may take."""
+
+    __slots__ = ("_at", "_balance", "calls")
+
+    def __init__(self, now: float) -> None:
+        self.calls = 0
+        """Calls under way."""
+        self._balance, self._at = BURST, now
+
+    def balance(self, now: float) -> float:
+        """Seconds that it may still take; negative when it is overdrawn."""
+        self._balance = min(BURST, self._balance + (now - self._at) * SHARE)
+        self._at = now
+        return self._balance
+
+    def charge(self, seconds: float, now: float) -> None:
+        """Take seconds of work."""
+        self._balance = max(-BURST, self.balance(now) - seconds)
+
+
+class _Queue:
+    """Those who wait, in turn by account."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[Account, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, account: Account) -> asyncio.Future[None]:
+        """Wait for a turn."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(account, deque()).append(waiter)
+        return waiter
+
+    def release(self, now: float, *, overdrawn: bool) -> bool:
+        """Give the next one its turn, of those whose accounts are overdrawn or of the others; False: there is none."""
+        for account in list(self._waiting):
+            waiters = self._waiting[account]
+            while waiters and waiters[0].done():  # its call was cancelled
+                waiters.popleft()
+            if not waiters:
+                del self._waiting[account]
+            elif (account.balance(now) < 0) is overdrawn:
+                waiters.popleft().set_result(None)
+                self._waiting.move_to_end(account)
+                if not waiters:
+                    del self._waiting[account]
+                return True
+        return False
+
+
+class Turns:
+    """The accounts, and who waits. Runs in one event loop; ``clock`` counts seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        """By connection, the one used longest ago first."""
+        self._starting, self._going_on = _Queue(), _Queue()
+        self._used = 0.0
+        """Seconds of work in this pass."""
+        self._armed = False
+        self._started = 0
+        """Calls that began since a slice of one under way had its turn."""
+        self._passed_over = 0
+        """Passes in which the overdrawn had no turn."""
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def balance(self, peer: str) -> float:
+        """Seconds that a connection may still take; negative when it is overdrawn."""
+        account = self._accounts.get(peer)
+        return BURST if account is None else account.balance(self.clock())
+
+    @contextmanager
+    def call(self, peer: str) -> Generator[Call]:
+        """A call of this connection, charged to it."""
+        account = self._account(peer)
+        account.calls += 1
+        # Not reset: gRPC runs each call in a task of its own, and closes some from another one.
+        _current.set(call := Call(self, account))
+        try:
+            yield call
+        finally:
+            account.calls -= 1
+
+    def _account(self, peer: str) -> Account:
+        now = self.clock()
+        if peer.startswith(LOCAL_PEER) or not peer:
+            return Account(now)
+        self._forget(now)
+        account = self._accounts.setdefault(peer, Account(now))
+        self._accounts.move_to_end(peer)
+        return account
+
+    def _forget(self, now: float) -> None:
+        """Forget up to two accounts that a new one would equal."""
+        for _ in range(2):
+            if not self._accounts:
+                return
+            peer, account = next(iter(self._accounts.items()))
+            if account.calls:
+                self._accounts.move_to_end(peer)
+            elif account.balance(now) >= BURST:
+                del self._accounts[peer]
+            else:
+                return
+
+    def charge(self, account: Account, seconds: float, now: float) -> None:
+        """Charge work that was done in this pass."""
+        account.charge(seconds, now)
+        self._used += seconds
+        if self._used >= PASS_TIME:
+            self._arm()
+
+    async def wait_to_start(self, account: Account) -> None:
+        """Wait if much was done in this pass, or if the account is overdrawn."""
+        if self._used >= PASS_TIME or account.balance(self.clock()) < 0:
+            await self._wait(self._starting, account)
+
+    async def wait_to_go_on(self, account: Account) -> None:
+        """Let others have their turn."""
+        await self._wait(self._going_on, account)
+
+    async def _wait(self, queue: _Queue, account: Account) -> None:
+        waiter = queue.add(account)
+        self._arm()
+        await waiter
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._next_pass)
+
+    def _next_pass(self) -> None:
+        """Give one of those who wait a turn in this pass; it follows what the others are ready to do anyway."""
+        self._armed = False
+        used, self._used = self._used, 0.0
+        now = self.clock()
+        if not self._release_next(now) and (self._starting or self._going_on):
+            self._passed_over += 1
+            if used < PASS_TIME or self._passed_over > PASSES_OVER:
+                self._passed_over = 0
+                _ = self._starting.release(now, overdrawn=True) or self._going_on.release(now, overdrawn=True)
+        if self._starting or self._going_on:
+            self._arm()
+
+    def _release_next(self, now: float) -> bool:
+        """Give one that is not overdrawn its turn: one that begins before one under way, but not always."""
+        if self._started < STARTS and self._starting.release(now, overdrawn=False):
+            self._started += 1
+            return True
+        self._started = 0
+        return self._going_on.release(now, overdrawn=False) or self._starting.release(now, overdrawn=False)
+
+
+class Call:
+    """One call: it begins when it is its turn, and all its steps are charged to its account."""
+
+    __slots__ = ("_account", "_turns")
+
+    def __init__(self, turns: Turns, account: Account) -> None:
+        self._turns = turns
+        self._account = account
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of the work, which begins when it is this call's turn."""
+        await self._turns.wait_to_start(self._account)
+        return await _Metered(work(), self)
+
+    async def wait_turn(self) -> None:
+        """Let others have their turn."""
+        await self._turns.wait_to_go_on(self._account)
+
+    def now(self) -> float:
+        """The clock by which it is charged."""
+        return self._turns.clock()
+
+    def charge(self, began_at: float) -> None:
+        """Charge a step that has just ended."""
+        now = self._turns.clock()
+        self._turns.charge(self._account, now - began_at, now)
+
+
+_current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+async def wait_turn() -> None:
+    """Let others have their turn; what belongs to no call goes on in the next pass."""
+    call = _current.get()
+    if call is None:
+        await asyncio.sleep(0)
+    else:
+        await call.wait_turn()
+
+
+async def metered(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work in a task of its own, charged to the call that made the task."""
+    call = _current.get()
+    return await (work if call is None else _Metered(work, call))
+
+
+class _Metered(Awaitable[T]):
+    """Awaits something, and charges each step of it."""
+
+    __slots__ = ("_call", "_work")
+
+    def __init__(self, work: Awaitable[T], call: Call) -> None:
+        self._work = work
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        call, steps = self._call, self._work.__await__()
+        error: BaseException | None = None
+        while True:
+            began_at = call.now()
+            try:
+                # As ``yield from`` does, with a clock around each step.
+                waits_for: Any = next(steps) if error is None else _throw(steps, error)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                call.charge(began_at)
+            error = None
+            try:
+                yield waits_for
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - whatever is thrown in, the work must see it
+                error = thrown
+
+
+def _throw(steps: Any, error: BaseException) -> object:
+    return steps.throw(error)
