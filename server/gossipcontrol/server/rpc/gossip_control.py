@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
 from gossipcontrol.server.core.effect import ForgetSlots
-from gossipcontrol.server.core.finding import OfferSync
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
@@ -22,12 +21,12 @@ from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
-from gossipcontrol.server.runtime.slices import Slice
+from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -88,27 +87,25 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
         del context
         synced = decode_presence.syncs_finished(request.sync_results)
-        reports = decode_report.liveness_reported(request, self._clock.now(), self._note)
-        offers: list[OfferSync] = []
+        decoding = decode_report.liveness_reported(request, self._clock.now(), self._note)
+        reports = await in_slices(decoding)
+        response = gossip_control_pb2.PeerLivenessResponse()
         work = Slice()
         for report in reports:
             await work.rest()
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
-            offers += turn.offers
+            for offer in turn.offers:
+                response.syncs.append(encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)))
         for result in synced:
             await work.rest()
             self._dispatcher.submit(result)
         now = self._clock.now()
-        views: list[liveness_pb2.StoreView] = []
         for store_id, version in decode_presence.known_versions(request.reports).items():
             await work.rest()
-            views.append(self._answers.view(store_id, version, now))
-        return gossip_control_pb2.PeerLivenessResponse(
-            views=views,
-            syncs=[encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
-            next_report_ms=self._answers.next_report_ms(now),
-        )
+            response.views.append(self._answers.view(store_id, version, now))
+        response.next_report_ms = self._answers.next_report_ms(now)
+        return response
 
     # Clearing up.
 
@@ -150,11 +147,15 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         with self._subscriptions.subscribe(query.store_id, context.peer()) as subscription:
             while True:
                 await subscription.wait()
-                while (update := cursor.next_update()) is not None:
+                with subscription.work():
+                    update = cursor.next_update()
+                    if update is None:
+                        continue
                     now = self._clock.now()
-                    # A slow reader holds up this call only.
                     message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
-                    await write_within(context.write, message, WRITE_TIME)
+                # A slow reader holds up this call only.
+                await write_within(context.write, message, WRITE_TIME)
+                subscription.again()
 
     # Queries.
 
@@ -164,13 +165,17 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Peers of a store by id."""
         del context
         query, now = decode_presence.peer_query(request), self._clock.now()
-        peers = self._liveness.peers(query.store_id, query.after)
-        found = (peer for peer in peers if query.state is None or peer.state is query.state)
-        page, more = _page(found, query.page_size)
-        return gossip_control_pb2.ListPeersResponse(
-            peers=[encode_presence.peer_message(peer, now) for peer in page],
-            next_page_token=page[-1].peer_id if more else "",
-        )
+        response, work, last = gossip_control_pb2.ListPeersResponse(), Slice(), ""
+        for peer in self._liveness.peers(query.store_id, query.after):
+            await work.rest()
+            if query.state is not None and peer.state is not query.state:
+                continue
+            if len(response.peers) == query.page_size:
+                response.next_page_token = last
+                break
+            response.peers.append(encode_presence.peer_message(peer, now))
+            last = peer.peer_id
+        return response
 
     async def ListRejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest, context: Context
