@@ -165,17 +165,13 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Peers of a store by id."""
         del context
         query, now = decode_presence.peer_query(request), self._clock.now()
-        response, work, last = gossip_control_pb2.ListPeersResponse(), Slice(), ""
-        for peer in self._liveness.peers(query.store_id, query.after):
-            await work.rest()
-            if query.state is not None and peer.state is not query.state:
-                continue
-            if len(response.peers) == query.page_size:
-                response.next_page_token = last
-                break
-            response.peers.append(encode_presence.peer_message(peer, now))
-            last = peer.peer_id
-        return response
+        peers = self._liveness.peers(query.store_id, query.after)
+        found = (peer for peer in peers if query.state is None or peer.state is query.state)
+        page, more = _page(found, query.page_size)
+        return gossip_control_pb2.ListPeersResponse(
+            peers=[encode_presence.peer_message(peer, now) for peer in page],
+            next_page_token=page[-1].peer_id if more else "",
+        )
 
     async def ListRejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest, context: Context

@@ -24,8 +24,8 @@ DEPARTURE_GRACE = 2.0
 """Seconds after a peer's announced departure in which its earlier messages may still arrive."""
 EVICTION_DIVISOR = 16
 """A full store finds one peer in this many at once that it may evict, so that evictions cost little per peer."""
-ADVANCED_ROWS = 512
-"""Most rows refreshed by one event, stale ones included: one or two milliseconds. What else is due stays due."""
+ADVANCED_ROWS = 256
+"""Most rows refreshed by one event, stale ones included: about a millisecond. What else is due stays due."""
 
 ONLINE, SUSPECT, OFFLINE = PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE
 
