@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 
+from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.change import ChangeLog
 from gossipcontrol.server.core.presence.detector import Detector, Peak
@@ -47,6 +48,8 @@ class Presence:
         """Row -> ASLEEP or LEFT as announced by the peer, and when."""
         self._mute_since: dict[int, float] = {}
         """Row -> since when its broadcasts reach nobody, so that its own reports are no sign of life."""
+        self._proved: dict[str, float] = {}
+        """Store -> since when it has rows whose silence is proved, but which are yet to be refreshed."""
         self.version = 0
         """At least the version of every store that was forgotten."""
         self.started_at: float | None = None
@@ -194,12 +197,22 @@ class Presence:
         if until <= store.informed_until:
             return
         store.informed_until = until
+        self._refresh_proved(store, ADVANCED_ROWS, now)
+
+    def _refresh_proved(self, store: Store, most: int, now: float) -> int:
+        """Refresh rows whose silence is proved now, up to a bound; returns how many more might have been."""
         overdue = store.overdue
-        while overdue and overdue[0][0] <= until:
+        while most and overdue and overdue[0][0] <= store.informed_until:
             row = heapq.heappop(overdue)[1]
+            most -= 1
             # The row of a forgotten peer is free or reused by now; refreshing a reused one does no harm.
             if self.table.states[row] != FREE:
                 self._refresh(row, now)
+        if overdue and overdue[0][0] <= store.informed_until:
+            self._proved.setdefault(store.store_id, now)
+        else:
+            self._proved.pop(store.store_id, None)
+        return most
 
     def mark_departed(self, store_id: str, peer_id: str, state: PeerState, now: float) -> None:
         """Record an announced departure: ASLEEP or LEFT."""
@@ -219,7 +232,7 @@ class Presence:
 
     def next_at(self) -> float | None:
         """The earliest time at which a state may change by itself; None when none can."""
-        return self._wheel.next_at()
+        return earliest(self._wheel.next_at(), next(iter(self._proved.values()), None))
 
     def advance(self, now: float) -> None:
         """Refresh rows that are due, up to a bound; while ``next_at`` has passed, more of them are."""
@@ -229,7 +242,7 @@ class Presence:
             self._detector.timeout,
             self._wheel.schedule,
         )
-        for row in self._wheel.pop(now, ADVANCED_ROWS):
+        for row in self._wheel.pop(now, self._advance_proved(now)):
             state = table.states[row]
             if state == ONLINE and row not in mute_since:
                 # The common case: the peer was heard meanwhile, so only its deadline moves.
@@ -242,6 +255,17 @@ class Presence:
                 self._expire(row)
             elif state != FREE:
                 self._refresh(row, now)
+
+    def _advance_proved(self, now: float) -> int:
+        """Refresh what reports proved, but left for later; returns how many more rows may be refreshed."""
+        left = ADVANCED_ROWS
+        while left and self._proved:
+            store = self.stores.get(next(iter(self._proved)))
+            if store is None:
+                del self._proved[next(iter(self._proved))]
+            else:
+                left = self._refresh_proved(store, left, now)
+        return left
 
     # Rules.
 
