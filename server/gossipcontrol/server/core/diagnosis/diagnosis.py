@@ -117,8 +117,12 @@ class Diagnosis:
     # Events.
 
     def _on_reported(self, event: LivenessReported, now: float) -> list[Finding]:
-        monitor = self._ensure_monitor(event.store_id)
-        return self._do(monitor, partial(self._report, monitor, event, now))
+        monitor = self._monitors.get(event.store_id) or self._ensure_monitor(event.store_id)
+        if monitor.is_advancing:
+            return self._do(monitor, partial(self._report, monitor, event, now))
+        found = self._report(monitor, event, now)
+        self._schedule(monitor)
+        return found
 
     def _report(self, monitor: StoreMonitor, event: LivenessReported, now: float) -> list[Finding]:
         if event.node_id not in monitor.attached:

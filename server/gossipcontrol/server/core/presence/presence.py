@@ -232,7 +232,8 @@ class Presence:
 
     def next_at(self) -> float | None:
         """The earliest time at which a state may change by itself; None when none can."""
-        return earliest(self._wheel.next_at(), next(iter(self._proved.values()), None))
+        due_at = self._wheel.next_at()
+        return earliest(due_at, next(iter(self._proved.values()))) if self._proved else due_at
 
     def advance(self, now: float) -> None:
         """Refresh rows that are due, up to a bound; while ``next_at`` has passed, more of them are."""
