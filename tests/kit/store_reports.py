@@ -10,6 +10,8 @@ from gossipcontrol.server.core.event import NEVER, LivenessReported
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 
+from tests.kit.parts import finish
+
 PARAMETERS = LivenessParameters()
 
 
@@ -32,7 +34,9 @@ class Store:
         self.reports.record(report, now)
 
     def links(self, now: float) -> Links:
-        return Links(self.reports, self.parameters, self.state, now)
+        links = Links(self.reports, self.parameters, self.state, now)
+        finish(links.build())
+        return links
 
 
 def fall_apart(store: Store, start: int = 0, until: int = 30) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 
+from tests.kit.parts import finish
 from tests.kit.store_reports import PARAMETERS, Store, fall_apart
 
 
@@ -97,11 +98,11 @@ def test_a_silent_peer_that_once_reported_links_nobody_for_as_long_as_it_is_list
     store.say(10.0, "x", neighbors="a")
     for second in range(10, 200, 2):
         store.say(float(second), "a", neighbors="x")
-        store.reports.prune(float(second))
+        finish(store.reports.prune(float(second)))
     assert "x" not in store.reports.observers
     assert store.links(199.0).is_closed(["a"])
     store.say(200.0, "a", neighbors="y")
-    store.reports.prune(200.0)
+    finish(store.reports.prune(200.0))
     assert [*store.reports.observers, *store.reports.former] == ["a"]
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from gossipcontrol.server.core.diagnosis.links import Links
 from gossipcontrol.server.core.diagnosis.rot import Rot, reset_marks_across_sides
 from gossipcontrol.server.core.event import LivenessReported
 
+from tests.kit.parts import finish
 from tests.kit.store_reports import PARAMETERS, Store
 
 Count = Callable[[int, str, str], int]
 """How many messages of its peer an observer has heard after so many broadcasts."""
+
+
+def compared(store: Store, links: Links, now: float) -> Rot:
+    rot = Rot(store.reports, links, PARAMETERS, now)
+    finish(rot.compare())
+    return rot
 
 
 def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "") -> Rot:
@@ -24,8 +32,8 @@ def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonel
             store.say(2.0 * number, node_id, said, neighbors, number)
         now = 2.0 * number + 1.0
         links = store.links(now)
-        reset_marks_across_sides(store.reports, links)
-        rot = Rot(store.reports, links, PARAMETERS, now)
+        finish(reset_marks_across_sides(store.reports, links))
+        rot = compared(store, links, now)
     assert rot is not None
     return rot
 
@@ -85,7 +93,7 @@ def test_an_observer_without_counts_proves_no_rot_and_has_none(counting: str) ->
             counts = (number, number) if node_id in counting else ()
             heard, view = dict.fromkeys(others, now - 0.5), dict.fromkeys(others, 0.0)
             store.reports.record(LivenessReported(node_id, "notes", heard, view, number, heard_counts=counts), now)
-        rot = Rot(store.reports, store.links(now + 1.0), PARAMETERS, now + 1.0)
+        rot = compared(store, store.links(now + 1.0), now + 1.0)
         assert not [one for one in (*rot.outbound, *rot.inbound) if one.evidence]
 
 
@@ -97,7 +105,7 @@ def row(heard_by_d: str) -> Rot:
             heard = heard_by_d if node_id == "d" else "abcd"
             said = {peer: number if peer in heard else 0 for peer in "abcd" if peer != node_id}
             store.say(2.0 * number, node_id, said, near, number)
-    return Rot(store.reports, store.links(49.0), PARAMETERS, 49.0)
+    return compared(store, store.links(49.0), 49.0)
 
 
 def test_an_observer_of_distant_authors_misses_one_it_never_heard() -> None:
@@ -120,7 +128,7 @@ def test_a_lost_neighbour_is_not_heard_from_afar() -> None:
         count = min(number, 12)
         heard = {"a": 0, "b": count, "c": number - count}
         store.say(2.0 * number, "d", heard, "b" if number <= 12 else "c", number)
-    rot = Rot(store.reports, store.links(49.0), PARAMETERS, 49.0)
+    rot = compared(store, store.links(49.0), 49.0)
     evidence = {one.node_id: one.evidence for one in rot.inbound}
     assert "of 1 peers" in evidence["d"] or "of 2 peers" in evidence["d"], "of b, perhaps of c, never of a"
 
@@ -130,7 +138,7 @@ def test_silent_nodes_get_no_verdict() -> None:
     for number in range(1, 40):
         for node_id in "abc":
             store.say(2.0 * number, node_id, {}, "abc".replace(node_id, ""), 0)
-    rot = Rot(store.reports, store.links(80.0), PARAMETERS, 80.0)
+    rot = compared(store, store.links(80.0), 80.0)
     assert rot.outbound == []
     assert rot.inbound == []
 
@@ -144,7 +152,7 @@ def test_sides_that_do_not_hear_each_other_are_not_rotten() -> None:
             store.say(2.0 * number, node_id, heard, side.replace(node_id, ""), number)
         now = 2.0 * number + 1.0
         links = store.links(now)
-        reset_marks_across_sides(store.reports, links)
-        rot = Rot(store.reports, links, PARAMETERS, now)
+        finish(reset_marks_across_sides(store.reports, links))
+        rot = compared(store, links, now)
         assert all(not one.evidence for one in (*rot.outbound, *rot.inbound)), number
     assert len(store.links(119.0).sides()) == 2

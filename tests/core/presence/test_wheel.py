@@ -46,3 +46,16 @@ def test_stale_entries_stay_bounded() -> None:
         wheel.schedule(0, 10.0 + number % 50, 0.0)
         assert len(wheel) <= 2 * 2 + STALE_SLACK
     assert wheel.pop(100.0) == [0]
+
+
+def test_rows_are_popped_in_parts_in_the_same_order() -> None:
+    whole, parts = made(100), made(100)
+    for row in range(100):
+        for wheel in (whole, parts):
+            wheel.schedule(row, 5.0 + row % 3, 0.0)
+    popped = list[int]()
+    while (part := parts.pop(10.0, 7)) or parts.next_at() is not None:
+        assert len(part) <= 7
+        popped += part
+    assert popped == whole.pop(10.0)
+    assert len(parts) == 0

@@ -231,7 +231,8 @@ async def test_the_watchers_of_a_store_are_notified_in_slices(monkeypatch: pytes
             await subscription.wait()
             ready.set()
             await subscription.wait()
-            clock[0] += work
+            with subscription.work():
+                clock[0] += work
             served[turns[0]] = served.get(turns[0], 0) + 1
 
     def count() -> None:

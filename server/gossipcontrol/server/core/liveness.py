@@ -94,6 +94,8 @@ class Liveness:
         self.roster: Roster = roster or EmptyRoster()
         self.diagnosis = Diagnosis(parameters, self.presence, self.roster)
         self._reporters: dict[str, Reporter] = {}
+        self._advanced_at = NEVER
+        """When presence was last advanced."""
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             LivenessReported: self._on_liveness_reported,
             NeighborChanged: self._on_neighbor_changed,
@@ -119,9 +121,11 @@ class Liveness:
         if due_at is not None and due_at <= now:
             if now - due_at > SERVICE_BEHIND:
                 self._pacer.on_behind(now)
-            if now - due_at > SERVICE_PAUSE:
+            # What one turn leaves is due still: while the turns go on, the service does not stand still.
+            if now - max(due_at, self._advanced_at) > SERVICE_PAUSE:
                 presence.on_service_paused(now)
             presence.advance(now)
+            self._advanced_at = now
         self._handlers[type(event)](event, now)
         found = self.diagnosis.handle(event, now)
         if not presence.changed:
@@ -276,13 +280,13 @@ class Liveness:
         return self.presence.table.record(row)._replace(state=state)
 
     def peers(self, store_id: str, after: str = "") -> Iterator[PeerRecord]:
-        """The peers of a store ordered by id, after ``after``; none when the store is unknown."""
+        """The peers of a store ordered by id, after ``after``; none when the store is unknown. A page is cheap."""
         store = self.presence.stores.get(store_id)
         if store is not None:
-            peer_ids = sorted(store.index)
-            for peer_id in peer_ids[bisect_right(peer_ids, after) :]:
-                row = store.index.get(peer_id)
-                if row is not None:  # it may have been forgotten between two slices
+            peer_ids = store.ordered()
+            for place in range(bisect_right(peer_ids, after), len(peer_ids)):
+                row = store.index.get(peer_ids[place])
+                if row is not None:  # else it was forgotten while the caller paused
                     yield self.presence.table.record(row)
 
     def peer_count(self, store_id: str) -> int:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
 from gossipcontrol.server.core.effect import ForgetSlots
-from gossipcontrol.server.core.finding import OfferSync
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
@@ -27,10 +26,12 @@ from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 PAGE_WEIGHT = 10_000
 """Nodes, about 1 MB, after which a page of stores ends early."""
+PEER_TIME = 0.000005
+"""Seconds that a peer in a report takes, if it is new."""
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -99,30 +100,29 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
         del context
         synced = decode_presence.syncs_finished(request.sync_results)
-        reports = decode_report.liveness_reported(request, self._clock.now(), self._note)
-        offers: list[OfferSync] = []
+        decoding = decode_report.liveness_reported(request, self._clock.now(), self._note)
+        reports = await in_slices(decoding)
+        response = gossip_control_pb2.PeerLivenessResponse()
         work = Slice()
         for report in reports:
+            work.expect(PEER_TIME * (len(report.heard) + len(report.neighbors)))
             await work.rest()
             session = self._driver.session(report.node_id)
             if session is not None:
                 report = replace(report, delay=session.commands.assumed_delay(report.store_id, unary=True))
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
-            offers += turn.offers
+            for offer in turn.offers:
+                response.syncs.append(encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)))
         for result in synced:
             await work.rest()
             self._dispatcher.submit(result)
         now = self._clock.now()
-        views: list[liveness_pb2.StoreView] = []
         for store_id, version in decode_presence.known_versions(request.reports).items():
             await work.rest()
-            views.append(self._answers.view(store_id, version, now))
-        return gossip_control_pb2.PeerLivenessResponse(
-            views=views,
-            syncs=[encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)) for offer in offers],
-            next_report_ms=self._answers.next_report_ms(now),
-        )
+            response.views.append(self._answers.view(store_id, version, now))
+        response.next_report_ms = self._answers.next_report_ms(now)
+        return response
 
     # Clearing up.
 
@@ -164,11 +164,15 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         with self._subscriptions.subscribe(query.store_id, context.peer()) as subscription:
             while True:
                 await subscription.wait()
-                while (update := cursor.next_update()) is not None:
+                with subscription.work():
+                    update = cursor.next_update()
+                    if update is None:
+                        continue
                     now = self._clock.now()
-                    # A slow reader holds up this call only.
                     message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
-                    await write_within(context.write, message, WRITE_TIME)
+                # A slow reader holds up this call only.
+                await write_within(context.write, message, WRITE_TIME)
+                subscription.again()
 
     # Queries.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import islice
@@ -20,7 +21,9 @@ INTERVAL_PER_SUBSCRIPTION = 0.001
 SHARE, LEAST_SHARE = 8, 16
 """One connection may hold one in so many of all places, but always the least share."""
 LARGEST_BATCH = 64
-"""Most subscribers notified in one turn, however little the last ones had to do."""
+"""Most subscribers notified in one turn of the event loop, however little each has to do."""
+LEAST_REST = 0.001
+"""Seconds of work from which on subscribers rest as long as they worked; timers are no finer."""
 LOCAL_PEER = "unix:"
 """What gRPC calls every client on the Unix socket, who are all of one user: they have no share."""
 
@@ -28,17 +31,38 @@ LOCAL_PEER = "unix:"
 class Subscription:
     """One watcher of a store; ``notified`` is set when the store may have changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: SubscriptionHub) -> None:
         self.notified = asyncio.Event()
+        self._hub = hub
         self._error: GossipControlError | None = None
 
     async def wait(self) -> None:
-        """Wait until the store may have changed; raises the error with which the subscription was closed."""
-        if self._error is None:
-            await self.notified.wait()
-        if self._error is not None:
-            raise self._error
-        self.notified.clear()
+        """Wait until the store may have changed, and it is this subscription's turn; ``work`` belongs to the turn.
+
+        Raises the error with which the subscription was closed.
+        """
+        while True:
+            if self._error is None:
+                await self.notified.wait()
+            if self._error is not None:
+                raise self._error
+            self.notified.clear()
+            if self._hub.may_work():
+                return
+            self.again(first=True)
+
+    @contextmanager
+    def work(self) -> Generator[None]:
+        """Count the time until the context ends as work of this turn, so that others wait for the next one."""
+        began_at = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._hub.spent += time.perf_counter() - began_at
+
+    def again(self, *, first: bool = False) -> None:
+        """Have another turn after those who wait, or before them."""
+        self._hub.wake([self], first=first)
 
     def close(self, error: GossipControlError) -> None:
         """End the subscription with an error."""
@@ -55,12 +79,12 @@ class SubscriptionHub:
         self._changed: set[str] = set()
         self._held: dict[str, int] = {}
         """Places held by each connection."""
-        self._waking: dict[Subscription, None] = {}
-        """Subscriptions to be notified in the next turns, in order."""
-        self._batch = 1
-        """How many of them in the next turn."""
-        self._woken_at: float | None = None
-        """When those of the last turn were notified; None: none wait."""
+        self._waking: OrderedDict[Subscription, None] = OrderedDict()
+        """Subscriptions to be notified in the next turns of the event loop, in order."""
+        self._is_waking = False
+        """Whether some were notified in this turn, or will be in the next."""
+        self.spent = 0.0
+        """Seconds that subscribers worked in this turn."""
         self._timer: asyncio.TimerHandle | None = None
         self.count = 0
 
@@ -75,11 +99,11 @@ class SubscriptionHub:
         share = max(LEAST_SHARE, self._limit // SHARE)
         if self._held.get(peer, 0) >= share and not peer.startswith(LOCAL_PEER):
             raise Overloaded(f"this connection has {share} WatchPeers calls, all that one may have", SUBSCRIBE_RETRY)
-        subscription = Subscription()
+        subscription = Subscription(self)
         self._subscriptions.setdefault(store_id, set()).add(subscription)
         self._held[peer] = self._held.get(peer, 0) + 1
         self.count += 1
-        self._wake([subscription])
+        self.wake([subscription])
         try:
             yield subscription
         finally:
@@ -117,27 +141,35 @@ class SubscriptionHub:
         self._timer = None
         changed, self._changed = self._changed, set()
         for store_id in changed:
-            self._wake(self._subscriptions.get(store_id, ()))
+            self.wake(self._subscriptions.get(store_id, ()))
 
-    def _wake(self, subscriptions: Iterable[Subscription]) -> None:
-        self._waking.update(dict.fromkeys(subscriptions))
-        if self._waking and self._woken_at is None:
-            self._batch = 1  # what the subscribers of another store had to do says nothing of these
+    def may_work(self) -> bool:
+        """Whether the slice of this turn is not used up."""
+        return self.spent < SLICE_TIME
+
+    def wake(self, subscriptions: Iterable[Subscription], *, first: bool = False) -> None:
+        """Give these subscriptions a turn, each once, after or before all who wait."""
+        for subscription in subscriptions:
+            self._waking[subscription] = None
+            if first:
+                self._waking.move_to_end(subscription, last=False)
+        if self._waking and not self._is_waking:
             self._wake_some()
 
     def _wake_some(self) -> None:
-        """Notify as many as have work for one slice, going by how long those of the last turn took."""
-        now = time.perf_counter()
-        if self._woken_at is not None:
-            took = now - self._woken_at
-            if took > SLICE_TIME:
-                self._batch = max(1, self._batch // 2)
-            elif took < SLICE_TIME / 2:
-                self._batch = min(LARGEST_BATCH, self._batch * 2)
-        self._woken_at = now if self._waking else None
-        for subscription in list(islice(self._waking, self._batch)):
+        """Begin a turn; those notified work before it ends."""
+        self.spent = 0.0
+        self._is_waking = bool(self._waking)
+        for subscription in list(islice(self._waking, LARGEST_BATCH)):
             del self._waking[subscription]
             subscription.notified.set()
-        if self._woken_at is not None:
-            # Runs in the next turn, after those who were notified, so it measures their work.
-            asyncio.get_running_loop().call_soon(self._wake_some)
+        if self._is_waking:
+            asyncio.get_running_loop().call_soon(self._rest)
+
+    def _rest(self) -> None:
+        """End a turn. gRPC needs some turns of the loop for each call: all others get as much time as subscribers."""
+        loop = asyncio.get_running_loop()
+        if self.spent < LEAST_REST:
+            loop.call_soon(self._wake_some)
+        else:
+            loop.call_later(self.spent, self._wake_some)

@@ -20,6 +20,10 @@ class Slice:
     def __init__(self) -> None:
         self._began_at = time.perf_counter()
 
+    def expect(self, seconds: float) -> None:
+        """Count what the next bit will take already, so that a long one has a slice of its own."""
+        self._began_at -= seconds
+
     async def rest(self) -> None:
         """Let others have their turn if this one took its slice."""
         if time.perf_counter() - self._began_at >= SLICE_TIME:

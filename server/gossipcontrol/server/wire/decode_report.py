@@ -5,7 +5,7 @@ Valid reports are read column by column in a few fast passes; entries are checke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -44,17 +44,20 @@ _NOTHING = _Heard({}, (), ())
 
 def liveness_reported(
     request: gossip_control_pb2.PeerLivenessRequest, now: float, note: Note = ignore
-) -> list[LivenessReported]:
-    """The events of a PeerLiveness call; unknown paths are noted. Raises InvalidRequest."""
+) -> Generator[None, None, list[LivenessReported]]:
+    """The events of a PeerLiveness call, with a pause after each report; unknown paths are noted.
+
+    Raises InvalidRequest once all reports were read, so that a wrong one changes nothing.
+    """
     violations: Violations = []
     if not request.reports:
         violations.append(("reports", "must not be empty"))
     if not check_count(len(request.reports), "reports", REPORTS, violations):
         refuse(violations)
-    events = [
-        _reported(report, f"reports[{index}].", report.node_id, now, violations, note)
-        for index, report in enumerate(request.reports)
-    ]
+    events: list[LivenessReported] = []
+    for index, report in enumerate(request.reports):
+        events.append(_reported(report, f"reports[{index}].", report.node_id, now, violations, note))
+        yield
     refuse(violations)
     return events
 

@@ -6,13 +6,16 @@ Reports are recorded as they come; a store is evaluated as a whole once enough o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.core.diagnosis.store_monitor import PresenceAccess, StoreMonitor
 from gossipcontrol.server.core.event import (
+    NEVER,
     LivenessEvent,
     LivenessReported,
     NeighborChanged,
@@ -27,8 +30,12 @@ from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pair_sync import PAIR_LIMIT
 from gossipcontrol.server.core.roster import Roster
 
-MAX_STORES_PER_CALL = 64
-"""Most stores advanced in one call; if more are due, the next deadline is immediate."""
+PARTS_PER_CALL = 16
+"""Parts of work on due stores done in one call, 0.1 ms each; if more is due, the next deadline is immediate."""
+PARTS_PER_FINDING = 2
+"""What a finding costs in parts: a trigger may be decided because of it."""
+MAX_ADVANCING = 8
+"""Most stores that take turns; the others wait."""
 
 
 class Diagnosis:
@@ -48,6 +55,11 @@ class Diagnosis:
         self._budget = Budget(parameters.sync_rate)
         self._monitors: dict[str, StoreMonitor] = {}
         self._pairs = 0
+        self._counted: dict[str, tuple[int, int, int]] = {}
+        """Store -> its share of the gauges and of the pairs."""
+        self._advancing: deque[tuple[StoreMonitor, Generator[list[Finding]]]] = deque()
+        """Stores whose due work is not done yet; the first one has the next turn."""
+        self._advanced_at = NEVER
         self._agenda: list[tuple[float, str]] = []
         """Heap of (time, store): a store is due then or later. Each has one current entry; others are stale."""
         self._closing_findings: list[Finding] = []
@@ -73,12 +85,15 @@ class Diagnosis:
         found = handler(event, now) if handler else []
         if self._closing_findings:
             found, self._closing_findings = [*self._closing_findings, *found], []
-        if self._agenda and self._agenda[0][0] <= now:
+        if self._advancing or (self._agenda and self._agenda[0][0] <= now):
+            self._advanced_at = now
             found += self._advance(now)
         return found
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing is monitored."""
+        if self._advancing:
+            return self._advanced_at
         return self._agenda[0][0] if self._agenda else None
 
     def store_counts(self, store_id: str) -> tuple[int, int]:
@@ -94,7 +109,8 @@ class Diagnosis:
         """Forget a store that no node has any more; the next event's findings end its conditions."""
         monitor = self._monitors.pop(store_id, None)
         if monitor is not None:
-            self._add_to_gauges(monitor, -1)
+            self._advancing = deque(one for one in self._advancing if one[0] is not monitor)
+            self._count(store_id, (0, 0, 0))
             self._closing_findings += monitor.close()
             self._scheduled.pop(store_id, None)
 
@@ -114,12 +130,19 @@ class Diagnosis:
         can_sync = self._roster.can_sync(event.node_id)
         if can_sync is None and self._says_nothing(event):
             return []
-        monitor = self._ensure_monitor(event.store_id)
-        if event.node_id not in monitor.attached and can_sync is not None:
-            monitor.attach(event.node_id, can_sync, now)
-        found = monitor.on_report(event, now)
+        monitor = self._monitors.get(event.store_id) or self._ensure_monitor(event.store_id)
+        if monitor.is_advancing:
+            return self._do(monitor, partial(self._report, monitor, event, now))
+        found = self._report(monitor, event, now)
         self._schedule(monitor)
         return found
+
+    def _report(self, monitor: StoreMonitor, event: LivenessReported, now: float) -> list[Finding]:
+        if event.node_id not in monitor.attached:
+            can_sync = self._roster.can_sync(event.node_id)
+            if can_sync is not None:
+                monitor.attach(event.node_id, can_sync, now)
+        return monitor.on_report(event, now)
 
     def _says_nothing(self, event: LivenessReported) -> bool:
         """Whether a report of a node without an agent is the first of its store, and names nobody."""
@@ -129,20 +152,19 @@ class Diagnosis:
 
     def _on_neighbor_changed(self, event: NeighborChanged, now: float) -> list[Finding]:
         monitor = self._monitors.get(event.store_id)
-        if monitor is None:
-            return []
-        found = monitor.on_neighbor_changed(event, now)
-        self._schedule(monitor)
-        return found
+        return self._do(monitor, partial(monitor.on_neighbor_changed, event, now)) if monitor is not None else []
 
     def _on_attached(self, event: NodeAttached, now: float) -> list[Finding]:
         found: list[Finding] = []
         for store_id in event.store_ids:
             monitor = self._ensure_monitor(store_id)
-            if monitor.attached.get(event.node_id, event.incarnation) != event.incarnation:
-                found += monitor.forget_node(event.node_id)
-            monitor.attach(event.node_id, Capability.SYNC_WITH_PEER in event.capabilities, now, event.incarnation)
-            self._schedule(monitor)
+            found += self._do(monitor, partial(self._attach, monitor, event, now))
+        return found
+
+    def _attach(self, monitor: StoreMonitor, event: NodeAttached, now: float) -> list[Finding]:
+        restarted = monitor.attached.get(event.node_id, event.incarnation) != event.incarnation
+        found = monitor.forget_node(event.node_id) if restarted else []
+        monitor.attach(event.node_id, Capability.SYNC_WITH_PEER in event.capabilities, now, event.incarnation)
         return found
 
     def _on_detached(self, event: NodeDetached, now: float) -> list[Finding]:
@@ -156,46 +178,79 @@ class Diagnosis:
         for node_id in event.node_ids:
             for store_id in sorted(self._roster.store_ids(node_id)):
                 monitor = self._monitors.get(store_id)
-                found += monitor.forget_node(node_id) if monitor else []
+                if monitor is not None:
+                    found += self._do(monitor, partial(monitor.forget_node, node_id))
         return found
 
     def _on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
         monitor = self._monitors.get(event.store_id)
-        if monitor is None:
+        return self._do(monitor, partial(monitor.on_sync_finished, event, now)) if monitor is not None else []
+
+    def _do(self, monitor: StoreMonitor, act: Callable[[], list[Finding]]) -> list[Finding]:
+        """Do something to a store now, or once what is due there is done."""
+        if monitor.is_advancing:
+            monitor.held.append(act)
             return []
-        found = monitor.on_sync_finished(event, now)
+        found = act()
         self._schedule(monitor)
         return found
 
     # Time.
 
     def _advance(self, now: float) -> list[Finding]:
+        """Go on with what is due, up to a bound; stores of any size take turns."""
         found: list[Finding] = []
-        for _ in range(MAX_STORES_PER_CALL):
-            if not self._agenda or self._agenda[0][0] > now:
-                break
+        left = PARTS_PER_CALL
+        self._begin_due(now)
+        while left > 0 and (self._advancing or self._begin_due(now)):
+            monitor, parts = self._advancing[0]
+            part = next(parts, None)
+            self._recount(monitor)
+            if part is None:
+                self._advancing.popleft()
+                self._end(monitor, now)
+                left -= 1
+            else:
+                found += part
+                left -= 1 + PARTS_PER_FINDING * len(part)
+        self._advancing.rotate(-1)
+        self._budget.prune(now)
+        return found
+
+    def _begin_due(self, now: float) -> bool:
+        """Let the next store that is due have its turn first; returns whether there is one."""
+        while self._agenda and self._agenda[0][0] <= now and len(self._advancing) < MAX_ADVANCING:
             at, store_id = heappop(self._agenda)
             monitor = self._monitors.get(store_id)
             if monitor is None or self._scheduled.get(store_id) != at:
                 continue
             del self._scheduled[store_id]
             if monitor.next_at() <= now:
-                self._add_to_gauges(monitor, -1)
-                found += monitor.advance(PAIR_LIMIT - self._pairs, now)
-                self._add_to_gauges(monitor, 1)
-            if monitor.is_empty:
-                monitor.clear_mutes(now)
-                self.forget_store(store_id)
-            else:
-                self._schedule(monitor)
-        self._budget.prune(now)
-        return found
+                self._advancing.appendleft((monitor, monitor.advance(PAIR_LIMIT - self._pairs, now)))
+                return True
+            self._end(monitor, now)
+        return False
 
-    def _add_to_gauges(self, monitor: StoreMonitor, sign: int) -> None:
-        """Add (1) or subtract (-1) a store's share of the gauges; subtract before it changes."""
-        self.pairs_unsynced += sign * monitor.pair_sync.unsynced
-        self.partitioned += sign * monitor.repair.confirmed
-        self._pairs += sign * len(monitor.pair_sync.pairs)
+    def _end(self, monitor: StoreMonitor, now: float) -> None:
+        """All that was due in a store is done."""
+        if monitor.is_empty:
+            monitor.clear_mutes(now)
+            self.forget_store(monitor.store_id)
+        else:
+            self._schedule(monitor)
+
+    def _recount(self, monitor: StoreMonitor) -> None:
+        pairs = monitor.pair_sync
+        self._count(monitor.store_id, (pairs.unsynced, int(monitor.repair.confirmed), len(pairs.pairs)))
+
+    def _count(self, store_id: str, share: tuple[int, int, int]) -> None:
+        """Set a store's share of the gauges and of the pairs."""
+        before = self._counted.pop(store_id, (0, 0, 0))
+        if any(share):
+            self._counted[store_id] = share
+        self.pairs_unsynced += share[0] - before[0]
+        self.partitioned += share[1] - before[1]
+        self._pairs += share[2] - before[2]
 
     def _schedule(self, monitor: StoreMonitor) -> None:
         at = monitor.next_at()
@@ -213,7 +268,9 @@ class Diagnosis:
         monitor = self._monitors.get(store_id)
         if monitor is None:
             return []
-        self._add_to_gauges(monitor, -1)
+        return self._do(monitor, partial(self._detach_from, monitor, node_id))
+
+    def _detach_from(self, monitor: StoreMonitor, node_id: str) -> list[Finding]:
         found = monitor.detach(node_id)
-        self._add_to_gauges(monitor, 1)
+        self._recount(monitor)
         return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator
 
-from gossipcontrol.server.core.diagnosis.reports import Observer, StoreReports
+from gossipcontrol.server.core.diagnosis.reports import AUTHORS_PER_PART, OBSERVERS_PER_PART, Observer, StoreReports
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import AWAY, PeerState
@@ -12,44 +12,68 @@ from gossipcontrol.server.core.presence.record import AWAY, PeerState
 StateOf = Callable[[str], PeerState | None]
 """Looks up the presence of a peer."""
 
+LINKS_PER_PART = 256
+"""Links looked at in one part of the work: about 0.1 ms."""
+LINKS_PER_STEP = 16
+"""Links that are compared as sets in the time of one that is looked at by itself."""
+
 
 class Links:
-    """Who is linked with whom, by fresh reports. Rebuilt for each evaluation, at a cost of about the store's size."""
+    """Who is linked with whom, by fresh reports; ``build`` finds out.
+
+    Neighbours are compared as sets, and no further once all are linked: where many list many others, one of them
+    suffices.
+    """
 
     def __init__(self, reports: StoreReports, parameters: LivenessParameters, state: StateOf, now: float) -> None:
-        self.fresh: dict[str, Observer] = {
-            node_id: observer for node_id, observer in reports.observers.items() if observer.is_fresh(now)
-        }
-        self.reported_at: Mapping[int, float] = {one.number: one.reported_at for one in self.fresh.values()}
-        self.by_number = {one.number: one for one in self.fresh.values()}
+        self.fresh: dict[str, Observer] = {}
+        self.reported_at: dict[int, float] = {}
+        self.by_number: dict[int, Observer] = {}
         self.missing: set[tuple[str, str]] = set()
         """(observer, author): the author broadcasts, and the observer does not hear it."""
         self.mute: set[str] = set()
         """Authors whose broadcasts reach none of the observers that could tell."""
         self.linked: set[str] = set()
-        """Nodes with any fresh link."""
-        self._parents: dict[str, str] = {}
-        self._open: set[str] = set()
-        """Nodes that may have links we cannot see: to neighbours that do not report, or that they do not list."""
+        """Fresh nodes with any fresh link."""
+        self.steps = 0
+        """Links looked at one by one."""
         self.is_whole = False
         """Whether all reporting nodes are linked, directly or through others."""
+        self._missed: dict[str, set[str]] = {}
+        """Node -> the nodes with which a link is missing, in either direction."""
+        self._side_of: dict[str, str] = {}
+        self._members: dict[str, set[str]] = {}
+        """Side -> its nodes; without sides of one node."""
+        self._joined = 0
+        """Fresh nodes that joined the side of another one."""
+        self._open: set[str] = set()
+        """Nodes that may have links we cannot see: to neighbours that do not report, or that they do not list.
+
+        Complete only if not all nodes are linked.
+        """
+        self._reports = reports
         self._parameters = parameters
-        self._find_missing(reports, now)
-        self._join_listed(reports, state)
-        if not self._check_whole():
-            self._join_heard(reports, now)
-            self._check_whole()
+        self._state = state
+        self._now = now
+
+    def build(self) -> Generator[None]:
+        """Find all links, with a pause after each small part of the work; the reports must not change meanwhile."""
+        for count, (node_id, observer) in enumerate(self._reports.observers.items()):
+            if not count % OBSERVERS_PER_PART:
+                yield
+            if observer.is_fresh(self._now):
+                self.fresh[node_id] = observer
+                self.reported_at[observer.number] = observer.reported_at
+                self.by_number[observer.number] = observer
+        yield from self._find_missing()
+        for join in (self._join_listed, self._join_unreporting, self._join_heard):
+            yield from join()
+            if self._check_whole():
+                return
 
     def side(self, node_id: str) -> str:
-        """The root of a node's side, by union-find with path compression."""
-        parents = self._parents
-        root = node_id
-        while (parent := parents.get(root, root)) != root:
-            root = parent
-        while (parent := parents.get(node_id, root)) != root:
-            parents[node_id] = root
-            node_id = parent
-        return root
+        """The name of a node's side."""
+        return self._side_of.get(node_id, node_id)
 
     def sides(self) -> list[list[str]]:
         """The reporting nodes by side, the largest side first."""
@@ -72,32 +96,85 @@ class Links:
                 found.setdefault(second, set()).add(one)
         return found
 
-    def _find_missing(self, reports: StoreReports, now: float) -> None:
-        least, before = self._parameters.rot_messages, now - self._parameters.suspect_floor
+    def _find_missing(self) -> Generator[None]:
+        reports, least, before = (
+            self._reports,
+            self._parameters.rot_messages,
+            self._now - self._parameters.suspect_floor,
+        )
         deliveries, by_number = reports.deliveries, self.by_number
-        for author_id, author in self.fresh.items():
+        for count, (author_id, author) in enumerate(self.fresh.items()):
+            if not count % AUTHORS_PER_PART:
+                yield
             delivery = deliveries[author_id]
-            if delivery.broadcast_at + reports.period(author) <= now:
+            if delivery.broadcast_at + reports.period(author) <= self._now:
                 continue  # a loss proves nothing once the author falls silent
             asked, missing = delivery.missing(self.reported_at, least, before)
             for number in missing:
-                self.missing.add((by_number[number].node_id, author_id))
+                self._add_missing(by_number[number].node_id, author_id)
             if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
 
+    def _add_missing(self, node_id: str, author_id: str) -> None:
+        self.missing.add((node_id, author_id))
+        self._missed.setdefault(node_id, set()).add(author_id)
+        self._missed.setdefault(author_id, set()).add(node_id)
+
     def _check_whole(self) -> bool:
         """Update and return ``is_whole``."""
-        roots = {self.side(node_id) for node_id in self.fresh}
-        self.is_whole = len(roots) < 2 and self.linked >= self.fresh.keys()
+        self.is_whole = len(self.fresh) - self._joined < 2 and len(self.linked) == len(self.fresh)
         return self.is_whole
 
-    def _join_heard(self, reports: StoreReports, now: float) -> None:
+    def _join_listed(self) -> Generator[None]:
+        """Link nodes with the neighbours they list that report too, until all are linked."""
+        fresh, compared = self.fresh, 0
+        for node_id, observer in fresh.items():
+            if self._check_whole():
+                return
+            peers = observer.neighbors.keys() & fresh.keys()
+            peers -= self._missed.get(node_id, set())
+            if peers:
+                self.linked |= peers
+                self.linked.add(node_id)
+                for peer_id in peers - self._members.get(self.side(node_id), {node_id}):
+                    self._join(node_id, peer_id)
+            compared += len(observer.neighbors) + LINKS_PER_STEP
+            if compared > LINKS_PER_PART * LINKS_PER_STEP:
+                compared = 0
+                yield
+
+    def _join_unreporting(self) -> Generator[None]:
+        """Link nodes with the neighbours they list that do not report, if those are present, until all are linked.
+
+        A peer that never reported is OFFLINE by its silence alone: that proves no link, but there may be one.
+        """
+        reporters, looked = (self._reports.observers, self._reports.former), 0
+        for node_id, observer in self.fresh.items():
+            if self._check_whole():
+                return
+            if not observer.lists_neighbors:
+                self._open.add(node_id)
+            peers = observer.neighbors.keys() - self.fresh.keys()
+            for peer_id in peers:
+                self.steps += 1
+                if peer_id in self._side_of or (seen := self._state(peer_id)) not in AWAY:
+                    self._join_any(node_id, peer_id)
+                elif seen is PeerState.OFFLINE and not any(peer_id in known for known in reporters):
+                    self._open.add(node_id)
+            looked += len(peers) + 1
+            if looked > LINKS_PER_PART:
+                looked = 0
+                yield
+
+    def _join_heard(self) -> Generator[None]:
         """Link observers with authors they heard recently; used where neighbour lists alone do not connect all.
 
         A mute node without neighbours is excluded: what reaches it comes over links that only the other end lists.
         """
-        horizon = now - self._parameters.suspect_ceiling
-        for author_id, delivery in reports.deliveries.items():
+        horizon = self._now - self._parameters.suspect_ceiling
+        for count, (author_id, delivery) in enumerate(self._reports.deliveries.items()):
+            if not count % AUTHORS_PER_PART:
+                yield
             since = max(horizon, _alone_since(self.fresh.get(author_id)))
             for number, heard_at in delivery.last_heard(self.reported_at):
                 observer = self.by_number[number]
@@ -105,34 +182,36 @@ class Links:
                 if alone_since > NEVER and node_id in self.mute:
                     continue
                 if heard_at > max(since, alone_since) and (node_id, author_id) not in self.missing:
-                    self._join(node_id, author_id)
+                    self._join_any(node_id, author_id)
 
-    def _join_listed(self, reports: StoreReports, state: StateOf) -> None:
-        """Link nodes with the neighbours they list, if those are present.
-
-        A peer that never reported is OFFLINE by its silence alone: that proves no link, but there may be one.
-        """
-        missing, reporters = self.missing, (reports.observers, reports.former)
-        for node_id, observer in self.fresh.items():
-            if not observer.lists_neighbors:
-                self._open.add(node_id)
-            for peer_id in observer.neighbors:
-                if (node_id, peer_id) in missing or (peer_id, node_id) in missing:
-                    continue
-                if peer_id in self.fresh or (seen := state(peer_id)) not in AWAY:
-                    self._join(node_id, peer_id)
-                elif seen is PeerState.OFFLINE and not any(peer_id in known for known in reporters):
-                    self._open.add(node_id)
-
-    def _join(self, node_id: str, peer_id: str) -> None:
+    def _join_any(self, node_id: str, peer_id: str) -> None:
         """Add a fresh link of a reporting node with any peer."""
         self.linked.add(node_id)
-        self.linked.add(peer_id)
-        if peer_id not in self.fresh:
-            self._open.add(node_id)
-        one, other = self.side(node_id), self.side(peer_id)
-        if one != other:
-            self._parents[one] = other
+        if peer_id in self.fresh:
+            self.linked.add(peer_id)
+            self._join(node_id, peer_id)
+            return
+        self._open.add(node_id)
+        if peer_id in self._side_of:
+            self._join(node_id, peer_id)
+        else:
+            side = self._side_of[peer_id] = self.side(node_id)
+            self._members.setdefault(side, {side}).add(peer_id)
+
+    def _join(self, one: str, other: str) -> None:
+        """Make one side of the sides of two nodes: the smaller one joins the larger."""
+        self.steps += 1
+        first, second = self.side(one), self.side(other)
+        if first == second:
+            return
+        members = self._members
+        if len(members.get(first, ())) < len(members.get(second, ())):
+            first, second = second, first
+        moved = members.pop(second, {second})
+        members.setdefault(first, {first}).update(moved)
+        self._side_of.update(dict.fromkeys(moved, first))
+        self._side_of[first] = first
+        self._joined += 1
 
 
 def _alone_since(observer: Observer | None) -> float:

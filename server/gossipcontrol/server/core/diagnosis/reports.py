@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import repeat
+from collections.abc import Generator, Iterable
+from itertools import islice, repeat
 
 from gossipcontrol.server.core.diagnosis.deliveries import IN_FLIGHT, SAMPLED_OBSERVERS, AuthorDeliveries
 from gossipcontrol.server.core.event import NEIGHBORS, NEVER, LivenessReported, NeighborChanged
@@ -15,6 +15,8 @@ REPORT_GRACE = 1.0
 """Seconds by which a report may be late beyond two of its node's intervals."""
 UNNAMED_OBSERVERS = 16
 """Most observers checked per evaluation for authors that their reports do not name."""
+OBSERVERS_PER_PART, AUTHORS_PER_PART = 512, 32
+"""Sizes of the parts of the work on a store: about 0.1 ms each."""
 
 
 class Observer:
@@ -90,7 +92,7 @@ class Observer:
 class StoreReports:
     """The reports of one store. Memory per author does not grow with the number of its observers."""
 
-    __slots__ = ("_numbers", "_parameters", "deliveries", "former", "observers", "store_id")
+    __slots__ = ("_has_dropped", "_numbers", "_parameters", "deliveries", "former", "observers", "store_id")
 
     def __init__(self, store_id: str, parameters: LivenessParameters) -> None:
         self.store_id = store_id
@@ -100,6 +102,8 @@ class StoreReports:
         self.deliveries: dict[str, AuthorDeliveries] = {}
         self._parameters = parameters
         self._numbers = 0
+        self._has_dropped = False
+        """Whether a number of an observer is no longer used, but may still be known to the authors."""
 
     def record(self, event: LivenessReported, now: float, *, attached: bool = True) -> Observer | None:
         """Record a report; None when there are too many reporters. An ``attached`` agent reports its neighbours."""
@@ -114,6 +118,7 @@ class StoreReports:
             # It was frozen, or cut off from the service too: what it missed meanwhile is no rot. Under a number of its
             # own again it has no marks, at a cost that does not grow with the number of authors.
             observer.number = self._next_number()
+            self._has_dropped = True
         observer.lists_neighbors = observer.lists_neighbors or attached
         before, reported_at = observer.neighbors, observer.reported_at
         observer.update(event, self._parameters.report_ceiling, now)
@@ -146,26 +151,49 @@ class StoreReports:
         if self.observers.pop(node_id, None) is not None:
             del self.deliveries[node_id]
             self.former[node_id] = None
+            self._has_dropped = True
 
-    def prune(self, now: float) -> list[str]:
-        """Forget nodes that reported long ago and everything only they reported; return them."""
-        gone = [node_id for node_id, observer in self.observers.items() if observer.is_gone(now)]
+    def prune(self, now: float) -> Generator[None]:
+        """Forget nodes that reported long ago and everything only they reported; pauses after each part of it."""
+        yield from self._forget_gone(now)
+        if self._has_dropped:
+            numbers = {observer.number for observer in self.observers.values()}
+            for count, delivery in enumerate(self.deliveries.values()):
+                delivery.retain(numbers)
+                if count % AUTHORS_PER_PART == 0:
+                    yield
+            self._has_dropped = False
+        if self.former:
+            yield from self._forget_unlisted()
+
+    def _forget_gone(self, now: float) -> Generator[None]:
+        gone: list[str] = []
+        for count, (node_id, observer) in enumerate(self.observers.items()):
+            if observer.is_gone(now):
+                gone.append(node_id)
+            if count % OBSERVERS_PER_PART == 0:
+                yield
         for node_id in gone:
             self.forget_node(node_id)
-        numbers = {observer.number for observer in self.observers.values()}
-        for delivery in self.deliveries.values():
-            delivery.retain(numbers)
-        if self.former:
-            listed = set[str]().union(*(observer.neighbors for observer in self.observers.values()))
-            self.former = dict.fromkeys(one for one in self.former if one in listed)
-        return gone
 
-    def record_unnamed(self, fresh: Iterable[Observer]) -> None:
-        """Record that an observer hears nothing of an author that its complete report does not name."""
-        observers = [observer for observer in fresh if observer.is_complete and observer.lists_neighbors][
-            :UNNAMED_OBSERVERS
-        ]
-        for peer_id in self.observers:
+    def _forget_unlisted(self) -> Generator[None]:
+        """Forget former nodes that no observer lists any more."""
+        former, listed = self.former, set[str]()
+        for count, observer in enumerate(self.observers.values()):
+            if len(listed) == len(former):
+                return
+            listed |= former.keys() & observer.neighbors.keys()
+            if count % AUTHORS_PER_PART == 0:
+                yield
+        self.former = dict.fromkeys(one for one in former if one in listed)
+
+    def record_unnamed(self, fresh: Iterable[Observer]) -> Generator[None]:
+        """Record that an observer hears nothing of an author that its complete report does not name; with pauses."""
+        complete = (observer for observer in fresh if observer.is_complete and observer.lists_neighbors)
+        observers = list(islice(complete, UNNAMED_OBSERVERS))
+        for count, peer_id in enumerate(self.observers):
+            if count % AUTHORS_PER_PART == 0:
+                yield
             delivery = self.deliveries[peer_id]
             if len(delivery) < min(len(observers) - 1, SAMPLED_OBSERVERS):
                 for observer in observers:

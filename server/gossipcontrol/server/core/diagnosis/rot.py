@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 
 from gossipcontrol.server.core.diagnosis.deliveries import IN_FLIGHT, AuthorDeliveries, Loss
 from gossipcontrol.server.core.diagnosis.links import Links
-from gossipcontrol.server.core.diagnosis.reports import StoreReports
+from gossipcontrol.server.core.diagnosis.reports import AUTHORS_PER_PART, StoreReports
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 
@@ -39,25 +40,32 @@ class _InboundLoss:
     """The part of ``heard_by_others`` that is old enough to prove health."""
 
 
-def reset_marks_across_sides(reports: StoreReports, links: Links) -> None:
-    """Clear the marks across sides: what they miss of each other is no rot, neither now nor after they are joined."""
+def reset_marks_across_sides(reports: StoreReports, links: Links) -> Generator[None]:
+    """Clear the marks across sides: what they miss of each other is no rot, neither now nor after they are joined.
+
+    Pauses after each part of the work, as all that looks at a whole store.
+    """
     if links.is_whole:
         return
     same_side: dict[str, set[int]] = {}
     for node_id, observer in links.fresh.items():
         same_side.setdefault(links.side(node_id), set()).add(observer.number)
-    for author_id, delivery in reports.deliveries.items():
+    for count, (author_id, delivery) in enumerate(reports.deliveries.items()):
+        if count % AUTHORS_PER_PART == 0:
+            yield
         delivery.reset_marks_except(same_side.get(links.side(author_id), ()))
 
 
-def _reliable_observers(reports: StoreReports, links: Links) -> tuple[set[int], set[int]]:
+def _reliable_observers(reports: StoreReports, links: Links) -> Generator[None, None, tuple[set[int], set[int]]]:
     """(observers that would name a neighbour they heard, observers that would name any author).
 
     Both send complete reports and have heard somebody; the latter have heard an author that is not their neighbour.
     """
     complete = {one.number: one for one in links.fresh.values() if one.is_complete}
     names_neighbors, names_everyone = set[int](), set[int]()
-    for delivery in reports.deliveries.values():
+    for count, delivery in enumerate(reports.deliveries.values()):
+        if count % AUTHORS_PER_PART == 0:
+            yield
         for number, heard_at in delivery.last_heard(complete):
             if heard_at > NEVER:
                 names_neighbors.add(number)
@@ -72,28 +80,34 @@ def _reliable_observers(reports: StoreReports, links: Links) -> tuple[set[int], 
 
 
 class Rot:
-    """One comparison of a store's counts. A node about which nothing is proved is in neither list."""
+    """One comparison of a store's counts, by ``compare``. A node about which nothing is proved is in neither list."""
 
     def __init__(self, reports: StoreReports, links: Links, parameters: LivenessParameters, now: float) -> None:
         self._links = links
         self._settled_until = now - parameters.rot_window / 2
         """Marks set by then prove health; messages sent less often may be just the ones that are lost."""
         self._least = parameters.rot_messages
-        self._side_sizes: dict[str, int] = {}
+        self._reports = reports
+        self._side_sizes = Counter(map(links.side, links.fresh))
         """Side -> number of its reporting nodes."""
-        for node_id in links.fresh:
-            side = links.side(node_id)
-            self._side_sizes[side] = self._side_sizes.get(side, 0) + 1
-        self._names_neighbors, self._names_everyone = _reliable_observers(reports, links)
-        inbound: dict[int, _InboundLoss] = {}
+        self._names_neighbors: Collection[int] = ()
+        self._names_everyone: Collection[int] = ()
         self.outbound: list[Verdict] = []
-        for author_id, delivery in reports.deliveries.items():
-            if author_id not in links.fresh:
+        self.inbound: list[Verdict] = []
+
+    def compare(self) -> Generator[None]:
+        """Find the verdicts, with a pause after each part of the work; the reports must not change meanwhile."""
+        self._names_neighbors, self._names_everyone = yield from _reliable_observers(self._reports, self._links)
+        inbound: dict[int, _InboundLoss] = {}
+        for count, (author_id, delivery) in enumerate(self._reports.deliveries.items()):
+            if author_id not in self._links.fresh:
                 continue
+            if count % (AUTHORS_PER_PART // 4) == 0:
+                yield
             losses, is_settled = self._losses_of(author_id, delivery), delivery.marked_at <= self._settled_until
             self.outbound += self._author_verdict(author_id, losses, is_settled)
             self._compare(losses, inbound, is_settled)
-        self.inbound: list[Verdict] = list(self._observer_verdicts(inbound))
+        self.inbound += self._observer_verdicts(inbound)
 
     def _losses_of(self, author_id: str, delivery: AuthorDeliveries) -> list[Loss]:
         """What the nodes on the author's side missed of it."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable
+from itertools import repeat
 from typing import Protocol
 
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.diagnosis.conditions import ConditionTracker
 from gossipcontrol.server.core.diagnosis.isolation import isolation_evidence, stuck_writes_evidence
 from gossipcontrol.server.core.diagnosis.links import Links
-from gossipcontrol.server.core.diagnosis.reports import StoreReports
+from gossipcontrol.server.core.diagnosis.reports import OBSERVERS_PER_PART, StoreReports
 from gossipcontrol.server.core.diagnosis.rot import HOLD_SHARE, Rot, Verdict, reset_marks_across_sides
 from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
 from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected
@@ -31,6 +33,10 @@ MAX_EVALUATION_DELAY = 10.0
 """Seconds after which fewer reports are enough."""
 IDLE_EVALUATION_GAP = 60.0
 """Seconds between two evaluations of a store without reports."""
+GAP_PER_PART = 0.001
+"""Seconds between two evaluations for each part of 0.1 ms of the last one: a store takes at most a tenth of a core."""
+PARTS_PER_EVENT = 8
+"""What one event that was held back costs in parts of 0.1 ms."""
 
 _MAY_ANSWER = frozenset({PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE})
 """A peer that left or sleeps is not waited for."""
@@ -63,6 +69,7 @@ class StoreMonitor:
         "_compared_at",
         "_evaluate_at",
         "_evaluated_at",
+        "_gap",
         "_mute_since",
         "_new_reports",
         "_parameters",
@@ -70,6 +77,8 @@ class StoreMonitor:
         "attached",
         "capable",
         "conditions",
+        "held",
+        "is_advancing",
         "pair_sync",
         "repair",
         "reports",
@@ -97,8 +106,13 @@ class StoreMonitor:
         self._new_reports = 0
         """Reports since the last evaluation."""
         self._evaluated_at = NEVER
+        self._gap = MIN_EVALUATION_GAP
+        """Least seconds until the next evaluation; grows with what the last one cost."""
         self._compared_at = NEVER
         self._evaluate_at = math.inf
+        self.held: deque[Callable[[], list[Finding]]] = deque()
+        """What happened while ``advance`` was paused, in order; it sees the store as of one instant."""
+        self.is_advancing = False
 
     @property
     def is_empty(self) -> bool:
@@ -124,7 +138,7 @@ class StoreMonitor:
             self._record_meetings(event, now)
         self._new_reports += 1
         if self._new_reports >= REPORTED_SHARE * len(self.reports.observers):
-            self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
+            self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + self._gap))
         else:
             self._evaluate_at = min(self._evaluate_at, now + MAX_EVALUATION_DELAY)
         found = self.silence.on_heard(event.node_id, event.heard, event.neighbors)
@@ -138,7 +152,7 @@ class StoreMonitor:
             if event.up:
                 self.pair_sync.record_meetings(event.node_id, (event.peer_id,), now)
                 found = self.silence.on_heard(event.node_id, {}, {event.peer_id: event.changed_at})
-            self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + MIN_EVALUATION_GAP))
+            self._evaluate_at = min(self._evaluate_at, max(now, self._evaluated_at + self._gap))
         return found
 
     def on_sync_finished(self, event: SyncFinished, now: float) -> list[Finding]:
@@ -174,44 +188,56 @@ class StoreMonitor:
 
     # Time.
 
-    def advance(self, room: int, now: float) -> list[Finding]:
-        """Do what is due; ``room`` is how many more pairs may be tracked."""
-        found: list[Finding] = []
-        is_retry_due = self.repair.next_at() <= now and self._evaluated_at + MIN_EVALUATION_GAP <= now
+    def advance(self, room: int, now: float) -> Generator[list[Finding]]:
+        """Do what is due, with a pause after each part of about 0.1 ms; ``room`` is how many more pairs may be tracked.
+
+        Nothing else may happen to the store in the pauses: it is held back, and follows at the end.
+        """
+        self.is_advancing = True
+        yield from self._advance(room, now)
+        while self.held:
+            yield self.held.popleft()()
+            yield from repeat([], PARTS_PER_EVENT)
+        self.is_advancing = False
+
+    def _advance(self, room: int, now: float) -> Generator[list[Finding]]:
+        is_retry_due = self.repair.next_at() <= now and self._evaluated_at + self._gap <= now
         if self._evaluate_at <= now or is_retry_due:
-            found += self._evaluate(now)
-            self._choose_members(room, now)
-        found += self.repair.attempt(self.capable, now)
-        found += self.silence.probe(self.capable, now)
-        found += self.silence.rejoin_towards_unheard(now)
+            parts = 0
+            for found in self._evaluate(now):
+                parts += 1
+                yield found
+            self._gap = max(MIN_EVALUATION_GAP, parts * GAP_PER_PART)
+            yield from _quiet(self._choose_members(room, now))
+        yield self.repair.attempt(self.capable, now)
+        yield self.silence.probe(self.capable, now)
+        yield self.silence.rejoin_towards_unheard(now)
         check_at = self.pair_sync.check_at
         if check_at is not None and check_at <= now:
-            found += self.pair_sync.request_due(self.capable, self.repair.are_apart, now)
-        return found
+            yield from self.pair_sync.request_due(self.capable, self.repair.are_apart, now)
 
-    def _evaluate(self, now: float) -> list[Finding]:
+    def _evaluate(self, now: float) -> Generator[list[Finding]]:
         self._new_reports, self._evaluated_at, self._evaluate_at = 0, now, now + IDLE_EVALUATION_GAP
-        found: list[Finding] = []
-        self.reports.prune(now)
+        yield from _quiet(self.reports.prune(now))
         links = Links(self.reports, self._parameters, self._state, now)
-        self.reports.record_unnamed(links.fresh.values())
+        yield from _quiet(links.build())
+        yield from _quiet(self.reports.record_unnamed(links.fresh.values()))
         for node_id in sorted(self.conditions.nodes() - links.fresh.keys()):
-            found += self._end_all(node_id)
-        found += self.repair.update(links, self.capable, now)
-        found += self._check_silence(links, now)
-        found += self._check_isolation(links, now)
-        reset_marks_across_sides(self.reports, links)
+            yield self._end_all(node_id)
+        yield self.repair.update(links, self.capable, now)
+        yield self._check_silence(links, now)
+        yield from self._check_isolation(links, now)
+        yield from _quiet(reset_marks_across_sides(self.reports, links))
         self._update_mutes(links, now)
         if len(links.fresh) > 1 and now - self._compared_at >= ROT_CHECK_SHARE * self._parameters.rot_window:
             self._compared_at = now
-            found += self._check_rot(links, now)
+            yield from self._check_rot(links, now)
         for cause in (Cause.OUTBOUND_ROT, Cause.INBOUND_ROT):
             for node_id in self.conditions.stale_nodes(cause, now - 2 * self._parameters.rot_window):
-                found += self._end_condition(node_id, cause, healed=False)
+                yield self._end_condition(node_id, cause, healed=False)
         self.conditions.prune(now)
         if len(self.conditions):
             self._evaluate_at = now + MAX_EVALUATION_DELAY
-        return found
 
     def close(self) -> list[Finding]:
         """End every condition: the store is forgotten."""
@@ -251,32 +277,30 @@ class StoreMonitor:
         observer = self.reports.observers.get(node_id)
         return observer is not None and observer.lists_neighbors and not observer.neighbors
 
-    def _check_isolation(self, links: Links, now: float) -> list[Finding]:
-        found: list[Finding] = []
+    def _check_isolation(self, links: Links, now: float) -> Generator[list[Finding]]:
         hold = self._parameters.isolated_after
         suspected = self.conditions.nodes_with(Cause.ISOLATED)
         for node_id in sorted((links.fresh.keys() - links.linked).union(suspected)):
             has_others = len(links.fresh) > 1 or self._has_others_online(node_id)
             evidence = isolation_evidence(links, node_id) if has_others else ""
-            found += self._update_condition(node_id, Cause.ISOLATED, evidence, now, hold)
-        return found
+            yield self._update_condition(node_id, Cause.ISOLATED, evidence, now, hold)
 
-    def _check_rot(self, links: Links, now: float) -> list[Finding]:
+    def _check_rot(self, links: Links, now: float) -> Generator[list[Finding]]:
         rot, hold = Rot(self.reports, links, self._parameters, now), HOLD_SHARE * self._parameters.rot_window
-        found = self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(hold, now), links, now)
-        found += self._apply_verdicts(Cause.OUTBOUND_ROT, self._drop_contradicted(rot.outbound), links, now, hold)
-        return found + self._apply_verdicts(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
+        yield from _quiet(rot.compare())
+        yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(hold, now), links, now)
+        yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._drop_contradicted(rot.outbound), links, now, hold)
+        yield from self._apply_verdicts(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
 
     def _apply_verdicts(
         self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
-    ) -> list[Finding]:
-        found: list[Finding] = []
-        for verdict in verdicts:
+    ) -> Generator[list[Finding]]:
+        for count, verdict in enumerate(verdicts):
             new = self._update_condition(verdict.node_id, cause, verdict.evidence, now, hold)
             if any(isinstance(one, NodeSuspected) for one in new):
                 self._reset_marks(verdict.node_id, cause, links)
-            found += new
-        return found
+            if new or count % OBSERVERS_PER_PART == 0:
+                yield new
 
     def _long_mute(self, hold: float, now: float) -> list[Verdict]:
         """Nodes mute for ``hold`` seconds; this shows before the counts do, which cover a whole window."""
@@ -330,9 +354,9 @@ class StoreMonitor:
         known = self._mute_since if links.is_whole else {}
         self._mute_since = {node_id: known.get(node_id, now) for node_id in sorted(links.mute)}
 
-    def _choose_members(self, room: int, now: float) -> None:
+    def _choose_members(self, room: int, now: float) -> Generator[None]:
         online, pairs, state = self._presence.online(self.store_id), self.pair_sync.pairs, self._state
-        self.pair_sync.set_members(
+        return self.pair_sync.set_members(
             [
                 node_id
                 for node_id in self.attached
@@ -350,3 +374,9 @@ class StoreMonitor:
 
     def _state(self, peer_id: str) -> PeerState | None:
         return self._presence.state(self.store_id, peer_id)
+
+
+def _quiet(parts: Iterable[None]) -> Generator[list[Finding]]:
+    """Parts that find nothing."""
+    for _ in parts:
+        yield []

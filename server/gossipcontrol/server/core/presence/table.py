@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Sequence
+from itertools import chain
 
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.change import ChangeLog
@@ -25,7 +27,21 @@ STATES: tuple[PeerState, ...] = tuple(PeerState)
 class Store:
     """The peers of a store by id, those heard last at the end, and the state of the store as a whole."""
 
-    __slots__ = ("bits", "changes", "counts", "index", "informed_until", "oldest_at", "overdue", "store_id", "tail")
+    __slots__ = (
+        "_joined",
+        "_ordered",
+        "bits",
+        "changes",
+        "counts",
+        "evictable",
+        "evictable_until",
+        "index",
+        "informed_until",
+        "oldest_at",
+        "overdue",
+        "store_id",
+        "tail",
+    )
 
     def __init__(self, store_id: str, changes: ChangeLog) -> None:
         self.store_id = store_id
@@ -45,6 +61,31 @@ class Store:
         """A high quantile of how far peaks of silence exceed their means (seconds); learned by the detector."""
         self.oldest_at = math.inf
         """A lower bound of every peer's last sign of life."""
+        self.evictable: list[tuple[float, int]] = []
+        """Heap of (last sign of life, row), some of it stale: every row not seen since ``evictable_until``."""
+        self.evictable_until = NEVER
+        self._ordered: list[str] = []
+        self._joined: list[str] | None = None
+        """Peers added since ``ordered`` was last read; None: it never was, or too many were."""
+
+    def add(self, peer_id: str, row: int) -> None:
+        """Add a peer."""
+        self.index[peer_id] = row
+        joined = self._joined
+        if joined is not None:
+            joined.append(peer_id)
+            if len(joined) > len(self.index):
+                self._joined, self._ordered = None, []
+
+    def ordered(self) -> Sequence[str]:
+        """The peers by id. Only what changed since the last time is put in its place."""
+        if self._joined is None:
+            self._ordered = sorted(self.index)
+        elif self._joined or len(self._ordered) != len(self.index):
+            kept = filter(self.index.__contains__, chain(self._ordered, self._joined))
+            self._ordered = sorted(dict.fromkeys(kept))
+        self._joined = []
+        return self._ordered
 
     def observer_bit(self, node_id: str) -> int:
         """The bit of an observer; 0 beyond the limit."""
@@ -95,7 +136,7 @@ class Table:
             self.reported_at.append(NEVER)
             self.states.append(FREE)
             self.observers.append(0)
-        store.index[peer_id] = row
+        store.add(peer_id, row)
         return row, grown
 
     def remove(self, row: int) -> None:

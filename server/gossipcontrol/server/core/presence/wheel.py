@@ -59,13 +59,20 @@ class Wheel:
         """When the next entry is due; None when there is none. The entry may be stale."""
         return self._ticks[0] / TICKS_PER_SECOND if self._ticks else None
 
-    def pop(self, now: float) -> list[int]:
-        """Remove and return the rows that are due, earliest first."""
+    def pop(self, now: float, most: int | None = None) -> list[int]:
+        """Remove and return the rows that are due, earliest first; at most so many entries, stale ones included."""
         due: list[int] = []
         tick_of, limit = self._tick_of, now * TICKS_PER_SECOND
-        while self._ticks and self._ticks[0] <= limit:
-            tick = heapq.heappop(self._ticks)
-            rows = self._rows.pop(tick)
+        left = self._entries if most is None else most
+        while left > 0 and self._ticks and self._ticks[0] <= limit:
+            tick = self._ticks[0]
+            rows = self._rows[tick]
+            if len(rows) <= left:
+                heapq.heappop(self._ticks)
+                del self._rows[tick]
+            else:
+                self._rows[tick], rows = rows[left:], rows[:left]
+            left -= len(rows)
             self._entries -= len(rows)
             for row in rows:
                 if tick_of[row] == tick:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
-from gossipcontrol.server.core.finding import SyncWanted
+from gossipcontrol.server.core.finding import Finding, SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.budget import Budget
 from gossipcontrol.server.core.repair.pairs import Due, Pairs, pair_of
@@ -16,6 +16,8 @@ MIN_CHECK_GAP = 1.0
 """Least seconds between two checks of a store's pairs."""
 CHECKED_PER_SECOND = 400
 """Due pairs of one store checked per second; pairs that cannot sync yet are checked again each time."""
+PAIRS_PER_PART = 32
+"""Due pairs checked in one part of the work: about 0.1 ms."""
 ANSWER_TIMEOUT = 30.0
 """Seconds after which an unanswered sync request counts as failed."""
 SIZE_SLACK = 1.1
@@ -47,8 +49,11 @@ class PairSyncScheduler:
         self._budget = budget
         self._attempts: dict[tuple[str, str], Attempt] = {}
 
-    def set_members(self, members: Collection[str], room: int, now: float) -> None:
-        """Set the members, as far as there is room for their pairs; a store that is too large gets none."""
+    def set_members(self, members: Collection[str], room: int, now: float) -> Generator[None]:
+        """Set the members, as far as there is room for their pairs; a store that is too large gets none.
+
+        Pauses after each newcomer.
+        """
         most = self._parameters.pair_peers
         if len(members) > most * (SIZE_SLACK if self.pairs.members else 1):
             members, self.pairs, self._attempts = (), Pairs(), {}
@@ -60,6 +65,7 @@ class PairSyncScheduler:
                 room -= len(kept.members)
                 first_at = now + 2 * self._parameters.report_interval
                 kept.add(node_id, first_at, first_at + self._spread(len(members)))
+                yield
         if kept.next_at() is None:
             self.unsynced, self.check_at = 0, None
         self._check_soon(now)
@@ -95,15 +101,19 @@ class PairSyncScheduler:
 
     def request_due(
         self, capable: Collection[str], are_apart: Callable[[str, str], bool], now: float
-    ) -> list[SyncWanted]:
+    ) -> Generator[list[Finding]]:
         """Request the syncs that are due, the most overdue first; pairs on different sides of a partition wait.
 
-        Pairs in which neither node can sync are shelved until one can.
+        Pairs in which neither node can sync are shelved until one can. Pauses after each part of the work, with what
+        it requested.
         """
-        wanted: list[SyncWanted] = []
+        wanted: list[Finding] = []
         still_due: list[Due] = []
         overdue = 0
-        for due in self.pairs.pop_due(now):
+        for count, due in enumerate(self.pairs.pop_due(now), 1):
+            if count % PAIRS_PER_PART == 0:
+                yield wanted
+                wanted = []
             if due.one not in capable and due.other not in capable:
                 self.pairs.shelve(due)
                 continue
@@ -124,7 +134,7 @@ class PairSyncScheduler:
         self.check_at = (
             None if next_at is None else max(next_at, now + MIN_CHECK_GAP, now + len(still_due) / CHECKED_PER_SECOND)
         )
-        return wanted
+        yield wanted
 
     def _check_soon(self, now: float) -> None:
         """Schedule a check for when the next pair is due."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
 
 
@@ -32,8 +32,8 @@ class Pairs:
         self._indexes: dict[str, int] = {}
         self._rows: list[array[float]] = []
         """Row n: the due times of member n with each of the n members before it."""
-        self._heap: list[Due] = []
-        """One entry per pair that is not shelved; the pair is due at that time or later."""
+        self._heap: list[tuple[float, str, str]] = []
+        """One entry per pair that is not shelved; the pair is due at that time or later. Plain tuples are cheapest."""
         self._shelved: dict[tuple[str, str], None] = {}
         """Pairs without a heap entry; a dict, for an empty set takes thrice the room."""
 
@@ -52,7 +52,7 @@ class Pairs:
         dues = [first_at + step * ((index + count) % count) for index in range(count)]
         self._rows.append(array("d", [-at for at in dues]))
         for at, member in zip(dues, self.members, strict=True):
-            heappush(self._heap, Due(at, node_id, member))
+            heappush(self._heap, (at, node_id, member))
         self._indexes[node_id] = count
         self.members.append(node_id)
         self.never_met += count
@@ -61,7 +61,7 @@ class Pairs:
         """Remove members, in this order: the last member takes the index of each."""
         for node_id in node_ids:
             self._remove(node_id)
-        self._heap = [due for due in self._heap if due.one in self._indexes and due.other in self._indexes]
+        self._heap = [due for due in self._heap if due[1] in self._indexes and due[2] in self._indexes]
         heapify(self._heap)
 
     def _remove(self, node_id: str) -> None:
@@ -97,20 +97,21 @@ class Pairs:
         """Remove and return the due pairs, the most overdue first; the caller puts back those it does not shelve."""
         due: list[Due] = []
         heap = self._heap
-        while heap and heap[0].at <= now:
-            entry = heappop(heap)
-            at = abs(self._due_at(self._indexes[entry.one], self._indexes[entry.other]))
+        while heap and heap[0][0] <= now:
+            _, one, other = heap[0]
+            at = abs(self._due_at(self._indexes[one], self._indexes[other]))
             if at <= now:
-                due.append(entry._replace(at=at))
+                heappop(heap)
+                due.append(Due(at, one, other))
             else:
-                heappush(heap, entry._replace(at=at))
+                heapreplace(heap, (at, one, other))
         due.sort()
         return due
 
     def put_back(self, due: list[Due]) -> None:
         """Return popped pairs to the heap."""
         for entry in due:
-            heappush(self._heap, entry)
+            heappush(self._heap, (entry.at, entry.one, entry.other))
 
     def shelve(self, due: Due) -> None:
         """Set a popped pair aside until ``unshelve``."""
@@ -124,11 +125,11 @@ class Pairs:
                 del self._shelved[key]
                 at = self._due_at(self._indexes[node_id], self._indexes[member])
                 self.never_met += at < 0
-                heappush(self._heap, Due(abs(at), node_id, member))
+                heappush(self._heap, (abs(at), node_id, member))
 
     def next_at(self) -> float | None:
         """A lower bound of when the next pair is due; None when there is no pair."""
-        return self._heap[0].at if self._heap else None
+        return self._heap[0][0] if self._heap else None
 
     def _due_at(self, one: int, other: int) -> float:
         return self._rows[one][other] if one > other else self._rows[other][one]
