@@ -19,12 +19,14 @@ from bench.report import Figure, arguments, at_least, at_most, show
 from tests.kit.fleet import Fleet
 from tests.kit.network import what_is_missing
 from tests.kit.swarm import Swarm
-from tests.kit.trouble import ONE, SITE, TROUBLES, Scene, Shape, Trouble
+from tests.kit.trouble import MOVED, ONE, SITE, TROUBLES, Scene, Shape, Trouble
 
 HEARTBEAT = 0.5
 """Seconds between two messages of each node."""
 WATCHED_FOR = 30.0
 """Seconds for which messages are counted after the cause's end."""
+LIMITS = {"site renumbered at once": SITE, "site renumbered staggered": SITE, "host renumbered": MOVED}
+"""Seconds within which all must be heard again; of the others, as where one node is concerned."""
 LUCK = 0.95
 """A node hears no fewer messages than a bare one if it hears this share: two runs differ by a beat or two."""
 SETTLED = 8.0
@@ -49,6 +51,8 @@ CASES = {
     "uplink by metric": Case(75.0, Shape.SIDECAR),
     "silent 75 s black hole": Case(75.0, Shape.SIDECAR),
     "policy routing": Case(20.0),
+    "host renumbered": Case(0.0),
+    "host sleeps": Case(45.0, Shape.SIDECAR),
 }
 
 
@@ -111,7 +115,7 @@ def figures(name: str, seconds: float, with_it: Outcome, bare: Outcome) -> dict[
     shown[f"{name}: heard after, bare"] = Figure(min(bare.after), "by the node that heard least")
     shown[f"{name}: heard after, with"] = at_least(min(with_it.after), "", LUCK * min(bare.after))
     shown[f"{name}: healed, bare"] = Figure(bare.healed, "s")
-    shown[f"{name}: healed, with"] = at_most(with_it.healed, "s", SITE if "site" in name else ONE)
+    shown[f"{name}: healed, with"] = at_most(with_it.healed, "s", LIMITS.get(name, ONE))
     shown[f"{name}: called asleep or offline in the end"] = at_most(with_it.misjudged, "nodes", 0)
     return shown
 

@@ -7,13 +7,17 @@ router, or a new DHCP subnet, and nobody finds anybody.
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit import dhcp
 from tests.kit.fleet import Fleet
+from tests.kit.network import Host
 from tests.kit.trouble import move_to, new_address
 
 WITHIN = 15.0
@@ -52,6 +56,26 @@ async def test_a_site_that_is_renumbered_host_by_host(site: Fleet) -> None:
         await node.wait_for("addresses", WITHIN, after=since)
         await asyncio.sleep(STEP)  # the trouble itself, not a wait: the two subnets do not reach each other
     await site.until_all_heard(time.time(), WITHIN)
+
+
+def address_of(host: Host) -> str:
+    """The host's IPv4 address, as the kernel has it."""
+    shown = subprocess.run(
+        ("ip", "-n", host.namespace, "-4", "-json", "address", "show", "eth0"), check=True, capture_output=True
+    )
+    (address,) = [one["local"] for link in json.loads(shown.stdout) for one in link["addr_info"]]
+    return str(address)
+
+
+@pytest.mark.skipif(bool(dhcp.what_is_missing()), reason=dhcp.what_is_missing() or "nothing is missing")
+async def test_a_site_that_gets_its_addresses_from_a_new_dhcp_server(site: Fleet, tmp_path: Path) -> None:
+    async with dhcp.dhcp_server(site.network, GATEWAY, tmp_path) as server:
+        await server.wait_for_text("DHCP, IP range", WITHIN)
+        await asyncio.gather(*(dhcp.get_lease(host, tmp_path) for host in site.hosts))
+        await site.until_all_heard(time.time(), WITHIN)
+    leased = [address_of(host) for host in site.hosts]
+    assert all(address.startswith("192.168.50.") for address in leased)
+    assert [node.all("addresses")[-1]["detail"].partition(":")[0] for node in site.nodes] == leased
 
 
 async def test_a_site_whose_links_went_down_and_came_back_with_the_same_addresses(site: Fleet) -> None:

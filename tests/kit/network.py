@@ -108,21 +108,21 @@ class Network:
 
     def __init__(self, hosts: int, beyond: int = 0) -> None:
         prefix = f"gc{os.getpid()}-{next(_NUMBERS)}"
-        self._hub = f"{prefix}hub"
+        self.hub = f"{prefix}hub"
         self._beyond = beyond
         self._gateways = {GATEWAY}
         near = hosts - beyond
         self.hosts = [Host(prefix, number, "br0" if number <= near else "br1") for number in range(1, hosts + 1)]
 
     async def __aenter__(self) -> Self:
-        await _ip(f"netns add {self._hub}")
+        await _ip(f"netns add {self.hub}")
         await _ip(
-            f"-n {self._hub} -batch -",
+            f"-n {self.hub} -batch -",
             f"link set lo up\nlink add br0 type bridge\naddress add {GATEWAY}/24 dev br0\nlink set br0 up\n",
         )
         if self._beyond:
             await _ip(
-                f"-n {self._hub} -batch -",
+                f"-n {self.hub} -batch -",
                 "link add br1 type bridge\nlink set br1 up\nlink add cable0 type veth peer name cable1\n"
                 "link set cable0 master br0 up\nlink set cable1 master br1 up\n",
             )
@@ -135,27 +135,27 @@ class Network:
         if gateway in self._gateways:
             return
         self._gateways.add(gateway)
-        await _ip(f"-n {self._hub} address add {gateway}/24 dev br0")
+        await _ip(f"-n {self.hub} address add {gateway}/24 dev br0")
 
     async def add_port(self, host: Host, name: str) -> None:
         """Plug one more link of a host into its bridge, under this name."""
         port = f"q{host.number}"
-        await _ip(f"link add {port} netns {self._hub} type veth peer name {name} netns {host.namespace}")
-        await _ip(f"-n {self._hub} link set {port} master {host.bridge} up")
+        await _ip(f"link add {port} netns {self.hub} type veth peer name {name} netns {host.namespace}")
+        await _ip(f"-n {self.hub} link set {port} master {host.bridge} up")
         await _ip(f"-n {host.namespace} link set {name} up")
 
     async def cut(self) -> None:
         """Cut the cable between the bridges."""
-        await _ip(f"-n {self._hub} link set cable0 down")
+        await _ip(f"-n {self.hub} link set cable0 down")
 
     async def heal(self) -> None:
         """Put the cable back."""
-        await _ip(f"-n {self._hub} link set cable0 up")
+        await _ip(f"-n {self.hub} link set cable0 up")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for namespace in (*(host.namespace for host in self.hosts), self._hub):
+        for namespace in (*(host.namespace for host in self.hosts), self.hub):
             await _kill_in(namespace)
             await _ip(f"netns delete {namespace}")
 

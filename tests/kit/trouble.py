@@ -22,9 +22,9 @@ GATEWAYS = (GATEWAY, "192.168.50.1")
 """The router of a site, and the one that replaces it."""
 TABLE = "100"
 """The routing table that a policy rule prefers."""
-ONE, SITE, SILENCE = 2.0, 15.0, 60.0
-"""Seconds within which all must be heard again: where one node is concerned, where a whole site is, and where the
-transport only learns by its own timers that packets pass again."""
+ONE, MOVED, SITE, SILENCE = 2.0, 8.0, 15.0, 60.0
+"""Seconds within which all must be heard again: where one node is concerned; where its address changes, because iroh
+trusts a path for 6.5 s; where a whole site is concerned; and where no event tells that packets pass again."""
 
 
 class Shape(Enum):
@@ -291,11 +291,11 @@ TROUBLES: dict[str, Trouble] = {
     "watcher killed": Trouble(happen=watcher_killed, lengths=((0.1, 5), (30, 40))),
     "router dies": Trouble(happen=router_dies, lengths=((5, 30),)),
     "VPN full tunnel": Trouble(happen=vpn_full_tunnel, lengths=((5, 20),)),
-    "host renumbered": Trouble(happen=host_renumbered, lengths=((0, 0),)),
+    "host renumbered": Trouble(happen=host_renumbered, lengths=((0, 0),), bound=MOVED),
     "site renumbered at once": Trouble(happen=renumbered_at_once, lengths=((0, 0),), bound=SITE, shapes=HUB),
     "site renumbered staggered": Trouble(happen=renumbered_staggered, lengths=((5, 25),), bound=SITE, shapes=HUB),
     "uplink by metric": Trouble(
-        happen=uplink_by_metric, lengths=((5, 10), (75, 75)),
+        happen=uplink_by_metric, lengths=((5, 10), (75, 75)), bound=MOVED,
         prepare=plug_second_uplink, tidy=unplug_second_uplink,
     ),
     "policy routing": Trouble(happen=policy_routing, lengths=((5, 20),), tidy=undo_policy_routing),
