@@ -288,7 +288,8 @@ TROUBLES: dict[str, Trouble] = {
     "host sleeps": Trouble(happen=host_sleeps, lengths=((5, 20), (35, 50))),
     "service killed": Trouble(happen=partial(service_ends, signal.SIGKILL), lengths=((0, 3),)),
     "service restarted": Trouble(happen=partial(service_ends, signal.SIGTERM), lengths=((0, 10),)),
-    "watcher killed": Trouble(happen=watcher_killed, lengths=((0.1, 5), (30, 40))),
+    # Nobody reports the change, so the service has to find the partition.
+    "watcher killed": Trouble(happen=watcher_killed, lengths=((0.1, 5), (30, 40)), bound=SITE),
     "router dies": Trouble(happen=router_dies, lengths=((5, 30),)),
     "VPN full tunnel": Trouble(happen=vpn_full_tunnel, lengths=((5, 20),)),
     "host renumbered": Trouble(happen=host_renumbered, lengths=((0, 0),), bound=MOVED),
