@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gossipcontrol.client import Client, PeerState
 
-from bench.report import Figure, rounds_on_hosts, show
+from bench.report import Figure, at_most, rounds_on_hosts, show
 from tests.kit import serf
 from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
@@ -32,7 +32,7 @@ NODES = 4
 START_TIME = 60.0
 WATCHED_FOR = 120.0
 """Seconds after which a silence counts as never detected."""
-KNOWN = (20.0, 120.0)
+KNOWN = (5.0, 20.0, 120.0)
 """Seconds before the silence: the longer the detector has observed a rhythm, the sooner it suspects."""
 Silence = Callable[[Host, Process], Awaitable[None]]
 
@@ -159,7 +159,9 @@ async def measure(rounds: int, known: Sequence[float], watched_for: float) -> di
             found.append(await ours)
         for settled, each in zip(known, zip(*found, strict=True), strict=True):
             title = f"{name}: GossipControl, observed for {settled:g} s"
-            figures[f"{title}, suspect"] = _median([one.suspected for one in each])
+            suspected = statistics.median(one.suspected for one in each)
+            by_serf = statistics.median(failed) if program else inf
+            figures[f"{title}, suspect"] = _no_later(suspected, by_serf)
             figures[f"{title}, offline"] = _median([one.offline for one in each])
         everything = [one for each in found for one in each]
         wrong += sum(one.wrong for one in everything)
@@ -175,6 +177,12 @@ def _median(times: list[float]) -> Figure:
     """No value when most rounds never detected it."""
     middle = statistics.median(times)
     return Figure(None if middle == inf else middle, "s")
+
+
+def _no_later(suspected: float, by_serf: float) -> Figure:
+    """The target: no later than Serf in the same run, where Serf was measured."""
+    figure = _median([suspected])
+    return figure if by_serf == inf else at_most(figure.value, figure.unit, by_serf)
 
 
 def main() -> None:

@@ -7,14 +7,18 @@ router, or a new DHCP subnet, and nobody finds anybody.
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit import dhcp
 from tests.kit.fleet import Fleet
 from tests.kit.network import Host
+from tests.kit.trouble import move_to, new_address
 
 WITHIN = 15.0
 """Seconds from the last host's change until everybody has heard everybody."""
@@ -31,48 +35,47 @@ async def site(tmp_path: Path) -> AsyncIterator[Fleet]:
         yield fleet
 
 
-def place(host: Host) -> str:
-    """Where a host is in the new subnet."""
-    return f"192.168.50.{100 + host.number}"
-
-
-async def move(host: Host) -> None:
-    await host.move(place(host), GATEWAY)
-
-
-async def check_that_all_hear_all(site: Fleet, since: float) -> None:
-    await asyncio.gather(
-        *(
-            node.wait_for("heard", WITHIN, after=since, peer=peer_id)
-            for node, node_id in zip(site.nodes, site.ids, strict=True)
-            for peer_id in site.ids
-            if peer_id != node_id
-        )
-    )
-
-
 def announced(site: Fleet) -> list[str]:
     """Every set of addresses that any agent announced after its first."""
     return [str(said["detail"]) for node in site.nodes for said in node.all("addresses")]
 
 
 async def test_a_site_that_is_renumbered_at_once(site: Fleet) -> None:
-    await asyncio.gather(*(move(host) for host in site.hosts))
-    since = time.time()
-    await check_that_all_hear_all(site, since)
-    assert [node.all("addresses")[-1]["detail"].partition(":")[0] for node in site.nodes] == list(
-        map(place, site.hosts)
-    )
+    await asyncio.gather(*(move_to(host, GATEWAY) for host in site.hosts))
+    await site.until_all_heard(time.time(), WITHIN)
+    assert [node.all("addresses")[-1]["detail"].partition(":")[0] for node in site.nodes] == [
+        new_address(host, GATEWAY) for host in site.hosts
+    ]
     assert not [where for where in announced(site) if "127.0.0.1" in where or "::1" in where]
 
 
 async def test_a_site_that_is_renumbered_host_by_host(site: Fleet) -> None:
     for host, node in zip(site.hosts, site.nodes, strict=True):
         since = time.time()
-        await move(host)
+        await move_to(host, GATEWAY)
         await node.wait_for("addresses", WITHIN, after=since)
         await asyncio.sleep(STEP)  # the trouble itself, not a wait: the two subnets do not reach each other
-    await check_that_all_hear_all(site, time.time())
+    await site.until_all_heard(time.time(), WITHIN)
+
+
+def address_of(host: Host) -> str:
+    """The host's IPv4 address, as the kernel has it."""
+    shown = subprocess.run(
+        ("ip", "-n", host.namespace, "-4", "-json", "address", "show", "eth0"), check=True, capture_output=True
+    )
+    (address,) = [one["local"] for link in json.loads(shown.stdout) for one in link["addr_info"]]
+    return str(address)
+
+
+@pytest.mark.skipif(bool(dhcp.what_is_missing()), reason=dhcp.what_is_missing() or "nothing is missing")
+async def test_a_site_that_gets_its_addresses_from_a_new_dhcp_server(site: Fleet, tmp_path: Path) -> None:
+    async with dhcp.dhcp_server(site.network, GATEWAY, tmp_path) as server:
+        await server.wait_for_text("DHCP, IP range", WITHIN)
+        await asyncio.gather(*(dhcp.get_lease(host, tmp_path) for host in site.hosts))
+        await site.until_all_heard(time.time(), WITHIN)
+    leased = [address_of(host) for host in site.hosts]
+    assert all(address.startswith("192.168.50.") for address in leased)
+    assert [node.all("addresses")[-1]["detail"].partition(":")[0] for node in site.nodes] == leased
 
 
 async def test_a_site_whose_links_went_down_and_came_back_with_the_same_addresses(site: Fleet) -> None:
@@ -82,7 +85,7 @@ async def test_a_site_whose_links_went_down_and_came_back_with_the_same_addresse
     )
     back = time.time()
     await asyncio.gather(*(host.link_up() for host in site.hosts))
-    await check_that_all_hear_all(site, time.time())
+    await site.until_all_heard(time.time(), WITHIN)
     for host, node in zip(site.hosts, site.nodes, strict=True):
         said = await node.wait_for("addresses", WITHIN, after=back)
         assert said["detail"].startswith(f"{host.address}:")

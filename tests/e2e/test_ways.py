@@ -20,6 +20,7 @@ from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
 from tests.kit.network import Host
 from tests.kit.swarm import Swarm
+from tests.kit.trouble import connect_vpn, disconnect_vpn, lose_router, regain_router
 
 HEARTBEAT = 0.5
 BEATS = 24
@@ -31,28 +32,12 @@ BUSY = 2.0
 """Seconds more than on a quiet machine, where it takes half a second."""
 
 
-async def lose_the_router(hosts: list[Host]) -> None:
-    for host in hosts:
-        await host.run("ip", "route", "delete", "default")
+async def connect_vpn_of_first(hosts: list[Host]) -> None:
+    await connect_vpn(hosts[0])
 
 
-async def get_the_router_back(hosts: list[Host]) -> None:
-    for host in hosts:
-        await host.run("ip", "route", "add", "default", "via", "10.77.0.1", "dev", "eth0")
-
-
-async def connect_the_vpn(hosts: list[Host]) -> None:
-    """As vpnc-script does on one host, with a real tun device."""
-    await hosts[0].run("ip", "tuntap", "add", "dev", "tun0", "mode", "tun")
-    await hosts[0].run("ip", "address", "add", "10.8.0.2/32", "dev", "tun0")
-    await hosts[0].run("ip", "link", "set", "tun0", "up")
-    await hosts[0].run("ip", "route", "delete", "default")
-    await hosts[0].run("ip", "route", "add", "default", "dev", "tun0")
-
-
-async def disconnect_the_vpn(hosts: list[Host]) -> None:
-    await hosts[0].run("ip", "link", "delete", "tun0")
-    await hosts[0].run("ip", "route", "add", "default", "via", "10.77.0.1", "dev", "eth0")
+async def disconnect_vpn_of_first(hosts: list[Host]) -> None:
+    await disconnect_vpn(hosts[0])
 
 
 Trouble = Callable[[list[Host]], Awaitable[None]]
@@ -95,7 +80,7 @@ async def endure(directory: Path, begin: Trouble, end: Trouble, *, control: bool
 
 @pytest.mark.parametrize(
     ("begin", "end"),
-    [(lose_the_router, get_the_router_back), (connect_the_vpn, disconnect_the_vpn)],
+    [(lose_router, regain_router), (connect_vpn_of_first, disconnect_vpn_of_first)],
     ids=["the router goes", "a VPN takes the default route"],
 )
 async def test_no_fewer_messages_than_between_bare_nodes_and_nobody_asleep(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.kit.cluster import STORE, Cluster, contact
 from tests.kit.neighbor_graph import NeighborGraph
-from tests.kit.network import Host, Network
+from tests.kit.network import Network
 from tests.kit.process import Line, Process, agent, service, watcher
 
 START_TIME = 90.0
@@ -44,9 +44,8 @@ class Fleet(Cluster):
         watched: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(directory)
+        super().__init__(directory, control=control)
         self.network = Network(near + beyond, beyond)
-        self.controlled = control
         self.graph = NeighborGraph()
         self._near = near
         self._bare = frozenset(bare if control else range(near + beyond))
@@ -54,7 +53,6 @@ class Fleet(Cluster):
         self._heartbeat = heartbeat
         self._flags = ("--size", str(size), "--watch" if watched else "--no-watch")
         self._watched = watched
-        self.watchers: list[Process] = []
         self._settings = settings or {}
         self._changed = asyncio.Condition()
         self._changed_at = 0.0
@@ -62,19 +60,9 @@ class Fleet(Cluster):
         self._id_of: dict[Process, str] = {}
 
     @property
-    def hosts(self) -> list[Host]:
-        """The hosts, in the order of the nodes."""
-        return self.network.hosts
-
-    @property
     def bare_nodes(self) -> list[Process]:
         """The nodes without an agent."""
         return [node for number, node in enumerate(self.nodes) if number in self._bare]
-
-    @property
-    def processes(self) -> list[Process]:
-        """Every process of the fleet."""
-        return [*self.nodes, *self.watchers, *([self.service] if self.controlled else [])]
 
     @property
     def sides(self) -> tuple[list[str], list[str]]:

@@ -10,6 +10,8 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
+GATEWAY = "10.77.0.1"
+"""The router of a network as it is made."""
 _NUMBERS = itertools.count(1)
 
 
@@ -38,7 +40,7 @@ class Host:
         self.bridge = bridge
         self.namespace = f"{prefix}h{number}"
         self.address = f"10.77.0.{number + 1}"
-        self._gateway = "10.77.0.1"
+        self.gateway = GATEWAY
         self._hub = f"{prefix}hub"
         self._port = f"p{number}"
 
@@ -54,7 +56,7 @@ class Host:
 
     @property
     def _default_route(self) -> str:
-        return f"route add default via {self._gateway} dev eth0"
+        return f"route add default via {self.gateway} dev eth0"
 
     async def link_down(self) -> None:
         """Take the link down; the kernel removes its routes."""
@@ -74,7 +76,7 @@ class Host:
 
     async def move(self, address: str, gateway: str = "") -> None:
         """Give the host another address, as a new DHCP lease does; with another gateway, as a new router does."""
-        old, self.address, self._gateway = self.address, address, gateway or self._gateway
+        old, self.address, self.gateway = self.address, address, gateway or self.gateway
         # The old one first: while it is the primary of its subnet, the kernel deletes the others with it.
         lines = f"address delete {old}/24 dev eth0\naddress add {address}/24 dev eth0\n"
         await _ip(f"-n {self.namespace} -batch -", lines + self._default_route.replace("add", "replace") + "\n")
@@ -106,20 +108,21 @@ class Network:
 
     def __init__(self, hosts: int, beyond: int = 0) -> None:
         prefix = f"gc{os.getpid()}-{next(_NUMBERS)}"
-        self._hub = f"{prefix}hub"
+        self.hub = f"{prefix}hub"
         self._beyond = beyond
+        self._gateways = {GATEWAY}
         near = hosts - beyond
         self.hosts = [Host(prefix, number, "br0" if number <= near else "br1") for number in range(1, hosts + 1)]
 
     async def __aenter__(self) -> Self:
-        await _ip(f"netns add {self._hub}")
+        await _ip(f"netns add {self.hub}")
         await _ip(
-            f"-n {self._hub} -batch -",
-            "link set lo up\nlink add br0 type bridge\naddress add 10.77.0.1/24 dev br0\nlink set br0 up\n",
+            f"-n {self.hub} -batch -",
+            f"link set lo up\nlink add br0 type bridge\naddress add {GATEWAY}/24 dev br0\nlink set br0 up\n",
         )
         if self._beyond:
             await _ip(
-                f"-n {self._hub} -batch -",
+                f"-n {self.hub} -batch -",
                 "link add br1 type bridge\nlink set br1 up\nlink add cable0 type veth peer name cable1\n"
                 "link set cable0 master br0 up\nlink set cable1 master br1 up\n",
             )
@@ -128,28 +131,31 @@ class Network:
         return self
 
     async def add_subnet(self, gateway: str) -> None:
-        """Let the hub be the gateway of one more subnet, as the router that replaces another."""
-        await _ip(f"-n {self._hub} address add {gateway}/24 dev br0")
+        """Let the hub be the gateway of one more subnet, as the router that replaces another; once."""
+        if gateway in self._gateways:
+            return
+        self._gateways.add(gateway)
+        await _ip(f"-n {self.hub} address add {gateway}/24 dev br0")
 
     async def add_port(self, host: Host, name: str) -> None:
         """Plug one more link of a host into its bridge, under this name."""
         port = f"q{host.number}"
-        await _ip(f"link add {port} netns {self._hub} type veth peer name {name} netns {host.namespace}")
-        await _ip(f"-n {self._hub} link set {port} master {host.bridge} up")
+        await _ip(f"link add {port} netns {self.hub} type veth peer name {name} netns {host.namespace}")
+        await _ip(f"-n {self.hub} link set {port} master {host.bridge} up")
         await _ip(f"-n {host.namespace} link set {name} up")
 
     async def cut(self) -> None:
         """Cut the cable between the bridges."""
-        await _ip(f"-n {self._hub} link set cable0 down")
+        await _ip(f"-n {self.hub} link set cable0 down")
 
     async def heal(self) -> None:
         """Put the cable back."""
-        await _ip(f"-n {self._hub} link set cable0 up")
+        await _ip(f"-n {self.hub} link set cable0 up")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for namespace in (*(host.namespace for host in self.hosts), self._hub):
+        for namespace in (*(host.namespace for host in self.hosts), self.hub):
             await _kill_in(namespace)
             await _ip(f"netns delete {namespace}")
 

@@ -22,8 +22,7 @@ class Swarm(Cluster):
     def __init__(
         self, directory: Path, *, hosts: int = 3, control: bool = True, heartbeat: float = 0.5, metrics: str = ""
     ) -> None:
-        super().__init__(directory)
-        self.controlled = control
+        super().__init__(directory, control=control)
         self.network = Network(hosts)
         self._heartbeat = heartbeat
         self._metrics = metrics
@@ -39,6 +38,11 @@ class Swarm(Cluster):
         return self.nodes[0]
 
     @property
+    def watcher(self) -> Process:
+        """The watcher of the first host."""
+        return self.watchers[0]
+
+    @property
     def others(self) -> list[Process]:
         """All nodes but the first."""
         return self.nodes[1:]
@@ -49,7 +53,7 @@ class Swarm(Cluster):
         if self.controlled:
             self.service = await enter(service(None, self.directory, metrics_address=self._metrics))
             await self.service.wait_for("serving", START_TIME)
-            self.watcher = await enter(watcher(self.host, self.directory))
+            self.watchers = [await enter(watcher(self.host, self.directory))]
             await self.watcher.wait_for("watching", START_TIME)
         # The last node first: each further node joins through those that run already.
         started: list[tuple[Process, str]] = []

@@ -378,7 +378,7 @@ async def test_the_way_to_a_peer_is_one_change(host: Host) -> None:
 
 
 async def test_a_storm_of_routes_costs_no_more_than_a_few_looks(sight: Sight) -> None:
-    """systemd/systemd#20718, tailscale/tailscale#7621: 6,000 routes that come and go."""
+    """systemd/systemd#20718, tailscale/tailscale#7621, SagerNet/sing-box#3180: 6,000 routes that come and go."""
     lines = "".join(f"route add 198.18.{n // 250}.{n % 250 + 1}/32 dev eth0 table 99\n" for n in range(6000))
     began = len(sight.seen)
     process = await asyncio.create_subprocess_exec(

@@ -13,8 +13,9 @@ from gossipcontrol.iroh.sync import ALPN, SyncProtocol
 import iroh
 
 STOP_TIME = 3.0
-"""Seconds that an endpoint has to stop."""
+"""Seconds that a caller waits for an endpoint to stop."""
 _STOPPED: deque[iroh.Iroh] = deque(maxlen=64)
+_STOPPING: set[asyncio.Future[None]] = set()
 
 
 async def make_endpoint(key: bytes, protocol: SyncProtocol) -> iroh.Iroh:
@@ -29,16 +30,24 @@ async def make_endpoint(key: bytes, protocol: SyncProtocol) -> iroh.Iroh:
 
 
 async def stop_endpoint(node: iroh.Iroh) -> None:
-    """Stop an endpoint, within three seconds.
+    """Stop an endpoint; returns after three seconds even if it has not stopped by then.
+
+    It must stop in the end, so the work is never cancelled. Half stopped, its socket would answer the peers' pings for
+    ever with the key of the node, and they would send there what they have to say to the node's next endpoint.
 
     The wheel runs all endpoints of a process on one thread. If the last reference to one is dropped before its tasks
     have ended, its accept loop spins on that thread for ever and no endpoint of the process works any longer. So the
     last few are kept.
     """
     _STOPPED.append(node)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(STOP_TIME):
-            await node.node().shutdown()
+    _STOPPING.add(stopping := asyncio.ensure_future(_stop(node)))
+    stopping.add_done_callback(_STOPPING.discard)
+    await asyncio.wait((stopping,), timeout=STOP_TIME)
+
+
+async def _stop(node: iroh.Iroh) -> None:
+    with contextlib.suppress(iroh.IrohError):
+        await node.node().shutdown()
 
 
 async def add_address(node: iroh.Iroh, peer_id: str, addresses: Sequence[str]) -> None:
