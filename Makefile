@@ -24,7 +24,7 @@ demo: $(READY) ## See gossip rot and recover: three real nodes, one cut off, wit
 	@$(BIN)/python -m dev.demo
 
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(BIN)/python -m pytest -n 8 --dist worksteal
 
 lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/ruff check .

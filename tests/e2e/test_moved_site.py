@@ -56,6 +56,7 @@ def announced(site: Fleet) -> list[str]:
     return [str(said["detail"]) for node in site.nodes for said in node.all("addresses")]
 
 
+@pytest.mark.waits(15)
 async def test_a_site_that_is_renumbered_at_once(site: Fleet) -> None:
     await asyncio.gather(*(move(host) for host in site.hosts))
     since = time.time()
@@ -66,6 +67,7 @@ async def test_a_site_that_is_renumbered_at_once(site: Fleet) -> None:
     assert not [where for where in announced(site) if "127.0.0.1" in where or "::1" in where]
 
 
+@pytest.mark.waits(30)
 async def test_a_site_that_is_renumbered_host_by_host(site: Fleet) -> None:
     for host, node in zip(site.hosts, site.nodes, strict=True):
         since = time.time()
@@ -75,6 +77,7 @@ async def test_a_site_that_is_renumbered_host_by_host(site: Fleet) -> None:
     await check_that_all_hear_all(site, time.time())
 
 
+@pytest.mark.waits(10)
 async def test_a_site_whose_links_went_down_and_came_back_with_the_same_addresses(site: Fleet) -> None:
     await asyncio.gather(*(host.link_down() for host in site.hosts))
     await asyncio.gather(

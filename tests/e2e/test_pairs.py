@@ -6,6 +6,7 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import pytest
 from gossipcontrol.client import PeerState
 
 from tests.kit.observed_fleet import observed
@@ -16,6 +17,7 @@ PAIR_INTERVAL = 20.0
 """Seconds; the default is five minutes."""
 
 
+@pytest.mark.waits(35)
 async def test_every_pair_becomes_neighbours_or_syncs_by_command(tmp_path: Path) -> None:
     since = time.time()
     async with observed(tmp_path, near=NODES, pair_interval=PAIR_INTERVAL) as seen:

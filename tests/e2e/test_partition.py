@@ -25,6 +25,7 @@ MENDED = 25.0
 """Seconds after the cut within which each side is one component."""
 
 
+@pytest.mark.waits(80)
 @pytest.mark.parametrize(("near", "beyond"), SHAPES)
 async def test_both_sides_are_joined_soon_after_the_path_is_back(tmp_path: Path, near: int, beyond: int) -> None:
     async with observed(tmp_path, near=near, beyond=beyond) as seen:

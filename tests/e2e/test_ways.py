@@ -99,6 +99,7 @@ async def endure(directory: Path, begin: Trouble, end: Trouble, *, control: bool
     [(lose_the_router, get_the_router_back), (connect_the_vpn, disconnect_the_vpn)],
     ids=["the router goes", "a VPN takes the default route"],
 )
+@pytest.mark.waits(75)
 async def test_no_fewer_messages_than_between_bare_nodes_and_nobody_asleep(
     tmp_path: Path, begin: Trouble, end: Trouble
 ) -> None:
@@ -110,6 +111,7 @@ async def test_no_fewer_messages_than_between_bare_nodes_and_nobody_asleep(
     assert told <= {str(PeerState.ONLINE)}
 
 
+@pytest.mark.waits(45)
 async def test_a_paused_node_comes_back_alone_with_the_first_address(swarm: Swarm) -> None:
     """Without a default route, and without a service that could command a rejoin."""
     await swarm.host.link_down()
