@@ -31,7 +31,7 @@ def test_every_test_runs_once(waits: list[int], workers: int) -> None:
     assert sorted(waiting_first(tests, seconds, workers)) == tests
 
 
-def test_waiting_tests_head_three_quarters_of_the_blocks_and_share_the_wait() -> None:
+def test_waiting_tests_head_most_blocks_and_share_the_wait() -> None:
     tests = [(number, 10 * (number % 3) if number >= 70 else 0) for number in range(100)]
     of_workers = blocks(waiting_first(tests, seconds, 4), 4)
     waits = [[wait for _, wait in block if wait] for block in of_workers]
