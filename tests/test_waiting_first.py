@@ -17,7 +17,7 @@ def seconds(test: Test) -> float:
 
 def blocks(ordered: list[Test], workers: int) -> list[list[Test]]:
     """What worksteal gives each worker at first."""
-    all_blocks = []
+    all_blocks: list[list[Test]] = []
     for remaining in range(workers, 0, -1):
         size = len(ordered) // remaining
         all_blocks.append(ordered[:size])
