@@ -23,8 +23,12 @@ run: $(READY) ## Run the service, this host's watcher and a real iroh-gossip nod
 demo: $(READY) ## See gossip rot and recover: three real nodes, one cut off, without and with GossipControl
 	@$(BIN)/python -m dev.demo
 
+# Most tests wait for sockets and timeouts, so there are more workers than processors.
+WORKERS := 8
+# Python keeps what it compiled, although the environment may forbid it: the tests start hundreds of processes.
+COMPILED_ONCE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(COMPILED_ONCE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/ruff check .

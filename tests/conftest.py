@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
+from tests.kit.waiting_first import waiting_first
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("gossipcontrol", deadline=None)
 settings.load_profile("gossipcontrol")
@@ -28,6 +30,19 @@ def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     monkeypatch.setattr(time, "clock_gettime", clock_gettime)
     return sleep
+
+
+def seconds_waited(item: pytest.Item) -> float:
+    """Return what its marker `waits` says."""
+    marker = item.get_closest_marker("waits")
+    return marker.args[0] if marker else 0.0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the tests that wait for real timeouts first, so that they wait side by side."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = waiting_first(items, seconds_waited, workers)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -258,6 +258,7 @@ async def test_a_result_is_delivered_after_it_attached_again(service: Service) -
             await until(lambda: len(watched.told("result")) >= 1, "the result was delivered on the new stream")
 
 
+@pytest.mark.waits(15)
 async def test_a_dead_stream_is_found_by_keepalive(service: Service) -> None:
     async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
         await attached(watched.agent.attached)

@@ -127,6 +127,7 @@ async def churn(address: str | None, *, asks: bool = False) -> int:
         await group.close()
 
 
+@pytest.mark.waits(35)
 async def test_neighbour_events_stay_within_twice_those_without_gossipcontrol(tmp_path: Path) -> None:
     async with serving(config(tmp_path)) as service, Client(service.address) as client:
         alone = await churn(None)

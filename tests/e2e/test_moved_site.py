@@ -40,6 +40,7 @@ def announced(site: Fleet) -> list[str]:
     return [str(said["detail"]) for node in site.nodes for said in node.all("addresses")]
 
 
+@pytest.mark.waits(15)
 async def test_a_site_that_is_renumbered_at_once(site: Fleet) -> None:
     await asyncio.gather(*(move_to(host, GATEWAY) for host in site.hosts))
     await site.until_all_heard(time.time(), WITHIN)
@@ -49,6 +50,7 @@ async def test_a_site_that_is_renumbered_at_once(site: Fleet) -> None:
     assert not [where for where in announced(site) if "127.0.0.1" in where or "::1" in where]
 
 
+@pytest.mark.waits(30)
 async def test_a_site_that_is_renumbered_host_by_host(site: Fleet) -> None:
     for host, node in zip(site.hosts, site.nodes, strict=True):
         since = time.time()
@@ -78,6 +80,7 @@ async def test_a_site_that_gets_its_addresses_from_a_new_dhcp_server(site: Fleet
     assert [node.all("addresses")[-1]["detail"].partition(":")[0] for node in site.nodes] == leased
 
 
+@pytest.mark.waits(10)
 async def test_a_site_whose_links_went_down_and_came_back_with_the_same_addresses(site: Fleet) -> None:
     await asyncio.gather(*(host.link_down() for host in site.hosts))
     await asyncio.gather(

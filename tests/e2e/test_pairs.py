@@ -6,9 +6,10 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import pytest
 from gossipcontrol.client import PeerState
 
-from tests.kit.observed_fleet import observed
+from tests.kit.observed_fleet import QUERY_PAUSE, observed
 from tests.kit.until import until
 
 NODES = 10
@@ -16,6 +17,7 @@ PAIR_INTERVAL = 20.0
 """Seconds; the default is five minutes."""
 
 
+@pytest.mark.waits(35)
 async def test_every_pair_becomes_neighbours_or_syncs_by_command(tmp_path: Path) -> None:
     since = time.time()
     async with observed(tmp_path, near=NODES, pair_interval=PAIR_INTERVAL) as seen:
@@ -24,7 +26,7 @@ async def test_every_pair_becomes_neighbours_or_syncs_by_command(tmp_path: Path)
         async def has_unsynced_pairs() -> bool:
             return await seen.metric("gossipcontrol_pairs_unsynced") > 0
 
-        await until(has_unsynced_pairs, "some pairs are unsynced", 30.0)
+        await until(has_unsynced_pairs, "some pairs are unsynced", 30.0, QUERY_PAUSE)
         await seen.until_metric("gossipcontrol_pairs_unsynced", 0.0, within=90.0)
         synced = {
             frozenset((node_id, str(line["peer"])))

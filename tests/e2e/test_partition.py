@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from gossipcontrol.client import Cause, Outcome
 
-from tests.kit.observed_fleet import observed
+from tests.kit.observed_fleet import QUERY_PAUSE, observed
 from tests.kit.until import until
 
 CUT = float(os.environ.get("GOSSIPCONTROL_CUT", "65"))
@@ -25,6 +25,7 @@ MENDED = 25.0
 """Seconds after the cut within which each side is one component."""
 
 
+@pytest.mark.waits(80)
 @pytest.mark.parametrize(("near", "beyond"), SHAPES)
 async def test_both_sides_are_joined_soon_after_the_path_is_back(tmp_path: Path, near: int, beyond: int) -> None:
     async with observed(tmp_path, near=near, beyond=beyond) as seen:
@@ -48,7 +49,7 @@ async def test_both_sides_are_joined_soon_after_the_path_is_back(tmp_path: Path,
         async def is_verified() -> bool:
             return any(one.outcome == Outcome.VERIFIED for one in await seen.rejoins(Cause.PARTITION))
 
-        await until(is_verified, "a rejoin because of the partition is verified", HEALED)
+        await until(is_verified, "a rejoin because of the partition is verified", HEALED, QUERY_PAUSE)
         evidence = [one.triggers[0].evidence for one in await seen.rejoins(Cause.PARTITION)]
         assert any("falls into" in one and not _same_side(one, fleet.sides) for one in evidence), evidence
         await seen.until_metric("gossipcontrol_partitions", 0.0, store="notes")

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import pytest
 from gossipcontrol.client import Cause, Client, Outcome, RejoinRecord
 
 from tests.kit.swarm import Swarm
@@ -47,6 +48,7 @@ async def check_the_rejoins(swarm: Swarm) -> None:
     assert {(one.node_id, one.store_id, one.attempts) for one in ended} == {(swarm.ids[0], "notes", 1)}
 
 
+@pytest.mark.waits(50)
 async def test_a_link_that_was_down_for_longer_than_the_idle_timeout(swarm: Swarm) -> None:
     await swarm.host.link_down()
     await swarm.wait_for_loss(GIVEN_UP)
@@ -56,6 +58,7 @@ async def test_a_link_that_was_down_for_longer_than_the_idle_timeout(swarm: Swar
     assert len(swarm.watcher.all("delivered")) == 1
 
 
+@pytest.mark.waits(50)
 async def test_a_cable_that_was_pulled(swarm: Swarm) -> None:
     await swarm.host.unplug()
     await swarm.wait_for_loss(GIVEN_UP)
@@ -64,6 +67,7 @@ async def test_a_cable_that_was_pulled(swarm: Swarm) -> None:
     await check_that_it_recovered(swarm, since)
 
 
+@pytest.mark.waits(55)
 async def test_the_service_is_killed_and_comes_back_after_the_link(swarm: Swarm) -> None:
     await swarm.host.link_down()
     await swarm.wait_for_loss(GIVEN_UP)
@@ -78,6 +82,7 @@ async def test_the_service_is_killed_and_comes_back_after_the_link(swarm: Swarm)
     assert len(swarm.watcher.all("delivered")) == 1
 
 
+@pytest.mark.waits(50)
 async def test_the_agents_stream_dies_during_the_cut(swarm: Swarm) -> None:
     await swarm.host.link_down()
     os.kill(swarm.service.pid, signal.SIGSTOP)
@@ -92,6 +97,7 @@ async def test_the_agents_stream_dies_during_the_cut(swarm: Swarm) -> None:
     await check_that_it_recovered(swarm, since)
 
 
+@pytest.mark.waits(25)
 async def test_another_address_instead_of_a_lost_link(swarm: Swarm) -> None:
     since = time.time()
     await swarm.host.move("10.77.0.200")
@@ -103,6 +109,7 @@ async def test_another_address_instead_of_a_lost_link(swarm: Swarm) -> None:
     await check_the_rejoins(swarm)
 
 
+@pytest.mark.waits(20)
 async def test_a_flap_of_100_ms(swarm: Swarm) -> None:
     since = time.time()
     await swarm.host.link_down()

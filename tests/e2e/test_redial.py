@@ -24,6 +24,7 @@ def through(peer: IrohNode) -> list[BootstrapPeer]:
     return [BootstrapPeer(peer_id=peer.node_id, addresses=tuple(peer.addresses()))]
 
 
+@pytest.mark.waits(40)
 async def test_a_rejoin_reaches_a_peer_after_failed_dials_of_both() -> None:
     # Side by side, for both mostly wait.
     await asyncio.gather(rejoined(both=False), rejoined(both=True))

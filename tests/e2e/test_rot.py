@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from gossipcontrol.client import Cause, PeerState
 
 from tests.kit.observed_fleet import SOON, observed
@@ -20,6 +21,7 @@ LADDER = 90.0
 """Seconds within which every rung of the ladder is tried and fails."""
 
 
+@pytest.mark.waits(60)
 async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(tmp_path: Path) -> None:
     async with observed(tmp_path, near=5, silent=(3,), size=SIZE, rot_window=WINDOW, suspicion_cap=10.0) as seen:
         fleet = seen.fleet
@@ -46,6 +48,7 @@ async def test_outbound_rot_is_found_escalated_and_healed_and_silence_is_no_rot(
         assert seen.states_since([quiet], 0.0) == {PeerState.ONLINE}
 
 
+@pytest.mark.waits(30)
 async def test_inbound_rot_is_found_and_healed(tmp_path: Path) -> None:
     async with observed(tmp_path, near=4, size=SIZE, rot_window=WINDOW, suspicion_cap=10.0) as seen:
         fleet = seen.fleet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from gossipcontrol.client import Cause, PeerState
 
 from tests.kit.observed_fleet import SOON, observed
@@ -21,6 +22,7 @@ STEADY = 20
 """Messages after which the service knows a peer's rhythm."""
 
 
+@pytest.mark.waits(45)
 async def test_presence_changes_within_its_bound_and_that_of_no_healthy_peer_does(tmp_path: Path) -> None:
     # The dying nodes have no agent: the service knows of them by the reports of others only, as of most peers.
     async with observed(
@@ -63,6 +65,7 @@ async def test_presence_changes_within_its_bound_and_that_of_no_healthy_peer_doe
         assert await seen.rejoins(Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.PARTITION) == []
 
 
+@pytest.mark.waits(60)
 async def test_a_node_that_receives_nothing_is_online_only_as_long_as_others_hear_it(tmp_path: Path) -> None:
     async with observed(
         tmp_path, near=4, bare=(3,), report_ceiling=CEILING / 2, suspect_ceiling=CEILING, offline_after=OFFLINE_AFTER

@@ -83,6 +83,7 @@ async def endure(directory: Path, begin: Trouble, end: Trouble, *, control: bool
     [(lose_router, regain_router), (connect_vpn_of_first, disconnect_vpn_of_first)],
     ids=["the router goes", "a VPN takes the default route"],
 )
+@pytest.mark.waits(75)
 async def test_no_fewer_messages_than_between_bare_nodes_and_nobody_asleep(
     tmp_path: Path, begin: Trouble, end: Trouble
 ) -> None:
@@ -94,6 +95,7 @@ async def test_no_fewer_messages_than_between_bare_nodes_and_nobody_asleep(
     assert told <= {str(PeerState.ONLINE)}
 
 
+@pytest.mark.waits(45)
 async def test_a_paused_node_comes_back_alone_with_the_first_address(swarm: Swarm) -> None:
     """Without a default route, and without a service that could command a rejoin."""
     await swarm.host.link_down()

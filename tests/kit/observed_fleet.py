@@ -19,6 +19,8 @@ from tests.kit.until import until
 
 SOON = 60.0
 """Seconds within which everything happens that has no bound of its own; a quiet machine takes a fraction of it."""
+QUERY_PAUSE = 0.1
+"""Seconds between two questions to the service; each costs it and the test milliseconds of processor time."""
 
 
 class ObservedFleet:
@@ -73,7 +75,7 @@ class ObservedFleet:
         async def has_come() -> bool:
             return bool(await self.rejoins(cause, node_id=node_id))
 
-        await until(has_come, f"a rejoin with {cause} of {node_id or 'any node'}", within)
+        await until(has_come, f"a rejoin with {cause} of {node_id or 'any node'}", within, QUERY_PAUSE)
         return (await self.rejoins(cause, node_id=node_id))[0]
 
     async def metric(self, name: str, **labels: str) -> float:
@@ -92,7 +94,7 @@ class ObservedFleet:
         async def has_it() -> bool:
             return await self.metric(name, **labels) == wanted
 
-        await until(has_it, f"the metric {name} {labels} is {wanted:g}", within)
+        await until(has_it, f"the metric {name} {labels} is {wanted:g}", within, QUERY_PAUSE)
 
     def _page(self) -> str:
         return fetch(f"http://127.0.0.1:{self._metrics_port}/metrics", 5)

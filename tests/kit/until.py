@@ -12,7 +12,10 @@ PAUSE = 0.005
 
 
 async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = DEADLINE
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]],
+    what: str,
+    within: float = DEADLINE,
+    pause: float = PAUSE,
 ) -> None:
     """Wait until a condition holds; raises AssertionError at the deadline, which names the condition (``what``)."""
     loop = asyncio.get_running_loop()
@@ -22,4 +25,4 @@ async def until(
         if holds if isinstance(holds, bool) else await holds:
             return
         assert loop.time() < deadline, f"not within {within:g} s: {what}"
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)

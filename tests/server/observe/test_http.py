@@ -91,6 +91,7 @@ def test_an_end_waits_for_nobody() -> None:
         page.close()
 
 
+@pytest.mark.waits(10)
 async def test_a_crowd_takes_no_descriptor_of_grpc(tmp_path: Path) -> None:
     """1,200 idle connections took all of 1,024 descriptors, and gRPC answered nobody."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
