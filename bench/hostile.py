@@ -259,7 +259,7 @@ async def _attack(
         calls.cancel()
         newcomer = Honest(late)
         refused = " ".join(filter(None, [await newcomer.attach("newcomer"), await newcomer.watch()]))
-        _let_go(target)
+        let_go(target)
         await asyncio.sleep(SETTLED)
         after, files = resident(serving.pid), _open_files(serving.pid) - files
         kept = await _books(ports[1]) - books - newcomer.rows
@@ -310,7 +310,8 @@ async def _go_on(target: Target, attack: Attack, seconds: float) -> float:
     return max(highest, resident(target.pid))
 
 
-def _let_go(target: Target) -> None:
+def let_go(target: Target) -> None:
+    """End every stream and socket that the attacker holds."""
     for one in target.held:
         one.close() if isinstance(one, socket.socket) else one.cancel()
     target.held.clear()
