@@ -7,7 +7,14 @@ from collections.abc import Callable
 import pytest
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rule, Rung
-from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
+from gossipcontrol.server.core.effect import (
+    AcceptNode,
+    AnswerTrigger,
+    RefuseNode,
+    RefuseReuse,
+    RefuseTrigger,
+    StartRejoin,
+)
 from gossipcontrol.server.core.event import (
     NEIGHBORS,
     ChangeKind,
@@ -564,3 +571,14 @@ def test_triggers_for_nothing_do_not_flush_what_was_done_out_of_the_history(
     rejoin = lab.core.catalog.rejoin(done)
     assert rejoin is not None
     assert rejoin.outcome is Outcome.VERIFIED
+
+
+def test_a_request_id_names_one_request(lab: Lab) -> None:
+    """With another payload, or through the other call, its sender would take the first answer for its own."""
+    lab.attach("n", "a", "b")
+    lab.answer(RejoinRequested("n", ("a",), request_id="q"))
+    others = [RejoinRequested("n", ("b",), request_id="q"), NetworkChanged("", ("n",), request_id="q")]
+    for other in others:
+        assert any(isinstance(effect, RefuseReuse) for effect in lab.handle(other))
+    assert lab.answer(RejoinRequested("n", ("a",), request_id="q")).replayed
+    assert len(lab.starts) == 1
