@@ -94,5 +94,6 @@ def test_the_interval_does_not_shrink_while_the_service_is_behind() -> None:
 
 def test_the_interval_does_not_shrink_because_nobody_reported_during_a_pause() -> None:
     pacer = loaded_pacer()
-    pacer.count_report(1000.0, 1600.0)
+    pacer.count_report(1000.0, 1016.0)  # the next epoch has just begun
+    pacer.count_report(1016.0, 1600.0)
     assert pacer.next_report(1600.0) == 10.0
