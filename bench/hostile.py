@@ -268,7 +268,7 @@ async def _attack(
         refused = await _wrong(asyncio.wait_for(late.channel_ready(), TIMEOUT))
         connected = time.monotonic() - began
         refused = " ".join(filter(None, [refused, await newcomer.attach("newcomer"), await newcomer.watch()]))
-        _let_go(target)
+        let_go(target)
         took, files, kept = await _settle(serving.pid, ports[1], files, books + newcomer.rows)
         after = resident(serving.pid)
     finally:
@@ -331,7 +331,8 @@ async def _go_on(target: Target, attack: Attack, seconds: float) -> float:
     return max(highest, resident(target.pid))
 
 
-def _let_go(target: Target) -> None:
+def let_go(target: Target) -> None:
+    """End every stream and socket that the attacker holds."""
     for one in target.held:
         one.close() if isinstance(one, socket.socket) else one.cancel()
     target.held.clear()

@@ -33,6 +33,8 @@ class Script:
         """How many commands the agent had received, and the age of the newest, with each frame."""
         self.first: attach_pb2.AttachResponse | None = None
         """What is sent instead of the confirmation of a registration."""
+        self.answers = True
+        """Whether every report is answered."""
         self._tell: asyncio.Queue[attach_pb2.AttachResponse] = asyncio.Queue()
 
     def sync(self, store_id: str, peer_id: str, *addresses: str) -> None:
@@ -41,6 +43,13 @@ class Script:
         command.sync.store_id, command.sync.peer_id = store_id, peer_id
         command.sync.addresses.extend(addresses)
         self._tell.put_nowait(command)
+
+    def answer(self, store_id: str) -> None:
+        """Answer a report of a store."""
+        response = attach_pb2.AttachResponse()
+        response.ack.view.store_id, response.ack.view.delta = store_id, True
+        response.ack.next_report_ms = self.next_report_ms
+        self._tell.put_nowait(response)
 
     def send(self, response: attach_pb2.AttachResponse) -> None:
         """Send any frame."""
@@ -82,6 +91,8 @@ class Script:
                     self.registered.append(frame.register)
                 case "liveness":
                     self.reports.append(frame.liveness)
+                    if self.answers:
+                        self.answer(frame.liveness.store_id)
                 case _:
                     pass
 

@@ -94,6 +94,20 @@ def test_every_test_that_is_named_exists() -> None:
     assert sorted(one for one in named if one[1] not in there) == []
 
 
+def test_every_place_of_a_loop_exists() -> None:
+    """The code that keeps a loop from running away is named by its class or function, and is there."""
+    source = "\n".join(path.read_text("utf-8") for path in tracked("server/*.py", "clients/*.py"))
+    rows = re.findall(r"^\|[^|]*\|[^|]*\| (`[^|]+) \|$", (ALGORITHM / "loops.md").read_text("utf-8"), re.MULTILINE)
+    named = {code for row in rows for code in re.findall(r"`([\w.]+)`", row)}
+    assert len(named) >= 30
+    missing = [
+        code
+        for code in sorted(named)
+        if not all(re.search(rf"\b(class|def) {part}\b", source) for part in code.split("."))
+    ]
+    assert missing == []
+
+
 def documented() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in documents() if path.is_relative_to(DOCS))
 

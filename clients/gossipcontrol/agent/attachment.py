@@ -22,6 +22,8 @@ GOODBYE_TIMEOUT = 1.0
 """Seconds that the service has to acknowledge a goodbye."""
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 60.0
 """Bounds of the seconds between two reports, whatever the service asks for: it may be wrong, or of another version."""
+UNANSWERED = 60.0
+"""Seconds after which a report that was never answered holds up the next one of its store no more."""
 NETWORK_CAUSES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
 """Causes of a rejoin that tell an agent without a watcher that its host's network changed."""
 
@@ -36,6 +38,8 @@ class Attachment:
         self._call: Call = stub.Attach()
         self.interval = 10.0
         """Seconds between two reports of a store."""
+        self._unanswered: dict[str, float] = {}
+        """Store -> when its report was sent that the service has not answered yet."""
         self._commands = 0
         """Rejoin commands received on this stream."""
         self._command_at = boottime()
@@ -65,6 +69,7 @@ class Attachment:
                 case "sync":
                     self._state.syncs.submit(frame.sync)
                 case "ack":
+                    self._answered(frame.ack.view.store_id)
                     self.set_interval(frame.ack.next_report_ms)
                     if frame.ack.view.store_id in self._state.stores():
                         self._state.presence.apply(decode.store_view(frame.ack.view))
@@ -76,7 +81,10 @@ class Attachment:
             raise ConnectionError(await self._end())
 
     async def write(self) -> None:
-        """Send what is wanted at once, and every store's report once per interval, however much else is sent."""
+        """Send what is wanted at once, and every store's report once per interval, however much else is sent.
+
+        A store has one report under way at most: a service that is behind gets no more from an agent that waits.
+        """
         queue = self._state.queue
         queue.due.update(self._state.stores())
         reported_at = time.monotonic()
@@ -102,8 +110,21 @@ class Attachment:
         await self._send_results()
         while queue.neighbor_events:
             await self._send(neighbor=queue.neighbor_events.popleft().message(boottime()))
-        while queue.due:
-            await self._send(liveness=self._state.report(queue.due.pop()))
+        while (store_id := self._next_due()) is not None:
+            queue.due.discard(store_id)
+            self._unanswered[store_id] = time.monotonic()
+            await self._send(liveness=self._state.report(store_id))
+
+    def _next_due(self) -> str | None:
+        """A store whose report is due, and whose last one was answered."""
+        before = time.monotonic() - UNANSWERED
+        return next((one for one in self._state.queue.due if self._unanswered.get(one, before) <= before), None)
+
+    def _answered(self, store_id: str) -> None:
+        """The service has taken a report; what came due meanwhile may leave."""
+        self._unanswered.pop(store_id, None)
+        if store_id in self._state.queue.due:
+            self._state.queue.wanted.set()
 
     async def _send_results(self) -> None:
         """Send the results of commands; the next stream sends again what a broken stream did not."""

@@ -7,10 +7,19 @@ from collections.abc import Callable
 import pytest
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rule, Rung
-from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
+from gossipcontrol.server.core.effect import (
+    AcceptNode,
+    AnswerTrigger,
+    RefuseNode,
+    RefuseReuse,
+    RefuseTrigger,
+    RefuseUnknown,
+    StartRejoin,
+)
 from gossipcontrol.server.core.event import (
     NEIGHBORS,
     ChangeKind,
+    Event,
     LivenessReported,
     NeighborChanged,
     NetworkChanged,
@@ -564,3 +573,26 @@ def test_triggers_for_nothing_do_not_flush_what_was_done_out_of_the_history(
     rejoin = lab.core.catalog.rejoin(done)
     assert rejoin is not None
     assert rejoin.outcome is Outcome.VERIFIED
+
+
+def test_a_request_id_names_one_request(lab: Lab) -> None:
+    """With another payload, or through the other call, its sender would take the first answer for its own."""
+    lab.attach("n", "a", "b")
+    lab.answer(RejoinRequested("n", ("a",), request_id="q"))
+    others: list[Event] = [RejoinRequested("n", ("b",), request_id="q"), NetworkChanged("", ("n",), request_id="q")]
+    for other in others:
+        assert any(isinstance(effect, RefuseReuse) for effect in lab.handle(other))
+    assert lab.answer(RejoinRequested("n", ("a",), request_id="q")).replayed
+    assert len(lab.starts) == 1
+
+
+def test_reports_of_a_node_that_never_registered_name_a_bounded_number_of_stores(lab: Lab) -> None:
+    for number in range(138):
+        lab.handle(LivenessReported("stranger", f"s{number}"))
+    assert len(lab.core.deciding.registry.store_ids("stranger")) == 128
+
+
+def test_a_trigger_of_a_node_that_nobody_knows_is_refused_unless_it_may_wait(lab: Lab) -> None:
+    refused = lab.handle(RejoinRequested("nobody", ("a",), park=False))
+    assert [type(effect) for effect in refused] == [RefuseUnknown]
+    assert lab.answer(RejoinRequested("nobody", ("a",))).decisions

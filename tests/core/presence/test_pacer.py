@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gossipcontrol.server.core.event import NeighborChanged
+from gossipcontrol.server.core.presence.pacer import ReportPacer
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 
@@ -65,3 +66,34 @@ def test_an_interval_that_makes_healthy_peers_look_silent_is_refused() -> None:
     with pytest.raises(ValueError, match="report_ceiling must not be greater than half of suspect_ceiling"):
         LivenessParameters(report_ceiling=15.1)
     LivenessParameters(report_ceiling=20.0, suspect_ceiling=40.0)
+
+
+def loaded_pacer() -> ReportPacer:
+    """A hundred reporters, of which the service wants ten reports a second: it asks for one in ten seconds each."""
+    pacer = ReportPacer(LivenessParameters(report_interval=2.0, report_ceiling=15.0, report_rate=10.0))
+    for _ in range(100):
+        pacer.count_report(-1e9, 1000.0)
+    assert pacer.next_report(1000.0) == 10.0
+    return pacer
+
+
+def test_the_interval_does_not_shrink_while_the_service_is_behind() -> None:
+    """An overloaded service counts only the few whom it serves: by these it would ask for more."""
+    pacer, now = loaded_pacer(), 1000.0
+    while now < 1100.0:
+        now += 1.0
+        pacer.on_behind(now)
+        if now % 20 == 0:
+            pacer.count_report(now - 20.0, now)
+        assert pacer.next_report(now) == 10.0
+    for _ in range(200):
+        now += 1.0
+        pacer.count_report(now - 2.0, now)
+    assert pacer.next_report(now) < 5.0, "once it is up to date, it counts as ever"
+
+
+def test_the_interval_does_not_shrink_because_nobody_reported_during_a_pause() -> None:
+    pacer = loaded_pacer()
+    pacer.count_report(1000.0, 1016.0)  # the next epoch has just begun
+    pacer.count_report(1016.0, 1600.0)
+    assert pacer.next_report(1600.0) == 10.0

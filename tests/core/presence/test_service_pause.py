@@ -82,6 +82,7 @@ def test_a_round_of_reports_after_a_pause_costs_in_proportion_to_the_nodes(
 
     def report_all() -> None:
         for index, node_id in enumerate(nodes):
+            lab.now += 0.0001  # each proves a little more than the one before
             lab.report(node_id, {nodes[index - 1]: 0.5}, neighbors=[(nodes[index - 1], 60.0)])
 
     for _ in range(5):

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pytest
 from gossipcontrol.server.config import Log
+from gossipcontrol.server.observe.events import LOGGED_DECISIONS
 from gossipcontrol.server.observe.log import Logger, make_logger
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
@@ -29,6 +30,15 @@ async def test_every_decision_has_a_line(service: Service, stub: Stub) -> None:
         ("manual", "n", one.store_id, "started", one.rejoin_id) for one in answer.decisions
     ]
     assert all(line["reason"].startswith("starts now: ") and line["level"] == "info" for line in lines)
+
+
+async def test_a_trigger_of_many_stores_has_one_line(service: Service, stub: Stub) -> None:
+    """One report about a host of 97,000 slots wrote 26 MB of log."""
+    agent = BareAgent(stub)
+    await agent.register("n", *(f"s{number}" for number in range(LOGGED_DECISIONS + 1)))
+    await stub.Rejoin(rejoin("n"))
+    [line] = service.lines("decided")
+    assert (line["decisions"], line["started"]) == (LOGGED_DECISIONS + 1, LOGGED_DECISIONS + 1)
 
 
 async def test_the_life_of_a_rejoin_can_be_read(service: Service, stub: Stub) -> None:

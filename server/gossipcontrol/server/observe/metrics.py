@@ -41,6 +41,11 @@ class Metrics:
         self._escalations = _escalations(registry)
         self._changes = _changes(registry)
         self._unrecognized = _unrecognized(registry)
+        self._shed = Counter(
+            "gossipcontrol_reports_shed",
+            "Reports left out because they were older than an interval and newer ones had come.",
+            registry=registry,
+        )
         self._request_count, self._request_seconds = _requests(registry)
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
         _build(registry)
@@ -67,6 +72,10 @@ class Metrics:
     def count_unrecognized(self, field: str) -> None:
         """Count a value of a newer client that was ignored."""
         self._unrecognized[field].inc()
+
+    def count_shed_report(self) -> None:
+        """Count a report that was left out."""
+        self._shed.inc()
 
     def count_start(self, start: StartRejoin) -> None:
         """Count the start of an attempt."""

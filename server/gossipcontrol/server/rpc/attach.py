@@ -46,8 +46,10 @@ class AgentStreams:
         answers: ReportAnswers,
         run_id: str,
         note: Note,
+        on_shed: Callable[[], None],
     ) -> None:
         self._note = note
+        self._on_shed = on_shed
         self._dispatcher = dispatcher
         self._clock = dispatcher.clock
         self._driver = driver
@@ -187,11 +189,14 @@ class AgentStreams:
         report = frame.liveness
         event = decode_report.agent_liveness(report, session.node_id, now, self._note)
         event = replace(event, delay=_delay(session, frame, event.store_id))
-        check_admitted(self._dispatcher.submit(event).effects)
-        ack = attach_pb2.LivenessAck(
-            view=self._answers.view(report.store_id, report.known_version, now),
-            next_report_ms=self._answers.next_report_ms(now),
-        )
+        interval = self._answers.next_report(now)
+        if not event.going_to_sleep and session.reports.sheds(report.store_id, event.delay, interval, now):
+            self._on_shed()
+            view = self._answers.unchanged(report.store_id, report.known_version)
+        else:
+            check_admitted(self._dispatcher.submit(event).effects)
+            view = self._answers.view(report.store_id, report.known_version, now)
+        ack = attach_pb2.LivenessAck(view=view, next_report_ms=self._answers.next_report_ms(now))
         session.send(attach_pb2.AttachResponse(ack=ack))
 
     def _finish(self, session: Session, result: attach_pb2.RejoinResult) -> None:

@@ -63,7 +63,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._liveness = dispatcher.core.liveness
         self._resume_tokens = resume_tokens
         self._answers = ReportAnswers(self._liveness, resume_tokens)
-        self._streams = AgentStreams(dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note)
+        self._streams = AgentStreams(
+            dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report
+        )
 
     def unregistered(self) -> int:
         """Number of streams that have not registered their node."""

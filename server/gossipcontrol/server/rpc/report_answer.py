@@ -21,6 +21,14 @@ class ReportAnswers:
         view = self._liveness.view(store_id, self._resume_tokens.version(known_version), LISTED_PEERS)
         return view_message(view, self._resume_tokens, now)
 
+    def unchanged(self, store_id: str, known_version: int) -> liveness_pb2.StoreView:
+        """No news for a report that was left out: the sender keeps what it holds."""
+        return liveness_pb2.StoreView(store_id=store_id, version=known_version, delta=True)
+
+    def next_report(self, now: float) -> float:
+        """Seconds until the sender should report again."""
+        return self._liveness.next_report(now)
+
     def next_report_ms(self, now: float) -> int:
         """Milliseconds until the sender should report again."""
-        return span_ms(self._liveness.next_report(now))
+        return span_ms(self.next_report(now))

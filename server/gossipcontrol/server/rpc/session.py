@@ -9,6 +9,7 @@ from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.rpc.command_log import CommandLog
 from gossipcontrol.server.rpc.progress import READ_RETRY, WRITE_TIME, write_within
+from gossipcontrol.server.rpc.report_shedder import ReportShedder
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 BACKLOG_FRAMES = 1024
@@ -45,6 +46,7 @@ class Session:
         self.left = False
         """Whether the agent said goodbye."""
         self.commands = CommandLog()
+        self.reports = ReportShedder()
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
         self._queued = queued or QueuedBytes()

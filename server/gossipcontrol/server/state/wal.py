@@ -43,9 +43,10 @@ def verify(path: Path) -> int:
     """Read the log of this database; returns how many frames hold. Raises OSError or DamagedError.
 
     A bad frame with no commit behind it is the end: a crash while it was written leaves that, and so does a log that
-    begins again, over older frames. But a good frame of the same salts that commits was written after all before it,
-    and a frame that commits and differs in one word from what was written was written whole. (A frame that commits
-    nothing may be bad: SQLite writes a page over its frame when a large transaction changes it twice.)
+    begins again, over older frames. So does a transaction of which a power cut kept the end and not the begin. But a
+    good frame that commits a later transaction was written after all before it was synced, and a frame that commits
+    and differs in one word from what was written was written whole. (A frame that commits nothing may be bad: SQLite
+    writes a page over its frame when a large transaction changes it twice.)
     """
     log = Path(f"{path}-wal")
     try:
@@ -69,7 +70,7 @@ def _verify(file: BinaryIO, header: bytes, name: str) -> int:
     if order is None or (sums := _checksum(order, header[:24], (0, 0))) != struct.unpack(">2I", header[24:]):
         raise DamagedError(f"{name}: its header does not match its checksum")
     page_bytes, salts = int.from_bytes(header[8:12], "big"), header[16:24]
-    valid, flipped = 0, False
+    valid, flipped, others = 0, False, 0
     bad: _Frame | None = None
     for frame in _read_frames(file, order, page_bytes, sums):
         if bad is None and frame.is_valid and frame.salts == salts:
@@ -82,7 +83,11 @@ def _verify(file: BinaryIO, header: bytes, name: str) -> int:
             # A frame that fits and has other salts has a bit of these flipped; the last two words are its header.
             if frame.is_valid or (word is not None and (frame.commits or word > frame.words - 2)):
                 raise DamagedError(f"{name}: frame {frame.number} does not match its checksum")
-        elif frame.salts == salts and frame.commits and (frame.is_valid or flipped):
+            others = int(bad.salts == salts and bad.commits)
+        elif frame.salts == salts and frame.commits:
+            others += 1
+            if not flipped and not (frame.is_valid and others > 1):
+                continue  # of one transaction that was not synced, the disk may have kept the end only
             raise DamagedError(f"{name}: frame {bad.number} is bad, and frame {frame.number} behind it was committed")
     return valid
 
