@@ -214,7 +214,7 @@ class Core:
     def _on_detached(self, event: NodeDetached, now: float) -> Turn:
         """The end of a stream that another has replaced means nothing."""
         is_current = self._registry.session(event.node_id, event.session_id) is not None
-        return self._on_agent(event, now) if is_current else Turn([], [])
+        return self._on_agent(event, now) if is_current else Turn([], [], [])
 
     def _on_report(self, event: LivenessReported, now: float) -> Turn:
         if event.going_to_sleep and self._node_ids.is_shared(event.node_id, now):
@@ -228,7 +228,7 @@ class Core:
         return self._decide(event, now)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
-        turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [])
+        turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [], [])
         if self._journaling is Journaling.KEEPING:
             for aged in self.deciding.clearance.aged_out(now):
                 self._trigger(turn, aged, now)
@@ -249,7 +249,7 @@ class Core:
 
     def _on_sync_finished(self, event: SyncFinished, now: float) -> Turn:
         """The result of a sync, of a node and store that have a place: strangers must not fill the books."""
-        turn = Turn([], [])
+        turn = Turn([], [], [])
         if self._registry.find_slot(event.node_id, event.store_id) is not None:
             self._observe(turn, event, now)
         return turn
@@ -298,7 +298,7 @@ class Core:
         self._scanner.arm(now)
         facts: Sequence[KnowledgeFact]
         facts = [KnowledgeFact(now, outcome.fact, outcome.room)] if outcome.fact is not None else []
-        return Turn([], [*facts], outcome=outcome)
+        return Turn([], [*facts], [], outcome=outcome)
 
     # What is known.
 

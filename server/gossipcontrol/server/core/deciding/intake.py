@@ -56,7 +56,7 @@ class Intake:
         groups = self._groups(event, now)
         if groups is None:
             return
-        bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
+        bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE])) if event.bridge else ()
         trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.blind)
         self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
@@ -142,12 +142,14 @@ class Intake:
         if group.node_id and group.node is None:
             node = self._registry.node(group.node_id, trigger.arrived_at, kept)
             assert node is not None, "room was made sure of"
-            group = group._replace(node=node)
-        decide = self._policy.decide
-        return [
-            decide(target, trigger) if isinstance(target, Slot) else self._decide(target, group.node, host_id, trigger)
-            for target in self._expansion.targets(group)
-        ]
+            group.node = node
+        decisions: list[Decision] = []
+        for target in self._expansion.targets(group):
+            if isinstance(target, Slot):
+                decisions.append(self._policy.decide(target, trigger))
+            else:
+                decisions.append(self._decide(target, group.node, host_id, trigger))
+        return decisions
 
     def _decide(
         self, target: NewSlot | UnknownStore | Unknown, node: Node | None, host_id: str, trigger: Trigger
@@ -190,9 +192,9 @@ class Intake:
         if answer is None:
             return False
         if answer.fits(digest_of(event)):
-            self._output.emit(AnswerTrigger(answer.cause, answer.decisions, replayed=True))
+            self._output.refuse(AnswerTrigger(answer.cause, answer.decisions, replayed=True))
         else:
-            self._output.emit(RefuseReuse(event.request_id))
+            self._output.refuse(RefuseReuse(event.request_id))
         return True
 
     def _answer(
@@ -205,7 +207,7 @@ class Intake:
     ) -> None:
         if event.request_id:
             self._answers.remember_request(event.request_id, Answer(cause, decisions, digest_of(event)), now)
-        self._output.emit(AnswerTrigger(cause, decisions, total=total))
+        self._output.emit(AnswerTrigger(cause, decisions, False, total))
 
     # Snapshots.
 
@@ -223,10 +225,10 @@ class Intake:
         try:
             groups = self._expansion.groups(event, now)
         except UnknownNode as error:
-            self._output.emit(RefuseUnknown(f"node {error}"))
+            self._output.refuse(RefuseUnknown(f"node {error}"))
             return None
         if groups is None:
-            self._output.emit(RefuseTrigger(self._policy.retry_in()))
+            self._output.refuse(RefuseTrigger(self._policy.retry_in()))
         return groups
 
 

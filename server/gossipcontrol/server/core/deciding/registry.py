@@ -139,8 +139,6 @@ class Registry:
         self.attached = 0
         self.store_changes = 0
         """How often a store became known or was forgotten."""
-        self.places = 0
-        """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
         self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
         """Last start of the slots dropped last: one that is taken up again keeps its window."""
         self.stranger_places = 0
@@ -152,7 +150,6 @@ class Registry:
         """The node, made known if there is room; None when there is none. None of those ``kept`` goes for it."""
         node = self.nodes.get(node_id)
         if node is None and self._make_room(kept):
-            self.places += 1
             node = self.nodes[node_id] = self._idle[node_id] = Node(node_id, now, seen_at=now)
         return node
 
@@ -201,7 +198,6 @@ class Registry:
                 self.store_changes += 1
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
             slot.last_start_at = self._dropped_starts.pop((node.node_id, store_id), NEVER)
-            self.places += 1
         return slot
 
     def find_slot(self, node_id: str, store_id: str) -> Slot | None:
@@ -258,7 +254,6 @@ class Registry:
         """Forget a slot, and its store when no node has it."""
         del slot.node.slots[slot.store.store_id]
         del slot.store.slots[slot.node.node_id]
-        self.places -= 1
         if slot.last_start_at > NEVER:
             self._dropped_starts[slot.node.node_id, slot.store.store_id] = slot.last_start_at
             if len(self._dropped_starts) > DROPPED_STARTS:
@@ -292,7 +287,6 @@ class Registry:
             self.drop_slot(slot)
         self._leave_host(node)
         del self.nodes[node.node_id], self._idle[node.node_id]
-        self.places -= 1
 
     def _make_room(self, kept: Collection[Node]) -> bool:
         if len(self.nodes) < self._limit:
@@ -356,7 +350,6 @@ class Registry:
         self.attached = sum(node.attached for node in self.nodes.values())
         self.stranger_places = sum(node.parked_count for node in self.nodes.values() if not node.registered)
         self.stranger_places += sum(host.parked is not None for host in self.hosts.values())
-        self.places += len(self.nodes)
 
 
 def _id(rejoin: Rejoin | None) -> str:
