@@ -32,7 +32,7 @@ def tell_liveness_nothing_of_sleep(self: Any, event: Any, now: float) -> Turn:
 
 
 def believe_strangers(self: Any, event: Any, now: float) -> Turn:
-    turn = Turn([], [])
+    turn = Turn([], [], [])
     OBSERVE(self, turn, event, now)
     return turn
 

@@ -293,8 +293,8 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters registry _history _reads _output _scheduler _policy _answers _intake _explainer catalog "
-    "_handlers handled_at clearance",
+    "Engine": "_parameters registry _history _reads _output _scheduler _lifecycle _policy _answers _intake _explainer "
+    "catalog _handlers handled_at clearance",
     "Registry": "_limit liveness nodes hosts stores attached store_order places stranger_places "
     "_dropped_starts _idle strangers strange_slots strange_stores strange_names neighbors",
     # When it looks for what aged out is no part of what is decided: what it finds is logged.

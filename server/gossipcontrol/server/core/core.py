@@ -147,15 +147,15 @@ class Core:
         if not isinstance(event, ASKING):
             return self._handlers[type(event)](event, now)
         forgotten, refused = self._room.ask(event, now)
-        before = Turn([], [])
+        before = Turn([], [], [])
         for one in forgotten:
             self._trigger(before, one, now)
         if refused is None:
             turn = self._handlers[type(event)](event, now)
         elif isinstance(event, (RejoinRequested, NetworkChanged)):
-            turn = Turn([RefuseTrigger(refused.retry_in, refused.reason)], [])
+            turn = Turn([RefuseTrigger(refused.retry_in, refused.reason)], [], [])
         else:
-            turn = Turn([RefuseNode(refused.reason, refused.retry_in)], [])
+            turn = Turn([RefuseNode(refused.reason, refused.retry_in)], [], [])
         if forgotten:
             turn.effects, turn.facts = [*before.effects, *turn.effects], [*before.facts, *turn.facts]
         return turn
@@ -239,7 +239,7 @@ class Core:
     def _on_detached(self, event: NodeDetached, now: float) -> Turn:
         """The end of a stream that another has replaced means nothing."""
         is_current = self._registry.session(event.node_id, event.session_id) is not None
-        return self._on_agent(event, now) if is_current else Turn([], [])
+        return self._on_agent(event, now) if is_current else Turn([], [], [])
 
     def _on_report(self, event: LivenessReported, now: float) -> Turn:
         if event.going_to_sleep and self._node_ids.is_shared(event.node_id, now):
@@ -261,7 +261,7 @@ class Core:
         return self._decide(event, now)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
-        turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [])
+        turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [], [])
         if self._journaling is Journaling.KEEPING:
             for aged in self.deciding.clearance.aged_out(now):
                 self._trigger(turn, aged, now)
@@ -282,7 +282,7 @@ class Core:
 
     def _on_sync_finished(self, event: SyncFinished, now: float) -> Turn:
         """The result of a sync, of a node and store that have a place: strangers must not fill the books."""
-        turn = Turn([], [])
+        turn = Turn([], [], [])
         if self._registry.find_slot(event.node_id, event.store_id) is not None:
             self._observe(turn, event, now)
         return turn
@@ -330,12 +330,12 @@ class Core:
         limit = KNOWLEDGE_SHARE * self.memory.limit
         is_full = limit and (self.knowledge.used_bytes > limit or self._room.is_short)
         if is_full and isinstance(event, IntentionsRecorded) and event.intentions:
-            return Turn([], [], outcome=Outcome(Recorded(), NO_ROOM))
+            return Turn([], [], [], outcome=Outcome(Recorded(), NO_ROOM))
         outcome = self.knowledge.handle(event, now)
         self._scanner.arm(now)
         facts: Sequence[KnowledgeFact]
         facts = [KnowledgeFact(now, outcome.fact, outcome.room)] if outcome.fact is not None else []
-        return Turn([], [*facts], outcome=outcome)
+        return Turn([], [*facts], [], outcome=outcome)
 
     # Memory.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Cause, Decision, Outcome, Rung
 
@@ -16,8 +15,9 @@ class BootstrapPeer:
     addresses: tuple[str, ...] = ()
 
 
-class AnswerTrigger(NamedTuple):
-    """Answer the trigger that was handled: a named tuple, for one is made per trigger."""
+@dataclass(slots=True)
+class AnswerTrigger:
+    """Answer the trigger that was handled. It is not frozen, for one is made per trigger, and freezing is slow."""
 
     cause: Cause | None
     """None for an announced sleep, which is no trigger."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead
@@ -14,7 +14,8 @@ from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
 from gossipcontrol.server.core.knowledge.store import Outcome
 
 
-class Fact(NamedTuple):
+@dataclass(slots=True)
+class Fact:
     """What the log keeps of deciding: one event, its instant (service time, seconds), and what was read meanwhile."""
 
     at: float
@@ -37,7 +38,7 @@ class Turn:
     effects: list[Effect]
     """Answers and commands, in order."""
     facts: list[Fact | KnowledgeFact]
-    findings: list[CoreFinding] = field(default_factory=list[CoreFinding])
+    findings: list[CoreFinding]
     offers: Sequence[OfferSync] = ()
     """Syncs for the node that reported, which has no agent: the answer to its report names them."""
     outcome: Outcome | None = None

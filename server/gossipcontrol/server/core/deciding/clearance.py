@@ -75,11 +75,11 @@ class Clearance:
         registry = self._registry
         node = registry.nodes.get(event.node_id)
         if event.node_id and node is None:
-            self._output.emit(RefuseUnknown(f"node {event.node_id}"))
+            self._output.refuse(RefuseUnknown(f"node {event.node_id}"))
         elif event.store_id:
             self._forget_store(event, now)
         elif node is not None and node.attached:
-            self._output.emit(RefuseState(f"the agent of node {node.node_id} is attached: stop it first"))
+            self._output.refuse(RefuseState(f"the agent of node {node.node_id} is attached: stop it first"))
         elif node is not None:
             slots = len(node.slots)
             self._forget_node(node, event.why, now)
@@ -93,10 +93,10 @@ class Clearance:
         attached = [slot.node.node_id for slot in slots if slot.node.attached]
         if not slots:
             of_node = f" of node {event.node_id}" if event.node_id else ""
-            self._output.emit(RefuseUnknown(f"store {event.store_id}{of_node}"))
+            self._output.refuse(RefuseUnknown(f"store {event.store_id}{of_node}"))
         elif attached:
             more = f" and {len(attached) - 1} more" if len(attached) > 1 else ""
-            self._output.emit(
+            self._output.refuse(
                 RefuseState(f"node {attached[0]}{more} is attached with it: have it drop the store first")
             )
         else:
@@ -119,9 +119,9 @@ class Clearance:
         """End a rejoin that has not ended. What its agent has begun it carries out; nothing follows on it."""
         rejoin = self._history.get(event.rejoin_id)
         if rejoin is None:
-            self._output.emit(RefuseUnknown(f"rejoin {event.rejoin_id}"))
+            self._output.refuse(RefuseUnknown(f"rejoin {event.rejoin_id}"))
         elif rejoin.state not in TRANSITIONS:
-            self._output.emit(RefuseState(f"rejoin {rejoin.rejoin_id} has ended as {rejoin.outcome.name}"))
+            self._output.refuse(RefuseState(f"rejoin {rejoin.rejoin_id} has ended as {rejoin.outcome.name}"))
         else:
             move = Move.GIVE_UP if rejoin.state is State.AWAITING_RECOVERY else Move.DROP
             self._scheduler.lifecycle.end(rejoin, move, CANCELLED, now)

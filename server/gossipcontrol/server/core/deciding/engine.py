@@ -26,7 +26,7 @@ from gossipcontrol.server.core.deciding.registry import STRANGER_STORES, Host, N
 from gossipcontrol.server.core.deciding.rejoin import Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
 from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, Refusal, RefuseNode, StartRejoin
+from gossipcontrol.server.core.effect import AcceptNode, RefuseNode, StartRejoin
 from gossipcontrol.server.core.event import (
     NEVER,
     AdviceOutdated,
@@ -73,6 +73,7 @@ class Engine:
         self._reads = reads = RecordedReads()
         self._output = output = Output()
         self._scheduler = Scheduler(parameters, registry, history, reads, output)
+        self._lifecycle = self._scheduler.lifecycle
         self._policy = policy = Policy(parameters, history, reads, self._scheduler)
         self._answers = answers = Answers(parameters)
         expansion = Expansion(parameters.stores_per_node, registry, policy, answers)
@@ -112,7 +113,7 @@ class Engine:
         output.begin()
         # A new run parks first: what fell due while it was away would start on streams that are gone, or count as
         # tried in vain though its command may never have left. So it is with a command that leaves late.
-        is_due = now >= self._scheduler.lifecycle.wake_at and kind is not ServiceStarted and kind is not StartDelayed
+        is_due = now >= self._lifecycle.wake_at and kind is not ServiceStarted and kind is not StartDelayed
         if is_due:
             self._scheduler.advance(now)
         if kind in NOT_LOGGED:
@@ -121,11 +122,11 @@ class Engine:
             self._handlers[kind](event, now)
         else:
             self._handlers[kind](event, now)
-            if not output.effects or not _changed_nothing(output.effects[-1]):
+            if not output.changed_nothing:
                 output.log(event)
             elif is_due:
                 self._log_time(now)
-        return Turn(output.effects, self._facts(now))
+        return Turn(output.effects, self._facts(now), [])
 
     def _log_time(self, now: float) -> None:
         """Log that time passed: wherever that is logged, a replay decides the next slice as well."""
@@ -143,7 +144,7 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
-        return self.handled_at if self._intake.has_more else self._scheduler.lifecycle.next_deadline()
+        return self.handled_at if self._intake.has_more else self._lifecycle.next_deadline()
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""
@@ -157,11 +158,13 @@ class Engine:
 
     def _on_attached(self, event: NodeAttached, now: float) -> None:
         if len(event.store_ids) > self._parameters.stores_per_node:
-            self._output.emit(RefuseNode(f"more than {self._parameters.stores_per_node} stores"))
+            self._output.refuse(RefuseNode(f"more than {self._parameters.stores_per_node} stores"))
             return
         node = self.registry.node(event.node_id, now)
         if node is None:
-            self._output.emit(RefuseNode(f"{self._parameters.node_limit} nodes are known already", self._room_in(now)))
+            self._output.refuse(
+                RefuseNode(f"{self._parameters.node_limit} nodes are known already", self._room_in(now))
+            )
             return
         is_new = node.session_id != event.session_id
         if node.attached and is_new:
@@ -254,7 +257,7 @@ class Engine:
         if node is None or (store_id not in node.slots and len(node.slots) >= limit):
             # The stores of a node go with it.
             retry_in = self._room_in(now) if node is None else self._parameters.idle_age
-            self._output.emit(RefuseNode("no further node or store can be remembered", retry_in))
+            self._output.refuse(RefuseNode("no further node or store can be remembered", retry_in))
             return None
         if store_id not in node.slots:
             self._output.log(StoreSeen(node_id, store_id))
@@ -290,7 +293,7 @@ class Engine:
 
     def counts(self) -> Counts:
         """The gauges."""
-        registry, lifecycle = self.registry, self._scheduler.lifecycle
+        registry, lifecycle = self.registry, self._lifecycle
         return Counts(
             attached=registry.attached,
             nodes=len(registry.nodes),
@@ -336,10 +339,3 @@ class Engine:
 
 def _nothing_more(event: TimePassed, now: float) -> None:
     """What is due was done before the event."""
-
-
-def _changed_nothing(answer: Effect) -> bool:
-    """Whether the event that got this last answer was refused, or had been answered before."""
-    if isinstance(answer, AnswerTrigger):
-        return answer.replayed
-    return isinstance(answer, Refusal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ class UnknownNode(Exception):
     """A trigger names a node that nobody knows; the argument is its id."""
 
 
-class Group(NamedTuple):
+@dataclass(slots=True)
+class Group:
     """What a trigger concerns of one node, or of a host of which no node is known."""
 
     node_id: str = ""
@@ -32,7 +34,9 @@ class Group(NamedTuple):
     @property
     def places(self) -> int:
         """How many decisions it leads to, and so how many places in the queue it may need."""
-        return len(self.store_ids) or (len(self.node.slots) if self.node is not None else 0) or 1
+        if self.store_ids:
+            return len(self.store_ids)
+        return len(self.node.slots) or 1 if self.node is not None else 1
 
 
 class Unknown(Enum):
@@ -80,9 +84,9 @@ class Expansion:
         else:
             groups = self._of_host(event, now)
         if not event.park:
-            unknown = next((group.node_id for group in groups if group.node_id and group.node is None), "")
-            if unknown:
-                raise UnknownNode(unknown)
+            for group in groups:
+                if group.node_id and group.node is None:
+                    raise UnknownNode(group.node_id)
         return groups if self._has_room(groups, now) else None
 
     def targets(self, group: Group) -> Iterable[Target]:
@@ -125,18 +129,25 @@ class Expansion:
         wanted = new = strange = 0
         for group in groups:
             if group.earlier is None:
-                new += group.node is None
-                wanted += group.places
-                strange += 0 if group.node is not None and group.node.registered else group.places
-        if strange and strange + self._registry.stranger_places > STRANGER_PLACES:
-            placed = self._placed([group for group in groups if group.node and not group.node.registered], now)
-            if strange - placed + self._registry.stranger_places > STRANGER_PLACES:
-                self.is_pool_full = True
-                return False
+                node, places = group.node, group.places
+                wanted += places
+                new += node is None
+                if node is None or not node.registered:
+                    strange += places
+        if strange and not self._has_room_for_strangers(strange, groups, now):
+            self.is_pool_full = True
+            return False
         if new and not self._registry.has_room(new, [group.node for group in groups if group.node is not None]):
             return False
         free = self._policy.free_places()
         return wanted <= free or wanted - self._placed(groups, now) <= free
+
+    def _has_room_for_strangers(self, wanted: int, groups: Sequence[Group], now: float) -> bool:
+        """Whether so many more places may be given to nodes that never registered and hosts without nodes."""
+        free = STRANGER_PLACES - self._registry.stranger_places
+        if wanted <= free:
+            return True
+        return wanted - self._placed([one for one in groups if one.node and not one.node.registered], now) <= free
 
     def _placed(self, groups: Sequence[Group], now: float) -> int:
         """How many of the stores need no place of their own."""

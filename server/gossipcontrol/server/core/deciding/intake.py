@@ -58,7 +58,7 @@ class Intake:
         groups = self._groups(event, now)
         if groups is None:
             return
-        bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE]))
+        bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE])) if event.bridge else ()
         trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.rejoin_only)
         self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
@@ -144,12 +144,14 @@ class Intake:
         if group.node_id and group.node is None:
             node = self._registry.node(group.node_id, trigger.arrived_at, kept)
             assert node is not None, "room was made sure of"
-            group = group._replace(node=node)
-        decide = self._policy.decide
-        return [
-            decide(target, trigger) if isinstance(target, Slot) else self._decide(target, group.node, host_id, trigger)
-            for target in self._expansion.targets(group)
-        ]
+            group.node = node
+        decisions: list[Decision] = []
+        for target in self._expansion.targets(group):
+            if isinstance(target, Slot):
+                decisions.append(self._policy.decide(target, trigger))
+            else:
+                decisions.append(self._decide(target, group.node, host_id, trigger))
+        return decisions
 
     def _decide(
         self, target: NewSlot | UnknownStore | Unknown, node: Node | None, host_id: str, trigger: Trigger
@@ -192,9 +194,9 @@ class Intake:
         if answer is None:
             return False
         if answer.fits(digest_of(event)):
-            self._output.emit(AnswerTrigger(answer.cause, answer.decisions, replayed=True))
+            self._output.refuse(AnswerTrigger(answer.cause, answer.decisions, replayed=True))
         else:
-            self._output.emit(RefuseReuse(event.request_id))
+            self._output.refuse(RefuseReuse(event.request_id))
         return True
 
     def _answer(
@@ -207,7 +209,7 @@ class Intake:
     ) -> None:
         if event.request_id:
             self._answers.remember_request(event.request_id, Answer(cause, decisions, digest_of(event)), now)
-        self._output.emit(AnswerTrigger(cause, decisions, total=total))
+        self._output.emit(AnswerTrigger(cause, decisions, False, total))
 
     # Snapshots.
 
@@ -225,13 +227,13 @@ class Intake:
         try:
             groups = self._expansion.groups(event, now)
         except UnknownNode as error:
-            self._output.emit(RefuseUnknown(f"node {error}"))
+            self._output.refuse(RefuseUnknown(f"node {error}"))
             return None
         if groups is None:
             is_pool = self._expansion.is_pool_full
             until = self._registry.strangers_until() if is_pool else None
             retry_in = self._policy.retry_in(now) if until is None else max(1.0, until - now)
-            self._output.emit(RefuseTrigger(retry_in, POOL_FULL if is_pool else QUEUE_FULL))
+            self._output.refuse(RefuseTrigger(retry_in, POOL_FULL if is_pool else QUEUE_FULL))
         return groups
 
 

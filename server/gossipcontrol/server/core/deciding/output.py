@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.effect import AnswerTrigger, Effect, Refusal
 from gossipcontrol.server.core.event import DecidingEvent
 
 
 class Output:
     """One object, shared by all parts of deciding: the engine begins it for every event, and reads it at the end."""
 
-    __slots__ = ("effects", "facts")
+    __slots__ = ("changed_nothing", "effects", "facts")
 
     def __init__(self) -> None:
         self.begin()
@@ -18,10 +18,17 @@ class Output:
         """Forget what the event before led to."""
         self.effects: list[Effect] = []
         self.facts: list[DecidingEvent] = []
+        self.changed_nothing = False
+        """Whether the event was refused, or had been answered before."""
 
     def emit(self, effect: Effect) -> None:
         """Want something done or known."""
         self.effects.append(effect)
+
+    def refuse(self, answer: Refusal | AnswerTrigger) -> None:
+        """Answer an event that changes nothing: refuse it, or repeat the answer that it got before."""
+        self.effects.append(answer)
+        self.changed_nothing = True
 
     def log(self, fact: DecidingEvent) -> None:
         """Have the log keep a fact of the event."""

@@ -57,7 +57,7 @@ class Policy:
     def see(self, slot: Slot, alive_at: float) -> Seen:
         """What a decision about the slot sees now."""
         waiting_id = slot.waiting.rejoin_id if slot.waiting else ""
-        return Seen(slot.node.attached, slot.last_start_at, alive_at, waiting_id, self._lifecycle.waiting)
+        return Seen(bool(slot.node.session_id), slot.last_start_at, alive_at, waiting_id, self._lifecycle.waiting)
 
     def decide(self, slot: Slot, trigger: Trigger) -> Decision:
         """Leading edge now; every further trigger shares one trailing run."""
@@ -67,9 +67,10 @@ class Policy:
             return self._refute(slot, trigger, seen)
         if trigger.cause.is_proved_by_recovery:
             slot.active_rot |= {trigger.cause}
-        rejoin, now = slot.waiting, trigger.arrived_at
+        rejoin = slot.waiting
         if rejoin is not None:
             return self._coalesce(rejoin, trigger, kind, rule, at, seen)
+        now = trigger.arrived_at
         rejoin = self._history.new(slot.node.node_id, slot.store.store_id, trigger)
         if kind is DecisionKind.STARTED:
             self._scheduler.start(rejoin, now)
@@ -98,9 +99,12 @@ class Policy:
     ) -> Decision:
         if rejoin.uncovered_at is None:
             rejoin.uncovered_at = trigger.arrived_at
-        rejoin.bridge = trigger.bridge or rejoin.bridge
-        rejoin.rejoin_only = rejoin.rejoin_only and trigger.rejoin_only
-        self._scheduler.press(rejoin, trigger.cause.urgency)
+        if trigger.bridge:
+            rejoin.bridge = trigger.bridge
+        if rejoin.rejoin_only:
+            rejoin.rejoin_only = trigger.rejoin_only
+        if trigger.cause.urgency < rejoin.urgency:
+            self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:
             self._scheduler.end_backoff(rejoin, at)
         self._history.add_trigger(rejoin, trigger, kind, rule, seen)
@@ -132,8 +136,8 @@ class Policy:
 
     def free_places(self) -> int:
         """Free places in the queue."""
-        taken = self._lifecycle.waiting + self._lifecycle.parked + self.reserved
-        return self._parameters.queue_limit - taken
+        lifecycle = self._lifecycle
+        return self._parameters.queue_limit - lifecycle.waiting - lifecycle.parked - self.reserved
 
     def needs_no_place(self, slot: Slot, now: float) -> bool:
         """Whether a trigger of the slot would start at once, or share a rejoin that waits."""

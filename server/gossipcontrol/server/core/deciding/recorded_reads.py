@@ -37,12 +37,19 @@ class RecordedReads:
 
     def instant(self, found: float) -> float:
         """The recorded instant, or the one that was found; minus infinity is no answer."""
-        answer = self.read(lambda: (repr(found),) if found > NEVER else ())
-        return float(answer[0]) if answer else NEVER
+        if self._recorded:
+            answer = self._recorded.popleft()
+            found = float(answer[0]) if answer else NEVER
+        else:
+            answer = (repr(found),) if found > NEVER else ()
+        self.answers.append(answer)
+        return found
 
     def whether(self, found: bool) -> bool:
         """The recorded truth, or the one that was found."""
-        return bool(self.read(lambda: ("yes",) if found else ()))
+        answer = self._recorded.popleft() if self._recorded else ("yes",) if found else ()
+        self.answers.append(answer)
+        return bool(answer)
 
     def whether_named(self, yes: RecordedRead, found: bool) -> bool:
         """The same of a read that older logs lack: only a yes is recorded, in words that no other answer has."""

@@ -148,7 +148,7 @@ class Registry:
         self.store_order = SortedIds()
         """The ids of the stores, for lists."""
         self.places = 0
-        """Slots and nodes: no trigger of known slots needs more places in the queue than that."""
+        """Slots and nodes."""
         self._dropped_starts: OrderedDict[tuple[str, str], float] = OrderedDict()
         """Last start of the slots dropped last: one that is taken up again keeps its window."""
         self.stranger_places = 0

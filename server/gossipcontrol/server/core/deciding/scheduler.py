@@ -344,11 +344,10 @@ class Scheduler:
     # What a trigger changes of a rejoin that waits.
 
     def press(self, rejoin: Rejoin, urgency: int) -> None:
-        """A trigger of this urgency shares a waiting rejoin."""
-        if urgency < rejoin.urgency:
-            rejoin.urgency = urgency
-            if rejoin.queued:
-                self.admission.push(rejoin)
+        """A more urgent trigger shares a waiting rejoin."""
+        rejoin.urgency = urgency
+        if rejoin.queued:
+            self.admission.push(rejoin)
 
     def end_backoff(self, rejoin: Rejoin, at: float) -> None:
         """A new trigger shares a retry: it starts at this instant, if that is earlier."""

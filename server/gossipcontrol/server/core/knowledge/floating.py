@@ -50,9 +50,10 @@ class Floating:
 
     def come(self, name: bytes, waiter: bytes) -> Intention | None:
         """A hash for which an intention waits has come; returns the intention if it waits for no other."""
-        one, missing = self.waiting.get(waiter, (None, set[bytes]()))
-        if one is None or name not in missing:
+        waiting = self.waiting.get(waiter)
+        if waiting is None or name not in waiting[1]:
             return None  # it was dropped, and perhaps recorded again
+        one, missing = waiting
         missing.remove(name)
         return None if missing else one
 

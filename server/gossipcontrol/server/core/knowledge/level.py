@@ -71,9 +71,8 @@ class Levels:
             bias = _MANY_BIAS if lanes >= _MANY else _HALF_BIAS
             near = vector + ones * bias - base
             if not near & above_half:
-                ends = near.to_bytes(lanes * 4, "little")[::4]
-                pairs = int.from_bytes(ends[::2], "little") | int.from_bytes(ends[1::2], "little") << 4
-                return b"\x01" + pairs.to_bytes(lanes // 2, "little")
+                # Every other lane moves into the upper half of the lowest byte of the lane below it.
+                return b"\x01" + (near | near >> LANE - 4).to_bytes(lanes * 4, "little")[::8]
             near += ones * (_BYTE_BIAS - bias)
             if not near & above_byte:
                 return b"\x02" + near.to_bytes(lanes * 4, "little")[::4]

@@ -201,10 +201,11 @@ class Tracker:
 
     def _join(self, one: Intention, vector: int, positions: list[int], *, branches: bool) -> Joined | None:
         """Join what an intention names, going on where it was left; None if the budget does not reach."""
-        tentative, begun = self.tentative, (vector, list[int](), 0)
+        kept: list[int] = []
+        start, tentative = 0, self.tentative
         if tentative and tentative.hash == one.hash and tentative.branches == branches:
-            begun = tentative.joined
-        joined = self.graph.join_positions(*begun, positions)
+            vector, kept, start = tentative.joined
+        joined = self.graph.join_positions(vector, kept, start, positions)
         if joined[2] == len(positions):
             return joined
         # Only the first of those that are ready is tried again, so there is one such intention at most.
