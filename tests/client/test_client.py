@@ -59,7 +59,8 @@ async def test_a_full_service_says_when_to_come_again(tmp_path: Path) -> None:
         await client.rejoin("n", ["a"], park=True)
         with pytest.raises(OverloadedError) as caught:
             await client.rejoin("m", ["a"], park=True)
-        assert caught.value.retry_in == pytest.approx(1.0, rel=0.2)
+        assert caught.value.retry_in is not None
+        assert 590 < caught.value.retry_in <= 720, "when the parked one expires, and up to a fifth more"
 
 
 async def test_no_service_is_unreachable(tmp_path: Path) -> None:

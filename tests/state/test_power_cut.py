@@ -84,8 +84,8 @@ def kept(directory: Path) -> list[int]:
 
 
 def _acknowledged(calls: Sequence[Call]) -> int:
-    texts = [call.data.decode() for call in calls if call.name == "write" and ACKNOWLEDGED.encode() in call.data]
-    return int(texts[-1].removeprefix(ACKNOWLEDGED)) if texts else 0
+    told = [call.data for call in calls if call.name == "write" and call.data.startswith(ACKNOWLEDGED.encode())]
+    return int(told[-1].decode().removeprefix(ACKNOWLEDGED)) if told else 0
 
 
 def test_what_was_acknowledged_is_there_after_a_power_cut(recorded: tuple[Path, list[Call]], tmp_path: Path) -> None:
