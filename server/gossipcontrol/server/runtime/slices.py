@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from typing import TypeVar
 
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.runtime.turns import wait_turn
 
 SLICE_TIME = 0.005
@@ -31,7 +31,7 @@ class Slice:
             self._began_at = time.perf_counter()
 
 
-async def in_slices(work: Generator[None, None, T]) -> T:
+async def in_slices(work: Slices[T]) -> T:
     """The result of work that pauses between its bits."""
     own = Slice()
     while True:
