@@ -14,7 +14,7 @@ from gossipcontrol.server.core.deciding.probation import Probation
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
-from gossipcontrol.server.core.decision import Capability, Rule
+from gossipcontrol.server.core.decision import Capability, Rule, Rung
 from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
@@ -35,6 +35,9 @@ DUE, DUE_STARTS = 1000, 50
 """Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
+REPEATS = 3
+"""Times that REJOIN takes the place of RESUBSCRIBE, because a direct sync shows that the endpoint works."""
+PATH_THERE = "a direct sync reached a peer meanwhile, so the endpoint stays: rejoin takes the place of resubscribe"
 
 
 class Scheduler:
@@ -118,10 +121,11 @@ class Scheduler:
             self._advise_restart(slot, rejoin, detail)
         delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
         since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
+        detail = self._keep_endpoint(slot, rejoin)
         self.lifecycle.start(rejoin)
         self._starts += 1
         slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
-        rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, ""
+        rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, detail
         rejoin.attempts += 1
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
@@ -142,6 +146,21 @@ class Scheduler:
                 delay=delay,
             )
         )
+
+    def _keep_endpoint(self, slot: Slot, rejoin: Rejoin) -> str:
+        """Take the lowest rung where a sync reached a peer since the last start; returns why, or nothing.
+
+        The present endpoint has a path then, and only the overlay does not use it. A new endpoint would make a twin
+        of the node, which answers for it until it is drained.
+        """
+        if rejoin.rung is not Rung.RESUBSCRIBE or rejoin.climbs > REPEATS or rejoin.is_proved_by_recovery():
+            return ""
+        store_id, node_id = slot.store.store_id, slot.node.node_id
+        reached = self._registry.liveness.reached_at(store_id, node_id) > slot.last_start_at
+        if not self._reads.whether_named(("", "reached", store_id, node_id), reached):
+            return ""
+        rejoin.rung = Rung.REJOIN
+        return PATH_THERE
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""

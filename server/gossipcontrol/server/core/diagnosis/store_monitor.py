@@ -80,6 +80,7 @@ class StoreMonitor:
         "held",
         "is_advancing",
         "pair_sync",
+        "reached_at",
         "repair",
         "reports",
         "silence",
@@ -92,6 +93,8 @@ class StoreMonitor:
         """Nodes of the store with an attached agent -> the incarnation in which each attached."""
         self.capable: dict[str, None] = {}
         """Attached nodes that can sync with a peer."""
+        self.reached_at: dict[str, float] = {}
+        """Attached nodes -> when a direct sync last showed a path between the node and a peer."""
         self.reports = StoreReports(store_id, parameters)
         self.conditions = ConditionTracker(
             parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window
@@ -161,6 +164,9 @@ class StoreMonitor:
         self.pair_sync.record_result(node_id, peer_id, event.ok, now)
         if not event.ok:
             return []
+        for one in (node_id, peer_id):
+            if one in self.attached:
+                self.reached_at[one] = now
         found = self.silence.on_reached(node_id, peer_id, self._is_alone(node_id), now)
         return found + self.repair.on_reached(node_id, peer_id, self.attached, now)
 
@@ -183,6 +189,7 @@ class StoreMonitor:
 
     def forget_node(self, node_id: str) -> list[Finding]:
         """Forget a node's reports and end its conditions."""
+        self.reached_at.pop(node_id, None)
         self.reports.forget_node(node_id)
         return self._end_all(node_id)
 
