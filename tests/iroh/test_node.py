@@ -15,9 +15,11 @@ pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[
 import iroh
 from gossipcontrol.agent import BootstrapPeer, Rung
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
-from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.node import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME, IrohNode
 from gossipcontrol.iroh.sync import ALPN, SIZE
 from gossipcontrol.iroh.topic import GossipEvent
+from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.scheduler import RESULT_SHARE
 
 from tests.kit.until import until
 
@@ -263,3 +265,29 @@ async def test_what_fails_after_its_caller_has_gone_says_nothing(monkeypatch: py
         await one.suspend()  # after it
         gc.collect()
         assert told == []
+
+
+async def test_resubscribing_keeps_an_endpoint_that_reaches_a_peer() -> None:
+    async with two_nodes() as (one, two, told):
+        hint = BootstrapPeer(peer_id=two.node_id, addresses=tuple(two.addresses()))
+        await one.rejoin("a", [hint], Rung.REJOIN)
+        await until(lambda: one.neighbors("a") == {two.node_id}, "they are neighbours")
+        before = one.addresses()
+        await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
+        assert one.addresses() == before
+        assert one.neighbors("a") == {two.node_id}
+        assert GossipEvent("down", "a", two.node_id) in told, "it left the topic first"
+        await one.broadcast("a")
+        await until(lambda: GossipEvent("heard", "a", one.node_id, direct=True) in told, "two hears one")
+
+
+async def test_resubscribing_moves_from_an_endpoint_that_reaches_nobody() -> None:
+    async with two_nodes() as (one, two, _):
+        before = one.addresses()
+        await one.rejoin("a", [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))], Rung.RESUBSCRIBE)
+        assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
+
+
+def test_a_rejoin_in_vain_ends_before_the_service_takes_it_for_lost() -> None:
+    longest = KNOCK_TIME + SECOND_KNOCK_TIME + 2 * UP_TIME
+    assert longest < 0.95 * RESULT_SHARE * Parameters().verify_timeout

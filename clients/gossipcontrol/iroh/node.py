@@ -5,8 +5,9 @@ iroh-gossip 0.35 never dials a peer again once a dial of it has failed (``net.rs
 transport gives them up, after 30 s, and that dial fails 30 s later: a node that was cut off for a minute stays deaf
 whatever it subscribes to. Hence three measures: a node without any network is *suspended* before its transport
 gives its peers up; a peer that was lost, or does not come up when the node joins through it, is asked to *knock*
-(sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE moves to a *new endpoint* with the same key, which
-takes 3 s where no relay can be reached, but needs no help from the peers.
+(sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE leaves every topic, and moves to a *new endpoint*
+with the same key where the present one reaches nobody: that takes 3 s where no relay can be reached, but needs no help
+from the peers.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ UP_TIME = 0.5
 """Seconds within which a peer that is joined through comes up unless the overlay is deaf to it: 10 ms in a LAN."""
 KNOCK_TIME = 1.5
 """Seconds that peers have to knock: QUIC repeats its first packet after 1 s if that was lost."""
+SECOND_KNOCK_TIME = 1.2
+"""The same for those asked second: an attempt must end within the 4 s after which the service takes it for lost."""
 REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
 LATELY = 10.0
@@ -93,7 +96,7 @@ class IrohNode:
             await stop_endpoint(self._node)
 
     def endpoint(self) -> iroh.Endpoint:
-        """Its QUIC endpoint; another one after RESUBSCRIBE."""
+        """Its QUIC endpoint; RESUBSCRIBE may replace it."""
         return self._node.node().endpoint()
 
     def stores(self) -> Sequence[str]:
@@ -166,7 +169,7 @@ class IrohNode:
         try:
             hints = [peer.peer_id for peer in bootstrap if await self._remember_hint(peer)]
             if rung == Rung.RESUBSCRIBE:
-                await self._renew(hints)
+                await self._renew(topic, hints)
             elif self.suspended:
                 await self.resume(hints)
             else:
@@ -200,14 +203,15 @@ class IrohNode:
         return True
 
     async def _join_through(self, topic: Topic, hints: Sequence[str]) -> None:
-        """Subscribe again; have lost hints knock first, and all of them if none comes up."""
-        if await self._try_through(topic, hints, [peer_id for peer_id in hints if peer_id in topic.lost]):
-            return
-        await self._try_through(topic, hints, hints)
+        """Subscribe again; have lost hints knock first, and the others if none comes up."""
+        lost = [peer_id for peer_id in hints if peer_id in topic.lost]
+        others = [peer_id for peer_id in hints if peer_id not in lost]
+        if not await self._try_through(topic, hints, lost, KNOCK_TIME) and others:
+            await self._try_through(topic, hints, others, SECOND_KNOCK_TIME)
 
-    async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str]) -> bool:
+    async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str], within: float) -> bool:
         """Have some hints knock, then subscribe through all; returns whether one came up, or there are none."""
-        await self._ask_to_knock(topic, deaf)
+        await self._ask_to_knock(topic, deaf, within)
         try:
             topic.dialled.update(hints)
             await self._change(self._join_again(topic, hints))
@@ -221,13 +225,13 @@ class IrohNode:
             topic.dialled.clear()
         return True
 
-    async def _ask_to_knock(self, topic: Topic, peers: Sequence[str]) -> None:
+    async def _ask_to_knock(self, topic: Topic, peers: Sequence[str], within: float) -> None:
         """Sync with these peers and have them knock; a failure changes nothing. Neighbours are left out."""
         strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
         topic.asked.update(strangers)
         tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
         waited = set(tasks)
-        deadline = time.monotonic() + KNOCK_TIME
+        deadline = time.monotonic() + within
         try:
             while waited and (left := deadline - time.monotonic()) > 0:
                 done, waited = await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -324,12 +328,24 @@ class IrohNode:
             for topic in self._topics.values():
                 topic.sender = await self._subscribe(topic, hints)
 
-    async def _renew(self, hints: Sequence[str]) -> None:
-        """Move to a new endpoint and wait for it."""
+    async def _renew(self, topic: Topic, hints: Sequence[str]) -> None:
+        """Subscribe to every topic as if for the first time, on a new endpoint if need be, and wait for it."""
         running = self._move is not None and not self._move.done()
         if self._move is None or not (running or time.monotonic() - self._moved_at < LATELY):
-            self._move = self._complete(self._move_to_new_endpoint(hints))
+            self._move = self._complete(self._subscribe_anew(topic, hints))
         await asyncio.shield(self._move)
+
+    async def _subscribe_anew(self, topic: Topic, hints: Sequence[str]) -> None:
+        """Leave every topic and join it again; on a new endpoint only if that is in vain on the present one.
+
+        Two endpoints with one key are bad for both: peers go on sending to the one that they knew first.
+        """
+        if await reaches_any(self._node, self._dialable(hints), REACH_TIME):
+            await self._change(self._move_topics(self._node, hints))
+            if await self._try_through(topic, hints, hints, KNOCK_TIME) and topic.neighbors:
+                self._moved_at = time.monotonic()
+                return
+        await self._move_to_new_endpoint(hints)
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
         """Move every topic; the old endpoint is stopped once the new one is there.
@@ -342,7 +358,7 @@ class IrohNode:
         new = await self._endpoint()
         for peer_id, addresses in self._peers.addressed():
             await add_address(new, peer_id, addresses)
-        tried = [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.addresses(peer_id)]
+        tried = self._dialable(hints)
         if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
             self._moved_at = time.monotonic()
             await stop_endpoint(new)
@@ -355,7 +371,9 @@ class IrohNode:
         await stop_endpoint(old)
 
     async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
-        self._node, self.suspended, self._ports = new, False, {}
+        if new is not self._node:
+            self._node, self._ports = new, {}
+        self.suspended = False
         for topic in self._topics.values():
             await topic.leave()
             topic.lost.clear()
@@ -367,6 +385,10 @@ class IrohNode:
     async def _subscribe(self, topic: Topic, hints: Sequence[str] = ()) -> iroh.Sender:
         """Subscribe through these peers first, and through others that are known."""
         return await self._node.gossip().subscribe(topic.id, self._first_peers(hints), Callback(topic))
+
+    def _dialable(self, hints: Sequence[str]) -> list[iroh.NodeAddr]:
+        """The first peers of which an address is known."""
+        return [self._address_of(peer_id) for peer_id in self._first_peers(hints) if self._peers.addresses(peer_id)]
 
     def _first_peers(self, hints: Sequence[str]) -> list[str]:
         return self._peers.first(hints, BOOTSTRAP, but=self.node_id)
