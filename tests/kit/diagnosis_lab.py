@@ -80,6 +80,8 @@ class Member:
     direct: dict[str, bool] = field(default_factory=dict[str, bool])
     unsynced: int = 0
     sessions: int = 0
+    in_flight: list[LivenessReported] = field(default_factory=list[LivenessReported])
+    """Its reports that have not arrived; what it sends later arrives behind them, for a stream keeps the order."""
 
 
 class Lab:
@@ -250,11 +252,15 @@ class Lab:
             heard_counts=tuple(member.heard.values()),
             direct=[peer_id for peer_id in member.heard if member.direct[peer_id]],
         )
-        self._timeline.plan(self._chance.uniform(0.0, self.latency), self._deliver, report)
+        member.in_flight.append(report)
+        self._timeline.plan(self._chance.uniform(0.0, self.latency), self._deliver, member, report)
 
-    def _deliver(self, report: LivenessReported) -> None:
-        if self.members[report.node_id].alive:
-            self.tell(report)
+    def _deliver(self, member: Member, report: LivenessReported) -> None:
+        """Hand over a node's reports up to this one, unless they have arrived."""
+        while report in member.in_flight:
+            arrived = member.in_flight.pop(0)
+            if member.alive:
+                self.tell(arrived)
 
     def reaches(self, one: str, other: str) -> bool:
         """Whether a connection between two nodes can be made."""
@@ -312,6 +318,8 @@ class Lab:
         if up:
             member.up_at[peer_id] = self.now
         if member.reports and member.alive:
+            for report in member.in_flight[-1:]:
+                self._deliver(member, report)
             self.tell(NeighborChanged(node_id, STORE, peer_id, up, self.now))
 
     # What was found.

@@ -91,6 +91,22 @@ def happen(lab: Lab, what: str, one: int, other: int) -> None:
     nodes=[(39, 6), (22, 75), (64, 100)],
     story=[("meet", 34.8, 32, 65), ("talk", 17.3, 58, 68), ("talk", 17.8, 72, 50), ("talk", 30.0, 88, 21)],
 )
+@example(
+    # The report that is under way when a node gets its second neighbour does not arrive behind the news of it.
+    seed=33554432,
+    view=2,
+    latency=0.05,
+    nodes=[(25, 100), (4, 84)],
+    story=[
+        ("cut", 1.8224195117096307, 23, 10),
+        ("join", 35.34845748262036, 91, 63),
+        ("leave", 1.2217062028692465, 66, 53),
+        ("leave", 21.9481217801823, 16, 24),
+        ("talk", 29.886691401081713, 48, 5),
+        ("talk", 38.63367273962313, 42, 77),
+        ("meet", 27.168939915578434, 77, 50),
+    ],
+)
 @settings(max_examples=60, deadline=None, phases=NO_SHRINKING)
 def test_a_healthy_overlay_never_causes_a_trigger(
     seed: int, view: int, latency: float, nodes: Sequence[tuple[int, int]], story: Sequence[Happening]
