@@ -41,7 +41,7 @@ def test_waiting_tests_head_most_blocks_and_share_the_wait() -> None:
     tests = [(number, 10 * (number % 3) if number >= 70 else 0) for number in range(100)]
     of_workers = blocks(waiting_first(tests, seconds, 4), 4)
     waits = [[wait for _, wait in block if wait] for block in of_workers]
-    assert [sum(each) for each in waits] == [100, 100, 100, 0]
+    assert [sum(each) for each in waits] == [150, 150, 0, 0]
     for block, each in zip(of_workers, waits, strict=True):
         assert [wait for _, wait in block[: len(each)]] == sorted(each, reverse=True)
 
