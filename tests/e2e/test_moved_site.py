@@ -69,6 +69,7 @@ def address_of(host: Host) -> str:
     return str(address)
 
 
+@pytest.mark.waits(15)
 @pytest.mark.skipif(bool(dhcp.what_is_missing()), reason=dhcp.what_is_missing() or "nothing is missing")
 async def test_a_site_that_gets_its_addresses_from_a_new_dhcp_server(site: Fleet, tmp_path: Path) -> None:
     async with dhcp.dhcp_server(site.network, GATEWAY, tmp_path) as server:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kit.network import Network
 from tests.kit.process import CLIENT, Process
 
@@ -12,6 +14,7 @@ SOON = 60.0
 """Seconds within which each step happens."""
 
 
+@pytest.mark.waits(10)
 async def test_the_service_the_watcher_and_a_node_run_until_a_signal(tmp_path: Path) -> None:
     environment = {
         "GOSSIPCONTROL_LISTEN_SOCKET": f"{tmp_path}/gossipcontrol.sock",

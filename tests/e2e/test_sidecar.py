@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from gossipcontrol.client import Cause, Client
 
 from tests.kit.swarm import Swarm
@@ -19,6 +20,7 @@ HOLE = 75.0
 SETTLED = 8.0
 
 
+@pytest.mark.waits(90)
 async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> None:
     """Reports: 0xPolygon/polygon-edge#246, logos-blockchain/logos-blockchain#3294, multiversx/mx-chain-go#964.
 
@@ -39,6 +41,7 @@ async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> 
     await until(nobody_is_away, "nobody is called asleep or offline", SITE)
 
 
+@pytest.mark.waits(95)
 async def test_another_uplink_is_preferred_by_its_metric_after_a_black_hole(swarm: Swarm) -> None:
     """Reports: balena-os/meta-balena#1199 and #3016, NetworkConfiguration/dhcpcd#98.
 

@@ -8,6 +8,7 @@ import gc
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[
 import iroh
 from gossipcontrol.agent import BootstrapPeer, Rung
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.iroh import sync as sync_module
 from gossipcontrol.iroh.node import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME, IrohNode
 from gossipcontrol.iroh.sync import ALPN, SIZE
 from gossipcontrol.iroh.topic import GossipEvent
@@ -180,6 +182,45 @@ async def test_a_neighbour_that_comes_up_while_a_rejoin_subscribes_costs_no_livi
         await two.broadcast("a")
         await until(lambda: GossipEvent("heard", "a", two.node_id, direct=True) in told, "one hears two")
     assert subscriptions.living == set()
+
+
+async def test_a_node_without_neighbours_dials_its_peers_until_one_is_reached_after_its_way_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After balena-os/meta-balena#1199: another uplink, and an overlay that waits for its turn to be joined again."""
+    dial, dialled = sync_module.sync, asyncio.Queue[None]()
+
+    async def dialling(*arguments: Any, **options: Any) -> int:
+        dialled.put_nowait(None)
+        return await dial(*arguments, **options)
+
+    monkeypatch.setattr("gossipcontrol.iroh.node.sync", dialling)
+    async with two_nodes() as (one, two, _):
+        await one.reconnect()  # it knows nobody
+        await one.know(two.node_id, [NOWHERE])
+        reconnecting = asyncio.ensure_future(one.reconnect())
+        await dialled.get()  # in vain
+        await one.know(two.node_id, two.addresses())
+        await until(lambda: one.neighbors("a") == {two.node_id}, "one has two as its neighbour")
+        await until(lambda: two.neighbors("a") == {one.node_id}, "and two one")
+        await reconnecting
+        assert not dialled.empty(), "the first dial was in vain, and another followed"
+        while not dialled.empty():
+            dialled.get_nowait()
+        await one.reconnect()
+        assert dialled.empty(), "a node with a neighbour dials nobody"
+
+
+async def test_a_node_that_is_suspended_or_has_just_resumed_does_not_dial_besides() -> None:
+    async with two_nodes() as (one, two, told):
+        await one.know(two.node_id, two.addresses())
+        await one.suspend()
+        await one.reconnect()
+        assert told == []
+        await one.resume()
+        await one.reconnect()
+        await until(lambda: one.neighbors("a") == {two.node_id}, "it came up by what it subscribed to")
+        assert not [event for event in told if event.what in ("synced", "down")]
 
 
 @pytest.mark.parametrize("rung", [Rung.REJOIN, Rung.RESUBSCRIBE], ids=["rejoin", "resubscribe"])

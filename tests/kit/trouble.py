@@ -230,8 +230,13 @@ async def renumbered_staggered(scene: Scene) -> None:
 
 
 async def plug_second_uplink(scene: Scene) -> None:
-    """``wlan0``: a second plug in the hub, at a higher metric."""
+    """``wlan0``: a second plug in the hub, at a higher metric.
+
+    Each of the two answers for its own address only, as uplinks into different networks do: otherwise the second one
+    takes in what is sent to the first, and a black hole behind that is none.
+    """
     network = scene.host.gateway.rpartition(".")[0]
+    await scene.host.run("sh", "-c", "cd /proc/sys/net/ipv4/conf/all && echo 1 >arp_ignore && echo 2 >arp_announce")
     await scene.network.add_port(scene.host, "wlan0")
     await _ip(scene.host, "address", "add", f"{network}.{50 + scene.host.number}/24", "dev", "wlan0", "noprefixroute")
     await _ip(scene.host, "route", "add", f"{network}.0/24", "dev", "wlan0", "metric", "600")

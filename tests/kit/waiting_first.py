@@ -12,13 +12,13 @@ def waiting_first(tests: Sequence[T], seconds: Callable[[T], float], workers: in
     """Order `tests` for `--dist worksteal`, where `seconds` says how long each waits (0: it does not).
 
     Worksteal gives each worker a block of the list, in order, and moves the ends of long blocks later. So the waiting
-    tests go to the heads of the blocks, longest first. One block in six, or part of six, gets none: its worker
-    uses the processors meanwhile.
+    tests go to the heads of the blocks, longest first. One block in three, or part of three, gets none: its
+    worker uses the processors meanwhile.
     """
     if workers < 2:
         return list(tests)
     heads: list[list[T]] = [[] for _ in range(workers)]
-    waits = [0.0] * max(1, workers * 5 // 6)
+    waits = [0.0] * max(1, workers * 2 // 3)
     for test in sorted((test for test in tests if seconds(test)), key=seconds, reverse=True):
         shortest = waits.index(min(waits))
         heads[shortest].append(test)

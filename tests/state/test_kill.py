@@ -276,6 +276,7 @@ async def kill_at_random(process: Process, seen: Seen, chance: random.Random) ->
         print(f"kill {kill} of {KILLS}: {len(seen.triggers)} triggers, {starts} starts so far", flush=True)
 
 
+@pytest.mark.waits(20)
 @pytest.mark.timeout(120 + KILLS * 6)
 async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)

@@ -79,6 +79,7 @@ async def positions(client: Client) -> dict[str, dict[str, tuple[int, bytes]]]:
     }
 
 
+@pytest.mark.waits(25)
 @pytest.mark.timeout(150 + KILLS * 6)
 async def test_intentions_survive_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)

@@ -196,7 +196,10 @@ class _Run:
 
     async def _watch(self, node: IrohNode, agent: Agent) -> None:
         """Follow the host's network: reconnect when it changes, suspend the node while no peer can be reached."""
-        with contextlib.closing(OutageGuard(_PausingNode(node, agent))) as guard:
+        with (
+            contextlib.closing(OutageGuard(_PausingNode(node, agent))) as guard,
+            contextlib.ExitStack() as reconnecting,
+        ):
 
             def lost() -> None:
                 guard.lost()
@@ -205,6 +208,8 @@ class _Run:
             watcher = make_watcher(self._options.filter, peers=node.peer_addresses)
             async for change in watcher.changes(on_lost=lost, on_back=guard.back):
                 agent.network_changed()
+                reconnecting.close()
+                reconnecting.callback(asyncio.create_task(node.reconnect()).cancel)
                 self._say("network", f"{change.kind.label}: {change.detail}", generation=change.generation)
 
     def _gossip(self, event: GossipEvent) -> None:

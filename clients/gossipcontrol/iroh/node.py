@@ -44,6 +44,11 @@ LATELY = 10.0
 """Seconds for which a further request shares the outcome of a move, which takes about as long as an attempt may."""
 END_TIME = 8.0
 """Seconds that a move has to end when the node is closed: an endpoint takes about 3 to start, and as long to stop."""
+RECONNECT_TIME = 6.0
+"""Seconds for which a node without neighbours dials its peers after its way to them changed: iroh tries an address at
+most every 5 s, so a dial from before the change may have used up the next try."""
+RECONNECT_PAUSE = 0.2
+"""Seconds between two of these tries."""
 OTHERS_TIME = 0.1
 """Seconds that the other peers have once one has knocked: one neighbour is enough to be in the overlay."""
 
@@ -74,6 +79,8 @@ class IrohNode:
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
         """When the last move ended."""
+        self._resumed_at = float("-inf")
+        """When the node subscribed again after it was suspended."""
 
     @classmethod
     async def start(cls, on_event: Callable[[GossipEvent], None], key: bytes | None = None) -> IrohNode:
@@ -206,8 +213,9 @@ class IrohNode:
         """Subscribe again; have lost hints knock first, and the others if none comes up."""
         lost = [peer_id for peer_id in hints if peer_id in topic.lost]
         others = [peer_id for peer_id in hints if peer_id not in lost]
-        if not await self._try_through(topic, hints, lost, KNOCK_TIME) and others:
-            await self._try_through(topic, hints, others, SECOND_KNOCK_TIME)
+        async with topic.reaching:
+            if not await self._try_through(topic, hints, lost, KNOCK_TIME) and others:
+                await self._try_through(topic, hints, others, SECOND_KNOCK_TIME)
 
     async def _try_through(self, topic: Topic, hints: Sequence[str], deaf: Sequence[str], within: float) -> bool:
         """Have some hints knock, then subscribe through all; returns whether one came up, or there are none."""
@@ -225,8 +233,8 @@ class IrohNode:
             topic.dialled.clear()
         return True
 
-    async def _ask_to_knock(self, topic: Topic, peers: Sequence[str], within: float) -> None:
-        """Sync with these peers and have them knock; a failure changes nothing. Neighbours are left out."""
+    async def _ask_to_knock(self, topic: Topic, peers: Sequence[str], within: float) -> bool:
+        """Sync with these peers and have them knock; returns whether one was reached. Neighbours are left out."""
         strangers = [peer_id for peer_id in peers if not any(peer_id in one.neighbors for one in self._topics.values())]
         topic.asked.update(strangers)
         tasks = {asyncio.ensure_future(self._ask_one(topic, peer_id)) for peer_id in strangers}
@@ -241,7 +249,8 @@ class IrohNode:
             for task in tasks:
                 task.cancel()
             topic.asked.clear()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        return len(strangers) < len(peers) or any(answer is True for answer in answers)
 
     async def _ask_one(self, topic: Topic, peer_id: str) -> bool:
         try:
@@ -286,6 +295,26 @@ class IrohNode:
         """Subscribe to every topic again after ``suspend``."""
         await self._change(self._resume(hints))
 
+    async def reconnect(self) -> None:
+        """The way to the peers has changed: reach one for every topic that has no neighbour, as long as that may take.
+
+        The service commands a rejoin too, but after one because of the silence before only when its window ends.
+        """
+        deadline = time.monotonic() + RECONNECT_TIME
+        if deadline - self._resumed_at < 2 * RECONNECT_TIME:
+            return  # it is joining already, and a knock meanwhile would end what it joins by
+        await asyncio.gather(*(self._reconnect(topic, deadline) for topic in list(self._topics.values())))
+
+    async def _reconnect(self, topic: Topic, deadline: float) -> None:
+        peers = self._first_peers(())
+        while peers and not (topic.neighbors or self.suspended) and time.monotonic() < deadline:
+            async with topic.reaching:
+                # Subscribing starts dials that must not fail: only once a peer was reached.
+                if not topic.neighbors and await self._ask_to_knock(topic, peers, KNOCK_TIME):
+                    with contextlib.suppress(RejoinFailedError, iroh.IrohError):
+                        await self._try_through(topic, peers, (), KNOCK_TIME)
+            await asyncio.sleep(RECONNECT_PAUSE)  # a dial fails at once where there is no route
+
     async def _change(self, change: Coroutine[Any, Any, None]) -> None:
         """Leave or join topics after the changes under way."""
         await asyncio.shield(self._complete(self._in_turn(change)))
@@ -324,7 +353,7 @@ class IrohNode:
 
     async def _resume(self, hints: Sequence[str]) -> None:
         if self.suspended:
-            self.suspended = False
+            self.suspended, self._resumed_at = False, time.monotonic()
             for topic in self._topics.values():
                 topic.sender = await self._subscribe(topic, hints)
 

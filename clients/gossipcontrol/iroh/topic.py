@@ -47,6 +47,8 @@ class Topic:
     """Peers that are being asked to knock, before the topic is joined through them."""
     dialled: set[str] = field(default_factory=set[str])
     """Peers that the topic is being joined through."""
+    reaching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while peers are asked to knock and the topic is joined through them: two at once would end each other's."""
     seen: OrderedDict[bytes, None] = field(default_factory=OrderedDict[bytes, None])
     newest: Newest = field(default_factory=Newest)
     came: asyncio.Event = field(default_factory=asyncio.Event)
