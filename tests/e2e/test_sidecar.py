@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gossipcontrol.client import Cause, Client
+from gossipcontrol.client import Cause, Client, RejoinRecord, Rung
 
 from tests.kit.swarm import Swarm
 from tests.kit.trouble import SILENCE, SITE, TROUBLES, Scene
@@ -19,6 +19,11 @@ HOLE = 75.0
 SETTLED = 8.0
 
 
+async def listed(swarm: Swarm) -> list[RejoinRecord]:
+    async with Client(swarm.address) as client:
+        return [one async for one in client.list_rejoins()]
+
+
 async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> None:
     """Reports: 0xPolygon/polygon-edge#246, logos-blockchain/logos-blockchain#3294, multiversx/mx-chain-go#964.
 
@@ -26,8 +31,7 @@ async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> 
     """
     await TROUBLES["silent 75 s black hole"].happen(Scene(swarm, 0, HOLE))
     await swarm.until_all_heard(time.time(), SILENCE)
-    async with Client(swarm.address) as client:
-        rejoins = [one async for one in client.list_rejoins()]
+    rejoins = await listed(swarm)
     # The peers are bare and the watcher saw nothing: only the silence can have started them.
     causes = {trigger.cause for one in rejoins for trigger in one.triggers}
     assert causes, "none was started"
@@ -37,6 +41,17 @@ async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> 
         return await swarm.called_away() == []
 
     await until(nobody_is_away, "nobody is called asleep or offline", SITE)
+
+
+async def test_one_of_two_peers_that_fell_silent_is_rejoined_and_costs_no_link_to_the_other(swarm: Swarm) -> None:
+    """Bare nodes hear one peer and stay apart from the other: both sides dialled in vain while it was cut off."""
+    since = time.time()
+    await TROUBLES["silent 75 s black hole"].happen(Scene(swarm, 2, HOLE))
+    await swarm.until_all_heard(time.time(), SILENCE)
+    rejoins = await listed(swarm)
+    assert {trigger.cause for one in rejoins for trigger in one.triggers} == {Cause.PARTITION}, rejoins
+    assert {one.rung for one in rejoins} == {Rung.REJOIN}, rejoins
+    assert swarm.node.all("down", after=since, peer=swarm.ids[1]) == []
 
 
 async def test_another_uplink_is_preferred_by_its_metric_after_a_black_hole(swarm: Swarm) -> None:
