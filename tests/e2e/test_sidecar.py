@@ -9,7 +9,7 @@ import asyncio
 import time
 
 import pytest
-from gossipcontrol.client import Cause, Client
+from gossipcontrol.client import Cause, Client, RejoinRecord, Rung
 
 from tests.kit.swarm import Swarm
 from tests.kit.trouble import SILENCE, SITE, TROUBLES, Scene
@@ -20,6 +20,11 @@ HOLE = 75.0
 SETTLED = 8.0
 
 
+async def listed(swarm: Swarm) -> list[RejoinRecord]:
+    async with Client(swarm.address) as client:
+        return [one async for one in client.list_rejoins()]
+
+
 @pytest.mark.waits(90)
 async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> None:
     """Reports: 0xPolygon/polygon-edge#246, logos-blockchain/logos-blockchain#3294, multiversx/mx-chain-go#964.
@@ -28,8 +33,7 @@ async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> 
     """
     await TROUBLES["silent 75 s black hole"].happen(Scene(swarm, 0, HOLE))
     await swarm.until_all_heard(time.time(), SILENCE)
-    async with Client(swarm.address) as client:
-        rejoins = [one async for one in client.list_rejoins()]
+    rejoins = await listed(swarm)
     # The peers are bare and the watcher saw nothing: only the silence can have started them.
     causes = {trigger.cause for one in rejoins for trigger in one.triggers}
     assert causes, "none was started"
@@ -39,6 +43,18 @@ async def test_a_silent_outage_of_more_than_a_minute_is_healed(swarm: Swarm) -> 
         return await swarm.called_away() == []
 
     await until(nobody_is_away, "nobody is called asleep or offline", SITE)
+
+
+@pytest.mark.waits(90)
+async def test_one_of_two_peers_that_fell_silent_is_rejoined_and_costs_no_link_to_the_other(swarm: Swarm) -> None:
+    """Bare nodes hear one peer and stay apart from the other: both sides dialled in vain while it was cut off."""
+    since = time.time()
+    await TROUBLES["silent 75 s black hole"].happen(Scene(swarm, 2, HOLE))
+    await swarm.until_all_heard(time.time(), SILENCE)
+    rejoins = await listed(swarm)
+    assert {trigger.cause for one in rejoins for trigger in one.triggers} == {Cause.PARTITION}, rejoins
+    assert {one.rung for one in rejoins} == {Rung.REJOIN}, rejoins
+    assert swarm.node.all("down", after=since, peer=swarm.ids[1]) == []
 
 
 @pytest.mark.waits(95)
