@@ -38,6 +38,7 @@ from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatche
 from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
+from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
@@ -116,7 +117,8 @@ class App:
         self.metrics = Metrics(core.counts)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
-        outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
+        self._turns = Turns()
+        outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health, self._turns)
         self._make_runtime(core, clock, outbox)
         self._is_open = True
         outbox.begin(clock.now(), whole=whole)
@@ -145,7 +147,7 @@ class App:
 
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
-        wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
+        wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log, self._turns))
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         service = GossipControlService(

@@ -11,6 +11,7 @@ import pytest
 from gossipcontrol.server.core import codec
 from gossipcontrol.server.core.codec import resolve
 from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.capture import EACH
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import StoreRecord
 from gossipcontrol.server.core.deciding.registry import Host, Node, Slot, Store
@@ -27,8 +28,10 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.slices import finish
 from gossipcontrol.server.core.turn import Fact, Turn
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.deciding.test_property import NODES, Action, Schedule, actions, parameters
 from tests.kit.core_lab import Lab
@@ -111,6 +114,40 @@ def test_a_snapshot_and_the_log_after_it_give_the_same_state(
     assert shown(from_snapshot) == shown(run.lab.core)
     assert shown(from_log) == shown(run.lab.core)
     assert future(from_snapshot, run.lab.now) == future(from_log, run.lab.now)
+
+
+@given(parameters, actions, st.lists(actions, max_size=5), actions)
+@settings(max_examples=300, deadline=None)
+def test_a_snapshot_in_slices_is_that_of_its_first_slice_whatever_happens_between_them(
+    chosen: Parameters, before: list[Action], between: list[list[Action]], after: list[Action]
+) -> None:
+    run = LoggedSchedule(chosen)
+    run.run(before)
+    snapshot, slices, cut = json.dumps(run.lab.core.save()), run.lab.core.capture_slices(), len(run.lab.log)
+    next(slices)
+    for some in between:
+        run.run(some)
+        next(slices)
+    assert json.dumps(resolve(finish(slices))) == snapshot
+    run.run(after)
+    assert shown(restored(chosen, snapshot, run.lab.log[cut:])) == shown(run.lab.core)
+
+
+def test_a_snapshot_that_nobody_wants_any_longer_leaves_nothing_behind() -> None:
+    lab = LoggingLab()
+    lab.attach("n", "a")
+    slices = lab.core.capture_slices()
+    next(slices)
+    assert "__setattr__" in vars(Slot)
+    slices.close()
+    assert "__setattr__" not in vars(Slot)
+
+
+def test_a_slice_of_a_snapshot_reads_a_bounded_number_of_objects() -> None:
+    lab = LoggingLab()
+    for number in range(30):
+        lab.attach(f"n{number}", *(f"s{store}" for store in range(20)))
+    assert len(list(lab.core.capture_slices())) >= 30 * 20 / EACH
 
 
 @given(parameters, actions)

@@ -401,6 +401,10 @@ class Core:
 
     def capture(self) -> Plain:
         """The deciding state, most of which is yet to be encoded: at any time, and in any thread."""
+        return finish(self.capture_slices())
+
+    def capture_slices(self) -> Slices[Plain]:
+        """The same in slices, as it is at the first of them, whatever events come between them."""
         return self.deciding.capture()
 
     def save(self) -> Plain:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
-from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.codec import LaterList, Plain
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
 
 SLACK = 1000
 """Entries beyond twice those that stood at the last clearing that are let be, so that many are cleared at a time."""
+SORTED = 2000
+"""Entries that are sorted at a time for a snapshot."""
+
+Entry = tuple[float, int, Rejoin]
+"""Deadline, number, rejoin."""
 
 
 class Timers:
@@ -21,7 +26,7 @@ class Timers:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Rejoin]] = []
+        self._heap: list[Entry] = []
         self._pushes = 0
         self._stood = 0
         """Entries at the last clearing."""
@@ -55,12 +60,13 @@ class Timers:
         rejoin.deadline = None
         return rejoin
 
-    def save(self) -> Plain:
-        """Deadlines that stand, in the order in which they fall due, with their numbers."""
-        standing = [
-            [at, number, rejoin.rejoin_id] for at, number, rejoin in sorted(filter(_stands, self._heap), key=_order)
-        ]
-        return {"pushes": self._pushes, "standing": standing}
+    def capture(self, stands: Callable[[Entry], bool]) -> Plain:
+        """Deadlines that stand, in the order in which they fall due, with their numbers.
+
+        ``stands`` says of an entry whether it stood when the capture began.
+        """
+        heap = tuple(self._heap)
+        return {"pushes": self._pushes, "standing": LaterList(lambda: _in_order(heap, stands), _save_entry)}
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
         """Take over saved deadlines; a sorted list is a heap."""
@@ -70,10 +76,21 @@ class Timers:
         self._stood = len(self._heap)
 
 
-def _stands(entry: tuple[float, int, Rejoin]) -> bool:
+def _in_order(heap: Sequence[Entry], stands: Callable[[Entry], bool]) -> Iterator[Entry]:
+    """The entries of a heap that stand, sorted part by part: sorting all holds up every thread for too long."""
+    parts = (heap[first : first + SORTED] for first in range(0, len(heap), SORTED))
+    yield from heapq.merge(*(sorted(filter(stands, part), key=_order) for part in parts), key=_order)
+
+
+def _save_entry(entry: Entry) -> Plain:
+    at, number, rejoin = entry
+    return [at, number, rejoin.rejoin_id]
+
+
+def _stands(entry: Entry) -> bool:
     _, number, rejoin = entry
     return rejoin.timer == number and rejoin.deadline is not None
 
 
-def _order(entry: tuple[float, int, Rejoin]) -> tuple[float, int]:
+def _order(entry: Entry) -> tuple[float, int]:
     return entry[:2]
