@@ -21,6 +21,7 @@ from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
     Event,
+    ForgetRequested,
     LivenessReported,
     NodeAttached,
     RejoinRequested,
@@ -373,3 +374,17 @@ def test_no_part_of_the_core_has_state_that_snapshots_do_not_know() -> None:
                 found += vars(part).values()
             seen[kind.__name__] = set(vars(part))
     assert seen == {name: set(attributes.split()) for name, attributes in ATTRIBUTES.items()}
+
+
+def test_a_snapshot_in_slices_keeps_what_was_forgotten_or_moved_between_them() -> None:
+    lab = LoggingLab()
+    for node_id in ("gone", "moved"):
+        lab.attach(node_id, "a", "b", host_id="h")
+    lab.detach("gone")
+    lab.attach("moved", "a", "b", host_id="g")
+    snapshot, slices = json.dumps(lab.core.save()), lab.core.capture_slices()
+    next(slices)
+    lab.handle(ForgetRequested("gone"))
+    lab.attach("moved", "a", "c", host_id="h", session_id="s2")
+    lab.attach("new", "a", host_id="g")
+    assert json.dumps(resolve(finish(slices))) == snapshot
