@@ -96,5 +96,5 @@ async def test_after_a_long_tick_others_have_as_long_though_more_is_due() -> Non
     assert len(ticked) == 1, "time stands still, and others have their turn"
     now[0] += 0.02
     await until(lambda: len(ticked) == 2, "it ticked again")
-    assert ticked[1] - ticked[0] >= 0.04
+    assert ticked[1] - ticked[0] > 0.039
     ticker.close()
