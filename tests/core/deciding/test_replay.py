@@ -352,7 +352,7 @@ ATTRIBUTES = {
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
-    "Timers": "_heap _pushes _stood",
+    "Timers": "_heap _former _pushes _stood",
     "DedupeCache": "_limit _age _room _size _entries taken",
     "RecordedReads": "answers _recorded",
     # Derived from the ids that are saved.
