@@ -25,10 +25,10 @@ from pathlib import Path
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import LivenessResult, decode
 from gossipcontrol.client.call import Call
-from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.event import LivenessReported, TimePassed
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.runtime.collector import Collector
 from gossipcontrol.v1 import gossip_control_pb2, liveness_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 
@@ -155,7 +155,7 @@ def fill(stores: int, peers: int, ids: int) -> tuple[Liveness, float]:
 
 def memory(stores: int, peers: int, ids: int) -> float:
     """Bytes per tracked (store, peer), by the growth of resident memory."""
-    tune_collector()
+    Collector().tune()
     Liveness()
     gc.collect()
     before = _resident()
@@ -166,7 +166,7 @@ def memory(stores: int, peers: int, ids: int) -> float:
 
 def tick(stores: int, peers: int) -> tuple[float, float]:
     """CPU milliseconds of a tick in which 100 peers change, and of one in which none does."""
-    tune_collector()
+    Collector().tune()
     liveness, now = fill(stores, peers, 10_000)
     # Every peer goes offline first, so none is due for hours.
     while (deadline := liveness.next_deadline()) is not None and deadline < now + 3600:

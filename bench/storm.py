@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Self
 
 from gossipcontrol.client import Client
-from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached
+from gossipcontrol.server.runtime.collector import Collector
 from gossipcontrol.server.state.recovery import take_snapshot
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
@@ -258,7 +258,7 @@ def figures_of_core(sizes: Sequence[int]) -> dict[str, Figure]:
     """Cost by number of nodes, with the service's collector settings and with Python's."""
     pythons_own = gc.get_threshold()
     untuned = core_cost(sizes[-1])
-    tune_collector()
+    Collector().tune()
     costs = {nodes: core_cost(nodes) for nodes in sizes}
     gc.set_threshold(*pythons_own)
     shown = {f"core per decision, {nodes:,} nodes": Figure(cost.decision, "us") for nodes, cost in costs.items()}

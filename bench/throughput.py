@@ -22,9 +22,9 @@ from gossipcontrol.agent import Agent
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import decode
 from gossipcontrol.client.call import Call
-from gossipcontrol.server.app import tune_collector
 from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.event import NodeAttached, RejoinRequested
+from gossipcontrol.server.runtime.collector import Collector
 from gossipcontrol.v1 import gossip_control_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 from pyrate_limiter import InMemoryBucket, Limiter, Rate
@@ -106,7 +106,7 @@ def _ratio(ours: Sequence[h2load.Load], bare: Sequence[h2load.Load]) -> float:
 
 def measure_core(turns: int, decisions: int) -> dict[str, Figure]:
     """Measure the core and rate-limiting libraries in turns, over as many keys, in CPU time."""
-    tune_collector()  # as in the service, and for the libraries too
+    Collector().tune()  # as in the service, and for the libraries too
     rates: dict[str, list[float]] = {}
     for _ in range(turns):
         for name, make, each in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
 import signal
 import uuid
@@ -33,11 +32,13 @@ from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.clock import JUMP, LONGEST_AWAY, ServiceClock
+from gossipcontrol.server.runtime.collector import Collector
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
+from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
@@ -116,7 +117,8 @@ class App:
         self.metrics = Metrics(core.counts)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
-        outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health)
+        self._turns = Turns()
+        outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health, self._turns)
         self._make_runtime(core, clock, outbox)
         self._is_open = True
         outbox.begin(clock.now(), whole=whole)
@@ -145,7 +147,7 @@ class App:
 
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
-        wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log))
+        wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log, self._turns))
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         service = GossipControlService(
@@ -236,30 +238,22 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def tune_collector() -> None:
-    """Look for cycles seldom: the core keeps a great many small tuples and makes no cycles.
-
-    With Python's own thresholds a seventh of its time goes into looking through them. A look cannot pause: at 50,000
-    objects it takes some milliseconds. All objects are looked through as seldom as possible.
-    """
-    gc.set_threshold(10_000, 5, 400)
-
-
 async def serve(config: Config, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT; raises StartError."""
-    tune_collector()
     check_descriptors(config, log)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    app = App(config, log)
+    app, collector = App(config, log), Collector()
+    collector.tune()
     try:
         await app.start()
-        gc.freeze()
+        collector.start()
         await stopped.wait()
         await app.stop()
     finally:
+        collector.close()
         log.close()
 
 

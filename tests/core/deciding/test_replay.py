@@ -11,6 +11,7 @@ import pytest
 from gossipcontrol.server.core import codec
 from gossipcontrol.server.core.codec import resolve
 from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.deciding.capture import EACH
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import StoreRecord
 from gossipcontrol.server.core.deciding.registry import Host, Node, Slot, Store
@@ -20,6 +21,7 @@ from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
     Event,
+    ForgetRequested,
     LivenessReported,
     NodeAttached,
     RejoinRequested,
@@ -27,8 +29,10 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.slices import finish
 from gossipcontrol.server.core.turn import Fact, Turn
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.deciding.test_property import NODES, Action, Schedule, actions, parameters
 from tests.kit.core_lab import Lab
@@ -111,6 +115,40 @@ def test_a_snapshot_and_the_log_after_it_give_the_same_state(
     assert shown(from_snapshot) == shown(run.lab.core)
     assert shown(from_log) == shown(run.lab.core)
     assert future(from_snapshot, run.lab.now) == future(from_log, run.lab.now)
+
+
+@given(parameters, actions, st.lists(actions, max_size=5), actions)
+@settings(max_examples=300, deadline=None)
+def test_a_snapshot_in_slices_is_that_of_its_first_slice_whatever_happens_between_them(
+    chosen: Parameters, before: list[Action], between: list[list[Action]], after: list[Action]
+) -> None:
+    run = LoggedSchedule(chosen)
+    run.run(before)
+    snapshot, slices, cut = json.dumps(run.lab.core.save()), run.lab.core.capture_slices(), len(run.lab.log)
+    next(slices)
+    for some in between:
+        run.run(some)
+        next(slices)
+    assert json.dumps(resolve(finish(slices))) == snapshot
+    run.run(after)
+    assert shown(restored(chosen, snapshot, run.lab.log[cut:])) == shown(run.lab.core)
+
+
+def test_a_snapshot_that_nobody_wants_any_longer_leaves_nothing_behind() -> None:
+    lab = LoggingLab()
+    lab.attach("n", "a")
+    slices = lab.core.capture_slices()
+    next(slices)
+    assert "__setattr__" in vars(Slot)
+    slices.close()
+    assert "__setattr__" not in vars(Slot)
+
+
+def test_a_slice_of_a_snapshot_reads_a_bounded_number_of_objects() -> None:
+    lab = LoggingLab()
+    for number in range(30):
+        lab.attach(f"n{number}", *(f"s{store}" for store in range(20)))
+    assert len(list(lab.core.capture_slices())) >= 30 * 20 / EACH
 
 
 @given(parameters, actions)
@@ -314,7 +352,7 @@ ATTRIBUTES = {
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
-    "Timers": "_heap _pushes _stood",
+    "Timers": "_heap _former _pushes _stood",
     "DedupeCache": "_limit _age _room _size _entries taken",
     "RecordedReads": "answers _recorded",
     # Derived from the ids that are saved.
@@ -336,3 +374,17 @@ def test_no_part_of_the_core_has_state_that_snapshots_do_not_know() -> None:
                 found += vars(part).values()
             seen[kind.__name__] = set(vars(part))
     assert seen == {name: set(attributes.split()) for name, attributes in ATTRIBUTES.items()}
+
+
+def test_a_snapshot_in_slices_keeps_what_was_forgotten_or_moved_between_them() -> None:
+    lab = LoggingLab()
+    for node_id in ("gone", "moved"):
+        lab.attach(node_id, "a", "b", host_id="h")
+    lab.detach("gone")
+    lab.attach("moved", "a", "b", host_id="g")
+    snapshot, slices = json.dumps(lab.core.save()), lab.core.capture_slices()
+    next(slices)
+    lab.handle(ForgetRequested("gone"))
+    lab.attach("moved", "a", "c", host_id="h", session_id="s2")
+    lab.attach("new", "a", host_id="g")
+    assert json.dumps(resolve(finish(slices))) == snapshot

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from gossipcontrol.server.core.core import DEPARTURES
 from gossipcontrol.server.core.deciding.intake import SLICE
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind, NetworkChanged, NodeAttached, RejoinRequested, TimePassed
+from gossipcontrol.server.core.finding import PresenceChanged
 from gossipcontrol.server.core.presence.record import PeerState
 
 from tests.core.deciding.test_replay import LoggingLab, restored, shown
@@ -83,7 +85,8 @@ def test_a_crowded_host_falls_asleep_and_wakes_in_slices(kind: ChangeKind) -> No
     turns = [lab.turn(NetworkChanged("h", kind=ChangeKind.SLEEPING, boot_id="b", generation=1))]
     while lab.core.next_deadline() == lab.now:
         turns.append(lab.turn(TimePassed()))
-    assert max(len(turn.findings) for turn in turns) <= SLICE + STORES
+    told = [{one.store_id for one in turn.findings if isinstance(one, PresenceChanged)} for turn in turns]
+    assert max(map(len, told)) <= DEPARTURES, "also of one node with many stores"
     if kind is ChangeKind.RESUMED:
         lab.handle(NetworkChanged("h", kind=kind, boot_id="b", generation=2))
         while lab.core.next_deadline() == lab.now:

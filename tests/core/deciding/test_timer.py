@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
-from gossipcontrol.server.core.deciding.timer import SLACK, Timers
+from gossipcontrol.server.core.deciding.timer import CLEARED, SLACK, Timers
 from gossipcontrol.server.core.decision import Cause
 
 
@@ -32,7 +34,29 @@ def test_deadlines_that_no_longer_stand_take_bounded_room() -> None:
             timers.set(rejoin, 600.0 - number % 7)
             if number % 2:
                 rejoin.deadline = None
-    assert len(timers) <= 2 * (len(late) + 1) + SLACK
+    assert len(timers) <= 2 * (2 * (len(late) + 1) + SLACK)
+
+
+def test_no_deadline_that_is_set_pays_for_clearing_out_all() -> None:
+    timers, looked = Timers(), list[int]()
+
+    class Watched(Rejoin):
+        """Counts how often its deadline is looked at."""
+
+        looks = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "timer":
+                Watched.looks += 1
+            return super().__getattribute__(name)
+
+    rejoins = [Watched(1, str(number), "n", "a", Cause.MANUAL, 0.0, 0.0) for number in range(3000)]
+    for number in range(20_000):
+        before = Watched.looks
+        timers.set(rejoins[number * 7 % 3000], 100.0)
+        looked.append(Watched.looks - before)
+    assert max(looked) <= CLEARED
+    assert len(timers) < 20_000
 
 
 def test_what_is_cleared_out_changes_no_order() -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from gossipcontrol.server.config import Log, Retry
+from gossipcontrol.server.core.codec import resolve
 from gossipcontrol.server.core.core import Core, CoreParameters, Journaling
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Outcome
@@ -181,8 +182,26 @@ async def test_a_long_log_is_replaced_by_a_snapshot() -> None:
     desk = Desk()
     desk.journal.full = True
     desk.dispatcher.submit(RejoinRequested("n"))
-    assert len(desk.journal.snapshots) == 1
+    saved = desk.core.save()
+    desk.dispatcher.submit(RejoinRequested("m"))
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    assert desk.journal.snapshots == [], "it is captured in slices, and events come between them"
+    await until(lambda: bool(desk.journal.snapshots), "the snapshot is captured")
     assert set(desk.journal.snapshots[0]) == {"parameters", "core"}
+    assert resolve(desk.journal.snapshots[0])["core"] == saved
+    assert desk.journal.marks == [1], "only what it holds goes for it"
+    await desk.dispatcher.close()
+
+
+async def test_a_later_snapshot_takes_the_place_of_one_that_is_being_captured() -> None:
+    desk = Desk()
+    desk.journal.full = True
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.dispatcher.submit(RejoinRequested("m"))
+    desk.outbox.begin(desk.now)
+    await turn()
+    assert (len(desk.journal.snapshots), desk.journal.marks) == (1, [])
+    assert resolve(desk.journal.snapshots[0])["core"] == desk.core.save()
     await desk.dispatcher.close()
 
 

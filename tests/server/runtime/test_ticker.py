@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.ticker import Ticker
 
-from tests.kit.until import DEADLINE
+from tests.kit.until import DEADLINE, until
 
 
 class Scene:
@@ -76,3 +76,25 @@ async def test_without_a_deadline_it_sleeps_until_it_is_armed() -> None:
     other.ticker.arm(other.clock.now() + 0.03)
     await other.tick()
     assert len(scene.ticked) == 1
+
+
+async def test_after_a_long_tick_others_have_as_long_though_more_is_due() -> None:
+    now, ticked = [1000.0], list[float]()
+    clock = ServiceClock(wall=lambda: now[0], monotonic=lambda: now[0])
+    ticker = Ticker(clock, lambda: None)
+
+    def tick() -> None:
+        ticked.append(clock.now())
+        now[0] += 0.02
+        ticker.arm(clock.now())
+
+    ticker = Ticker(clock, tick)
+    ticker.arm(clock.now())
+    await until(lambda: len(ticked) == 1, "it ticked")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(ticked) == 1, "time stands still, and others have their turn"
+    now[0] += 0.02
+    await until(lambda: len(ticked) == 2, "it ticked again")
+    assert ticked[1] - ticked[0] > 0.039
+    ticker.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum, IntEnum
 from functools import cache
 from operator import attrgetter
@@ -49,15 +49,38 @@ class Later:
         return self._encode(self._value)
 
 
-def capture_fields(value: Any, without: tuple[str, ...] = ()) -> Later:
-    """The fields of a dataclass as they are now, by name; those that are empty by default and still are stay out."""
-    layout = _layout(cast("Any", type(value)), without)
-    return Later(layout.read(value), layout.encode)
+class LaterList:
+    """A list of which each element is made when it is written, and again when it is written again.
+
+    What ``values`` gives must change no more.
+    """
+
+    __slots__ = ("_encode", "_values", "is_heavy")
+
+    def __init__(
+        self, values: Callable[[], Iterable[Any]], encode: Callable[[Any], Plain], *, is_heavy: bool = False
+    ) -> None:
+        self._values = values
+        self._encode = encode
+        self.is_heavy = is_heavy
+        """Whether one element may be as long as a list."""
+
+    def __iter__(self) -> Iterator[Plain]:
+        return map(self._encode, self._values())
+
+
+class LaterMap:
+    """Likewise a dictionary."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Callable[[], Iterable[tuple[str, Plain]]]) -> None:
+        self.items = items
 
 
 def encode_fields(value: Any) -> dict[str, Plain]:
-    """The same at once."""
-    layout = _layout(cast("Any", type(value)), ())
+    """The fields of a dataclass by name; those that are empty by default and still are stay out."""
+    layout = layout_of(cast("Any", type(value)), ())
     return layout.encode(layout.read(value))
 
 
@@ -65,9 +88,9 @@ def resolve(plain: Plain) -> Plain:
     """Encode whatever was to be encoded later."""
     if isinstance(plain, Later):
         return plain.plain()
-    if isinstance(plain, dict):
+    if isinstance(plain, (dict, LaterMap)):
         return {name: resolve(one) for name, one in cast("dict[str, Plain]", plain).items()}
-    if isinstance(plain, (list, tuple)):
+    if isinstance(plain, (list, tuple, LaterList)):
         return [resolve(one) for one in cast("list[Plain]", plain)]
     return plain
 
@@ -119,7 +142,7 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-class _Layout:
+class Layout:
     """The fields of a dataclass that are saved."""
 
     def __init__(self, kind: Any, without: tuple[str, ...]) -> None:
@@ -127,6 +150,7 @@ class _Layout:
         # A field without a default is never equal to the class itself.
         self._defaults = [(one.name, kind if one.default is dataclasses.MISSING else one.default) for one in fields]
         names = [one.name for one in fields]
+        self._places = {name: place for place, name in enumerate(names)}
         self._get: Callable[[Any], tuple[Any, ...]] = (
             attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, name) for name in names)
         )
@@ -139,6 +163,10 @@ class _Layout:
             if (one := values[index]) is not None:
                 values = (*values[:index], _COPIES[type(one)](one), *values[index + 1 :])
         return values
+
+    def value(self, values: Sequence[Any], name: str) -> Any:
+        """The value of one of the fields that were read."""
+        return values[self._places[name]]
 
     def encode(self, values: Sequence[Any]) -> dict[str, Plain]:
         """By name."""
@@ -158,7 +186,8 @@ def _is_mutable(hint: Any) -> bool:
     return any((get_origin(one) or one) in _COPIES for one in hints)
 
 
-_layout = cache(_Layout)
+layout_of = cache(Layout)
+"""By class, and the fields that are not saved."""
 
 
 @cache

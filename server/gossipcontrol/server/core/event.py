@@ -159,6 +159,8 @@ class NodesSlept:
     """The host of these nodes is about to sleep: their silence is no failure."""
 
     node_ids: tuple[str, ...]
+    store_ids: tuple[str, ...] | None = None
+    """In these stores; None: in all that they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ class NodesWoke:
     """The host of these nodes resumed."""
 
     node_ids: tuple[str, ...]
+    store_ids: tuple[str, ...] | None = None
+    """In these stores; None: in all that they have."""
 
 
 @dataclass(frozen=True, slots=True)

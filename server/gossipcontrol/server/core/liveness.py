@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -180,12 +180,12 @@ class Liveness:
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
         for node_id in event.node_ids:
-            for store_id in self._stores_of(node_id):
+            for store_id in self._stores_of(node_id, event.store_ids):
                 self.presence.mark_departed(store_id, node_id, PeerState.ASLEEP, now)
 
     def _on_nodes_woke(self, event: NodesWoke, now: float) -> None:
         for node_id in event.node_ids:
-            for store_id in self._stores_of(node_id):
+            for store_id in self._stores_of(node_id, event.store_ids):
                 self.presence.mark_awake(store_id, node_id, now)
 
     def _on_sync_finished(self, event: SyncFinished, now: float) -> None:
@@ -198,8 +198,11 @@ class Liveness:
     def _on_time_passed(self, event: TimePassed, now: float) -> None:
         """Nothing to do: ``handle`` has advanced what was due."""
 
-    def _stores_of(self, node_id: str) -> list[str]:
-        return [store_id for store_id in self.roster.store_ids(node_id) if store_id in self.presence.stores]
+    def _stores_of(self, node_id: str, store_ids: Collection[str] | None = None) -> list[str]:
+        """The stores of a node that anything is known of, or those among ``store_ids``."""
+        own = self.roster.store_ids(node_id)
+        chosen = own if store_ids is None else [store_id for store_id in store_ids if store_id in own]
+        return [store_id for store_id in chosen if store_id in self.presence.stores]
 
     def _ensure_reporter(self, node_id: str) -> Reporter:
         """Get or create the reporter; at the limit evict one without an agent: its next report then proves nothing."""

@@ -11,18 +11,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.core import Core, Journaling
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.knowledge.codec import write_event
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 from gossipcontrol.server.errors import StateFailing
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
-from gossipcontrol.server.runtime.slices import SLICE_TIME
+from gossipcontrol.server.runtime.slices import SLICE_TIME, in_slices
+from gossipcontrol.server.runtime.turns import Turns, metered
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Journal, JournalListener
-from gossipcontrol.server.state.recovery import take_book, take_snapshot
+from gossipcontrol.server.state.recovery import take_book, take_snapshot, take_snapshot_slices
 
 LATE_AFTER = 0.5
 """Seconds after which what is yet to be kept counts as late: a commit takes milliseconds."""
@@ -53,6 +56,7 @@ class Outbox:
         log: Logger,
         clock: ServiceClock,
         on_change: Callable[[bool], None],
+        turns: Turns | None = None,
     ) -> None:
         self._journal = journal
         self._core = core
@@ -60,6 +64,9 @@ class Outbox:
         self._log = log
         self._clock = clock
         self._on_change = on_change
+        self._turns = turns or Turns()
+        self._capturing: asyncio.Task[None] | None = None
+        """A snapshot of deciding that is being captured."""
         self._perform: Perform | None = None
         self._on_commit: Callable[[], None] = lambda: None
         self._held: deque[Held] = deque()
@@ -98,6 +105,7 @@ class Outbox:
         """Keep the state with which this run begins, and its parameters; ``whole``: that of knowledge as well."""
         if not self._journal.durable:
             return
+        self._give_up_capture()
         all_stores = whole or self._journal.wants_all()
         store = self._core.knowledge
         knowledge = take_book(store, store.store_ids(), now) if all_stores else None
@@ -159,7 +167,23 @@ class Outbox:
         if self._journal.wants_all():
             self.begin(now)
         elif self._journal.wants_snapshot():
-            self._appended = self._journal.compact(take_snapshot(self._core), now)
+            capture = take_snapshot_slices(self._core)
+            next(capture)  # it holds what is logged so far, and nothing later
+            task = asyncio.get_running_loop().create_task(self._capture_slices(capture, self._journal.mark(), now))
+            self._capturing = task
+
+    async def _capture_slices(self, capture: Slices[Plain], mark: int, at: float) -> None:
+        """Capture a snapshot beside everything else, and have it take the place of the log up to this mark."""
+        with self._turns.call(""):
+            plain = await metered(in_slices(capture))
+        self._capturing = None
+        self._appended = self._journal.compact(plain, at, mark)
+
+    def _give_up_capture(self) -> None:
+        """A snapshot that is being captured would be older than the one to come."""
+        if self._capturing is not None:
+            self._capturing.cancel()
+            self._capturing = None
 
     def check(self) -> None:
         """Raise StateFailing while events cannot be kept."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from gossipcontrol.server.runtime.clock import ServiceClock
 
+LONG_TICK = 0.001
+"""Seconds from which on a tick is long."""
 LONGEST_WAIT = 1.0
 """Most seconds that a timer runs: timers stand still while the host sleeps, and service time does not."""
 
@@ -14,7 +16,8 @@ LONGEST_WAIT = 1.0
 class Ticker:
     """Calls ``tick`` once the deadline has come that it was armed with last. Runs in one event loop.
 
-    Reports put deadlines off all the time: a timer that is due too early stays, and looks again when it is due.
+    Reports put deadlines off all the time: a timer that is due too early stays, and looks again when it is due. After a
+    long tick it sleeps for as long as that took, though more is due: a call needs several passes of the event loop.
     """
 
     def __init__(self, clock: ServiceClock, tick: Callable[[], None]) -> None:
@@ -23,6 +26,8 @@ class Ticker:
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._rests_until = 0.0
+        """Until this service time others have their turn."""
 
     def arm(self, deadline: float | None) -> None:
         """Sleep until this service time from now on; None: until it is armed again."""
@@ -40,15 +45,25 @@ class Ticker:
     def _sleep(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        wait = min(max(0.0, deadline - self._clock.now()), LONGEST_WAIT)
+        wait = min(max(0.0, max(deadline, self._rests_until) - self._clock.now()), LONGEST_WAIT)
         self._timer, self._timer_at = asyncio.get_running_loop().call_later(wait, self._due), deadline
 
     def _due(self) -> None:
         self._timer, deadline = None, self._deadline
         if deadline is None:
             return
-        if deadline > self._clock.now():
+        began_at = self._clock.now()
+        if max(deadline, self._rests_until) > began_at:
             self._sleep(deadline)
         else:
             self._deadline = None
             self._tick()
+            self._rest(self._clock.now() - began_at)
+
+    def _rest(self, took: float) -> None:
+        """Let others have their turn for as long as a tick took."""
+        if took < LONG_TICK:
+            return
+        self._rests_until = self._clock.now() + min(took, LONGEST_WAIT)
+        if self._timer is not None:
+            self._sleep(self._timer_at)

@@ -18,6 +18,8 @@ class FakeJournal:
     def __init__(self) -> None:
         self.entries: list[Fact | KnowledgeEntry] = []
         self.snapshots: list[Plain] = []
+        self.marks: list[int] = []
+        """Of snapshots that took the place of the log up to there."""
         self.full = False
         """The answer of ``wants_snapshot``."""
         self.lost = False
@@ -53,8 +55,14 @@ class FakeJournal:
         self._number += 1
         return self._number
 
-    def compact(self, plain: Plain, at: float) -> int:
+    def mark(self) -> int:
+        """The number of the last entry; the journal is no longer full."""
+        self.full = False
+        return self._number
+
+    def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
         """Add to the list."""
+        self.marks.append(mark)
         return self.snapshot(plain, at)
 
     def wants_snapshot(self) -> bool:

@@ -111,9 +111,14 @@ class Journal(Protocol):
         """
         ...
 
-    def compact(self, plain: Plain, at: float) -> int:
+    def mark(self) -> int:
+        """The place in the log of a snapshot that is captured from now on; until it comes, no other is wanted."""
+        ...
+
+    def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
         """Queue a snapshot of deciding, which replaces its log, in steps between other entries; returns its number.
 
+        It holds everything before this ``mark``, or everything so far, and no later snapshot may have been queued.
         Knowledge stays as it is. The parameters must be those of the last snapshot.
         """
         ...

@@ -32,8 +32,13 @@ class MemoryJournal:
         del plain, at, knowledge
         return 0
 
-    def compact(self, plain: Plain, at: float) -> int:
+    def mark(self) -> int:
         """Nothing is stored."""
+        return 0
+
+    def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
+        """Nothing is stored."""
+        del mark
         return self.snapshot(plain, at)
 
     def wants_snapshot(self) -> bool:

@@ -6,14 +6,15 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import cast
 
-from gossipcontrol.server.core.codec import Later, Plain
+from gossipcontrol.server.core.codec import LaterList, LaterMap, Plain, resolve
 
 PIECE = 100
 """List elements encoded at a time: about a millisecond."""
-NESTING = 3
+NESTING = 5
 """Depth of objects that are encoded in pieces; the long lists of a snapshot lie no deeper."""
 
 
@@ -50,16 +51,23 @@ def _pieces(plain: Plain, nesting: int) -> Iterator[bytes]:
             yield from _pieces(value, nesting - 1)
             before = ","
         yield b"}"
-    elif isinstance(plain, list):
-        values = cast("list[Plain]", plain)  # type: ignore[redundant-cast] # not to pyright
-        before = "["
-        for start in range(0, len(values), PIECE):
-            yield before.encode() + _write(values[start : start + PIECE])[1:-1]
+    elif isinstance(plain, LaterMap):
+        items, before = iter(plain.items()), "{"
+        while some := dict(islice(items, PIECE)):
+            yield before.encode() + _write(some)[1:-1]
             before = ","
-        yield b"]" if values else b"[]"
+        yield b"}" if before == "," else b"{}"
+    elif isinstance(plain, (list, LaterList)):
+        values = iter(cast("Iterable[Plain]", plain))
+        size = 1 if isinstance(plain, LaterList) and plain.is_heavy else PIECE
+        before = "["
+        while piece := list(islice(values, size)):
+            yield before.encode() + _write(piece)[1:-1]
+            before = ","
+        yield b"]" if before == "," else b"[]"
     else:
         yield _write(plain)
 
 
 def _write(plain: Plain) -> bytes:
-    return json.dumps(plain, separators=(",", ":"), default=Later.plain).encode()
+    return json.dumps(plain, separators=(",", ":"), default=resolve).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from gossipcontrol.server.core.knowledge.codec import read_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
+from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, Loaded, LoadedKnowledge, StateError
 
 MOVED = frozenset({"peers_per_store", "peer_age"})
@@ -47,17 +47,14 @@ def _parameters(plain: Plain) -> Parameters:
 
 
 def take_snapshot(core: Core) -> Plain:
-    """Everything that ``recover`` needs; much of it is yet to be encoded.
+    """Everything that ``recover`` needs; much of it is yet to be encoded."""
+    return finish(take_snapshot_slices(core))
 
-    Python's collector would look through all there is meanwhile, and find nothing: what is made here is no cycle.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return {"parameters": encode(core.parameters.deciding), "core": core.capture()}
-    finally:
-        if collects:
-            gc.enable()
+
+def take_snapshot_slices(core: Core) -> Slices[Plain]:
+    """The same in slices, as it is at the first of them, whatever events come between them."""
+    parameters = encode(core.parameters.deciding)
+    return {"parameters": parameters, "core": (yield from core.capture_slices())}
 
 
 def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tuple[KnowledgeStore, bool]:

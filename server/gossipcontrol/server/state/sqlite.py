@@ -114,10 +114,16 @@ class SqliteJournal:
             self._policy.clear()
         return self._put(Snapshot(plain, at, knowledge))
 
-    def compact(self, plain: Plain, at: float) -> int:
-        """Queue a snapshot that the next transactions pack in steps; the last of them deletes the log before it."""
+    def mark(self) -> int:
+        """A number between what was appended and what will be."""
         self._snapshot_queued = True
-        return self._put(SnapshotWriter(self._number + 1, plain, at))
+        with self._ready:
+            self._number += 1
+            return self._number
+
+    def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
+        """Queue a snapshot that the next transactions pack in steps; the last of them deletes the log before it."""
+        return self._put(SnapshotWriter(mark or self.mark(), plain, at))
 
     def snapshot_store(self, knowledge: KnowledgeSnapshot) -> int:
         """Queue the snapshot of a store, whose parts the next transactions write."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.codec import LaterList, Plain
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
 from gossipcontrol.server.core.decision import Cause, Outcome
 from gossipcontrol.server.core.event import NEVER
@@ -91,11 +91,8 @@ class FairQueue:
 
     def save(self) -> Plain:
         """Every node in its turn with its entries, passed-over ones too, for they hold a place in the round."""
-        nodes = [
-            [node_id, [[urgency, place, rejoin.rejoin_id] for urgency, place, rejoin in sorted(entries, key=_order)]]
-            for node_id, entries in self._nodes.items()
-        ]
-        return {"pushes": self._pushes, "nodes": nodes}
+        nodes = [(node_id, tuple(entries)) for node_id, entries in self._nodes.items()]
+        return {"pushes": self._pushes, "nodes": LaterList(lambda: nodes, _save_entries, is_heavy=True)}
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
         """Take over saved entries; a sorted list is a heap."""
@@ -119,6 +116,11 @@ class FairQueue:
 
 def _order(entry: tuple[int, int, Rejoin]) -> tuple[int, int]:
     return entry[:2]
+
+
+def _save_entries(node: tuple[str, Sequence[tuple[int, int, Rejoin]]]) -> Plain:
+    node_id, entries = node
+    return [node_id, [[urgency, place, rejoin.rejoin_id] for urgency, place, rejoin in sorted(entries, key=_order)]]
 
 
 def _gone(rejoin_id: str) -> Rejoin:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
-from gossipcontrol.server.core.codec import Later, Plain, decode
+from gossipcontrol.server.core.codec import LaterList, Plain, decode, encode
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -56,7 +56,8 @@ class DedupeCache(Generic[K, V]):
 
     def save(self) -> Plain:
         """Every entry, the oldest first."""
-        return [Later((key, at, value)) for key, (at, value) in self._entries.items()]
+        entries = tuple(self._entries.items())
+        return LaterList(lambda: entries, lambda entry: encode((entry[0], *entry[1])), is_heavy=True)
 
     def load(self, plain: Plain, key_hint: Any, value_hint: Any) -> None:
         """Take over what was saved, as far as it is to be remembered."""

@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gossipcontrol.server.core.codec import Plain, resolve
+from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.deciding.answers import Answers
+from gossipcontrol.server.core.deciding.capture import Capture
 from gossipcontrol.server.core.deciding.catalog import Catalog
 from gossipcontrol.server.core.deciding.clearance import Clearance
 from gossipcontrol.server.core.deciding.expansion import Expansion
 from gossipcontrol.server.core.deciding.explain import Explainer
-from gossipcontrol.server.core.deciding.history import History
+from gossipcontrol.server.core.deciding.history import HISTORY_READS, History
 from gossipcontrol.server.core.deciding.intake import Intake
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead, RecordedReads
-from gossipcontrol.server.core.deciding.registry import STRANGER_STORES, Host, Node, Registry, Slot
+from gossipcontrol.server.core.deciding.registry import REGISTRY_READS, STRANGER_STORES, Host, Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
 from gossipcontrol.server.core.decision import Cause
@@ -314,19 +315,26 @@ class Engine:
 
     # Snapshots.
 
-    def save(self) -> Plain:
-        """The deciding state as plain JSON; liveness stays out."""
-        return resolve(self.capture())
+    def capture(self) -> Slices[Plain]:
+        """The deciding state as it is at the first slice, whatever events come between slices; liveness stays out.
 
-    def capture(self) -> Plain:
-        """The same, most of which is yet to be encoded: at any time, and in any thread."""
-        return {
-            "registry": self.registry.save(),
-            "history": self._history.save(),
-            "scheduler": self._scheduler.save(),
-            "intake": self._answers.save(),
-            "rest": self._intake.save(),
-        }
+        Most of it is yet to be encoded: at any time, and in any thread.
+        """
+        capture = Capture(REGISTRY_READS | HISTORY_READS)
+        capture.begin()
+        try:
+            plain = {
+                "registry": self.registry.capture(capture),
+                "history": self._history.capture(capture),
+                "scheduler": self._scheduler.capture(capture),
+                "intake": self._answers.save(),
+                "rest": self._intake.save(),
+            }
+            yield
+            yield from capture.read()
+        finally:
+            capture.end()
+        return plain
 
     def load(self, plain: Plain) -> None:
         """Take over a saved state; the engine must be new."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from gossipcontrol.server.core.deciding.answers import Answers
@@ -140,20 +141,25 @@ class Expansion:
         if new and not self._registry.has_room(new, [group.node for group in groups if group.node is not None]):
             return False
         free = self._policy.free_places()
-        return wanted <= free or wanted - self._placed(groups, now) <= free
+        return self._are_placed(wanted - free, groups, now)
 
     def _has_room_for_strangers(self, wanted: int, groups: Sequence[Group], now: float) -> bool:
         """Whether so many more places may be given to nodes that never registered and hosts without nodes."""
         free = STRANGER_PLACES - self._registry.stranger_places
-        if wanted <= free:
-            return True
-        return wanted - self._placed([one for one in groups if one.node and not one.node.registered], now) <= free
+        strange = [one for one in groups if one.node and not one.node.registered]
+        return self._are_placed(wanted - free, strange, now)
 
-    def _placed(self, groups: Sequence[Group], now: float) -> int:
-        """How many of the stores need no place of their own."""
-        return sum(
-            (slot := group.node.slots.get(store_id)) is not None and self._policy.needs_no_place(slot, now)
-            for group in groups
-            if group.node is not None and group.earlier is None
-            for store_id in group.store_ids or group.node.slots
-        )
+    def _are_placed(self, count: int, groups: Sequence[Group], now: float) -> bool:
+        """Whether so many of the stores, or more, need no place of their own."""
+        if count <= 0:
+            return True
+        slots = (slot for group in groups if group.earlier is None for slot in _known_slots(group))
+        return sum(1 for _ in islice(self._policy.needing_no_place(slots, now), count)) == count
+
+
+def _known_slots(group: Group) -> Iterable[Slot]:
+    """The slots of a group that are known, each named as often as its store is."""
+    if group.node is None:
+        return ()
+    slots = group.node.slots
+    return (slots[one] for one in group.store_ids if one in slots) if group.store_ids else slots.values()

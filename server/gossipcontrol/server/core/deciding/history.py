@@ -6,8 +6,11 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from heapq import merge
+from operator import itemgetter
+from typing import Any
 
-from gossipcontrol.server.core.codec import Plain, capture_fields, decode
+from gossipcontrol.server.core.codec import LaterList, Plain, decode, layout_of
+from gossipcontrol.server.core.deciding.capture import Capture, Read
 from gossipcontrol.server.core.deciding.record import UNSEEN, Seen
 from gossipcontrol.server.core.deciding.rejoin import LAST_TRIGGERS, UNSAVED, Rejoin, Trigger
 from gossipcontrol.server.core.decision import DecisionKind, Outcome, Rule
@@ -141,13 +144,15 @@ class History:
         """Give further rejoins ids with this prefix; numbers go on, so that they order all."""
         self._prefix = id_prefix
 
-    def save(self) -> Plain:
+    def capture(self, capture: Capture) -> Plain:
         """Every rejoin, and the order in which they ended."""
+        rejoins, ended, skipped = tuple(self._rejoins.values()), tuple(self._ended), tuple(self._skipped)
+        capture.expect(rejoins)
         return {
             "prefix": self._prefix,
             "count": self._count,
-            "rejoins": [capture_fields(rejoin, UNSAVED) for rejoin in self._rejoins.values()],
-            "ended": [rejoin.rejoin_id for _, rejoin in merge(self._ended, self._skipped, key=lambda one: one[0])],
+            "rejoins": LaterList(lambda: rejoins, lambda rejoin: _LAYOUT.encode(capture.of(rejoin))),
+            "ended": LaterList(lambda: merge(ended, skipped, key=itemgetter(0)), lambda one: one[1].rejoin_id),
         }
 
     def load(self, plain: Plain) -> None:
@@ -163,3 +168,14 @@ class History:
         for rejoin in (self._rejoins[rejoin_id] for rejoin_id in plain["ended"]):
             self._ends += 1
             (self._skipped if rejoin.outcome is Outcome.SKIPPED else self._ended).append((self._ends, rejoin))
+
+
+_LAYOUT = layout_of(Rejoin, UNSAVED)
+HISTORY_READS: dict[type[Any], Read] = {Rejoin: _LAYOUT.read}
+"""How a snapshot reads a rejoin."""
+
+
+def has_timer(capture: Capture, rejoin: Rejoin, number: int) -> bool:
+    """Whether the timer of this number held the deadline of a rejoin when a capture began."""
+    fields = capture.of(rejoin)
+    return _LAYOUT.value(fields, "timer") == number and _LAYOUT.value(fields, "deadline") is not None

@@ -14,7 +14,8 @@ from enum import IntEnum
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.deciding.admission import Admission
-from gossipcontrol.server.core.deciding.history import History
+from gossipcontrol.server.core.deciding.capture import Capture
+from gossipcontrol.server.core.deciding.history import History, has_timer
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.registry import Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
@@ -247,9 +248,10 @@ class Lifecycle:
 
     # Snapshots.
 
-    def save(self) -> dict[str, Plain]:
-        """Counters and deadlines; the rejoins and who holds them are saved with the history and the registry."""
-        return {"counts": [self.waiting, self.parked, self.running], "timers": self._timers.save()}
+    def capture(self, capture: Capture) -> dict[str, Plain]:
+        """Counters and deadlines; the rejoins and who holds them are captured with the history and the registry."""
+        timers = self._timers.capture(lambda entry: has_timer(capture, entry[2], entry[1]))
+        return {"counts": [self.waiting, self.parked, self.running], "timers": timers}
 
     def load(self, plain: Plain) -> None:
         """Take over what was saved; registry, history and admission are there already."""

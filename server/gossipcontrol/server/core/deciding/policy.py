@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from gossipcontrol.server.core.deciding.admission import DryLane, Lane
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.lifecycle import Move
@@ -139,12 +141,16 @@ class Policy:
         lifecycle = self._lifecycle
         return self._parameters.queue_limit - lifecycle.waiting - lifecycle.parked - self.reserved
 
-    def needs_no_place(self, slot: Slot, now: float) -> bool:
-        """Whether a trigger of the slot would start at once, or share a rejoin that waits."""
-        if slot.waiting is not None:
-            return True
-        nobody_queues = not len(self._scheduler.admission)
-        return slot.node.attached and nobody_queues and slot.last_start_at + self._parameters.window <= now
+    def needing_no_place(self, slots: Iterable[Slot], now: float) -> Iterator[Slot]:
+        """Those of which a trigger would start at once, or share a rejoin that waits; there may be very many."""
+        if len(self._scheduler.admission):
+            return (slot for slot in slots if slot.waiting is not None)
+        window = self._parameters.window
+        return (
+            slot
+            for slot in slots
+            if slot.waiting is not None or (slot.node.attached and slot.last_start_at + window <= now)
+        )
 
     def retry_in(self, now: float) -> float:
         """Seconds until a full queue has room: a hundred starts at the global rate, else the next that falls due."""

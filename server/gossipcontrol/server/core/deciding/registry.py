@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
-from gossipcontrol.server.core.codec import Plain, capture_fields, decode_fields, formerly
+from gossipcontrol.server.core.codec import LaterList, LaterMap, Plain, decode_fields, formerly, layout_of
+from gossipcontrol.server.core.deciding.capture import Capture, Read, about_to_change
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
 from gossipcontrol.server.core.deciding.sorted_ids import SortedIds
 from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
@@ -215,6 +217,7 @@ class Registry:
                 self.store_order.note(store_id)
                 self.strange_stores += store.is_strange
             self._name(node, store, 1)
+            about_to_change(node)
             slot = node.slots[store_id] = store.slots[node.node_id] = Slot(node, store)
             slot.last_start_at = self._dropped_starts.pop((node.node_id, store_id), NEVER)
             self.places += 1
@@ -258,7 +261,8 @@ class Registry:
             self._leave_host(node)
             node.host_id = event.host_id
         if node.host_id:
-            self.host(node.host_id).nodes[node.node_id] = node
+            about_to_change(host := self.host(node.host_id))
+            host.nodes[node.node_id] = node
         node.session_id = event.session_id
         node.capabilities = event.capabilities
         node.addresses, node.doubted_at = event.addresses, NEVER
@@ -297,6 +301,7 @@ class Registry:
 
     def drop_slot(self, slot: Slot) -> None:
         """Forget a slot, and its store when no node has it."""
+        about_to_change(slot.node)
         del slot.node.slots[slot.store.store_id]
         del slot.store.slots[slot.node.node_id]
         self.places -= 1
@@ -374,19 +379,26 @@ class Registry:
     def _leave_host(self, node: Node) -> None:
         host = self.hosts.get(node.host_id)
         if host is not None:
+            about_to_change(host)
             host.nodes.pop(node.node_id, None)
             self.forget_host(host)
 
     # Snapshots: every field but links and liveness, in the order of the books, for order decides who is first.
 
-    def save(self) -> Plain:
+    def capture(self, capture: Capture) -> Plain:
         """Everything but liveness."""
+        nodes, hosts, stores = tuple(self.nodes.values()), tuple(self.hosts.values()), tuple(self.stores.values())
+        dropped = tuple(self._dropped_starts.items())
+        capture.expect(nodes)
+        capture.expect(hosts)
+        capture.expect(stores)
+        capture.expect(slot for node in nodes for slot in capture.of(node)[2])
         return {
-            "nodes": [_save_node(node) for node in self.nodes.values()],
-            "hosts": [_save_host(host) for host in self.hosts.values()],
-            "stores": {store_id: capture_fields(store, STORE_LINKS) for store_id, store in self.stores.items()},
+            "nodes": LaterList(lambda: nodes, lambda node: _encode_node(capture, node), is_heavy=True),
+            "hosts": LaterList(lambda: hosts, lambda host: _encode_host(capture.of(host)), is_heavy=True),
+            "stores": LaterMap(lambda: ((store.store_id, _STORE.encode(capture.of(store))) for store in stores)),
             "detached": list(self._idle),
-            "dropped": [[*key, at] for key, at in self._dropped_starts.items()],
+            "dropped": LaterList(lambda: dropped, lambda one: [*one[0], one[1]]),
         }
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
@@ -432,16 +444,28 @@ def _id(rejoin: Rejoin | None) -> str:
     return rejoin.rejoin_id if rejoin is not None else ""
 
 
-def _save_node(node: Node) -> Plain:
-    slots = [
-        [store_id, *map(_id, _held(slot)), capture_fields(slot, SLOT_UNSAVED)] for store_id, slot in node.slots.items()
-    ]
-    return {"fields": capture_fields(node, NODE_LINKS), "parked": _id(node.parked), "slots": slots}
+_NODE, _SLOT = layout_of(Node, NODE_LINKS), layout_of(Slot, SLOT_UNSAVED)
+_HOST, _STORE = layout_of(Host, HOST_LINKS), layout_of(Store, STORE_LINKS)
+# A rejoin that is linked does not change its id, nor a slot its store.
+REGISTRY_READS: dict[type[Any], Read] = {
+    Node: lambda node: (_NODE.read(node), node.parked, tuple(node.slots.values())),
+    Slot: lambda slot: (_SLOT.read(slot), slot.running, slot.waiting, slot.awaiting_recovery),
+    Host: lambda host: (_HOST.read(host), host.parked, tuple(host.nodes)),
+    Store: _STORE.read,
+}
+"""How a snapshot reads what is known."""
 
 
-def _held(slot: Slot) -> tuple[Rejoin | None, ...]:
-    return slot.running, slot.waiting, slot.awaiting_recovery
+def _encode_node(capture: Capture, node: Node) -> Plain:
+    fields, parked, slots = capture.of(node)
+    return {"fields": _NODE.encode(fields), "parked": _id(parked), "slots": [_encode_slot(capture, s) for s in slots]}
 
 
-def _save_host(host: Host) -> Plain:
-    return {"fields": capture_fields(host, HOST_LINKS), "parked": _id(host.parked), "nodes": list(host.nodes)}
+def _encode_slot(capture: Capture, slot: Slot) -> Plain:
+    fields, *rejoins = capture.of(slot)
+    return [slot.store.store_id, *map(_id, rejoins), _SLOT.encode(fields)]
+
+
+def _encode_host(read: tuple[Sequence[Any], Rejoin | None, tuple[str, ...]]) -> Plain:
+    fields, parked, node_ids = read
+    return {"fields": _HOST.encode(fields), "parked": _id(parked), "nodes": list(node_ids)}

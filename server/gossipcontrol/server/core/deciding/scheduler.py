@@ -5,6 +5,7 @@ from __future__ import annotations
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.deciding.admission import Admission
 from gossipcontrol.server.core.deciding.bootstrap import Bootstrap
+from gossipcontrol.server.core.deciding.capture import Capture
 from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.ladder import next_rung
 from gossipcontrol.server.core.deciding.lifecycle import Lifecycle, Move
@@ -376,10 +377,10 @@ class Scheduler:
 
     # Snapshots.
 
-    def save(self) -> Plain:
+    def capture(self, capture: Capture) -> Plain:
         """What ``load`` needs besides the rejoins and slots themselves."""
         saved = {"admission": self.admission.save(), "bootstrap": self._bootstrap.save()}
-        return {**self.lifecycle.save(), **saved}
+        return {**self.lifecycle.capture(capture), **saved}
 
     def load(self, plain: Plain) -> None:
         """Take over what was saved; registry and history are there already."""

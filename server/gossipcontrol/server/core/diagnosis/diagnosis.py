@@ -176,9 +176,10 @@ class Diagnosis:
         del now
         found: list[Finding] = []
         for node_id in event.node_ids:
-            for store_id in sorted(self._roster.store_ids(node_id)):
+            own = self._roster.store_ids(node_id)
+            for store_id in sorted(own if event.store_ids is None else event.store_ids):
                 monitor = self._monitors.get(store_id)
-                if monitor is not None:
+                if monitor is not None and store_id in own:
                     found += self._do(monitor, partial(monitor.forget_node, node_id))
         return found
 
