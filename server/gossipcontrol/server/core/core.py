@@ -44,6 +44,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import (
+    DeafnessChanged,
     Finding,
     IdShared,
     NodeSuspected,
@@ -294,7 +295,7 @@ class Core:
 
     def _act(self, turn: Turn, finding: Finding, now: float) -> None:
         match finding:
-            case PresenceChanged():
+            case PresenceChanged() | DeafnessChanged():
                 turn.findings.append(finding)
             case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only):
                 triggers = self.can_ask(node_id, store_id)

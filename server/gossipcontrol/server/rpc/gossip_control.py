@@ -24,7 +24,7 @@ from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatche
 from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
-from gossipcontrol.server.wire.reasons import explain_shared_ids
+from gossipcontrol.server.wire.reasons import explain_deafness, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
@@ -234,8 +234,13 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         return gossip_control_pb2.ListStoresResponse(
             stores=stores,
             next_page_token=page[-1].store_id if more else "",
-            warnings=() if query.after else explain_shared_ids(self._core.shared_ids(now)),
+            warnings=() if query.after else self._warnings(now),
         )
+
+    def _warnings(self, now: float) -> list[str]:
+        """What an operator should know of the service as a whole."""
+        deaf = explain_deafness(self._core.liveness.deaf_since(), now)
+        return [*deaf, *explain_shared_ids(self._core.shared_ids(now))]
 
     async def Explain(
         self, request: gossip_control_pb2.ExplainRequest, context: Context
