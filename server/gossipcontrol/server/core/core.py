@@ -64,7 +64,7 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.memory import CHANGE, HOST, MONITOR, NAME, NODE, OFFER, PAIR, SLOT, STORE, MemoryBudget
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
-from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Room
+from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, Room
 from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
@@ -292,6 +292,10 @@ class Core:
         """Let liveness take an event, and act on what it finds."""
         for finding in self.liveness.handle(event, now):
             self._act(turn, finding, now)
+
+    def strange_cost(self, event: Asking) -> int:
+        """The bytes that an event costs at most, if nodes that never registered are what it names; else 0."""
+        return self._room.strange_cost(event)
 
     def _act(self, turn: Turn, finding: Finding, now: float) -> None:
         match finding:
