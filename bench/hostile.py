@@ -186,7 +186,8 @@ ATTACKS: dict[str, Attack] = {
 class Honest:
     """A client with one attached node; it reports, and asks for rejoins."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
         self.waits: list[float] = []
         self.failures: Counter[str] = Counter()
         self._stub: Any = GossipControlStub(channel)
@@ -215,7 +216,7 @@ class Honest:
         while True:
             for call, request in ((self._stub.PeerLiveness, reports), (self._stub.Rejoin, rejoin)):
                 began = time.monotonic()
-                if wrong := await _wrong(call(request, timeout=TIMEOUT)):
+                if wrong := await _wrong(call(request, timeout=self._timeout)):
                     self.failures[wrong] += 1
                 self.waits.append(time.monotonic() - began)
             await asyncio.sleep(HONEST_EVERY)

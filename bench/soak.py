@@ -47,6 +47,8 @@ KIND = 8.0
 """Seconds of each kind of attack."""
 TROUBLE = 25.0
 """Seconds between two troubles."""
+HONEST_TIMEOUT = 20.0
+"""Seconds that an honest call waits: longer than the longest standstill, which no service can answer in."""
 HELD = 200
 """Most streams and sockets that the hostile client holds."""
 MEMORY = 256
@@ -176,7 +178,7 @@ async def measure(minutes: float, seed: int) -> dict[str, Figure]:
         hostile, honest = open_channel(f"127.0.0.1:{port}"), open_channel(address)
         for channel in (hostile, honest):
             stack.push_async_callback(channel.close)
-        target, client = Target(directory, port, metrics, service.pid, hostile), Honest(honest)
+        target, client = Target(directory, port, metrics, service.pid, hostile), Honest(honest, HONEST_TIMEOUT)
         await client.attach()
         troubles = Troubles(service, agents)
         works = (client.go_on(), _speak(agents, chance), _watch(address), attack(target), troubles.go_on(chance))

@@ -36,7 +36,7 @@ async def test_calls_are_answered(service: Service) -> None:
 
 
 async def test_pages_are_joined(service: Service) -> None:
-    async with Client(service.tcp) as client:
+    async with Client(service.address) as client:
         stores = [f"s{number:03}" for number in range(250)]
         await client.rejoin("n", stores, park=True)
         assert [store.store_id async for store in client.list_stores()] == stores

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from gossipcontrol.client import Client
 from gossipcontrol.server.config import Config, Metrics
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc, liveness_pb2
@@ -167,6 +168,34 @@ async def test_silence_is_seen_by_itself_and_told_to_watchers(quick_stub: Stub) 
     assert seen == ["ONLINE", "SUSPECT", "OFFLINE"]
     await report(stub, "n")
     assert (await state(stub, "n"), await state(stub, "p")) == ("ONLINE", "OFFLINE")
+
+
+async def test_a_service_that_hears_nobody_says_so_and_calls_nobody_offline(tmp_path: Path) -> None:
+    async with (
+        serving(settings(tmp_path, liveness=QUICK)) as service,
+        connected(service.address) as stub,
+        Client(service.address) as client,
+    ):
+
+        async def is_deaf() -> bool:
+            return bool(await client.warnings())
+
+        async def is_suspect() -> bool:
+            return (await state(stub, "n"), await state(stub, "m")) == ("SUSPECT", "SUSPECT")
+
+        for _ in range(3):
+            await report(stub, "n", "m")
+            await report(stub, "m", "n")
+        assert "gossipcontrol_deaf_seconds 0.0" in await service.scrape()
+        await until(is_deaf, "the service says that it hears nobody")
+        assert (await client.warnings())[0].startswith("no node has been heard for ")
+        assert "gossipcontrol_deaf_seconds 0.0" not in await service.scrape()
+        (line,) = service.lines("no node is heard")
+        assert line["level"] == "warning"
+        await until(is_suspect, "who is not heard is suspected")
+        await report(stub, "n")
+        assert await client.warnings() == ()
+        assert len(service.lines("nodes are heard again")) == 1
 
 
 async def test_a_host_that_sleeps_makes_its_nodes_asleep_until_it_wakes(stub: Stub) -> None:

@@ -43,6 +43,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import (
+    DeafnessChanged,
     Finding,
     IdShared,
     NodeSuspected,
@@ -62,7 +63,7 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.memory import CHANGE, HOST, MONITOR, NAME, NODE, OFFER, PAIR, SLOT, STORE, MemoryBudget
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
-from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Room
+from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, Room
 from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
@@ -297,9 +298,13 @@ class Core:
         for finding in self.liveness.handle(event, now):
             self._act(turn, finding, now)
 
+    def strange_cost(self, event: Asking) -> int:
+        """The bytes that an event costs at most, if nodes that never registered are what it names; else 0."""
+        return self._room.strange_cost(event)
+
     def _act(self, turn: Turn, finding: Finding, now: float) -> None:
         match finding:
-            case PresenceChanged():
+            case PresenceChanged() | DeafnessChanged():
                 turn.findings.append(finding)
             case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only):
                 triggers = self.can_ask(node_id, store_id)

@@ -56,6 +56,14 @@ class IdShared:
 
 
 @dataclass(frozen=True, slots=True)
+class DeafnessChanged:
+    """The service hears nobody, for a reason of its own; or it hears somebody again."""
+
+    since: float | None
+    """When it last heard from anybody (service time); None: it hears again."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncWanted:
     """A node should sync a store directly with a peer: they never meet, or to see whether a partition has ended."""
 
@@ -74,8 +82,8 @@ class OfferSync(SyncWanted):
     """No driver can act for the node: it is asked with the answer to its next report."""
 
 
-Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted
+Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted | DeafnessChanged
 """What liveness finds. That a suspicion ended is said once of whatever became a trigger, however it ends."""
 
-CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared | IdShared
+CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared | IdShared | DeafnessChanged
 """What leaves the core, once it has turned findings into triggers and knows whom it can ask."""

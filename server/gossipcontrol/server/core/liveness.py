@@ -23,7 +23,7 @@ from gossipcontrol.server.core.event import (
     SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.finding import Finding, PresenceChanged
+from gossipcontrol.server.core.finding import DeafnessChanged, Finding, PresenceChanged
 from gossipcontrol.server.core.presence.pacer import ReportPacer
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.presence import Presence
@@ -45,6 +45,9 @@ SEARCH_FACTOR = 2
 """How many times the size of a view is searched for the peers heard last; the index is nearly in that order."""
 UNTRUSTED_LATENESS = 1e9
 """Lateness (seconds) of a report that proves nothing about the silence of others."""
+
+WORDS = (LivenessReported, NeighborChanged, NodeAttached, SyncFinished)
+"""Events by which the service hears from a node."""
 
 
 class Report(NamedTuple):
@@ -117,21 +120,25 @@ class Liveness:
         presence = self.presence
         if presence.started_at is None:
             presence.started_at = now
-        due_at = presence.next_at()
+        due_at, heard = presence.next_at(), list[Finding]()
         if due_at is not None and due_at <= now:
             if now - due_at > SERVICE_BEHIND:
                 self._pacer.on_behind(now)
             # What one turn leaves is due still: while the turns go on, the service does not stand still.
             if now - max(due_at, self._advanced_at) > SERVICE_PAUSE:
                 presence.on_service_paused(now)
+            if presence.judge_hearing(now):
+                heard = [DeafnessChanged(presence.hearing.deaf_since())]
             presence.advance(now)
             self._advanced_at = now
+        if type(event) in WORDS and presence.hearing.hear(now):
+            heard = [DeafnessChanged(None)]
         self._handlers[type(event)](event, now)
         found = self.diagnosis.handle(event, now)
         if not presence.changed:
-            return found
+            return [*heard, *found] if heard else found
         changed, presence.changed = presence.changed, {}
-        return [*map(PresenceChanged, changed), *found]
+        return [*heard, *map(PresenceChanged, changed), *found]
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing can change by itself."""
@@ -149,7 +156,11 @@ class Liveness:
         presence.on_self_report(store, node_id, now)
         presence.on_heard(store, node_id, event.heard, now)
         presence.on_neighbors(store, node_id, event.neighbors, now)
-        lateness = reporter.record_report(event.store_id, self._pacer.next_report(now), now)
+        interval = self._pacer.next_report(now)
+        lateness = reporter.record_report(event.store_id, interval, now)
+        presence.hearing.record_report(node_id, interval, now)
+        if event.going_to_sleep:
+            presence.hearing.forget(node_id)
         presence.advance_informed(store, now - lateness, now)
         self._pacer.count_report(reported_at, now)
         presence.drop_if_empty(store)
@@ -175,11 +186,13 @@ class Liveness:
     def _on_node_detached(self, event: NodeDetached, now: float) -> None:
         self._reporters.pop(event.node_id, None)
         if event.left:
+            self.presence.hearing.forget(event.node_id)
             for store_id in self._stores_of(event.node_id):
                 self.presence.mark_departed(store_id, event.node_id, PeerState.LEFT, now)
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
         for node_id in event.node_ids:
+            self.presence.hearing.forget(node_id)
             for store_id in self._stores_of(node_id, event.store_ids):
                 self.presence.mark_departed(store_id, node_id, PeerState.ASLEEP, now)
 
@@ -347,6 +360,10 @@ class Liveness:
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again; grows with the load."""
         return self._pacer.next_report(now)
+
+    def deaf_since(self) -> float | None:
+        """When the service last heard from anybody (service time), if it is deaf; None while it hears."""
+        return self.presence.hearing.deaf_since()
 
     def counts(self) -> LivenessCounts:
         """The gauges over all stores."""

@@ -89,6 +89,10 @@ class Room:
             return evicted, None
         return [], NoRoom(NO_ROOM, self._retry_in(QUIET_NODE, now))  # nobody goes in vain
 
+    def strange_cost(self, event: Asking) -> int:
+        """The bytes that an event costs at most, if nodes that never registered are what it names; else 0."""
+        return self._wanted(event) if self._budget.limit and self._is_strange(event) else 0
+
     def trim(self, event: LivenessReported) -> LivenessReported:
         """A report of a known node without the neighbours that have no room."""
         if len(event.neighbors) <= FEW_NEIGHBORS or not self.is_short:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from gossipcontrol.server.core.effect import (
@@ -18,7 +19,7 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.event import SuspicionEnded
-from gossipcontrol.server.core.finding import CoreFinding, IdShared, NodeSuspected, WritesUnshared
+from gossipcontrol.server.core.finding import CoreFinding, DeafnessChanged, IdShared, NodeSuspected, WritesUnshared
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
@@ -54,6 +55,7 @@ class EventLog:
             SuspicionEnded: self._suspicion_ended,
             WritesUnshared: self._unshared,
             IdShared: self._shared,
+            DeafnessChanged: self._deafness_changed,
         }
 
     def show_effect(self, effect: Effect, at: float) -> None:
@@ -178,4 +180,14 @@ class EventLog:
             f"{found.kind} id used twice",
             **{found.kind: found.shared_id},
             hint=SHARED_HINTS[found.kind],
+        )
+
+    def _deafness_changed(self, found: DeafnessChanged) -> None:
+        if found.since is None:
+            self._log.info("nodes are heard again")
+            return
+        self._log.warning(
+            "no node is heard",
+            since=datetime.fromtimestamp(found.since, UTC).isoformat(timespec="seconds"),
+            hint="all nodes fell silent at once, so the service may be cut off; nobody becomes offline meanwhile",
         )

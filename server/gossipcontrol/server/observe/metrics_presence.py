@@ -83,6 +83,12 @@ class LivenessMetrics(Collector):
             store_peers.add_metric((OTHER, _name(state)), max(0, count))
         partitions.add_metric((OTHER,), max(0, rest_partitioned))
         yield from (peers, store_peers, partitions, self._staleness_family(labelled))
+        deaf_since = self._liveness.deaf_since()
+        yield GaugeMetricFamily(
+            "gossipcontrol_deaf_seconds",
+            "Time for which the service has heard nobody, because all nodes fell silent at once; 0 while it hears.",
+            value=0.0 if deaf_since is None else max(0.0, self._now() - deaf_since),
+        )
         yield GaugeMetricFamily(
             "gossipcontrol_pairs_unsynced", "Pairs online and overdue for a direct sync.", value=total.pairs_unsynced
         )

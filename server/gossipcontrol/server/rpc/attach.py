@@ -29,7 +29,8 @@ REGISTER_TIME = 10.0
 UNREGISTERED = 1024
 """Most streams of one connection that have not registered their node yet; each takes 40 kB."""
 REGISTER_RETRY = 1.0
-"""Seconds after which a stream beyond them may be opened again."""
+"""Seconds after which a stream beyond them may be opened again: each of the 1,024 ends by itself within 10 s, and those
+of one connection rarely began at once. Overloaded adds jitter, as to every delay here."""
 
 Frames = AsyncIterator[attach_pb2.AttachRequest]
 Write = Callable[[attach_pb2.AttachResponse], Awaitable[None]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
 from gossipcontrol.server.core.effect import ForgetSlots
+from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
@@ -18,13 +20,14 @@ from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.stranger_credit import StrangerCredit
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
-from gossipcontrol.server.wire.reasons import explain_shared_ids
+from gossipcontrol.server.wire.reasons import explain_deafness, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
@@ -62,6 +65,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._staleness = staleness
         self._liveness = dispatcher.core.liveness
         self._resume_tokens = resume_tokens
+        self._credit = StrangerCredit(time.monotonic)
         self._answers = ReportAnswers(self._liveness, resume_tokens)
         self._streams = AgentStreams(
             dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report
@@ -81,16 +85,17 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request: gossip_control_pb2.RejoinRequest, context: Context
     ) -> gossip_control_pb2.RejoinResponse:
         """Decide about a rejoin of stores of a node."""
-        del context
-        effects = await self._dispatcher.settle(decode.rejoin_requested(request))
+        event = decode.rejoin_requested(request)
+        self._charge(context, request, event)
+        effects = await self._dispatcher.settle(event)
         return await in_slices(encode.rejoin_response(trigger_answer(effects), self._clock.now()))
 
     async def ReportNetworkChange(
         self, request: gossip_control_pb2.ReportNetworkChangeRequest, context: Context
     ) -> gossip_control_pb2.ReportNetworkChangeResponse:
         """Decide about a change of a host or of nodes."""
-        del context
         event = decode.network_changed(request, self._note)
+        self._charge(context, request, event)
         answer = trigger_answer(await self._dispatcher.settle(event))
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
@@ -100,18 +105,22 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
     ) -> gossip_control_pb2.PeerLivenessResponse:
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
-        del context
         synced = decode_presence.syncs_finished(request.sync_results)
         decoding = decode_report.liveness_reported(request, self._clock.now(), self._note)
         reports = await in_slices(decoding)
         response = gossip_control_pb2.PeerLivenessResponse()
-        work = Slice()
+        work, is_strange = Slice(), False
         for report in reports:
             work.expect(PEER_TIME * (len(report.heard) + len(report.neighbors)))
             await work.rest()
             session = self._driver.session(report.node_id)
             if session is not None:
                 report = replace(report, delay=session.commands.assumed_delay(report.store_id, unary=True))
+            if cost := self._core.strange_cost(report):
+                if not is_strange:
+                    self._credit.earn(context.peer(), request.ByteSize())
+                    is_strange = True
+                self._credit.spend(context.peer(), cost)
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
             for offer in turn.offers:
@@ -125,6 +134,20 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             response.views.append(self._answers.view(store_id, version, now))
         response.next_report_ms = self._answers.next_report_ms(now)
         return response
+
+    def _charge(
+        self,
+        context: Context,
+        request: gossip_control_pb2.RejoinRequest | gossip_control_pb2.ReportNetworkChangeRequest,
+        event: RejoinRequested | NetworkChanged,
+    ) -> None:
+        """Charge a trigger to its connection, if it names nodes that never registered.
+
+        Raises Overloaded when the connection has not sent enough for it.
+        """
+        if cost := self._core.strange_cost(event):
+            self._credit.earn(context.peer(), request.ByteSize())
+            self._credit.spend(context.peer(), cost)
 
     # Clearing up.
 
@@ -234,8 +257,13 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         return gossip_control_pb2.ListStoresResponse(
             stores=stores,
             next_page_token=page[-1].store_id if more else "",
-            warnings=() if query.after else explain_shared_ids(self._core.shared_ids(now)),
+            warnings=() if query.after else self._warnings(now),
         )
+
+    def _warnings(self, now: float) -> list[str]:
+        """What an operator should know of the service as a whole."""
+        deaf = explain_deafness(self._core.liveness.deaf_since(), now)
+        return [*deaf, *explain_shared_ids(self._core.shared_ids(now))]
 
     async def Explain(
         self, request: gossip_control_pb2.ExplainRequest, context: Context

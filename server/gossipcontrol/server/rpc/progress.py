@@ -11,7 +11,8 @@ from gossipcontrol.server.errors import Overloaded
 WRITE_TIME = 15.0
 """Seconds within which one message must be written; a client that reads anything takes milliseconds."""
 READ_RETRY = 1.0
-"""Seconds after which a client whose stream ended because it did not read may open another."""
+"""Seconds after which a client whose stream ended because it did not read may open another: its place is free at once,
+so the delay only keeps a client that never reads from attaching in a loop."""
 
 Message = TypeVar("Message")
 

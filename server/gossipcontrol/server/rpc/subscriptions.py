@@ -13,7 +13,8 @@ from gossipcontrol.server.errors import GossipControlError, Overloaded
 from gossipcontrol.server.runtime.slices import SLICE_TIME
 
 SUBSCRIBE_RETRY = 5.0
-"""Seconds after which a subscriber beyond the limit may try again."""
+"""Seconds after which a subscriber beyond the limit may try again: a guess, for a subscription lasts as long as its
+reader wants, so nobody knows when one ends."""
 NOTIFY_INTERVAL = 0.02
 """Least seconds between two notifications; changes in between are sent together."""
 INTERVAL_PER_SUBSCRIPTION = 0.001

@@ -22,7 +22,8 @@ GAUGE_SHARE = 0.05
 UNCOMMITTED_LIMIT = 64
 """Most events that wait for a commit before the next is accepted: a few megabytes of full batches."""
 NO_ROOM_RETRY = 60.0
-"""Seconds after which intentions that found no room may be sent again."""
+"""Seconds after which intentions that found no room may be sent again: a guess, for room comes when peers acknowledge
+what they hold, a peer is removed or a store is forgotten, which the service cannot foretell."""
 PART_NAMES = 500
 """Most intentions and dependencies of a batch that are handled in one go, in a store of few chains."""
 PART_CHAINS = 500

@@ -111,3 +111,13 @@ def explain_shared_ids(shared: Mapping[str, Sequence[str]]) -> list[str]:
         *(f"host id {one} is used by two machines: give each its own machine id" for one in shared["host"]),
     ]
     return told[:WARNINGS]
+
+
+def explain_deafness(since: float | None, now: float) -> list[str]:
+    """A sentence if the service hears nobody since an instant (service time)."""
+    if since is None:
+        return []
+    return [
+        f"no node has been heard for {now - since:.0f} s: all fell silent at once, so the service may be cut off; "
+        "nobody becomes offline meanwhile"
+    ]

@@ -14,6 +14,7 @@ from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.change import ChangeLog
 from gossipcontrol.server.core.presence.detector import Detector, Peak
+from gossipcontrol.server.core.presence.hearing import Hearing
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.core.presence.table import FREE, STATES, Store, Table
@@ -55,6 +56,8 @@ class Presence:
         self.started_at: float | None = None
         """When the service began to listen, or went on after a pause of its own."""
         self._resumed_at = NEVER
+        self.hearing = Hearing(parameters.suspect_ceiling, parameters.suspect_ceiling + parameters.offline_after)
+        """Whether the service hears anybody: while it is deaf, nobody becomes OFFLINE."""
         self.is_short = False
         """Whether a further peer takes the place of another, for want of memory."""
         self.change_total = 0
@@ -87,6 +90,11 @@ class Presence:
     def on_service_paused(self, now: float) -> None:
         """The service itself stood still until now: that it heard nobody meanwhile proves nothing."""
         self.started_at = self._resumed_at = now
+        self.hearing.on_service_paused(now)
+
+    def judge_hearing(self, now: float) -> bool:
+        """Judge whether the service itself is deaf, once that is due; return whether it was found to be deaf now."""
+        return self.hearing.judge(self._next_report(now), now)
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         """Set whether the peer is mute: its broadcasts reach nobody, so its own reports are no sign of life."""
@@ -236,7 +244,7 @@ class Presence:
 
     def next_at(self) -> float | None:
         """The earliest time at which a state may change by itself; None when none can."""
-        due_at = self._wheel.next_at()
+        due_at = earliest(self._wheel.next_at(), self.hearing.next_at())
         return earliest(due_at, next(iter(self._proved.values()))) if self._proved else due_at
 
     def advance(self, now: float) -> None:
@@ -290,13 +298,19 @@ class Presence:
         return SUSPECT if now < self._offline_at(row, now) else OFFLINE
 
     def _offline_at(self, row: int, now: float) -> float:
-        """When a suspected peer that stays silent becomes offline; never within the service's first report interval."""
+        """When a suspected peer that stays silent becomes offline; never within the service's first report interval.
+
+        What passes while the service is deaf proves nothing: for who was not offline before, time starts again after.
+        """
         since = max(
             max(self._alive_at(row), self._resumed_at) + self._detector.timeout(row, self.table.store_of(row)),
             self._mute_since.get(row, NEVER),
         )
         settled_at = (self.started_at or now) + self._next_report(now)
-        return max(since + self._parameters.offline_after, settled_at)
+        offline_at, hearing = max(since + self._parameters.offline_after, settled_at), self.hearing
+        if hearing.deaf_at is None or offline_at <= hearing.deaf_at:
+            return offline_at
+        return max(offline_at, (now if hearing.ended_at is None else hearing.ended_at) + hearing.settle)
 
     def _ceiling_at(self, alive_at: float) -> float:
         """When silence since that instant is suspicious without any proof; the service's own pauses do not count."""
@@ -332,7 +346,7 @@ class Presence:
             else:
                 heapq.heappush(store.overdue, (alive_at + timeout, row))
                 schedule(row, self._ceiling_at(alive_at), now)
-        elif state is SUSPECT:
+        elif state is SUSPECT and not self._is_too_old(row, now):
             schedule(row, self._offline_at(row, now), now)
         else:
             seen_at = max(self.table.reported_at[row], alive_at, departed[1] if departed else NEVER)
@@ -341,6 +355,10 @@ class Presence:
                 self._expire(row)
             else:
                 schedule(row, expires_at, now)
+
+    def _is_too_old(self, row: int, now: float) -> bool:
+        """Whether a peer is to be forgotten; a suspected one only gets so old while the service is deaf."""
+        return self.hearing.is_deaf and self.table.seen_at(row) + self._parameters.peer_age <= now
 
     def _expire(self, row: int) -> None:
         store = self.table.store_of(row)
