@@ -192,7 +192,7 @@ async def test_a_full_service_fails(tmp_path: Path) -> None:
         assert (await run(service, "rejoin", "--park", "n", "a")).exit_code == 0
         result = await run(service, "rejoin", "--park", "m", "a")
         assert result.exit_code == 1
-        assert "the queue of rejoins is full; try again in 599." in result.stderr, "when the parked one expires"
+        assert "the queue of rejoins is full; try again in 600 s" in result.stderr, "when the parked one expires"
 
 
 def test_every_command_is_listed_and_can_be_imported() -> None:

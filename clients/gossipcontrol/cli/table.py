@@ -18,6 +18,7 @@ from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
 from gossipcontrol.client.enumeration import Outcome, PeerState
 from gossipcontrol.client.store import Store
 from gossipcontrol.system.printable import printable
+from gossipcontrol.system.wording import try_again
 from gossipcontrol.v1 import decision_pb2
 from rich.console import Console
 from rich.text import Text
@@ -126,7 +127,7 @@ def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
 def show_explanations(result: ExplainResult) -> None:
     """What would happen or was decided: one paragraph per (node, store)."""
     if result.refused_retry is not None:
-        say(f"refused: the queue is full; try again in {result.refused_retry:g} s")
+        say(f"refused: the queue is full; {try_again(result.refused_retry)}")
     if result.replayed:
         say("the service would repeat its answer to the earlier call with this request id")
     for one in result.explanations:

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from gossipcontrol.system.wording import try_again
 
 LISTED_VIOLATIONS = 25
 """Most fields named in one answer, because gRPC clients drop trailers of more than 8 kB."""
@@ -60,7 +61,7 @@ class Overloaded(GossipControlError):
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
     def __init__(self, what: str, retry_in: float) -> None:
-        super().__init__(f"{what}; try again in {retry_in:g} s")
+        super().__init__(f"{what}; {try_again(retry_in)}")
         self.retry_in = retry_in
         self._delay_ms = int(retry_in * 1000 * random.uniform(1, 1 + JITTER))
 

@@ -1,16 +1,20 @@
-"""What the service relies on in every driver: one contract, tested over each of them."""
+"""What the service relies on in every driver: one contract, tested over each of them.
+
+A driver whose nodes report their results is ended by ``finish``; one that learns its results itself, by what it runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
 
 import pytest
 from gossipcontrol.server.core.decision import Capability, Cause, Rung
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.drivers.driver import Driver, Result
+from gossipcontrol.server.drivers.driver import DISCONNECTED, AttachedSessions, Driver, Result
 from gossipcontrol.server.drivers.fake import FakeDriver
 from gossipcontrol.server.rpc.session import OFFER_FRAMES, Session
 from gossipcontrol.v1 import attach_pb2
@@ -19,17 +23,70 @@ ALL = frozenset(Capability)
 SYNC = SyncWanted("n", "a", "p")
 
 
-def waiting_fake() -> Driver:
-    return FakeDriver(*[None] * 10)
+class CommandDriver(AttachedSessions):
+    """Learns each result itself, as from a command that it runs for the attempt: ``exit`` ends the command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._commands: dict[tuple[str, str, int], asyncio.Future[Result]] = {}
+
+    async def rejoin(self, start: StartRejoin) -> Result:
+        """Run the command."""
+        if self.started_for(start) is None:
+            return DISCONNECTED
+        key = (start.node_id, start.rejoin_id, start.attempt)
+        command = self._commands[key] = asyncio.Future[Result]()
+        try:
+            return await command
+        finally:
+            del self._commands[key]
+
+    def exit(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
+        """The command of an attempt ends, if there is one and it has not ended yet."""
+        command = self._commands.get((node_id, rejoin_id, attempt))
+        if command is not None and not command.done():
+            command.set_result(result)
+
+    def sync(self, wanted: SyncWanted, addresses: Sequence[str]) -> bool:
+        """Run another command."""
+        return self.able_to_sync(wanted.node_id) is not None
 
 
-MADE: dict[str, Callable[[], Driver]] = {"agent": AgentDriver, "fake": waiting_fake}
+class Made(NamedTuple):
+    """A driver whose attempts wait for their results, and how a result comes about."""
+
+    driver: Driver
+    bring: Callable[[str, str, int, Result], None]
+
+
+def agent() -> Made:
+    driver = AgentDriver()
+    return Made(driver, driver.finish)
+
+
+def fake() -> Made:
+    driver = FakeDriver(*[None] * 10)
+    return Made(driver, driver.finish)
+
+
+def command() -> Made:
+    driver = CommandDriver()
+    return Made(driver, driver.exit)
+
+
+MADE: dict[str, Callable[[], Made]] = {"agent": agent, "fake": fake, "command": command}
 
 
 @pytest.fixture(params=MADE)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    """Each driver, whose attempts wait for their results."""
+def made(request: pytest.FixtureRequest) -> Made:
+    """Each driver."""
     return MADE[request.param]()
+
+
+@pytest.fixture
+def driver(made: Made) -> Driver:
+    """Each driver, where no result matters."""
+    return made.driver
 
 
 class Attempts:
@@ -71,12 +128,12 @@ def start(node_id: str = "n", session_id: str = "s1", rejoin_id: str = "r1", att
     return StartRejoin(rejoin_id, node_id, "a", session_id, attempt, Rung.REJOIN, (Cause.MANUAL,), (), 5.0, 0.0)
 
 
-async def test_a_rejoin_ends_with_the_result_of_its_node(driver: Driver, attempts: Attempts) -> None:
-    driver.attach(registered())
+async def test_a_rejoin_ends_with_the_result_of_its_node(made: Made, attempts: Attempts) -> None:
+    made.driver.attach(registered())
     attempt = await attempts.start(start())
     assert not attempt.done()
     reported = Result(False, "no such store", permanent=True)
-    driver.finish("n", "r1", 1, reported)
+    made.bring("n", "r1", 1, reported)
     assert await attempt == reported
 
 
@@ -96,43 +153,55 @@ async def test_a_rejoin_that_was_started_for_an_older_session_fails_and_says_why
     ("node_id", "rejoin_id", "attempt"), [("m", "r1", 1), ("n", "r2", 1), ("n", "r1", 2)], ids=["node", "id", "attempt"]
 )
 async def test_a_result_of_another_attempt_is_ignored(
-    driver: Driver, attempts: Attempts, node_id: str, rejoin_id: str, attempt: int
+    made: Made, attempts: Attempts, node_id: str, rejoin_id: str, attempt: int
 ) -> None:
-    driver.attach(registered())
-    driver.attach(registered("m"))
+    made.driver.attach(registered())
+    made.driver.attach(registered("m"))
     waiting = await attempts.start(start())
-    driver.finish(node_id, rejoin_id, attempt, Result(False, "forged"))
-    driver.finish("n", "r1", 1, Result(True))
+    made.bring(node_id, rejoin_id, attempt, Result(False, "forged"))
+    made.bring("n", "r1", 1, Result(True))
     assert await waiting == Result(True)
 
 
-async def test_only_the_first_result_of_an_attempt_counts(driver: Driver, attempts: Attempts) -> None:
-    driver.attach(registered())
+async def test_only_the_first_result_of_an_attempt_counts(made: Made, attempts: Attempts) -> None:
+    made.driver.attach(registered())
     waiting = await attempts.start(start())
-    driver.finish("n", "r1", 1, Result(True))
-    driver.finish("n", "r1", 1, Result(False, "too late"))
+    made.bring("n", "r1", 1, Result(True))
+    made.bring("n", "r1", 1, Result(False, "too late"))
     assert await waiting == Result(True)
 
 
-async def test_a_result_after_a_cancelled_attempt_is_ignored(driver: Driver, attempts: Attempts) -> None:
-    driver.attach(registered())
+async def test_a_result_after_a_cancelled_attempt_is_ignored(made: Made, attempts: Attempts) -> None:
+    made.driver.attach(registered())
     first = await attempts.start(start())
     await attempts.end()
     assert first.cancelled()
-    driver.finish("n", "r1", 1, Result(True))
+    made.bring("n", "r1", 1, Result(True))
     second = await attempts.start(start(attempt=2))
     assert not second.done()
-    driver.finish("n", "r1", 2, Result(True))
+    made.bring("n", "r1", 2, Result(True))
     assert await second == Result(True)
 
 
-async def test_attempts_of_several_nodes_end_each_with_their_own_result(driver: Driver, attempts: Attempts) -> None:
-    driver.attach(registered("n"))
-    driver.attach(registered("m"))
+async def test_attempts_of_several_nodes_end_each_with_their_own_result(made: Made, attempts: Attempts) -> None:
+    made.driver.attach(registered("n"))
+    made.driver.attach(registered("m"))
     of_n, of_m = await attempts.start(start("n")), await attempts.start(start("m"))
-    driver.finish("m", "r1", 1, Result(False, "of m"))
-    driver.finish("n", "r1", 1, Result(False, "of n"))
+    made.bring("m", "r1", 1, Result(False, "of m"))
+    made.bring("n", "r1", 1, Result(False, "of n"))
     assert [(await of_n).error, (await of_m).error] == ["of n", "of m"]
+
+
+async def test_what_a_node_reports_ends_no_attempt_of_a_driver_that_learns_its_own_results() -> None:
+    driver = CommandDriver()
+    driver.attach(registered())
+    attempts = Attempts(driver)
+    waiting = await attempts.start(start())
+    driver.finish("n", "r1", 1, Result(False, "forged"))
+    await asyncio.wait((waiting,), timeout=0)
+    assert not waiting.done()
+    driver.exit("n", "r1", 1, Result(True))
+    assert await waiting == Result(True)
 
 
 async def test_attaching_returns_the_session_that_is_replaced(driver: Driver) -> None:
@@ -143,14 +212,14 @@ async def test_attaching_returns_the_session_that_is_replaced(driver: Driver) ->
     assert driver.attach(registered("m")) is None
 
 
-async def test_detaching_a_replaced_session_changes_nothing(driver: Driver, attempts: Attempts) -> None:
+async def test_detaching_a_replaced_session_changes_nothing(made: Made, attempts: Attempts) -> None:
     old, new = registered(session_id="s1", capabilities=frozenset()), registered(session_id="s2")
-    driver.attach(old)
-    driver.attach(new)
-    driver.detach(old)
-    assert driver.capabilities("n") == ALL
+    made.driver.attach(old)
+    made.driver.attach(new)
+    made.driver.detach(old)
+    assert made.driver.capabilities("n") == ALL
     waiting = await attempts.start(start(session_id="s2"))
-    driver.finish("n", "r1", 1, Result(True))
+    made.bring("n", "r1", 1, Result(True))
     assert await waiting == Result(True)
 
 

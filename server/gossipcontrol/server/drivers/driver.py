@@ -26,7 +26,12 @@ DISCONNECTED = Result(False, "the agent disconnected before the command was sent
 
 
 class Driver(Protocol):
-    """Carries out rejoins and syncs. A node is attached when some driver can act for it."""
+    """Carries out rejoins and syncs. A node is attached when some driver can act for it.
+
+    The result of an attempt comes in one of two forms. Either the node reports it later, and ``finish`` ends the
+    ``rejoin`` that waits for it; or the driver learns it itself, as from a command that it runs: then ``rejoin``
+    returns it, and ``finish`` changes nothing. The contract in ``tests/server/drivers`` is tested over both.
+    """
 
     def attach(self, session: Session) -> Session | None:
         """Act for a node through this session; returns the session that it replaces."""
@@ -53,7 +58,7 @@ class Driver(Protocol):
         ...
 
     def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
-        """Pass on a node's result; ignored when no attempt of this node waits for it."""
+        """Pass on a node's result; ignored when no attempt of this node waits for it, or the driver learns its own."""
         ...
 
     def sync(self, wanted: SyncWanted, addresses: Sequence[str]) -> bool:
@@ -90,6 +95,9 @@ class AttachedSessions:
         """What the node can do beyond a plain rejoin; None: it has no session."""
         session = self._sessions.get(node_id)
         return None if session is None else session.capabilities
+
+    def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
+        """Ignore a node's result: only drivers whose nodes report theirs take it."""
 
     @property
     def count(self) -> int:

@@ -140,8 +140,10 @@ class Engine:
         facts = self._output.facts
         if not facts:
             return []
-        first = Fact(now, facts[0], tuple(self._reads.answers))
-        return [first, *(Fact(now, fact) for fact in facts[1:])] if len(facts) > 1 else [first]
+        found: list[Fact | KnowledgeFact] = [Fact(now, facts[0], tuple(self._reads.answers))]
+        if len(facts) > 1:
+            found += [Fact(now, fact) for fact in facts[1:]]
+        return found
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""

@@ -79,7 +79,12 @@ class Expansion:
         Raises UnknownNode for a node that nobody knows, unless the trigger is to wait for it.
         """
         if isinstance(event, RejoinRequested):
-            groups = [Group(event.node_id, self._registry.nodes.get(event.node_id), event.store_ids)]
+            node = self._registry.nodes.get(event.node_id)
+            groups = [Group(event.node_id, node, event.store_ids)]
+            # Nearly every trigger is this one; what follows would find the same.
+            wanted = (len(event.store_ids or node.slots) or 1) if node is not None and node.registered else 0
+            if wanted and wanted <= self._policy.free_places():
+                return groups
         elif event.node_ids:
             groups = [self._named(event, node_id, now) for node_id in dict.fromkeys(event.node_ids)]
         else:

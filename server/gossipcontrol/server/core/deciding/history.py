@@ -82,9 +82,9 @@ class History:
         self, rejoin: Rejoin, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN
     ) -> None:
         """Remember a trigger that shares a rejoin, and what was decided about it."""
-        before = rejoin.kept_triggers
         outdated = rejoin.add_trigger(trigger, kind, rule, seen)
-        self.triggers += rejoin.kept_triggers - before
+        if outdated is None:
+            self.triggers += 1
         if trigger.request_id:
             self._list(trigger.request_id, rejoin)
         if outdated and not rejoin.has_request(outdated):

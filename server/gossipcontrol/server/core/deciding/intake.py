@@ -145,6 +145,10 @@ class Intake:
             node = self._registry.node(group.node_id, trigger.arrived_at, kept)
             assert node is not None, "room was made sure of"
             group.node = node
+        node = group.node
+        if node is not None and node.slots and not group.store_ids:
+            decide = self._policy.decide
+            return [decide(slot, trigger) for slot in node.slots.values()]
         decisions: list[Decision] = []
         for target in self._expansion.targets(group):
             if isinstance(target, Slot):

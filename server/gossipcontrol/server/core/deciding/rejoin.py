@@ -127,16 +127,20 @@ class Rejoin:
         """Number of triggers that are kept."""
         return (self.first_trigger is not None) + (len(self.last_triggers) if self.last_triggers else 0)
 
-    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> str:
-        """Remember a trigger, and what was decided about it; returns the request id of one that makes room for it."""
+    def add_trigger(self, trigger: Trigger, kind: DecisionKind, rule: Rule, seen: Seen = UNSEEN) -> str | None:
+        """Remember a trigger, and what was decided about it.
+
+        Returns the request id of the one that makes room for it, None if none does.
+        """
         self.trigger_count += 1
-        if self.first_trigger is None:
-            self.first_trigger = (trigger, kind, rule, seen)
-            return ""
-        if self.last_triggers is None:
-            self.last_triggers = deque(maxlen=LAST_TRIGGERS)
-        outdated = self.last_triggers[0][0].request_id if len(self.last_triggers) == LAST_TRIGGERS else ""
-        self.last_triggers.append((trigger, kind, rule, seen))
+        last = self.last_triggers
+        if last is None:
+            if self.first_trigger is None:
+                self.first_trigger = (trigger, kind, rule, seen)
+                return None
+            last = self.last_triggers = deque(maxlen=LAST_TRIGGERS)
+        outdated = last[0][0].request_id if len(last) == LAST_TRIGGERS else None
+        last.append((trigger, kind, rule, seen))
         if trigger.cause is not self.cause:
             self.causes = (self.causes or set()) | {trigger.cause}
         return outdated
