@@ -10,6 +10,9 @@ from tests.kit.sim.trouble import BOTH, TROUBLES, Shape, Trouble, random_trouble
 
 SEEDS = {2: 2, 3: 2, 6: 1}
 """Seeds by number of nodes: a run costs about its pairs."""
+STOPS = ("freeze", "pause")
+"""Steps that stop a service."""
+SERVED = [trouble for trouble in TROUBLES if not any(step.what in STOPS for step in trouble.steps)]
 APART = [trouble for trouble in TROUBLES if trouble.more_than_bare]
 
 
@@ -17,6 +20,13 @@ APART = [trouble for trouble in TROUBLES if trouble.more_than_bare]
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
 def test_a_trouble_is_over_within_its_bound_and_never_worse_than_for_bare_nodes(trouble: Trouble, nodes: int) -> None:
     assert breaches(trouble, nodes, BOTH, SEEDS[nodes]) == []
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 6])
+@pytest.mark.parametrize("trouble", SERVED, ids=lambda trouble: trouble.name)
+def test_nodes_beside_services_of_their_own_recover_each_by_itself(trouble: Trouble, nodes: int) -> None:
+    """A site that is renumbered stays apart, as bare nodes do: nobody is left who could tell the new addresses."""
+    assert breaches(trouble, nodes, [Shape.SIDECARS], SEEDS[nodes]) == []
 
 
 @pytest.mark.parametrize("seed", range(16))

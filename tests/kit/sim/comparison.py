@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from tests.kit.sim.field import FieldWorld
 from tests.kit.sim.invariant import violations
+from tests.kit.sim.sidecars import SidecarsWorld
 from tests.kit.sim.trouble import Shape, Trouble
 
 
@@ -30,7 +31,8 @@ def _heard(trouble: Trouble, shape: Shape, nodes: int, seeds: int) -> tuple[Coun
     """Messages heard by node in all runs, and what is wrong with single ones."""
     heard, found = Counter[str](), list[str]()
     for seed in range(seeds):
-        world = FieldWorld(trouble.scenario(shape, nodes), seed)
+        kind = SidecarsWorld if shape is Shape.SIDECARS else FieldWorld
+        world = kind(trouble.scenario(shape, nodes), seed)
         world.run()
         heard.update(world.outcome.heard)
         if shape is not Shape.BARE:
@@ -46,4 +48,5 @@ def _wrong(trouble: Trouble, shape: Shape, world: FieldWorld) -> Iterator[str]:
         yield f"away: a node in reach is asleep or offline for {outcome.away:g} s, bound {bound.away:g} s"
     yield from (f"contradicted: {text}" for text in outcome.contradicted[:3])
     yield from world.losses[:3]
-    yield from violations(world.scenario.parameters, world.taken, world.frozen)[:3]
+    for taken in [one.taken for one in world.services.values()] if isinstance(world, SidecarsWorld) else [world.taken]:
+        yield from violations(world.scenario.parameters, taken, world.frozen)[:3]

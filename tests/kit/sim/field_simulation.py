@@ -85,8 +85,11 @@ class FieldSimulation(LiveWorld):
         presence = self._recorder.core.liveness.presence
         for node in self.nodes.values():
             wrong = presence.state("s0", node.node_id) in AWAY and self._could_be_known(node)
-            self._away_for[node.node_id] = self._away_for[node.node_id] + 1 if wrong else 0
-            self.outcome.away = max(self.outcome.away, self._away_for[node.node_id] * SWEEP)
+            self._count_away(node.node_id, wrong)
+
+    def _count_away(self, who: str, wrong: bool) -> None:
+        self._away_for[who] = self._away_for[who] + 1 if wrong else 0
+        self.outcome.away = max(self.outcome.away, self._away_for[who] * SWEEP)
 
     def _could_be_known(self, node: SimNode) -> bool:
         """Whether a node and another can reach each other, and one of both has an agent."""

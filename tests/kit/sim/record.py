@@ -26,9 +26,10 @@ class Taken:
 class Recorder:
     """Drives a core, keeps its log, and restores it from that after a crash, as the service does."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, id_prefix: str = "sim") -> None:
         self.taken: list[Taken] = []
         self._parameters = CoreParameters(deciding=parameters)
+        self._id_prefix = id_prefix
         self._log: list[Fact] = []
         self.core = self._new_core()
 
@@ -53,7 +54,7 @@ class Recorder:
             self.take(TimePassed(), deadline)
 
     def _new_core(self) -> Core:
-        return Core(self._parameters, id_prefix="sim")
+        return Core(self._parameters, id_prefix=self._id_prefix)
 
 
 def rerun(parameters: Parameters, events: Sequence[Taken], rest: float) -> list[Taken]:

@@ -12,13 +12,20 @@ from tests.kit.sim.scenario import Scenario, Step, What
 
 
 class Shape(Enum):
-    """How many nodes have an agent; None: all."""
+    """Which nodes have an agent, and where the service is."""
 
     HUB = None
     """All, at one service that no cut between the nodes concerns."""
     SIDECAR = 1
     """One, beside its own service."""
     BARE = 0
+    SIDECARS = "all"
+    """All, each at a service of its own."""
+
+    @property
+    def agents(self) -> int | None:
+        """How many nodes have an agent; None: all."""
+        return None if self is Shape.SIDECARS else self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,7 @@ class Trouble:
         """The trouble among so many nodes."""
         return Scenario(
             name=f"{self.name}, {shape.name.lower()}, {nodes} nodes", nodes=nodes, stores=1, report_interval=2,
-            agents=shape.value, steps=self.steps, duration=self.duration,
+            agents=shape.agents, steps=self.steps, duration=self.duration,
         )  # fmt: skip
 
 
