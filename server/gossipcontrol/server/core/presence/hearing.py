@@ -31,6 +31,8 @@ class Hearing:
         """Seconds after deafness within which all report again, if they live; above the patience, for a next cut."""
         self._reported_at = OrderedDict[str, float]()
         """Node -> its last report; the newest comes last."""
+        self._interval = 0.0
+        """Report interval at the last report; what is asked for shrinks while nobody reports."""
         self.last_at = NEVER
         """When the service last heard from anybody."""
         self._judged_at = NEVER
@@ -59,7 +61,7 @@ class Hearing:
 
     def record_report(self, node_id: str, interval: float, now: float) -> None:
         """Record that a node reported, while nodes are asked to report at this interval."""
-        reported_at = self._reported_at
+        reported_at, self._interval = self._reported_at, interval
         reported_at[node_id] = now
         reported_at.move_to_end(node_id)
         oldest_at = now - REMEMBERED_INTERVALS * interval
@@ -80,7 +82,7 @@ class Hearing:
             return None
         return self.last_at + self._patience
 
-    def judge(self, interval: float, now: float) -> bool:
+    def judge(self, now: float) -> bool:
         """Judge whether the service is deaf, once that is due; return whether it was found to be deaf just now.
 
         If it fell silent again before all had the time to report, that deafness goes on.
@@ -89,15 +91,15 @@ class Hearing:
         if due_at is None or due_at > now:
             return False
         self._judged_at = self.last_at
-        if not self._fell_silent_at_once(interval):
+        if not self._fell_silent_at_once():
             return False
         if self.ended_at is None or self.last_at >= self.ended_at + self.settle:
             self.deaf_at = now
         self.ended_at = None
         return True
 
-    def _fell_silent_at_once(self, interval: float) -> bool:
+    def _fell_silent_at_once(self) -> bool:
         newest_at = next(reversed(self._reported_at.values()))
-        since = newest_at - AT_ONCE_INTERVALS * interval
+        since = newest_at - AT_ONCE_INTERVALS * self._interval
         together = sum(at >= since for at in self._reported_at.values())
         return together >= max(MIN_REPORTERS, MIN_SHARE * len(self._reported_at))

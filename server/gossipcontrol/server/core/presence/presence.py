@@ -94,7 +94,7 @@ class Presence:
 
     def judge_hearing(self, now: float) -> bool:
         """Judge whether the service itself is deaf, once that is due; return whether it was found to be deaf now."""
-        return self.hearing.judge(self._next_report(now), now)
+        return self.hearing.judge(now)
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         """Set whether the peer is mute: its broadcasts reach nobody, so its own reports are no sign of life."""
