@@ -17,9 +17,11 @@ SENTENCE_HEADS = frozenset({"WHY", "DETAIL"})
 """Heads of columns with sentences: wrapped, or moved below their row."""
 WHOLE_HEADS = frozenset({"REJOIN"})
 """Heads of columns with short ids that people copy: narrowed last."""
+TIME_HEADS = frozenset({"WHEN", "AFTER"})
+"""Heads of columns with a time and its unit, which belong together: broken only where all else is narrowed."""
 STEPS: tuple[tuple[str, int], ...] = (
     ("id", 24), ("sentence", 40), ("id", 13), ("sentence", 20), ("word", 0), ("id", 9),
-    ("id", 7), ("head", 0), ("id", 5), ("sentence", 0), ("whole", 0), ("least", 0),
+    ("id", 7), ("head", 0), ("id", 5), ("sentence", 0), ("time", 0), ("whole", 0), ("least", 0),
 )  # fmt: skip
 """What is narrowed, and down to which width; what costs the reader least comes first."""
 BESIDE_STEPS = 6
@@ -135,6 +137,8 @@ class Columns:
 def _kind(head: str) -> str:
     if head in SENTENCE_HEADS:
         return "sentence"
+    if head in TIME_HEADS:
+        return "time"
     return "whole" if head in WHOLE_HEADS else "word"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
+from gossipcontrol.server.core.deciding.intake import SLICE
 from gossipcontrol.server.core.deciding.registry import Node, Registry
 from gossipcontrol.server.core.event import (
     ForgetRequested,
@@ -138,7 +139,7 @@ class Room:
             node_ids = event.node_ids or self._registry.nodes_on(event.host_id) or ("",)
             places = sum(max(1, len(self._registry.store_ids(node_id))) for node_id in node_ids)
             new = sum(node_id not in self._registry.nodes for node_id in node_ids)
-            return new * NODE + HOST + ANSWER + min(places, 1000) * (REJOIN + TRIGGER + DECISION)
+            return new * NODE + HOST + ANSWER + min(places, SLICE) * (REJOIN + TRIGGER + DECISION)
         if isinstance(event, NodeAttached):
             return STREAM + HOST + self._slots(event.node_id, event.store_ids)
         if isinstance(event, RejoinRequested):
