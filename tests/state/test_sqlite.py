@@ -23,6 +23,7 @@ from gossipcontrol.server.state.journal import JournalListener, KnowledgeSnapsho
 from gossipcontrol.server.state.pack import PIECE
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.state.writer import Batch, FileWriter, Written
 
 from tests.kit.until import until
 
@@ -277,3 +278,21 @@ def test_a_damaged_file_that_was_put_aside_stays_there_when_the_new_one_fails(
     file.reopen(whole=True)
     file.drop()
     assert Path(f"{path}.broken").read_bytes().startswith(b"precious")
+
+
+async def test_a_fault_of_the_writer_is_told_and_does_not_end_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, told = SqliteJournal(path), Told()
+    journal.load()
+    commit, faults = FileWriter.commit, [RecursionError("too deep")]
+
+    def faulty(self: FileWriter, batch: Batch) -> Written:
+        if faults:
+            raise faults.pop()
+        return commit(self, batch)
+
+    monkeypatch.setattr(FileWriter, "commit", faulty)
+    journal.start(told.listener)
+    number = journal.append([ENTRIES[0]])
+    await until(lambda: told.committed >= number, "the journal commits", COMMITTED)
+    journal.close()
+    assert told.failures == [f"{path}: RecursionError('too deep')"]

@@ -185,9 +185,12 @@ class SqliteJournal:
             started_at = time.perf_counter()
             try:
                 written = self._writer.commit(batch)
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - a writer that ended would leave every call waiting for ever
                 self._abandon(loop)
-                _call(loop, listener.failed, f"{self._file.path}: {error}")
+                known = isinstance(error, (sqlite3.Error, OSError))
+                _call(
+                    loop, listener.failed, f"{self._file.path}: {error}" if known else f"{self._file.path}: {error!r}"
+                )
                 if closing_at is not None and time.monotonic() > closing_at:
                     return
                 time.sleep(COMMIT_RETRY)
