@@ -37,8 +37,11 @@ class ReportPacer:
         self._behind_until = now + 2 * self._ceiling
 
     def next_report(self, now: float) -> float:
-        """Seconds until a node should report again."""
-        self._roll_epoch(now)
+        """Seconds until a node should report again.
+
+        Only reports begin an epoch: while nobody reports, the nodes are still there.
+        """
+        del now
         return self._asked_interval
 
     def _update_interval(self) -> None:
