@@ -30,11 +30,14 @@ COMPILED_ONCE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need
 	@$(COMPILED_ONCE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# The protos as they landed last; what older clients know may not be taken away.
+LANDED := tests/versions/7e60038.binpb
 lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against $(LANDED)
 
 type: $(READY) ## Check types with mypy and pyright, both strict
 	$(BIN)/mypy server clients examples tests bench dev
