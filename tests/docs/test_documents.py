@@ -22,8 +22,8 @@ ALGORITHM = DOCS / "algorithm"
 TUNABLE = ("deciding", "liveness", "knowledge")
 """Sections of the configuration whose keys are parameters of the core, each with a row in docs/algorithm."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| (?:([\d,.]+)(?: s)?|`([^`]+)`) \|", re.MULTILINE)
-"""A row of a table that quotes a key's default, a number or a string in backticks, in its second column."""
+ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| (?:([\d,.]+)(?: s)?|`([^`]+)`|empty) \|", re.MULTILINE)
+"""A row of a table that quotes a key's default, a number, a string in backticks or `empty`, in its second column."""
 LIFECYCLE = re.compile(
     r"<!-- rejoin-lifecycle:begin -->\n```mermaid\nstateDiagram-v2\n.*?```\n<!-- rejoin-lifecycle:end -->", re.DOTALL
 )
@@ -77,8 +77,14 @@ def test_every_path_exists(path: Path) -> None:
 
 
 def is_path(code: str) -> bool:
-    """Whether this is a path inside the repository: it has a slash, and is neither absolute nor an address."""
-    return re.fullmatch(r"[\w.][\w.*-]*(/[\w.*-]+)*/[\w.*-]*", code) is not None
+    """Whether this is a path inside the repository: it has a slash, and is neither absolute nor an address.
+
+    Media types and packages of Go look like paths too.
+    """
+    return (
+        not code.startswith(("application/", "google.golang.org/"))
+        and re.fullmatch(r"[\w.][\w.*-]*(/[\w.*-]+)*/[\w.*-]*", code) is not None
+    )
 
 
 def exists(document: Path, code: str) -> bool:
