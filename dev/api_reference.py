@@ -29,7 +29,8 @@ ORDER = ("gossip_control", "attach", "decision", "liveness", "peer_knowledge")
 HEAD = """# API reference
 
 Every call, message and enumeration of `gossipcontrol.v1`. Made from the comments of the `.proto` files in
-`proto/gossipcontrol/v1/` by `python -m dev.api_reference`: change it there.
+`proto/gossipcontrol/v1/` by `python -m dev.api_reference`: change it there. How to call the service from other
+languages: [clients](clients.md).
 """
 Comments = Mapping[tuple[int, ...], str]
 """The comment of each element of a file, by its path in the descriptor."""

@@ -24,6 +24,7 @@ from click.testing import CliRunner, Result
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import peer_knowledge_pb2, peer_knowledge_pb2_grpc
 
+from tests.clients.built import LANGUAGES
 from tests.kit.markdown import TOP, Block, documents, each_block, inline_code
 from tests.kit.service_lab import BareAgent, Service, connected, rejoin
 
@@ -69,7 +70,9 @@ async def test_the_commands_of_a_block_do_what_they_show(service: Service, block
     async with populated(service):
         for line, shown in commands(block):
             words = shlex.split(line, comments=True)
-            if words[0] == "curl":
+            if block.path.is_relative_to(TOP / "clients"):
+                check_client(words, block.path.parent)
+            elif words[0] == "curl":
                 await check_curl(words, shown, service.app.http_port)
             else:
                 await check_command(words, shown)
@@ -117,6 +120,16 @@ async def check_command(words: list[str], shown: list[str]) -> None:
             assert Path(path).is_file()
         case _:
             assert words[0] in OUTSIDE, f"{words[0]}: not known, so not checked"
+
+
+def check_client(words: list[str], directory: Path) -> None:
+    """What builds a client of another language, or runs it: tests/clients/ does both."""
+    [language] = [one for one in LANGUAGES if directory == TOP / one.directory]
+    if words != ["./build.sh"]:
+        *command, address, _, kind, seconds = words
+        assert tuple(command) == language.command
+        assert (address, kind, float(seconds)) == ("127.0.0.1:7420", "foreground", 60)
+    assert os.access(directory / "build.sh", os.X_OK)
 
 
 async def check_curl(words: list[str], shown: list[str], port: int) -> None:
