@@ -65,6 +65,8 @@ async def test_a_wrong_field_is_named_in_the_details(port: int) -> None:
     assert detail["type"] == "google.rpc.BadRequest"
     bad = BadRequest.FromString(base64.b64decode(detail["value"] + "==="))
     assert [violation.field for violation in bad.field_violations] == ["kind"]
+    [shown] = detail["debug"]["fieldViolations"]
+    assert shown == {"field": "kind", "description": bad.field_violations[0].description}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ async def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
         assert detail["type"] == "google.rpc.RetryInfo"
         retry = RetryInfo.FromString(base64.b64decode(detail["value"] + "==="))
         seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        assert detail["debug"]["retryDelay"] == f"{seconds:g}s"
         assert 0 < seconds <= int(answer.headers["retry-after"]) < seconds + 1
 
 

@@ -77,6 +77,30 @@ async def test_a_long_request_is_refused(port: int) -> None:
     assert answer.status == 429
 
 
+async def test_requests_on_their_way_have_bounded_room(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "HELD_BYTES", 1000)
+    head = f"POST {SERVICE}ListStores HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b'{"newer": "%s"}' % (b"x" * 900)
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:-1])
+
+    async def is_refused() -> bool:
+        answer = await call(port, "ListStores", body)
+        assert answer.status == 200 or (answer.status, answer.headers["retry-after"]) == (429, "1")
+        return answer.status == 429
+
+    await until(is_refused, "the first has taken the room")
+    writer.write(body[-1:])
+    async with asyncio.timeout(DEADLINE):
+        assert b" 200 " in await reader.readline()
+    writer.close()
+
+    async def is_served() -> bool:
+        return (await call(port, "ListStores", body)).status == 200
+
+    await until(is_served, "the room is free again")
+
+
 async def test_a_body_that_does_not_come_ends_the_call(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REQUEST_TIME", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

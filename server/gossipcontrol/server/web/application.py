@@ -11,13 +11,16 @@ from connectrpc.errors import ConnectError, ErrorDetail
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.request import RequestContext
 from connectrpc.server import ConnectASGIApplication, Endpoint
+from google.protobuf import any_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 from gossipcontrol.server.web.call import CallEnded, Handler, answer, answers
 from gossipcontrol.server.web.codec import BinaryCodec, JsonCodec, to_json
 from protobuf.wkt import Any as PackedDetail
+from protobuf.wkt import Struct
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[MutableMapping[str, Any]]]"
@@ -121,11 +124,23 @@ def _error(ended: CallEnded, context: Context) -> ConnectError:
         if detail.Unpack(retry):
             delay = retry.retry_delay
             context.response_headers["retry-after"] = str(max(1, delay.seconds + (delay.nanos > 0)))
-    return ConnectError(
-        _code(ended.code),
-        str(ended),
-        [ErrorDetail(PackedDetail(type_url=one.type_url, value=one.value)) for one in details],
-    )
+    return ConnectError(_code(ended.code), str(ended), [ShownDetail(detail) for detail in details])
+
+
+class ShownDetail(ErrorDetail):
+    """A detail that JSON shows readable too, under ``debug``."""
+
+    def __init__(self, packed: any_pb2.Any) -> None:
+        super().__init__(PackedDetail(type_url=packed.type_url, value=packed.value))
+        self._shown: Struct | None = None
+        for kind in (BadRequest, RetryInfo):
+            message = kind()
+            if packed.Unpack(message):
+                self._shown = Struct.from_json(MessageToJson(message))
+
+    def value(self, *_: Any) -> Any:
+        """What is shown."""
+        return self._shown
 
 
 def _code(code: grpc.StatusCode) -> Code:

@@ -17,6 +17,10 @@ from gossipcontrol.server.web.connection import END
 
 REQUEST_TIME = 30.0
 """Seconds within which a request must be there, its body included."""
+HELD_BYTES = 32 * 1024 * 1024
+"""Most bytes of requests that are on their way, of all connections together."""
+ROOM_RETRY = 1
+"""Seconds after which a request may find room."""
 PREFLIGHT_AGE = 7200
 """Seconds for which a browser may remember that an origin is allowed."""
 TYPES = frozenset(
@@ -50,6 +54,8 @@ class Guard:
         self._application = application
         self._origins = origins
         self._log = log
+        self.held = 0
+        """Bytes of requests that are on their way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,14 +71,17 @@ class Guard:
             body = json.dumps({"code": CODES[refused.status], "message": str(refused)}).encode()
             await _respond(send, refused.status, [*cross, (b"content-type", b"application/json")], body)
             return
+        request = _Body(receive, self)
         try:
-            await self._application(scope, _in_time(receive), _writing(send, cross))
+            await self._application(scope, request.receive, _writing(send, cross, request))
         except TimeoutError:
             # The client reads nothing, so the connection cannot be closed in order.
             scope["state"][END]()
         except Exception as error:
             self._log.error("call failed", rpc=scope["path"], exc_info=error)
             raise
+        finally:
+            self.held -= request.size
 
     def _check_origin(self, headers: dict[bytes, bytes]) -> Headers:
         """The headers that tell a browser that its page may read the answer; raises Refused.
@@ -122,33 +131,47 @@ async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> No
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _in_time(receive: Receive) -> Receive:
-    """Receives the body within ``REQUEST_TIME``; what comes after it, the end of the connection, has no limit."""
-    deadline = asyncio.get_running_loop().time() + REQUEST_TIME
-    complete = False
+class _Body:
+    """The body of one request: it is there within ``REQUEST_TIME``, and finds room beside the others.
 
-    async def receive_in_time() -> MutableMapping[str, Any]:
-        nonlocal complete
-        if complete:
-            return await receive()
+    What comes after it, the end of the connection, has no limit.
+    """
+
+    def __init__(self, receive: Receive, guard: Guard) -> None:
+        self._receive = receive
+        self._guard = guard
+        self._deadline = asyncio.get_running_loop().time() + REQUEST_TIME
+        self._is_complete = False
+        self.size = 0
+        self.headers: Headers = []
+        """What the answer must say because of the body."""
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The next part; raises ConnectError."""
+        if self._is_complete:
+            return await self._receive()
         try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
         except TimeoutError:
             text = f"the request was not there within {REQUEST_TIME:g} s"
             raise ConnectError(Code.DEADLINE_EXCEEDED, text) from None
-        complete = not message.get("more_body", False)
+        size = len(message.get("body", b""))
+        if self._guard.held + size > HELD_BYTES:
+            self.headers.append((b"retry-after", str(ROOM_RETRY).encode()))
+            raise ConnectError(Code.RESOURCE_EXHAUSTED, "requests on their way take all room for them")
+        self._guard.held += size
+        self.size += size
+        self._is_complete = not message.get("more_body", False)
         return message
 
-    return receive_in_time
 
-
-def _writing(send: Send, cross: Headers) -> Send:
+def _writing(send: Send, cross: Headers, request: _Body) -> Send:
     """Sends each part within the write deadline of every stream, and the headers with those for other origins."""
 
     async def send_within(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *cross]}
+            message = {**message, "headers": [*message["headers"], *cross, *request.headers]}
         async with asyncio.timeout(WRITE_TIME):
             await send(message)
 
