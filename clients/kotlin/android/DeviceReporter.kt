@@ -1,4 +1,4 @@
-// For an Android app. Compiles only with the Android SDK, androidx.lifecycle:lifecycle-process and grpc-okhttp in the
+// For an Android app. Needs the Android SDK, androidx.lifecycle:lifecycle-process and grpc-okhttp in the
 // place of grpc-netty-shaded; the build of this folder leaves it out. The manifest needs the permissions INTERNET and
 // ACCESS_NETWORK_STATE.
 package gossipcontrol.android

@@ -13,6 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!("cargo:rerun-if-env-changed=PROTOS");
-    tonic_prost_build::configure().build_server(false).compile_protos(&files, &[protos])?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .compile_protos(&files, &[protos])?;
     Ok(())
 }

@@ -35,7 +35,9 @@ impl Client {
     /// The service has no TLS of its own, and listens on loopback and a Unix socket only.
     pub fn new(address: &str) -> Result<Self, Error> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-        Ok(Self { service: GossipControlClient::new(channel) })
+        Ok(Self {
+            service: GossipControlClient::new(channel),
+        })
     }
 
     /// Say that something happened just now to the device on which the nodes run.
@@ -60,9 +62,10 @@ impl Client {
             ..Default::default()
         };
         for attempt in 0.. {
-            let age_ms = happened.elapsed().as_millis() as u64;
+            let mut message = message.clone();
+            message.age_ms = happened.elapsed().as_millis() as u64;
             let left = deadline.saturating_sub(happened.elapsed());
-            let status = match self.try_once(ReportNetworkChangeRequest { age_ms, ..message.clone() }, left).await {
+            let status = match self.try_once(message, left).await {
                 Ok(decisions) => return Ok(decisions),
                 Err(status) => status,
             };

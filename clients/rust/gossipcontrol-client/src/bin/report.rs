@@ -17,7 +17,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let deadline = Duration::from_secs_f64(seconds.parse()?);
     let client = Client::new(address)?;
     for decision in client.report(kind, Platform::Linux, &[node], deadline).await? {
-        println!("{} {} {}", decision.node_id, decision.store_id, decision.kind().as_str_name());
+        println!(
+            "{} {} {}",
+            decision.node_id,
+            decision.store_id,
+            decision.kind().as_str_name()
+        );
     }
     Ok(())
 }
