@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTOS := $(wildcard proto/gossipcontrol/v1/*.proto)
 
-.PHONY: setup run demo test lint type bench lock clean
+.PHONY: setup run demo test clients lint type bench lock clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -30,11 +30,17 @@ COMPILED_ONCE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need
 	@$(COMPILED_ONCE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+clients: $(READY) ## Build the clients of other languages and run them against the service
+	@GOSSIPCONTROL_TESTS=clients $(COMPILED_ONCE) $(BIN)/python -m pytest tests/clients
+
+# The protos as they landed last; what older clients know may not be taken away.
+LANDED := tests/versions/7e60038.binpb
 lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against $(LANDED)
 
 type: $(READY) ## Check types with mypy and pyright, both strict
 	$(BIN)/mypy server clients examples tests bench dev
@@ -45,9 +51,9 @@ bench: $(READY) ## Produce every figure that the project claims
 
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --universal --no-header --upgrade
 lock: $(READY) ## Choose the versions in the two lock files again
-	$(COMPILE) --extra iroh -o requirements.lock
+	$(COMPILE) --extra iroh --extra http -o requirements.lock
 	$(COMPILE) --all-extras -o requirements-dev.lock
 
 clean: ## Remove what setup and the tests made
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find proto -name '*_pb2*' -delete

@@ -38,15 +38,28 @@ def seconds_waited(item: pytest.Item) -> float:
     return marker.args[0] if marker else 0.0
 
 
+LEFT_OUT = {"clients": "the clients of other languages: make clients builds them and runs them against the service"}
+"""Markers of tests that run only with a target of their own, and what it does."""
+WANTED = os.environ.get("GOSSIPCONTROL_TESTS", "")
+"""The marker whose tests are wanted now; empty: those without any of them."""
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the tests that wait for real timeouts first, so that they wait side by side."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has a target of its own, and start the tests that wait for real timeouts first, side by side."""
+    out = [item for item in items if any(item.get_closest_marker(name) for name in LEFT_OUT if name != WANTED)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     items[:] = waiting_first(items, seconds_waited, workers)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """In CI nothing may be skipped: `.ci/run` installs what every test needs."""
+    """Say what was left out. In CI nothing may be skipped: `.ci/run` installs what every test needs."""
+    if not WANTED:
+        for what in LEFT_OUT.values():
+            terminalreporter.write_line(f"left out: {what}")
     if os.environ.get("CI") and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("skipped tests are failures in CI: see above what they need", red=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ HOST = "docs"
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
     """A service on a Unix socket; the working directory is the repository."""
-    async with serving(config(tmp_path, deciding=deciding())) as running:
+    settings = config(tmp_path, deciding=deciding())
+    async with serving(replace(settings, listen=replace(settings.listen, http="127.0.0.1:0"))) as running:
         monkeypatch.setenv("GOSSIPCONTROL_ADDRESS", running.address)
         monkeypatch.setenv("GOSSIPCONTROL_HOST_ID", HOST)
         monkeypatch.chdir(TOP)

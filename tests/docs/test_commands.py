@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -23,6 +24,7 @@ from click.testing import CliRunner, Result
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import peer_knowledge_pb2, peer_knowledge_pb2_grpc
 
+from tests.clients.built import LANGUAGES
 from tests.kit.markdown import TOP, Block, documents, each_block, inline_code
 from tests.kit.service_lab import BareAgent, Service, connected, rejoin
 
@@ -34,6 +36,8 @@ NODES = {
 """The nodes that the documents show, with their stores."""
 ENDLESS = {("watch",), ("agent", "iroh"), ("top",)}
 """Commands that run until they are stopped; they are only parsed."""
+HTTP = "127.0.0.1:7421"
+"""Where the documents' service listens for HTTP."""
 OUTSIDE = {"apt-get", "systemctl", "cp", "sqlite3"}
 """Programs that are not ours, and need root: their lines are only taken apart."""
 
@@ -48,7 +52,7 @@ def program(name: str) -> click.Command:
 
 def commands(block: Block) -> list[tuple[str, list[str]]]:
     """The commands of a block, and the output that is shown with each."""
-    lines = block.text.splitlines()
+    lines = block.text.replace("\\\n", "").splitlines()
     if block.language == "sh":
         return [(line, []) for line in lines if line.strip() and not line.startswith("#")]
     assert lines[0].startswith("$ "), "a console begins with a command"
@@ -65,7 +69,13 @@ def commands(block: Block) -> list[tuple[str, list[str]]]:
 async def test_the_commands_of_a_block_do_what_they_show(service: Service, block: Block) -> None:
     async with populated(service):
         for line, shown in commands(block):
-            await check_command(shlex.split(line, comments=True), shown)
+            words = shlex.split(line, comments=True)
+            if block.path.is_relative_to(TOP / "clients"):
+                check_client(words, block.path.parent)
+            elif words[0] == "curl":
+                await check_curl(words, shown, service.app.http_port)
+            else:
+                await check_command(words, shown)
 
 
 @contextlib.asynccontextmanager
@@ -110,6 +120,33 @@ async def check_command(words: list[str], shown: list[str]) -> None:
             assert Path(path).is_file()
         case _:
             assert words[0] in OUTSIDE, f"{words[0]}: not known, so not checked"
+
+
+def check_client(words: list[str], directory: Path) -> None:
+    """What builds a client of another language, or runs it: tests/clients/ does both."""
+    [language] = [one for one in LANGUAGES if directory == TOP / one.directory]
+    if words != ["./build.sh"]:
+        *command, address, _, kind, seconds = words
+        assert tuple(command) == language.command
+        assert (address, kind, float(seconds)) == ("127.0.0.1:7420", "foreground", 60)
+    assert os.access(directory / "build.sh", os.X_OK)
+
+
+async def check_curl(words: list[str], shown: list[str], port: int) -> None:
+    """Curl gets, from this service, an answer with the fields and statuses that are shown."""
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl: install the Debian package curl")
+    words = [word.replace(HTTP, f"127.0.0.1:{port}") for word in words]
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    output = (await process.communicate())[0].decode(errors="replace")
+    assert process.returncode in (0, 28), output  # 28: --max-time ended what has no end
+    wanted, found = names("\n".join(shown)), names(output)
+    assert wanted <= found, output
+
+
+def names(text: str) -> set[str]:
+    """The fields of JSON, the status and the headers that a text has."""
+    return set(re.findall(r"\"\w+\":|^HTTP/1.1 \d+|^[\w-]+:", text, re.MULTILINE))
 
 
 def parse(command: click.Command, words: list[str]) -> None:

@@ -21,13 +21,15 @@ import pytest
 from gossipcontrol.server.config import Metrics, read_config
 from gossipcontrol.v1 import gossip_control_pb2
 
-from tests.kit.markdown import Block, all_blocks, blocks, each_block
+from tests.kit.markdown import TOP, Block, all_blocks, blocks, each_block, tracked
 from tests.kit.service_lab import Service, config, connected, serving
 from tests.kit.until import until
 
 SHOWN = {"text", "mermaid"}
 """Languages that nothing runs."""
-RUN = {"python", "toml", "yaml", "promql", "sh", "console", "ini"}
+CLIENT = {"go", "rust", "ts", "kotlin", "swift"}
+"""Languages of the clients: a block shows lines of the client beside it, which is built and run, or parsed."""
+RUN = {"python", "toml", "yaml", "promql", "sh", "console", "ini"} | CLIENT
 """Languages with a test of their own; the last three in test_commands.py."""
 
 QUIET_TIME = 1.0
@@ -143,6 +145,17 @@ EXPECTED: dict[str, Callable[[Snippets], Coroutine[Any, Any, None]]] = {
     "watch": watching,
 }
 """By the snippet's name: what must come true."""
+
+
+# Clients of other languages.
+
+
+@each_block(*CLIENT)
+def test_a_block_shows_lines_of_the_client_beside_it(block: Block) -> None:
+    directory = str(block.path.parent.relative_to(TOP))
+    sources = "".join(path.read_text("utf-8") for path in tracked(directory) if path.suffix not in (".md", ".lock"))
+    there = {line.strip() for line in sources.splitlines()}
+    assert [line for line in block.text.splitlines() if line.strip() and line.strip() not in there] == []
 
 
 # Files.

@@ -15,7 +15,7 @@ from gossipcontrol.client.channel import open_channel
 from tests.kit.service_lab import Service, bad_fields, refusal
 from tests.kit.until import DEADLINE
 from tests.server.conftest import service
-from tests.versions.release import ADDED, FRAME, Release, enum_fields, release, to_bytes
+from tests.versions.release import ADDED, FRAME, OLDER, Release, enum_fields, release, to_bytes
 
 __all__ = ["service"]
 
@@ -30,7 +30,7 @@ ALSO_IGNORED = {("Explain", "network_change.platform"), ("Attach", "register.cap
                 ("Attach", "liveness.peers.path")}  # fmt: skip
 
 
-@pytest.fixture(params=["579c17f", "newer"])
+@pytest.fixture(params=[*OLDER, "newer"])
 def client(request: pytest.FixtureRequest) -> Release:
     return release(request.param)
 

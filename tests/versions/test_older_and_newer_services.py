@@ -30,7 +30,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tests.agent.fake import FakeNode
 from tests.kit.until import DEADLINE
-from tests.versions.release import ADDED, SERVICES, Release, filled, release
+from tests.versions.release import ADDED, OLDER, SERVICES, Release, filled, release
 
 TEXTS = {"rejoins": ("--limit", "1"), "stores": (), "peers": ("s",), "rejoin": ("n",), "explain": ("n",),
          "knowledge": ("s",), "status": (), "top": ("--count", "1"), "report": ("resume", "--node", "n")}  # fmt: skip
@@ -97,7 +97,7 @@ class Service:
         return frame
 
 
-@pytest.fixture(params=["579c17f", "newer"])
+@pytest.fixture(params=[*OLDER, "newer"])
 async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
     async with serving(Service(release(request.param))) as running:
         yield running

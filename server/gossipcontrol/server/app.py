@@ -7,10 +7,10 @@ import secrets
 import signal
 import uuid
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
-from gossipcontrol.server.config import Config, Limits, State
+from gossipcontrol.server.config import Config, Limits, Listen, State, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
@@ -54,10 +54,14 @@ from gossipcontrol.v1 import (
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-SERVICES = (
-    gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"].full_name,
-    peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"].full_name,
+if TYPE_CHECKING:
+    from gossipcontrol.server.web.listener import WebListener
+
+DESCRIPTORS = (
+    gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"],
+    peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"],
 )
+SERVICES = tuple(service.full_name for service in DESCRIPTORS)
 
 
 class App:
@@ -66,11 +70,13 @@ class App:
     def __init__(self, config: Config, log: Logger) -> None:
         self.metrics_port = 0
         self.tcp_port = 0
+        self.http_port = 0
         self._config = config
         self._log = log
         self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._page: MetricsPage | None = None
+        self._web: WebListener | None = None
         self._is_open = False
 
     async def start(self) -> None:
@@ -89,7 +95,8 @@ class App:
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
         self._hub.close(Stopping("the service is stopping"))
-        await self._server.stop(self._config.limits.drain)
+        drain = self._config.limits.drain
+        await asyncio.gather(self._server.stop(drain), *([self._web.stop(drain)] if self._web else []))
         await self._close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
@@ -147,7 +154,8 @@ class App:
 
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
-        wrapping = cast("grpc.aio.Server", WrappingServer(server, self.metrics, self._log, self._turns))
+        self._wrapping = WrappingServer(server, self.metrics, self._log, self._turns)
+        wrapping = cast("grpc.aio.Server", self._wrapping)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         service = GossipControlService(
@@ -168,6 +176,8 @@ class App:
             listen_on_socket(Path(listen.socket), self._server.add_insecure_port)
         if listen.tcp:
             self.tcp_port = listen_on_tcp(listen.tcp, self._server.add_insecure_port)
+        if listen.http:
+            await self._start_web(listen)
         self._start_metrics(self._config.metrics.address)
         await self._server.start()
         self._knowledge.start()
@@ -176,12 +186,30 @@ class App:
             "serving",
             socket=listen.socket,
             tcp=_with_port(listen.tcp, self.tcp_port),
+            http=_with_port(listen.http, self.http_port),
             metrics=_with_port(self._config.metrics.address, self.metrics_port),
         )
+
+    async def _start_web(self, listen: Listen) -> None:
+        """Serve HTTP; raises StartError."""
+        try:
+            # Imported late: the packages of the extra are needed by this listener only.
+            from gossipcontrol.server.web.application import application
+            from gossipcontrol.server.web.guard import Guard
+            from gossipcontrol.server.web.listener import WebListener
+        except ImportError as error:
+            package = (error.name or "").partition(".")[0]
+            raise StartError(f"listen.http needs the package {package}: pip install 'gossipcontrol[http]'") from error
+        calls = application(DESCRIPTORS, self._wrapping.handlers, self._config.limits.message_bytes)
+        self._web = WebListener(Guard(calls, origins(listen.http_origins), self._log))
+        await self._web.start(listen.http)
+        self.http_port = self._web.port
 
     async def _abandon(self) -> None:
         """Let go of everything after a start that failed."""
         await asyncio.to_thread(self._stop_metrics)
+        if self._web:
+            await self._web.stop(0)
         if self._is_open:
             await self._close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -41,6 +42,10 @@ class Listen:
     """Path of the Unix socket, mode 0600; empty: none."""
     tcp: str = "127.0.0.1:7420"
     """Loopback host and port; empty: none."""
+    http: str = ""
+    """Loopback host and port of HTTP with JSON, which needs ``gossipcontrol[http]``; empty: none."""
+    http_origins: str = ""
+    """Web pages that may call over HTTP: origins such as ``http://localhost:5173``, with commas; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,8 +243,10 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
     if (section, key) in _CHOICES:
         choices = _CHOICES[section, key]
         return [] if value in choices else [f"{where}: {value!r} is not one of {', '.join(choices)}"]
-    if (section, key) in (("listen", "tcp"), ("metrics", "address")):
+    if (section, key) in (("listen", "tcp"), ("listen", "http"), ("metrics", "address")):
         return _check_address(where, value, loopback=section == "listen")
+    if (section, key) == ("listen", "http_origins"):
+        return [f"{where}: {one!r} is not SCHEME://HOST[:PORT]" for one in origins(value) if not _ORIGIN.fullmatch(one)]
     if (section, key) == ("state", "path") and not value:
         return [f"{where}: must name a file; to store nothing, set state.backend to memory"]
     if (section, key) == ("state", "max_bytes") and value < MIN_STATE_BYTES:
@@ -251,6 +258,13 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
     return []
 
 
+def origins(text: str) -> frozenset[str]:
+    """The origins that ``listen.http_origins`` lists."""
+    return frozenset(one.strip() for one in text.split(",") if one.strip())
+
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*?#@]+")
+"""What a browser sends as the origin of a page: no path, and no wildcard."""
 MIN_STATE_BYTES = 1 << 20
 """Least size of the state file."""
 _MAX = {int: 2**31 - 1, float: 30 * 86_400.0}

@@ -10,6 +10,9 @@ from gossipcontrol.server.observe.log import Logger
 OWN = 100
 """Descriptors for the service itself: its files, sockets, threads, and the connections of the metrics page."""
 
+HTTP_CONNECTIONS = 256
+"""Most connections of HTTP at once. One more ends the one that has been without a request for longest."""
+
 
 def raise_limit() -> int:
     """Raise the process's soft limit of descriptors to the hard one; returns the limit."""
@@ -24,7 +27,11 @@ def raise_limit() -> int:
 
 def needed(config: Config) -> int:
     """Descriptors that a service at its limits takes, if each node and each watcher has a connection of its own."""
-    return config.deciding.node_limit + config.limits.watchers + OWN
+    return config.deciding.node_limit + config.limits.watchers + OWN + _of_http(config)
+
+
+def _of_http(config: Config) -> int:
+    return HTTP_CONNECTIONS if config.listen.http else 0
 
 
 def check_descriptors(config: Config, log: Logger) -> None:
@@ -38,5 +45,6 @@ def check_descriptors(config: Config, log: Logger) -> None:
             "few descriptors",
             limit=limit,
             needed=needed(config),
-            sum=f"{config.deciding.node_limit} nodes + {config.limits.watchers} watchers + {OWN} of its own",
+            sum=f"{config.deciding.node_limit} nodes + {config.limits.watchers} watchers + {OWN} of its own"
+            + (f" + {HTTP_CONNECTIONS} of HTTP" if config.listen.http else ""),
         )

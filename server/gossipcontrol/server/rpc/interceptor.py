@@ -28,8 +28,15 @@ _WRAP = {
 }
 
 
-UNREADABLE = object()
-"""Stands for bytes that cannot be parsed as the request of a call."""
+class Unread:
+    """A request that is read when it is the call's turn; this one cannot be parsed as the request of the call."""
+
+    def read(self) -> Any:
+        """The message; raises InvalidRequest."""
+        raise InvalidRequest([("request", "cannot be parsed as the request of this call")])
+
+
+UNREADABLE = Unread()
 
 
 class WrappingServer:
@@ -43,6 +50,8 @@ class WrappingServer:
         self._turns = turns or Turns()
         self._metrics = metrics
         self._log = log
+        self.handlers: dict[str, Handler] = {}
+        """The wrapped handlers by path, for calls that do not come over gRPC."""
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing, because the same handlers are also added by name."""
@@ -50,6 +59,7 @@ class WrappingServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Add the handlers of a service, wrapped."""
         wrapped = {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self.handlers |= {f"/{service}/{name}": handler for name, handler in wrapped.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrap(self, method: str, inner: Handler) -> Handler:
@@ -112,9 +122,7 @@ def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], 
 
 
 def _read_one(request: Any) -> Any:
-    if request is UNREADABLE:
-        raise InvalidRequest([("request", "cannot be parsed as the request of this call")])
-    return request
+    return request.read() if isinstance(request, Unread) else request
 
 
 async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -187,10 +187,8 @@ class SqliteJournal:
                 written = self._writer.commit(batch)
             except Exception as error:  # noqa: BLE001 - a writer that ended would leave every call waiting for ever
                 self._abandon(loop)
-                known = isinstance(error, (sqlite3.Error, OSError))
-                _call(
-                    loop, listener.failed, f"{self._file.path}: {error}" if known else f"{self._file.path}: {error!r}"
-                )
+                why = str(error) if isinstance(error, (sqlite3.Error, OSError)) else repr(error)
+                _call(loop, listener.failed, f"{self._file.path}: {why}")
                 if closing_at is not None and time.monotonic() > closing_at:
                     return
                 time.sleep(COMMIT_RETRY)

@@ -1,0 +1,29 @@
+package gossipcontrol
+
+import com.gossipcontrol.v1.NetworkChangeKind
+import com.gossipcontrol.v1.Platform
+import io.grpc.StatusException
+import kotlin.system.exitProcess
+import kotlin.time.Duration.Companion.seconds
+import kotlinx.coroutines.runBlocking
+
+/** Tells GossipControl what happened to this device: report ADDRESS NODE KIND SECONDS. */
+fun main(arguments: Array<String>) {
+    if (arguments.size != 4) {
+        System.err.println("usage: report ADDRESS NODE changed|resumed|sleeping|foreground SECONDS")
+        exitProcess(2)
+    }
+    val (address, node, kind, seconds) = arguments
+    val change = NetworkChangeKind.valueOf("NETWORK_CHANGE_KIND_${kind.uppercase()}")
+    val port = address.substringAfterLast(':').toInt()
+    try {
+        Client(address.substringBeforeLast(':'), port, plain = true).use { client ->
+            runBlocking { client.report(change, Platform.PLATFORM_LINUX, listOf(node), seconds.toDouble().seconds) }
+                .forEach { println("${it.nodeId} ${it.storeId} ${it.kind}") }
+        }
+    } catch (error: StatusException) {
+        System.err.println(error.message)
+        exitProcess(1)
+    }
+    exitProcess(0) // threads of the connection would be waited for
+}

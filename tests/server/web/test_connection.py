@@ -1,0 +1,96 @@
+"""The bounds of connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from http.client import RemoteDisconnected
+
+import pytest
+from gossipcontrol.server.web import connection
+from gossipcontrol.server.web.connection import HEADER_BYTES
+
+from tests.kit.until import DEADLINE
+from tests.kit.web_client import SERVICE, call
+
+Ends = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[Ends]:
+    opened: Ends = []
+    yield opened
+    for _, writer in opened:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def connect(port: int, ends: Ends, data: bytes = b"") -> asyncio.StreamReader:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ends.append((reader, writer))
+    writer.write(data)
+    return reader
+
+
+async def at_end(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the service ends the connection."""
+    async with asyncio.timeout(DEADLINE):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+async def test_connections_without_a_request_are_ended(port: int, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slowloris: neither nothing nor half a header keeps one."""
+    monkeypatch.setattr(connection, "IDLE_TIME", 0.2)
+    silent = await connect(port, ends)
+    slow = await connect(port, ends, b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+    assert await at_end(silent) == b""
+    assert await at_end(slow) == b""
+
+
+async def test_a_connection_may_be_used_again_and_is_ended_when_it_is_not(
+    port: int, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "IDLE_TIME", 0.3)
+    head = f"POST {SERVICE}ListStores HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    reader = await connect(port, ends, f"{head}Content-Length: 2\r\n\r\n{{}}".encode() * 2)
+    assert (await at_end(reader)).count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_one_more_connection_ends_the_one_idle_for_longest(
+    port: int, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HTTP_CONNECTIONS", 3)
+    idle = [await connect(port, ends) for _ in range(3)]
+    assert (await call(port, "ListStores")).status == 200
+    assert await at_end(idle[0]) == b""
+    assert [reader.at_eof() for reader in idle] == [True, False, False]
+
+
+async def test_one_more_is_refused_while_all_are_in_use(port: int, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HTTP_CONNECTIONS", 2)
+    head = f"POST {SERVICE}ListStores HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    busy = [await connect(port, ends, f"{head}Content-Length: 2\r\n\r\n".encode()) for _ in range(2)]
+    with pytest.raises((ConnectionError, RemoteDisconnected)):
+        await call(port, "ListStores")
+    for (_, writer), reader in zip(ends, busy, strict=True):
+        writer.write(b"{}")
+        async with asyncio.timeout(DEADLINE):
+            assert b" 200 " in await reader.readline()
+
+
+async def test_long_headers_are_refused(port: int, ends: Ends) -> None:
+    reader = await connect(port, ends, b"POST / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2 * HEADER_BYTES)
+    assert (await at_end(reader)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" * 4 + b"\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+)
+async def test_what_is_no_http_is_refused(port: int, ends: Ends, data: bytes) -> None:
+    assert b"200" not in (await at_end(await connect(port, ends, data)))[:40]
+    assert (await call(port, "ListStores")).status == 200
