@@ -18,6 +18,7 @@ from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.generation import GenerationCounter
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
+from gossipcontrol.watch.route_layout import layout_of
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.source import NetworkSource, Peers, PowerSource, no_peers
 
@@ -178,5 +179,9 @@ def make_watcher(
         from gossipcontrol.watch.suspend import ClockSource
 
         network, power = RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
+    elif layout_of(sys.platform) is not None:
+        from gossipcontrol.watch.route_socket import RouteSocketSource
+
+        network = RouteSocketSource(chosen, peers)
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
     return Watcher(network, power, counter, chosen, quiet=quiet, peers=peers)
