@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import click
 from gossipcontrol.cli.output import say_event
@@ -11,6 +10,7 @@ from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import AddressError, ClientError
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.system.stop import on_stop
 from gossipcontrol.watch.change import Change
 from gossipcontrol.watch.fingerprint import Fingerprint
 from gossipcontrol.watch.host import boot_id
@@ -77,8 +77,7 @@ class _Run:
 
     async def run(self) -> None:
         stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        on_stop(stopped.set)
         async with Client(self._address, timeout=2.0) as client:
             reporter = Reporter(
                 client,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gossipcontrol.system.boot import boot_id as boot_id
-from gossipcontrol.system.home import user_directory
+from gossipcontrol.system.home import is_root, user_directory, user_name
 
 MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 VARIABLE = "GOSSIPCONTROL_HOST_ID"
@@ -38,8 +38,8 @@ def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:
     environ = os.environ if environ is None else environ
     if environ.get("RUNTIME_DIRECTORY"):
         return Path(environ["RUNTIME_DIRECTORY"])
-    if os.geteuid() == 0:
+    if is_root():
         return Path("/run/gossipcontrol")
     # A user without a home has no directory to share either; the counter then goes by the boot's age.
-    base = user_directory("XDG_RUNTIME_DIR", environ) or Path("/run/user", str(os.geteuid()))
+    base = user_directory("XDG_RUNTIME_DIR", environ) or Path("/run/user", user_name())
     return base / "gossipcontrol"

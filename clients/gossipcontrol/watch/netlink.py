@@ -37,6 +37,7 @@ from gossipcontrol.watch.netlink_message import (
     parse_route,
 )  # fmt: skip
 
+AF_NETLINK: int = getattr(socket, "AF_NETLINK", 16)
 NETLINK_ROUTE = 0
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_NO_ENOBUFS = 270, 1, 5
 GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
@@ -203,6 +204,6 @@ class Rtnetlink:
 
 
 def _open() -> socket.socket:
-    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+    made = socket.socket(AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
     made.bind((0, 0))
     return made
