@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gossipcontrol.system import macos
 from gossipcontrol.system.boot import boot_id as boot_id
 from gossipcontrol.system.home import is_root, user_directory, user_name
 
@@ -20,7 +22,8 @@ def host_id(environ: Mapping[str, str] | None = None, paths: Iterable[Path] = MA
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
         return environ[VARIABLE]
-    machine = next((machine for path in paths if (machine := _machine_id(path))), "") or f"{uuid.getnode():x}"
+    machine = next((machine for path in paths if (machine := _machine_id(path))), "")
+    machine = machine or _system_id() or f"{uuid.getnode():x}"
     return hashlib.blake2b(machine.encode(), key=b"gossipcontrol host", digest_size=16).hexdigest()
 
 
@@ -31,6 +34,12 @@ def _machine_id(path: Path) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     return "" if text == "uninitialized" else text
+
+
+def _system_id() -> str:
+    """What the system itself calls this host; empty where it has no name for it."""
+    named = macos.named_text("kern.hostuuid") if sys.platform.startswith("freebsd") else ""
+    return macos.host_uuid() if sys.platform == "darwin" else named
 
 
 def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:

@@ -182,6 +182,13 @@ def make_watcher(
     elif layout_of(sys.platform) is not None:
         from gossipcontrol.watch.route_socket import RouteSocketSource
 
-        network = RouteSocketSource(chosen, peers)
+        network, power = RouteSocketSource(chosen, peers), [_bsd_power()]
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
     return Watcher(network, power, counter, chosen, quiet=quiet, peers=peers)
+
+
+def _bsd_power() -> PowerSource:
+    from gossipcontrol.watch.iokit import MacPowerSource
+    from gossipcontrol.watch.suspend import ClockSource
+
+    return MacPowerSource() if sys.platform == "darwin" else ClockSource()
