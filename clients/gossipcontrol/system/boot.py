@@ -57,3 +57,8 @@ else:
             return f"boot-{BOOT_MESSAGES.stat().st_mtime_ns}"
         except OSError:
             return f"boot-{int((time.time() - boottime()) / 10)}"
+
+
+def time_asleep() -> float:
+    """Seconds that this host has slept since some instant of this boot; they do not grow where no clock tells."""
+    return boottime() - awake_time()

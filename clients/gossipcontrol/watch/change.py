@@ -22,6 +22,8 @@ class Change:
     detail: str
     seen_at: float
     """Seconds, on a clock that goes on during sleep (``boottime``)."""
+    slept: float = 0.0
+    """Of a resume: seconds that the host slept; 0 where its clocks do not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.clock import boottime, time_asleep
 from gossipcontrol.watch.change import Change, ChangeKind, Snapshot
 from gossipcontrol.watch.debounce import Debounce, Report
 from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
@@ -54,6 +55,7 @@ class Watcher:
         fallback: NetworkSource | None = None,
         peers: Peers = no_peers,
         clock: Callable[[], float] = boottime,
+        asleep: Callable[[], float] = time_asleep,
     ) -> None:
         self._network = network
         self._power = power
@@ -65,6 +67,8 @@ class Watcher:
         self._pending = False
         self._reachable = True
         self._resumed_at = float("-inf")
+        self._asleep = asleep
+        self._slept = asleep()
 
     async def changes(
         self,
@@ -153,7 +157,13 @@ class Watcher:
                     listener.on_change(Change(kind, 0, "about to sleep", now))
                 elif now - self._resumed_at > SAME_RESUME:
                     self._resumed_at = now
-                    listener.on_change(self._change(kind, "woke from sleep", None, now))
+                    listener.on_change(self._resume(now))
+
+    def _resume(self, now: float) -> Change:
+        before, self._slept = self._slept, self._asleep()
+        slept = max(0.0, self._slept - before)
+        detail = f"woke after {slept:.0f} s of sleep" if slept >= 1 else "woke from sleep"
+        return replace(self._change(ChangeKind.RESUMED, detail, None, now), slept=slept)
 
     def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None, now: float) -> Change:
         state = repr((kind.label, fingerprint and fingerprint.identity))
