@@ -49,12 +49,14 @@ class RouteSocketSource:
         layout: Layout | None = None,
         lists: Lists | None = None,
         opened: Callable[[], socket.socket] | None = None,
+        on_message: Callable[[bytes], None] = lambda message: None,
     ) -> None:
         self._filter = chosen or Filter.default()
         self._peers = peers
         self._layout = layout or layout_of(sys.platform)
         self._lists = lists
         self._opened = opened
+        self._on_message = on_message
         self._woken = asyncio.Event()
         self._losses: Counter[int] = Counter()
         self._uncounted: frozenset[int] = frozenset()
@@ -121,6 +123,7 @@ class RouteSocketSource:
             try:
                 if not (message := listener.recv(MESSAGE_BYTES)):
                     return False
+                self._on_message(message)
                 heard = hear(message, layout, self._uncounted)
             except BlockingIOError:
                 break

@@ -19,6 +19,7 @@ from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.generation import GenerationCounter
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
+from gossipcontrol.watch.recording import RecordedLists, RecordedNetwork, RecordedPower, Recorder
 from gossipcontrol.watch.route_layout import layout_of
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.source import NetworkSource, Peers, PowerSource, no_peers
@@ -172,29 +173,56 @@ class Watcher:
 
 
 def make_watcher(
-    chosen: Filter | None = None, *, quiet: float = 0.25, state: Path | None = None, peers: Peers = no_peers
+    chosen: Filter | None = None,
+    *,
+    quiet: float = 0.25,
+    state: Path | None = None,
+    peers: Peers = no_peers,
+    recorder: Recorder | None = None,
 ) -> Watcher:
     """The watcher for this operating system, of the interfaces that a filter chooses.
 
     ``peers`` gives addresses of peers, the most important first: a change of the way to one of the first 8 is reported
-    too. It is called for every look at the network.
+    too. It is called for every look at the network. ``recorder`` writes down all that the sources see.
     """
     chosen = chosen or Filter.default()
-    network: NetworkSource = PollingSource(peers=peers)
-    power: list[PowerSource] = []
+    network, power = system_sources(chosen, peers, recorder)
+    fallback: NetworkSource = PollingSource(peers=peers)
+    if recorder is not None:
+        network, fallback = RecordedNetwork(network, recorder), RecordedNetwork(fallback, recorder)
+        power = [RecordedPower(one, recorder) for one in power]
+    counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
+    return Watcher(network, power, counter, chosen, quiet=quiet, fallback=fallback)
+
+
+def system_sources(
+    chosen: Filter, peers: Peers = no_peers, recorder: Recorder | None = None
+) -> tuple[NetworkSource, list[PowerSource]]:
+    """The sources for this operating system. Imported here: no other system has theirs."""
     if sys.platform == "linux":
-        # Imported here: other systems have neither netlink nor logind.
         from gossipcontrol.watch.linux import RtnetlinkSource
         from gossipcontrol.watch.logind import LogindSource
         from gossipcontrol.watch.suspend import ClockSource
 
-        network, power = RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
-    elif layout_of(sys.platform) is not None:
-        from gossipcontrol.watch.route_socket import RouteSocketSource
+        return RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
+    if layout_of(sys.platform) is not None:
+        return _bsd_network(chosen, peers, recorder), [_bsd_power()]
+    return PollingSource(peers=peers), []
 
-        network, power = RouteSocketSource(chosen, peers), [_bsd_power()]
-    counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
-    return Watcher(network, power, counter, chosen, quiet=quiet, peers=peers)
+
+def _bsd_network(chosen: Filter, peers: Peers, recorder: Recorder | None) -> NetworkSource:
+    from gossipcontrol.watch.route_socket import RouteSocketSource
+    from gossipcontrol.watch.sysctl import Sysctl
+
+    layout = layout_of(sys.platform)
+    if recorder is None or layout is None:
+        return RouteSocketSource(chosen, peers)
+    return RouteSocketSource(
+        chosen,
+        peers,
+        lists=RecordedLists(Sysctl(layout), recorder),
+        on_message=lambda message: recorder.add_raw("message", message),
+    )
 
 
 def _bsd_power() -> PowerSource:
