@@ -172,11 +172,17 @@ def make_watcher(
     network: NetworkSource = PollingSource(peers=peers)
     power: list[PowerSource] = []
     if sys.platform == "linux":
-        # Imported here: other systems have neither netlink nor logind.
+        # Imported here, as below: no system has the parts of another.
         from gossipcontrol.watch.linux import RtnetlinkSource
         from gossipcontrol.watch.logind import LogindSource
         from gossipcontrol.watch.suspend import ClockSource
 
         network, power = RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
+    elif sys.platform == "win32":
+        from gossipcontrol.watch.suspend import ClockSource
+        from gossipcontrol.watch.windows import IpHelperSource
+        from gossipcontrol.watch.windows_power import SuspendSource
+
+        network, power = IpHelperSource(chosen, peers), [SuspendSource(), ClockSource()]
     counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
     return Watcher(network, power, counter, chosen, quiet=quiet, peers=peers)
