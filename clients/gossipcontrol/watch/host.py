@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gossipcontrol.system import windows
 from gossipcontrol.system.boot import boot_id as boot_id
 from gossipcontrol.system.home import is_root, user_directory, user_name
 
@@ -20,7 +21,8 @@ def host_id(environ: Mapping[str, str] | None = None, paths: Iterable[Path] = MA
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
         return environ[VARIABLE]
-    machine = next((machine for path in paths if (machine := _machine_id(path))), "") or f"{uuid.getnode():x}"
+    machine = next((machine for path in paths if (machine := _machine_id(path))), "")
+    machine = machine or windows.machine_id() or f"{uuid.getnode():x}"
     return hashlib.blake2b(machine.encode(), key=b"gossipcontrol host", digest_size=16).hexdigest()
 
 

@@ -20,7 +20,7 @@ _Callback = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)(c_uint32, c_void_p,
 
 
 class Subscription(ctypes.Structure):
-    """DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS."""
+    """DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS, which free headers lack: Microsoft's metadata (crate windows-sys) have it."""
 
     _fields_ = (("callback", c_void_p), ("context", c_void_p))
 
