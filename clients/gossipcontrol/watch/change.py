@@ -41,6 +41,8 @@ class Link:
     loopback: bool = False
     kind: str = ""
     """Of a virtual interface, as the system calls it: ``bridge``, ``veth``, ``wireguard``; empty for hardware."""
+    software: bool = False
+    """Ignored as an ignored name is, where the names of interfaces are the user's and say nothing (Windows)."""
 
 
 @dataclass(frozen=True, slots=True)

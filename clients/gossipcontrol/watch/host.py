@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gossipcontrol.system import macos
+from gossipcontrol.system import macos, windows
 from gossipcontrol.system.boot import boot_id as boot_id
 from gossipcontrol.system.home import is_root, user_directory, user_name
 
@@ -23,7 +23,7 @@ def host_id(environ: Mapping[str, str] | None = None, paths: Iterable[Path] = MA
     if environ.get(VARIABLE):
         return environ[VARIABLE]
     machine = next((machine for path in paths if (machine := _machine_id(path))), "")
-    machine = machine or _system_id() or f"{uuid.getnode():x}"
+    machine = machine or _system_id() or windows.machine_id() or f"{uuid.getnode():x}"
     return hashlib.blake2b(machine.encode(), key=b"gossipcontrol host", digest_size=16).hexdigest()
 
 
@@ -48,7 +48,8 @@ def runtime_directory(environ: Mapping[str, str] | None = None) -> Path:
     if environ.get("RUNTIME_DIRECTORY"):
         return Path(environ["RUNTIME_DIRECTORY"])
     if is_root():
-        return Path("/run/gossipcontrol")
+        # macOS and the BSDs have no /run.
+        return Path("/run" if sys.platform == "linux" else "/var/run", "gossipcontrol")
     # A user without a home has no directory to share either; the counter then goes by the boot's age.
     base = user_directory("XDG_RUNTIME_DIR", environ) or Path("/run/user", user_name())
     return base / "gossipcontrol"

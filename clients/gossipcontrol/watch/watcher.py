@@ -199,15 +199,23 @@ def system_sources(
     chosen: Filter, peers: Peers = no_peers, recorder: Recorder | None = None
 ) -> tuple[NetworkSource, list[PowerSource]]:
     """The sources for this operating system. Imported here: no other system has theirs."""
+    power: list[PowerSource] = []
+    network: NetworkSource = PollingSource(peers=peers)
     if sys.platform == "linux":
         from gossipcontrol.watch.linux import RtnetlinkSource
         from gossipcontrol.watch.logind import LogindSource
         from gossipcontrol.watch.suspend import ClockSource
 
-        return RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
-    if layout_of(sys.platform) is not None:
-        return _bsd_network(chosen, peers, recorder), [_bsd_power()]
-    return PollingSource(peers=peers), []
+        network, power = RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
+    elif sys.platform == "win32":
+        from gossipcontrol.watch.suspend import ClockSource
+        from gossipcontrol.watch.windows import IpHelperSource
+        from gossipcontrol.watch.windows_power import SuspendSource
+
+        network, power = IpHelperSource(chosen, peers), [SuspendSource(), ClockSource()]
+    elif layout_of(sys.platform) is not None:
+        network, power = _bsd_network(chosen, peers, recorder), [_bsd_power()]
+    return network, power
 
 
 def _bsd_network(chosen: Filter, peers: Peers, recorder: Recorder | None) -> NetworkSource:
