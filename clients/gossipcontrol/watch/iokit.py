@@ -41,6 +41,14 @@ class MacPowerSource:
         self._fallback = fallback
         self._announce_time = announce_time
 
+    async def check(self) -> str:
+        """Whether IOKit answers; raises OSError."""
+        try:
+            _Registration(self._library, self._announce_time).close()
+        except AttributeError as error:
+            raise OSError(str(error)) from error
+        return "IOKit announces sleep and wake"
+
     async def watch(self) -> AsyncGenerator[ChangeKind, None]:
         """Each change of power. Wakes in the dark are none: IOKit says nothing of them."""
         try:

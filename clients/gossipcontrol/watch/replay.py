@@ -80,7 +80,7 @@ def snapshots(recording: Recording) -> Iterator[tuple[float, Snapshot | ChangeKi
 
 
 def replay(recording: Recording, chosen: Filter, quiet: float = 0.25) -> Iterator[Replayed]:
-    """Each report, in order; first the state at the start, as a report without a kind of its own."""
+    """Each report, in order."""
     debounce: Debounce | None = None
     for at, seen in [*snapshots(recording), (FOREVER, None)]:
         while debounce is not None and (deadline := debounce.next_deadline()) is not None and deadline < at:
