@@ -29,6 +29,8 @@ NDA_DST, NDA_LLADDR = 1, 2
 NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
 """Reachable, stale, delayed, probed, permanent: an entry that failed or is incomplete says nothing."""
 RTN_UNICAST = 1
+NO_SOURCE = ("::", "::1")
+"""What the kernel answers as the source where no IPv6 address would do: there is none, or it is still tentative."""
 SKIP_STATISTICS = 0x8
 """RTEXT_FILTER_SKIP_STATS: without them a link is a third as long."""
 HEADER = struct.Struct("=IHHII")
@@ -158,6 +160,8 @@ def parse_route(payload: memoryview) -> Answer:
         return Answer()
     found = _attributes(payload, _ROUTE.size)
     source = _text(family, found.get(RTA_PREFSRC))
+    if source in NO_SOURCE:
+        source = ""
     if RTA_MULTIPATH in found:
         return Answer(tuple(_hops(family, found[RTA_MULTIPATH])), source)
     if RTA_OIF not in found:
