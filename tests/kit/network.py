@@ -10,6 +10,8 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
+from gossipcontrol.system.home import is_root
+
 GATEWAY = "10.77.0.1"
 """The router of a network as it is made."""
 _NUMBERS = itertools.count(1)
@@ -21,7 +23,7 @@ def what_is_missing() -> str:
         return "the program ip is missing: apt-get install iproute2"
     if shutil.which("iptables") is None:
         return "the program iptables is missing: apt-get install iptables"
-    if os.geteuid() != 0:
+    if not is_root():
         return "network namespaces need root: run this as root, or with sudo"
     made = subprocess.run(
         ("ip", "netns", "add", f"gc-probe-{os.getpid()}"), capture_output=True, text=True, check=False

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 
 import pytest
+from gossipcontrol.system.home import is_root
 
 USER = 61234
 """A user id without an entry in the user database."""
@@ -18,7 +19,7 @@ AS_NOBODY = (
     "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search",
 )  # fmt: skip
 needs_nobody = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("setpriv") is None,
+    not is_root() or shutil.which("setpriv") is None,
     reason="needs root and setpriv: install the Debian package util-linux",
 )
 
