@@ -73,7 +73,7 @@ async def in_a_pipe(service: Service, words: Sequence[str]) -> str:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
-    return output.decode()
+    return output.decode().replace(os.linesep, "\n")
 
 
 async def on_a_terminal(service: Service, words: Sequence[str]) -> str:
@@ -131,7 +131,7 @@ async def test_changes_of_presence_are_printed_readable(hostile: Service) -> Non
     lines: list[str] = []
     async with asyncio.timeout(DEADLINE):
         while not lines or "waiting for changes" not in lines[-1]:
-            lines.append((await process.stdout.readline()).decode())
+            lines.append((await process.stdout.readline()).decode().replace(os.linesep, "\n"))
     process.terminate()
     await process.wait()
     assert len(lines) > len(TEXTS) - 3
@@ -159,8 +159,9 @@ async def test_errors_of_a_service_are_printed_readable(command: tuple[str, ...]
     finally:
         await server.stop(None)
     assert process.returncode in (1, 3)
-    assert "pwned" in output.decode()
-    assert raw_characters(output.decode()) == set()
+    text = output.decode().replace(os.linesep, "\n")
+    assert "pwned" in text
+    assert raw_characters(text) == set()
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)

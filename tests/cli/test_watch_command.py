@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.kit.address import local_address
-from tests.kit.network import Host, Network, what_is_missing
+from tests.kit.network import Host, Network, needs_namespaces
 from tests.kit.process import CLIENT, Process, service, watcher
 
-needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 LIMIT = 30.0
 
 

@@ -70,6 +70,7 @@ async def test_no_service_is_unreachable(tmp_path: Path) -> None:
             await client.serving()
 
 
+@pytest.mark.not_on_windows("Wine 8 ends large overlapped writes early, at which gRPC aborts the process")
 async def test_a_message_that_is_too_large_is_a_plain_failure(service: Service) -> None:
     async with Client(service.address) as client:
         with pytest.raises(ClientError, match="larger than max") as caught:

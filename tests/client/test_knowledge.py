@@ -68,6 +68,7 @@ class Breaker:
             other.close()
 
 
+@pytest.mark.not_on_windows("Wine 8 ends large overlapped writes early, at which gRPC aborts the process")
 async def test_a_stream_that_breaks_is_resumed(socket: Path, tmp_path: Path) -> None:
     intentions = chain("a", 20_000)
     batches = [batch(*intentions[start : start + 100]) for start in range(0, 20_000, 100)]

@@ -7,9 +7,11 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 from types import TracebackType
 from typing import Self
 
+import pytest
 from gossipcontrol.system.home import is_root
 
 GATEWAY = "10.77.0.1"
@@ -32,6 +34,13 @@ def what_is_missing() -> str:
         return f"network namespaces cannot be made here: {made.stderr.strip()}"
     subprocess.run(("ip", "netns", "delete", f"gc-probe-{os.getpid()}"), check=True)
     return ""
+
+
+needs_namespaces = (
+    pytest.mark.not_on_windows("network namespaces are Linux's")
+    if sys.platform == "win32"
+    else pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
+)
 
 
 class Host:

@@ -60,7 +60,7 @@ def test_a_private_file_has_the_mode_of_one(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="needs Windows: run dev/windows.sh, which starts it under Wine")
+@pytest.mark.only_on_windows
 def test_a_private_file_is_the_users_and_the_systems_alone(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text("secret")

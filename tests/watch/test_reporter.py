@@ -170,7 +170,7 @@ async def test_an_announcement_from_before_the_sleep_is_dropped(
 ) -> None:
     async with serving(path) as app, desk_for(path) as desk:
         desk.reporter.report(change(ChangeKind.SLEEPING, 0))
-        host_sleeps(SLEEP_SHELF_LIFE)
+        host_sleeps(2 * SLEEP_SHELF_LIFE)
         desk.reporter.report(change())
         await desk.until(lambda: bool(desk.delivered))
         assert [one.change.kind for one in desk.delivered] == [ChangeKind.CHANGED]
