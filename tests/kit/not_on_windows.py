@@ -16,8 +16,10 @@ IN_CI = "a step of its own, dev/windows.sh"
 FILES = {
     "watch/test_linux.py": "rtnetlink is Linux's; the same is tested with IP Helper",
     "watch/test_logind.py": "logind is Linux's; the same is tested with power notifications",
+    "watch/test_windows_namespace.py": "it starts Windows from Linux",
     "watch/test_route_*.py": "routing sockets belong to macOS and the BSDs",
     "watch/test_iokit.py": "IOKit is Apple's",
+    "cli/test_iroh_command.py": "the library of the package iroh does not load under Wine 8",
     "system/test_macos.py": "these names are Apple's",
 }
 """Files that cannot be imported there, by pattern below ``tests/``, and why."""
