@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -122,6 +123,47 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
     assert lost == "network lost; waiting for it to come back"
     assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
     assert waiting.startswith("service unreachable, will retry: ")
+
+
+@needs_namespaces
+async def test_a_recording_shows_again_what_was_reported(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "seen"
+    command = (*CLIENT, "watch", "--address", f"unix:{tmp_path}/none.sock", "--json", "--record", str(path))
+    async with Process("watcher", *command, host=host, environment={"RUNTIME_DIRECTORY": str(tmp_path)}) as watching:
+        await watching.wait_for("watching", LIMIT)
+        await host.unplug()
+        await host.plug()
+        await said_by(watching, "change", 1)
+        await host.move("10.77.0.77")
+        changes = await said_by(watching, "change", 2)
+        assert await watching.stop() == 0
+    assert [one["detail"] for one in replayed(path)] == [one["detail"] for one in changes]
+    again = run_watch("--record", str(path), "--address", "127.0.0.1:1")
+    assert (again.returncode, "cannot be made" in again.stderr) == (1, True)
+
+
+def run_watch(*flags: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "gossipcontrol.cli", "watch", *flags)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def replayed(path: Path) -> list[dict[str, object]]:
+    run = run_watch("--replay", str(path), "--json")
+    assert (run.returncode, run.stderr) == (0, "")
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def test_a_file_that_is_no_recording_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "seen").write_text("nonsense")
+    run = run_watch("--replay", str(tmp_path / "seen"))
+    assert (run.returncode, run.stderr) == (1, "Error: line 1 is no JSON\n")
+
+
+def test_the_self_test_says_what_works() -> None:
+    run = run_watch("--self-test")
+    assert run.returncode == 0
+    assert run.stdout.startswith("ok    network (rtnetlink): ")
+    assert json.loads(run_watch("--self-test", "--json").stdout.splitlines()[0])["works"] is True
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,10 @@ class Network:
         await _ip(f"-n {self.hub} link set {port} master {host.bridge} up")
         await _ip(f"-n {host.namespace} link set {name} up")
 
+    async def on_hub(self, *command: str) -> None:
+        """Run a command in the hub's namespace; raises CalledProcessError."""
+        await _run("ip", "netns", "exec", self.hub, *command)
+
     async def cut(self) -> None:
         """Cut the cable between the bridges."""
         await _ip(f"-n {self.hub} link set cable0 down")

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 from gossipcontrol.client import Client, ClientError
 from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.decision import NetworkChange, TriggerResult
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Limits, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger
@@ -193,3 +194,30 @@ async def test_a_report_that_waited_for_months_is_taken(path: Path) -> None:
     async with serving(path), desk_for(path) as desk:
         desk.reporter.report(change(age=90 * 24 * 3600.0))
         await desk.until(lambda: bool(desk.delivered))
+
+
+async def test_a_report_made_while_the_service_was_down_for_ten_minutes_arrives_once_with_its_age(
+    path: Path, host_sleeps: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[NetworkChange] = []
+    send = Client.report_network_change
+
+    async def listen(client: Client, report: NetworkChange) -> TriggerResult:
+        result = await send(client, report)
+        sent.append(report)
+        return result
+
+    monkeypatch.setattr(Client, "report_network_change", listen)
+    async with desk_for(path) as desk:
+        desk.reporter.report(replace(change(ChangeKind.RESUMED), slept=3600.0))
+        await desk.until(lambda: bool(desk.failed))
+        host_sleeps(600.0)
+        async with serving(path) as app:
+            await desk.until(lambda: bool(desk.delivered))
+            desk.reporter.report(change(generation=2))
+            await desk.until(lambda: len(desk.delivered) == 2)
+            assert sorted(changes_counted(app).values()) == [1, 1]
+    assert [one.kind for one in sent] == [ChangeKind.RESUMED, ChangeKind.CHANGED]
+    assert [600 <= one.age < 600 + LIMIT for one in sent] == [True, False]
+    assert [one.slept for one in sent] == [3600.0, 0.0]
+    assert 600 <= desk.delivered[0].seconds < 600 + LIMIT

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Self
 
 from gossipcontrol.system.boot import awake_time, boottime
 from gossipcontrol.watch.change import ChangeKind
@@ -24,16 +25,31 @@ FAR = 1 << 33
 class Suspension:
     """Growth of the difference of both: immune to steps of the wall clock, and to a frozen process."""
 
-    def __init__(self, boottime: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        boottime: Callable[[], float],
+        monotonic: Callable[[], float],
+        *,
+        shortest: float = SHORTEST,
+        adds_up: bool = True,
+    ) -> None:
         self._boottime = boottime
         self._monotonic = monotonic
+        self._shortest = shortest
+        self._adds_up = adds_up
         self._slept = boottime() - monotonic()
 
+    @classmethod
+    def of_this_boot(cls, *, shortest: float = SHORTEST, adds_up: bool = True) -> Self:
+        """Seen by this system's clocks; ``adds_up``: several short sleeps make one that counts."""
+        return cls(boottime, awake_time, shortest=shortest, adds_up=adds_up)
+
     def grown(self) -> float:
-        """Seconds slept since this last returned more than 0; 0 when fewer than ``SHORTEST``."""
+        """Seconds slept since this last returned more than 0; 0 when fewer than ``shortest``."""
         slept = self._boottime() - self._monotonic()
         growth = slept - self._slept
-        if growth < SHORTEST:
+        if growth < self._shortest:
+            self._slept = self._slept if self._adds_up else slept
             return 0.0
         self._slept = slept
         return growth
@@ -48,7 +64,7 @@ class ClockSource:
 
     async def watch(self) -> AsyncGenerator[ChangeKind, None]:
         """RESUMED each time; raises OSError where the kernel refuses timers."""
-        suspension = self._suspension or Suspension(boottime, awake_time)
+        suspension = self._suspension or Suspension.of_this_boot()
         with ClockStep() as step:
             while True:
                 await (self._wait() if self._wait else step.wait(INTERVAL))
