@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.network import Host, Network, what_is_missing
+from tests.kit.address import local_address
+from tests.kit.network import Host, Network, needs_namespaces
 from tests.kit.process import CLIENT, Process, service, watcher
 
-needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 LIMIT = 30.0
 
 
@@ -34,6 +34,7 @@ async def said_by(process: Process, event: str, count: int) -> list[dict[str, ob
 
 
 @needs_namespaces
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_a_day_of_a_host(host: Host, tmp_path: Path) -> None:
     """Loss and return, another address, and a service that comes late: each change is delivered once, in order."""
     async with watcher(host, tmp_path) as watching:
@@ -85,7 +86,7 @@ async def test_the_first_line_says_what_is_ignored_and_why_and_fits_80_columns(h
     """moby/moby#25139: nothing was told of a tap0 that was the only uplink, and nothing said so."""
     for number in range(30):
         await host.run("ip", "link", "add", f"veth-guest{number}", "type", "bridge")
-    command = (*CLIENT, "watch", "--address", f"unix:{tmp_path}/none.sock")
+    command = (*CLIENT, "watch", "--address", local_address(tmp_path / "none.sock"))
     async with Process("watcher", *command, host=host, environment={"RUNTIME_DIRECTORY": str(tmp_path)}) as watching:
         line = await watching.wait_for_text("watching", LIMIT)
     assert line is watching.lines[0]
@@ -94,8 +95,9 @@ async def test_the_first_line_says_what_is_ignored_and_why_and_fits_80_columns(h
 
 
 @needs_namespaces
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_what_people_read(host: Host, tmp_path: Path) -> None:
-    command = (*CLIENT, "watch", "--host-id", "laptop", "--address", f"unix:{tmp_path}/none.sock")
+    command = (*CLIENT, "watch", "--host-id", "laptop", "--address", local_address(tmp_path / "none.sock"))
     reading = await asyncio.create_subprocess_exec(
         "ip", "netns", "exec", host.namespace, *command, stdout=asyncio.subprocess.PIPE,
         env={"RUNTIME_DIRECTORY": str(tmp_path), "PATH": "/usr/bin:/bin"},

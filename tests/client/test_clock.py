@@ -18,6 +18,7 @@ def test_it_goes_on_during_sleep(host_sleeps: Callable[[float], None]) -> None:
     assert boottime() - before >= 3600
 
 
+@pytest.mark.not_on_windows("its clock is always read through kernel32")
 @pytest.mark.parametrize(("platform", "read"), [("darwin", MONOTONIC_RAW), ("win32", OTHER), ("freebsd14", OTHER)])
 def test_without_boottime_it_is_the_clock_that_goes_on_where_there_is_one(
     platform: str, read: float, monkeypatch: pytest.MonkeyPatch

@@ -14,12 +14,14 @@ from gossipcontrol.client import Client, ClientError
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.decision import NetworkChange, TriggerResult
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
+from gossipcontrol.server.config import Config, Limits, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.watch.change import Change, ChangeKind
 from gossipcontrol.watch.reporter import SLEEP_SHELF_LIFE, Delivery, Reporter
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.kit.address import listen_on, local_address
 
 T = TypeVar("T")
 LIMIT = 30.0
@@ -57,7 +59,7 @@ class Desk:
 async def serving(path: Path) -> AsyncGenerator[App]:
     """The real service."""
     config = Config(
-        listen=Listen(socket=str(path), tcp=""),
+        listen=listen_on(path),
         metrics=Metrics(address=""),
         state=State(backend="memory"),
         limits=Limits(drain=0.1),
@@ -72,7 +74,7 @@ async def serving(path: Path) -> AsyncGenerator[App]:
 
 @asynccontextmanager
 async def desk_for(path: Path, host_id: str = "h") -> AsyncGenerator[Desk]:
-    async with Client(f"unix:{path}", timeout=0.3) as client:
+    async with Client(local_address(path), timeout=0.3) as client:
         desk = Desk(client, host_id)
         running = asyncio.create_task(desk.reporter.run())
         try:
@@ -169,7 +171,7 @@ async def test_an_announcement_from_before_the_sleep_is_dropped(
 ) -> None:
     async with serving(path) as app, desk_for(path) as desk:
         desk.reporter.report(change(ChangeKind.SLEEPING, 0))
-        host_sleeps(SLEEP_SHELF_LIFE)
+        host_sleeps(2 * SLEEP_SHELF_LIFE)
         desk.reporter.report(change())
         await desk.until(lambda: bool(desk.delivered))
         assert [one.change.kind for one in desk.delivered] == [ChangeKind.CHANGED]
