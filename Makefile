@@ -42,8 +42,10 @@ lint: $(READY) ## Check style, protos and formatting
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against $(LANDED)
 
-type: $(READY) ## Check types with mypy and pyright, both strict
+type: $(READY) ## Check types with mypy, for Linux, macOS and Windows, and with pyright, all strict
 	$(BIN)/mypy server clients examples tests bench dev
+	$(BIN)/mypy --platform darwin server clients
+	$(BIN)/mypy --platform win32 server clients
 	$(BIN)/pyright
 
 bench: $(READY) ## Produce every figure that the project claims

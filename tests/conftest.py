@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from gossipcontrol.system import windows
 from hypothesis import settings
 
+from tests.kit import not_on_windows
 from tests.kit.waiting_first import waiting_first
 
 # How long an example takes says more about the machine than about the code.
@@ -19,16 +23,22 @@ settings.load_profile("gossipcontrol")
 @pytest.fixture
 def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Have this host sleep for so many seconds: BOOTTIME goes on meanwhile, MONOTONIC and every timer do not."""
-    read, slept = time.clock_gettime, 0.0
+    slept = 0.0
 
     def sleep(seconds: float) -> None:
         nonlocal slept
         slept += seconds
 
-    def clock_gettime(clock: int) -> float:
-        return read(clock) + (slept if clock == time.CLOCK_BOOTTIME else 0.0)
+    if sys.platform == "win32":
+        boottime = windows.boottime
+        monkeypatch.setattr(windows, "boottime", lambda: boottime() + slept)
+    else:
+        read = time.clock_gettime
 
-    monkeypatch.setattr(time, "clock_gettime", clock_gettime)
+        def clock_gettime(clock: int) -> float:
+            return read(clock) + (slept if clock == time.CLOCK_BOOTTIME else 0.0)
+
+        monkeypatch.setattr(time, "clock_gettime", clock_gettime)
     return sleep
 
 
@@ -42,11 +52,15 @@ LEFT_OUT = {"clients": "the clients of other languages: make clients builds them
 """Markers of tests that run only with a target of their own, and what it does."""
 WANTED = os.environ.get("GOSSIPCONTROL_TESTS", "")
 """The marker whose tests are wanted now; empty: those without any of them."""
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what cannot be imported on this system."""
+    return True if not_on_windows.ignores(collection_path) else None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what has a target of its own, and start the tests that wait for real timeouts first, side by side."""
+    not_on_windows.deselect(config, items)
     out = [item for item in items if any(item.get_closest_marker(name) for name in LEFT_OUT if name != WANTED)]
     if out:
         config.hook.pytest_deselected(items=out)
@@ -57,6 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out. In CI nothing may be skipped: `.ci/run` installs what every test needs."""
+    for line in not_on_windows.summary():
+        terminalreporter.write_line(line)
     if not WANTED:
         for what in LEFT_OUT.values():
             terminalreporter.write_line(f"left out: {what}")

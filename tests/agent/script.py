@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
+from tests.kit.address import local_address
 from tests.kit.until import until
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -105,7 +106,7 @@ class Script:
 @asynccontextmanager
 async def scripted(directory: Path) -> AsyncGenerator[tuple[Script, str]]:
     """The script as a server, and its address."""
-    server, script, address = grpc.aio.server(), Script(), f"unix:{directory}/script.sock"
+    server, script, address = grpc.aio.server(), Script(), local_address(directory / "script.sock")
     attach = grpc.stream_stream_rpc_method_handler(
         script.attach, attach_pb2.AttachRequest.FromString, attach_pb2.AttachResponse.SerializeToString
     )

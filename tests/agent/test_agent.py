@@ -31,6 +31,7 @@ from gossipcontrol.v1.liveness_pb2 import (
 
 from tests.agent.fake import FakeNode, Proxy, Watched, running
 from tests.agent.script import scripted
+from tests.kit.address import address_of, local_address
 from tests.kit.service_lab import BareAgent, Service, config, connected, rejoin, serving
 from tests.kit.until import DEADLINE, until
 
@@ -153,7 +154,7 @@ async def test_a_report_comes_once_per_interval_however_often_neighbours_come_an
 
 @pytest.mark.parametrize(("asked_ms", "interval"), [(0, 1.0), (5_000, 5.0), (2**32 - 1, 60.0)])
 async def test_no_service_makes_it_silent_or_a_flood(tmp_path: Path, asked_ms: int, interval: float) -> None:
-    channel = open_channel(f"unix:{tmp_path}/none.sock")
+    channel = open_channel(local_address(tmp_path / "none.sock"))
     attachment = Attachment(AgentState(FakeNode(), "", lambda event: None, lambda store, change: None), channel)
     attachment.set_interval(asked_ms)
     assert attachment.interval == interval
@@ -316,7 +317,7 @@ async def test_it_says_once_why_it_cannot_attach(service: Service) -> None:
 
 async def test_it_waits_for_a_service_that_comes_later(tmp_path_factory: pytest.TempPathFactory) -> None:
     settings = config(tmp_path_factory.mktemp("late"))
-    async with running(FakeNode(), f"unix:{settings.listen.socket}") as watched:
+    async with running(FakeNode(), address_of(settings)) as watched:
         await until(lambda: bool(watched.told("unattached")), "there is no service yet")
         async with serving(settings):
             await attached(watched.agent.attached)

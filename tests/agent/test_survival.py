@@ -16,6 +16,7 @@ from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
 from tests.agent.fake import FakeNode
 from tests.agent.script import Script, scripted
+from tests.kit.address import local_address
 from tests.kit.until import DEADLINE, until
 
 NEWER_FRAME = attach_pb2.AttachResponse.FromString(b"\x7a\x00")
@@ -70,7 +71,7 @@ async def test_leaving_the_block_says_goodbye(tmp_path: Path) -> None:
 
 
 async def test_leaving_the_block_does_not_wait_for_a_service_that_is_away(tmp_path: Path) -> None:
-    async with asyncio.timeout(DEADLINE), Agent(FakeNode(), f"unix:{tmp_path}/none.sock") as agent:
+    async with asyncio.timeout(DEADLINE), Agent(FakeNode(), local_address(tmp_path / "none.sock")) as agent:
         await until(lambda: agent.stats.failed_attempts > 0, "it tried")
 
 

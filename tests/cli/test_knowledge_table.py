@@ -12,6 +12,7 @@ import pytest
 from gossipcontrol.cli.knowledge_table import age, sentence
 from gossipcontrol.client import AuthorLag, Client, PeerKnowledge, PeerLag
 
+from tests.kit.address import local_address
 from tests.kit.intentions import batch, chain, serving_in_memory
 
 
@@ -24,7 +25,7 @@ async def socket(tmp_path: Path) -> AsyncIterator[Path]:
 
 async def run(socket: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, output and errors of the command."""
-    command = [sys.executable, "-m", "gossipcontrol.cli", "knowledge", *arguments, "--address", f"unix:{socket}"]
+    command = [sys.executable, "-m", "gossipcontrol.cli", "knowledge", *arguments, "--address", local_address(socket)]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -33,7 +34,7 @@ async def run(socket: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 async def test_the_command_prints_the_matrix_and_sentences(socket: Path) -> None:
-    async with Client(f"unix:{socket}") as client:
+    async with Client(local_address(socket)) as client:
         await client.knowledge.record([batch(*chain("alice", 3)), batch(*chain("raspi", 1, b"alice0"))])
     code, output, errors = await run(socket, "s")
     assert (code, errors) == (0, "")

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from gossipcontrol.cli.main import COMMANDS, main
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
+from tests.kit.address import local_address
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, rejoin, serving
 from tests.kit.until import until
 
@@ -181,9 +182,10 @@ def test_a_usage_error_exits_with_two(words: list[str]) -> None:
 
 
 async def test_an_unreachable_service_exits_with_three(tmp_path: Path) -> None:
-    result = await asyncio.to_thread(CliRunner().invoke, main, ["stores", "--address", f"unix:{tmp_path}/none.sock"])
+    address = local_address(tmp_path / "none.sock")
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["stores", "--address", address])
     assert result.exit_code == 3
-    assert result.stderr.startswith(f"gossipcontrol: no service at unix:{tmp_path}/none.sock: ")
+    assert result.stderr.startswith(f"gossipcontrol: no service at {address}: ")
     assert result.stderr.count("\n") == 1
 
 

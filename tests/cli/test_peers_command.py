@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
-import pty
 import signal
 import struct
 import sys
-import termios
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -24,9 +21,15 @@ from gossipcontrol.v1 import liveness_pb2
 
 from tests.agent.fake import Proxy
 from tests.cli.test_main import read, run
+from tests.kit.address import address_of, local_address
 from tests.kit.scripted_service import scripted
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving
 from tests.kit.until import DEADLINE, until
+
+if sys.platform != "win32":
+    import fcntl
+    import pty
+    import termios
 
 
 async def hear(service: Service, *peer_ids: str, store_id: str = "a", node_id: str = "n") -> None:
@@ -104,6 +107,7 @@ async def test_a_sleeping_host_is_shown_asleep(service: Service) -> None:
         assert (peer["peer_id"], peer["state"]) == ("n", "PEER_STATE_ASLEEP")
 
 
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_changes_are_shown_as_they_come_until_ctrl_c(service: Service) -> None:
     await hear(service, "p")
     async with started(service.address, "peers", "a", "--watch", "--json") as watching:
@@ -123,9 +127,10 @@ async def test_changes_are_shown_as_they_come_until_ctrl_c(service: Service) -> 
         assert await watching.stop() == 0
 
 
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_a_watch_survives_a_restart_of_the_service(tmp_path: Path) -> None:
     settings = config(tmp_path, deciding=deciding())
-    address = f"unix:{settings.listen.socket}"
+    address = address_of(settings)
     async with started_late(settings, address) as (watching, service):
         await hear(service, "p")
         assert (await watching.event("peer"))["peer"] in ("n", "p")
@@ -147,6 +152,7 @@ async def started_late(settings: Any, address: str) -> AsyncGenerator[tuple[Comm
         yield watching, service
 
 
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_only_changes_into_or_out_of_a_state_are_shown(service: Service) -> None:
     await hear(service, "p")
     async with started(service.address, "peers", "a", "--watch", "--state", "asleep") as watching:
@@ -158,6 +164,7 @@ async def test_only_changes_into_or_out_of_a_state_are_shown(service: Service) -
         assert await watching.stop() == 0
 
 
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_a_large_snapshot_that_comes_again_tells_only_what_differs(tmp_path: Path) -> None:
     async with scripted(tmp_path, liveness=LivenessParameters(change_limit=50)) as scene:
         for number in range(2500):
@@ -203,11 +210,12 @@ async def test_top_prints_a_line_per_store_or_an_object_per_look(service: Servic
 
 
 async def test_top_without_a_service_exits_with_three(tmp_path: Path) -> None:
-    async with started(f"unix:{tmp_path}/none.sock", "top") as watching:
+    async with started(local_address(tmp_path / "none.sock"), "top") as watching:
         async with asyncio.timeout(DEADLINE * 2):
             assert await watching.process.wait() == 3
 
 
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_top_waits_for_a_service_that_goes_and_comes_back(tmp_path: Path) -> None:
     settings = config(tmp_path, deciding=deciding())
     async with serving(settings) as service, started(service.address, "top", "--json", "--interval", "0.1") as top:
@@ -221,6 +229,7 @@ async def test_top_waits_for_a_service_that_goes_and_comes_back(tmp_path: Path) 
             assert await top.stop() == 0
 
 
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_top_in_a_pipe_ends_well_on_a_signal(service: Service) -> None:
     await hear(service, "p")
     async with started(service.address, "top", "--json", "--interval", "0.1") as watching:
@@ -278,6 +287,7 @@ class Terminal:
         os.close(self.far)
 
 
+@pytest.mark.not_on_windows("it has no pseudo-terminals")
 @pytest.mark.parametrize("key", [b"q", b"Q", b"\x03"])
 async def test_top_on_a_terminal_refreshes_in_place_and_restores_it(service: Service, key: bytes) -> None:
     await hear(service, "p")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.network import Host, Network, what_is_missing
+from tests.kit.address import local_address
+from tests.kit.network import Host, Network, needs_namespaces
 from tests.kit.process import CLIENT, Process, service, watcher
 
-needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 LIMIT = 30.0
 
 
@@ -33,6 +34,7 @@ async def said_by(process: Process, event: str, count: int) -> list[dict[str, ob
 
 
 @needs_namespaces
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_a_day_of_a_host(host: Host, tmp_path: Path) -> None:
     """Loss and return, another address, and a service that comes late: each change is delivered once, in order."""
     async with watcher(host, tmp_path) as watching:
@@ -84,7 +86,7 @@ async def test_the_first_line_says_what_is_ignored_and_why_and_fits_80_columns(h
     """moby/moby#25139: nothing was told of a tap0 that was the only uplink, and nothing said so."""
     for number in range(30):
         await host.run("ip", "link", "add", f"veth-guest{number}", "type", "bridge")
-    command = (*CLIENT, "watch", "--address", f"unix:{tmp_path}/none.sock")
+    command = (*CLIENT, "watch", "--address", local_address(tmp_path / "none.sock"))
     async with Process("watcher", *command, host=host, environment={"RUNTIME_DIRECTORY": str(tmp_path)}) as watching:
         line = await watching.wait_for_text("watching", LIMIT)
     assert line is watching.lines[0]
@@ -93,8 +95,9 @@ async def test_the_first_line_says_what_is_ignored_and_why_and_fits_80_columns(h
 
 
 @needs_namespaces
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
 async def test_what_people_read(host: Host, tmp_path: Path) -> None:
-    command = (*CLIENT, "watch", "--host-id", "laptop", "--address", f"unix:{tmp_path}/none.sock")
+    command = (*CLIENT, "watch", "--host-id", "laptop", "--address", local_address(tmp_path / "none.sock"))
     reading = await asyncio.create_subprocess_exec(
         "ip", "netns", "exec", host.namespace, *command, stdout=asyncio.subprocess.PIPE,
         env={"RUNTIME_DIRECTORY": str(tmp_path), "PATH": "/usr/bin:/bin"},
@@ -120,6 +123,47 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
     assert lost == "network lost; waiting for it to come back"
     assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
     assert waiting.startswith("service unreachable, will retry: ")
+
+
+@needs_namespaces
+async def test_a_recording_shows_again_what_was_reported(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "seen"
+    command = (*CLIENT, "watch", "--address", f"unix:{tmp_path}/none.sock", "--json", "--record", str(path))
+    async with Process("watcher", *command, host=host, environment={"RUNTIME_DIRECTORY": str(tmp_path)}) as watching:
+        await watching.wait_for("watching", LIMIT)
+        await host.unplug()
+        await host.plug()
+        await said_by(watching, "change", 1)
+        await host.move("10.77.0.77")
+        changes = await said_by(watching, "change", 2)
+        assert await watching.stop() == 0
+    assert [one["detail"] for one in replayed(path)] == [one["detail"] for one in changes]
+    again = run_watch("--record", str(path), "--address", "127.0.0.1:1")
+    assert (again.returncode, "cannot be made" in again.stderr) == (1, True)
+
+
+def run_watch(*flags: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "gossipcontrol.cli", "watch", *flags)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def replayed(path: Path) -> list[dict[str, object]]:
+    run = run_watch("--replay", str(path), "--json")
+    assert (run.returncode, run.stderr) == (0, "")
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def test_a_file_that_is_no_recording_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "seen").write_text("nonsense")
+    run = run_watch("--replay", str(tmp_path / "seen"))
+    assert (run.returncode, run.stderr) == (1, "Error: line 1 is no JSON\n")
+
+
+def test_the_self_test_says_what_works() -> None:
+    run = run_watch("--self-test")
+    assert run.returncode == 0
+    assert run.stdout.startswith("ok    network (rtnetlink): ")
+    assert json.loads(run_watch("--self-test", "--json").stdout.splitlines()[0])["works"] is True
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from gossipcontrol.client import AddressError
 from gossipcontrol.client.address import DEFAULT_TCP, check_address, default_address
 
+SOCKETS = [] if sys.platform == "win32" else ["unix:/run/x.sock"]
 
-@pytest.mark.parametrize("address", ["unix:/run/x.sock", "127.0.0.1:7420", "example.org:1", "[::1]:65535"])
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7420", "example.org:1", "[::1]:65535", *SOCKETS])
 def test_an_address_is_taken(address: str) -> None:
     assert check_address(address) == address
 
@@ -30,6 +33,7 @@ def test_the_variable_comes_first(tmp_path: Path) -> None:
         default_address({"GOSSIPCONTROL_ADDRESS": "nonsense"})
 
 
+@pytest.mark.not_on_windows("gRPC has no Unix sockets there")
 def test_then_the_users_socket_then_tcp(tmp_path: Path) -> None:
     environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
     if Path("/run/gossipcontrol/gossipcontrol.sock").exists():
@@ -40,3 +44,10 @@ def test_then_the_users_socket_then_tcp(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         assert default_address(environ) == f"unix:{path}"
+
+
+def test_a_unix_socket_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gossipcontrol.client.address.NO_SOCKETS", "gRPC has no Unix sockets on Windows")
+    with pytest.raises(AddressError, match="gRPC has no Unix sockets on Windows; use host:port"):
+        check_address("unix:/run/x.sock")
+    assert default_address({"XDG_RUNTIME_DIR": "/run"}) == DEFAULT_TCP

@@ -104,7 +104,7 @@ def test_what_is_not(address: str) -> None:
 def test_channels_are_made_in_one_place(folder: str) -> None:
     makers = {"insecure_channel", "secure_channel"}
     found = {
-        str(path.relative_to(TOP))
+        path.relative_to(TOP).as_posix()
         for path in (TOP / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in makers

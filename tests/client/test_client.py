@@ -19,6 +19,7 @@ from gossipcontrol.client import (
     UnreachableError,
 )
 
+from tests.kit.address import address_of, local_address
 from tests.kit.service_lab import Service, config, deciding, serving
 
 
@@ -64,11 +65,12 @@ async def test_a_full_service_says_when_to_come_again(tmp_path: Path) -> None:
 
 
 async def test_no_service_is_unreachable(tmp_path: Path) -> None:
-    async with Client(f"unix:{tmp_path}/none.sock", timeout=0.2) as client:
+    async with Client(local_address(tmp_path / "none.sock"), timeout=0.2) as client:
         with pytest.raises(UnreachableError):
             await client.serving()
 
 
+@pytest.mark.not_on_windows("Wine 8 ends large overlapped writes early, at which gRPC aborts the process")
 async def test_a_message_that_is_too_large_is_a_plain_failure(service: Service) -> None:
     async with Client(service.address) as client:
         with pytest.raises(ClientError, match="larger than max") as caught:
@@ -79,7 +81,7 @@ async def test_a_message_that_is_too_large_is_a_plain_failure(service: Service) 
 
 def test_a_client_may_be_made_outside_a_loop_and_used_in_one_after_another(tmp_path: Path) -> None:
     settings = config(tmp_path)
-    client = Client(f"unix:{settings.listen.socket}")
+    client = Client(address_of(settings))
 
     async def ask(*, close: bool = False) -> bool:
         async with serving(settings):

@@ -10,6 +10,7 @@ import pytest
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError
 
+from tests.kit.address import connect_locally, local_address, start_local_server
 from tests.kit.intentions import batch, chain, serving_in_memory
 
 
@@ -31,7 +32,7 @@ class Breaker:
         """Ends of connections that did not end well, as those that it breaks do."""
 
     async def __aenter__(self) -> Breaker:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        self._server = await start_local_server(self._serve, self.path)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -43,7 +44,7 @@ class Breaker:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        inner_reader, inner_writer = await asyncio.open_unix_connection(self._behind)
+        inner_reader, inner_writer = await connect_locally(self._behind)
         limited = self.connections == 1
         self._tasks |= {
             asyncio.create_task(self._pump(reader, inner_writer, writer, limited)),
@@ -67,11 +68,12 @@ class Breaker:
             other.close()
 
 
+@pytest.mark.not_on_windows("Wine 8 ends large overlapped writes early, at which gRPC aborts the process")
 async def test_a_stream_that_breaks_is_resumed(socket: Path, tmp_path: Path) -> None:
     intentions = chain("a", 20_000)
     batches = [batch(*intentions[start : start + 100]) for start in range(0, 20_000, 100)]
     async with Breaker(tmp_path / "b.sock", socket, 400_000) as breaker:
-        async with Client(f"unix:{breaker.path}", timeout=60.0) as client:
+        async with Client(local_address(breaker.path), timeout=60.0) as client:
             answer = await client.knowledge.record(batches)
             rows = [row async for row in client.knowledge.rows("s")]
         assert breaker.connections >= 2
@@ -81,7 +83,7 @@ async def test_a_stream_that_breaks_is_resumed(socket: Path, tmp_path: Path) -> 
 
 
 async def test_the_calls(socket: Path) -> None:
-    async with Client(f"unix:{socket}") as client:
+    async with Client(local_address(socket)) as client:
         knowledge = client.knowledge
         await knowledge.record([batch(*chain("alice", 3)), batch(*chain("bob", 1, b"alice1"))])
         assert [lag.behind async for lag in knowledge.lags("s")] == [1, 1]

@@ -22,6 +22,7 @@ from gossipcontrol.client import (
 from gossipcontrol.server.config import Limits
 
 from tests.agent.fake import Proxy
+from tests.kit.address import address_of, local_address
 from tests.kit.service_lab import Service, config, deciding, serving
 from tests.kit.until import DEADLINE
 
@@ -83,7 +84,7 @@ async def test_a_stream_that_is_cut_goes_on_where_it_was(service: Service, clien
 
 async def test_a_service_that_began_anew_sends_a_snapshot_and_says_so(tmp_path: Path) -> None:
     settings = config(tmp_path, deciding=deciding())
-    address = f"unix:{settings.listen.socket}"
+    address = address_of(settings)
     async with Client(address) as client:
         async with serving(settings):
             watcher = Watcher(client)
@@ -99,7 +100,7 @@ async def test_a_service_that_began_anew_sends_a_snapshot_and_says_so(tmp_path: 
 
 
 async def test_without_a_service_the_first_answer_fails_in_time(tmp_path: Path) -> None:
-    async with Client(f"unix:{tmp_path}/none.sock", timeout=0.3) as client:
+    async with Client(local_address(tmp_path / "none.sock"), timeout=0.3) as client:
         with pytest.raises(UnreachableError):
             await Watcher(client).until()
 

@@ -34,6 +34,7 @@ from gossipcontrol.client import (
 )
 
 from tests.agent.fake import Proxy
+from tests.kit.address import local_address
 from tests.kit.service_lab import Service, config, deciding, serving
 from tests.kit.until import DEADLINE, until
 
@@ -94,7 +95,10 @@ async def test_errors_are_typed_and_have_their_code(tmp_path: Path, client: Sync
         await blocking(lambda: client.rejoin(""))
     assert refused.value.violations == [("node_id", "must not be empty")]
     assert refused.value.code is StatusCode.INVALID_ARGUMENT
-    with SyncClient(f"unix:{tmp_path}/none.sock", timeout=0.2) as lonely, pytest.raises(UnreachableError) as lost:
+    with (
+        SyncClient(local_address(tmp_path / "none.sock"), timeout=0.2) as lonely,
+        pytest.raises(UnreachableError) as lost,
+    ):
         await blocking(lonely.serving)
     assert lost.value.code is StatusCode.UNAVAILABLE
     with pytest.raises(AddressError):
@@ -119,7 +123,7 @@ async def test_a_service_that_is_away_is_tried_again_until_the_timeout(tmp_path:
         slept.append(seconds)
         time.sleep(seconds)
 
-    address = f"unix:{tmp_path}/none.sock"
+    address = local_address(tmp_path / "none.sock")
     with SyncClient(address, timeout=0.5, sleep=sleep) as client, pytest.raises(UnreachableError):
         await blocking(client.serving)
     assert 0 < sum(slept) < 0.5

@@ -38,7 +38,7 @@ ENDLESS = {("watch",), ("agent", "iroh"), ("top",)}
 """Commands that run until they are stopped; they are only parsed."""
 HTTP = "127.0.0.1:7421"
 """Where the documents' service listens for HTTP."""
-OUTSIDE = {"apt-get", "systemctl", "cp", "sqlite3"}
+OUTSIDE = {"apt-get", "systemctl", "cp", "schtasks", "sqlite3"}
 """Programs that are not ours, and need root: their lines are only taken apart."""
 
 
@@ -116,7 +116,7 @@ async def check_command(words: list[str], shown: list[str]) -> None:
             check_module(module, rest)
         case ["pip", "install", *packages]:
             assert all(is_installable(package) for package in packages), packages
-        case [path, *_] if path.startswith(".ci/"):
+        case [path, *_] if path.startswith((".ci/", "dev/")):
             assert Path(path).is_file()
         case _:
             assert words[0] in OUTSIDE, f"{words[0]}: not known, so not checked"

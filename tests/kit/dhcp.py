@@ -37,7 +37,17 @@ def dhcp_server(network: Network, gateway: str, directory: Path) -> Process:
 
 async def get_lease(host: Host, directory: Path) -> None:
     """Let a host take the lease that it is offered; raises CalledProcessError when there is none."""
+    await host.run("udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "10", "-T", "1", "-s", _script(host, directory))
+
+
+def lease_kept(host: Host, directory: Path) -> Process:
+    """A client that takes a lease and renews it, at SIGUSR1 too."""
+    command = ("udhcpc", "-i", "eth0", "-f", "-t", "10", "-T", "1", "-s", _script(host, directory))
+    return Process("udhcpc", *command, host=host)
+
+
+def _script(host: Host, directory: Path) -> str:
     script = directory / f"lease-{host.number}"
     script.write_text(SCRIPT, encoding="ascii")
     script.chmod(0o755)
-    await host.run("udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "10", "-T", "1", "-s", str(script))
+    return str(script)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from gossipcontrol.client import Intention, IntentionBatch
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
+from gossipcontrol.server.config import Config, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger
+
+from tests.kit.address import listen_on
 
 
 @asynccontextmanager
 async def serving_in_memory(socket: Path) -> AsyncGenerator[None]:
     """The service on this socket."""
-    config = Config(
-        listen=Listen(socket=str(socket), tcp=""), metrics=Metrics(address=""), state=State(backend="memory")
-    )
+    config = Config(listen=listen_on(socket), metrics=Metrics(address=""), state=State(backend="memory"))
     app = App(config, make_logger(Log(level="error")))
     await app.start()
     try:

@@ -7,8 +7,12 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 from types import TracebackType
 from typing import Self
+
+import pytest
+from gossipcontrol.system.home import is_root
 
 GATEWAY = "10.77.0.1"
 """The router of a network as it is made."""
@@ -21,7 +25,7 @@ def what_is_missing() -> str:
         return "the program ip is missing: apt-get install iproute2"
     if shutil.which("iptables") is None:
         return "the program iptables is missing: apt-get install iptables"
-    if os.geteuid() != 0:
+    if not is_root():
         return "network namespaces need root: run this as root, or with sudo"
     made = subprocess.run(
         ("ip", "netns", "add", f"gc-probe-{os.getpid()}"), capture_output=True, text=True, check=False
@@ -30,6 +34,13 @@ def what_is_missing() -> str:
         return f"network namespaces cannot be made here: {made.stderr.strip()}"
     subprocess.run(("ip", "netns", "delete", f"gc-probe-{os.getpid()}"), check=True)
     return ""
+
+
+needs_namespaces = (
+    pytest.mark.not_on_windows("network namespaces are Linux's")
+    if sys.platform == "win32"
+    else pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
+)
 
 
 class Host:
@@ -143,6 +154,10 @@ class Network:
         await _ip(f"link add {port} netns {self.hub} type veth peer name {name} netns {host.namespace}")
         await _ip(f"-n {self.hub} link set {port} master {host.bridge} up")
         await _ip(f"-n {host.namespace} link set {name} up")
+
+    async def on_hub(self, *command: str) -> None:
+        """Run a command in the hub's namespace; raises CalledProcessError."""
+        await _run("ip", "netns", "exec", self.hub, *command)
 
     async def cut(self) -> None:
         """Cut the cable between the bridges."""

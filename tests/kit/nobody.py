@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 
 import pytest
+from gossipcontrol.system.home import is_root
 
 USER = 61234
 """A user id without an entry in the user database."""
@@ -17,9 +18,13 @@ AS_NOBODY = (
     "setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups",
     "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search",
 )  # fmt: skip
-needs_nobody = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("setpriv") is None,
-    reason="needs root and setpriv: install the Debian package util-linux",
+needs_nobody = (
+    pytest.mark.not_on_windows("every user has a directory of its own there")
+    if sys.platform == "win32"
+    else pytest.mark.skipif(
+        not is_root() or shutil.which("setpriv") is None,
+        reason="needs root and setpriv: install the Debian package util-linux",
+    )
 )
 
 

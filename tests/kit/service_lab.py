@@ -16,11 +16,12 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
+from gossipcontrol.server.config import Config, Limits, Log, Metrics, State
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
+from tests.kit.address import address_of, listen_on
 from tests.kit.http import fetch
 from tests.kit.until import DEADLINE
 
@@ -28,8 +29,8 @@ Call: TypeAlias = "grpc.aio.StreamStreamCall[attach_pb2.AttachRequest, attach_pb
 
 
 def config(directory: Path, **sections: Any) -> Config:
-    """Settings: a Unix socket in this directory, a free loopback port, state in memory, no metrics."""
-    listen = Listen(socket=str(directory / "run" / "gc.sock"), tcp="127.0.0.1:0")
+    """Settings: a Unix socket in this directory if there are any, a free loopback port, state in memory, no metrics."""
+    listen = listen_on(directory / "run" / "gc.sock", "127.0.0.1:0")
     plain = Config(listen=listen, metrics=Metrics(address=""), limits=Limits(drain=0.2), state=State(backend="memory"))
     return replace(plain, **sections)
 
@@ -50,8 +51,8 @@ class Service:
 
     @property
     def address(self) -> str:
-        """The address of its Unix socket."""
-        return f"unix:{self.config.listen.socket}"
+        """The address of its Unix socket, or of its port where there are none."""
+        return address_of(self.config)
 
     @property
     def tcp(self) -> str:

@@ -27,6 +27,9 @@ LAN = replace(HOME, ways={})
 """The default route is gone, peers in the same network are not."""
 PEER, PEER_MOVED = network(alice=""), network(alice="10.0.0.7")
 
+ROUTER = replace(HOME, routers={("eth0", "10.0.0.1"): "02:00:00:00:00:01"})
+OTHER_ROUTER = replace(HOME, routers={("eth0", "10.0.0.1"): "02:00:00:00:00:02"})
+
 
 @pytest.mark.parametrize(
     ("seen", "told"),
@@ -51,6 +54,18 @@ PEER, PEER_MOVED = network(alice=""), network(alice="10.0.0.7")
         pytest.param([(1, NONE), (2, HOME), (2.1, AWAY)], [(2, HOME), (2.35, AWAY)], id="back, then an address"),
         pytest.param(
             [(1, NONE), (2, HOME), (2.1, NONE), (2.2, HOME)], [(2, HOME), (2.45, HOME)], id="twice lost within quiet"
+        ),
+        pytest.param([(1, ROUTER), (2, HOME), (9, ROUTER)], [], id="a router is learned, forgotten and learned"),
+        pytest.param([(1, ROUTER), (9, OTHER_ROUTER)], [(9.25, OTHER_ROUTER)], id="another router of that address"),
+        pytest.param(
+            [(1, ROUTER), (2, HOME), (9, OTHER_ROUTER)], [(9.25, OTHER_ROUTER)], id="another router after silence"
+        ),
+        pytest.param([(1, ROUTER), (2, OTHER_ROUTER), (2.1, ROUTER)], [], id="two routers that quarrel, briefly"),
+        pytest.param(
+            [(1, ROUTER), (8, NONE), (9, OTHER_ROUTER)], [(9, OTHER_ROUTER)], id="a router after an outage, at once"
+        ),
+        pytest.param(
+            [(1, ROUTER), (8, NONE), (9, HOME), (12, OTHER_ROUTER)], [(9, HOME)], id="an outage, then a router: one"
         ),
     ],
 )

@@ -35,6 +35,7 @@ def test_the_boot_id_is_one_for_the_boot() -> None:
     assert 0 < len(boot_id()) <= 64
 
 
+@pytest.mark.not_on_windows("directories of root and XDG; LOCALAPPDATA is tested apart")
 def test_watchers_share_their_state_in_the_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtime_directory({"RUNTIME_DIRECTORY": "/x"}) == Path("/x")
     monkeypatch.setattr("os.geteuid", lambda: 0)

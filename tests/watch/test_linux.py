@@ -265,7 +265,7 @@ rule add from 10.77.0.2 lookup 100
 UNNUMBERED = """route delete default
 address flush dev eth0
 address add 10.255.0.7/32 dev lo
-route add default via inet6 fe80::1 dev eth0
+route add 0.0.0.0/0 via inet6 fe80::1 dev eth0
 """
 ONLY_NEXTHOP = "nexthop add id 5 via 10.77.0.1 dev eth0\nroute replace default nhid 5\n"
 

@@ -3,15 +3,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-import pytest
 from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.polling import PollingSource, take_snapshot
 from gossipcontrol.watch.scope import Filter
 
-from tests.kit.network import Host, Network, what_is_missing
+from tests.kit.network import Host, Network, needs_namespaces
 from tests.watch.lab import inside
-
-needs_namespaces = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 
 
 def seen_from(host: Host, peers: tuple[str, ...] = (), known: tuple[str, ...] = ()) -> Fingerprint:

@@ -12,13 +12,16 @@ from typing import TypeVar
 import pytest
 from gossipcontrol.client import Client, ClientError
 from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.decision import NetworkChange, TriggerResult
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
+from gossipcontrol.server.config import Config, Limits, Log, Metrics, State
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.watch.change import Change, ChangeKind
 from gossipcontrol.watch.reporter import SLEEP_SHELF_LIFE, Delivery, Reporter
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.kit.address import listen_on, local_address
 
 T = TypeVar("T")
 LIMIT = 30.0
@@ -56,7 +59,7 @@ class Desk:
 async def serving(path: Path) -> AsyncGenerator[App]:
     """The real service."""
     config = Config(
-        listen=Listen(socket=str(path), tcp=""),
+        listen=listen_on(path),
         metrics=Metrics(address=""),
         state=State(backend="memory"),
         limits=Limits(drain=0.1),
@@ -71,7 +74,7 @@ async def serving(path: Path) -> AsyncGenerator[App]:
 
 @asynccontextmanager
 async def desk_for(path: Path, host_id: str = "h") -> AsyncGenerator[Desk]:
-    async with Client(f"unix:{path}", timeout=0.3) as client:
+    async with Client(local_address(path), timeout=0.3) as client:
         desk = Desk(client, host_id)
         running = asyncio.create_task(desk.reporter.run())
         try:
@@ -168,7 +171,7 @@ async def test_an_announcement_from_before_the_sleep_is_dropped(
 ) -> None:
     async with serving(path) as app, desk_for(path) as desk:
         desk.reporter.report(change(ChangeKind.SLEEPING, 0))
-        host_sleeps(SLEEP_SHELF_LIFE)
+        host_sleeps(2 * SLEEP_SHELF_LIFE)
         desk.reporter.report(change())
         await desk.until(lambda: bool(desk.delivered))
         assert [one.change.kind for one in desk.delivered] == [ChangeKind.CHANGED]
@@ -191,3 +194,30 @@ async def test_a_report_that_waited_for_months_is_taken(path: Path) -> None:
     async with serving(path), desk_for(path) as desk:
         desk.reporter.report(change(age=90 * 24 * 3600.0))
         await desk.until(lambda: bool(desk.delivered))
+
+
+async def test_a_report_made_while_the_service_was_down_for_ten_minutes_arrives_once_with_its_age(
+    path: Path, host_sleeps: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[NetworkChange] = []
+    send = Client.report_network_change
+
+    async def listen(client: Client, report: NetworkChange) -> TriggerResult:
+        result = await send(client, report)
+        sent.append(report)
+        return result
+
+    monkeypatch.setattr(Client, "report_network_change", listen)
+    async with desk_for(path) as desk:
+        desk.reporter.report(replace(change(ChangeKind.RESUMED), slept=3600.0))
+        await desk.until(lambda: bool(desk.failed))
+        host_sleeps(600.0)
+        async with serving(path) as app:
+            await desk.until(lambda: bool(desk.delivered))
+            desk.reporter.report(change(generation=2))
+            await desk.until(lambda: len(desk.delivered) == 2)
+            assert sorted(changes_counted(app).values()) == [1, 1]
+    assert [one.kind for one in sent] == [ChangeKind.RESUMED, ChangeKind.CHANGED]
+    assert [600 <= one.age < 600 + LIMIT for one in sent] == [True, False]
+    assert [one.slept for one in sent] == [3600.0, 0.0]
+    assert 600 <= desk.delivered[0].seconds < 600 + LIMIT

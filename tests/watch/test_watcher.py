@@ -199,6 +199,14 @@ async def test_a_resume_after_a_long_sleep_is_told_even_if_no_sleep_was_announce
     assert [change.kind for change in changes] == [ChangeKind.RESUMED, ChangeKind.RESUMED]
 
 
+async def test_a_resume_says_how_long_the_host_slept_since_the_last_one(make: Make) -> None:
+    asleep = iter((500.0, 4100.0, 4100.2))
+    power = Power(ChangeKind.RESUMED, ChangeKind.SLEEPING, ChangeKind.RESUMED)
+    changes = await take(make(Network(HOME), power, asleep=lambda: next(asleep)), 3)
+    assert [round(change.slept, 1) for change in changes] == [3600.0, 0.0, 0.2]
+    assert [change.detail for change in changes] == ["woke after 3600 s of sleep", "about to sleep", "woke from sleep"]
+
+
 async def test_every_change_is_seen_at_an_instant_of_the_clock_that_counts_sleep(make: Make) -> None:
     power = Power(ChangeKind.SLEEPING, ChangeKind.RESUMED)
     changes = await take(make(Network(HOME, FLAPPED), power, clock=lambda: 7200.0), 3)

@@ -108,7 +108,8 @@ class Attachment:
         if queue.registration_due():
             await self._send(register=self._state.registration())
         await self._send_results()
-        while queue.neighbor_events:
+        # Only those that wait now: neighbours that come and go faster than they can be told must not hold up reports.
+        for _ in range(len(queue.neighbor_events)):
             await self._send(neighbor=queue.neighbor_events.popleft().message(boottime()))
         while (store_id := self._next_due()) is not None:
             queue.due.discard(store_id)

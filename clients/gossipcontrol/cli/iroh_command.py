@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import signal
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from gossipcontrol.iroh.key import KeyFileError, read_key
 from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.sync import reason
 from gossipcontrol.iroh.topic import GossipEvent
+from gossipcontrol.system.stop import on_stop
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.watcher import make_watcher
@@ -177,8 +177,7 @@ class _Run:
 
     async def _until_stopped(self) -> None:
         stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        on_stop(stopped.set)
         await stopped.wait()
         if self._agent is not None:
             await self._agent.leave()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from gossipcontrol.cli.output import guard_logging
 from gossipcontrol.system.printable import printable
+from gossipcontrol.system.stream import write_utf8
 
 COMMANDS = {
     "cancel": ("cancel_command", "End a rejoin that has not ended."),
@@ -80,6 +81,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable.
     """
+    write_utf8()
     guard_logging()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Iterable
 
 import click
@@ -18,6 +17,7 @@ from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.client.presence import Peer, PeerChange, Presence, PresenceUpdate
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.system.stop import on_stop
 from rich.text import Text
 
 STATES = {str(state): state for state in PeerState}
@@ -93,8 +93,7 @@ class _Follower:
 
 async def _until_stopped() -> None:
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    on_stop(stopped.set)
     await stopped.wait()
 
 

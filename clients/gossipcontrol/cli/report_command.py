@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.choice import SECONDS
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call
@@ -11,10 +15,19 @@ from gossipcontrol.client.decision import NetworkChange
 from gossipcontrol.client.enumeration import ChangeKind
 from gossipcontrol.watch.host import host_id as own_host_id
 
+Run = TypeVar("Run", bound=Callable[..., object])
+
 
 @click.group()
 def report() -> None:
     """Report what happened to a host, for scripts and hooks that know more than a watcher."""
+
+
+SLEPT = click.option("--slept", type=SECONDS, default=0.0, metavar="SECONDS", help="How long the host slept.")
+
+
+def _no_option(function: Run) -> Run:
+    return function
 
 
 def _report_command(name: str, kind: ChangeKind, text: str) -> None:
@@ -22,11 +35,14 @@ def _report_command(name: str, kind: ChangeKind, text: str) -> None:
     @click.option("--host-id", default="", help="The host; default: this machine.")
     @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
     @click.option("--detail", default="", help="What changed, for people.")
+    @(SLEPT if kind is ChangeKind.RESUMED else _no_option)
     @json_option
     @calls
-    async def run(client: MessageClient, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
+    async def run(
+        client: MessageClient, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool, slept: float = 0.0
+    ) -> int:
         change = NetworkChange(
-            host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail
+            host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail, slept=slept
         )
         response = await client.message(call.report_network_change(change))
         table.show_decision_messages(response.decisions, as_json)

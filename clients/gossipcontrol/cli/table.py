@@ -81,7 +81,7 @@ def show_status(address: str, status: Status) -> None:
     say(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
     say(f"rejoins (1 h)    {more}{counted}")
     if status.rejoins:
-        say(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}")
+        say(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {_detail(status.rejoins[0], verbose=False)}")
 
 
 def show_decisions(decisions: Iterable[Decision]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -23,6 +22,7 @@ from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import UnreachableError
 from gossipcontrol.client.store import Store
 from gossipcontrol.system.printable import printable
+from gossipcontrol.system.stop import on_stop
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -47,8 +47,7 @@ WIDE = 80
 async def top(client: Client, interval: float, count: int | None, as_json: bool) -> int:
     """Watch all stores: what is online, stale or being repaired. Ends on q or Ctrl-C."""
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    on_stop(stopped.set)
     first = [store async for store in client.list_stores()]
     console = Console(markup=False, highlight=False)
     if as_json or not console.is_terminal:
@@ -170,37 +169,61 @@ def _painted(count: int, state: PeerState) -> Text:
     return Text(str(count), table.STATE_COLOURS[state] if count else "")
 
 
-@contextmanager
-def _keys(quit: Callable[[], None]) -> Generator[None]:
-    """Read keys one by one meanwhile; restore the terminal afterwards."""
-    if not sys.stdin.isatty() or sys.platform == "win32":
-        yield
-        return
+KEY_INTERVAL = 0.1
+"""Seconds between two looks for a key, where the console cannot be waited for."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    @contextmanager
+    def _keys(quit: Callable[[], None]) -> Generator[None]:
+        """Look for keys meanwhile."""
+
+        async def look() -> None:
+            while True:
+                while msvcrt.kbhit():
+                    if msvcrt.getwch() in "qQ":
+                        quit()
+                await asyncio.sleep(KEY_INTERVAL)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+
+else:
     import select
     import termios
     import tty
 
-    number = sys.stdin.fileno()
-    before = termios.tcgetattr(number)
-    loop = asyncio.get_running_loop()
+    @contextmanager
+    def _keys(quit: Callable[[], None]) -> Generator[None]:
+        """Read keys one by one meanwhile; restore the terminal afterwards."""
+        if not sys.stdin.isatty():
+            yield
+            return
+        number = sys.stdin.fileno()
+        before = termios.tcgetattr(number)
+        loop = asyncio.get_running_loop()
 
-    hang_up = select.poll()
-    hang_up.register(number, 0)
+        hang_up = select.poll()
+        hang_up.register(number, 0)
 
-    def read() -> None:
-        if hang_up.poll(0):
+        def read() -> None:
+            if hang_up.poll(0):
+                loop.remove_reader(number)
+            elif set(os.read(number, 64)) & set(b"qQ\x03\x04"):
+                quit()
+
+        tty.setcbreak(number)
+        # Ctrl-C discards what was typed before it: a read that waits for a key would then block the exit.
+        mode = termios.tcgetattr(number)
+        mode[6][termios.VMIN] = 0
+        termios.tcsetattr(number, termios.TCSADRAIN, mode)
+        loop.add_reader(number, read)
+        try:
+            yield
+        finally:
             loop.remove_reader(number)
-        elif set(os.read(number, 64)) & set(b"qQ\x03\x04"):
-            quit()
-
-    tty.setcbreak(number)
-    # Ctrl-C discards what was typed before it: a read that waits for a key would then block the exit.
-    mode = termios.tcgetattr(number)
-    mode[6][termios.VMIN] = 0
-    termios.tcsetattr(number, termios.TCSADRAIN, mode)
-    loop.add_reader(number, read)
-    try:
-        yield
-    finally:
-        loop.remove_reader(number)
-        termios.tcsetattr(number, termios.TCSADRAIN, before)
+            termios.tcsetattr(number, termios.TCSADRAIN, before)

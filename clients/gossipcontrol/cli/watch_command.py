@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+from pathlib import Path
 
 import click
 from gossipcontrol.cli.output import say_event
+from gossipcontrol.cli.watch_recording import FILE, recorder_into, show_replay, show_self_test
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import AddressError, ClientError
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.system.stop import on_stop
 from gossipcontrol.watch.change import Change
 from gossipcontrol.watch.fingerprint import Fingerprint
 from gossipcontrol.watch.host import boot_id
@@ -32,6 +34,9 @@ ID_BYTES, MOST_NODES = 128, 128
 @click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
 @click.option("--quiet-time", default=0.25, show_default=True, help="Seconds without change before churn is reported.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--record", type=FILE, metavar="FILE", help="Write all that is seen into a new file; for its owner.")
+@click.option("--replay", "recorded", type=FILE, metavar="FILE", help="Show the reports of a recording; no more.")
+@click.option("--self-test", "is_test", is_flag=True, help="Show what of the watcher works on this host; no more.")
 def watch(
     address: str | None,
     host_id: str,
@@ -40,18 +45,28 @@ def watch(
     ignore: tuple[str, ...],
     quiet_time: float,
     as_json: bool,
+    record: Path | None,
+    recorded: Path | None,
+    is_test: bool,
 ) -> None:
     """Watch this host's network and power, and report changes until SIGTERM or SIGINT."""
     _check_ids((host_id,) if host_id else (), "--host-id")
     _check_ids(nodes, "--node")
     if not 0 <= quiet_time <= LONGEST_QUIET:
         raise click.BadParameter(f"must be from 0 to {LONGEST_QUIET} seconds", param_hint="--quiet-time")
+    chosen = Filter.default(include=include, ignore=ignore)
+    if is_test:
+        raise SystemExit(asyncio.run(show_self_test(chosen, as_json=as_json)))
+    if recorded is not None:
+        show_replay(recorded, chosen, quiet_time, as_json=as_json)
+        return
     try:
         address = check_address(address) if address else default_address()
     except AddressError as error:
         raise click.UsageError(str(error)) from error
-    watcher = make_watcher(Filter.default(include=include, ignore=ignore), quiet=quiet_time)
-    asyncio.run(_Run(watcher, address, host_id or own_host_id(), nodes, as_json).run())
+    with recorder_into(record) as recorder:
+        watcher = make_watcher(chosen, quiet=quiet_time, recorder=recorder)
+        asyncio.run(_Run(watcher, address, host_id or own_host_id(), nodes, as_json).run())
 
 
 def _check_ids(ids: tuple[str, ...], flag: str) -> None:
@@ -77,8 +92,7 @@ class _Run:
 
     async def run(self) -> None:
         stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        on_stop(stopped.set)
         async with Client(self._address, timeout=2.0) as client:
             reporter = Reporter(
                 client,

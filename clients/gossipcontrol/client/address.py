@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,11 +13,15 @@ from gossipcontrol.system.home import user_directory
 
 VARIABLE = "GOSSIPCONTROL_ADDRESS"
 DEFAULT_TCP = "127.0.0.1:7420"
+NO_SOCKETS = "gRPC has no Unix sockets on Windows" if sys.platform == "win32" else ""
+"""Why there are none on this system."""
 
 
 def check_address(address: str) -> str:
     """The address itself, if it is one; raises AddressError."""
     if address.startswith("unix:"):
+        if NO_SOCKETS:
+            raise AddressError(f"{address!r}: {NO_SOCKETS}; use host:port")
         if not address.removeprefix("unix:").startswith("/"):
             raise AddressError(f"{address!r}: the path of a Unix socket must be absolute, as in unix:/run/x.sock")
         return address
@@ -40,12 +45,15 @@ def is_local(address: str) -> bool:
 
 
 def default_address(environ: Mapping[str, str] | None = None) -> str:
-    """GOSSIPCONTROL_ADDRESS, else the Unix socket of a service on this machine, else the default TCP port."""
+    """GOSSIPCONTROL_ADDRESS, else the Unix socket of a service on this machine, else the default TCP port.
+
+    On Windows there is no such socket.
+    """
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
         return check_address(environ[VARIABLE])
     for directory in (Path("/run"), user_directory("XDG_RUNTIME_DIR", environ)):
-        if directory is None:
+        if directory is None or NO_SOCKETS:
             continue
         path = directory / "gossipcontrol" / "gossipcontrol.sock"
         if os.access(path, os.W_OK):

@@ -38,6 +38,8 @@ class NetworkChange:
     """A UUID that makes the call idempotent for 10 minutes; empty: the client chooses one."""
     park: bool = True
     """Whether it waits for nodes that the service does not know; otherwise that is NotFoundError."""
+    slept: float = 0.0
+    """Of RESUMED: seconds that the host slept, at most 30 days; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

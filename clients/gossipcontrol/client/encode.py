@@ -43,6 +43,7 @@ def network_change(change: NetworkChange) -> gossip_control_pb2.ReportNetworkCha
         age_ms=milliseconds(change.age),
         detail=change.detail,
         park_unknown=change.park,
+        slept_ms=milliseconds(change.slept),
     )
 
 

@@ -7,6 +7,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from gossipcontrol.system.file import keep_private
+
 SIZE = 32
 """Bytes of a key."""
 
@@ -16,7 +18,7 @@ class KeyFileError(ValueError):
 
 
 def read_key(path: Path) -> bytes:
-    """The secret key kept in a file of mode 0600, made if there is none: the node keeps its id over restarts.
+    """The secret key kept in a file that only the user can read, made if there is none: the node keeps its id.
 
     Raises KeyFileError for a file with anything else in it, and OSError.
     """
@@ -37,9 +39,10 @@ def _make_key(path: Path) -> bytes:
     """A new key in a new file, which is whole as soon as it is there."""
     key = secrets.token_bytes(SIZE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # of mode 0600
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
+            keep_private(Path(temporary))
             file.write(key.hex())
             file.flush()
             os.fsync(file.fileno())

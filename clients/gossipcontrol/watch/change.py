@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gossipcontrol.client.enumeration import ChangeKind
 
-__all__ = ["DEFAULT_V4", "DEFAULT_V6", "Address", "Change", "ChangeKind", "Link", "Route", "Snapshot"]
+__all__ = ["DEFAULT_V4", "DEFAULT_V6", "Address", "Change", "ChangeKind", "Link", "Neighbor", "Route", "Snapshot"]
 
 DEFAULT_V4, DEFAULT_V6 = "default v4", "default v6"
 """The destinations that stand for everything outside the host's own networks."""
@@ -22,6 +22,8 @@ class Change:
     detail: str
     seen_at: float
     """Seconds, on a clock that goes on during sleep (``boottime``)."""
+    slept: float = 0.0
+    """Of a resume: seconds that the host slept; 0 where its clocks do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Link:
     loopback: bool = False
     kind: str = ""
     """Of a virtual interface, as the system calls it: ``bridge``, ``veth``, ``wireguard``; empty for hardware."""
+    software: bool = False
+    """Ignored as an ignored name is, where the names of interfaces are the user's and say nothing (Windows)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,17 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A host on a link whose hardware address is known, and was found valid when it was last used."""
+
+    index: int
+    """Of the interface."""
+    address: str
+    hardware: str
+    """Its MAC address."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The network at one moment."""
 
@@ -79,3 +94,5 @@ class Snapshot:
     routes: tuple[Route, ...] = ()
     peers: tuple[str, ...] = ()
     """The peers' addresses that were asked about; one that is in no route cannot be reached."""
+    neighbors: tuple[Neighbor, ...] = ()
+    """The gateways among them; one that has not been used for long is not there."""

@@ -52,8 +52,9 @@ class Debounce:
 
     def observe(self, current: Fingerprint, now: float) -> Report | None:
         """Note what the network is now; returns what must be reported at once."""
-        before, self._current = self._current, current
-        self._reported = self._reported.with_peers_of(current)
+        before, self._current = self._current, current.with_routers_of(self._current)
+        current = self._current
+        self._reported = self._reported.with_peers_of(current).with_routers_of(current)
         self._lost |= not current.reachable or bool(before.defaults - current.defaults)
         moved = bool(current.changes_since(before)) or current.reachable != before.reachable
         if self._is_back(before) and now - self._reported_at >= self._quiet:

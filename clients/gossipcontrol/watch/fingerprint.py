@@ -11,7 +11,7 @@ from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Link, Route, Snap
 from gossipcontrol.watch.scope import Filter, Scope, choose_links
 
 DEFAULTS = (DEFAULT_V4, DEFAULT_V6)
-ADDRESSES, CARRIER = "addresses", "carrier"
+ADDRESSES, CARRIER, ROUTER = "addresses", "carrier", "router"
 """What else may change, beside the ways to destinations."""
 
 Hops: TypeAlias = frozenset[tuple[str, str, str]]
@@ -33,6 +33,8 @@ class Fingerprint:
     addresses come and go in it."""
     carriers: frozenset[tuple[int, int]] = frozenset()
     """(Index of the interface, how often it lost its carrier): this shows a flap between two snapshots."""
+    routers: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """Hardware address of each (interface, gateway) of a default route, as far as it is known."""
     scope: Scope = field(default_factory=Scope, compare=False)
     """Which interfaces count, and why."""
 
@@ -61,7 +63,16 @@ class Fingerprint:
             changed.append(ADDRESSES)
         if self.flapped_since(earlier):
             changed.append(CARRIER)
+        if self._another_router_since(earlier):
+            changed.append(ROUTER)
         return tuple(changed)
+
+    def _another_router_since(self, earlier: Fingerprint) -> bool:
+        """Whether a gateway of the same address has become another device: a roam that left all else as it was.
+
+        Only of gateways known both times: the system forgets those that nothing is sent to.
+        """
+        return any(earlier.routers.get(gateway, known) != known for gateway, known in self.routers.items())
 
     def _peers_moved_since(self, earlier: Fingerprint) -> list[str]:
         """Only of peers that are known both times: that a peer became known is no change of the network."""
@@ -81,6 +92,12 @@ class Fingerprint:
         peers = {one: self.ways.get(one, hops) for one, hops in other.ways.items() if one not in DEFAULTS}
         defaults = {one: self.ways[one] for one in DEFAULTS if one in self.ways}
         return replace(self, ways={**defaults, **peers})
+
+    def with_routers_of(self, earlier: Fingerprint) -> Fingerprint:
+        """Itself, with what was known before of the gateways that are still there, and are not known now."""
+        gateways = {(name, gateway) for one in DEFAULTS for name, gateway, _ in self.ways.get(one, ())}
+        kept = {one: known for one, known in earlier.routers.items() if one in gateways and one not in self.routers}
+        return replace(self, routers={**self.routers, **kept}) if kept else self
 
     def describe(self) -> str:
         """In words."""
@@ -109,7 +126,14 @@ def take_fingerprint(snapshot: Snapshot, chosen: Filter) -> Fingerprint:
     # The cable of a bridge is in a port of it. A bond takes another port by itself.
     bridges = {link.index for link in matter.values() if link.kind == "bridge"}
     matter |= {link.index: link for link in links.values() if link.master in bridges}
-    return Fingerprint(ways, addresses, frozenset((link.index, link.losses) for link in matter.values()), scope)
+    carriers = frozenset((link.index, link.losses) for link in matter.values())
+    return Fingerprint(ways, addresses, carriers, _routers(snapshot, ways, links), scope)
+
+
+def _routers(snapshot: Snapshot, ways: Mapping[str, Hops], links: Mapping[int, Link]) -> dict[tuple[str, str], str]:
+    gateways = {(name, gateway) for one in DEFAULTS for name, gateway, _ in ways.get(one, ())}
+    known = {(links[one.index].name, one.address): one.hardware for one in snapshot.neighbors if one.index in links}
+    return {gateway: known[gateway] for gateway in sorted(gateways & known.keys())}
 
 
 def _hops(snapshot: Snapshot, destination: str, links: Mapping[int, Link]) -> Hops:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gossipcontrol.client.clock import boottime
+from gossipcontrol.system.file import lock, open_shared
 
 SAME_EVENT = 2.0
 """Seconds within which two watchers see one and the same event."""
@@ -41,9 +41,8 @@ class GenerationCounter:
 
     def _advance_shared(self, event: str) -> int:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with os.fdopen(open_shared(self._path), "r+b", buffering=0) as file:
+            lock(file.fileno(), wait=True)
             now = self._clock()
             known = _parse(file.read(LONGEST), self._boot_id)
             is_new_to_us = known.generation > self._last and now - known.at < SAME_EVENT

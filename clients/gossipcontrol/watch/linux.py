@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Sequence, Set
+from contextlib import closing
+from dataclasses import replace
 
-from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Address, Route, Snapshot
-from gossipcontrol.watch.netlink import EventSocket, Rtnetlink
+from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Address, Neighbor, Route, Snapshot
+from gossipcontrol.watch.netlink import EventSocket, NeighborSocket, Rtnetlink
 from gossipcontrol.watch.netlink_message import Answer, Lookup
 from gossipcontrol.watch.scope import Filter, choose_links
 from gossipcontrol.watch.source import PROBE_V4, PROBE_V6, Peers, no_peers, peer_addresses
@@ -32,6 +34,8 @@ class RtnetlinkSource:
         self._filter = chosen or Filter.default()
         self._peers = peers
         self._woken = asyncio.Event()
+        self._gateways: dict[tuple[int, str], str] = {}
+        """Hardware address by interface and address; empty while it is not known."""
 
     def wake(self) -> None:
         """Take a snapshot soon."""
@@ -39,29 +43,54 @@ class RtnetlinkSource:
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """The state now, then after every message of the kernel; several that come close together make one."""
-        events = EventSocket()
         loop = asyncio.get_running_loop()
-        try:
-            with Rtnetlink() as kernel:
-                while True:
-                    self._woken.clear()
-                    # Before the snapshot: what comes later wakes the reader again.
-                    events.drain()
-                    taken_at = loop.time()
-                    yield take_snapshot(kernel, self._filter, self._peers)
-                    await self._until_woken(events)
-                    await asyncio.sleep(max(0.0, taken_at + PAUSE - loop.time()))
-        finally:
-            events.close()
+        with closing(EventSocket()) as events, closing(NeighborSocket()) as neighbors, Rtnetlink() as kernel:
+            while True:
+                self._woken.clear()
+                # Before the snapshot: what comes later wakes the reader again.
+                events.drain()
+                taken_at = loop.time()
+                snapshot = take_snapshot(kernel, self._filter, self._peers)
+                self._gateways = _gateways(snapshot)
+                yield snapshot
+                await self._until_woken(events, neighbors)
+                await asyncio.sleep(max(0.0, taken_at + PAUSE - loop.time()))
 
-    async def _until_woken(self, events: EventSocket) -> None:
+    async def _until_woken(self, events: EventSocket, neighbors: NeighborSocket) -> None:
         """Wait for a message; while nobody waits, messages pile up and cost nothing."""
         loop = asyncio.get_running_loop()
+        again: asyncio.TimerHandle | None = None
+
+        def listen() -> None:
+            loop.add_reader(neighbors.fileno(), read)
+
+        def read() -> None:
+            nonlocal again
+            if any(self._is_news(one) for one in neighbors.read()):
+                self._woken.set()
+            # On a link with many hosts there is always one that comes or goes.
+            loop.remove_reader(neighbors.fileno())
+            again = loop.call_later(PAUSE, listen)
+
         loop.add_reader(events.fileno(), self._woken.set)
+        listen()
         try:
             await self._woken.wait()
         finally:
+            if again is not None:
+                again.cancel()
+            loop.remove_reader(neighbors.fileno())
             loop.remove_reader(events.fileno())
+
+    def _is_news(self, neighbor: Neighbor) -> bool:
+        """Whether it is a gateway that was not known, or that is another device now."""
+        return self._gateways.get((neighbor.index, neighbor.address), neighbor.hardware) != neighbor.hardware
+
+
+def _gateways(snapshot: Snapshot) -> dict[tuple[int, str], str]:
+    known = {(one.index, one.address): one.hardware for one in snapshot.neighbors}
+    defaults = [one for one in snapshot.routes if one.destination in (DEFAULT_V4, DEFAULT_V6) and one.gateway]
+    return {(one.index, one.gateway): known.get((one.index, one.gateway), "") for one in defaults}
 
 
 def take_snapshot(kernel: Rtnetlink, chosen: Filter, peers: Peers = no_peers) -> Snapshot:
@@ -79,7 +108,8 @@ def take_snapshot(kernel: Rtnetlink, chosen: Filter, peers: Peers = no_peers) ->
             missing += [(destination, one) for one in _by_interface(question, addresses, counted)]
     for (destination, _), answer in zip(missing, kernel.look_up([one for _, one in missing]), strict=True):
         routes += _routes(destination, answer, used=False)
-    return Snapshot(links, addresses, tuple(routes), known)
+    found = Snapshot(links, addresses, tuple(routes), known)
+    return replace(found, neighbors=kernel.neighbors(list(_gateways(found))))
 
 
 def _routes(destination: str, answer: Answer, *, used: bool) -> list[Route]:

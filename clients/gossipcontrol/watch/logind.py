@@ -51,6 +51,17 @@ class LogindSource:
             failures = min(failures + 1, MOST_FAILURES)
             await self._pause(failures)
 
+    async def check(self) -> str:
+        """Whether D-Bus and logind answer; raises OSError."""
+        connection = _Connection(asyncio.Queue())
+        try:
+            await connection.open()
+        except BROKEN as error:
+            raise OSError(f"D-Bus or logind does not answer: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+        return "logind announces sleep over D-Bus"
+
     async def _follow(self, changes: asyncio.Queue[ChangeKind | None]) -> AsyncGenerator[ChangeKind, None]:
         """The changes of one connection, until it ends."""
         connection = _Connection(changes)

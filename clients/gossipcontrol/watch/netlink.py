@@ -1,4 +1,4 @@
-"""The few rtnetlink requests that the watcher needs: links, addresses, route lookups, and a wake-up.
+"""The few rtnetlink requests that the watcher needs: links, addresses, route lookups, gateways, and wake-ups.
 
 The kernel answers within the call that sends the request, so nothing here waits for anything but the kernel's own
 locks.
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from gossipcontrol.watch.change import Address, Link
+from gossipcontrol.watch.change import Address, Link, Neighbor
 from gossipcontrol.watch.netlink_message import (
     HEADER,
     NLM_F_DUMP,
@@ -24,6 +24,7 @@ from gossipcontrol.watch.netlink_message import (
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWROUTE,
     Answer,
     Lookup,
@@ -32,11 +33,14 @@ from gossipcontrol.watch.netlink_message import (
     combine,
     link_request,
     lookup_request,
+    neighbor_request,
     parse_address,
     parse_link,
+    parse_neighbor,
     parse_route,
 )  # fmt: skip
 
+AF_NETLINK: int = getattr(socket, "AF_NETLINK", 16)
 NETLINK_ROUTE = 0
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_NO_ENOBUFS = 270, 1, 5
 GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
@@ -44,6 +48,8 @@ GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
 
 Links too: on an IPv4-only host a lost carrier is announced to that group alone.
 """
+NEIGHBORS = 3
+"""The group of hosts on the links."""
 EVENT_BUFFER = 4096
 """Bytes of unread messages that the kernel keeps; in a storm it drops the rest, which costs nothing here."""
 MOST_READ = 256
@@ -99,6 +105,41 @@ class EventSocket:
         self._socket.close()
 
 
+class NeighborSocket:
+    """Becomes readable when a host on a link answers for the first time, anew, or no more."""
+
+    def __init__(self) -> None:
+        self._socket = _open()
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * EVENT_BUFFER)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NEIGHBORS)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """To wait on."""
+        return self._socket.fileno()
+
+    def read(self) -> list[Neighbor]:
+        """The hosts that waiting messages tell of; what a full buffer lost is in the next snapshot."""
+        found: list[Neighbor] = []
+        try:
+            for _ in range(MOST_READ // 4):
+                for kind, _, _, payload in _messages(self._socket.recv(EVENT_BUFFER)):
+                    if kind == RTM_NEWNEIGH and (neighbor := parse_neighbor(payload)):
+                        found.append(neighbor)
+        except BlockingIOError:
+            pass
+        return found
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
 class Rtnetlink:
     """Asks the kernel. Every method raises OSError when it does not answer, or refuses."""
 
@@ -146,20 +187,31 @@ class Rtnetlink:
         answers = self._answers(first, self._sequence)
         found: list[Answer] = []
         for (plain, question), (match, _) in zip(requests, matches, strict=True):
-            used, route = answers.get(plain, Answer()), answers.get(match, Answer())
+            used, route = (parse_route(answers[one]) if one in answers else Answer() for one in (plain, match))
             found.append(combine(question, used, route))
         return found
 
-    def _answers(self, first: int, last: int) -> dict[int, Answer]:
-        """The routes among the answers to these sequence numbers."""
-        answers: dict[int, Answer] = {}
+    def neighbors(self, wanted: Sequence[tuple[int, str]]) -> tuple[Neighbor, ...]:
+        """Those of these hosts, each by interface and address, whose hardware addresses are known."""
+        found: list[Neighbor | None] = []
+        for start in range(0, len(wanted), AT_ONCE):
+            part = wanted[start : start + AT_ONCE]
+            first = self._sequence + 1
+            self._sequence += len(part)
+            self._socket.send(b"".join(neighbor_request(first + at, *one) for at, one in enumerate(part)))
+            found += [parse_neighbor(one) for one in self._answers(first, self._sequence, RTM_NEWNEIGH).values()]
+        return tuple(one for one in found if one is not None)
+
+    def _answers(self, first: int, last: int, wanted: int = RTM_NEWROUTE) -> dict[int, memoryview]:
+        """The messages of a type among the answers to these sequence numbers."""
+        answers: dict[int, memoryview] = {}
         missing = set(range(first, last + 1))
         while missing:
             for kind, _, sequence, payload in self._receive():
                 if sequence in missing:
                     missing.discard(sequence)
-                    if kind == RTM_NEWROUTE:
-                        answers[sequence] = parse_route(payload)
+                    if kind == wanted:
+                        answers[sequence] = payload
         return answers
 
     def _dump(self, request: int, body: bytes, wanted: int) -> list[memoryview]:
@@ -190,19 +242,24 @@ class Rtnetlink:
                     raise OSError(-struct.unpack_from("=i", payload)[0], "rtnetlink refuses to list")
 
     def _receive(self) -> Iterator[tuple[int, int, int, memoryview]]:
-        """The messages of one datagram: type, flags, sequence number, payload."""
+        """The messages of one datagram."""
         length = self._socket.recv_into(self._buffer)
-        data = memoryview(bytes(memoryview(self._buffer)[:length]))
-        offset = 0
-        while offset + HEADER.size <= length:
-            size, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-            if size < HEADER.size:
-                raise OSError("rtnetlink: a message that is shorter than its header")
-            yield kind, flags, sequence, data[offset + HEADER.size : offset + size]
-            offset += aligned(size)
+        return _messages(bytes(memoryview(self._buffer)[:length]))
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, int, int, memoryview]]:
+    """The messages of one datagram: type, flags, sequence number, payload."""
+    data = memoryview(datagram)
+    offset = 0
+    while offset + HEADER.size <= len(data):
+        size, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        if size < HEADER.size:
+            raise OSError("rtnetlink: a message that is shorter than its header")
+        yield kind, flags, sequence, data[offset + HEADER.size : offset + size]
+        offset += aligned(size)
 
 
 def _open() -> socket.socket:
-    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+    made = socket.socket(AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
     made.bind((0, 0))
     return made

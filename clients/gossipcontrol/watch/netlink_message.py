@@ -1,6 +1,6 @@
 """Messages of rtnetlink as bytes: what the watcher asks, and what it reads of the answers.
 
-Constants and layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h.
+Constants and layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gossipcontrol.watch.change import Address, Link
+from gossipcontrol.watch.change import Address, Link, Neighbor
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 16, 18, 20, 22, 24, 26
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x10, 0x300
 IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
@@ -24,7 +25,12 @@ IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x08, 0x20, 0x40
 SCOPE_GLOBAL, SCOPE_HOST = 0, 254
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_MULTIPATH, RTA_VIA = 1, 2, 4, 5, 7, 9, 18
 RTM_F_FIB_MATCH = 0x2000
+NDA_DST, NDA_LLADDR = 1, 2
+NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
+"""Reachable, stale, delayed, probed, permanent: an entry that failed or is incomplete says nothing."""
 RTN_UNICAST = 1
+NO_SOURCE = ("::", "::1")
+"""What the kernel answers as the source where no IPv6 address would do: there is none, or it is still tentative."""
 SKIP_STATISTICS = 0x8
 """RTEXT_FILTER_SKIP_STATS: without them a link is a third as long."""
 HEADER = struct.Struct("=IHHII")
@@ -32,6 +38,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
+_NEIGHBOR = struct.Struct("=BxxxiHBB")
 _HOP = struct.Struct("=HBBi")
 _U32 = struct.Struct("=I")
 _FAMILY = struct.Struct("=H")
@@ -153,6 +160,8 @@ def parse_route(payload: memoryview) -> Answer:
         return Answer()
     found = _attributes(payload, _ROUTE.size)
     source = _text(family, found.get(RTA_PREFSRC))
+    if source in NO_SOURCE:
+        source = ""
     if RTA_MULTIPATH in found:
         return Answer(tuple(_hops(family, found[RTA_MULTIPATH])), source)
     if RTA_OIF not in found:
@@ -188,3 +197,21 @@ def combine(question: Lookup, used: Answer, route: Answer) -> Answer:
         hops = tuple(hop for hop in route.hops if hop[0] == question.index)
         return Answer(hops, route.source or used.source or question.source) if hops else Answer()
     return Answer(route.hops or used.hops, used.source) if used.hops else Answer()
+
+
+def neighbor_request(sequence: int, index: int, address: str) -> bytes:
+    """A whole message that asks for one host on a link."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    body = _NEIGHBOR.pack(family, index, 0, 0, 0) + _attribute(NDA_DST, socket.inet_pton(family, address))
+    return HEADER.pack(HEADER.size + len(body), RTM_GETNEIGH, NLM_F_REQUEST, sequence, 0) + body
+
+
+def parse_neighbor(payload: memoryview) -> Neighbor | None:
+    """A host on a link, of RTM_NEWNEIGH; None while its hardware address is not known or not trusted."""
+    family, index, state, _, _ = _NEIGHBOR.unpack_from(payload)
+    found = _attributes(payload, _NEIGHBOR.size)
+    if family not in (socket.AF_INET, socket.AF_INET6) or not state & NUD_VALID:
+        return None
+    if NDA_DST not in found or len(found.get(NDA_LLADDR, b"")) != 6:
+        return None
+    return Neighbor(index, socket.inet_ntop(family, found[NDA_DST]), bytes(found[NDA_LLADDR]).hex(":"))

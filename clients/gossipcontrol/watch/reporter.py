@@ -103,6 +103,7 @@ class Reporter:
             platform=PLATFORMS.get(sys.platform),
             age=min(age, OLDEST),
             detail=change.detail,
+            slept=min(change.slept, OLDEST),
         )
         result = await self._client.report_network_change(report)
         self._forget(change)

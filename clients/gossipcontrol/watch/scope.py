@@ -12,7 +12,8 @@ from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Link, Route, Snap
 IGNORED = (
     "lo", "docker*", "veth*", "br-*", "cni*", "flannel*", "cali*", "cilium*", "lxc*", "lxd*", "virbr*", "vnet*",
     "podman*", "kube-*", "tun*", "tap*", "wg*", "tailscale*", "utun*", "ipsec*", "ppp*", "zt*", "nebula*", "dummy*",
-    "awdl*", "llw*", "gif*", "anpi*",
+    "awdl*", "llw*", "gif*", "anpi*", "ap[0-9]*", "feth*", "vmenet*", "stf*", "p2p0", "p2p-*", "bridge1[0-9][0-9]",
+    "clat*",
 )  # fmt: skip
 """Interfaces of containers and tunnels: they come and go without changing how peers are reached."""
 LOOPBACK = "loopback"
@@ -38,9 +39,18 @@ class Filter:
 
     def ignored_by(self, name: str) -> str:
         """The pattern that makes an interface of this name ignored; empty when it counts."""
-        if any(fnmatchcase(name, pattern) for pattern in self.include):
+        if self._includes(name):
             return ""
         return next((pattern for pattern in self.ignore if fnmatchcase(name, pattern)), "")
+
+    def ignores(self, link: Link) -> str:
+        """Why an interface does not count, in words; empty when it does."""
+        if pattern := self.ignored_by(link.name):
+            return f"named {pattern}"
+        return (link.kind or "software") if link.software and not self._includes(link.name) else ""
+
+    def _includes(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.include)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ def choose_links(snapshot: Snapshot, chosen: Filter) -> tuple[dict[int, Link], S
     names, and where the kernel's only way out leads through it.
     """
     real = [link for link in snapshot.links if not _is_loopback(link)]
-    counted = {link.index: link for link in real if chosen.counts(link.name)}
+    counted = {link.index: link for link in real if not chosen.ignores(link)}
     why = dict.fromkeys(counted, "")
     masters = {link.master for link in counted.values() if link.master}
     _add(counted, why, (link for link in real if link.index in masters), "its port counts")
@@ -129,7 +139,7 @@ def _scope(snapshot: Snapshot, chosen: Filter, why: Mapping[int, str]) -> Scope:
     return Scope(
         {link.name: why[link.index] for link in ordered if link.index in why},
         {
-            link.name: LOOPBACK if _is_loopback(link) else f"named {chosen.ignored_by(link.name)}"
+            link.name: LOOPBACK if _is_loopback(link) else chosen.ignores(link)
             for link in ordered
             if link.index not in why
         },

@@ -8,16 +8,19 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.clock import boottime, time_asleep
 from gossipcontrol.watch.change import Change, ChangeKind, Snapshot
 from gossipcontrol.watch.debounce import Debounce, Report
 from gossipcontrol.watch.fingerprint import Fingerprint, take_fingerprint
 from gossipcontrol.watch.generation import GenerationCounter
 from gossipcontrol.watch.host import boot_id, runtime_directory
 from gossipcontrol.watch.polling import PollingSource
+from gossipcontrol.watch.recording import RecordedLists, RecordedNetwork, RecordedPower, Recorder
+from gossipcontrol.watch.route_layout import layout_of
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.source import NetworkSource, Peers, PowerSource, no_peers
 
@@ -53,6 +56,7 @@ class Watcher:
         fallback: NetworkSource | None = None,
         peers: Peers = no_peers,
         clock: Callable[[], float] = boottime,
+        asleep: Callable[[], float] = time_asleep,
     ) -> None:
         self._network = network
         self._power = power
@@ -64,6 +68,8 @@ class Watcher:
         self._pending = False
         self._reachable = True
         self._resumed_at = float("-inf")
+        self._asleep = asleep
+        self._slept = asleep()
 
     async def changes(
         self,
@@ -152,7 +158,13 @@ class Watcher:
                     listener.on_change(Change(kind, 0, "about to sleep", now))
                 elif now - self._resumed_at > SAME_RESUME:
                     self._resumed_at = now
-                    listener.on_change(self._change(kind, "woke from sleep", None, now))
+                    listener.on_change(self._resume(now))
+
+    def _resume(self, now: float) -> Change:
+        before, self._slept = self._slept, self._asleep()
+        slept = max(0.0, self._slept - before)
+        detail = f"woke after {slept:.0f} s of sleep" if slept >= 1 else "woke from sleep"
+        return replace(self._change(ChangeKind.RESUMED, detail, None, now), slept=slept)
 
     def _change(self, kind: ChangeKind, detail: str, fingerprint: Fingerprint | None, now: float) -> Change:
         state = repr((kind.label, fingerprint and fingerprint.identity))
@@ -161,22 +173,68 @@ class Watcher:
 
 
 def make_watcher(
-    chosen: Filter | None = None, *, quiet: float = 0.25, state: Path | None = None, peers: Peers = no_peers
+    chosen: Filter | None = None,
+    *,
+    quiet: float = 0.25,
+    state: Path | None = None,
+    peers: Peers = no_peers,
+    recorder: Recorder | None = None,
 ) -> Watcher:
     """The watcher for this operating system, of the interfaces that a filter chooses.
 
     ``peers`` gives addresses of peers, the most important first: a change of the way to one of the first 8 is reported
-    too. It is called for every look at the network.
+    too. It is called for every look at the network. ``recorder`` writes down all that the sources see.
     """
     chosen = chosen or Filter.default()
-    network: NetworkSource = PollingSource(peers=peers)
+    network, power = system_sources(chosen, peers, recorder)
+    fallback: NetworkSource = PollingSource(peers=peers)
+    if recorder is not None:
+        network, fallback = RecordedNetwork(network, recorder), RecordedNetwork(fallback, recorder)
+        power = [RecordedPower(one, recorder) for one in power]
+    counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
+    return Watcher(network, power, counter, chosen, quiet=quiet, fallback=fallback)
+
+
+def system_sources(
+    chosen: Filter, peers: Peers = no_peers, recorder: Recorder | None = None
+) -> tuple[NetworkSource, list[PowerSource]]:
+    """The sources for this operating system. Imported here: no other system has theirs."""
     power: list[PowerSource] = []
+    network: NetworkSource = PollingSource(peers=peers)
     if sys.platform == "linux":
-        # Imported here: other systems have neither netlink nor logind.
         from gossipcontrol.watch.linux import RtnetlinkSource
         from gossipcontrol.watch.logind import LogindSource
         from gossipcontrol.watch.suspend import ClockSource
 
         network, power = RtnetlinkSource(chosen, peers), [LogindSource(), ClockSource()]
-    counter = GenerationCounter(state or runtime_directory() / "generation.json", boot_id())
-    return Watcher(network, power, counter, chosen, quiet=quiet, peers=peers)
+    elif sys.platform == "win32":
+        from gossipcontrol.watch.suspend import ClockSource
+        from gossipcontrol.watch.windows import IpHelperSource
+        from gossipcontrol.watch.windows_power import SuspendSource
+
+        network, power = IpHelperSource(chosen, peers), [SuspendSource(), ClockSource()]
+    elif layout_of(sys.platform) is not None:
+        network, power = _bsd_network(chosen, peers, recorder), [_bsd_power()]
+    return network, power
+
+
+def _bsd_network(chosen: Filter, peers: Peers, recorder: Recorder | None) -> NetworkSource:
+    from gossipcontrol.watch.route_socket import RouteSocketSource
+    from gossipcontrol.watch.sysctl import Sysctl
+
+    layout = layout_of(sys.platform)
+    if recorder is None or layout is None:
+        return RouteSocketSource(chosen, peers)
+    return RouteSocketSource(
+        chosen,
+        peers,
+        lists=RecordedLists(Sysctl(layout), recorder),
+        on_message=lambda message: recorder.add_raw("message", message),
+    )
+
+
+def _bsd_power() -> PowerSource:
+    from gossipcontrol.watch.iokit import MacPowerSource
+    from gossipcontrol.watch.suspend import ClockSource
+
+    return MacPowerSource() if sys.platform == "darwin" else ClockSource()

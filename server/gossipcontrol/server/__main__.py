@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 from gossipcontrol.server.config import Config, ConfigError, read_config
 from gossipcontrol.system.printable import printable
+from gossipcontrol.system.stream import write_utf8
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,6 +20,7 @@ from gossipcontrol.system.printable import printable
 @click.pass_context
 def main(context: click.Context, path: Path | None) -> None:
     """Serve GossipControl until SIGTERM or SIGINT."""
+    write_utf8()
     if context.invoked_subcommand is None:
         sys.exit(_serve(_read(path)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -45,6 +44,7 @@ from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
+from gossipcontrol.system.stop import on_stop
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -270,9 +270,7 @@ async def serve(config: Config, log: Logger) -> None:
     """Serve until SIGTERM or SIGINT; raises StartError."""
     check_descriptors(config, log)
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    on_stop(stopped.set)
     app, collector = App(config, log), Collector()
     collector.tune()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,9 +14,11 @@ from typing import Any, cast, get_type_hints
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
-from gossipcontrol.system.home import user_directory
+from gossipcontrol.system.home import is_root, user_directory, user_name
 
 PREFIX = "GOSSIPCONTROL_"
+HAS_SOCKETS = sys.platform != "win32"
+"""Whether gRPC has Unix sockets on this system."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
@@ -26,11 +29,11 @@ def default_state(environ: Mapping[str, str] | None = None) -> str:
 
 def default_socket(environ: Mapping[str, str] | None = None) -> str:
     """The default path of the Unix socket: in the system's run directory for root, else in the user's; empty: none."""
-    return _default("/run", "XDG_RUNTIME_DIR", "gossipcontrol.sock", environ)
+    return _default("/run", "XDG_RUNTIME_DIR", "gossipcontrol.sock", environ) if HAS_SOCKETS else ""
 
 
 def _default(system: str, variable: str, name: str, environ: Mapping[str, str] | None) -> str:
-    base = Path(system) if os.geteuid() == 0 else user_directory(variable, environ)
+    base = Path(system) if is_root() else user_directory(variable, environ)
     return "" if base is None else str(base / "gossipcontrol" / name)
 
 
@@ -157,11 +160,11 @@ def _unknown_variables(environ: Mapping[str, str], sections: Mapping[str, type[A
 
 def _homeless(document: Mapping[str, Any], environ: Mapping[str, str], built: Mapping[str, Any]) -> list[str]:
     """Paths that nothing names, for a user without a home directory to put them in."""
-    wanted = [("listen", "socket", "XDG_RUNTIME_DIR")]
+    wanted = [("listen", "socket", "XDG_RUNTIME_DIR")] if HAS_SOCKETS else []
     if built["state"].backend == "sqlite":
         wanted.append(("state", "path", "XDG_STATE_HOME"))
     return [
-        f"{section}.{key}: user {os.geteuid()} has no home directory (HOME is not set, and the user database does "
+        f"{section}.{key}: user {user_name()} has no home directory (HOME is not set, and the user database does "
         f"not know the user): set {section}.{key}, {PREFIX}{section.upper()}_{key.upper()} or {variable}"
         for section, key, variable in wanted
         if not getattr(built[section], key)
@@ -247,6 +250,8 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
         return _check_address(where, value, loopback=section == "listen")
     if (section, key) == ("listen", "http_origins"):
         return [f"{where}: {one!r} is not SCHEME://HOST[:PORT]" for one in origins(value) if not _ORIGIN.fullmatch(one)]
+    if (section, key) == ("listen", "socket") and value and not HAS_SOCKETS:
+        return [f"{where}: gRPC has no Unix sockets on Windows: leave it empty and set listen.tcp"]
     if (section, key) == ("state", "path") and not value:
         return [f"{where}: must name a file; to store nothing, set state.backend to memory"]
     if (section, key) == ("state", "max_bytes") and value < MIN_STATE_BYTES:

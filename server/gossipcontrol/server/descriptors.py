@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 
 from gossipcontrol.server.config import Config
 from gossipcontrol.server.observe.log import Logger
@@ -14,15 +14,24 @@ HTTP_CONNECTIONS = 256
 """Most connections of HTTP at once. One more ends the one that has been without a request for longest."""
 
 
-def raise_limit() -> int:
-    """Raise the process's soft limit of descriptors to the hard one; returns the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # a system whose hard limit is more than its kernel allows
-            return soft
-    return hard
+if sys.platform == "win32":
+
+    def raise_limit() -> int:
+        """Windows limits handles by memory alone; returns -1."""
+        return -1
+
+else:
+    import resource
+
+    def raise_limit() -> int:
+        """Raise the process's soft limit of descriptors to the hard one; returns the limit, -1 for none."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            except (OSError, ValueError):  # a system whose hard limit is more than its kernel allows
+                return soft
+        return hard
 
 
 def needed(config: Config) -> int:

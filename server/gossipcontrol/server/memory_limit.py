@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from gossipcontrol.server.config import Config
 from gossipcontrol.server.core.memory import ANSWER, DECISION, HOST, MONITOR, NODE, REJOIN, SLOT, STORE, STREAM, TRIGGER
+
+if sys.platform == "win32":
+    from gossipcontrol.system import windows
 
 SHARE = 4
 """The default budget is one in so many bytes of the machine's memory."""
@@ -25,8 +29,20 @@ def memory_limit(config: Config) -> int:
 
 def default_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """A quarter of the machine's memory or of the control group's limit, whichever is smaller."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_group_limits(proc, cgroups)]) // SHARE
+    return min([machine_memory(), *_group_limits(proc, cgroups)]) // SHARE
+
+
+if sys.platform == "win32":
+
+    def machine_memory() -> int:
+        """Bytes of memory of the machine."""
+        return windows.total_memory()
+
+else:
+
+    def machine_memory() -> int:
+        """Bytes of memory of the machine."""
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _group_limits(proc: Path, cgroups: Path) -> list[int]:

@@ -104,6 +104,25 @@ async def test_a_change_may_name_nodes_instead_of_a_host(stub: Stub) -> None:
     assert kinds(answer) == ["STARTED"]
 
 
+async def test_a_resume_says_how_long_the_host_slept(stub: Stub) -> None:
+    agent = BareAgent(stub)
+    await agent.register("n", "a", host_id="h")
+    resumed = gossip_control_pb2.NETWORK_CHANGE_KIND_RESUMED
+    assert kinds(await stub.ReportNetworkChange(change(host_id="h", kind=resumed, slept_ms=28_800_000))) == ["STARTED"]
+    trigger = (await stub.ListRejoins(ListRejoinsRequest())).rejoins[0].triggers[0]
+    assert trigger.evidence == "the host had slept for 28800 s"
+    assert trigger.evidence in trigger.reason
+    refused = await refusal(stub.ReportNetworkChange(change(host_id="h", kind=resumed, slept_ms=2_592_000_001)))
+    assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_how_long_a_host_slept_is_said_of_a_resume_alone(stub: Stub) -> None:
+    agent = BareAgent(stub)
+    await agent.register("n", "a", host_id="h")
+    await stub.ReportNetworkChange(change(host_id="h", slept_ms=28_800_000))
+    assert (await stub.ListRejoins(ListRejoinsRequest())).rejoins[0].triggers[0].evidence == ""
+
+
 async def test_an_announced_sleep_decides_nothing(stub: Stub) -> None:
     agent = BareAgent(stub)
     await agent.register("n", "a", host_id="h")

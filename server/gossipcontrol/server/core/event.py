@@ -61,6 +61,15 @@ class NetworkChanged:
     request_id: str = ""
     park: bool = True
     """Whether it waits for named nodes that nobody knows; otherwise such a trigger is refused."""
+    slept: float = 0.0
+    """Seconds that the host slept before it resumed; 0: not known."""
+
+    @property
+    def evidence(self) -> str:
+        """What is kept of it with its triggers, for people."""
+        if self.kind is not ChangeKind.RESUMED or self.slept < 1:
+            return ""
+        return f"the host had slept for {self.slept:.0f} s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import sqlite3
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 from gossipcontrol.server.state import checksum, wal
 from gossipcontrol.server.state.checksum import DamagedError
 from gossipcontrol.server.state.schema import migrate
+from gossipcontrol.system.file import lock as lock_file
+from gossipcontrol.system.file import open_shared
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the files that make up a database."""
@@ -28,9 +29,9 @@ def lock(path: Path) -> int:
 
     SQLite's own locks would keep readers out as well.
     """
-    descriptor = os.open(f"{path}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_shared(Path(f"{path}{LOCK_SUFFIX}"))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor, wait=False)
     except BlockingIOError:
         os.close(descriptor)
         raise LockedError(errno.EWOULDBLOCK, "it is locked; is another service using it?") from None

@@ -89,12 +89,20 @@ def network_changed(request: gossip_control_pb2.ReportNetworkChangeRequest, note
     kind = check_enum(request.kind, ChangeKind, "kind", violations)
     check_text(boot_id, "boot_id", SHORT_ID_BYTES, violations, required=generation > 0)
     check_age(request.age_ms, "age_ms", violations)
+    check_age(request.slept_ms, "slept_ms", violations)
     check_text(request.detail, "detail", DETAIL_BYTES, violations)
     refuse(violations)
     if request.platform not in _KNOWN_PLATFORMS:
         note("platform", request.platform)
     return NetworkChanged(
-        host_id, node_ids, kind or ChangeKind.CHANGED, boot_id, generation, request_id, request.park_unknown
+        host_id,
+        node_ids,
+        kind or ChangeKind.CHANGED,
+        boot_id,
+        generation,
+        request_id,
+        request.park_unknown,
+        request.slept_ms / 1000,
     )
 
 

@@ -74,7 +74,7 @@ class Intake:
         if groups is None:
             return
         first, rest = _split(groups)
-        trigger = Trigger(cause, now, event.request_id)
+        trigger = Trigger(cause, now, event.request_id, event.evidence)
         if cause in MOVES:
             # Before anything starts: no command may name where these nodes were.
             for group in groups:
@@ -94,7 +94,7 @@ class Intake:
         event, node_ids = self._rest[0]
         cause = event.kind.cause
         assert cause is not None, "an announced sleep decides nothing"
-        trigger, decisions = Trigger(cause, now, event.request_id), list[Decision]()
+        trigger, decisions = Trigger(cause, now, event.request_id, event.evidence), list[Decision]()
         while node_ids and len(decisions) < SLICE:
             node = self._registry.nodes.get(node_ids.popleft())
             if node is not None:

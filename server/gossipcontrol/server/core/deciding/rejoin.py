@@ -54,7 +54,7 @@ class Trigger(NamedTuple):
     arrived_at: float
     request_id: str = ""
     evidence: str = ""
-    """What a suspicion rests on; at most ``EVIDENCE`` characters."""
+    """What a suspicion rests on, or how long the host slept; at most ``EVIDENCE`` characters."""
     bridge: tuple[str, ...] = ()
     """Peers of the other side of a partition; at most ``BRIDGE``."""
     rejoin_only: bool = False
