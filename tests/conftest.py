@@ -52,6 +52,8 @@ LEFT_OUT = {"clients": "the clients of other languages: make clients builds them
 """Markers of tests that run only with a target of their own, and what it does."""
 WANTED = os.environ.get("GOSSIPCONTROL_TESTS", "")
 """The marker whose tests are wanted now; empty: those without any of them."""
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out what cannot be imported on this system."""
     return True if not_on_windows.ignores(collection_path) else None
