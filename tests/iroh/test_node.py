@@ -16,6 +16,7 @@ pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[
 import iroh
 from gossipcontrol.agent import BootstrapPeer, Rung
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.iroh import node as node_module
 from gossipcontrol.iroh import sync as sync_module
 from gossipcontrol.iroh.node import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME, IrohNode
 from gossipcontrol.iroh.sync import ALPN, SIZE
@@ -322,10 +323,17 @@ async def test_resubscribing_keeps_an_endpoint_that_reaches_a_peer() -> None:
         await until(lambda: GossipEvent("heard", "a", one.node_id, direct=True) in told, "two hears one")
 
 
-async def test_resubscribing_moves_from_an_endpoint_that_reaches_nobody() -> None:
+async def test_resubscribing_moves_only_from_an_endpoint_that_has_long_reached_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with two_nodes() as (one, two, _):
         before = one.addresses()
-        await one.rejoin("a", [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))], Rung.RESUBSCRIBE)
+        unreachable = [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))]
+        with pytest.raises(RejoinFailedError, match="the endpoint stays"):
+            await one.rejoin("a", unreachable, Rung.RESUBSCRIBE)
+        assert one.addresses() == before
+        monkeypatch.setattr(node_module, "ENDPOINT_KEPT", 0.0)
+        await one.rejoin("a", unreachable, Rung.RESUBSCRIBE)
         assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
 
 

@@ -6,14 +6,15 @@ transport gives them up, after 30 s, and that dial fails 30 s later: a node that
 whatever it subscribes to. Hence three measures: a node without any network is *suspended* before its transport
 gives its peers up; a peer that was lost, or does not come up when the node joins through it, is asked to *knock*
 (sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE leaves every topic, and moves to a *new endpoint*
-with the same key where the present one reaches nobody: that takes 3 s where no relay can be reached, but needs no help
-from the peers.
+with the same key where the present one has reached nobody for a minute: that takes 3 s where no relay can be reached,
+but needs no help from the peers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -40,6 +41,8 @@ SECOND_KNOCK_TIME = 1.2
 """The same for those asked second: an attempt must end within the 4 s after which the service takes it for lost."""
 REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
+ENDPOINT_KEPT = 60.0
+"""Seconds without a word from any peer after which a new endpoint is worth its harm."""
 LATELY = 10.0
 """Seconds for which a further request shares the outcome of a move, which takes about as long as an attempt may."""
 END_TIME = 8.0
@@ -79,6 +82,8 @@ class IrohNode:
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
         """When the last move ended."""
+        self._alive_at = time.monotonic()
+        """When a peer last came up, was heard, or was synced with."""
         self._resumed_at = float("-inf")
         """When the node subscribed again after it was suspended."""
 
@@ -276,11 +281,14 @@ class IrohNode:
         return iroh.NodeAddr(iroh.PublicKey.from_string(peer_id), None, list(self._peers.addresses(peer_id)))
 
     def _on_gossip(self, event: GossipEvent) -> None:
+        if event.what in ("up", "heard"):
+            self._alive_at = time.monotonic()
         if event.what == "up":
             self._peers.remember(event.peer_id)
         self._on_event(event)
 
     def _synced(self, store_id: str, peer_id: str, newer: int) -> None:
+        self._alive_at = time.monotonic()
         self._on_event(GossipEvent("synced", store_id, peer_id, detail=f"{newer} newer heartbeats"))
 
     def _shared(self, store_id: str) -> SharedStore | None:
@@ -365,15 +373,18 @@ class IrohNode:
         await asyncio.shield(self._move)
 
     async def _subscribe_anew(self, topic: Topic, hints: Sequence[str]) -> None:
-        """Leave every topic and join it again; on a new endpoint only if that is in vain on the present one.
+        """Leave every topic and join it again; on a new endpoint only if the present one has reached nobody for long.
 
-        Two endpoints with one key are bad for both: peers go on sending to the one that they knew first.
+        Two endpoints with one key are bad for both: peers send to the one that answered last, even while it stops.
         """
         if await reaches_any(self._node, self._dialable(hints), REACH_TIME):
             await self._change(self._move_topics(self._node, hints))
             if await self._try_through(topic, hints, hints, KNOCK_TIME) and topic.neighbors:
                 self._moved_at = time.monotonic()
                 return
+        if time.monotonic() - self._alive_at < ENDPOINT_KEPT:
+            self._moved_at = -math.inf  # a peer may be reached in the next moment
+            raise RejoinFailedError("no peer comes up, so the endpoint stays; a new one would reach nobody either")
         await self._move_to_new_endpoint(hints)
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
