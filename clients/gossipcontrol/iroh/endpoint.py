@@ -8,12 +8,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
+from gossipcontrol.iroh.deaf import deafen
+from gossipcontrol.iroh.host_addresses import bound_ports
 from gossipcontrol.iroh.sync import ALPN, SyncProtocol
 
 import iroh
 
 STOP_TIME = 3.0
 """Seconds that a caller waits for an endpoint to stop."""
+ASK_TIME = 0.5
+"""Seconds that an endpoint has to say where it is bound, before it is stopped."""
 _STOPPED: deque[iroh.Iroh] = deque(maxlen=64)
 _STOPPING: set[asyncio.Future[None]] = set()
 
@@ -32,8 +36,9 @@ async def make_endpoint(key: bytes, protocol: SyncProtocol) -> iroh.Iroh:
 async def stop_endpoint(node: iroh.Iroh) -> None:
     """Stop an endpoint; returns after three seconds even if it has not stopped by then.
 
-    It must stop in the end, so the work is never cancelled. Half stopped, its socket would answer the peers' pings for
-    ever with the key of the node, and they would send there what they have to say to the node's next endpoint.
+    It must stop in the end, so the work is never cancelled. Until it has stopped, which may take half a minute, its
+    socket would answer the peers' pings with the key of the node, and they would send there what they have to say to
+    the node's next endpoint. So it receives nothing more from the first moment on.
 
     The wheel runs all endpoints of a process on one thread. If the last reference to one is dropped before its tasks
     have ended, its accept loop spins on that thread for ever and no endpoint of the process works any longer. So the
@@ -46,6 +51,9 @@ async def stop_endpoint(node: iroh.Iroh) -> None:
 
 
 async def _stop(node: iroh.Iroh) -> None:
+    with contextlib.suppress(iroh.IrohError, TimeoutError):
+        async with asyncio.timeout(ASK_TIME):
+            deafen(bound_ports((await node.net().node_addr()).direct_addresses()))
     with contextlib.suppress(iroh.IrohError):
         await node.node().shutdown()
 

@@ -395,20 +395,19 @@ class IrohNode:
         """
         for peer_id, heard_from in (await dialled_addresses(self._node)).items():
             self._peers.learn(peer_id, heard_from)  # peers that moved and dialled this node since
-        new = await self._endpoint()
-        for peer_id, addresses in self._peers.addressed():
-            await add_address(new, peer_id, addresses)
-        tried = self._dialable(hints)
-        if any(topic.neighbors for topic in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
+        old, new = self._node, await self._endpoint()
+        try:
+            for peer_id, addresses in self._peers.addressed():
+                await add_address(new, peer_id, addresses)
+            tried = self._dialable(hints)
+            if any(one.neighbors for one in self._topics.values()) and not await reaches_any(new, tried, REACH_TIME):
+                message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
+                raise RejoinFailedError(message)
+            await self._change(self._move_topics(new, hints))
+            await self.refresh_addresses()
+        finally:  # of two endpoints with one key, one goes in any case
             self._moved_at = time.monotonic()
-            await stop_endpoint(new)
-            message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
-            raise RejoinFailedError(message)
-        old = self._node
-        await self._change(self._move_topics(new, hints))
-        await self.refresh_addresses()
-        self._moved_at = time.monotonic()
-        await stop_endpoint(old)
+            await stop_endpoint(old if self._node is new else new)
 
     async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
         if new is not self._node:
