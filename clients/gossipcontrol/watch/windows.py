@@ -50,8 +50,15 @@ class IpHelper:
             self._rows("GetUnicastIpAddressTable", layout.ADDRESS, layout.AF_UNSPEC),
             self._rows("GetIpForwardTable2", layout.ROUTE, layout.AF_UNSPEC),
             self._rows("GetIpInterfaceTable", layout.INTERFACE, layout.AF_UNSPEC),
-            b"".join(self._rows("GetIpNetTable2", layout.NEIGHBOR, one) for one in (layout.AF_INET, layout.AF_INET6)),
+            self._neighbors(layout.AF_INET) + self._neighbors(layout.AF_INET6),
         )
+
+    def _neighbors(self, family: int) -> bytes:
+        """The neighbours of one family: a system without it refuses, and the watcher works without them."""
+        try:
+            return self._rows("GetIpNetTable2", layout.NEIGHBOR, family)
+        except OSError:
+            return b""
 
     def _rows(self, name: str, table: Layout, *families: int) -> bytes:
         found = c_void_p()
