@@ -5,10 +5,12 @@ Where this kernel has no device of a kind (bond, VLAN, WireGuard), a bridge or a
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from tests.watch.lab import Sight, inside, sight_of
 MISSING = network.what_is_missing() or dhcp.what_is_missing() or router.what_is_missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")
 
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
+
 
 @dataclass
 class Lab:
@@ -36,6 +40,8 @@ class Lab:
     directory: Path
     seen: Sight | None = None
     router: Process | None = None
+    tunnels: list[int] = field(default_factory=list[int])
+    """Descriptors that keep tunnels up."""
 
     @property
     def sight(self) -> Sight:
@@ -56,6 +62,12 @@ class Lab:
         with inside(self.host), socket.socket(family, socket.SOCK_DGRAM) as out:
             out.sendto(b"x", (destination, 9))
 
+    def hold_tunnel(self, name: str) -> None:
+        """A tun device with a program behind it, so that it has a carrier."""
+        with inside(self.host):
+            self.tunnels.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+            fcntl.ioctl(self.tunnels[-1], TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+
     async def until_hardware(self, hardware: str) -> None:
         await self.sight.until(lambda state: any(one.hardware == hardware for one in state.neighbors))
 
@@ -72,6 +84,16 @@ class Row:
     reports: Sequence[tuple[str, ...]] = ()
     before: Change = ""
     peers: tuple[str, ...] = field(default=())
+
+
+def tunnel(name: str, lines: str) -> Callable[[Lab], Awaitable[None]]:
+    """A tunnel comes up, and is set up by these lines."""
+
+    async def change(lab: Lab) -> None:
+        lab.hold_tunnel(name)
+        lab.ip(lines)
+
+    return change
 
 
 def carries(state: Snapshot, name: str = "eth0") -> bool:
@@ -188,9 +210,9 @@ link set ceth{n} up
 link delete veth{n}
 link delete docker0
 """
-TUN = "tuntap add dev tun0 mode tun\naddress add 10.8.0.2/32 dev tun0\nlink set tun0 up\n"
+TUN = "address add 10.8.0.2/32 dev tun0\nlink set tun0 up\n"
 HALVES = TUN + "route add 0.0.0.0/1 dev tun0\nroute add 128.0.0.0/1 dev tun0\n"
-WIREGUARD = "tuntap add dev wg0 mode tun\naddress add 10.9.0.2/32 dev wg0\nlink set wg0 up\n"
+WIREGUARD = "address add 10.9.0.2/32 dev wg0\nlink set wg0 up\n"
 WG_QUICK = (
     WIREGUARD + "route add default dev wg0 table 51820\nrule add not fwmark 51820 lookup 51820\n"
     "rule add table main suppress_prefixlength 0\n"
@@ -207,6 +229,13 @@ address flush dev eth0 scope global
 address add 2001:db8:6::2/64 dev eth0 nodad
 route add default via fe80::1 dev eth0
 """
+CLAT = "address add 192.0.0.4/32 dev clat\nlink set clat up\n"
+CLAT += "route add 0.0.0.0/0 dev clat metric 2048\n"
+NEIGHBORS = "".join(
+    f"neighbor {verb} 10.77.{n // 250}.{n % 250 + 3} {lladdr} dev eth0 {nud}\n"
+    for verb, lladdr, nud in (("replace", "lladdr 02:00:00:00:01:00", "nud permanent"), ("delete", "", ""))
+    for n in range(1000)
+)
 MANY = "".join(f"route add 198.18.{n // 250}.{n % 250 + 1}/32 dev eth0 table 99\n" for n in range(10_000))
 OTHER_TABLE = "route add default via 10.71.0.1 dev eth1 table 100\n"
 ETH1 = SECOND.format(name="eth1").replace("route add default via 10.71.0.1 dev eth1 metric 700\n", "")
@@ -266,11 +295,11 @@ TABLE = [
     Row("a bond in place of the uplink", BRIDGED.replace("br-lan", "bond0"), [(V4, ADDRESSES)]),
     Row("containers come and go", CONTAINERS.format(n=1)),
     Row("a hundred veths come and go", "".join(CONTAINERS.format(n=number) for number in range(100))),
-    Row("a tunnel comes", TUN),
-    Row("a tunnel comes and goes", HALVES + "link delete tun0\n"),
-    Row("a VPN with halves", HALVES),
-    Row("a VPN goes", "link delete tun0\n", before=HALVES),
-    Row("WireGuard, wg-quick's way", WG_QUICK),
+    Row("a tunnel comes", tunnel("tun0", TUN)),
+    Row("a tunnel comes and goes", tunnel("tun0", HALVES + "link delete tun0\n")),
+    Row("a VPN with halves", tunnel("tun0", HALVES)),
+    Row("a VPN goes", "link delete tun0\n", before=tunnel("tun0", HALVES)),
+    Row("WireGuard, wg-quick's way", tunnel("wg0", WG_QUICK)),
     Row("a rule for a mark", "rule add fwmark 7 lookup 100\n", before=ETH1 + OTHER_TABLE),
     Row("a rule for all", "rule add pref 100 lookup 100\n", [(V4,)], before=ETH1 + OTHER_TABLE),
     Row("a rule for all goes", "rule delete pref 100\n", [(V4,)],
@@ -285,6 +314,9 @@ TABLE = [
         "address add 2001:db8:7::2/64 dev eth0 nodad\naddress delete 2001:db8:6::2/64 dev eth0\n",
         [(V6, ADDRESSES)], before=SIX_ONLY),
     Row("an IPv6-only host's cable is out and back", cable_out_and_back, [(CARRIER,)], before=SIX_ONLY),
+    Row("a CLAT comes on an IPv6-only host", tunnel("clat", CLAT), [(V4, ADDRESSES)], before=SIX_ONLY),
+    Row("a CLAT comes beside a way to IPv4", tunnel("clat", CLAT)),
+    Row("a thousand neighbors come and go", NEIGHBORS),
     Row("NAT64's prefix on an IPv6-only host", "route add 64:ff9b::/96 via fe80::1 dev eth0\n", before=SIX_ONLY),
     Row("a way to a peer", "route add 198.51.100.0/24 via 10.77.0.254\n", [("peer 198.51.100.7",)],
         peers=("198.51.100.7:4433",)),
@@ -296,6 +328,8 @@ async def lab(tmp_path: Path) -> AsyncGenerator[Lab]:
     async with Network(hosts=1) as made:
         lab = Lab(made, made.hosts[0], tmp_path)
         yield lab
+        for descriptor in lab.tunnels:
+            os.close(descriptor)
         if lab.router is not None:
             await lab.router.stop()
 

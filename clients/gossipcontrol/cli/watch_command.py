@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 from gossipcontrol.cli.output import say_event
-from gossipcontrol.cli.watch_recording import NEW_FILE, OLD_FILE, recorder_into, show_replay, show_self_test
+from gossipcontrol.cli.watch_recording import FILE, recorder_into, show_replay, show_self_test
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import AddressError, ClientError
@@ -34,8 +34,8 @@ ID_BYTES, MOST_NODES = 128, 128
 @click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
 @click.option("--quiet-time", default=0.25, show_default=True, help="Seconds without change before churn is reported.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@click.option("--record", type=NEW_FILE, metavar="FILE", help="Write all that is seen into a new file; for its owner.")
-@click.option("--replay", "recorded", type=OLD_FILE, metavar="FILE", help="Show the reports of a recording; no more.")
+@click.option("--record", type=FILE, metavar="FILE", help="Write all that is seen into a new file; for its owner.")
+@click.option("--replay", "recorded", type=FILE, metavar="FILE", help="Show the reports of a recording; no more.")
 @click.option("--self-test", "is_test", is_flag=True, help="Show what of the watcher works on this host; no more.")
 def watch(
     address: str | None,

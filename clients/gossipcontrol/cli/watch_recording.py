@@ -15,8 +15,7 @@ from gossipcontrol.watch.route_message import MalformedError
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.self_test import self_test
 
-NEW_FILE = click.Path(dir_okay=False, path_type=Path)
-OLD_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @contextmanager
@@ -39,7 +38,9 @@ def show_replay(path: Path, chosen: Filter, quiet: float, *, as_json: bool) -> N
     """One line per report of a recording; raises ClickException for a file that cannot be read."""
     try:
         reports = list(replay(read_recording(path), chosen, quiet))
-    except (OSError, RecordingError, MalformedError) as error:
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from error
+    except (RecordingError, MalformedError) as error:
         raise click.ClickException(str(error)) from error
     for one in reports:
         if as_json:

@@ -13,6 +13,7 @@ IGNORED = (
     "lo", "docker*", "veth*", "br-*", "cni*", "flannel*", "cali*", "cilium*", "lxc*", "lxd*", "virbr*", "vnet*",
     "podman*", "kube-*", "tun*", "tap*", "wg*", "tailscale*", "utun*", "ipsec*", "ppp*", "zt*", "nebula*", "dummy*",
     "awdl*", "llw*", "gif*", "anpi*", "ap[0-9]*", "feth*", "vmenet*", "stf*", "p2p0", "p2p-*", "bridge1[0-9][0-9]",
+    "clat*",
 )  # fmt: skip
 """Interfaces of containers and tunnels: they come and go without changing how peers are reached."""
 LOOPBACK = "loopback"
