@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +11,9 @@ import pytest
 from gossipcontrol.system import boot, macos
 from gossipcontrol.watch.host import host_id
 
-needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="a C compiler is missing: apt-get install gcc")
+from tests.kit.compiler import MISSING, compiled
+
+needs_compiler = pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")
 SESSION = "6F0D3C1E-2B1A-4C55-9C5D-0A1B2C3D4E5F"
 STAND_IN = r"""
 #include <string.h>
@@ -35,10 +35,7 @@ int sysctlbyname(const char *name, void *old, size_t *size, void *new, size_t ne
 
 @pytest.fixture
 def library(tmp_path: Path) -> str:
-    source, built = tmp_path / "libsystem.c", tmp_path / "libsystem.so"
-    source.write_text(STAND_IN)
-    subprocess.run(("cc", "-shared", "-fPIC", "-o", str(built), str(source)), check=True)
-    return str(built)
+    return str(compiled(STAND_IN, tmp_path))
 
 
 @needs_compiler

@@ -229,8 +229,10 @@ address flush dev eth0 scope global
 address add 2001:db8:6::2/64 dev eth0 nodad
 route add default via fe80::1 dev eth0
 """
-CLAT = "address add 192.0.0.4/32 dev clat\nlink set clat up\n"
-CLAT += "route add 0.0.0.0/0 dev clat metric 2048\n"
+CLAT = """address add 192.0.0.4/32 dev clat
+link set clat up
+route add 0.0.0.0/0 dev clat metric 2048
+"""
 NEIGHBORS = "".join(
     f"neighbor {verb} 10.77.{n // 250}.{n % 250 + 3} {lladdr} dev eth0 {nud}\n"
     for verb, lladdr, nud in (("replace", "lladdr 02:00:00:00:01:00", "nud permanent"), ("delete", "", ""))

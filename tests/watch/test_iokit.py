@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import shutil
-import subprocess
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,9 +15,10 @@ from gossipcontrol.watch.iokit import CAN_SLEEP, HAS_POWERED_ON, SHORTEST, WILL_
 from gossipcontrol.watch.suspend import Suspension
 
 from tests.kit import headers
+from tests.kit.compiler import MISSING, compiled
 from tests.kit.until import until
 
-needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="a C compiler is missing: apt-get install gcc")
+needs_compiler = pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")
 WILL_NOT_SLEEP, WILL_POWER_ON = 0xE0000290, 0xE0000320
 FIRST_ID = 0x100000000
 """Ids of messages are pointers: these are cut by a type of 32 bits."""
@@ -107,10 +106,7 @@ class FakeIOKit:
 
 @pytest.fixture
 def iokit(tmp_path: Path) -> FakeIOKit:
-    source, built = tmp_path / "iokit.c", tmp_path / "libiokit.so"
-    source.write_text(STAND_IN)
-    subprocess.run(("cc", "-shared", "-fPIC", "-pthread", "-o", str(built), str(source)), check=True)
-    return FakeIOKit(built)
+    return FakeIOKit(compiled(STAND_IN, tmp_path))
 
 
 class Told:

@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import errno
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, closing
@@ -22,6 +21,7 @@ from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.sysctl import Sysctl
 from gossipcontrol.watch.watcher import Watcher, make_watcher
 
+from tests.kit.compiler import MISSING, compiled
 from tests.kit.until import until
 from tests.watch.route_builder import (
     RUNNING,
@@ -32,6 +32,7 @@ from tests.watch.route_builder import (
     route_message,
 )
 
+needs_compiler = pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=[one.system for one in LAYOUTS])
 
 
@@ -320,13 +321,10 @@ int sysctl(int *mib, unsigned count, void *old, size_t *size, void *new, size_t 
 
 @pytest.fixture
 def library(tmp_path: Path) -> str:
-    source = tmp_path / "sysctl.c"
-    source.write_text(SYSCTL)
-    built = tmp_path / "libsysctl.so"
-    subprocess.run(("cc", "-shared", "-fPIC", "-o", str(built), str(source)), check=True)
-    return str(built)
+    return str(compiled(SYSCTL, tmp_path))
 
 
+@needs_compiler
 @every_layout
 def test_lists_are_read_through_sysctl(layout: Layout, library: str) -> None:
     kernel = laptop(layout)
@@ -343,6 +341,7 @@ def test_lists_are_read_through_sysctl(layout: Layout, library: str) -> None:
     assert len(asked.routes()) == len(wanted) + 100000  # grew between the two calls: once more
 
 
+@needs_compiler
 def test_a_table_that_is_too_long_is_refused(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = ctypes.CDLL(library)
     fake.set_list(b"", ctypes.c_size_t(0), 20)
