@@ -162,7 +162,8 @@ def test_a_file_that_is_no_recording_is_refused_in_one_line(tmp_path: Path) -> N
 def test_the_self_test_says_what_works() -> None:
     run = run_watch("--self-test")
     assert run.returncode == 0
-    assert run.stdout.startswith("ok    network (rtnetlink): ")
+    source = "iphlpapi" if sys.platform == "win32" else "rtnetlink"
+    assert run.stdout.startswith(f"ok    network ({source}): ")
     assert json.loads(run_watch("--self-test", "--json").stdout.splitlines()[0])["works"] is True
 
 

@@ -15,7 +15,7 @@ BOOTTIME, MONOTONIC_RAW, OTHER = 3000.0, 2000.0, 1000.0
 def test_it_goes_on_during_sleep(host_sleeps: Callable[[float], None]) -> None:
     before = boottime()
     host_sleeps(3600)
-    assert boottime() - before >= 3600
+    assert boottime() - before > 3599.9, "on Windows it goes by ticks of 16 ms"
 
 
 @pytest.mark.not_on_windows("its clock is always read through kernel32")

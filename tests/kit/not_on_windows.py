@@ -15,6 +15,7 @@ ELSEWHERE = "needs Windows: dev/windows.sh runs it under Wine (apt-get install w
 IN_CI = "a step of its own, dev/windows.sh"
 FILES = {
     "watch/test_linux.py": "rtnetlink is Linux's; the same is tested with IP Helper",
+    "watch/test_changes.py": "network namespaces are Linux's; test_windows_namespace.py does the same for Windows",
     "watch/test_logind.py": "logind is Linux's; the same is tested with power notifications",
     "watch/test_windows_namespace.py": "it starts Windows from Linux",
     "watch/test_route_*.py": "routing sockets belong to macOS and the BSDs",

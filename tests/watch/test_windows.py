@@ -117,8 +117,8 @@ async def test_what_does_not_work_is_an_error_and_leaves_nothing_registered(name
     assert library.callbacks == {}
 
 
-async def test_a_system_without_metrics_or_without_a_single_route_is_read_all_the_same() -> None:
-    errors = {"GetIpInterfaceTable": layout.NOT_SUPPORTED, "GetIpForwardTable2": layout.NOT_FOUND}
+async def test_a_system_without_metrics_neighbours_or_a_single_route_is_read_all_the_same() -> None:
+    errors = {"GetIpInterfaceTable": layout.NOT_SUPPORTED, "GetIpForwardTable2": layout.NOT_FOUND, "GetIpNetTable2": 1}
     async with watching(FakeIpHelper(HOME, errors=errors)) as states:
         assert text(await anext(states)) == "no default route; 10.0.0.2"
 

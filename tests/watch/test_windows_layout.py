@@ -43,6 +43,7 @@ NETWORK_CONSTANTS = {
     "IF_TYPE_SOFTWARE_LOOPBACK": layout.LOOPBACK, "IF_TYPE_TUNNEL": layout.TUNNEL, "IF_TYPE_PPP": layout.PPP,
     "IF_TYPE_PROP_VIRTUAL": layout.VIRTUAL,
     "IpDadStateDeprecated": layout.DEPRECATED, "IpDadStatePreferred": layout.PREFERRED,
+    "NlnsProbe": layout.PROBE,
     "ERROR_NOT_FOUND": layout.NOT_FOUND, "ERROR_NOT_SUPPORTED": layout.NOT_SUPPORTED,
 }  # fmt: skip
 BASE_CONSTANTS = {

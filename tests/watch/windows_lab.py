@@ -49,6 +49,10 @@ class FakeIpHelper:
     def GetIpInterfaceTable(self, family: Any, found: Any) -> int:
         return self._give("GetIpInterfaceTable", self.now.interfaces, layout.INTERFACE, found)
 
+    def GetIpNetTable2(self, family: Any, found: Any) -> int:
+        rows = self.now.neighbors if family.value == layout.AF_INET else b""
+        return self._give("GetIpNetTable2", rows, layout.NEIGHBOR, found)
+
     def FreeMibTable(self, found: Any) -> None:
         self.kept = [one for one in self.kept if ctypes.addressof(one) != found.value]
 

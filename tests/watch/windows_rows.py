@@ -58,8 +58,19 @@ def interface(index: int, metric: int, family: int = layout.AF_INET) -> bytes:
     return layout.INTERFACE.pack(family=family, luid=luid(index), index=index, metric=metric, connected=1)
 
 
+def neighbor(index: int, text: str, hardware: bytes, *, state: int = 5) -> bytes:
+    """A row of GetIpNetTable2, by default reachable."""
+    return layout.NEIGHBOR.pack(
+        address=socket_address(text), index=index, hardware=hardware, length=len(hardware), state=state
+    )
+
+
 def tables(
-    links: Sequence[bytes], addresses: Sequence[bytes], routes: Sequence[bytes], interfaces: Sequence[bytes] = ()
+    links: Sequence[bytes],
+    addresses: Sequence[bytes],
+    routes: Sequence[bytes],
+    interfaces: Sequence[bytes] = (),
+    neighbors: Sequence[bytes] = (),
 ) -> Tables:
     """All tables."""
-    return Tables(b"".join(links), b"".join(addresses), b"".join(routes), b"".join(interfaces))
+    return Tables(*(b"".join(rows) for rows in (links, addresses, routes, interfaces, neighbors)))

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
+from gossipcontrol.system.file import BINARY, keep_private
 from gossipcontrol.watch.change import Address, ChangeKind, Link, Neighbor, Route, Snapshot
 from gossipcontrol.watch.source import NetworkSource, PowerSource
 from gossipcontrol.watch.sysctl import Lists
@@ -63,8 +64,9 @@ class Recorder:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         # A recording names addresses and devices of a network: it is for its owner's eyes.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file: IO[str] = os.fdopen(descriptor, "w", encoding="utf-8")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o600)
+        keep_private(path)
+        self._file: IO[str] = os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
         self._clock = clock
         self._began = clock()
         self._written = 0

@@ -16,12 +16,14 @@ from gossipcontrol.watch.change import Snapshot
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.source import Peers, no_peers, peer_addresses
 from gossipcontrol.watch.windows_layout import Layout
-from gossipcontrol.watch.windows_tables import Tables, lost_interface, read_tables
+from gossipcontrol.watch.windows_tables import Tables, gateways, lost_interface, read_tables
 
 PAUSE = 0.05
 """Shortest time between two snapshots, in seconds."""
 UNCONFIRMED_INTERVAL = 1.0
 """Seconds between two snapshots while Windows has not shown for each kind of notification that it comes."""
+UNKNOWN_INTERVAL = 5.0
+"""Seconds between two snapshots while a gateway's hardware address is not known: Windows notifies of none."""
 NOTIFICATIONS = (
     ("NotifyIpInterfaceChange", layout.INTERFACE),
     ("NotifyUnicastIpAddressChange", layout.ADDRESS),
@@ -48,7 +50,15 @@ class IpHelper:
             self._rows("GetUnicastIpAddressTable", layout.ADDRESS, layout.AF_UNSPEC),
             self._rows("GetIpForwardTable2", layout.ROUTE, layout.AF_UNSPEC),
             self._rows("GetIpInterfaceTable", layout.INTERFACE, layout.AF_UNSPEC),
+            self._neighbors(layout.AF_INET) + self._neighbors(layout.AF_INET6),
         )
+
+    def _neighbors(self, family: int) -> bytes:
+        """The neighbours of one family: a system without it refuses, and the watcher works without them."""
+        try:
+            return self._rows("GetIpNetTable2", layout.NEIGHBOR, family)
+        except OSError:
+            return b""
 
     def _rows(self, name: str, table: Layout, *families: int) -> bytes:
         found = c_void_p()
@@ -127,8 +137,9 @@ class IpHelperSource:
                 tables = helper.tables()
                 while self._lost:
                     self._losses[self._lost.popleft()] += 1
-                yield read_tables(tables, self._losses, self._filter, peer_addresses(self._peers))
-                await self._until_woken()
+                snapshot = read_tables(tables, self._losses, self._filter, peer_addresses(self._peers))
+                yield snapshot
+                await self._until_woken(snapshot)
                 await asyncio.sleep(max(0.0, taken_at + PAUSE - loop.time()))
 
     def _noting(self, loop: asyncio.AbstractEventLoop) -> OnNotification:
@@ -142,8 +153,11 @@ class IpHelperSource:
 
         return note
 
-    async def _until_woken(self) -> None:
-        timeout = None if len(self._confirmed) == len(NOTIFICATIONS) else UNCONFIRMED_INTERVAL
+    async def _until_woken(self, snapshot: Snapshot) -> None:
+        timeout: float | None = UNCONFIRMED_INTERVAL
+        if len(self._confirmed) == len(NOTIFICATIONS):
+            known = {(one.index, one.address) for one in snapshot.neighbors}
+            timeout = None if known.issuperset(gateways(snapshot.routes)) else UNKNOWN_INTERVAL
         try:
             async with asyncio.timeout(timeout):
                 await self._woken.wait()

@@ -20,6 +20,8 @@ HARDWARE, FILTER = 0x1, 0x2
 """Bits of InterfaceAndOperStatusFlags: HardwareInterface, FilterInterface."""
 DEPRECATED, PREFERRED = 3, 4
 """IpDadStateDeprecated, IpDadStatePreferred."""
+PROBE = 2
+"""NlnsProbe; in this state and the higher ones the hardware address of a neighbour was found valid."""
 NOT_FOUND, NOT_SUPPORTED = 1168, 50
 """ERROR_NOT_FOUND, as an empty table has it; ERROR_NOT_SUPPORTED."""
 
@@ -98,4 +100,11 @@ INTERFACE = Layout("MIB_IPINTERFACE_ROW", 168, {
     "metric": ("Metric", 148, "I"),
     "connected": ("Connected", 156, "B"),
 })  # fmt: skip
-LAYOUTS = (LINK, ADDRESS, ROUTE, INTERFACE)
+NEIGHBOR = Layout("MIB_IPNET_ROW2", 88, {
+    "address": ("Address", 0, "28s"),
+    "index": ("InterfaceIndex", 28, "I"),
+    "hardware": ("PhysicalAddress", 40, "32s"),
+    "length": ("PhysicalAddressLength", 72, "I"),
+    "state": ("State", 76, "I"),
+})  # fmt: skip
+LAYOUTS = (LINK, ADDRESS, ROUTE, INTERFACE, NEIGHBOR)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
 from gossipcontrol.watch import windows_layout as layout
-from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Address, Link, Route, Snapshot
+from gossipcontrol.watch.change import DEFAULT_V4, DEFAULT_V6, Address, Link, Neighbor, Route, Snapshot
 from gossipcontrol.watch.scope import Filter, choose_links
 from gossipcontrol.watch.source import PROBE_V4, PROBE_V6
 
@@ -29,6 +29,7 @@ class Tables:
     routes: bytes
     interfaces: bytes = b""
     """With the metric of each interface; empty where the system does not give it."""
+    neighbors: bytes = b""
 
 
 class _Hop(NamedTuple):
@@ -64,7 +65,13 @@ def read_tables(tables: Tables, losses: Mapping[int, int], chosen: Filter, peers
                 routes += _routes(destination, own, addresses, used=False)
     for peer in peers:
         routes += _routes(peer, _best(hops, ip_address(peer)), addresses, used=True)
-    return Snapshot(links, addresses, tuple(routes), tuple(peers))
+    neighbors = _neighbors(tables.neighbors, set(gateways(routes)))
+    return Snapshot(links, addresses, tuple(routes), tuple(peers), neighbors)
+
+
+def gateways(routes: Iterable[Route]) -> list[tuple[int, str]]:
+    """(Interface, address) of the gateway of each default route."""
+    return [(one.index, one.gateway) for one in routes if one.destination in (DEFAULT_V4, DEFAULT_V6) and one.gateway]
 
 
 def lost_interface(table: layout.Layout, row: bytes, kind: int) -> int | None:
@@ -80,6 +87,20 @@ def lost_interface(table: layout.Layout, row: bytes, kind: int) -> int | None:
     if table is layout.ROUTE and found["prefix"] == 0:
         return _number(found["luid"])
     return None
+
+
+def _neighbors(rows: bytes, wanted: set[tuple[int, str]]) -> tuple[Neighbor, ...]:
+    """Those of these neighbours whose hardware address was found valid."""
+    if not wanted:
+        return ()
+    found: dict[tuple[int, str], Neighbor] = {}
+    for row in layout.NEIGHBOR.rows(rows):
+        where, hardware, length = (_number(row["index"]), str(_address(row["address"]))), row["hardware"], row["length"]
+        if where in wanted and isinstance(hardware, bytes) and _number(row["state"]) >= layout.PROBE:
+            mac = hardware[: min(_number(length), len(hardware))]
+            if any(mac):
+                found[where] = Neighbor(*where, mac.hex(":"))
+    return tuple(found[where] for where in sorted(found))
 
 
 def _links(rows: bytes, losses: Mapping[int, int]) -> tuple[Link, ...]:
