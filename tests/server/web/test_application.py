@@ -202,7 +202,7 @@ async def test_grpc_web_is_served(port: int) -> None:
 
 async def test_a_large_answer_is_whole(port: int) -> None:
     """It is written in slices."""
-    peers = [{"peerId": f"peer-{number}", "heardAgeMs": number} for number in range(900)]
+    peers = [{"peerId": f"{number:064x}", "heardAgeMs": number} for number in range(900)]
     reports = {"reports": [{"nodeId": "n", "storeId": "a", "peers": peers}]}
     assert len((await call(port, "PeerLiveness", reports)).json["views"][0]["peers"]) == 901
     page = (await call(port, "ListPeers", {"storeId": "a", "pageSize": 500})).json
