@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from gossipcontrol.cli.main import main
 from gossipcontrol.client import Client, Intention, IntentionBatch, LivenessReport, NetworkChange, PeerObservation
 from gossipcontrol.client.enumeration import ChangeKind
+from gossipcontrol.server.__main__ import main as serve
 
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, config, deciding, serving
@@ -60,25 +61,25 @@ async def hostile(tmp_path: Path) -> AsyncIterator[Service]:
         yield service
 
 
-def environment(service: Service, **more: str) -> dict[str, str]:
+def environment(address: str, **more: str) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    return {**kept, "GOSSIPCONTROL_ADDRESS": service.address, **more}
+    return {**kept, "GOSSIPCONTROL_ADDRESS": address, **more}
 
 
 async def in_a_pipe(service: Service, words: Sequence[str]) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service),
+        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service.address),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
     return output.decode()
 
 
-async def on_a_terminal(service: Service, words: Sequence[str]) -> str:
+async def on_a_terminal(address: str, words: Sequence[str]) -> str:
     near, far = pty.openpty()
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service, TERM="xterm"),
+        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(address, TERM="xterm"),
         stdin=far, stdout=far, stderr=far, start_new_session=True,
     )  # fmt: skip
     os.close(far)
@@ -104,7 +105,7 @@ def read_all(near: int) -> bytes:
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words).encode("unicode_escape").decode()[:40])
 async def test_a_command_prints_nothing_raw(hostile: Service, words: tuple[str, ...]) -> None:
     """solana-labs/solana#20495, boxdot/gurk-rs#384: control characters of others reached the terminal."""
-    for output in (await in_a_pipe(hostile, words), await on_a_terminal(hostile, words)):
+    for output in (await in_a_pipe(hostile, words), await on_a_terminal(hostile.address, words)):
         assert "Traceback" not in output
         assert output.strip()
         assert raw_characters(output) == set()
@@ -119,7 +120,7 @@ async def test_json_is_ascii_and_keeps_every_character(hostile: Service, words: 
 
 async def test_changes_of_presence_are_printed_readable(hostile: Service) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-m", "gossipcontrol.cli", "peers", STORE, "--watch", env=environment(hostile),
+        sys.executable, "-u", "-m", "gossipcontrol.cli", "peers", STORE, "--watch", env=environment(hostile.address),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -151,11 +152,13 @@ async def test_errors_of_a_service_are_printed_readable(command: tuple[str, ...]
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         output, _ = await process.communicate()
+        shown = await on_a_terminal(f"127.0.0.1:{port}", command)
     finally:
         await server.stop(None)
     assert process.returncode in (1, 3)
-    assert "pwned" in output.decode()
-    assert raw_characters(output.decode()) == set()
+    for text in (output.decode(), shown):
+        assert "pwned" in text
+        assert raw_characters(text) == set()
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
@@ -165,3 +168,13 @@ def test_what_click_says_of_a_wrong_word_is_readable(text: str) -> None:
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 2
         assert raw_characters(result.output) == set(), words
+
+
+@pytest.mark.parametrize("words", [["check", "FILE"], ["--config", "FILE"]], ids=" ".join)
+def test_mistakes_of_a_configuration_are_printed_readable(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[log]\n"a\\u001b]0;pwned\\u0007\\u009b" = 1\n', encoding="utf-8")
+    result = CliRunner().invoke(serve, [str(file) if word == "FILE" else word for word in words])
+    assert result.exit_code == 1
+    assert "pwned" in result.output
+    assert raw_characters(result.output) == set()
