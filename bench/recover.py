@@ -141,8 +141,8 @@ class Fleet:
         now = time.monotonic()
         batch.answered.append((now, now - batch.sent_at))
         batch.interval = answer.next_report_ms / 1000
-        for place, view in enumerate(answer.views):
-            batch.versions[place] = view.version
+        for view in answer.views:  # one of the store, whatever the number of its nodes that report
+            batch.versions = [view.version] * len(batch.versions)
 
 
 @dataclass(slots=True)

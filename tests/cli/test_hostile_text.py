@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from gossipcontrol.cli.main import main
 from gossipcontrol.client import Client, Intention, IntentionBatch, LivenessReport, NetworkChange, PeerObservation
 from gossipcontrol.client.enumeration import ChangeKind
+from gossipcontrol.server.__main__ import main as serve
 
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, config, deciding, serving
@@ -51,36 +52,38 @@ async def hostile(tmp_path: Path) -> AsyncIterator[Service]:
     """A service whose every id was chosen by a stranger."""
     async with serving(config(tmp_path, deciding=deciding())) as service, Client(service.address) as client:
         for text in TEXTS:
-            await client.rejoin(text, sorted({text, STORE}), park=True)
-            await client.report_network_change(NetworkChange(node_ids=(text,), kind=ChangeKind.RESUMED, detail=text))
-            peers = tuple(PeerObservation(one, heard_age=0.0) for one in TEXTS if one != NODE)
-            await client.peer_liveness(
-                [LivenessReport(node_id=NODE, store_id=store, peers=peers) for store in {text, STORE}]
-            )
+            async with Client(service.address) as stranger:  # one connection may name only so much
+                await stranger.rejoin(text, sorted({text, STORE}), park=True)
+                change = NetworkChange(node_ids=(text,), kind=ChangeKind.RESUMED, detail=text)
+                await stranger.report_network_change(change)
+                peers = tuple(PeerObservation(one, heard_age=0.0) for one in TEXTS if one != NODE)
+                await stranger.peer_liveness(
+                    [LivenessReport(node_id=NODE, store_id=store, peers=peers) for store in {text, STORE}]
+                )
         links = tuple(Intention(author_id=text, hash=text.encode()[:64]) for text in TEXTS)
         await client.knowledge.record([IntentionBatch(STORE, links)])
         yield service
 
 
-def environment(service: Service, **more: str) -> dict[str, str]:
+def environment(address: str, **more: str) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    return {**kept, "GOSSIPCONTROL_ADDRESS": service.address, **more}
+    return {**kept, "GOSSIPCONTROL_ADDRESS": address, **more}
 
 
 async def in_a_pipe(service: Service, words: Sequence[str]) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service),
+        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service.address),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
     return output.decode().replace(os.linesep, "\n")
 
 
-async def on_a_terminal(service: Service, words: Sequence[str]) -> str:
+async def on_a_terminal(address: str, words: Sequence[str]) -> str:
     near, far = pty.openpty()
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service, TERM="xterm"),
+        sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(address, TERM="xterm"),
         stdin=far, stdout=far, stderr=far, start_new_session=True,
     )  # fmt: skip
     os.close(far)
@@ -108,7 +111,7 @@ async def test_a_command_prints_nothing_raw(hostile: Service, words: tuple[str, 
     """solana-labs/solana#20495, boxdot/gurk-rs#384: control characters of others reached the terminal."""
     outputs = [await in_a_pipe(hostile, words)]
     if sys.platform != "win32":  # which has no pseudo-terminals
-        outputs.append(await on_a_terminal(hostile, words))
+        outputs.append(await on_a_terminal(hostile.address, words))
     for output in outputs:
         assert "Traceback" not in output
         assert output.strip()
@@ -124,7 +127,7 @@ async def test_json_is_ascii_and_keeps_every_character(hostile: Service, words: 
 
 async def test_changes_of_presence_are_printed_readable(hostile: Service) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-m", "gossipcontrol.cli", "peers", STORE, "--watch", env=environment(hostile),
+        sys.executable, "-u", "-m", "gossipcontrol.cli", "peers", STORE, "--watch", env=environment(hostile.address),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -156,12 +159,15 @@ async def test_errors_of_a_service_are_printed_readable(command: tuple[str, ...]
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         output, _ = await process.communicate()
+        texts = [output.decode().replace(os.linesep, "\n")]
+        if sys.platform != "win32":  # which has no pseudo-terminals
+            texts.append(await on_a_terminal(f"127.0.0.1:{port}", command))
     finally:
         await server.stop(None)
     assert process.returncode in (1, 3)
-    text = output.decode().replace(os.linesep, "\n")
-    assert "pwned" in text
-    assert raw_characters(text) == set()
+    for text in texts:
+        assert "pwned" in text
+        assert raw_characters(text) == set()
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
@@ -171,3 +177,13 @@ def test_what_click_says_of_a_wrong_word_is_readable(text: str) -> None:
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 2
         assert raw_characters(result.output) == set(), words
+
+
+@pytest.mark.parametrize("words", [["check", "FILE"], ["--config", "FILE"]], ids=" ".join)
+def test_mistakes_of_a_configuration_are_printed_readable(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[log]\n"a\\u001b]0;pwned\\u0007\\u009b" = 1\n', encoding="utf-8")
+    result = CliRunner().invoke(serve, [str(file) if word == "FILE" else word for word in words])
+    assert result.exit_code == 1
+    assert "pwned" in result.output
+    assert raw_characters(result.output) == set()

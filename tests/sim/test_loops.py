@@ -26,6 +26,8 @@ NODES = 120
 LOAD = 0.6
 """Share of the service's time that the reports take when all is well."""
 INTERVAL = 2.0
+LONG_INTERVAL = 10.0
+"""Seconds between two reports of a node where the service wants fewer."""
 WARM = 60.0
 NORMAL = 1.15
 """How much above what it was before the work may be and count as normal."""
@@ -68,6 +70,27 @@ def test_a_fleet_that_attaches_again_at_once_is_served_within_three_intervals(le
     settles(fleet)
     assert fleet.away[PeerState.OFFLINE] == 0, "that the service heard nobody is nobody's silence"
     assert fleet.core.liveness.counts().peers[PeerState.ONLINE] == NODES
+
+
+@pytest.mark.parametrize("length", [12.0, 20.0, 120.0, 600.0])
+@pytest.mark.parametrize("how", [ClosedLoop.cut, ClosedLoop.stall])
+def test_nodes_that_report_rarely_are_not_asked_more_often_after_nobody_reported(
+    how: Callable[[ClosedLoop, float], None], length: float
+) -> None:
+    """Asked every two seconds, a large store that had reported every ten would have five times the load."""
+    random.seed(1)
+    fleet = ClosedLoop(NODES, LOAD * LONG_INTERVAL / NODES, report_rate=NODES / LONG_INTERVAL)
+    fleet.run(200.0)
+    before = fleet.between(fleet.offered, 100, 200)
+    assert before == pytest.approx(NODES / LONG_INTERVAL, rel=0.1)
+    how(fleet, length)
+    assert fleet.core.liveness.next_report(fleet.now) == pytest.approx(LONG_INTERVAL, rel=0.1)
+    since = fleet.now + 3 * LONG_INTERVAL
+    fleet.run(3 * LONG_INTERVAL + 100)
+    assert fleet.between(fleet.offered, since - 2 * LONG_INTERVAL, since) <= NORMAL * before + NODES / LONG_INTERVAL
+    assert fleet.between(fleet.offered, since, since + 100) == pytest.approx(before, rel=NORMAL - 1)
+    assert fleet.backlog <= 0.1 * NODES
+    assert fleet.away[PeerState.OFFLINE] == 0
 
 
 @pytest.mark.parametrize("length", [120.0, 600.0])

@@ -1,6 +1,6 @@
 """Kill -9 of the real service under real load: nothing acknowledged is lost, nothing starts twice, no answer changes.
 
-``GOSSIPCONTROL_KILLS=200`` runs the long form.
+A hostile client works beside the honest ones. ``GOSSIPCONTROL_KILLS=200`` runs the long form.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import pytest
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
+from tests.kit.hostile_client import HostileClient, is_stranger
+from tests.kit.ports import free_ports
 from tests.kit.process import Process, service
 from tests.kit.until import until
 
@@ -139,8 +141,8 @@ class Load:
                 return found
 
     async def has_ended(self) -> bool:
-        """Whether no rejoin is waiting or running."""
-        return all(one.outcome in _ENDED for one in (await self.records()).values())
+        """Whether no rejoin of an honest node is waiting or running."""
+        return all(one.outcome in _ENDED for one in (await self.records()).values() if not is_stranger(one))
 
     async def _agent(self, node_id: str) -> None:
         while True:
@@ -280,15 +282,20 @@ async def kill_at_random(process: Process, seen: Seen, chance: random.Random) ->
 @pytest.mark.timeout(120 + KILLS * 6)
 async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
-    chance, seen = random.Random(seed), Seen()
+    chance, seen, (port,) = random.Random(seed), Seen(), free_ports(1)
     process: Process = service(
         None,
         tmp_path,
         deciding_window=str(WINDOW),
         deciding_verify_timeout=str(WINDOW),
+        listen_tcp=f"127.0.0.1:{port}",
         log_level="warning",
     )
-    async with process, Load(f"unix:{tmp_path}/gossipcontrol.sock", seen, chance) as load:
+    async with (
+        process,
+        HostileClient(f"127.0.0.1:{port}") as hostile,
+        Load(f"unix:{tmp_path}/gossipcontrol.sock", seen, chance) as load,
+    ):
         await kill_at_random(process, seen, chance)
         await load.stop_asking()
         # What a kill cut off may have failed already while the rejoin that follows it still waits.
@@ -299,6 +306,8 @@ async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     again = f"{seen.broken} calls cut off, {seen.replayed} answered as before, {len(seen.changed)} otherwise"
     starts = sum(len(starts) for starts in seen.starts.values())
     print(f"seed {seed}: {KILLS} kills, {counted}, {starts} starts, {again}, {dict(seen.kinds)}")
+    print(f"hostile steps: {dict(hostile.outcomes)}")
+    assert hostile.outcomes["OK"] >= KILLS, "it was at work between the kills"
     assert too_close(seen) == [], seed
     assert repeated(seen) == [], seed
     assert seen.changed == [], seed

@@ -28,7 +28,7 @@ def test_the_interval_grows_with_the_reporters_up_to_the_ceiling_and_shrinks_aga
         lab.report(f"n{number}")
     assert lab.liveness.next_report(lab.now) == 8.0
     for _ in range(4):
-        lab.advance(20.0)
+        lab.advance(10.0)
         lab.report("n")
     assert lab.liveness.next_report(lab.now) == 2.0
 
@@ -97,3 +97,22 @@ def test_the_interval_does_not_shrink_because_nobody_reported_during_a_pause() -
     pacer.count_report(1000.0, 1016.0)  # the next epoch has just begun
     pacer.count_report(1016.0, 1600.0)
     assert pacer.next_report(1600.0) == 10.0
+
+
+@pytest.mark.parametrize("seconds", [12.0, 16.0, 29.0, 31.0, 120.0, 600.0])
+@pytest.mark.parametrize("counted", [0, 1, 50, 100])
+def test_the_interval_does_not_shrink_while_nobody_reports(seconds: float, counted: int) -> None:
+    """It is read by every look at a store: after 120 s of nothing 20,000 nodes were asked five times as often.
+
+    Whatever part of the nodes had reported when it began; those that come first afterwards are asked as before, too.
+    """
+    pacer, began = loaded_pacer(), 1020.0
+    for _ in range(100):
+        pacer.count_report(1000.0, 1010.0)
+    for _ in range(counted):
+        pacer.count_report(1010.0, began)
+    for second in range(int(seconds)):
+        assert pacer.next_report(began + second) == 10.0
+    for node in range(100):
+        pacer.count_report(began if node < counted else 1010.0, began + seconds)
+        assert pacer.next_report(began + seconds) == 10.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gossipcontrol.client.retry import reconnect_wait
-from gossipcontrol.server.core.core import Core
+from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import (
@@ -20,6 +20,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import StartSync
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 
 from tests.kit.sim.timeline import Timeline
@@ -52,6 +53,8 @@ class ClosedLoop:
     cost: float
     seed: int = 1
     can_sync: bool = False
+    report_rate: float = LivenessParameters().report_rate
+    """Reports per second that the service wants at most."""
     offered: Counter[int] = field(default_factory=Counter[int])
     """By second, how many events arrived."""
     asked: Counter[int] = field(default_factory=Counter[int])
@@ -62,7 +65,8 @@ class ClosedLoop:
     """The highest number of peers that were in a state in which nobody should be."""
 
     def __post_init__(self) -> None:
-        self.core = Core(id_prefix="loop")
+        liveness = LivenessParameters(report_rate=self.report_rate)
+        self.core = Core(CoreParameters(liveness=liveness), id_prefix="loop")
         self.now = 0.0
         self.syncs_work = True
         self._chance = random.Random(self.seed)

@@ -23,12 +23,20 @@ from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 STREAMS = 20
+NARROW = ("grpc.http2.bdp_probe", 0)
+"""Else the client's gRPC takes in megabytes that nobody reads."""
 
 
 def calls_ended(service: Service, rpc: str, code: str) -> float:
     """Calls of an RPC that ended with this code."""
     labels = {"rpc": rpc, "code": code}
     return service.app.metrics.registry.get_sample_value("gossipcontrol_requests_total", labels) or 0.0
+
+
+def waiting_bytes(service: Service) -> float:
+    """What is queued for all agents."""
+    labels = {"book": "queues"}
+    return service.app.metrics.registry.get_sample_value("gossipcontrol_memory_bytes", labels) or 0.0
 
 
 def many_peers() -> list[PeerObservation]:
@@ -62,6 +70,22 @@ async def test_replaced_streams_that_read_nothing_end_and_count_for_nothing(serv
         await until(counted, "the newest stream's neighbour counts")
         assert await neighbors(stub) == [1]
         assert calls_ended(service, "Attach", "ABORTED") == STREAMS - 1
+
+
+async def test_a_replaced_stream_ends_at_once_whatever_waits_for_its_client(
+    service: Service, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is not one more frame behind those that nobody reads: it would come with the write deadline only."""
+    monkeypatch.setattr(session, "WRITE_TIME", 3600.0)
+    async with open_channel(service.address, NARROW) as channel:
+        idle: Stub = gossip_control_pb2_grpc.GossipControlStub(channel)
+        frozen, restarted = BareAgent(idle), BareAgent(stub)
+        await frozen.send(register=Register(node_id="n", store_ids=["a"]))
+        for report in [LivenessReport(store_id="a", peers=many_peers()), *[LivenessReport(store_id="a")] * 8]:
+            await frozen.send(liveness=report)  # acknowledged with 140 kB each
+        await until(lambda: waiting_bytes(service) > 500_000, "frames wait")
+        await restarted.register("n", "a")
+        await until(lambda: calls_ended(service, "Attach", "ABORTED") == 1, "the frozen one has ended")
 
 
 async def test_no_frame_of_another_session_counts(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +140,7 @@ async def test_a_watcher_that_reads_nothing_is_let_go_after_the_write_deadline(
     await agent.register("n", "a")
     await agent.send(liveness=LivenessReport(store_id="a", peers=many_peers()))
     await agent.receive("ack")
-    narrow = ("grpc.http2.bdp_probe", 0)  # else the client's gRPC takes in megabytes that nobody reads
-    async with open_channel(service.address, narrow) as channel:
+    async with open_channel(service.address, NARROW) as channel:
         idle: Stub = gossip_control_pb2_grpc.GossipControlStub(channel)
         watches = [idle.WatchPeers(WatchPeersRequest(store_id="a")) for _ in range(4)]
         await until(lambda: calls_ended(service, "WatchPeers", "RESOURCE_EXHAUSTED") > 0, "they have ended")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from gossipcontrol.server.config import Log, Retry
-from gossipcontrol.server.core.codec import resolve
+from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.core import Core, CoreParameters, Journaling
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.decision import Outcome
@@ -20,6 +20,7 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.core.turn import Fact, Turn
 from gossipcontrol.server.drivers.fake import FakeDriver
 from gossipcontrol.server.errors import Overloaded, StateFailing
@@ -36,6 +37,7 @@ from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatche
 from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.state.fake import FakeJournal
+from gossipcontrol.server.state.recovery import take_snapshot_slices
 
 from tests.kit.until import until
 
@@ -54,6 +56,9 @@ class Desk:
         outbox = self.outbox = Outbox(self.journal, self.core, self.metrics, log, clock, self.health.append)
         events = EventLog(self.metrics, LivenessMetrics(self.metrics.registry, 1, self.core.liveness), log)
         self.dispatcher = Dispatcher(self.core, clock, self.driver, RetryRule(Retry()), events, log, outbox)
+
+    def failures(self) -> float | None:
+        return self.metrics.registry.get_sample_value("gossipcontrol_state_failures_total")
 
     def accepting(self) -> float | None:
         return self.metrics.registry.get_sample_value("gossipcontrol_state_accepting")
@@ -203,6 +208,50 @@ async def test_a_later_snapshot_takes_the_place_of_one_that_is_being_captured() 
     assert (len(desk.journal.snapshots), desk.journal.marks) == (1, [])
     assert resolve(desk.journal.snapshots[0])["core"] == desk.core.save()
     await desk.dispatcher.close()
+
+
+class Unreadable(RuntimeError):
+    """A fault of the program in the middle of a capture."""
+
+
+def fails_once(monkeypatch: pytest.MonkeyPatch, *, at_once: bool) -> None:
+    """The next snapshot fails, in its first slice or in its second."""
+
+    def failing(core: Core) -> Slices[Plain]:
+        monkeypatch.setattr(outbox_module, "take_snapshot_slices", take_snapshot_slices)
+        if at_once:
+            raise Unreadable
+        yield
+        raise Unreadable
+
+    monkeypatch.setattr(outbox_module, "take_snapshot_slices", failing)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_snapshot_that_cannot_be_captured_is_told_and_tried_again(
+    at_once: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It left the log growing until a restart, and what had been decided was never carried out if it failed at once."""
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    fails_once(monkeypatch, at_once=at_once)
+    desk.journal.full = True
+    desk.dispatcher.submit(RejoinRequested("n"))
+    await until(lambda: desk.failures() == 1, "it has failed")
+    assert desk.outbox.accepts
+    desk.journal.commit()
+    await turn()
+    assert [start.node_id for start in desk.driver.started] == ["n"]
+    desk.dispatcher.submit(RejoinRequested("m"))
+    assert desk.journal.full, "not at once"
+    desk.now += outbox_module.CAPTURE_RETRY
+    desk.dispatcher.submit(RejoinRequested("m"))
+    saved = desk.core.save()
+    await until(lambda: bool(desk.journal.snapshots), "the next one is captured")
+    assert resolve(desk.journal.snapshots[0])["core"] == saved
+    assert desk.failures() == 1
+    await desk.dispatcher.close()
+    assert "Unreadable" in capsys.readouterr().err
 
 
 BATCH = IntentionsRecorded("s", (Intention("n", b"n1"),))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from gossipcontrol.server.core.books import add_books
 from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.deciding.engine import Engine
@@ -60,7 +61,7 @@ from gossipcontrol.server.core.knowledge.store import KnowledgeStore, Outcome
 from gossipcontrol.server.core.knowledge.tracker import Recorded
 from gossipcontrol.server.core.knowledge.unshared_writes import UnsharedWriteScanner
 from gossipcontrol.server.core.liveness import Liveness
-from gossipcontrol.server.core.memory import CHANGE, HOST, MONITOR, NAME, NODE, OFFER, PAIR, SLOT, STORE, MemoryBudget
+from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, Room
@@ -117,7 +118,7 @@ class Core:
         self._offers = SyncOffers()
         self.memory = MemoryBudget(parameters.memory)
         self._room = Room(self.memory, self._registry)
-        self._add_books()
+        add_books(self.memory, self.deciding, self.liveness, self.knowledge, self._offers)
         self._scanner = UnsharedWriteScanner(self.knowledge)
         self._node_ids = SharedIds()
         self._host_ids = SharedIds()
@@ -348,22 +349,6 @@ class Core:
         return Turn([], [*facts], [], outcome=outcome)
 
     # Memory.
-
-    def _add_books(self) -> None:
-        """Every book of the core draws from the budget."""
-        add, registry, liveness = self.memory.add, self._registry, self.liveness
-        add("nodes", lambda: len(registry.nodes), NODE)
-        add("stores", lambda: len(registry.stores), STORE)
-        add("stores", lambda: liveness.diagnosis.monitor_count, MONITOR)
-        add("hosts", lambda: len(registry.hosts), HOST)
-        add("slots", lambda: registry.places - len(registry.nodes), SLOT)
-        add("neighbors", lambda: registry.neighbors, NAME)
-        add("peers", lambda: liveness.peer_total, NAME)
-        add("changes", lambda: liveness.presence.change_total, CHANGE)
-        add("pairs", lambda: liveness.diagnosis.pair_total, PAIR)
-        add("syncs", lambda: len(self._offers), OFFER)
-        add("intentions", lambda: self.knowledge.used_bytes)
-        self.deciding.add_books(add)
 
     # What is known.
 

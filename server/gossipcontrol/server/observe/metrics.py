@@ -211,7 +211,9 @@ def _state(registry: CollectorRegistry) -> tuple[Histogram, Counter, Gauge]:
         registry=registry,
     )
     failures = Counter(
-        "gossipcontrol_state_failures", "Transactions that failed; each is tried again.", registry=registry
+        "gossipcontrol_state_failures",
+        "Transactions and snapshots that failed; each is tried again.",
+        registry=registry,
     )
     accepting = Gauge(
         "gossipcontrol_state_accepting", "1 while events can be kept, 0 while triggers are refused.", registry=registry

@@ -29,6 +29,8 @@ from gossipcontrol.server.state.recovery import take_book, take_snapshot, take_s
 
 LATE_AFTER = 0.5
 """Seconds after which what is yet to be kept counts as late: a commit takes milliseconds."""
+CAPTURE_RETRY = 30.0
+"""Seconds until the next snapshot after one that could not be captured."""
 
 Perform = Callable[[Sequence[Effect], float, bool], None]
 """Takes effects, the instant at which the core wanted them, and whether they had to wait."""
@@ -67,6 +69,8 @@ class Outbox:
         self._turns = turns or Turns()
         self._capturing: asyncio.Task[None] | None = None
         """A snapshot of deciding that is being captured."""
+        self._capture_from = -math.inf
+        """No snapshot is captured before, because one has failed."""
         self._perform: Perform | None = None
         self._on_commit: Callable[[], None] = lambda: None
         self._held: deque[Held] = deque()
@@ -157,13 +161,15 @@ class Outbox:
         if turn.outcome is None:
             self._waiting_since = min(self._waiting_since, now)
         self._logged_at = now
-        self._compact(now)
-        if turn.outcome is not None and (store_id := self._journal.due_store()) is not None:
-            self._appended = self._journal.snapshot_store(take_book(self._core.knowledge, [store_id], now))
+        if self._clock.now() >= self._capture_from:
+            try:
+                self._compact(now, knows=turn.outcome is not None)
+            except Exception as error:  # noqa: BLE001 - what was decided is logged, and must leave all the same
+                self._capture_failed(error)
         return number
 
-    def _compact(self, now: float) -> None:
-        """Have a snapshot take the place of a log that has become long."""
+    def _compact(self, now: float, *, knows: bool) -> None:
+        """Have a snapshot take the place of a log that has become long; ``knows``: that of a store as well."""
         if self._journal.wants_all():
             self.begin(now)
         elif self._journal.wants_snapshot():
@@ -171,13 +177,27 @@ class Outbox:
             next(capture)  # it holds what is logged so far, and nothing later
             task = asyncio.get_running_loop().create_task(self._capture_slices(capture, self._journal.mark(), now))
             self._capturing = task
+        if knows and (store_id := self._journal.due_store()) is not None:
+            self._appended = self._journal.snapshot_store(take_book(self._core.knowledge, [store_id], now))
 
     async def _capture_slices(self, capture: Slices[Plain], mark: int, at: float) -> None:
         """Capture a snapshot beside everything else, and have it take the place of the log up to this mark."""
-        with self._turns.call(""):
-            plain = await metered(in_slices(capture))
+        try:
+            with self._turns.call(""):
+                plain = await metered(in_slices(capture))
+        except Exception as error:  # noqa: BLE001 - else no log would be replaced until the next start
+            self._capturing = None
+            self._journal.give_up()
+            self._capture_failed(error)
+            return
         self._capturing = None
         self._appended = self._journal.compact(plain, at, mark)
+
+    def _capture_failed(self, error: Exception) -> None:
+        """Say so, and leave the log as it is for a while."""
+        self._capture_from = self._clock.now() + CAPTURE_RETRY
+        self._metrics.state_failures.inc()
+        self._log.error("snapshot failed", why=repr(error), retry_in=CAPTURE_RETRY)
 
     def _give_up_capture(self) -> None:
         """A snapshot that is being captured would be older than the one to come."""

@@ -60,6 +60,10 @@ class FakeJournal:
         self.full = False
         return self._number
 
+    def give_up(self) -> None:
+        """The journal is full as before."""
+        self.full = True
+
     def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
         """Add to the list."""
         self.marks.append(mark)

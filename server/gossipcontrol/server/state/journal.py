@@ -115,6 +115,10 @@ class Journal(Protocol):
         """The place in the log of a snapshot that is captured from now on; until it comes, no other is wanted."""
         ...
 
+    def give_up(self) -> None:
+        """The snapshot of the last mark will not come, so another one is wanted."""
+        ...
+
     def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
         """Queue a snapshot of deciding, which replaces its log, in steps between other entries; returns its number.
 

@@ -36,6 +36,9 @@ class MemoryJournal:
         """Nothing is stored."""
         return 0
 
+    def give_up(self) -> None:
+        """Nothing is stored."""
+
     def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
         """Nothing is stored."""
         del mark

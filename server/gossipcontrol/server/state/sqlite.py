@@ -121,6 +121,10 @@ class SqliteJournal:
             self._number += 1
             return self._number
 
+    def give_up(self) -> None:
+        """No snapshot is under way."""
+        self._snapshot_queued = False
+
     def compact(self, plain: Plain, at: float, mark: int = 0) -> int:
         """Queue a snapshot that the next transactions pack in steps; the last of them deletes the log before it."""
         return self._put(SnapshotWriter(mark or self.mark(), plain, at))

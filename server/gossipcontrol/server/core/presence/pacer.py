@@ -18,6 +18,8 @@ class ReportPacer:
         self._rate = parameters.report_rate
         self._epoch_at = NEVER
         """Start of the epoch; the first report of a (node, store) in it is counted."""
+        self._reported_at = NEVER
+        """When anybody reported last."""
         self._previous_count = self._current_count = 0
         self._behind_until = NEVER
         self._update_interval()
@@ -25,6 +27,7 @@ class ReportPacer:
     def count_report(self, reported_at: float, now: float) -> None:
         """Count a report of a (node, store) whose previous one came at ``reported_at``."""
         self._roll_epoch(now)
+        self._reported_at = now
         if reported_at < self._epoch_at:
             self._current_count += 1
             self._update_interval()
@@ -55,7 +58,7 @@ class ReportPacer:
         if now < self._epoch_at + length:
             return
         # After a pause, and while the service is behind, few reports were served: the nodes are still there.
-        is_short = now >= self._epoch_at + 2 * length or now < self._behind_until
+        is_short = now >= self._reported_at + length or now < self._behind_until
         self._previous_count = max(self._current_count, self._previous_count) if is_short else self._current_count
         self._current_count, self._epoch_at = 0, now
         self._update_interval()
