@@ -60,7 +60,7 @@ def test_who_was_heard_before_the_host_slept_was_not_just_heard(host_sleeps: Cal
     builder = ReportBuilder()
     builder.received("a", "p", direct=True)
     builder.neighbor_up("a", "p")
-    host_sleeps(3600)
+    host_sleeps(3600.5)
     report = builder.report("a")
     assert report.heard.heard_ages_ms[0] >= 3_600_000
     assert report.neighbors[0].up_age_ms >= 3_600_000
