@@ -1,0 +1,1 @@
+"""The web pages: metrics, health, what the service is doing, and the status page."""

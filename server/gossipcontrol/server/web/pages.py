@@ -1,0 +1,46 @@
+"""Every page that the service has, by path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from gossipcontrol.server.config import Config
+from gossipcontrol.server.core.memory import MemoryBudget
+from gossipcontrol.server.runtime.turns import Turns
+from gossipcontrol.server.web.bridge import Bridge
+from gossipcontrol.server.web.debug import Debug
+from gossipcontrol.server.web.health import Health
+from gossipcontrol.server.web.server import Application
+from gossipcontrol.server.web.site import Handler, Site
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """What the pages are made of."""
+
+    config: Config
+    turns: Turns
+    registry: CollectorRegistry
+    budget: MemoryBudget
+    obstacle: Callable[[], str]
+    """What keeps the service from taking triggers; empty: nothing."""
+    connections: Callable[[], dict[str, Any]]
+    failed: Callable[[str, Exception], None]
+    """Gets the path and error of a page that failed."""
+
+
+def make_site(pages: Pages, loop: asyncio.AbstractEventLoop, *, is_local: bool) -> Site:
+    """The application that serves them all."""
+    bridge = Bridge(loop, pages.turns)
+    health = Health(bridge, pages.obstacle)
+    routes: dict[str, Handler] = {"/healthz": health.live, "/readyz": health.ready}
+    routes |= Debug(bridge, pages.config, pages.budget, pages.connections).routes()
+    metrics = cast("Application", make_wsgi_app(pages.registry))  # pyright: ignore[reportUnknownArgumentType]
+    return Site(routes, {"/metrics": metrics}, pages.failed, is_local=is_local)
