@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import time
 import uuid
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, State
 from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.descriptors import check_descriptors
@@ -42,6 +46,7 @@ from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.web.event_stream import RejoinNews
 from gossipcontrol.server.web.pages import Pages, make_site
 from gossipcontrol.server.web.server import WebServer
 from gossipcontrol.server.wire.unrecognized import Unrecognized
@@ -73,6 +78,7 @@ class App:
         self._health_changes: set[asyncio.Task[None]] = set()
         self._web: WebServer | None = None
         self._obstacle = "the service is starting"
+        self._started_at = time.monotonic()
         self._is_open = False
 
     async def start(self) -> None:
@@ -142,7 +148,8 @@ class App:
             for follow in followers:
                 follow(store_id)
 
-        events = EventLog(self.metrics, liveness_metrics, log)
+        self._news = RejoinNews()
+        events = EventLog(self.metrics, liveness_metrics, log, self._news.notify)
         retry = RetryRule(config.retry)
         self._dispatcher = Dispatcher(core, clock, self._agents, retry, events, log, outbox, presence_changed)
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
@@ -211,6 +218,7 @@ class App:
         pages = Pages(
             config=self._config, turns=self._turns, registry=self.metrics.registry, budget=self._dispatcher.core.memory,
             obstacle=self._find_obstacle, connections=self._count_connections,
+            service=self._service, overview=self._overview, graph=self._graph, news=self._news,
             failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
         )  # fmt: skip
         site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK)
@@ -219,6 +227,25 @@ class App:
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
         self.metrics_port = self._web.port
+
+    def _graph(self, store_id: str) -> NeighborGraph | None:
+        return self._dispatcher.core.liveness.neighbor_graph(store_id, self._dispatcher.clock.now())
+
+    def _overview(self) -> dict[str, Any]:
+        """The fleet and the service in numbers, as the metrics have them."""
+        core = self._dispatcher.core
+        counts, liveness = core.counts(), core.liveness.counts()
+        return {
+            "version": version("gossipcontrol"),
+            "uptime_seconds": time.monotonic() - self._started_at,
+            "obstacle": self._find_obstacle(),
+            "counts": asdict(counts),
+            "peers": {state.name: count for state, count in liveness.peers.items()},
+            "partitioned": liveness.partitioned,
+            "pairs_unsynced": liveness.pairs_unsynced,
+            "memory": {"used": core.memory.used(), "limit": core.memory.limit},
+            "connections": self._count_connections(),
+        }
 
     def _find_obstacle(self) -> str:
         """What keeps the service from taking triggers; empty: nothing."""
