@@ -70,7 +70,7 @@ function drawStores() {
   const rows = state.stores.map((one) => {
     const of = Object.fromEntries((one.peer_counts ?? []).map((row) => [plain(row.state), row.count]));
     const away = (of.suspect ?? 0) + (of.offline ?? 0);
-    const how = one.partitioned ? "partitioned" : of.suspect ? "suspect" : "whole";
+    const how = one.partitioned ? "partitioned" : of.suspect ? "suspect" : one.rejoins_running ? "repairing" : "whole";
     return element("tr", { class: one.store_id === state.store ? "chosen" : "" },
       element("th", { scope: "row" }, element("button", {
         type: "button", class: "id", "data-key": `store ${one.store_id}`, title: printable(one.store_id),

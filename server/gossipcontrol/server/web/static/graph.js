@@ -46,7 +46,7 @@ function summary(graph, groups, bad) {
 function place(groups) {
   const places = new Map();
   groups.forEach((nodes, group) => {
-    const radius = nodes.length === 1 ? 0 : Math.min(112, 40 + nodes.length * 9);
+    const radius = nodes.length === 1 ? 0 : Math.min(130, 60 + nodes.length * 12);
     nodes.sort((one, other) => (one.node_id < other.node_id ? -1 : 1)).forEach((node, index) => {
       const angle = (2 * Math.PI * index) / nodes.length - Math.PI / 2;
       places.set(node.node_id, {
