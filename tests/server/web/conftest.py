@@ -13,7 +13,7 @@ from gossipcontrol.server.config import Metrics
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from selenium.webdriver import Chrome
 
-from tests.kit.browser import browser
+from tests.kit.browser import browser, resize
 from tests.kit.service_lab import Service, config, deciding, serving
 from tests.kit.until import until
 
@@ -57,7 +57,9 @@ class StatusPage:
 
     async def run(self, script: str, *values: Any) -> Any:
         """The value of a script."""
-        return await self.do(lambda page: page.execute_script(script, *values))  # pyright: ignore[reportUnknownMemberType]
+        return await self.do(
+            lambda page: page.execute_script(script, *values)  # pyright: ignore[reportUnknownMemberType]
+        )
 
     async def until(self, script: str, what: str) -> None:
         """Wait until an expression is true."""
@@ -67,13 +69,25 @@ class StatusPage:
 
         await until(holds, what, SOON, 0.1)
 
+    async def answer(self, script: str) -> Any:
+        """What a script gives to its last argument, a function."""
+        return await self.do(lambda page: page.execute_async_script(script))  # pyright: ignore[reportUnknownMemberType]
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the page this size."""
+        await self.do(lambda page: resize(page, width, height))
+
+    async def save(self, path: str) -> None:
+        """Save a screenshot."""
+        await self.do(lambda page: page.save_screenshot(path))  # pyright: ignore[reportUnknownMemberType]
+
     async def text(self, element_id: str) -> str:
         """The text of an element."""
         return str(await self.run("return document.getElementById(arguments[0]).innerText", element_id))
 
     async def complaints(self) -> list[str]:
         """What the browser's console says: errors, and what the security policy refused."""
-        lines = await self.do(lambda page: page.get_log("browser"))  # pyright: ignore[reportUnknownMemberType]
+        lines = await self.do(lambda page: page.get_log("browser"))  # type: ignore[no-untyped-call]
         return [line["message"] for line in lines]
 
 

@@ -89,4 +89,9 @@ async def test_events_tell_rejoins_and_peers_as_they_change(watched: Service) ->
         connection.close()
         answer.close()
         agent.call.cancel()
-    await until(lambda: watched.app._hub.count == 0, "nobody follows any more")
+
+    async def left() -> bool:
+        found = json.loads((await get(watched, "/debug/connections")).body)
+        return (found["presence_subscriptions"], found["http_streams"]) == (0, 0)
+
+    await until(left, "nobody follows any more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from gossipcontrol.v1.gossip_control_pb2 import PeerLivenessRequest
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeersHeard
 from selenium.webdriver import ActionChains, Keys
 
-from tests.kit.browser import resize
 from tests.kit.fake_fleet import FakeFleet, Stub, fake_fleet
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, connected, rejoin
@@ -79,12 +78,12 @@ async def test_it_is_accessible_and_fits_every_width(
     await page.until("document.querySelectorAll('#graph circle').length === 5", "the graph is drawn")
     folder = os.environ.get("GOSSIPCONTROL_SCREENSHOTS", "")
     for width in WIDTHS:
-        await page.do(lambda browser, width=width: resize(browser, width, 1100))
+        await page.resize(width, 1100)
         assert await page.run("return document.documentElement.scrollWidth") <= width
         assert await page.run("return document.documentElement.dataset.theme") == theme
         assert await serious(page) == []
         if folder:
-            await page.do(lambda browser, width=width: browser.save_screenshot(f"{folder}/{theme}-{width}.png"))
+            await page.save(f"{folder}/{theme}-{width}.png")
     await page.run("document.querySelector('#peers button').click()")
     await page.until("document.querySelector('#explain-body strong')", "the explanation is shown")
     assert await serious(page) == []
@@ -93,15 +92,18 @@ async def test_it_is_accessible_and_fits_every_width(
 
 async def serious(page: StatusPage) -> list[str]:
     """What axe-core finds that keeps somebody from using the page."""
+    found = find_spec("axe_core_python")
+    assert found is not None
+    assert found.origin is not None
     given = os.environ.get("GOSSIPCONTROL_AXE")
-    axe = Path(given) if given else next(files("axe_core_python").rglob("axe.min.js"))  # type: ignore[attr-defined]
+    axe = Path(given) if given else Path(found.origin).parent / "axe.min.js"
     await page.run(axe.read_text(encoding="utf-8"))
     script = (
         "const done = arguments[0]; axe.run().then(found => done(found.violations.map(one =>"
         " `${one.impact} ${one.id} ${one.nodes[0].html}`)), error => done([`critical ${error}`]))"
     )
-    found: list[str] = await page.do(lambda browser: browser.execute_async_script(script))
-    return [one for one in found if one.startswith(("serious", "critical"))]
+    violations: list[str] = await page.answer(script)
+    return [one for one in violations if one.startswith(("serious", "critical"))]
 
 
 async def test_nothing_from_outside_is_read_as_markup(page: StatusPage, calls: Stub) -> None:
@@ -153,7 +155,7 @@ async def test_everything_comes_from_the_service(page: StatusPage, fleet: FakeFl
     refused = (
         "const done = arguments[0]; fetch('https://example.org/').then(() => done('loaded'), () => done('refused'))"
     )
-    assert await page.do(lambda browser: browser.execute_async_script(refused)) == "refused"
+    assert await page.answer(refused) == "refused"
 
 
 @pytest.mark.waits(20)

@@ -17,7 +17,7 @@ TYPES = {
 def asset_routes() -> dict[str, Handler]:
     """The page at ``/``, and its files below ``/static``."""
     routes: dict[str, Handler] = {}
-    for file in files(__package__).joinpath("static").iterdir():
+    for file in files("gossipcontrol.server.web").joinpath("static").iterdir():
         path = "/" if file.name == "index.html" else f"/static/{file.name}"
         routes[path] = _serve(file.read_bytes(), TYPES[file.name.rpartition(".")[2]])
     return routes

@@ -17,6 +17,8 @@ from gossipcontrol.server.web.server import STREAM, Application, StartResponse
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
+PROBES = frozenset({"/healthz", "/readyz"})
+"""They say nothing to a stranger, and a probe may use any name."""
 QUERY_FIELDS = 16
 """Most fields of a query."""
 HEADERS = (
@@ -129,7 +131,7 @@ class Site:
             return None, text(self._missing, HTTPStatus.NOT_FOUND)
         if path in self._pages:
             return self._pages[path], text("")
-        if self._is_local and not _names_this_host(environ.get("HTTP_HOST", "")):
+        if self._is_local and path not in PROBES and not _names_this_host(environ.get("HTTP_HOST", "")):
             return None, text("ask with the name localhost, or an address", HTTPStatus.MISDIRECTED_REQUEST)
         return None, self._answer(path, environ)
 

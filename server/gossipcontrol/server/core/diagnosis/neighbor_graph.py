@@ -41,12 +41,12 @@ class NeighborGraph(NamedTuple):
 
 def neighbor_graph(monitor: StoreMonitor, now: float) -> NeighborGraph:
     """The graph now; what is missing is looked for only where all nodes fit."""
-    observers, conditions = monitor.reports.observers, monitor.conditions
+    observers, causes = monitor.reports.observers, monitor.conditions.by_node(GRAPH_NODES)
     sides = monitor.repair.sides if monitor.repair.confirmed else []
     side_of = {node_id: number for number, side in enumerate(sides) for node_id in islice(side, GRAPH_NODES)}
     # The small sides first: they are what somebody looks for.
     of_sides = (node_id for side in sorted(sides, key=len) for node_id in islice(side, GRAPH_NODES))
-    wanted = chain(sorted(conditions.nodes()), of_sides, observers)
+    wanted = chain(sorted(causes), of_sides, observers)
     chosen = dict.fromkeys(islice((one for one in wanted if one in observers), 3 * GRAPH_NODES))
     chosen = dict.fromkeys(islice(chosen, GRAPH_NODES))
     links = dict.fromkeys(islice(_links(monitor, chosen), GRAPH_LINKS))
@@ -54,9 +54,7 @@ def neighbor_graph(monitor: StoreMonitor, now: float) -> NeighborGraph:
         chosen[other] = None
     missing = monitor.find_missing(now) if len(observers) <= len(chosen) and not monitor.is_advancing else ()
     return NeighborGraph(
-        tuple(
-            GraphNode(one, tuple(conditions.causes_of(one)), side_of.get(one, 0), one in observers) for one in chosen
-        ),
+        tuple(GraphNode(one, tuple(causes.get(one, ())), side_of.get(one, 0), one in observers) for one in chosen),
         tuple(pair for pair in links if pair[0] in chosen and pair[1] in chosen),
         tuple(sorted(missing)[:GRAPH_LINKS]),
         len(observers),
@@ -67,6 +65,6 @@ def neighbor_graph(monitor: StoreMonitor, now: float) -> NeighborGraph:
 def _links(monitor: StoreMonitor, chosen: dict[str, None]) -> Iterator[tuple[str, str]]:
     room = len(monitor.reports.observers) <= len(chosen) < GRAPH_NODES
     for node_id in chosen:
-        for peer_id in monitor.reports.observers[node_id].neighbors:
-            if peer_id in chosen or room:
-                yield min(node_id, peer_id), max(node_id, peer_id)
+        neighbors = monitor.reports.observers[node_id].neighbors
+        for peer_id in neighbors if room else neighbors.keys() & chosen.keys():
+            yield min(node_id, peer_id), max(node_id, peer_id)

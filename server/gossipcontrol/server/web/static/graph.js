@@ -4,19 +4,25 @@ import { element, shape, show } from "./dom.js";
 import { count, plain, printable, short } from "./words.js";
 
 const LABELS = 30; // most nodes that have their names beside them
+const SIDES = 5; // most sides that are drawn apart; further ones share the last place
 const ROT = { OUTBOUND_ROT: "is heard by nobody", INBOUND_ROT: "hears others no more" };
 
 export function drawGraph(parent, store, graph, choose) {
   const sides = [];
-  for (const node of graph.nodes) (sides[graph.partitioned ? node.side : 0] ??= []).push(node);
+  for (const node of graph.nodes) (sides[graph.partitioned ? Math.min(node.side, SIDES - 1) : 0] ??= []).push(node);
   const groups = sides.filter(Boolean);
   const places = place(groups);
   const bad = new Map(graph.nodes.filter((one) => one.causes.length).map((one) => [one.node_id, one.causes]));
-  const missing = new Set(graph.missing.flatMap(([one, other]) => [`${one}\n${other}`, `${other}\n${one}`]));
+  const sideOf = new Map(graph.nodes.map((one) => [one.node_id, one.side]));
+  // Across a partition nobody hears anybody: the cut says it.
+  const near = graph.missing.filter(([one, other]) => !graph.partitioned || sideOf.get(one) === sideOf.get(other));
+  const missing = new Set(near.flatMap(([one, other]) => [`${one}\n${other}`, `${other}\n${one}`]));
   const lines = graph.links.map(([one, other]) => link(places, one, other, missing.has(`${one}\n${other}`)));
   const linked = new Set(graph.links.flatMap(([one, other]) => [`${one}\n${other}`, `${other}\n${one}`]));
-  const unheard = graph.missing.filter(([one, other]) => !linked.has(`${one}\n${other}`));
-  const few = graph.missing.length <= LABELS ? unheard : [];
+  const both = new Set(near.map(([one, other]) => `${other}\n${one}`));
+  const unheard = near.filter(([one, other]) => !linked.has(`${one}\n${other}`)
+    && (one < other || !both.has(`${one}\n${other}`)));
+  const few = unheard.length <= LABELS ? unheard : [];
   lines.push(...few.map(([one, other]) => link(places, one, other, true)));
   const width = 340 * groups.length;
   const cuts = groups.slice(1).map((_, index) =>
