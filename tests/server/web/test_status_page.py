@@ -167,9 +167,9 @@ async def test_a_store_of_ten_thousand_peers_stays_fluid(page: StatusPage, calls
         await calls.PeerLiveness(PeerLivenessRequest(reports=[report]))
     async with fake_fleet(calls, "large", "peer-00000", "peer-00001"):
         await page.open("#store=large")
-        first = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        paint = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
         await page.until("performance.getEntriesByName('first-contentful-paint').length", "the page is painted")
-        print(f"first paint after {await page.run(first):.0f} ms")
+        print(f"first paint after {await page.run(paint):.0f} ms")
         await page.until("/10000 peers/.test(document.getElementById('peers').innerText)", "all peers are known")
         assert await page.run("return document.querySelectorAll('#peers .rows .row').length") < 40
         await page.run(
