@@ -77,6 +77,7 @@ async def run() -> int:
     await asyncio.wait([*tasks, serving], return_when=asyncio.FIRST_COMPLETED)
     if serving.done() and serving.result():
         say("run", f"gRPC     {' and '.join(filter(None, (config.listen.socket, config.listen.tcp)))}")
+        say("run", f"page     http://{config.metrics.address}/")
         say("run", f"metrics  http://{config.metrics.address}/metrics")
         say("run", "try      .venv/bin/gossipcontrol status | stores | rejoins")
         say("run", "         .venv/bin/gossipcontrol report network-change")

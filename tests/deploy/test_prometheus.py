@@ -59,3 +59,17 @@ async def test_they_ask_for_metrics_that_exist(tmp_path: Path) -> None:
     asked = set(re.findall(r"gossipcontrol_\w+", " ".join(expressions)))
     asked |= set(re.findall(r"gossipcontrol_\w+", RULES.read_text(encoding="utf-8")))
     assert asked <= there, asked - there
+
+
+async def test_every_family_is_in_an_alert_or_a_panel_or_there_is_a_reason(tmp_path: Path) -> None:
+    async with serving(replace(config(tmp_path), metrics=Metrics(address="127.0.0.1:0"))) as service:
+        families = set(re.findall(r"# TYPE (gossipcontrol_\w+)", await service.scrape()))
+    dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    asked = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    names = re.findall(r"gossipcontrol_\w+", asked + RULES.read_text(encoding="utf-8"))
+    used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in names} | set(names)
+    document = (DEPLOY.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+    reasons = document.partition("## In no alert and no panel")[2].partition("\n## ")[0]
+    excused = dict(re.findall(r"^\| `(gossipcontrol_\w+)` \| (.+) \|$", reasons, re.MULTILINE))
+    assert sorted(families - used - excused.keys()) == [], "neither asked for nor excused"
+    assert sorted(excused.keys() - families) == [], "excused, but not there"

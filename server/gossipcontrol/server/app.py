@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 import uuid
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
-from gossipcontrol.server.config import Config, Limits, Listen, State, origins
+from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.descriptors import check_descriptors
@@ -18,7 +22,6 @@ from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.memory_limit import memory_limit
 from gossipcontrol.server.observe.events import EventLog
-from gossipcontrol.server.observe.http import MetricsPage
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
@@ -42,6 +45,9 @@ from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.web.event_stream import RejoinNews
+from gossipcontrol.server.web.pages import Pages, make_site
+from gossipcontrol.server.web.server import WebServer
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
 from gossipcontrol.system.stop import on_stop
@@ -75,8 +81,10 @@ class App:
         self._log = log
         self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._page: MetricsPage | None = None
+        self._pages: WebServer | None = None
         self._web: WebListener | None = None
+        self._obstacle = "the service is starting"
+        self._started_at = time.monotonic()
         self._is_open = False
 
     async def start(self) -> None:
@@ -91,6 +99,7 @@ class App:
     async def stop(self) -> None:
         """Say NOT_SERVING, let calls under way end for the drain time, and go."""
         self._log.info("stopping")
+        self._obstacle = "the service is stopping"
         await self._health.enter_graceful_shutdown()
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
@@ -146,7 +155,8 @@ class App:
             for follow in followers:
                 follow(store_id)
 
-        events = EventLog(self.metrics, liveness_metrics, log)
+        self._news = RejoinNews()
+        events = EventLog(self.metrics, liveness_metrics, log, self._news.notify)
         retry = RetryRule(config.retry)
         self._dispatcher = Dispatcher(core, clock, self._agents, retry, events, log, outbox, presence_changed)
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
@@ -158,7 +168,7 @@ class App:
         wrapping = cast("grpc.aio.Server", self._wrapping)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
-        service = GossipControlService(
+        self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
             unrecognized.note,
         )  # fmt: skip
@@ -182,6 +192,7 @@ class App:
         await self._server.start()
         self._knowledge.start()
         await self._set_health(self._dispatcher.outbox.accepts)
+        self._obstacle = ""
         self._log.info(
             "serving",
             socket=listen.socket,
@@ -232,15 +243,60 @@ class App:
         if not address:
             return
         host, _, port = address.rpartition(":")
+        pages = Pages(
+            config=self._config, turns=self._turns, registry=self.metrics.registry, budget=self._dispatcher.core.memory,
+            obstacle=self._find_obstacle, connections=self._count_connections,
+            service=self._service, overview=self._overview, graph=self._graph, news=self._news,
+            failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
+        )  # fmt: skip
+        site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK)
         try:
-            self._page = MetricsPage(host.strip("[]"), int(port), self.metrics.registry)
+            self._pages = WebServer(host.strip("[]"), int(port), site)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
-        self.metrics_port = self._page.port
+        self.metrics_port = self._pages.port
+
+    def _graph(self, store_id: str) -> NeighborGraph | None:
+        return self._dispatcher.core.liveness.neighbor_graph(store_id, self._dispatcher.clock.now())
+
+    def _overview(self) -> dict[str, Any]:
+        """The fleet and the service in numbers, as the metrics have them."""
+        core = self._dispatcher.core
+        counts, liveness = core.counts(), core.liveness.counts()
+        return {
+            "version": version("gossipcontrol"),
+            "uptime_seconds": time.monotonic() - self._started_at,
+            "obstacle": self._find_obstacle(),
+            "counts": asdict(counts),
+            "peers": {state.name: count for state, count in liveness.peers.items()},
+            "partitioned": liveness.partitioned,
+            "pairs_unsynced": liveness.pairs_unsynced,
+            "memory": {"used": core.memory.used(), "limit": core.memory.limit},
+            "connections": self._count_connections(),
+        }
+
+    def _find_obstacle(self) -> str:
+        """What keeps the service from taking triggers; empty: nothing."""
+        if self._obstacle or self._dispatcher.outbox.accepts:
+            return self._obstacle
+        return "the state cannot be written, so triggers are refused"
+
+    def _count_connections(self) -> dict[str, int]:
+        requests, streams = self._pages.connections() if self._pages else (0, 0)
+        return {
+            "agents_attached": self._agents.count,
+            "presence_subscriptions": self._hub.count,
+            "health_watches": self._health.count,
+            "unregistered_streams": self._service.unregistered(),
+            "queued_bytes": self._service.queued_bytes(),
+            "accounts": len(self._turns),
+            "http_requests": requests,
+            "http_streams": streams,
+        }
 
     def _stop_metrics(self) -> None:
-        if self._page is not None:
-            self._page.close()
+        if self._pages is not None:
+            self._pages.close()
 
 
 def open_journal(state: State) -> Journal:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.diagnosis.diagnosis import Diagnosis
+from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import (
     NEVER,
     LivenessEvent,
@@ -343,6 +344,10 @@ class Liveness:
         others = len(store.index) - (node_id in store.index)
         away = sum(store.counts[state] for state in AWAY) - (self.presence.state(store_id, node_id) in AWAY)
         return 0 < others == away
+
+    def neighbor_graph(self, store_id: str, now: float) -> NeighborGraph | None:
+        """How a store's nodes are linked; None: nothing was reported of it."""
+        return self.diagnosis.neighbor_graph(store_id, now)
 
     def reached_at(self, store_id: str, node_id: str) -> float:
         """When a direct sync last showed a path between an attached node and a peer; ``NEVER`` if none did."""

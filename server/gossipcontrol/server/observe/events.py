@@ -34,9 +34,19 @@ SHARED_HINTS = {
 
 
 class EventLog:
-    """Tells of effects as they are performed, and of findings as they are made; it changes nothing."""
+    """Tells of effects as they are performed, and of findings as they are made; it changes nothing.
 
-    def __init__(self, metrics: Metrics, liveness: LivenessMetrics, log: Logger) -> None:
+    ``rejoins_changed`` is called for each effect that a list of rejoins may show.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        liveness: LivenessMetrics,
+        log: Logger,
+        rejoins_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._rejoins_changed = rejoins_changed
         self._metrics = metrics
         self._liveness = liveness
         self._log = log
@@ -63,6 +73,8 @@ class EventLog:
         show = self._effects.get(type(effect))
         if show is not None:
             show(effect, at)
+        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin):
+            self._rejoins_changed()
 
     def show_finding(self, finding: CoreFinding) -> None:
         """Tell of what was found."""

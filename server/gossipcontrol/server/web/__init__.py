@@ -1,1 +1,1 @@
-"""HTTP with JSON: the calls of the service over the Connect protocol and gRPC-Web."""
+"""HTTP: calls with JSON (Connect, gRPC-Web), and the web pages: metrics, health, debugging, status."""

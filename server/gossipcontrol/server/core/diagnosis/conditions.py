@@ -82,6 +82,14 @@ class ConditionTracker:
         """The active causes of a node."""
         return [cause for (one, cause), it in self._conditions.items() if one == node_id and it.active]
 
+    def by_node(self, most: int) -> dict[str, list[Cause]]:
+        """The active causes of the first ``most`` nodes that have any."""
+        found: dict[str, list[Cause]] = {}
+        for (one, cause), it in self._conditions.items():
+            if it.active and (one in found or len(found) < most):
+                found.setdefault(one, []).append(cause)
+        return found
+
     def nodes_with(self, cause: Cause) -> list[str]:
         """The nodes with this condition."""
         return [one for (one, kind), it in self._conditions.items() if kind is cause and it.active]

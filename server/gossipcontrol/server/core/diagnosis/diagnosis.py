@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from gossipcontrol.server.core.decision import Capability
+from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph, neighbor_graph
 from gossipcontrol.server.core.diagnosis.store_monitor import PresenceAccess, StoreMonitor
 from gossipcontrol.server.core.event import (
     NEVER,
@@ -100,6 +101,11 @@ class Diagnosis:
         """(unsynced pairs, 1 if partitioned else 0) of one store."""
         monitor = self._monitors.get(store_id)
         return (monitor.pair_sync.unsynced, int(monitor.repair.confirmed)) if monitor else (0, 0)
+
+    def neighbor_graph(self, store_id: str, now: float) -> NeighborGraph | None:
+        """How a store's nodes are linked; None: nothing was reported of it."""
+        monitor = self._monitors.get(store_id)
+        return None if monitor is None else neighbor_graph(monitor, now)
 
     def leave_store(self, store_id: str, node_id: str) -> None:
         """Forget a node in a store that it no longer has; the next event's findings end its conditions."""

@@ -246,6 +246,13 @@ class StoreMonitor:
         if len(self.conditions):
             self._evaluate_at = now + MAX_EVALUATION_DELAY
 
+    def find_missing(self, now: float) -> set[tuple[str, str]]:
+        """(observer, author) where the author broadcasts and the observer does not hear it; in one go."""
+        links = Links(self.reports, self._parameters, self._state, now)
+        for _ in links.build():
+            pass
+        return links.missing
+
     def close(self) -> list[Finding]:
         """End every condition: the store is forgotten."""
         return [one for node_id in sorted(self.conditions.nodes()) for one in self._end_all(node_id)]

@@ -56,6 +56,11 @@ class PartitionRepair:
         """Whether the store is partitioned."""
         return self._partition is not None and self._partition.confirmed
 
+    @property
+    def sides(self) -> list[list[str]]:
+        """The sides of the store, the main one first; none without a partition."""
+        return [] if self._partition is None else self._partition.sides
+
     def are_apart(self, one: str, other: str) -> bool:
         """Whether two nodes are on different sides."""
         return self._partition is not None and self._partition.are_apart(one, other)

@@ -1,4 +1,4 @@
-"""The page of the metrics: a small web server with bounds, whose trouble is never that of gRPC."""
+"""A small web server with bounds, whose trouble is never that of gRPC."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import ThreadingMixIn
-from typing import Any, cast
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-from prometheus_client import (
-    CollectorRegistry,
-    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
-)
 
 CONNECTIONS = 16
 """Most connections at once; each has a thread and a descriptor. One more ends the oldest."""
@@ -26,21 +21,26 @@ ROOM_TIME = 1.0
 """Seconds that the oldest connection gets to end; then the new one is refused."""
 NO_DESCRIPTOR_WAIT = 0.2
 """Seconds between two tries to accept while the process has no descriptor left."""
-PATH = "/metrics"
+REQUEST_BYTES = 32 * 1024
+"""Most bytes of a request line with its headers."""
+STREAMS = 8
+"""Most connections that stay open for events; they have no place among the others."""
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+STREAM = "gossipcontrol.become_stream"
+"""Key of the environment of a request: called, it takes the connection for a stream; returns whether there is room."""
 
 
-class MetricsPage:
-    """Serves a registry at ``host:port`` from its construction to ``close``; raises OSError."""
+class WebServer:
+    """Serves an application at ``host:port`` from its construction to ``close``; raises OSError."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, application: Application) -> None:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         self._server = _Server(family, (str(where[0]), int(where[1])))
-        self._server.set_app(application(registry))
+        self._server.set_app(application)
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -50,45 +50,49 @@ class MetricsPage:
         self._server.end_all()
         self._thread.join()
 
-
-def application(registry: CollectorRegistry) -> Application:
-    """The metrics at ``/metrics`` for GET and HEAD; 404 elsewhere."""
-    metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
-
-    def serve(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        page = metrics if environ["PATH_INFO"] == PATH else _not_found
-        return (
-            _head(page, environ, start_response)
-            if environ["REQUEST_METHOD"] == "HEAD"
-            else page(environ, start_response)
-        )
-
-    return serve
+    def connections(self) -> tuple[int, int]:
+        """(requests, streams) that are being served."""
+        return self._server.connections()
 
 
-def _not_found(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    del environ
-    start_response("404 Not Found", [("Content-Type", "text/plain")])
-    return [f"only {PATH} is served here\n".encode()]
+class _BoundedReader:
+    """Reads lines of a request, of which all together have a bound; raises OSError beyond it."""
 
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._left = REQUEST_BYTES
 
-def _head(page: Application, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    """What GET would answer, without the body."""
-    answers: list[tuple[str, list[tuple[str, str]]]] = []
+    def readline(self, size: int = -1) -> bytes:
+        """The next line, or its first ``size`` bytes."""
+        if self._left <= 0:
+            raise OSError("the request is too large")
+        line: bytes = self._file.readline(min(size, self._left) if size >= 0 else self._left)
+        self._left -= len(line)
+        return line
 
-    def keep(status: str, headers: list[tuple[str, str]]) -> None:
-        answers.append((status, headers))
-
-    length = sum(map(len, page({**environ, "REQUEST_METHOD": "GET"}, keep)))
-    [(status, headers)] = answers
-    start_response(status, [*headers, ("Content-Length", str(length))])
-    return ()
+    def close(self) -> None:
+        """Close what is read."""
+        self._file.close()
 
 
 class _Handler(WSGIRequestHandler):
     """One request, then the connection ends (HTTP/1.0)."""
 
     timeout = IDLE_TIME
+
+    def setup(self) -> None:
+        """Read no more than a request may have."""
+        super().setup()
+        self.rfile: Any = _BoundedReader(self.rfile)
+
+    def get_environ(self) -> dict[str, Any]:
+        """The request, and how it becomes a stream."""
+        server: Any = self.server
+        return {**super().get_environ(), STREAM: lambda: server.become_stream(self.request)}
+
+    def address_string(self) -> str:
+        """The client's address, without asking the name service."""
+        return str(self.client_address[0])
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: every scrape would be a line."""
@@ -110,6 +114,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.address_family = family
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._open: OrderedDict[int, socket.socket] = OrderedDict()
+        self._streams: dict[int, socket.socket] = {}
         self._lock = threading.Lock()
         super().__init__(where, _Handler)
 
@@ -144,15 +149,30 @@ class _Server(ThreadingMixIn, WSGIServer):
     def shutdown_request(self, request: Any) -> None:
         """Close a connection, and give its place back if it had one."""
         with self._lock:
+            self._streams.pop(request.fileno(), None)
             had_place = self._open.pop(request.fileno(), None) is not None
         super().shutdown_request(request)
         if had_place:
             self._room.release()
 
+    def become_stream(self, request: Any) -> bool:
+        """Give a connection's place back, because it stays; False: too many stay already."""
+        with self._lock:
+            if len(self._streams) >= STREAMS or request.fileno() not in self._open:
+                return False
+            self._streams[request.fileno()] = self._open.pop(request.fileno())
+        self._room.release()
+        return True
+
+    def connections(self) -> tuple[int, int]:
+        """(requests, streams) that are being served."""
+        with self._lock:
+            return len(self._open), len(self._streams)
+
     def end_all(self) -> None:
         """End every connection; their threads follow."""
         with self._lock:
-            connections = list(self._open.values())
+            connections = [*self._open.values(), *self._streams.values()]
         for connection in connections:
             _end(connection)
 

@@ -1,0 +1,184 @@
+"""The status page in a real browser, over a real service with made-up nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from gossipcontrol.v1.gossip_control_pb2 import PeerLivenessRequest
+from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeersHeard
+from selenium.webdriver import ActionChains, Keys
+
+from tests.kit.fake_fleet import FakeFleet, Stub, fake_fleet
+from tests.kit.hostile_text import HOSTILE, raw_characters
+from tests.kit.service_lab import Service, connected, rejoin
+from tests.server.web.conftest import StatusPage
+
+WIDTHS = (390, 1280, 1920)
+MARKUP = '<img src=x onerror="window.pwned=1">'
+ROTTEN = "document.querySelectorAll('#graph .rotten').length"
+
+
+@pytest.fixture
+async def calls(watched: Service) -> AsyncIterator[Stub]:
+    async with connected(watched.address) as made:
+        yield made
+
+
+@pytest.fixture
+async def fleet(calls: Stub) -> AsyncIterator[FakeFleet]:
+    async with fake_fleet(calls, "notes", "anna", "bert", "cleo", "dora", "emil") as made:
+        yield made
+
+
+@pytest.mark.waits(30)
+async def test_rot_a_partition_and_the_healing_are_shown_as_they_happen(page: StatusPage, fleet: FakeFleet) -> None:
+    await page.open()
+    await page.until("document.querySelectorAll('#graph circle').length === 5", "five nodes are drawn")
+    await page.until("/5 online/.test(document.getElementById('peers').innerText)", "five peers are online")
+    assert await page.run(f"return {ROTTEN}") == 0
+    fleet.hears = lambda observer, author: observer != "cleo"
+    await page.until(f"{ROTTEN} === 4", "the links to the node that hears nobody are rotten")
+    await page.until("document.querySelectorAll('#graph .ill').length === 1", "the node is marked")
+    await page.until("/did not hear/.test(document.getElementById('rejoins').innerText)", "its rejoin has the reason")
+    near = {"anna", "bert", "cleo"}
+    fleet.hears = fleet.links = lambda one, other: (one in near) == (other in near)
+    await page.until("/partitioned/.test(document.getElementById('attention').innerText)", "the partition is told")
+    await page.until("document.querySelectorAll('#graph .cut').length === 1", "its sides are drawn apart")
+    assert "3 + 2 nodes have no path" in await page.text("graph")
+    fleet.hears = fleet.links = lambda one, other: True
+    await page.until("/whole/.test(document.getElementById('stores').innerText)", "the store is whole again")
+    await page.until(f"{ROTTEN} === 0 && !document.querySelector('#graph .cut')", "nothing is rotten")
+    assert await page.complaints() == []
+
+
+async def test_ages_are_true(page: StatusPage, fleet: FakeFleet) -> None:
+    """A peer that stays online is in no difference, so its age in a list that follows differences grows for ever."""
+    await page.open()
+    ages = "[...document.querySelectorAll('#peers .rows .row')].map(row => parseFloat(row.children[2].innerText))"
+    await page.until(f"{ages}.length === 5 && {ages}.every(age => age < 3)", "the ages are shown")
+    await page.run("window.since = performance.now()")
+    await page.until("performance.now() - window.since > 5000", "more time than any age passes")
+    await page.until(f"{ages}.every(age => age < 3)", "the ages of peers that speak have not grown")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_it_is_accessible_and_fits_every_width(
+    page: StatusPage, fleet: FakeFleet, calls: Stub, theme: str
+) -> None:
+    del fleet
+    await calls.Rejoin(rejoin("old-laptop", "notes"))
+    await page.open()
+    await page.run("localStorage.setItem('theme', arguments[0])", theme)
+    await page.open()
+    await page.until("/old-laptop/.test(document.getElementById('parked').innerText)", "what is parked is shown")
+    await page.until("document.querySelectorAll('#graph circle').length === 5", "the graph is drawn")
+    folder = os.environ.get("GOSSIPCONTROL_SCREENSHOTS", "")
+    for width in WIDTHS:
+        await page.resize(width, 1100)
+        assert await page.run("return document.documentElement.scrollWidth") <= width
+        assert await page.run("return document.documentElement.dataset.theme") == theme
+        assert await serious(page) == []
+        if folder:
+            await page.save(f"{folder}/{theme}-{width}.png")
+    await page.run("document.querySelector('#peers button').click()")
+    await page.until("document.querySelector('#explain-body strong')", "the explanation is shown")
+    assert await serious(page) == []
+    assert await page.complaints() == []
+
+
+async def serious(page: StatusPage) -> list[str]:
+    """What axe-core finds that keeps somebody from using the page."""
+    found = find_spec("axe_core_python")
+    assert found is not None
+    assert found.origin is not None
+    given = os.environ.get("GOSSIPCONTROL_AXE")
+    axe = Path(given) if given else Path(found.origin).parent / "axe.min.js"
+    await page.run(axe.read_text(encoding="utf-8"))
+    script = (
+        "const done = arguments[0]; axe.run().then(found => done(found.violations.map(one =>"
+        " `${one.impact} ${one.id} ${one.nodes[0].html}`)), error => done([`critical ${error}`]))"
+    )
+    violations: list[str] = await page.answer(script)
+    return [one for one in violations if one.startswith(("serious", "critical"))]
+
+
+async def test_nothing_from_outside_is_read_as_markup(page: StatusPage, calls: Stub) -> None:
+    ids = [MARKUP, "'\"><script>window.pwned=1</script>", "javascript:window.pwned=1", *HOSTILE.values()]
+    names = [one for one in ids if len(one.encode()) <= 128]
+    async with fake_fleet(calls, MARKUP, *names):
+        await calls.Rejoin(rejoin(f"parked {MARKUP}", MARKUP))
+        await page.open()
+        await page.until(f"document.querySelectorAll('#graph circle').length === {len(names)}", "all are drawn")
+        await page.until("document.querySelectorAll('#parked li strong').length === 1", "what is parked is shown")
+        await page.until("document.querySelectorAll('#peers .rows .row').length > 5", "peers are shown")
+        await page.run("document.querySelector('#parked button').click()")
+        await page.until("document.querySelector('#explain-body strong')", "the explanation is shown")
+        assert await page.run("return window.pwned") is None
+        assert await page.run("return document.querySelectorAll('img').length") == 1
+        assert await page.run("return document.querySelectorAll('main script').length") == 0
+        shown = await page.run("return document.body.innerText + document.title")
+        marks = await page.run(
+            "return [...document.querySelectorAll('*')].flatMap(one => [...one.attributes])"
+            ".filter(one => one.name !== 'data-key').map(one => one.value).join(' ')"
+        )
+        assert MARKUP in shown
+        assert raw_characters(shown) == raw_characters(marks) == set()
+        assert await page.complaints() == []
+
+
+async def test_it_is_used_with_the_keyboard_alone(page: StatusPage, fleet: FakeFleet) -> None:
+    del fleet
+    await page.open()
+    await page.until("document.querySelector('#graph .node')", "the graph is drawn")
+    await page.run("document.querySelector('#graph .node').focus()")
+    await page.do(lambda browser: ActionChains(browser).send_keys(Keys.ENTER).perform())
+    await page.until("document.getElementById('explain').open", "Enter explains a node")
+    await page.until("document.querySelector('#explain-body strong')", "the explanation is shown")
+    await page.do(lambda browser: ActionChains(browser).send_keys(Keys.ESCAPE).perform())
+    await page.until("!document.getElementById('explain').open", "Escape closes it")
+    await page.run("document.querySelector('#stores button').focus(); window.looked = performance.now()")
+    await page.until("performance.now() - window.looked > 2500", "the page looks again")
+    assert await page.run("return document.activeElement.dataset.key") == "store notes"
+
+
+async def test_everything_comes_from_the_service(page: StatusPage, fleet: FakeFleet) -> None:
+    del fleet
+    await page.open()
+    await page.until("document.querySelector('#graph .node')", "the graph is drawn")
+    loaded = await page.run("return performance.getEntriesByType('resource').map(one => one.name)")
+    assert len(loaded) > 8
+    assert [one for one in loaded if not one.startswith(page.base)] == []
+    refused = (
+        "const done = arguments[0]; fetch('https://example.org/').then(() => done('loaded'), () => done('refused'))"
+    )
+    assert await page.answer(refused) == "refused"
+
+
+@pytest.mark.waits(20)
+async def test_a_store_of_ten_thousand_peers_stays_fluid(page: StatusPage, calls: Stub) -> None:
+    for first in range(0, 10_000, 1000):
+        names = [f"peer-{number:05}" for number in range(first, first + 1000)]
+        heard = PeersHeard(peer_ids=names, heard_ages_ms=[100] * 1000, heard_counts=[1] * 1000)
+        report = LivenessReport(node_id=f"peer-{first:05}", store_id="large", heard=heard)
+        await calls.PeerLiveness(PeerLivenessRequest(reports=[report]))
+    async with fake_fleet(calls, "large", "peer-00000", "peer-00001"):
+        await page.open("#store=large")
+        paint = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        await page.until("performance.getEntriesByName('first-contentful-paint').length", "the page is painted")
+        print(f"first paint after {await page.run(paint):.0f} ms")
+        await page.until("/10000 peers/.test(document.getElementById('peers').innerText)", "all peers are known")
+        assert await page.run("return document.querySelectorAll('#peers .rows .row').length") < 40
+        await page.run(
+            "window.long = []; new PerformanceObserver(list => window.long.push(...list.getEntries().map(one =>"
+            " one.duration))).observe({ type: 'longtask' }); document.querySelector('.virtual').scrollTop = 200000"
+        )
+        row = "document.querySelector('#peers .rows .row')"
+        await page.until(f"parseInt({row}?.getAttribute('aria-rowindex')) > 4900", "rows far below are drawn")
+        await page.until("performance.now() > 8000", "some updates have come")
+        tasks: list[float] = await page.run("return window.long")
+        print(f"long tasks of the page: {[round(one) for one in tasks]} ms")
+        assert all(one < 500 for one in tasks)
