@@ -115,9 +115,9 @@ async def test_waiting_asks_for_no_rejoin_older_than_its_own(service: Service) -
 
 @pytest.mark.parametrize("kind", ["network-change", "resume", "sleep", "foreground"])
 async def test_a_change_is_reported_for_a_host_or_for_nodes(service: Service, kind: str) -> None:
-    for where in (("--host-id", "h"), ("--node", "n", "--node", "m")):
+    for where in (("--host-id", "h"), ("--node", "n", "--node", "m", "--park")):
         decisions = await read(service, "report", kind, *where, "--detail", "wlan0 up")
-        assert len(decisions) == (0 if kind == "sleep" else len(where) // 2)
+        assert len(decisions) == (0 if kind == "sleep" else where.count("--node") or 1)
 
 
 async def test_stores_and_rejoins_are_listed(service: Service) -> None:
@@ -211,3 +211,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["agent", "iroh"])
     assert result.exit_code == 2
     assert "pip install 'gossipcontrol[iroh]'" in result.stderr
+    result = CliRunner().invoke(main, ["agent", "iroh", "--store", "notes"])
+    assert (result.exit_code, result.stderr.count("pip install")) == (2, 1)
+    for words in (["agent", "--help"], ["agent", "iroh", "--help"]):
+        assert CliRunner().invoke(main, words).exit_code == 0

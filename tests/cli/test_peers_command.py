@@ -88,7 +88,9 @@ async def test_peers_are_shown_with_their_states(service: Service) -> None:
     ]  # fmt: skip
     assert "never" in table[-1]
     assert [peer["peer_id"] for peer in await read(service, "peers", "a", "--state", "unknown")] == ["r"]
-    assert (await run(service, "peers", "nowhere")).stdout == "no peers\n"
+    nowhere = await run(service, "peers", "nowhere")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert "no store is known whose id begins with nowhere" in nowhere.stderr
     assert (await run(service, "peers", "a", "--state", "happy")).exit_code == 2
     assert (await run(service, "peers", "x" * 129)).exit_code == 1
 

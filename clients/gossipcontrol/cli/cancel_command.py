@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.identifier import resolve_rejoin
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call
@@ -15,6 +16,6 @@ from gossipcontrol.client import call
 @calls
 async def cancel(client: MessageClient, rejoin_id: str, as_json: bool) -> int:
     """End a rejoin that has not ended; what its agent has begun it carries out, but nothing follows."""
-    done = await client.message(call.cancel_rejoin(rejoin_id))
+    done = await client.message(call.cancel_rejoin(await resolve_rejoin(client, rejoin_id)))
     table.show_rejoin_messages([done.rejoin], as_json, verbose=False)
     return 0

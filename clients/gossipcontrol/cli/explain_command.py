@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CALLER_CAUSES, CAUSES, KINDS
+from gossipcontrol.cli.identifier import resolve, resolve_rejoin
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call, decode
@@ -38,7 +39,9 @@ async def explain(
     cause = cause or ("network-change" if host_id else "manual")
     if host_id and cause not in KINDS:
         raise click.UsageError(f"--cause {cause} is not about a host: name the NODE, or one of {', '.join(KINDS)}")
-    trigger = _trigger(node_id or "", store_ids, cause, host_id, rejoin_id, request_id)
+    rejoin_id = await resolve_rejoin(client, rejoin_id)
+    node_id, store_ids = await resolve(client, node_id or "", store_ids)
+    trigger = _trigger(node_id, store_ids, cause, host_id, rejoin_id, request_id)
     response = await client.message(call.explain(trigger))
     if as_json:
         table.show_message(response)

@@ -41,6 +41,14 @@ async def show_knowledge(client: MessageClient, store_id: str, peer_id: str, hol
     )
 
 
+def show_nothing(store_id: str, as_json: bool) -> None:
+    """A store whose nodes record no intentions."""
+    if as_json:
+        table.show_json({"store_id": store_id, "peers": [], "lags": []})
+    else:
+        say(f"no intention of store {store_id} was recorded yet: its agents have not called Agent.record_write")
+
+
 def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier) -> None:
     _show_matrix(rows, frontier)
     say()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CAUSES, OUTCOMES, SECONDS
+from gossipcontrol.cli.identifier import resolve
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call
@@ -32,6 +33,7 @@ async def rejoins(
     as_json: bool,
 ) -> int:
     """List rejoins, newest first: what was decided, why, and how they ended."""
+    node_id, (store_id,) = await resolve(client, node_id, (store_id,))
     chosen = call.RejoinFilter(
         node_id=node_id,
         store_id=store_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.identifier import resolve_nodes
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call
@@ -22,11 +23,15 @@ def _report_command(name: str, kind: ChangeKind, text: str) -> None:
     @click.option("--host-id", default="", help="The host; default: this machine.")
     @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
     @click.option("--detail", default="", help="What changed, for people.")
+    @click.option("--park", is_flag=True, help="Wait for nodes that the service does not know; give whole ids.")
     @json_option
     @calls
-    async def run(client: MessageClient, host_id: str, nodes: tuple[str, ...], detail: str, as_json: bool) -> int:
+    async def run(
+        client: MessageClient, host_id: str, nodes: tuple[str, ...], detail: str, park: bool, as_json: bool
+    ) -> int:
+        nodes = nodes if park else await resolve_nodes(client, nodes)
         change = NetworkChange(
-            host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail
+            host_id="" if nodes else host_id or own_host_id(), node_ids=nodes, kind=kind, detail=detail, park=park
         )
         response = await client.message(call.report_network_change(change))
         table.show_decision_messages(response.decisions, as_json)

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
+from gossipcontrol.cli.complaint import words_of
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.output import say
 from gossipcontrol.client.client import Client
@@ -85,7 +86,7 @@ async def _repeat(
         try:
             stores, complaint = [store async for store in client.list_stores()], ""
         except UnreachableError as error:
-            complaint = f"no service at {client.address}: {error}"
+            complaint = f"no service at {client.address}: {words_of(client.address, error)}"
 
 
 def _lines(as_json: bool) -> Show:
