@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def _unanswered(otherwise: str) -> str:
 
 def _why_no_socket(path: str) -> str:
     """Why a Unix socket cannot be opened; "" when it can. Raises Denied."""
+    if sys.platform == "win32":
+        return "there are no Unix sockets for it on Windows; give --address host:port"
     if denied := _denied(path):
         raise Denied(denied)
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as trial:

@@ -12,6 +12,7 @@ from gossipcontrol.system.printable import printable
 
 COMMANDS = {
     "cancel": ("cancel_command", "End a rejoin that has not ended."),
+    "doctor": ("doctor_command", "Find what is wrong with the service and its fleet, and say how to cure it."),
     "explain": ("explain_command", "Explain what would happen to a trigger now, or why past ones were decided so."),
     "forget": ("forget_command", "Forget a node without an agent, or a store, and all that is parked for it."),
     "knowledge": ("knowledge_command", "Show what each peer of a store provably holds, and how far behind it is."),

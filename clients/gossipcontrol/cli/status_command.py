@@ -23,6 +23,7 @@ async def status(client: MessageClient, as_json: bool) -> int:
             "address": client.address, "serving": status.serving, "stores": status.stores, "nodes": status.nodes,
             "attached": status.attached, "nodes_complete": status.all_nodes, "rejoins_last_hour": counts,
             "rejoins_complete": status.all_rejoins, "warnings": list(status.warnings),
+            "troubles": [one.sentence for one in status.troubles],
         })  # fmt: skip
     else:
         table.show_status(client.address, status)

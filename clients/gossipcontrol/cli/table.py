@@ -75,8 +75,10 @@ def show_status(address: str, status: Status) -> None:
     least = "" if status.all_nodes else "at least "
     more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
     say(f"{address} is {'serving' if status.serving else 'not serving'}")
-    for warning in status.warnings:
-        say(f"warning          {warning}")
+    for trouble in status.troubles:
+        say(f"{'wrong' if trouble.is_wrong else 'note':<16} {trouble.sentence}")
+    if any(trouble.is_wrong for trouble in status.troubles):
+        say("cure             gossipcontrol doctor says how")
     say(f"stores           {status.stores}")
     say(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
     say(f"rejoins (1 h)    {more}{counted}")
