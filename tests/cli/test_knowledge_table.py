@@ -51,8 +51,8 @@ async def test_the_command_prints_the_matrix_and_sentences(socket: Path) -> None
     code, output, _ = await run(socket, "knowledge", "s", "--holds", b"alice0".hex(), "--json")
     shown = json.loads(output)
     assert code == 0
-    assert [(row["peer_id"], row.get("active", False)) for row in shown["peers"]] == [("alice", True), ("raspi", False)]
-    assert shown["frontier"] == [{"author_id": "alice", "position": "3", "hash": b"alice2".hex()}]
+    assert [(row["peer_id"], row["active"]) for row in shown["peers"]] == [("alice", True), ("raspi", False)]
+    assert shown["frontier"] == [{"author_id": "alice", "position": 3, "hash": b"alice2".hex(), "incarnation": ""}]
 
 
 async def test_the_commands_exit_codes(socket: Path) -> None:

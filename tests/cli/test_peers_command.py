@@ -103,7 +103,7 @@ async def test_a_sleeping_host_is_shown_asleep(service: Service) -> None:
         await agent.receive("ack")
         assert (await run(service, "report", "sleep", "--host-id", "h")).exit_code == 0
         [peer] = await read(service, "peers", "a")
-        assert (peer["peer_id"], peer["state"]) == ("n", "PEER_STATE_ASLEEP")
+        assert (peer["peer_id"], peer["state"]) == ("n", "asleep")
 
 
 async def test_changes_are_shown_as_they_come_until_ctrl_c(service: Service) -> None:

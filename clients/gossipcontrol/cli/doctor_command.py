@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import click
 from gossipcontrol.cli import host_checkup as host
-from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import SECONDS
 from gossipcontrol.cli.complaint import words_of
+from gossipcontrol.cli.document import print_document
 from gossipcontrol.cli.invocation import FAILED, calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say
@@ -40,7 +40,7 @@ async def doctor(client: MessageClient, wait: float, metrics: str, as_json: bool
         troubles += await asyncio.to_thread(list, _process(client.address, metrics, good))
     if as_json:
         wrong = [_plain(one.subject, one.sentence, one.cure, one.is_wrong) for one in troubles]
-        table.show_json({"address": client.address, "good": [_plain(*one) for one in good], "troubles": wrong})
+        print_document({"address": client.address, "good": [_plain(*one) for one in good], "troubles": wrong})
     else:
         _show(good, troubles)
     return FAILED if any(one.is_wrong for one in troubles) else 0

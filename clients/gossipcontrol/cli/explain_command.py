@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CALLER_CAUSES, CAUSES, KINDS
+from gossipcontrol.cli.document import plain, print_document
 from gossipcontrol.cli.identifier import resolve, resolve_rejoin
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -44,7 +45,7 @@ async def explain(
     trigger = _trigger(node_id, store_ids, cause, host_id, rejoin_id, request_id)
     response = await client.message(call.explain(trigger))
     if as_json:
-        table.show_message(response)
+        print_document(plain(response))
     else:
         table.show_explanations(decode.explain_result(response))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from gossipcontrol.cli import table
+from gossipcontrol.cli.document import plain, print_document
 from gossipcontrol.cli.identifier import resolve
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -22,7 +22,10 @@ async def forget(client: MessageClient, node_id: str, store_id: str, as_json: bo
         raise click.UsageError("give --node, --store, or both")
     node_id, (store_id,) = await resolve(client, node_id, (store_id,))
     done = await client.message(call.forget(node_id, store_id))
-    table.show_messages([done]) if as_json else say(_told(done.nodes, done.stores, node_id, store_id))
+    if as_json:
+        print_document({"node_id": node_id, "store_id": store_id, **plain(done)})
+    else:
+        say(_told(done.nodes, done.stores, node_id, store_id))
     return 0
 
 

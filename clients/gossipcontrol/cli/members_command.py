@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from gossipcontrol.cli import table
+from gossipcontrol.cli.document import print_document
 from gossipcontrol.cli.identifier import CUT, resolve_peers, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -48,6 +48,6 @@ async def remove(client: MessageClient, store_id: str, peer_ids: tuple[str, ...]
 
 def _show(done: str, store_id: str, peer_ids: tuple[str, ...], active: int, as_json: bool) -> None:
     if as_json:
-        table.show_json({"store_id": store_id, "peer_ids": list(peer_ids), "active_count": active})
+        print_document({"store_id": store_id, "peer_ids": list(peer_ids), "active_count": active})
     else:
         say(f"{done} {store_id}: {', '.join(peer_ids)}; {active} active members")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
 
 import click
+from gossipcontrol.cli.document import event_line
 from gossipcontrol.system.printable import printable
 
 
@@ -19,7 +19,7 @@ def say(text: str = "", *, error: bool = False) -> None:
 def say_event(what: str, text: str, fields: Mapping[str, object], *, as_json: bool) -> None:
     """Print what happened: one JSON object, which is ASCII, or one line for people with the time of day."""
     if as_json:
-        click.echo(json.dumps({"ts": time.time(), "event": what, **fields}))
+        click.echo(event_line(what, fields))
     else:
         say(f"{time.strftime('%H:%M:%S')}  {text}")
 

@@ -11,6 +11,7 @@ import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.complaint import words_of
+from gossipcontrol.cli.document import plain_list, print_document
 from gossipcontrol.cli.identifier import is_known_store, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -44,7 +45,10 @@ async def peers(client: MessageClient, store_id: str, state: str | None, watch: 
     found = [peer async for peer in client.messages(call.list_peers(store_id, wanted))]
     if not found and not await is_known_store(client, store_id):
         raise unknown("store", store_id)
-    table.show_messages(found) if as_json else _show(map(decode.peer, found))
+    if as_json:
+        print_document({"store_id": store_id, "peers": plain_list(found)})
+    else:
+        _show(map(decode.peer, found))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.document import plain_list, print_document
 from gossipcontrol.cli.identifier import resolve_node, unknown
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -20,5 +21,8 @@ async def stores(client: MessageClient, node_id: str, as_json: bool) -> int:
     found = [store async for store in client.messages(call.list_stores(node_id))]
     if node_id and not found:
         raise unknown("node", node_id)
-    table.show_messages(found) if as_json else table.show_stores(map(decode.store, found))
+    if as_json:
+        print_document({"stores": plain_list(found)})
+    else:
+        table.show_stores(map(decode.store, found))
     return 0

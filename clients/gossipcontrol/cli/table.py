@@ -1,16 +1,12 @@
-"""Tables for people, and JSON for programs."""
+"""Tables for people."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable
-from typing import Any
 
-import click
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from gossipcontrol.cli.columns import Columns
+from gossipcontrol.cli.document import plain_list, print_document
 from gossipcontrol.cli.output import say
 from gossipcontrol.cli.status import Status
 from gossipcontrol.client import decode
@@ -39,33 +35,20 @@ SHORT = 12
 """Characters shown of an id that looks like a key."""
 
 
-def show_json(value: object) -> None:
-    """One JSON document."""
-    click.echo(json.dumps(value, indent=2))
-
-
-def show_messages(messages: Iterable[Message]) -> None:
-    """The service's messages as one JSON document."""
-    show_json([_plain(message) for message in messages])
-
-
-def show_message(message: Message) -> None:
-    """One message of the service as a JSON document."""
-    show_json(_plain(message))
-
-
 def show_decision_messages(decisions: Collection[decision_pb2.Decision], as_json: bool) -> None:
     """Decisions for programs or for people."""
-    show_messages(decisions) if as_json else show_decisions(map(decode.decision, decisions))
+    if as_json:
+        print_document({"decisions": plain_list(decisions)})
+    else:
+        show_decisions(map(decode.decision, decisions))
 
 
 def show_rejoin_messages(rejoins: Collection[decision_pb2.Rejoin], as_json: bool, *, verbose: bool = False) -> None:
     """Rejoins for programs or for people."""
-    show_messages(rejoins) if as_json else show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    return MessageToDict(message, preserving_proto_field_name=True)
+    if as_json:
+        print_document({"rejoins": plain_list(rejoins)})
+    else:
+        show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)
 
 
 def show_status(address: str, status: Status) -> None:

@@ -17,6 +17,7 @@ import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.complaint import words_of
+from gossipcontrol.cli.document import event_line
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.output import say
 from gossipcontrol.client.client import Client
@@ -95,7 +96,8 @@ def _lines(as_json: bool) -> Show:
     def show(stores: Sequence[Store], complaint: str) -> None:
         rows = [_row(store) for store in stores]
         if as_json:
-            click.echo(json.dumps({"ts": time.time(), "error": complaint, "stores": rows}))
+            listed = [{"store_id": row.pop("store"), **row} for row in rows]
+            click.echo(event_line("look", {"error": complaint, "stores": listed}))
             return
         at = time.strftime("%H:%M:%S")
         for row in rows:
