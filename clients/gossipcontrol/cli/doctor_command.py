@@ -12,11 +12,13 @@ from gossipcontrol.cli.complaint import words_of
 from gossipcontrol.cli.document import print_document
 from gossipcontrol.cli.invocation import FAILED, calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.cli.status import Status, read_status
 from gossipcontrol.cli.trouble import Trouble, unreported
 from gossipcontrol.client.errors import ClientError, DeniedError, UnreachableError
 
+INDENT = 20
+"""Columns before a sentence."""
 LOOK = 0.5
 """Seconds between two looks at agents that have not reported."""
 
@@ -92,10 +94,10 @@ def _process(address: str, metrics: str, good: host.Report) -> Iterator[Trouble]
 def _show(good: host.Report, troubles: list[Trouble]) -> None:
     """What is wrong first, with its cure below; then what may pass, then what is well."""
     for one in sorted(troubles, key=lambda trouble: not trouble.is_wrong):
-        say(f"{'WRONG' if one.is_wrong else 'note':<6} {one.subject:<12} {one.sentence}")
-        say(f"{'':<19} -> {one.cure}")
+        say_wrapped(f"{'WRONG' if one.is_wrong else 'note':<6} {one.subject:<12} {one.sentence}", INDENT)
+        say_wrapped(f"{'':<{INDENT}}-> {one.cure}", INDENT + 3)
     for subject, sentence in good:
-        say(f"{'ok':<6} {subject:<12} {sentence}")
+        say_wrapped(f"{'ok':<6} {subject:<12} {sentence}", INDENT)
     wrong = sum(one.is_wrong for one in troubles)
     say("nothing is wrong" if not wrong else f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong")
 

@@ -7,7 +7,7 @@ from gossipcontrol.cli.document import plain, print_document
 from gossipcontrol.cli.identifier import resolve
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.output import say_wrapped
 from gossipcontrol.client import call
 
 
@@ -25,7 +25,7 @@ async def forget(client: MessageClient, node_id: str, store_id: str, as_json: bo
     if as_json:
         print_document({"node_id": node_id, "store_id": store_id, **plain(done)})
     else:
-        say(_told(done.nodes, done.stores, node_id, store_id))
+        say_wrapped(_told(done.nodes, done.stores, node_id, store_id))
     return 0
 
 

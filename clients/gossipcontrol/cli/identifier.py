@@ -96,16 +96,15 @@ def _store(typed: str, own: Collection[str], everywhere: Collection[str]) -> str
 
 
 async def resolve_rejoin(client: Client, typed: str) -> str:
-    """The id of the rejoin that is meant, by its beginning or by the number at its end. Raises ClientError."""
+    """The id of the rejoin that is meant, by the number at its end or by its beginning. Raises ClientError."""
     if not typed or _is_whole(typed):
         return typed
     listed = [one.rejoin_id async for one in client.list_rejoins(limit=MOST_REJOINS)]
-    if (found := match("rejoin", typed, listed)) is not None:
-        return found
+    # The beginning is the same for all rejoins of one run of the service, so the number is what people type.
     numbered = [one for one in listed if typed.removeprefix("-") == one.rpartition("-")[2]]
     if len(numbered) > 1:
         raise AmbiguousError(f"rejoin {typed} is ambiguous: {', '.join(numbered[:CANDIDATES])} end so; type it whole")
-    return numbered[0] if numbered else typed
+    return numbered[0] if numbered else match("rejoin", typed, listed) or typed
 
 
 def _is_whole(rejoin_id: str) -> bool:

@@ -8,7 +8,7 @@ from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.document import plain, print_document
 from gossipcontrol.cli.message_client import MessageClient
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.client import call, decode_knowledge
 from gossipcontrol.client.intention import ChainPosition, Frontier, PeerKnowledge, PeerLag
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -45,16 +45,16 @@ def show_nothing(store_id: str, as_json: bool) -> None:
     if as_json:
         print_document({"store_id": store_id, "peers": [], "lags": [], **plain(pb.GetStabilityFrontierResponse())})
     else:
-        say(f"no intention of store {store_id} was recorded yet: its agents have not called Agent.record_write")
+        say_wrapped(f"no intention of store {store_id} was recorded yet: its agents have not called Agent.record_write")
 
 
 def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier) -> None:
     _show_matrix(rows, frontier)
     say()
     for row, lag in zip(rows, lags, strict=True):
-        say(sentence(row, lag))
+        say_wrapped(sentence(row, lag), 2)
     say()
-    say(
+    say_wrapped(
         f"{_count(frontier.unstable, 'intention')} not yet held by all, "
         f"{_count(frontier.at_risk, 'intention')} at risk: held by one peer at most"
     )

@@ -7,7 +7,7 @@ from gossipcontrol.cli.document import print_document
 from gossipcontrol.cli.identifier import CUT, resolve_peers, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.output import say_wrapped
 from gossipcontrol.client.intention import Member
 
 
@@ -50,4 +50,4 @@ def _show(done: str, store_id: str, peer_ids: tuple[str, ...], active: int, as_j
     if as_json:
         print_document({"store_id": store_id, "peer_ids": list(peer_ids), "active_count": active})
     else:
-        say(f"{done} {store_id}: {', '.join(peer_ids)}; {active} active members")
+        say_wrapped(f"{done} {store_id}: {', '.join(peer_ids)}; {active} active members")

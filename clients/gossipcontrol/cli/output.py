@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Mapping
 
@@ -10,10 +13,24 @@ import click
 from gossipcontrol.cli.document import event_line
 from gossipcontrol.system.printable import printable
 
+LEAST = 20
+"""Columns beside the indent from which on lines are broken between words."""
+
 
 def say(text: str = "", *, error: bool = False) -> None:
     """Print one line for people."""
     click.echo(printable(text), err=error)
+
+
+def say_wrapped(text: str, indent: int = 0) -> None:
+    """Print a sentence that breaks between words on a terminal, its further lines indented; a pipe gets one line."""
+    line = printable(text)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    if len(line) <= width or width <= indent + LEAST:
+        click.echo(line)
+        return
+    click.echo("\n".join(textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False,
+                                       drop_whitespace=True, replace_whitespace=False)))  # fmt: skip
 
 
 def say_event(what: str, text: str, fields: Mapping[str, object], *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.document import plain_list, print_document
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.cli.status import Status
 from gossipcontrol.client import decode
 from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
@@ -57,16 +57,16 @@ def show_status(address: str, status: Status) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
     least = "" if status.all_nodes else "at least "
     more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
-    say(f"{address} is {'serving' if status.serving else 'not serving'}")
+    say_wrapped(f"{address} is {'serving' if status.serving else 'not serving'}")
     for trouble in status.troubles:
-        say(f"{'wrong' if trouble.is_wrong else 'note':<16} {trouble.sentence}")
+        say_wrapped(f"{'wrong' if trouble.is_wrong else 'note':<16} {trouble.sentence}", 17)
     if any(trouble.is_wrong for trouble in status.troubles):
         say("cure             gossipcontrol doctor says how")
-    say(f"stores           {status.stores}")
-    say(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
-    say(f"rejoins (1 h)    {more}{counted}")
+    say_wrapped(f"stores           {status.stores}", 17)
+    say_wrapped(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached", 17)
+    say_wrapped(f"rejoins (1 h)    {more}{counted}", 17)
     if status.rejoins:
-        say(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}")
+        say_wrapped(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {status.rejoins[0].detail}", 17)
 
 
 def show_decisions(decisions: Iterable[Decision]) -> None:
@@ -119,8 +119,8 @@ def show_explanations(result: ExplainResult) -> None:
         decision = one.decision
         rule = str(decision.rule).replace("-", " ")
         where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
-        say(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
-        say(f"  {one.message}")
+        say_wrapped(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
+        say_wrapped(f"  {one.message}", 2)
     if result.decision_count > len(result.explanations):
         say(f"and {result.decision_count - len(result.explanations)} more")
     if not result.explanations and result.refused_retry is None:
