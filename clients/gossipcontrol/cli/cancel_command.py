@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.completion import complete_rejoin
 from gossipcontrol.cli.identifier import resolve_rejoin
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -11,7 +12,7 @@ from gossipcontrol.client import call
 
 
 @click.command()
-@click.argument("rejoin_id", metavar="REJOIN")
+@click.argument("rejoin_id", metavar="REJOIN", shell_complete=complete_rejoin)
 @json_option
 @calls
 async def cancel(client: MessageClient, rejoin_id: str, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from gossipcontrol.cli.completion import complete_node, complete_store
 from gossipcontrol.cli.document import plain, print_document
 from gossipcontrol.cli.identifier import resolve
 from gossipcontrol.cli.invocation import calls, json_option
@@ -12,8 +13,22 @@ from gossipcontrol.client import call
 
 
 @click.command()
-@click.option("--node", "node_id", default="", metavar="NODE", help="The node; without --store, with all its stores.")
-@click.option("--store", "store_id", default="", metavar="STORE", help="The store; without --node, of all nodes.")
+@click.option(
+    "--node",
+    "node_id",
+    default="",
+    shell_complete=complete_node,
+    metavar="NODE",
+    help="The node; without --store, with all its stores.",
+)
+@click.option(
+    "--store",
+    "store_id",
+    default="",
+    shell_complete=complete_store,
+    metavar="STORE",
+    help="The store; without --node, of all nodes.",
+)
 @json_option
 @calls
 async def forget(client: MessageClient, node_id: str, store_id: str, as_json: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import knowledge_table
+from gossipcontrol.cli.completion import complete_store
 from gossipcontrol.cli.identifier import is_known_store, resolve_peers, resolve_store
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -11,7 +12,7 @@ from gossipcontrol.client.errors import NotFoundError
 
 
 @click.command()
-@click.argument("store_id", metavar="STORE")
+@click.argument("store_id", metavar="STORE", shell_complete=complete_store)
 @click.option("--peer", "peer_id", default="", help="Only of this peer.")
 @click.option("--holds", metavar="HASH", default="", help="Only peers that provably hold this intention; hexadecimal.")
 @json_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from gossipcontrol.cli.completion import complete_store
 from gossipcontrol.cli.document import print_document
 from gossipcontrol.cli.identifier import CUT, resolve_peers, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
@@ -17,7 +18,7 @@ def members() -> None:
 
 
 @members.command()
-@click.argument("store_id", metavar="STORE")
+@click.argument("store_id", metavar="STORE", shell_complete=complete_store)
 @click.argument("peer_ids", metavar="PEER...", nargs=-1, required=True)
 @json_option
 @calls
@@ -33,7 +34,7 @@ async def add(client: MessageClient, store_id: str, peer_ids: tuple[str, ...], a
 
 
 @members.command()
-@click.argument("store_id", metavar="STORE")
+@click.argument("store_id", metavar="STORE", shell_complete=complete_store)
 @click.argument("peer_ids", metavar="PEER...", nargs=-1, required=True)
 @json_option
 @calls

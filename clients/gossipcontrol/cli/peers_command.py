@@ -11,6 +11,7 @@ import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.complaint import words_of
+from gossipcontrol.cli.completion import complete_store
 from gossipcontrol.cli.document import plain_list, print_document
 from gossipcontrol.cli.identifier import is_known_store, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
@@ -28,7 +29,7 @@ STATES = {str(state): state for state in PeerState}
 
 
 @click.command()
-@click.argument("store_id", metavar="STORE")
+@click.argument("store_id", metavar="STORE", shell_complete=complete_store)
 @click.option("--state", type=click.Choice(sorted(STATES)), help="Only peers in this state.")
 @click.option("--watch", is_flag=True, help="Show every change until Ctrl-C.")
 @json_option

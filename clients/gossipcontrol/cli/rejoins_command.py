@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CAUSES, OUTCOMES, SECONDS
+from gossipcontrol.cli.completion import complete_node, complete_store
 from gossipcontrol.cli.identifier import resolve
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -12,8 +13,8 @@ from gossipcontrol.client import call
 
 
 @click.command()
-@click.option("--node", "node_id", default="", help="Only of this node.")
-@click.option("--store", "store_id", default="", help="Only of this store.")
+@click.option("--node", "node_id", default="", shell_complete=complete_node, help="Only of this node.")
+@click.option("--store", "store_id", default="", shell_complete=complete_store, help="Only of this store.")
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), help="Only with a trigger of this cause.")
 @click.option("--outcome", type=click.Choice(sorted(OUTCOMES)), help="Only with this outcome.")
 @click.option("--since", type=SECONDS, default=0.0, metavar="SECONDS", help="Only requested within this time.")

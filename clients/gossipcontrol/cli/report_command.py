@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.completion import complete_node
 from gossipcontrol.cli.identifier import resolve_nodes
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
@@ -21,7 +22,13 @@ def report() -> None:
 def _report_command(name: str, kind: ChangeKind, text: str) -> None:
     @report.command(name, help=text)
     @click.option("--host-id", default="", help="The host; default: this machine.")
-    @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of a host; repeatable.")
+    @click.option(
+        "--node",
+        "nodes",
+        multiple=True,
+        shell_complete=complete_node,
+        help="Report for these nodes instead of a host; repeatable.",
+    )
     @click.option("--detail", default="", help="What changed, for people.")
     @click.option("--park", is_flag=True, help="Wait for nodes that the service does not know; give whole ids.")
     @json_option

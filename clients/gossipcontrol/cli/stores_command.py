@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from gossipcontrol.cli import table
+from gossipcontrol.cli.completion import complete_node
 from gossipcontrol.cli.document import plain_list, print_document
 from gossipcontrol.cli.identifier import resolve_node, unknown
 from gossipcontrol.cli.invocation import calls, json_option
@@ -12,7 +13,7 @@ from gossipcontrol.client import call, decode
 
 
 @click.command()
-@click.option("--node", "node_id", default="", help="Only stores of this node.")
+@click.option("--node", "node_id", default="", shell_complete=complete_node, help="Only stores of this node.")
 @json_option
 @calls
 async def stores(client: MessageClient, node_id: str, as_json: bool) -> int:
