@@ -98,7 +98,10 @@ async def test_status_says_first_what_fails(service: Service) -> None:
 
 
 async def test_two_agents_with_one_id_are_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Core, "shared_ids", lambda core, now: {"node": ["n"], "host": ["h"]})
+    def shared(core: Core, now: float) -> dict[str, list[str]]:
+        return {"node": ["n"], "host": ["h"]}
+
+    monkeypatch.setattr(Core, "shared_ids", shared)
     code, found = await examine(service)
     assert code == 1
     assert [one["sentence"] for one in found["troubles"] if one["is_wrong"]] == [

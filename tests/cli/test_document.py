@@ -59,10 +59,12 @@ def test_a_value_of_a_newer_service_is_its_number() -> None:
 def paths(value: Any, above: str = "") -> Iterator[str]:
     """Every field, with ``[]`` after a list."""
     if isinstance(value, dict):
-        for name, inner in value.items():
+        items: dict[str, Any] = value
+        for name, inner in items.items():
             yield from paths(inner, f"{above}.{name}" if above else name)
     elif isinstance(value, list) and value and isinstance(value[0], dict | list):
-        for inner in value:
+        listed: list[Any] = value
+        for inner in listed:
             yield from paths(inner, f"{above}[]")
     else:
         yield above
