@@ -25,7 +25,7 @@ async def socket(tmp_path: Path) -> AsyncIterator[Path]:
 
 async def run(socket: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, output and errors of the command."""
-    command = [sys.executable, "-m", "gossipcontrol.cli", "knowledge", *arguments, "--address", local_address(socket)]
+    command = [sys.executable, "-m", "gossipcontrol.cli", *arguments, "--address", local_address(socket)]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -36,7 +36,7 @@ async def run(socket: Path, *arguments: str) -> tuple[int, str, str]:
 async def test_the_command_prints_the_matrix_and_sentences(socket: Path) -> None:
     async with Client(local_address(socket)) as client:
         await client.knowledge.record([batch(*chain("alice", 3)), batch(*chain("raspi", 1, b"alice0"))])
-    code, output, errors = await run(socket, "s")
+    code, output, errors = await run(socket, "knowledge", "s")
     assert (code, errors) == (0, "")
     lines = [line.split() for line in output.splitlines()]
     assert lines[:4] == [
@@ -47,15 +47,17 @@ async def test_the_command_prints_the_matrix_and_sentences(socket: Path) -> None
     ]
     assert "raspi: 2 behind alice, last proof" in output
     assert "3 intentions not yet held by all, 3 intentions at risk" in output
-    code, output, _ = await run(socket, "s", "--holds", b"alice0".hex(), "--remove", "raspi", "--json")
+    code, output, _ = await run(socket, "members", "remove", "s", "ras")
+    assert (code, output) == (0, "removed from s: raspi; 1 active members\n")
+    code, output, _ = await run(socket, "knowledge", "s", "--holds", b"alice0".hex(), "--json")
     shown = json.loads(output)
     assert code == 0
-    assert [(row["peer_id"], row.get("active", False)) for row in shown["peers"]] == [("alice", True), ("raspi", False)]
-    assert shown["frontier"] == [{"author_id": "alice", "position": "3", "hash": b"alice2".hex()}]
+    assert [(row["peer_id"], row["active"]) for row in shown["peers"]] == [("alice", True), ("raspi", False)]
+    assert shown["frontier"] == [{"author_id": "alice", "position": 3, "hash": b"alice2".hex(), "incarnation": ""}]
 
 
 async def test_the_commands_exit_codes(socket: Path) -> None:
-    done = await asyncio.gather(run(socket, "unknown"), run(socket, "s", "--holds", "xyz"))
+    done = await asyncio.gather(run(socket, "knowledge", "unknown"), run(socket, "knowledge", "s", "--holds", "xyz"))
     assert [code for code, _, _ in done] == [1, 2]
     assert "no intention of store unknown" in done[0][2]
     assert "xyz is not hexadecimal" in done[1][2]

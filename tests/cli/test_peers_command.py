@@ -91,7 +91,9 @@ async def test_peers_are_shown_with_their_states(service: Service) -> None:
     ]  # fmt: skip
     assert "never" in table[-1]
     assert [peer["peer_id"] for peer in await read(service, "peers", "a", "--state", "unknown")] == ["r"]
-    assert (await run(service, "peers", "nowhere")).stdout == "no peers\n"
+    nowhere = await run(service, "peers", "nowhere")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert "no store is known whose id begins with nowhere" in nowhere.stderr
     assert (await run(service, "peers", "a", "--state", "happy")).exit_code == 2
     assert (await run(service, "peers", "x" * 129)).exit_code == 1
 
@@ -104,7 +106,7 @@ async def test_a_sleeping_host_is_shown_asleep(service: Service) -> None:
         await agent.receive("ack")
         assert (await run(service, "report", "sleep", "--host-id", "h")).exit_code == 0
         [peer] = await read(service, "peers", "a")
-        assert (peer["peer_id"], peer["state"]) == ("n", "PEER_STATE_ASLEEP")
+        assert (peer["peer_id"], peer["state"]) == ("n", "asleep")
 
 
 @pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")

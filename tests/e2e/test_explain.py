@@ -110,10 +110,10 @@ async def test_the_command_says_it_in_words_and_in_json(client: MessageClient) -
     assert "parked by the rule 'not attached'" in words
     code, document = await command(client, "explain", "n", "--cause", "resume", "--json")
     assert code == 0, document
-    assert json.loads(document)["decisions"][0]["rule"] == "RULE_UNKNOWN_NODE"
+    assert json.loads(document)["decisions"][0]["rule"] == "unknown-node"
     await client.rejoin("n", ["a"], park=True)
     code, listed = await command(client, "rejoins", "--json", "--outcome", "parked")
-    rejoin_id = json.loads(listed)[0]["rejoin_id"]
+    rejoin_id = json.loads(listed)["rejoins"][0]["rejoin_id"]
     code, words = await command(client, "explain", "--rejoin", rejoin_id)
     assert f"rejoin {rejoin_id} is parked" in words
     assert (await command(client, "explain"))[0] == 2

@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CALLER_CAUSES, CAUSES, KINDS
+from gossipcontrol.cli.completion import complete_node, complete_rejoin, complete_store
+from gossipcontrol.cli.document import plain, print_document
+from gossipcontrol.cli.identifier import resolve, resolve_rejoin
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call, decode
@@ -12,13 +15,15 @@ from gossipcontrol.client.decision import NetworkChange, PastTrigger, RejoinTrig
 
 
 @click.command()
-@click.argument("node_id", metavar="[NODE]", required=False)
-@click.argument("store_ids", metavar="[STORE]...", nargs=-1)
+@click.argument("node_id", metavar="[NODE]", required=False, shell_complete=complete_node)
+@click.argument("store_ids", metavar="[STORE]...", nargs=-1, shell_complete=complete_store)
 @click.option(
     "--cause", type=click.Choice(sorted([*CALLER_CAUSES, *KINDS])), help="Default: manual; of a host: network-change."
 )
 @click.option("--host-id", default="", help="As if this host's network changed; causes resume and app-foreground too.")
-@click.option("--rejoin", "rejoin_id", default="", help="Explain the triggers of this rejoin.")
+@click.option(
+    "--rejoin", "rejoin_id", default="", shell_complete=complete_rejoin, help="Explain the triggers of this rejoin."
+)
 @click.option("--request", "request_id", default="", help="Explain the triggers sent with this request id.")
 @json_option
 @calls
@@ -38,10 +43,12 @@ async def explain(
     cause = cause or ("network-change" if host_id else "manual")
     if host_id and cause not in KINDS:
         raise click.UsageError(f"--cause {cause} is not about a host: name the NODE, or one of {', '.join(KINDS)}")
-    trigger = _trigger(node_id or "", store_ids, cause, host_id, rejoin_id, request_id)
+    rejoin_id = await resolve_rejoin(client, rejoin_id)
+    node_id, store_ids = await resolve(client, node_id or "", store_ids)
+    trigger = _trigger(node_id, store_ids, cause, host_id, rejoin_id, request_id)
     response = await client.message(call.explain(trigger))
     if as_json:
-        table.show_message(response)
+        print_document(plain(response))
     else:
         table.show_explanations(decode.explain_result(response))
     return 0

@@ -9,6 +9,7 @@ from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
 import click
+from gossipcontrol.cli.complaint import Denied, why_unreachable, words_of
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say
 from gossipcontrol.client.errors import AddressError, ClientError, UnreachableError
@@ -17,6 +18,10 @@ P = ParamSpec("P")
 
 FAILED, UNREACHABLE = 1, 3
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+_timeout = click.option(
+    "--timeout", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, metavar="SECONDS",
+    help="How long a call may take.",
+)  # fmt: skip
 _address = click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
 
 
@@ -25,21 +30,30 @@ def calls(
 ) -> Callable[..., None]:
     """Give a command its client, and turn errors into one line and an exit code."""
 
-    def run(address: str | None, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(address: str | None, timeout: float, *args: P.args, **kwargs: P.kwargs) -> None:
         async def call() -> int:
-            async with MessageClient(address) as client:
+            async with MessageClient(address, timeout=timeout) as client:
                 try:
                     return await function(client, *args, **kwargs)
-                except UnreachableError as error:
-                    say(f"gossipcontrol: no service at {client.address}: {error}", error=True)
-                    return UNREACHABLE
                 except ClientError as error:
-                    say(f"gossipcontrol: {error}", error=True)
-                    return FAILED
+                    return _complain(client.address, error)
 
         sys.exit(_run(call()))
 
-    return _address(update_wrapper(run, function))
+    return _address(_timeout(update_wrapper(run, function)))
+
+
+def _complain(address: str, error: ClientError) -> int:
+    """Say what is wrong, and give the exit code."""
+    if not isinstance(error, UnreachableError):
+        say(f"gossipcontrol: {words_of(address, error)}", error=True)
+        return FAILED
+    try:
+        say(f"gossipcontrol: no service at {address}: {why_unreachable(address, str(error))}", error=True)
+    except Denied as denied:
+        say(f"gossipcontrol: {denied}", error=True)
+        return FAILED
+    return UNREACHABLE
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id
+from gossipcontrol.cli.document import event_line
 from gossipcontrol.cli.line_throttle import LineThrottle
 from gossipcontrol.cli.output import say
 from gossipcontrol.client.address import check_address, default_address
@@ -244,4 +243,4 @@ class _Run:
         self._say("presence", text, store=store, peer=change.peer_id, state=state)
 
     def _say(self, what: str, text: str, **fields: object) -> None:
-        say(json.dumps({"ts": time.time(), "event": what, **fields}) if self._options.as_json else text)
+        say(event_line(what, fields) if self._options.as_json else text)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
+from gossipcontrol.cli.document import plain, print_document
 from gossipcontrol.cli.message_client import MessageClient
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.client import call, decode_knowledge
 from gossipcontrol.client.intention import ChainPosition, Frontier, PeerKnowledge, PeerLag
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
@@ -27,11 +26,11 @@ async def show_knowledge(client: MessageClient, store_id: str, peer_id: str, hol
     lags = [lag async for lag in client.messages(call.list_lags(store_id, peer_id)) if lag.peer_id in shown]
     frontier = await client.message(call.frontier(store_id))
     if as_json:
-        table.show_json({
+        print_document({
             "store_id": store_id,
-            "peers": [_plain(row) for row in rows],
-            "lags": [_plain(lag) for lag in lags],
-            **_plain(frontier),
+            "peers": [plain(row) for row in rows],
+            "lags": [plain(lag) for lag in lags],
+            **plain(frontier),
         })  # fmt: skip
         return
     _show(
@@ -41,13 +40,21 @@ async def show_knowledge(client: MessageClient, store_id: str, peer_id: str, hol
     )
 
 
+def show_nothing(store_id: str, as_json: bool) -> None:
+    """A store whose nodes record no intentions."""
+    if as_json:
+        print_document({"store_id": store_id, "peers": [], "lags": [], **plain(pb.GetStabilityFrontierResponse())})
+    else:
+        say_wrapped(f"no intention of store {store_id} was recorded yet: its agents have not called Agent.record_write")
+
+
 def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier) -> None:
     _show_matrix(rows, frontier)
     say()
     for row, lag in zip(rows, lags, strict=True):
-        say(sentence(row, lag))
+        say_wrapped(sentence(row, lag), 2)
     say()
-    say(
+    say_wrapped(
         f"{_count(frontier.unstable, 'intention')} not yet held by all, "
         f"{_count(frontier.at_risk, 'intention')} at risk: held by one peer at most"
     )
@@ -104,13 +111,3 @@ def _cells(positions: Sequence[ChainPosition], authors: Sequence[str]) -> list[s
 
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _plain(message: pb.PeerKnowledgeRow | pb.PeerLag | pb.GetStabilityFrontierResponse) -> dict[str, Any]:
-    """A message as JSON, with hashes in hexadecimal as the command line takes them."""
-    plain: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
-    places = message.positions if isinstance(message, pb.PeerKnowledgeRow) else ()
-    places = message.frontier if isinstance(message, pb.GetStabilityFrontierResponse) else places
-    for place, shown in zip(places, plain.get("positions", plain.get("frontier", ())), strict=True):
-        shown["hash"] = place.hash.hex()
-    return plain

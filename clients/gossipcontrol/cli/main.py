@@ -13,9 +13,11 @@ from gossipcontrol.system.stream import write_utf8
 
 COMMANDS = {
     "cancel": ("cancel_command", "End a rejoin that has not ended."),
+    "doctor": ("doctor_command", "Find what is wrong with the service and its fleet, and say how to cure it."),
     "explain": ("explain_command", "Explain what would happen to a trigger now, or why past ones were decided so."),
     "forget": ("forget_command", "Forget a node without an agent, or a store, and all that is parked for it."),
     "knowledge": ("knowledge_command", "Show what each peer of a store provably holds, and how far behind it is."),
+    "members": ("members_command", "Add or remove members of a store: peers that must hold every intention."),
     "peers": ("peers_command", "Show who is online, suspected, offline or asleep in a store."),
     "rejoin": ("rejoin_command", "Have a node rejoin these stores, or all it has."),
     "rejoins": ("rejoins_command", "List rejoins, newest first: what was decided, why, and how they ended."),
@@ -41,16 +43,15 @@ class LateGroup(click.Group):
         return sorted([*super().list_commands(ctx), *self._late])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command; raises UsageError when a package that it needs is missing."""
+        """The command; when a package that it needs is missing, one that says so, and whose help works."""
         if cmd_name not in self._late:
             return super().get_command(ctx, cmd_name)
-        module, _ = self._late[cmd_name]
+        module, line = self._late[cmd_name]
         try:
             command: click.Command = getattr(import_module(f"gossipcontrol.cli.{module}"), cmd_name)
         except ModuleNotFoundError as error:
-            raise click.UsageError(
-                f"this command needs the package {error.name}: pip install 'gossipcontrol[iroh]'"
-            ) from error
+            need = f"this command needs the package {error.name}: pip install 'gossipcontrol[iroh]'"
+            return _unavailable(cmd_name, line, need)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -70,6 +71,16 @@ class LateGroup(click.Group):
             rows.append((name, own.get_short_help_str(limit=100) if own else self._late[name][1]))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _unavailable(name: str, line: str, need: str) -> click.Command:
+    """A command that cannot run; raises UsageError when it is run."""
+
+    def fail() -> None:
+        raise click.UsageError(need)
+
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=fail, help=f"{line}\n\n{need}", context_settings=anything)
 
 
 @click.group(cls=LateGroup, late=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

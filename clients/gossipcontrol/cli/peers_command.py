@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
+from gossipcontrol.cli.complaint import words_of
+from gossipcontrol.cli.completion import complete_store
+from gossipcontrol.cli.document import plain_list, print_document
+from gossipcontrol.cli.identifier import is_known_store, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say_event
-from gossipcontrol.client import call
+from gossipcontrol.client import call, decode
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import ClientError
@@ -24,7 +29,7 @@ STATES = {str(state): state for state in PeerState}
 
 
 @click.command()
-@click.argument("store_id", metavar="STORE")
+@click.argument("store_id", metavar="STORE", shell_complete=complete_store)
 @click.option("--state", type=click.Choice(sorted(STATES)), help="Only peers in this state.")
 @click.option("--watch", is_flag=True, help="Show every change until Ctrl-C.")
 @json_option
@@ -32,13 +37,19 @@ STATES = {str(state): state for state in PeerState}
 async def peers(client: MessageClient, store_id: str, state: str | None, watch: bool, as_json: bool) -> int:
     """Show who is online, suspected, offline or asleep in STORE."""
     wanted = STATES[state] if state else None
+    store_id = await resolve_store(client, store_id)
     if watch:
-        await run_until_first(_Follower(wanted, as_json).follow(client, store_id), _until_stopped())
+        await run_until_first(
+            _Follower(wanted, as_json, partial(words_of, client.address)).follow(client, store_id), _until_stopped()
+        )
         return 0
+    found = [peer async for peer in client.messages(call.list_peers(store_id, wanted))]
+    if not found and not await is_known_store(client, store_id):
+        raise unknown("store", store_id)
     if as_json:
-        table.show_messages([peer async for peer in client.messages(call.list_peers(store_id, wanted))])
+        print_document({"store_id": store_id, "peers": plain_list(found)})
     else:
-        _show([peer async for peer in client.list_peers(store_id, state=wanted)])
+        _show(map(decode.peer, found))
     return 0
 
 
@@ -51,19 +62,27 @@ def _show(found: Iterable[Peer]) -> None:
 
 
 class _Follower:
-    """Shows what changes; ``wanted`` is the state that a peer must enter or leave, None: any."""
+    """Shows what changes.
 
-    def __init__(self, wanted: PeerState | None, as_json: bool) -> None:
+    ``wanted`` is the state that a peer must enter or leave, None: any; ``why`` gives the words of an error.
+    """
+
+    def __init__(self, wanted: PeerState | None, as_json: bool, why: Callable[[ClientError], str]) -> None:
         self._wanted = wanted
         self._as_json = as_json
+        self._why = why
         self._presence = Presence()
         self._begun = False
+        self._is_lost = False
 
     async def follow(self, client: Client, store_id: str) -> None:
         async for update in client.watch_peers(store_id, on_loss=self._lost):
             self._apply(update)
 
     def _apply(self, update: PresenceUpdate) -> None:
+        if self._is_lost:
+            self._is_lost = False
+            self._say("found", "the service is back")
         if update.lagged:
             self._say("lagged", "some changes were lost; this is the current state")
         for change in self._presence.apply(update.view, more=update.more):
@@ -85,7 +104,10 @@ class _Follower:
         )
 
     def _lost(self, error: ClientError) -> None:
-        self._say("lost", f"service unreachable, will retry: {error}", error=str(error))
+        """Say it once in an outage: each further attempt fails in the same way."""
+        if not self._is_lost:
+            self._say("lost", f"service unreachable, will retry: {self._why(error)}", error=self._why(error))
+        self._is_lost = True
 
     def _say(self, what: str, text: str, **fields: object) -> None:
         say_event(what, text, fields, as_json=self._as_json)

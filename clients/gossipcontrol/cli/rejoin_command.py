@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CALLER_CAUSES, CAUSES, SECONDS
+from gossipcontrol.cli.completion import complete_node, complete_store
+from gossipcontrol.cli.identifier import CUT, resolve, unknown
 from gossipcontrol.cli.invocation import FAILED, calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call
@@ -19,11 +21,11 @@ UNDER_WAY = (Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING)
 
 
 @click.command()
-@click.argument("node_id", metavar="NODE")
-@click.argument("store_ids", metavar="[STORE]...", nargs=-1)
+@click.argument("node_id", metavar="NODE", shell_complete=complete_node)
+@click.argument("store_ids", metavar="[STORE]...", nargs=-1, shell_complete=complete_store)
 @click.option("--cause", type=click.Choice(CALLER_CAUSES), default="manual", show_default=True)
 @click.option("--wait", type=SECONDS, metavar="SECONDS", help="Wait for the outcome; exit with 1 if any is bad.")
-@click.option("--park", is_flag=True, help="Wait for NODE if the service does not know it.")
+@click.option("--park", is_flag=True, help="Wait for NODE if the service does not know it; give whole ids.")
 @json_option
 @calls
 async def rejoin(
@@ -36,6 +38,10 @@ async def rejoin(
     as_json: bool,
 ) -> int:
     """Have NODE rejoin these stores, or all it has."""
+    if not park:
+        node_id, store_ids = await resolve(client, node_id, store_ids)
+    elif node_id.endswith(CUT):
+        raise unknown("node", node_id)
     trigger = RejoinTrigger(node_id=node_id, store_ids=store_ids, cause=CAUSES[cause], park=park)
     response = await client.message(call.rejoin(trigger))
     if wait is None:

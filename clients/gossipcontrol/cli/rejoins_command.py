@@ -5,14 +5,16 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.choice import CAUSES, OUTCOMES, SECONDS
+from gossipcontrol.cli.completion import complete_node, complete_store
+from gossipcontrol.cli.identifier import resolve
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.client import call
 
 
 @click.command()
-@click.option("--node", "node_id", default="", help="Only of this node.")
-@click.option("--store", "store_id", default="", help="Only of this store.")
+@click.option("--node", "node_id", default="", shell_complete=complete_node, help="Only of this node.")
+@click.option("--store", "store_id", default="", shell_complete=complete_store, help="Only of this store.")
 @click.option("--cause", type=click.Choice(sorted(CAUSES)), help="Only with a trigger of this cause.")
 @click.option("--outcome", type=click.Choice(sorted(OUTCOMES)), help="Only with this outcome.")
 @click.option("--since", type=SECONDS, default=0.0, metavar="SECONDS", help="Only requested within this time.")
@@ -32,6 +34,7 @@ async def rejoins(
     as_json: bool,
 ) -> int:
     """List rejoins, newest first: what was decided, why, and how they ended."""
+    node_id, (store_id,) = await resolve(client, node_id, (store_id,))
     chosen = call.RejoinFilter(
         node_id=node_id,
         store_id=store_id,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gossipcontrol.cli.trouble import Trouble, find_troubles
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.decision import RejoinRecord
+from gossipcontrol.client.store import Store
 
 HOUR = 3600.0
 MOST_REJOINS = 1000
@@ -28,6 +30,10 @@ class Status:
     all_rejoins: bool
     warnings: Sequence[str] = ()
     """What is wrong with the fleet as a whole."""
+    troubles: Sequence[Trouble] = ()
+    """All that is wrong, and then what may pass."""
+    listed: Sequence[Store] = ()
+    """The stores."""
 
 
 async def read_status(client: Client) -> Status:
@@ -36,6 +42,7 @@ async def read_status(client: Client) -> Status:
     stores = [store async for store in client.list_stores()]
     listed = {node.node_id: node.attached for store in stores for node in store.nodes}
     rejoins = [rejoin async for rejoin in client.list_rejoins(max_age=HOUR, limit=MOST_REJOINS + 1)]
+    warnings = await client.warnings()
     return Status(
         serving=serving,
         stores=len(stores),
@@ -45,5 +52,7 @@ async def read_status(client: Client) -> Status:
         all_nodes=len(stores) == 1 or all(store.node_count == len(store.nodes) for store in stores),
         rejoins=rejoins[:MOST_REJOINS],
         all_rejoins=len(rejoins) <= MOST_REJOINS,
-        warnings=await client.warnings(),
+        warnings=warnings,
+        troubles=find_troubles(stores, rejoins, warnings),
+        listed=stores,
     )

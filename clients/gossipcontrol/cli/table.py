@@ -1,17 +1,13 @@
-"""Tables for people, and JSON for programs."""
+"""Tables for people."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable
-from typing import Any
 
-import click
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from gossipcontrol.cli.columns import Columns
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.document import plain_list, print_document
+from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.cli.status import Status
 from gossipcontrol.client import decode
 from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
@@ -39,33 +35,20 @@ SHORT = 12
 """Characters shown of an id that looks like a key."""
 
 
-def show_json(value: object) -> None:
-    """One JSON document."""
-    click.echo(json.dumps(value, indent=2))
-
-
-def show_messages(messages: Iterable[Message]) -> None:
-    """The service's messages as one JSON document."""
-    show_json([_plain(message) for message in messages])
-
-
-def show_message(message: Message) -> None:
-    """One message of the service as a JSON document."""
-    show_json(_plain(message))
-
-
 def show_decision_messages(decisions: Collection[decision_pb2.Decision], as_json: bool) -> None:
     """Decisions for programs or for people."""
-    show_messages(decisions) if as_json else show_decisions(map(decode.decision, decisions))
+    if as_json:
+        print_document({"decisions": plain_list(decisions)})
+    else:
+        show_decisions(map(decode.decision, decisions))
 
 
 def show_rejoin_messages(rejoins: Collection[decision_pb2.Rejoin], as_json: bool, *, verbose: bool = False) -> None:
     """Rejoins for programs or for people."""
-    show_messages(rejoins) if as_json else show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    return MessageToDict(message, preserving_proto_field_name=True)
+    if as_json:
+        print_document({"rejoins": plain_list(rejoins)})
+    else:
+        show_rejoins(map(decode.rejoin_record, rejoins), verbose=verbose)
 
 
 def show_status(address: str, status: Status) -> None:
@@ -74,14 +57,17 @@ def show_status(address: str, status: Status) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in outcomes.most_common()) or "none"
     least = "" if status.all_nodes else "at least "
     more = "" if status.all_rejoins else f"{len(status.rejoins)}+, the newest: "
-    say(f"{address} is {'serving' if status.serving else 'not serving'}")
-    for warning in status.warnings:
-        say(f"warning          {warning}")
-    say(f"stores           {status.stores}")
-    say(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached")
-    say(f"rejoins (1 h)    {more}{counted}")
+    say_wrapped(f"{address} is {'serving' if status.serving else 'not serving'}")
+    for trouble in status.troubles:
+        say_wrapped(f"{'wrong' if trouble.is_wrong else 'note':<16} {trouble.sentence}", 17)
+    if any(trouble.is_wrong for trouble in status.troubles):
+        say("cure             gossipcontrol doctor says how")
+    say_wrapped(f"stores           {status.stores}", 17)
+    say_wrapped(f"nodes            {least}{status.nodes}, {least}{status.attached} of them attached", 17)
+    say_wrapped(f"rejoins (1 h)    {more}{counted}", 17)
     if status.rejoins:
-        say(f"last rejoin      {ago(status.rejoins[0].requested_age)}: {_detail(status.rejoins[0], verbose=False)}")
+        last = status.rejoins[0]
+        say_wrapped(f"last rejoin      {ago(last.requested_age)}: {_detail(last, verbose=False)}", 17)
 
 
 def show_decisions(decisions: Iterable[Decision]) -> None:
@@ -134,8 +120,8 @@ def show_explanations(result: ExplainResult) -> None:
         decision = one.decision
         rule = str(decision.rule).replace("-", " ")
         where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
-        say(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
-        say(f"  {one.message}")
+        say_wrapped(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
+        say_wrapped(f"  {one.message}", 2)
     if result.decision_count > len(result.explanations):
         say(f"and {result.decision_count - len(result.explanations)} more")
     if not result.explanations and result.refused_retry is None:

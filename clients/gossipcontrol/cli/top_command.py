@@ -15,6 +15,8 @@ from typing import Any
 import click
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
+from gossipcontrol.cli.complaint import words_of
+from gossipcontrol.cli.document import event_line
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.output import say
 from gossipcontrol.client.client import Client
@@ -84,7 +86,7 @@ async def _repeat(
         try:
             stores, complaint = [store async for store in client.list_stores()], ""
         except UnreachableError as error:
-            complaint = f"no service at {client.address}: {error}"
+            complaint = f"no service at {client.address}: {words_of(client.address, error)}"
 
 
 def _lines(as_json: bool) -> Show:
@@ -93,7 +95,8 @@ def _lines(as_json: bool) -> Show:
     def show(stores: Sequence[Store], complaint: str) -> None:
         rows = [_row(store) for store in stores]
         if as_json:
-            click.echo(json.dumps({"ts": time.time(), "error": complaint, "stores": rows}))
+            listed = [{"store_id": row.pop("store"), **row} for row in rows]
+            click.echo(event_line("look", {"error": complaint, "stores": listed}))
             return
         at = time.strftime("%H:%M:%S")
         for row in rows:

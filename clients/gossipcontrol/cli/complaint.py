@@ -1,0 +1,111 @@
+"""Errors of a call in words of the product: gRPC's own speak of its C core."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from gossipcontrol.client.address import DEFAULT_TCP
+from gossipcontrol.client.errors import ClientError, UnreachableError, UnsupportedError
+
+try:
+    import pwd
+except ImportError:  # Windows
+    pwd = None  # type: ignore[assignment]
+
+CONNECT_TIME = 0.5
+"""Seconds for which a connection is tried to see what is wrong."""
+SYSTEM_SOCKET = "/run/gossipcontrol/gossipcontrol.sock"
+
+
+class Denied(Exception):
+    """The service is there, but this user may not open its socket."""
+
+
+def words_of(address: str, error: ClientError) -> str:
+    """What is wrong, as one sentence."""
+    if isinstance(error, UnreachableError):
+        try:
+            return why_unreachable(address, str(error))
+        except Denied as denied:
+            return str(denied)
+    text = str(error).removeprefix(f"{error.code.name}: ")
+    if isinstance(error, UnsupportedError):
+        return f"what listens at {address} does not offer this call: it is an older service, or none of ours ({text})"
+    return text
+
+
+def why_unreachable(address: str, otherwise: str) -> str:
+    """Why no service answers at an address, as seen by connecting; raises Denied where permission is refused."""
+    path = address.removeprefix("unix:")
+    if path != address:
+        return _why_no_socket(path) or _unanswered(otherwise)
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIME).close()
+    except socket.gaierror as error:
+        return f"the name {host} is not known ({error.strerror})"
+    except TimeoutError:
+        return f"{host} does not answer"
+    except OSError as error:
+        if address == DEFAULT_TCP and (hidden := _denied(SYSTEM_SOCKET)):
+            raise Denied(hidden) from error
+        if error.errno == errno.ECONNREFUSED:
+            return "nothing listens there; start gossipcontrol-server, or name another --address"
+        return str(error.strerror or error)
+    return _unanswered(otherwise)
+
+
+def _unanswered(otherwise: str) -> str:
+    """Something listens: what gRPC said of a call to it, unless that is only about connecting."""
+    if otherwise.startswith(("failed to connect", "Deadline Exceeded", "DEADLINE_EXCEEDED")):
+        return "something listens there, but gives no answer in time"
+    return otherwise
+
+
+def _why_no_socket(path: str) -> str:
+    """Why a Unix socket cannot be opened; "" when it can. Raises Denied."""
+    if sys.platform == "win32":
+        return "there are no Unix sockets for it on Windows; give --address host:port"
+    if denied := _denied(path):
+        raise Denied(denied)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as trial:
+        trial.settimeout(CONNECT_TIME)
+        try:
+            trial.connect(path)
+        except FileNotFoundError:
+            return "there is no such socket; start gossipcontrol-server, or name another --address"
+        except ConnectionRefusedError:
+            return "the socket is there, but nobody listens; start gossipcontrol-server"
+        except TimeoutError:
+            return "the service does not accept connections; its log says more"
+        except OSError as error:
+            return str(error.strerror or error)
+    return ""
+
+
+def _denied(path: str) -> str:
+    """The sentence for a socket that this user may not open; "" when that is not what is wrong."""
+    try:
+        owner = Path(path).stat().st_uid
+    except PermissionError:
+        return f"permission denied: this user may not look into the directory of {path}; run it as root"
+    except OSError:
+        return ""
+    if os.access(path, os.W_OK):
+        return ""
+    return f"permission denied: only {_users(owner)} may open {path}"
+
+
+def _users(owner: int) -> str:
+    """The users who may open what this one owns."""
+    if owner == 0:
+        return "root"
+    try:
+        return f"{pwd.getpwuid(owner).pw_name if pwd else f'user {owner}'} and root"
+    except KeyError:
+        return f"user {owner} and root"

@@ -1,0 +1,69 @@
+"""Errors in words of the product, within the timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+from gossipcontrol.cli.main import main
+
+from tests.kit.nobody import needs_nobody, run_as_nobody
+from tests.kit.ports import free_ports
+from tests.kit.service_lab import Service
+
+GRPC = re.compile(r"failed to connect|last error|UNKNOWN|UNAVAILABLE|Deadline|ipv4:|DNS resolution")
+
+
+async def run(address: str, *words: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, main, [*(words or ("stores",)), "--address", address])
+
+
+async def test_a_missing_service_is_said_in_words_of_the_product(tmp_path: Path) -> None:
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(left))
+    for address, words in (
+        (f"unix:{tmp_path}/none.sock", "there is no such socket; start gossipcontrol-server"),
+        (f"unix:{left}", "the socket is there, but nobody listens"),
+        (f"127.0.0.1:{free_ports(1)[0]}", "nothing listens there; start gossipcontrol-server"),
+    ):
+        told = await run(address)
+        assert told.exit_code == 3
+        assert told.stderr.startswith(f"gossipcontrol: no service at {address}: {words}")
+        assert not GRPC.search(told.stderr)
+
+
+async def test_a_service_that_does_not_answer_is_said_within_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        began = time.monotonic()
+        told = await run(f"127.0.0.1:{listener.getsockname()[1]}", "status", "--timeout", "0.5")
+        assert time.monotonic() - began < 2
+    assert told.exit_code == 3
+    assert "something listens there, but gives no answer in time" in told.stderr
+
+
+@needs_nobody
+async def test_refused_permission_is_no_missing_service(service: Service) -> None:
+    path = service.address.removeprefix("unix:")
+    done = await asyncio.to_thread(run_as_nobody, "-m", "gossipcontrol.cli", "stores", "--address", service.address)
+    assert done.returncode == 1
+    assert done.stderr == f"gossipcontrol: permission denied: only root may open {path}\n"
+
+
+@pytest.mark.parametrize("words", [("stores",), ("status",)], ids=" ".join)
+async def test_what_is_no_service_of_ours_is_said_so(words: tuple[str, ...]) -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        told = await run(f"127.0.0.1:{port}", *words)
+    finally:
+        await server.stop(None)
+    assert told.exit_code == 1
+    assert "does not offer this call" in told.stderr
