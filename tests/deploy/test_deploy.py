@@ -148,4 +148,4 @@ def test_kustomize_has_every_resource_and_all_select_the_pod() -> None:
 def test_the_wheel_is_as_an_index_wants_it(tmp_path: Path) -> None:
     wheel = str(install(tmp_path).wheel)
     output(sys.executable, "-m", "twine", "check", "--strict", wheel)
-    output(sys.executable, "-m", "check_wheel_contents", "--no-config", "--ignore=W004,W010", wheel)
+    output(sys.executable, "-m", "check_wheel_contents", "--no-config", wheel)
