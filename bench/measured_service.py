@@ -16,9 +16,9 @@ from asyncio import events
 from pathlib import Path
 from typing import Any, cast
 
-from gossipcontrol.server.app import serve
 from gossipcontrol.server.config import read_config
 from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.process import serve
 
 LONG = 0.002
 """CPU seconds from which on a callback is described; describing costs more than a short one."""

@@ -25,9 +25,9 @@ import grpc
 from gossipcontrol.agent import Agent
 from gossipcontrol.client import Client
 from gossipcontrol.client.channel import open_channel
-from gossipcontrol.server.app import serve
 from gossipcontrol.server.config import read_config
 from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.process import serve
 
 from bench.hostile import ATTACKS, Honest, Target, let_go
 from bench.report import Figure, arguments, at_least, at_most, show

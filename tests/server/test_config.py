@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from gossipcontrol.server.__main__ import main
-from gossipcontrol.server.config import Config, ConfigError, default_socket, read_config
+from gossipcontrol.server.config import Config, ConfigError, default_socket, overrides, read_config
 
 
 def write(directory: Path, text: str) -> Path:
@@ -116,3 +116,27 @@ def test_check_explains_a_missing_file(tmp_path: Path) -> None:
 
 def test_check_without_a_file_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["check"]).exit_code == 2
+
+
+def test_what_the_environment_decides_is_named_with_what_it_hides(tmp_path: Path) -> None:
+    """``check`` said "no mistakes" about a wrong value that a variable of its shell hid."""
+    path = tmp_path / "gc.toml"
+    path.write_text('[listen]\ntcp = "0.0.0.0:7420"\n[log]\nlevel = "info"\n', encoding="utf-8")
+    environ = {"GOSSIPCONTROL_LISTEN_TCP": "127.0.0.1:1", "GOSSIPCONTROL_LOG_LEVEL": "debug", "HOME": "/root"}
+    tcp, level = overrides(path, environ)
+    assert (tcp.key, tcp.variable, tcp.value) == ("listen.tcp", "GOSSIPCONTROL_LISTEN_TCP", "127.0.0.1:1")
+    assert "0.0.0.0 is not loopback" in tcp.mistakes[0]
+    assert (level.key, level.mistakes) == ("log.level", [])
+
+
+def test_check_names_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "gc.toml"
+    path.write_text('[listen]\ntcp = "0.0.0.0:7420"\n', encoding="utf-8")
+    hidden = CliRunner().invoke(main, ["check", str(path)], env={"GOSSIPCONTROL_LISTEN_TCP": "127.0.0.1:1"})
+    assert hidden.exit_code == 1
+    assert "comes from the environment: GOSSIPCONTROL_LISTEN_TCP" in hidden.output
+    assert "0.0.0.0 is not loopback" in hidden.output
+    path.write_text("", encoding="utf-8")
+    fine = CliRunner().invoke(main, ["check", str(path)], env={"GOSSIPCONTROL_LISTEN_TCP": "127.0.0.1:1"})
+    assert fine.exit_code == 0
+    assert "GOSSIPCONTROL_LISTEN_TCP" in fine.output

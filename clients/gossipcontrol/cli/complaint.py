@@ -6,16 +6,14 @@ import errno
 import os
 import socket
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from gossipcontrol.client.address import DEFAULT_TCP
 from gossipcontrol.client.errors import ClientError, UnreachableError, UnsupportedError
 
-try:
+if sys.platform != "win32":
     import pwd
-except ImportError:  # Windows
-    pwd = None  # type: ignore[assignment]
 
 CONNECT_TIME = 0.5
 """Seconds for which a connection is tried to see what is wrong."""
@@ -67,25 +65,30 @@ def _unanswered(otherwise: str) -> str:
     return otherwise
 
 
-def _why_no_socket(path: str) -> str:
-    """Why a Unix socket cannot be opened; "" when it can. Raises Denied."""
-    if sys.platform == "win32":
-        return "there are no Unix sockets for it on Windows; give --address host:port"
-    if denied := _denied(path):
-        raise Denied(denied)
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as trial:
-        trial.settimeout(CONNECT_TIME)
-        try:
-            trial.connect(path)
-        except FileNotFoundError:
-            return "there is no such socket; start gossipcontrol-server, or name another --address"
-        except ConnectionRefusedError:
-            return "the socket is there, but nobody listens; start gossipcontrol-server"
-        except TimeoutError:
-            return "the service does not accept connections; its log says more"
-        except OSError as error:
-            return str(error.strerror or error)
-    return ""
+if sys.platform == "win32":
+
+    def _why_no_socket(path: str) -> str:
+        return f"there are no Unix sockets such as {path} for it on Windows; give --address host:port"
+
+else:
+
+    def _why_no_socket(path: str) -> str:
+        """Why a Unix socket cannot be opened; "" when it can. Raises Denied."""
+        if denied := _denied(path):
+            raise Denied(denied)
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as trial:
+            trial.settimeout(CONNECT_TIME)
+            try:
+                trial.connect(path)
+            except FileNotFoundError:
+                return "there is no such socket; start gossipcontrol-server, or name another --address"
+            except ConnectionRefusedError:
+                return "the socket is there, but nobody listens; start gossipcontrol-server"
+            except TimeoutError:
+                return "the service does not accept connections; its log says more"
+            except OSError as error:
+                return str(error.strerror or error)
+        return ""
 
 
 def _denied(path: str) -> str:
@@ -105,7 +108,7 @@ def _users(owner: int) -> str:
     """The users who may open what this one owns."""
     if owner == 0:
         return "root"
-    try:
-        return f"{pwd.getpwuid(owner).pw_name if pwd else f'user {owner}'} and root"
-    except KeyError:
-        return f"user {owner} and root"
+    if sys.platform != "win32":
+        with suppress(KeyError):
+            return f"{pwd.getpwuid(owner).pw_name} and root"
+    return f"user {owner} and root"

@@ -31,19 +31,14 @@ Report = list[tuple[str, str]]
 
 def service_pid(address: str) -> int | None:
     """The process that listens at a Unix socket; None where the system does not say."""
-    if sys.platform != "linux":
-        return None
     option = getattr(socket, "SO_PEERCRED", None)
-    if option is None or not address.startswith("unix:"):
-        return None
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
-        connection.settimeout(FETCH_TIME)
-        try:
+    if sys.platform == "linux" and option is not None and address.startswith("unix:"):
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection, suppress(OSError):
+            connection.settimeout(FETCH_TIME)
             connection.connect(address.removeprefix("unix:"))
             pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
-        except OSError:
-            return None
-    return int(pid) or None
+            return int(pid) or None
+    return None
 
 
 def check_descriptors(pid: int, good: Report) -> Iterator[Trouble]:
@@ -66,25 +61,33 @@ def check_descriptors(pid: int, good: Report) -> Iterator[Trouble]:
 
 def check_disk(pid: int, good: Report) -> Iterator[Trouble]:
     """Whether the file system of the state has room and can be written."""
-    directory = _state_directory(pid) if sys.platform != "win32" else None
-    if sys.platform == "win32" or directory is None:
+    directory = _state_directory(pid)
+    if directory is None:
         good.append(("disk", "no state file of the service can be seen"))
         return
-    try:
-        system = os.statvfs(directory)
-    except OSError as error:
-        yield Trouble(
-            "disk", f"{directory} cannot be looked at: {error.strerror}", "run the doctor as root", is_wrong=False
-        )
-        return
-    free = system.f_bavail * system.f_frsize
-    if system.f_flag & os.ST_RDONLY:
-        yield Trouble("disk", f"the file system of {directory} is read-only", "mount it writable; the service goes on")
-    elif free < FREE_BYTES or system.f_favail == 0 < system.f_files:
-        yield Trouble("disk", f"{free / 1e6:.0f} MB are free in {directory}: triggers will be refused",
-                      "make room; the service goes on by itself")  # fmt: skip
-    else:
-        good.append(("disk", f"{free / 1e9:.1f} GB free in {directory}"))
+    if sys.platform != "win32":
+        yield from _check_file_system(directory, good)
+
+
+if sys.platform != "win32":
+
+    def _check_file_system(directory: Path, good: Report) -> Iterator[Trouble]:
+        try:
+            system = os.statvfs(directory)
+        except OSError as error:
+            yield Trouble(
+                "disk", f"{directory} cannot be looked at: {error.strerror}", "run the doctor as root", is_wrong=False
+            )
+            return
+        free = system.f_bavail * system.f_frsize
+        if system.f_flag & os.ST_RDONLY:
+            said = f"the file system of {directory} is read-only"
+            yield Trouble("disk", said, "mount it writable; the service goes on")
+        elif free < FREE_BYTES or system.f_favail == 0 < system.f_files:
+            said = f"{free / 1e6:.0f} MB are free in {directory}: triggers will be refused"
+            yield Trouble("disk", said, "make room; the service goes on by itself")
+        else:
+            good.append(("disk", f"{free / 1e9:.1f} GB free in {directory}"))
 
 
 def _state_directory(pid: int) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from gossipcontrol.server.config import Config, ConfigError, read_config
+from gossipcontrol.server.config import Config, ConfigError, overrides, read_config
 from gossipcontrol.system.printable import printable
 from gossipcontrol.system.stream import write_utf8
 
@@ -22,7 +22,7 @@ def main(context: click.Context, path: Path | None) -> None:
     """Serve GossipControl until SIGTERM or SIGINT."""
     write_utf8()
     if context.invoked_subcommand is None:
-        sys.exit(_serve(_read(path)))
+        sys.exit(_serve(_read(path), lambda: read_config(path)))
 
 
 @main.command()
@@ -34,6 +34,13 @@ def check(path: Path) -> None:
     mistake = check_memory(_read(path))
     if mistake:
         click.echo(printable(mistake), err=True)
+        sys.exit(1)
+    hidden: list[str] = []
+    for one in overrides(path):
+        click.echo(printable(f"{one.key} = {one.value!r} comes from the environment: {one.variable}"))
+        hidden += [f"{mistake} (in the file; the environment hides it)" for mistake in one.mistakes]
+    if hidden:
+        click.echo(printable("\n".join(hidden)), err=True)
         sys.exit(1)
     click.echo(f"{printable(str(path))}: no mistakes")
 
@@ -115,15 +122,15 @@ def _read(path: Path | None) -> Config:
         sys.exit(1)
 
 
-def _serve(config: Config) -> int:
+def _serve(config: Config, read: Callable[[], Config]) -> int:
     # Imported late, so that `check` starts fast.
-    from gossipcontrol.server.app import serve
     from gossipcontrol.server.errors import StartError
     from gossipcontrol.server.observe.log import make_logger
+    from gossipcontrol.server.process import serve
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(config, make_logger(config.log)))
+            runner.run(serve(config, make_logger(config.log), read))
     except StartError as error:
         click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
         return 1

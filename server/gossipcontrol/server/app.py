@@ -17,7 +17,6 @@ from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
-from gossipcontrol.server.descriptors import check_descriptors
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import StartError, Stopping
 from gossipcontrol.server.memory_limit import memory_limit
@@ -26,6 +25,7 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
+from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.interceptor import WrappingServer
@@ -34,7 +34,6 @@ from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.clock import JUMP, LONGEST_AWAY, ServiceClock
-from gossipcontrol.server.runtime.collector import Collector
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
@@ -50,7 +49,6 @@ from gossipcontrol.server.web.pages import Pages, make_site
 from gossipcontrol.server.web.server import WebServer
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
-from gossipcontrol.system.stop import on_stop
 from gossipcontrol.v1 import (
     gossip_control_pb2,
     gossip_control_pb2_grpc,
@@ -86,12 +84,14 @@ class App:
         self._obstacle = "the service is starting"
         self._started_at = time.monotonic()
         self._is_open = False
+        self.is_serving = False
 
     async def start(self) -> None:
         """Read the state and serve; raises StartError, and has then let go of everything."""
         try:
             self._open()
             await self._serve()
+            self.is_serving = True
         except StartError:
             await self._abandon()
             raise
@@ -100,6 +100,7 @@ class App:
         """Say NOT_SERVING, let calls under way end for the drain time, and go."""
         self._log.info("stopping")
         self._obstacle = "the service is stopping"
+        self.is_serving = False
         await self._health.enter_graceful_shutdown()
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
@@ -109,6 +110,23 @@ class App:
         await self._close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
+
+    def apply(self, config: Config) -> None:
+        """Take over what can change while the service runs (``reload.LIVE``)."""
+        self._config = config
+        self._log.configure(config.log)
+        self._retry.configure(config.retry)
+        self._hub.limit = config.limits.watchers
+
+    def dump(self) -> None:
+        """Log what the tasks wait for, while the service serves."""
+        if not self.is_serving:
+            return
+        counts = self._dispatcher.core.counts()
+        log_tasks(
+            asyncio.all_tasks(), self._log, agents=self._agents.count, watchers=self._hub.count,
+            waiting=counts.queued, running=counts.running, parked=counts.parked,
+        )  # fmt: skip
 
     # Parts.
 
@@ -157,8 +175,8 @@ class App:
 
         self._news = RejoinNews()
         events = EventLog(self.metrics, liveness_metrics, log, self._news.notify)
-        retry = RetryRule(config.retry)
-        self._dispatcher = Dispatcher(core, clock, self._agents, retry, events, log, outbox, presence_changed)
+        self._retry = RetryRule(config.retry)
+        self._dispatcher = Dispatcher(core, clock, self._agents, self._retry, events, log, outbox, presence_changed)
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
 
@@ -320,23 +338,6 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
     ]
-
-
-async def serve(config: Config, log: Logger) -> None:
-    """Serve until SIGTERM or SIGINT; raises StartError."""
-    check_descriptors(config, log)
-    stopped = asyncio.Event()
-    on_stop(stopped.set)
-    app, collector = App(config, log), Collector()
-    collector.tune()
-    try:
-        await app.start()
-        collector.start()
-        await stopped.wait()
-        await app.stop()
-    finally:
-        collector.close()
-        log.close()
 
 
 def _with_port(address: str, port: int) -> str:

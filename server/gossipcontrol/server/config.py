@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, NamedTuple, cast, get_type_hints
 
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
@@ -149,6 +149,32 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     if mistakes:
         raise ConfigError(mistakes)
     return Config(**built)
+
+
+class Override(NamedTuple):
+    """A value that the environment gives, and what is wrong with the value that it hides in the file."""
+
+    key: str
+    variable: str
+    value: str
+    mistakes: Sequence[str]
+
+
+def overrides(path: Path, environ: Mapping[str, str] | None = None) -> list[Override]:
+    """The keys that the environment decides; the file must be readable."""
+    environ = os.environ if environ is None else environ
+    document = _load(path, [])
+    found: list[Override] = []
+    for name, kind in get_type_hints(Config).items():
+        for key in fields(kind):
+            variable = f"{PREFIX}{name}_{key.name}".upper()
+            if variable not in environ:
+                continue
+            hidden = {one: value for one, value in _table(document, name).items() if one == key.name}
+            mistakes: list[str] = []
+            _section(name, kind, hidden, {}, mistakes)
+            found.append(Override(f"{name}.{key.name}", variable, environ[variable], mistakes))
+    return found
 
 
 def _unknown_variables(environ: Mapping[str, str], sections: Mapping[str, type[Any]]) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from gossipcontrol.server.core.effect import (
     AcceptNode,
@@ -20,6 +20,7 @@ from gossipcontrol.server.core.effect import (
 )
 from gossipcontrol.server.core.event import SuspicionEnded
 from gossipcontrol.server.core.finding import CoreFinding, DeafnessChanged, IdShared, NodeSuspected, WritesUnshared
+from gossipcontrol.server.observe.calls import readable_peer
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
@@ -31,6 +32,17 @@ SHARED_HINTS = {
     "node": "two agents attach with this node id in turn; give each node a key of its own",
     "host": "two machines report with this host id, as clones do; give each its own machine id, then restart",
 }
+
+
+class Origin(NamedTuple):
+    """Whose call led to an answer."""
+
+    request_id: str
+    caller: str
+    """The connection; empty: the service itself, which decides by what it diagnoses."""
+
+
+NO_ORIGIN = Origin("", "")
 
 
 class EventLog:
@@ -50,7 +62,8 @@ class EventLog:
         self._metrics = metrics
         self._liveness = liveness
         self._log = log
-        self._logs_info = log.is_enabled_for(logging.INFO)
+        self._origins: dict[int, Origin] = {}
+        """By the identity of an answer that has not left."""
         self._effects: dict[type[Any], Callable[[Any, float], None]] = {
             AnswerTrigger: self._answered,
             StartRejoin: self._started,
@@ -67,6 +80,10 @@ class EventLog:
             IdShared: self._shared,
             DeafnessChanged: self._deafness_changed,
         }
+
+    def note_origin(self, answer: AnswerTrigger, request_id: str, peer: str) -> None:
+        """Remember whose call led to an answer, until the answer is shown."""
+        self._origins[id(answer)] = Origin(request_id, peer)
 
     def show_effect(self, effect: Effect, at: float) -> None:
         """Tell of an effect that the core wanted at this instant (service time)."""
@@ -85,11 +102,13 @@ class EventLog:
     # Effects.
 
     def _answered(self, answer: AnswerTrigger, at: float) -> None:
+        origin = self._origins.pop(id(answer), NO_ORIGIN)
         self._metrics.count_answer(answer)
-        if answer.cause is None or answer.replayed or not self._logs_info:
+        if answer.cause is None or answer.replayed or not self._log.is_enabled_for(logging.INFO):
             return
+        origin = Origin(origin.request_id, readable_peer(origin.caller))
         if len(answer.decisions) > LOGGED_DECISIONS or answer.is_rest or answer.total:
-            self._summarize(answer)
+            self._summarize(answer, origin)
             return
         for decision in answer.decisions:
             self._log.info(
@@ -100,15 +119,23 @@ class EventLog:
                 decision=decision.kind.name.lower(),
                 rejoin=decision.rejoin_id,
                 reason=explain_decision(decision, at),
+                request=origin.request_id,
+                caller=origin.caller,
             )
 
-    def _summarize(self, answer: AnswerTrigger) -> None:
+    def _summarize(self, answer: AnswerTrigger, origin: Origin) -> None:
         """One line for a trigger that concerns many stores: their rejoins are listed by ``gossipcontrol rejoins``."""
         assert answer.cause is not None
         kinds = Counter(decision.kind.name.lower() for decision in answer.decisions)
         first = next((one.rejoin_id for one in answer.decisions if one.rejoin_id), "")
         self._log.info(
-            "decided", cause=answer.cause.name.lower(), decisions=len(answer.decisions), first=first, **kinds
+            "decided",
+            cause=answer.cause.name.lower(),
+            decisions=len(answer.decisions),
+            first=first,
+            **kinds,
+            request=origin.request_id,
+            caller=origin.caller,
         )
 
     def _started(self, start: StartRejoin, at: float) -> None:

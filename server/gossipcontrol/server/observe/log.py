@@ -49,6 +49,11 @@ class Logger:
         self._wall = wall
         self._waiting: list[Line] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.configure(config)
+
+    def configure(self, config: Log) -> None:
+        """Write lines of this level and format from now on; what waits is written in the format of before."""
+        self._write()
         self._level = logging.getLevelNamesMapping()[config.level.upper()]
         self._format = json_line if config.format == "json" else logfmt_line
 
@@ -99,6 +104,8 @@ class Logger:
             self._write_and_wait()
 
     def _write(self) -> None:
+        if not self._waiting:
+            return
         text = "".join([self._format(line) for line in self._waiting])
         self._waiting.clear()
         with contextlib.suppress(OSError, ValueError):

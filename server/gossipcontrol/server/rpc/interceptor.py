@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
+from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
 from gossipcontrol.server.runtime.turns import Turns
@@ -50,6 +51,7 @@ class WrappingServer:
         self._turns = turns or Turns()
         self._metrics = metrics
         self._log = log
+        self._calls = CallLog(log)
         self.handlers: dict[str, Handler] = {}
         """The wrapped handlers by path, for calls that do not come over gRPC."""
 
@@ -75,29 +77,39 @@ class WrappingServer:
     ) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
+            shown = request if self._calls.shows_calls else None
             try:
                 with self._turns.call(context.peer()) as own:
                     response = await own.run(lambda: behaviour(read(request), context))
             except asyncio.CancelledError:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
+                self._show(method, context, shown, grpc.StatusCode.CANCELLED, started_at)
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
                 counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
-                request = None
+                self._show(method, context, shown, _code(error), started_at)
+                request = shown = None
                 await self._fail(method, error, context)
             if timed:
                 counted.ok(time.perf_counter() - started_at)
             else:
                 counted.ended(grpc.StatusCode.OK)
+            self._show(method, context, shown, grpc.StatusCode.OK, started_at)
             return response
 
         return call
+
+    def _show(self, method: str, context: Context, request: Any, code: grpc.StatusCode, started_at: float) -> None:
+        """Log a call that ended, at the level debug; ``request`` is None at other levels."""
+        if request is not None:
+            self._calls.ended(method, context.peer(), request, code, time.perf_counter() - started_at)
 
     async def _fail(self, method: str, error: Exception, context: Context) -> NoReturn:
         if isinstance(error, GossipControlError):
             # gRPC keeps the error of the abort in a cycle with its frames: a refused request of a megabyte would stay
             # in memory, with all that was made of it, until the collector looks at everything.
             error.__traceback__ = None
+            self._calls.refused(method, context.peer(), error)
             await context.abort(error.code, str(error), _trailers(error))
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")

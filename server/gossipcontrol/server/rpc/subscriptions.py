@@ -75,7 +75,7 @@ class SubscriptionHub:
     """At most ``limit`` subscriptions. Runs in one event loop."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._subscriptions: dict[str, set[Subscription]] = {}
         self._changed: set[str] = set()
         self._held: dict[str, int] = {}
@@ -95,9 +95,9 @@ class SubscriptionHub:
 
         Raises Overloaded at the limit, or when this connection (``peer``) holds its share.
         """
-        if self.count >= self._limit:
-            raise Overloaded(f"the limit of {self._limit} WatchPeers calls is reached", SUBSCRIBE_RETRY)
-        share = max(LEAST_SHARE, self._limit // SHARE)
+        if self.count >= self.limit:
+            raise Overloaded(f"the limit of {self.limit} WatchPeers calls is reached", SUBSCRIBE_RETRY)
+        share = max(LEAST_SHARE, self.limit // SHARE)
         if self._held.get(peer, 0) >= share and not peer.startswith(LOCAL_PEER):
             raise Overloaded(f"this connection has {share} WatchPeers calls, all that one may have", SUBSCRIBE_RETRY)
         subscription = Subscription(self)

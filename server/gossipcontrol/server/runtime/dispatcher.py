@@ -6,8 +6,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from gossipcontrol.server.core.core import Core
-from gossipcontrol.server.core.effect import Effect, StartRejoin
-from gossipcontrol.server.core.event import Event, RejoinFinished, StartDelayed, TimePassed
+from gossipcontrol.server.core.effect import AnswerTrigger, Effect, StartRejoin
+from gossipcontrol.server.core.event import (
+    Event,
+    NetworkChanged,
+    RejoinFinished,
+    RejoinRequested,
+    StartDelayed,
+    TimePassed,
+)
 from gossipcontrol.server.core.finding import CoreFinding, PresenceChanged, StartSync
 from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.drivers.driver import Driver, Result
@@ -17,6 +24,7 @@ from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.outbox import LATE_AFTER, Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
+from gossipcontrol.server.runtime.turns import current_peer
 
 
 class Dispatcher:
@@ -54,9 +62,17 @@ class Dispatcher:
         turn = self.core.handle(event, self.clock.now(), self.outbox.journaling)
         for finding in turn.findings:
             self._carry_out(finding)
+        if isinstance(event, RejoinRequested | NetworkChanged):
+            self._note_origin(event, turn.effects)
         turn.number = self.outbox.put(turn, self.core.decided_at)
         self._arm()
         return turn
+
+    def _note_origin(self, event: RejoinRequested | NetworkChanged, effects: Sequence[Effect]) -> None:
+        """Remember who asked for what is decided, for its log line; the core does not know callers."""
+        for effect in effects:
+            if type(effect) is AnswerTrigger:
+                self._events.note_origin(effect, event.request_id, current_peer())
 
     async def settle(self, event: Event) -> list[Effect]:
         """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""

@@ -10,6 +10,10 @@ class RetryRule:
     """Exponential with full jitter, capped, for a number of attempts."""
 
     def __init__(self, config: Retry) -> None:
+        self.configure(config)
+
+    def configure(self, config: Retry) -> None:
+        """Take over other settings, for all attempts that fail from now on."""
         self._stop = tenacity.stop_after_attempt(config.attempts)
         self._wait = tenacity.wait_random_exponential(multiplier=config.base, max=config.cap)
         self._retrying = tenacity.Retrying(stop=self._stop, wait=self._wait)

@@ -112,7 +112,7 @@ class Turns:
         account = self._account(peer)
         account.calls += 1
         # Not reset: gRPC runs each call in a task of its own, and closes some from another one.
-        _current.set(call := Call(self, account))
+        _current.set(call := Call(self, account, peer))
         try:
             yield call
         finally:
@@ -191,9 +191,10 @@ class Turns:
 class Call:
     """One call: it begins when it is its turn, and all its steps are charged to its account."""
 
-    __slots__ = ("_account", "_turns")
+    __slots__ = ("_account", "_turns", "peer")
 
-    def __init__(self, turns: Turns, account: Account) -> None:
+    def __init__(self, turns: Turns, account: Account, peer: str = "") -> None:
+        self.peer = peer
         self._turns = turns
         self._account = account
 
@@ -217,6 +218,12 @@ class Call:
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def current_peer() -> str:
+    """The connection of the call that runs now, as gRPC names it; empty: none."""
+    call = _current.get()
+    return "" if call is None else call.peer
 
 
 async def wait_turn() -> None:

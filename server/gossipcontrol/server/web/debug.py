@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
-import resource
 import sys
 import threading
 from collections import Counter
@@ -18,6 +17,20 @@ from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.runtime.slices import Slice
 from gossipcontrol.server.web.bridge import Bridge
 from gossipcontrol.server.web.site import Answer, Handler, Request, as_json
+
+if sys.platform == "win32":
+
+    def peak_resident() -> int | None:
+        """Python tells it on no Windows."""
+        return None
+
+else:
+    import resource
+
+    def peak_resident() -> int | None:
+        """The most bytes that this process ever had in memory."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
 
 SECRET = re.compile(r"token|secret|password|passphrase|credential|private|(^|_)keys?($|_)", re.IGNORECASE)
 """Names of what is never shown."""
@@ -68,12 +81,11 @@ class Debug:
         return self._connections()
 
     async def _memory(self) -> dict[str, Any]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "books": self._budget.by_book(),
             "used_bytes": self._budget.used(),
             "limit_bytes": self._budget.limit,
-            "peak_resident_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            "peak_resident_bytes": peak_resident(),
             "collections": [generation["collections"] for generation in gc.get_stats()],
             "threads": threading.active_count(),
         }

@@ -1,0 +1,46 @@
+"""The process around the service: signals, the supervisor, the log of libraries, and Python's collector."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from gossipcontrol.server.app import App
+from gossipcontrol.server.config import Config
+from gossipcontrol.server.descriptors import check_descriptors
+from gossipcontrol.server.observe.library_log import take_library_lines
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.server.reload import Reloader
+from gossipcontrol.server.runtime.collector import Collector
+from gossipcontrol.server.signals import handle_signals
+from gossipcontrol.server.supervisor import Supervisor
+
+
+async def serve(config: Config, log: Logger, read: Callable[[], Config] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; ``read`` reads the configuration again at SIGHUP. Raises StartError."""
+    check_descriptors(config, log)
+    stopped, supervisor, lines = asyncio.Event(), Supervisor(), take_library_lines(log)
+    app, collector = App(config, log), Collector()
+    reloader = Reloader(config, read or (lambda: config), app.apply, log)
+
+    def reload() -> None:
+        if app.is_serving:
+            supervisor.reloading()
+            reloader.reload()
+            supervisor.ready()
+
+    handle_signals(stopped.set, reload, app.dump)
+    collector.tune()
+    try:
+        await app.start()
+        collector.start()
+        supervisor.ready()
+        await stopped.wait()
+        supervisor.stopping()
+        await app.stop()
+    finally:
+        supervisor.close()
+        collector.close()
+        logging.getLogger().removeHandler(lines)
+        log.close()
