@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,10 @@ from tests.kit.waiting_first import waiting_first
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("gossipcontrol", deadline=None)
 settings.load_profile("gossipcontrol")
+
+# A shell starts jobs in the background with SIGINT ignored, which the programs under test would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
