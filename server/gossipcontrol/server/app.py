@@ -6,12 +6,15 @@ import asyncio
 import secrets
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+from gossipcontrol.server.access.caller import Authenticate
+from gossipcontrol.server.access.entrance import Entrances
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
@@ -28,8 +31,8 @@ from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.health import BoundedHealth
-from gossipcontrol.server.rpc.interceptor import WrappingServer
-from gossipcontrol.server.rpc.listener import describe_error, listen_on_socket, listen_on_tcp
+from gossipcontrol.server.rpc.interceptor import EVERYBODY, Handler, WrappingServer
+from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
@@ -73,10 +76,12 @@ class App:
 
     def __init__(self, config: Config, log: Logger) -> None:
         self.metrics_port = 0
-        self.tcp_port = 0
+        self.ports: dict[str, int] = {}
+        """Ports by the key of the configuration that opens them; 0: a Unix socket."""
         self.http_port = 0
         self._config = config
         self._log = log
+        self._servers: list[grpc.aio.Server] = []
         self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._pages: WebServer | None = None
@@ -85,6 +90,11 @@ class App:
         self._started_at = time.monotonic()
         self._is_open = False
         self.is_serving = False
+
+    @property
+    def tcp_port(self) -> int:
+        """The port of ``listen.tcp``; 0: none."""
+        return self.ports.get("listen.tcp", 0)
 
     async def start(self) -> None:
         """Read the state and serve; raises StartError, and has then let go of everything."""
@@ -106,7 +116,8 @@ class App:
             session.close(Stopping("the service is stopping"))
         self._hub.close(Stopping("the service is stopping"))
         drain = self._config.limits.drain
-        await asyncio.gather(self._server.stop(drain), *([self._web.stop(drain)] if self._web else []))
+        stops = [server.stop(drain) for server in self._servers]
+        await asyncio.gather(*stops, *([self._web.stop(drain)] if self._web else []))
         await self._close()
         await asyncio.to_thread(self._stop_metrics)
         self._log.info("stopped")
@@ -116,6 +127,7 @@ class App:
         self._config = config
         self._log.configure(config.log)
         self._retry.configure(config.retry)
+        self._entrances.refresh()
         self._hub.limit = config.limits.watchers
 
     def dump(self) -> None:
@@ -132,6 +144,7 @@ class App:
 
     def _open(self) -> None:
         """Read the state, and make the parts around a core that goes on where the last run ended."""
+        self._entrances = Entrances(self._config, self._warn_of_access)
         config, journal = self._config, open_journal(self._config.state)
         limit = memory_limit(config)
         parameters = CoreParameters(
@@ -157,7 +170,7 @@ class App:
         self._is_open = True
         outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
-        self._server = self._make_server(run_id)
+        self._make_service(run_id)
 
     def _make_runtime(self, core: Core, clock: ServiceClock, outbox: Outbox) -> None:
         config, log = self._config, self._log
@@ -180,10 +193,10 @@ class App:
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
 
-    def _make_server(self, run_id: str) -> grpc.aio.Server:
-        server = grpc.aio.server(options=server_options(self._config.limits))
-        self._wrapping = WrappingServer(server, self.metrics, self._log, self._turns)
-        wrapping = cast("grpc.aio.Server", self._wrapping)
+    def _warn_of_access(self, error: Exception) -> None:
+        self._log.error("access not reloaded", mistake=str(error))
+
+    def _make_service(self, run_id: str) -> None:
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         self._service = service = GossipControlService(
@@ -192,22 +205,32 @@ class App:
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM)
         self._dispatcher.core.memory.add("queues", service.queued_bytes)
-        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
-        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._knowledge), wrapping)
+        self._knowledge_service = PeerKnowledgeService(self._knowledge)
+
+    def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
+        """A server for some ways in, whose callers are told apart by ``authenticate``."""
+        server = grpc.aio.server(options=server_options(self._config.limits))
+        wrapping = WrappingServer(server, self.metrics, self._log, self._turns, authenticate)
+        target = cast("grpc.aio.Server", wrapping)
+        gossip_control_pb2_grpc.add_GossipControlServicer_to_server(self._service, target)
+        peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(self._knowledge_service, target)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        return server
+        if is_private:
+            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        self._servers.append(server)
+        return wrapping
 
     async def _serve(self) -> None:
         listen = self._config.listen
-        if listen.socket:
-            listen_on_socket(Path(listen.socket), self._server.add_insecure_port)
-        if listen.tcp:
-            self.tcp_port = listen_on_tcp(listen.tcp, self._server.add_insecure_port)
+        private = self._make_server(EVERYBODY, is_private=True)
+        for entrance in self._entrances:
+            made = private if entrance.is_private else self._make_server(entrance.authenticate, is_private=False)
+            self.ports[entrance.key] = entrance.listen(made.server)
         if listen.http:
-            await self._start_web(listen)
+            await self._start_web(listen, private.handlers)
         self._start_metrics(self._config.metrics.address)
-        await self._server.start()
+        for server in self._servers:
+            await server.start()
         self._knowledge.start()
         await self._set_health(self._dispatcher.outbox.accepts)
         self._obstacle = ""
@@ -215,11 +238,13 @@ class App:
             "serving",
             socket=listen.socket,
             tcp=_with_port(listen.tcp, self.tcp_port),
+            tls=_with_port(listen.tls, self.ports.get("listen.tls", 0)),
+            tls_tokens=_with_port(listen.tls_tokens, self.ports.get("listen.tls_tokens", 0)),
             http=_with_port(listen.http, self.http_port),
             metrics=_with_port(self._config.metrics.address, self.metrics_port),
         )
 
-    async def _start_web(self, listen: Listen) -> None:
+    async def _start_web(self, listen: Listen, handlers: Mapping[str, Handler]) -> None:
         """Serve HTTP; raises StartError."""
         try:
             # Imported late: the packages of the extra are needed by this listener only.
@@ -229,7 +254,7 @@ class App:
         except ImportError as error:
             package = (error.name or "").partition(".")[0]
             raise StartError(f"listen.http needs the package {package}: pip install 'gossipcontrol[http]'") from error
-        calls = application(DESCRIPTORS, self._wrapping.handlers, self._config.limits.message_bytes)
+        calls = application(DESCRIPTORS, handlers, self._config.limits.message_bytes)
         self._web = WebListener(Guard(calls, origins(listen.http_origins), self._log))
         await self._web.start(listen.http)
         self.http_port = self._web.port

@@ -45,10 +45,30 @@ class Listen:
     """Path of the Unix socket, mode 0600; empty: none."""
     tcp: str = "127.0.0.1:7420"
     """Loopback host and port; empty: none."""
+    tls: str = ""
+    """Host and port for clients with a certificate (mutual TLS); empty: none."""
+    tls_tokens: str = ""
+    """Host and port for clients with a bearer token (TLS); empty: none."""
     http: str = ""
     """Loopback host and port of HTTP with JSON, which needs ``gossipcontrol[http]``; empty: none."""
     http_origins: str = ""
     """Web pages that may call over HTTP: origins such as ``http://localhost:5173``, with commas; empty: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may call what over TLS and over sockets of their own. All files are read again when they change."""
+
+    identities: str = ""
+    """Path of the table of identities, in TOML; empty: there are none."""
+    certificate: str = ""
+    """Path of the service's certificate chain, in PEM."""
+    key: str = ""
+    """Path of its key, in PEM."""
+    authority: str = ""
+    """Path of the certificates that sign those of clients, in PEM; for ``listen.tls``."""
+    revoked: str = ""
+    """Path of the authority's revocation list, in PEM; empty: none is revoked. Needs ``gossipcontrol[tls]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +138,7 @@ class Config:
     """All settings."""
 
     listen: Listen = field(default_factory=Listen)
+    access: Access = field(default_factory=Access)
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
     retry: Retry = field(default_factory=Retry)
@@ -146,6 +167,7 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     mistakes += _unknown_variables(environ, sections)
     built = {name: _section(name, kind, document.get(name, {}), environ, mistakes) for name, kind in sections.items()}
     mistakes += _homeless(document, environ, built)
+    mistakes += _unguarded(built["listen"], built["access"])
     if mistakes:
         raise ConfigError(mistakes)
     return Config(**built)
@@ -197,6 +219,21 @@ def _homeless(document: Mapping[str, Any], environ: Mapping[str, str], built: Ma
         and f"{PREFIX}{section}_{key}".upper() not in environ
         and key not in _table(document, section)
     ]
+
+
+def _unguarded(listen: Listen, access: Access) -> list[str]:
+    """What a listener with TLS needs and has not."""
+    own = ("identities", "certificate", "key")
+    needs = {"tls": (*own, "authority"), "tls_tokens": own}
+    mistakes = [
+        f"access.{key}: must be given for listen.{name}"
+        for name, keys in needs.items()
+        for key in keys
+        if getattr(listen, name) and not getattr(access, key)
+    ]
+    if access.revoked and not access.authority:
+        mistakes.append("access.authority: must be given for access.revoked, whose signature it verifies")
+    return list(dict.fromkeys(mistakes))
 
 
 def _table(document: Mapping[str, Any], section: str) -> Mapping[str, Any]:
@@ -272,8 +309,8 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
     if (section, key) in _CHOICES:
         choices = _CHOICES[section, key]
         return [] if value in choices else [f"{where}: {value!r} is not one of {', '.join(choices)}"]
-    if (section, key) in (("listen", "tcp"), ("listen", "http"), ("metrics", "address")):
-        return _check_address(where, value, loopback=section == "listen")
+    if (section, key) in _ADDRESSES:
+        return _check_address(where, value, loopback=_ADDRESSES[section, key])
     if (section, key) == ("listen", "http_origins"):
         return [f"{where}: {one!r} is not SCHEME://HOST[:PORT]" for one in origins(value) if not _ORIGIN.fullmatch(one)]
     if (section, key) == ("listen", "socket") and value and not HAS_SOCKETS:
@@ -294,6 +331,14 @@ def origins(text: str) -> frozenset[str]:
     return frozenset(one.strip() for one in text.split(",") if one.strip())
 
 
+_ADDRESSES = {
+    ("listen", "tcp"): True,
+    ("listen", "tls"): False,
+    ("listen", "tls_tokens"): False,
+    ("listen", "http"): True,
+    ("metrics", "address"): False,
+}
+"""Addresses, and whether they must be loopback."""
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*?#@]+")
 """What a browser sends as the origin of a page: no path, and no wildcard."""
 MIN_STATE_BYTES = 1 << 20

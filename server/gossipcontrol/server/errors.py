@@ -76,6 +76,32 @@ class Overloaded(GossipControlError):
         return (("grpc-retry-pushback-ms", str(self._delay_ms)),)
 
 
+class Unauthenticated(GossipControlError):
+    """It is not known whose the call is."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(GossipControlError):
+    """The identity does not own a field of the request (``field``), or may not make the call (empty).
+
+    It says nothing of whether what the field names exists.
+    """
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}" if field else why)
+        self.field = field
+        self._why = why
+
+    def details(self) -> Sequence[Message]:
+        """A google.rpc.BadRequest that names the field."""
+        if not self.field:
+            return ()
+        return (BadRequest(field_violations=[BadRequest.FieldViolation(field=self.field, description=self._why)]),)
+
+
 class NotFound(GossipControlError):
     """What the call asks for is not known."""
 

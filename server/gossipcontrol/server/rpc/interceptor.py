@@ -10,6 +10,9 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
+from gossipcontrol.server.access.caller import Authenticate, always
+from gossipcontrol.server.access.gate import Gate
+from gossipcontrol.server.access.identity import LOCAL, Identity
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.log import Logger
@@ -20,6 +23,8 @@ from grpc_status import rpc_status
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
+Read = Callable[[Identity, Any], Any]
+"""The request, or the requests of a stream, of an identity; raises InvalidRequest or PermissionDenied."""
 
 _WRAP = {
     (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
@@ -38,6 +43,7 @@ class Unread:
 
 
 UNREADABLE = Unread()
+EVERYBODY = always(LOCAL)
 
 
 class WrappingServer:
@@ -46,12 +52,20 @@ class WrappingServer:
     A ``grpc.aio.ServerInterceptor`` would do the same, but runs again at every call.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger, turns: Turns | None = None) -> None:
-        self._server = server
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        metrics: Metrics,
+        log: Logger,
+        turns: Turns | None = None,
+        authenticate: Authenticate = EVERYBODY,
+    ) -> None:
+        self.server = server
         self._turns = turns or Turns()
         self._metrics = metrics
         self._log = log
         self._calls = CallLog(log)
+        self._authenticate = authenticate
         self.handlers: dict[str, Handler] = {}
         """The wrapped handlers by path, for calls that do not come over gRPC."""
 
@@ -62,25 +76,28 @@ class WrappingServer:
         """Add the handlers of a service, wrapped."""
         wrapped = {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
         self.handlers |= {f"/{service}/{name}": handler for name, handler in wrapped.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrap(self, method: str, inner: Handler) -> Handler:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
         behaviour = getattr(inner, kind)
-        read = _read_all if inner.request_streaming else _read_one
-        call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
+        gate = Gate(method, self._authenticate)
+        read = _read_all(gate) if inner.request_streaming else _read_one(gate)
+        call = self._call(method, behaviour, read, gate, counted, timed=kind == "unary_unary")
         return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
 
     def _call(
-        self, method: str, behaviour: Behaviour, read: Callable[[Any], Any], counted: RequestMetrics, *, timed: bool
+        self, method: str, behaviour: Behaviour, read: Read, gate: Gate, counted: RequestMetrics, *, timed: bool
     ) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
             shown = request if self._calls.shows_calls else None
             try:
-                with self._turns.call(context.peer()) as own:
-                    response = await own.run(lambda: behaviour(read(request), context))
+                identity = gate.identify(context)
+                with self._turns.call(context.peer(), identity.account) as own:
+                    response = await own.run(lambda: behaviour(read(identity, request), context))
+                response = gate.show(identity, response)
             except asyncio.CancelledError:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 self._show(method, context, shown, grpc.StatusCode.CANCELLED, started_at)
@@ -133,13 +150,23 @@ def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], 
     return forgive
 
 
-def _read_one(request: Any) -> Any:
-    return request.read() if isinstance(request, Unread) else request
+def _read_one(gate: Gate) -> Read:
+    def read(identity: Identity, request: Any) -> Any:
+        message = request.read() if isinstance(request, Unread) else request
+        gate.check(identity, message)
+        return message
+
+    return read
 
 
-async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _read_one(request)
+def _read_all(gate: Gate) -> Read:
+    read_one = _read_one(gate)
+
+    async def read(identity: Identity, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield read_one(identity, request)
+
+    return read
 
 
 def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:

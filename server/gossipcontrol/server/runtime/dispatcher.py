@@ -24,7 +24,7 @@ from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.outbox import LATE_AFTER, Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
-from gossipcontrol.server.runtime.turns import current_peer
+from gossipcontrol.server.runtime.turns import current_caller
 
 
 class Dispatcher:
@@ -72,7 +72,7 @@ class Dispatcher:
         """Remember who asked for what is decided, for its log line; the core does not know callers."""
         for effect in effects:
             if type(effect) is AnswerTrigger:
-                self._events.note_origin(effect, event.request_id, current_peer())
+                self._events.note_origin(effect, event.request_id, current_caller())
 
     async def settle(self, event: Event) -> list[Effect]:
         """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""

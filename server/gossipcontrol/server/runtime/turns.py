@@ -107,12 +107,12 @@ class Turns:
         return BURST if account is None else account.balance(self.clock())
 
     @contextmanager
-    def call(self, peer: str) -> Generator[Call]:
-        """A call of this connection, charged to it."""
-        account = self._account(peer)
+    def call(self, peer: str, identity: str = "") -> Generator[Call]:
+        """A call of this connection, charged to it, or to the identity whose it is (empty: everybody's)."""
+        account = self._account(identity or peer)
         account.calls += 1
         # Not reset: gRPC runs each call in a task of its own, and closes some from another one.
-        _current.set(call := Call(self, account, peer))
+        _current.set(call := Call(self, account, peer, identity))
         try:
             yield call
         finally:
@@ -191,10 +191,11 @@ class Turns:
 class Call:
     """One call: it begins when it is its turn, and all its steps are charged to its account."""
 
-    __slots__ = ("_account", "_turns", "peer")
+    __slots__ = ("_account", "_turns", "identity", "peer")
 
-    def __init__(self, turns: Turns, account: Account, peer: str = "") -> None:
+    def __init__(self, turns: Turns, account: Account, peer: str = "", identity: str = "") -> None:
         self.peer = peer
+        self.identity = identity
         self._turns = turns
         self._account = account
 
@@ -220,10 +221,16 @@ class Call:
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
-def current_peer() -> str:
-    """The connection of the call that runs now, as gRPC names it; empty: none."""
+def current_caller() -> str:
+    """Whose the call is that runs now: the identity, if there are any, and the connection as gRPC names it."""
     call = _current.get()
-    return "" if call is None else call.peer
+    return "" if call is None else f"{call.identity} {call.peer}".strip()
+
+
+def current_identity() -> str:
+    """The identity whose the call is that runs now; empty: everybody's."""
+    call = _current.get()
+    return "" if call is None else call.identity
 
 
 async def wait_turn() -> None:

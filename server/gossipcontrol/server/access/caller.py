@@ -1,0 +1,75 @@
+"""Whose a call is: the listener that it came over, its certificate, its token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from gossipcontrol.server.access.identity import Identity
+from gossipcontrol.server.access.revocation import Revoked
+from gossipcontrol.server.access.table import Table
+from gossipcontrol.server.errors import Unauthenticated
+
+AUTHORIZATION = "authorization"
+BEARER = "bearer "
+TOKEN_BYTES = 512
+"""Longest token."""
+
+
+class CallContext(Protocol):
+    """What a call shows of its caller, as gRPC's context does."""
+
+    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+        """The verified certificate, by gRPC's names."""
+        ...
+
+    def invocation_metadata(self) -> Any:
+        """Pairs of key and value."""
+        ...
+
+
+Authenticate = Callable[[Any], Identity]
+"""The identity of a call's context; raises Unauthenticated."""
+
+
+def always(identity: Identity) -> Authenticate:
+    """Whoever reaches the listener is this identity."""
+    return lambda context: identity
+
+
+class ByCertificate:
+    """The identity of a client certificate that TLS has verified; ``table`` and ``revoked`` may change."""
+
+    def __init__(self, table: Callable[[], Table], revoked: Callable[[], Revoked]) -> None:
+        self._table = table
+        self._revoked = revoked
+
+    def __call__(self, context: CallContext) -> Identity:
+        """The identity of the call; raises Unauthenticated."""
+        shown = context.auth_context()
+        pem = b"".join(shown.get("x509_pem_cert", ()))
+        if not pem or self._revoked().has(pem):
+            raise Unauthenticated("the client certificate is revoked" if pem else "a client certificate is needed")
+        names = shown.get("x509_subject_alternative_name") or shown.get("x509_common_name") or ()
+        identity = self._table().by_certificate([name.decode(errors="replace") for name in names])
+        if identity is None:
+            raise Unauthenticated("the client certificate is valid, but no identity here has its name")
+        return identity
+
+
+class ByToken:
+    """The identity of a bearer token in the call's metadata; ``table`` may change."""
+
+    def __init__(self, table: Callable[[], Table]) -> None:
+        self._table = table
+
+    def __call__(self, context: CallContext) -> Identity:
+        """The identity of the call; raises Unauthenticated."""
+        given = [str(value) for key, value in context.invocation_metadata() or () if key == AUTHORIZATION]
+        if len(given) != 1 or not given[0].lower().startswith(BEARER) or len(given[0]) > TOKEN_BYTES:
+            raise Unauthenticated("one bearer token is needed in the metadata authorization")
+        identity = self._table().by_token(given[0][len(BEARER) :].strip(), datetime.now(UTC))
+        if identity is None:
+            raise Unauthenticated("the token is unknown, or its time is over")
+        return identity

@@ -1,0 +1,37 @@
+"""The one place where a call is admitted: whose it is, whether it may be made, whether its fields are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gossipcontrol.server.access.caller import Authenticate
+from gossipcontrol.server.access.identity import Identity
+from gossipcontrol.server.access.ownership import Check, check_of
+from gossipcontrol.server.access.visibility import leave_out
+from gossipcontrol.server.errors import PermissionDenied
+
+
+class Gate:
+    """Admits the calls of one method that come over one listener."""
+
+    def __init__(self, method: str, authenticate: Authenticate) -> None:
+        self._authenticate = authenticate
+        self._check: Check = check_of(method)
+        self._leave_out: Callable[[Identity, Any], None] | None = leave_out(method)
+
+    def identify(self, context: Any) -> Identity:
+        """Whose the call is; raises Unauthenticated."""
+        return self._authenticate(context)
+
+    def check(self, identity: Identity, request: Any) -> None:
+        """Raise PermissionDenied if the request has what is not the identity's."""
+        denial = self._check(identity, request)
+        if denial is not None:
+            raise PermissionDenied(*denial)
+
+    def show(self, identity: Identity, answer: Any) -> Any:
+        """The answer with what the identity may read of it; raises NotFound if that is nothing of what was asked."""
+        if self._leave_out is not None:
+            self._leave_out(identity, answer)
+        return answer

@@ -1,0 +1,239 @@
+"""Which field of which call belongs to whom: one table, which a test compares with the contract.
+
+A field is owned (the identity must have a role whose scope has the field's value), or it is free, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from google.protobuf.message import Message
+from gossipcontrol.server.access.identity import LOCAL, Identity, Role, Scope
+
+
+class Right(NamedTuple):
+    """The roles of which one is needed, and the scope that must have the value."""
+
+    roles: tuple[Role, ...]
+    scope: Scope
+
+
+NODE = Right((Role.AGENT, Role.ADMIN), Scope.NODES)
+"""To speak for a node."""
+HOST = Right((Role.WATCHER, Role.ADMIN), Scope.HOSTS)
+"""To speak for a host."""
+PLACE = Right((Role.AGENT, Role.WATCHER, Role.ADMIN), Scope.HOSTS)
+"""To put a node on a host: its watcher's reports then concern the node."""
+STORE = Right((Role.AGENT, Role.ADMIN), Scope.STORES)
+"""To report about a store."""
+READ = Right((Role.READER, Role.AGENT, Role.ADMIN), Scope.STORES)
+"""To read a store."""
+KEEP_NODE = Right((Role.ADMIN,), Scope.NODES)
+KEEP_STORE = Right((Role.ADMIN,), Scope.STORES)
+"""To clear up what others made."""
+
+
+class Call(NamedTuple):
+    """What a call needs. Paths name fields of the request; ``.*`` ends a path that stands for all below it."""
+
+    roles: tuple[Role, ...]
+    """One of these is needed to make the call at all."""
+    owned: Mapping[str, Right]
+    free: Mapping[str, str]
+    """Paths without an owner, and why they need none."""
+    whole: tuple[Scope, ...] = ()
+    """Scopes that must be without bounds, because the call names nothing that could be compared with them."""
+
+
+_EVERY_ROLE = tuple(Role)
+_READERS = READ.roles
+_PAGE = {"page_size": "how much is read", "page_token": "names a row; rows of others are left out"}
+_FILTERED = "rows of stores that the identity may not read are left out"
+_CLAIM = "what the node says of others; one word among those of all observers"
+
+_REPORT_CLAIMS = {
+    "peers.*": _CLAIM,
+    "heard.*": _CLAIM,
+    "neighbors.*": _CLAIM,
+    "broadcast_count": "of the node itself",
+    "unsynced_writes": "of the node itself",
+    "going_to_sleep": "of the node itself",
+    "known_version": "what the node has read already",
+}
+_SYNC_CLAIMS = {
+    "peer_id": "the peer of a sync that the node was asked for",
+    "ok": "of the node itself",
+    "error": "for people",
+}
+_INTENTION = {
+    "intentions.*": "a chain proves its own order; who relays it need not be its author",
+}
+_CHANGE = {
+    "request_id": "bound to its payload; another payload under the same id is refused",
+    "kind": "of the host itself",
+    "boot_id": "of the host itself",
+    "generation": "of the host itself, and counted for it alone",
+    "platform": "a label",
+    "age_ms": "of the event itself",
+    "detail": "for people",
+    "park_unknown": "bounded by the memory of strangers",
+    "slept_ms": "for people",
+}
+
+
+def _below(prefix: str, fields: Mapping[str, str]) -> dict[str, str]:
+    return {f"{prefix}.{path}": why for path, why in fields.items()}
+
+
+_CONTROL = "/gossipcontrol.v1.GossipControl/"
+_KNOWLEDGE = "/gossipcontrol.v1.PeerKnowledge/"
+
+CALLS: Mapping[str, Call] = {
+    f"{_CONTROL}Rejoin": Call(
+        NODE.roles,
+        {"node_id": NODE, "store_ids": STORE},
+        {
+            "request_id": _CHANGE["request_id"],
+            "cause": "of the node itself",
+            "park_unknown": _CHANGE["park_unknown"],
+        },
+    ),
+    f"{_CONTROL}ReportNetworkChange": Call(
+        (Role.WATCHER, Role.AGENT, Role.ADMIN), {"host_id": HOST, "node_ids": NODE}, _CHANGE
+    ),
+    f"{_CONTROL}PeerLiveness": Call(
+        NODE.roles,
+        {
+            "reports.node_id": NODE,
+            "reports.store_id": STORE,
+            "sync_results.node_id": NODE,
+            "sync_results.store_id": STORE,
+        },
+        {**_below("reports", _REPORT_CLAIMS), **_below("sync_results", _SYNC_CLAIMS)},
+    ),
+    f"{_CONTROL}Attach": Call(
+        NODE.roles,
+        {
+            "register.node_id": NODE,
+            "register.host_id": PLACE,
+            "register.store_ids": STORE,
+            "liveness.node_id": NODE,
+            "liveness.store_id": STORE,
+            "neighbor.store_id": STORE,
+            "sync_result.node_id": NODE,
+            "sync_result.store_id": STORE,
+            "intentions.store_id": STORE,
+        },
+        {
+            "register.capabilities": "of the node itself",
+            "register.addresses": "of the node itself; bounded in number and in how often each is named to others",
+            "register.incarnation": "of the node itself",
+            "register.agent": "for people",
+            **_below("liveness", _REPORT_CLAIMS),
+            "neighbor.peer_id": _CLAIM,
+            "neighbor.up": _CLAIM,
+            "neighbor.age_ms": _CLAIM,
+            "rejoin_result.*": "answers a command that was sent over this stream",
+            **_below("sync_result", _SYNC_CLAIMS),
+            "goodbye.reason": "for people",
+            **_below("intentions", _INTENTION),
+            "commands_received": "of the stream itself",
+            "command_age_ms": "of the stream itself",
+        },
+    ),
+    f"{_CONTROL}WatchPeers": Call(_READERS, {"store_id": READ}, {"resume_token": "names a version of this store"}),
+    f"{_CONTROL}ListPeers": Call(_READERS, {"store_id": READ}, {"state": "a filter", **_PAGE}),
+    f"{_CONTROL}ListStores": Call(_READERS, {}, {"node_id": _FILTERED, **_PAGE}),
+    f"{_CONTROL}ListRejoins": Call(
+        _READERS,
+        {"store_id": READ},
+        {"node_id": _FILTERED, "cause": "a filter", "outcome": "a filter", "max_age_ms": "a filter", **_PAGE},
+    ),
+    f"{_CONTROL}Explain": Call(
+        _EVERY_ROLE,
+        {},
+        {"rejoin.*": _FILTERED, "network_change.*": _FILTERED, "past.*": _FILTERED},
+    ),
+    f"{_CONTROL}Forget": Call((Role.ADMIN,), {"node_id": KEEP_NODE, "store_id": KEEP_STORE}, {}),
+    f"{_CONTROL}CancelRejoin": Call(
+        (Role.ADMIN,), {}, {"rejoin_id": "names no store, so only who owns everything may"}, whole=(Scope.STORES,)
+    ),
+    f"{_KNOWLEDGE}RecordIntentions": Call(
+        STORE.roles,
+        {"batch.store_id": STORE},
+        {
+            **_below("batch", _INTENTION),
+            "sequence": "counted for the sender alone",
+            "sender_id": "each identity has senders of its own",
+        },
+    ),
+    f"{_KNOWLEDGE}GetKnowledge": Call(
+        _READERS, {"store_id": READ}, {"peer_id": "a filter", "holds_hash": "a filter", **_PAGE}
+    ),
+    f"{_KNOWLEDGE}GetStabilityFrontier": Call(_READERS, {"store_id": READ}, {}),
+    f"{_KNOWLEDGE}GetLag": Call(_READERS, {"store_id": READ}, {"peer_id": "a filter", **_PAGE}),
+    f"{_KNOWLEDGE}ChangeMembers": Call(
+        (Role.ADMIN,), {"store_id": KEEP_STORE}, {"added.*": "of the store", "removed_peer_ids": "of the store"}
+    ),
+}
+"""Every call by its path."""
+
+
+class Denial(NamedTuple):
+    """A field that the identity does not own; ``field`` is empty where the call itself is not its own."""
+
+    field: str
+    why: str
+
+
+Check = Callable[[Identity, Message], Denial | None]
+
+
+def check_of(method: str) -> Check:
+    """The check of a call's requests; one without an entry is nobody's."""
+    call = CALLS.get(method)
+    if call is None:
+        return lambda identity, request: Denial("", "nobody may make this call here")
+    owned = [(path.split("."), right) for path, right in call.owned.items()]
+
+    def check(identity: Identity, request: Message) -> Denial | None:
+        if identity is LOCAL:
+            return None
+        if (denial := _deny_call(identity, call)) is not None:
+            return denial
+        for names, right in owned:
+            for place, value in _values(request, names):
+                if value and not identity.owns(right.roles, right.scope, value):
+                    return Denial(place, f"is not in the {right.scope.value} of {_list(right.roles)} {identity.name}")
+        return None
+
+    return check
+
+
+def _deny_call(identity: Identity, call: Call) -> Denial | None:
+    if identity.roles.isdisjoint(call.roles):
+        return Denial("", f"needs the role {_list(call.roles)}, which {identity.name} has not")
+    for scope in call.whole:
+        if not identity.owns_all(scope):
+            return Denial("", f"needs all {scope.value}, and {identity.name} has some of them")
+    return None
+
+
+def _list(roles: Sequence[Role]) -> str:
+    return " or ".join(role.value for role in roles)
+
+
+def _values(message: Any, names: Sequence[str], place: str = "") -> Iterator[tuple[str, str]]:
+    """(path, value) of each occurrence of a field: a path through lists has their indexes."""
+    name, *rest = names
+    where = f"{place}.{name}" if place else name
+    descriptor = message.DESCRIPTOR.fields_by_name[name]
+    value = getattr(message, name)
+    if descriptor.is_repeated:
+        for index, one in enumerate(value):
+            yield from _values(one, rest, f"{where}[{index}]") if rest else ((f"{where}[{index}]", one),)
+    elif not rest:
+        yield where, value
+    elif message.HasField(name):
+        yield from _values(value, rest, where)

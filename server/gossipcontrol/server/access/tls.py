@@ -1,0 +1,67 @@
+"""The service's side of TLS: its certificate, and the authority whose clients it believes; both follow their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+from gossipcontrol.server.access.fresh import Fresh
+
+
+class TlsFiles(NamedTuple):
+    """Paths of PEM files."""
+
+    certificate: Path
+    """The service's certificate, followed by those between it and the authority."""
+    key: Path
+    clients: Path | None
+    """Certificates of the authority that signs clients' certificates; None: clients show none."""
+
+
+class TlsError(Exception):
+    """A file cannot be read, or its content is not what it should be."""
+
+
+def server_credentials(files: TlsFiles, failed: Callable[[Exception], None]) -> grpc.ServerCredentials:
+    """Credentials of a listener; a client certificate is demanded where there is an authority for it.
+
+    Files that change are read again before the next handshake; broken ones change nothing, and ``failed`` is told.
+    Raises TlsError.
+    """
+    paths = [path for path in files if path is not None]
+    current = Fresh(paths, lambda: _configuration(files), failed)
+    demands_certificate = files.clients is not None
+    return grpc.dynamic_ssl_server_credentials(current(), current, demands_certificate)
+
+
+def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    chain, key = _read(files.certificate, "CERTIFICATE"), _read(files.key, "PRIVATE KEY")
+    clients = _read(files.clients, "CERTIFICATE") if files.clients else None
+    _check_pair(files)
+    return grpc.ssl_server_certificate_configuration([(key, chain)], clients)
+
+
+def _read(path: Path, kind: str) -> bytes:
+    """A PEM file that has such a part; raises TlsError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TlsError(f"{path}: cannot be read: {error.strerror}") from error
+    if f"{kind}-----".encode() not in content:
+        raise TlsError(f"{path}: has no {kind} in PEM")
+    return content
+
+
+def _check_pair(files: TlsFiles) -> None:
+    """Whether key and certificate belong together: gRPC would only fail each handshake. Raises TlsError."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+        if files.clients:
+            context.load_verify_locations(files.clients)
+    except (ssl.SSLError, OSError) as error:
+        raise TlsError(f"{files.certificate} and {files.key} cannot be used together: {error}") from error
