@@ -20,6 +20,7 @@ from gossipcontrol.agent.stats import AgentStats
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.clock import boottime
+from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.failure import failure
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
@@ -53,6 +54,7 @@ class Agent:
         address: str | None = None,
         *,
         host_id: str = "",
+        credentials: Credentials | None = None,
         on_event: Callable[[AgentEvent], None] = lambda event: None,
         on_peer: Callable[[str, PeerChange], None] = lambda store_id, change: None,
     ) -> None:
@@ -60,6 +62,7 @@ class Agent:
         if host_id:
             check_id(host_id, "host_id")
         self._address = check_address(address) if address is not None else default_address()
+        self._credentials = credentials
         self._state = AgentState(node, host_id, on_event, on_peer)
         self._network_changed = asyncio.Event()
         self._attached_at = 0.0
@@ -204,7 +207,7 @@ class Agent:
         return "left"
 
     async def _attach(self) -> None:
-        channel = open_channel(self._address)
+        channel = open_channel(self._address, credentials=self._credentials)
         try:
             attachment = Attachment(self._state, channel)
             async with asyncio.timeout(CONNECT_TIMEOUT):

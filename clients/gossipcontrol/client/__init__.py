@@ -12,6 +12,7 @@ from gossipcontrol.client.lazy import lazy_names
 if TYPE_CHECKING:
     from gossipcontrol.client.address import check_address, default_address
     from gossipcontrol.client.client import Client
+    from gossipcontrol.client.credentials import Credentials
     from gossipcontrol.client.decision import (
         Decision,
         ExplainResult,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gossipcontrol.client.errors import (
         AddressError,
         ClientError,
+        CredentialsError,
         DeniedError,
         NotFoundError,
         OverloadedError,
@@ -75,6 +77,7 @@ else:
     __getattr__, __dir__ = lazy_names(__name__, {
         "gossipcontrol.client.address": ("check_address", "default_address"),
         "gossipcontrol.client.client": ("Client",),
+        "gossipcontrol.client.credentials": ("Credentials",),
         "gossipcontrol.client.decision": (
             "Decision", "ExplainResult", "Explanation", "ForgetResult", "NetworkChange", "PastTrigger",
             "RejoinRecord", "RejoinTrigger", "SeenState", "TriggerRecord", "TriggerResult",
@@ -84,8 +87,8 @@ else:
             "unrecognized_numbers",
         ),
         "gossipcontrol.client.errors": (
-            "AddressError", "ClientError", "DeniedError", "NotFoundError", "OverloadedError", "RefusedError",
-            "StatusCode", "UnreachableError", "UnsupportedError",
+            "AddressError", "ClientError", "CredentialsError", "DeniedError", "NotFoundError", "OverloadedError",
+            "RefusedError", "StatusCode", "UnreachableError", "UnsupportedError",
         ),
         "gossipcontrol.client.intention": (
             "AuthorLag", "ChainPosition", "Frontier", "Intention", "IntentionBatch", "Member", "PeerKnowledge",
@@ -102,11 +105,11 @@ else:
 
 __all__ = [
     "AddressError", "AuthorLag", "Capability", "Cause", "ChainPosition", "ChangeKind", "Client", "ClientError",
-    "Decision", "DecisionKind", "DeniedError", "ExplainResult", "Explanation", "ForgetResult", "Frontier", "Intention",
-    "IntentionBatch", "Knowledge", "LivenessReport", "LivenessResult", "Member", "Neighbor", "NetworkChange",
-    "NotFoundError", "Outcome", "OverloadedError", "PastTrigger", "Peer", "PeerChange", "PeerKnowledge", "PeerLag",
-    "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate", "RecordResult", "RefusedError",
-    "RejoinRecord", "RejoinTrigger", "Rule", "Rung", "SeenState", "StatusCode", "Store", "StoreNode", "StoreView",
-    "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord", "TriggerResult", "UnreachableError",
-    "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
+    "Credentials", "CredentialsError", "Decision", "DecisionKind", "DeniedError", "ExplainResult", "Explanation",
+    "ForgetResult", "Frontier", "Intention", "IntentionBatch", "Knowledge", "LivenessReport", "LivenessResult",
+    "Member", "Neighbor", "NetworkChange", "NotFoundError", "Outcome", "OverloadedError", "PastTrigger", "Peer",
+    "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate",
+    "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "Rule", "Rung", "SeenState", "StatusCode", "Store",
+    "StoreNode", "StoreView", "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord", "TriggerResult",
+    "UnreachableError", "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
 ]  # fmt: skip

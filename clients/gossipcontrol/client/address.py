@@ -1,4 +1,4 @@
-"""Where the service is: ``unix:/path`` or ``host:port``."""
+"""Where the service is: ``unix:/path``, ``tls:host:port``, or ``host:port`` without TLS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gossipcontrol.client.errors import AddressError
 from gossipcontrol.system.home import user_directory
 
 VARIABLE = "GOSSIPCONTROL_ADDRESS"
+TLS = "tls:"
+"""Begins an address that is reached over TLS."""
 DEFAULT_TCP = "127.0.0.1:7420"
 NO_SOCKETS = "gRPC has no Unix sockets on Windows" if sys.platform == "win32" else ""
 """Why there are none on this system."""
@@ -25,9 +27,9 @@ def check_address(address: str) -> str:
         if not address.removeprefix("unix:").startswith("/"):
             raise AddressError(f"{address!r}: the path of a Unix socket must be absolute, as in unix:/run/x.sock")
         return address
-    host, _, port = address.rpartition(":")
+    host, _, port = address.removeprefix(TLS).rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise AddressError(f"{address!r} is neither unix:/path nor host:port")
+        raise AddressError(f"{address!r} is neither unix:/path nor [tls:]host:port")
     return address
 
 
@@ -35,7 +37,7 @@ def is_local(address: str) -> bool:
     """Whether the address is of this machine: a Unix socket, or loopback."""
     if address.startswith("unix:"):
         return True
-    host = address.rpartition(":")[0].strip("[]")
+    host = address.removeprefix(TLS).rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
     try:

@@ -11,6 +11,7 @@ import grpc
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.call import Call, ListCall
 from gossipcontrol.client.channel import open_blocking_channel
+from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.failure import client_error
 from gossipcontrol.client.page import PageWalk
 from gossipcontrol.client.presence import PresenceUpdate
@@ -24,11 +25,17 @@ T = TypeVar("T")
 class BlockingTransport:
     """Makes calls with retries; ``sleep`` waits between two of them."""
 
-    def __init__(self, address: str | None, timeout: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        timeout: float,
+        sleep: Callable[[float], None] = time.sleep,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.address = check_address(address) if address is not None else default_address()
         self.timeout = timeout
         self._sleep = sleep
-        self._open_channel = open_blocking_channel(self.address)
+        self._open_channel = open_blocking_channel(self.address, credentials=credentials)
         self._closed = False
 
     def close(self) -> None:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 
 import grpc
-from gossipcontrol.client.address import check_address, is_local
+from gossipcontrol.client.address import TLS, check_address, is_local
 from gossipcontrol.client.call import serving
+from gossipcontrol.client.credentials import Credentials, channel_credentials
 
 PROXY = "GOSSIPCONTROL_PROXY"
 """Environment variable with the HTTP proxy, as http://host:port, through which a service elsewhere is reached."""
@@ -30,14 +31,30 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def open_channel(address: str, *further: tuple[str, int | str]) -> grpc.aio.Channel:
-    """A channel to the service, with further settings of gRPC; connects when it is first used. Raises AddressError."""
-    return grpc.aio.insecure_channel(check_address(address), options=[*channel_options(address), *further])
+def open_channel(
+    address: str, *further: tuple[str, int | str], credentials: Credentials | None = None
+) -> grpc.aio.Channel:
+    """A channel to the service, with further settings of gRPC; connects when it is first used.
+
+    Without credentials those of the environment count, which only an address with TLS needs. Raises AddressError and
+    CredentialsError.
+    """
+    options = [*channel_options(address), *further]
+    if check_address(address).startswith(TLS):
+        return grpc.aio.secure_channel(address.removeprefix(TLS), _shown(credentials), options=options)
+    return grpc.aio.insecure_channel(address, options=options)
 
 
-def open_blocking_channel(address: str) -> grpc.Channel:
+def open_blocking_channel(address: str, *, credentials: Credentials | None = None) -> grpc.Channel:
     """The same for calls that block."""
-    return grpc.insecure_channel(check_address(address), options=channel_options(address))
+    options = channel_options(address)
+    if check_address(address).startswith(TLS):
+        return grpc.secure_channel(address.removeprefix(TLS), _shown(credentials), options=options)
+    return grpc.insecure_channel(address, options=options)
+
+
+def _shown(credentials: Credentials | None) -> grpc.ChannelCredentials:
+    return channel_credentials(Credentials.from_environment() if credentials is None else credentials)
 
 
 def channel_options(address: str, environ: Mapping[str, str] | None = None) -> list[tuple[str, int | str]]:

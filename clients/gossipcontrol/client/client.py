@@ -8,6 +8,7 @@ from typing import Self
 
 from gossipcontrol.client import call
 from gossipcontrol.client.call import RejoinFilter
+from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.decision import (
     ExplainResult,
     ForgetResult,
@@ -33,8 +34,10 @@ class Client:
     ``close`` it. Raises AddressError for a malformed address; every method raises a ``ClientError``.
     """
 
-    def __init__(self, address: str | None = None, *, timeout: float = 5.0) -> None:
-        self._transport = Transport(address, timeout)
+    def __init__(
+        self, address: str | None = None, *, timeout: float = 5.0, credentials: Credentials | None = None
+    ) -> None:
+        self._transport = Transport(address, timeout, credentials)
         self.knowledge = Knowledge(self._transport)
 
     @property

@@ -43,9 +43,15 @@ class ClientError(Exception):
 
 
 class AddressError(ClientError, ValueError):
-    """An address is neither ``unix:/path`` nor ``host:port``. Raised at construction, before any call."""
+    """An address is neither ``unix:/path`` nor ``[tls:]host:port``. Raised at construction, before any call."""
 
     code = StatusCode.INVALID_ARGUMENT
+
+
+class CredentialsError(ClientError, ValueError):
+    """A file of credentials cannot be read, or one of two that belong together is missing."""
+
+    code = StatusCode.UNAUTHENTICATED
 
 
 class UnreachableError(ClientError):

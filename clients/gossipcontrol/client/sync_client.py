@@ -10,6 +10,7 @@ from typing import Self
 from gossipcontrol.client import call
 from gossipcontrol.client.blocking_transport import BlockingTransport
 from gossipcontrol.client.call import RejoinFilter
+from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.decision import (
     ExplainResult,
     ForgetResult,
@@ -34,9 +35,14 @@ class SyncClient:
     """
 
     def __init__(
-        self, address: str | None = None, *, timeout: float = 5.0, sleep: Callable[[float], None] = time.sleep
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = 5.0,
+        sleep: Callable[[float], None] = time.sleep,
+        credentials: Credentials | None = None,
     ) -> None:
-        self._transport = BlockingTransport(address, timeout, sleep)
+        self._transport = BlockingTransport(address, timeout, sleep, credentials)
 
     @property
     def address(self) -> str:

@@ -10,6 +10,7 @@ import grpc
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.call import Call, ListCall
 from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.failure import client_error
 from gossipcontrol.client.page import PageWalk
 from gossipcontrol.client.presence import PresenceUpdate
@@ -24,7 +25,8 @@ T = TypeVar("T")
 class Transport:
     """Makes calls with retries; the channel is opened by the first call, in the loop that it runs in."""
 
-    def __init__(self, address: str | None, timeout: float) -> None:
+    def __init__(self, address: str | None, timeout: float, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials
         self.address = check_address(address) if address is not None else default_address()
         self.timeout = timeout
         self._channel: grpc.aio.Channel | None = None
@@ -39,7 +41,7 @@ class Transport:
         loop = asyncio.get_running_loop()
         # A channel belongs to one loop; after the end of that loop it is of no use.
         if self._channel is None or self._loop is None or self._loop.is_closed():
-            self._channel, self._loop = open_channel(self.address), loop
+            self._channel, self._loop = open_channel(self.address, credentials=self._credentials), loop
         elif self._loop is not loop:
             raise RuntimeError("the client is used in another event loop that still runs")
         return self._channel

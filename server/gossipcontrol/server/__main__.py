@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, overrides, read_config
@@ -98,6 +98,82 @@ def check_state(context: click.Context, path: Path | None) -> None:
         click.echo(f"{f'rows {table}':<14}{rows}")
     if not found.rows:
         click.echo("An earlier version wrote it, without checksums: only its structure was checked.")
+
+
+@main.group()
+def certs() -> None:
+    """A small private authority, so that a hub and its clients trust each other."""
+
+
+@certs.command("init")
+@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--host", "hosts", multiple=True, required=True, help="Name or address by which clients reach the hub.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7443, show_default=True)
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Life of its certificate.")
+def certs_init(directory: Path, hosts: tuple[str, ...], port: int, days: int) -> None:
+    """Make an authority, the hub's certificate, a configuration and a table of identities in DIRECTORY."""
+    access = _import_access()
+    try:
+        configuration = access.hub.found_hub(directory, hosts, port, days)
+    except access.authority.AuthorityError as error:
+        _fail(error)
+    click.echo(printable(f"gossipcontrol-server --config {configuration}"))
+
+
+@certs.command("issue")
+@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("name")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Life of the certificate.")
+def certs_issue(directory: Path, name: str, days: int) -> None:
+    """Make a client's certificate and key: NAME.crt and NAME.key in DIRECTORY."""
+    access = _import_access()
+    authority = access.authority.Authority(directory.absolute())
+    try:
+        authority.issue(name, days)
+    except access.authority.AuthorityError as error:
+        _fail(error)
+    for variable, path in (
+        ("AUTHORITY", authority.path(access.authority.AUTHORITY, "crt")),
+        ("CERTIFICATE", authority.path(name, "crt")),
+        ("KEY", authority.path(name, "key")),
+    ):
+        click.echo(printable(f"GOSSIPCONTROL_TLS_{variable}={path}"))
+
+
+@certs.command("revoke")
+@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("name")
+def certs_revoke(directory: Path, name: str) -> None:
+    """Put a client's certificate on the revocation list; a running hub follows within a second."""
+    access = _import_access()
+    authority = access.authority.Authority(directory.absolute())
+    try:
+        authority.revoke(name)
+    except access.authority.AuthorityError as error:
+        _fail(error)
+    click.echo(printable(f"{name} is revoked in {authority.revoked_path}"))
+
+
+@main.command()
+def token() -> None:
+    """Print a new bearer token, and the row's key with its digest, which stands in the table of identities."""
+    import secrets
+
+    from gossipcontrol.server.access.table import digest_of
+
+    made = secrets.token_urlsafe(32)
+    click.echo(made)
+    click.echo(f'tokens = [{{ sha256 = "{digest_of(made)}" }}]')
+
+
+def _import_access() -> Any:
+    """The package whose modules need the extra ``tls``."""
+    try:
+        import gossipcontrol.server.access.authority
+        import gossipcontrol.server.access.hub
+    except ImportError as error:
+        _fail(ImportError(f"certificates need the package {error.name}: pip install 'gossipcontrol[tls]'"))
+    return gossipcontrol.server.access
 
 
 def _state_path(context: click.Context) -> Path:
