@@ -21,6 +21,7 @@ from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.credentials import Credentials
+from gossipcontrol.client.errors import CredentialsError
 from gossipcontrol.client.failure import failure
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
@@ -194,7 +195,7 @@ class Agent:
         """One stream from its start to its end; returns what ended it."""
         try:
             await self._attach()
-        except (grpc.RpcError, TimeoutError, ConnectionError, asyncio.InvalidStateError) as error:
+        except (grpc.RpcError, TimeoutError, ConnectionError, asyncio.InvalidStateError, CredentialsError) as error:
             return _reason(error)
         except asyncio.CancelledError:
             task = asyncio.current_task()

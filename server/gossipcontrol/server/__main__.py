@@ -6,12 +6,15 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, overrides, read_config
 from gossipcontrol.system.printable import printable
 from gossipcontrol.system.stream import write_utf8
+
+if TYPE_CHECKING:
+    from gossipcontrol.server.access.table import Table
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +34,8 @@ def check(path: Path) -> None:
     """Explain every mistake in a configuration FILE; exit with 1 if there is one."""
     from gossipcontrol.server.memory_limit import check_memory
 
-    mistake = check_memory(_read(path))
+    config = _read(path)
+    mistake = check_memory(config)
     if mistake:
         click.echo(printable(mistake), err=True)
         sys.exit(1)
@@ -42,6 +46,12 @@ def check(path: Path) -> None:
     if hidden:
         click.echo(printable("\n".join(hidden)), err=True)
         sys.exit(1)
+    table = _read_table(config)
+    if table is not None:
+        from gossipcontrol.server.access.explanation import explain_table
+
+        for line in explain_table(table):
+            click.echo(printable(line))
     click.echo(f"{printable(str(path))}: no mistakes")
 
 
@@ -98,6 +108,37 @@ def check_state(context: click.Context, path: Path | None) -> None:
         click.echo(f"{f'rows {table}':<14}{rows}")
     if not found.rows:
         click.echo("An earlier version wrote it, without checksums: only its structure was checked.")
+
+
+@main.group()
+def access() -> None:
+    """The table of identities: who may call what."""
+
+
+@access.command("explain")
+@click.option("--identity", required=True, help="Name of a row, or the name in a certificate.")
+@click.option("--rpc", required=True, help="Name of the call, such as Rejoin.")
+@click.option("--node", default="", help="The node that the call names.")
+@click.option("--host", default="", help="The host that it names.")
+@click.option("--store", default="", help="The store that it names.")
+@click.pass_context
+def access_explain(context: click.Context, identity: str, rpc: str, node: str, host: str, store: str) -> None:
+    """Say whether a call would be allowed, and by which row; exit with 1 if not."""
+    from gossipcontrol.server.access.explanation import UnknownCall, explain_call
+    from gossipcontrol.server.access.identity import Scope
+
+    table = _read_table(_read(context.find_root().params["path"]))
+    if table is None:
+        raise click.UsageError("the configuration names no access.identities; give --config before the command")
+    found = table.by_name(identity)
+    if found is None:
+        raise click.UsageError(printable(f"no row is named {identity}, and none has such a certificate"))
+    try:
+        allowed, why = explain_call(found, rpc, {Scope.NODES: node, Scope.HOSTS: host, Scope.STORES: store})
+    except UnknownCall as error:
+        raise click.UsageError(printable(str(error))) from error
+    click.echo(printable(f"{'allowed' if allowed else 'denied'}: {why}"))
+    sys.exit(0 if allowed else 1)
 
 
 @main.group()
@@ -164,6 +205,20 @@ def token() -> None:
     made = secrets.token_urlsafe(32)
     click.echo(made)
     click.echo(f'tokens = [{{ sha256 = "{digest_of(made)}" }}]')
+
+
+def _read_table(config: Config) -> Table | None:
+    """The table of identities; None: the configuration names none."""
+    from gossipcontrol.server.access.table import TableError, read_table
+
+    if not config.access.identities:
+        return None
+    try:
+        return read_table(Path(config.access.identities))
+    except TableError as error:
+        for mistake in error.mistakes:
+            click.echo(printable(mistake), err=True)
+        sys.exit(1)
 
 
 def _import_access() -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,11 @@ from gossipcontrol.client import (
     Client,
     Credentials,
     DeniedError,
+    LivenessReport,
     NetworkChange,
     NotFoundError,
     PastTrigger,
+    PeerObservation,
     UnreachableError,
 )
 from gossipcontrol.server.access.authority import AUTHORITY
@@ -127,6 +132,40 @@ async def test_a_revoked_certificate_ends_at_the_next_call(running: Hub) -> None
         running.look()
         with pytest.raises(DeniedError, match="revoked"):
             _ = [store async for store in client.list_stores()]
+
+
+def kept(shown: Credentials, directory: Path) -> Credentials:
+    """Copies of the files, which a revocation does not remove."""
+    paths = {one.name: directory / Path(getattr(shown, one.name)).name for one in fields(shown) if one.name != "token"}
+    for name, path in paths.items():
+        shutil.copy(getattr(shown, name), path)
+    return Credentials(**{name: str(path) for name, path in paths.items()})
+
+
+async def test_streams_of_a_revoked_certificate_end(running: Hub, tmp_path: Path) -> None:
+    node = FakeNode("laptop-1", "notes")
+    shown = kept(running.credentials("laptop-1"), tmp_path)
+    async with (
+        Agent(node, running.address, credentials=shown) as agent,
+        running.client("laptop-1") as watcher,
+        running.client("operator") as operator,
+    ):
+        await until(agent.attached.is_set, "it attaches")
+        presence = watcher.watch_peers("notes")
+        await anext(presence)
+        running.authority.revoke("laptop-1")
+        running.look()
+        agent.neighbor_up("notes", "laptop-9")
+        await until(lambda: not agent.attached.is_set(), "its stream ends at the next frame")
+        await operator.peer_liveness([LivenessReport("laptop-2", "notes", peers=(PeerObservation("laptop-3", 0.0),))])
+        with pytest.raises(DeniedError, match="revoked"):
+            await asyncio.wait_for(until_it_ends(presence), DEADLINE)
+
+
+async def until_it_ends(presence: AsyncIterator[object]) -> None:
+    """Read until an error ends it."""
+    async for _ in presence:
+        pass
 
 
 async def test_a_changed_table_counts_at_once_and_a_broken_one_changes_nothing(running: Hub) -> None:

@@ -29,13 +29,50 @@ class CallContext(Protocol):
         ...
 
 
-Authenticate = Callable[[Any], Identity]
-"""The identity of a call's context; raises Unauthenticated."""
+class Authenticate(Protocol):
+    """How the callers of a listener are told apart."""
+
+    def __call__(self, context: Any) -> Identity:
+        """The identity of a call; raises Unauthenticated."""
+        ...
+
+    def state(self) -> object:
+        """What the answer rests on beside the call: while it is the same object, so is the answer."""
+        ...
 
 
-def always(identity: Identity) -> Authenticate:
+class Always:
     """Whoever reaches the listener is this identity."""
-    return lambda context: identity
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def __call__(self, context: Any) -> Identity:
+        """The identity."""
+        return self._identity
+
+    def state(self) -> object:
+        """It never changes."""
+        return None
+
+
+class BySocket:
+    """The identity of whoever may open a Unix socket; ``table`` may change."""
+
+    def __init__(self, table: Callable[[], Table], path: str) -> None:
+        self._table = table
+        self._path = path
+
+    def __call__(self, context: Any) -> Identity:
+        """The identity of the call; raises Unauthenticated."""
+        identity = self._table().by_socket(self._path)
+        if identity is None:
+            raise Unauthenticated(f"no identity has this socket any more: {self._path}")
+        return identity
+
+    def state(self) -> object:
+        """The table."""
+        return self._table()
 
 
 class ByCertificate:
@@ -57,6 +94,10 @@ class ByCertificate:
             raise Unauthenticated("the client certificate is valid, but no identity here has its name")
         return identity
 
+    def state(self) -> object:
+        """The table and the revocation list."""
+        return self._table(), self._revoked()
+
 
 class ByToken:
     """The identity of a bearer token in the call's metadata; ``table`` may change."""
@@ -73,3 +114,7 @@ class ByToken:
         if identity is None:
             raise Unauthenticated("the token is unknown, or its time is over")
         return identity
+
+    def state(self) -> object:
+        """The table."""
+        return self._table()

@@ -6,17 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
-from gossipcontrol.server.access.caller import Authenticate, ByCertificate, ByToken, always
+from gossipcontrol.server.access.caller import Always, Authenticate, ByCertificate, BySocket, ByToken
 from gossipcontrol.server.access.fresh import Fresh
-from gossipcontrol.server.access.identity import LOCAL, Identity
+from gossipcontrol.server.access.identity import LOCAL
 from gossipcontrol.server.access.revocation import NONE_REVOKED, Revoked, read_revoked
 from gossipcontrol.server.access.table import RoleSocket, Table, read_table
 from gossipcontrol.server.access.tls import TlsFiles, server_credentials
 from gossipcontrol.server.config import Access, Config
-from gossipcontrol.server.errors import StartError, Unauthenticated
+from gossipcontrol.server.errors import StartError
 from gossipcontrol.server.rpc.listener import listen_on_socket, listen_on_tcp
 
 
@@ -76,11 +75,11 @@ class Entrances:
     def _open(self) -> Iterator[Entrance]:
         listen, access = self._config.listen, self._config.access
         if listen.socket:
-            yield self._socket("listen.socket", RoleSocket(listen.socket, "", 0o600), always(LOCAL), is_private=True)
+            yield self._socket("listen.socket", RoleSocket(listen.socket, "", 0o600), Always(LOCAL), is_private=True)
         if listen.tcp:
-            yield self._tcp("listen.tcp", listen.tcp, always(LOCAL), None)
+            yield self._tcp("listen.tcp", listen.tcp, Always(LOCAL), None)
         for one in self.table().sockets:
-            yield self._socket(f"socket {one.path}", one, self._by_socket(one.path), is_private=False)
+            yield self._socket(f"socket {one.path}", one, BySocket(self.table, one.path), is_private=False)
         if listen.tls or listen.tls_tokens:
             chain, key = Path(access.certificate), Path(access.key)
             if listen.tls:
@@ -112,13 +111,3 @@ class Entrances:
             return listen_on_tcp(address, lambda where: server.add_secure_port(where, credentials))
 
         return Entrance(key=key, authenticate=authenticate, listen=listen, is_private=files is None)
-
-    def _by_socket(self, path: str) -> Authenticate:
-        def authenticate(context: Any) -> Identity:
-            del context
-            identity = self.table().by_socket(path)
-            if identity is None:
-                raise Unauthenticated(f"no identity has this socket any more: {path}")
-            return identity
-
-        return authenticate

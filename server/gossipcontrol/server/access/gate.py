@@ -12,6 +12,24 @@ from gossipcontrol.server.access.visibility import leave_out
 from gossipcontrol.server.errors import PermissionDenied
 
 
+class Caller:
+    """Whose a call is. A stream that lasts asks again: whoever is revoked or left out meanwhile is heard no more."""
+
+    def __init__(self, authenticate: Authenticate, context: Any) -> None:
+        self._authenticate = authenticate
+        self._context = context
+        self._state = authenticate.state()
+        self._identity = authenticate(context)
+
+    @property
+    def identity(self) -> Identity:
+        """The identity, by the files as they are now; raises Unauthenticated."""
+        state = self._authenticate.state()
+        if state != self._state:
+            self._identity, self._state = self._authenticate(self._context), state
+        return self._identity
+
+
 class Gate:
     """Admits the calls of one method that come over one listener."""
 
@@ -20,9 +38,9 @@ class Gate:
         self._check: Check = check_of(method)
         self._leave_out: Callable[[Identity, Any], None] | None = leave_out(method)
 
-    def identify(self, context: Any) -> Identity:
+    def caller(self, context: Any) -> Caller:
         """Whose the call is; raises Unauthenticated."""
-        return self._authenticate(context)
+        return Caller(self._authenticate, context)
 
     def check(self, identity: Identity, request: Any) -> None:
         """Raise PermissionDenied if the request has what is not the identity's."""

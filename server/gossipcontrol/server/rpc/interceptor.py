@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from gossipcontrol.server.access.caller import Authenticate, always
-from gossipcontrol.server.access.gate import Gate
-from gossipcontrol.server.access.identity import LOCAL, Identity
+from gossipcontrol.server.access.caller import Always, Authenticate
+from gossipcontrol.server.access.gate import Caller, Gate
+from gossipcontrol.server.access.identity import LOCAL
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.log import Logger
@@ -23,8 +23,8 @@ from grpc_status import rpc_status
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
-Read = Callable[[Identity, Any], Any]
-"""The request, or the requests of a stream, of an identity; raises InvalidRequest or PermissionDenied."""
+Read = Callable[[Caller, Any], Any]
+"""The request, or the requests of a stream, of a caller; raises InvalidRequest, Unauthenticated, PermissionDenied."""
 
 _WRAP = {
     (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
@@ -43,7 +43,7 @@ class Unread:
 
 
 UNREADABLE = Unread()
-EVERYBODY = always(LOCAL)
+EVERYBODY = Always(LOCAL)
 
 
 class WrappingServer:
@@ -94,10 +94,11 @@ class WrappingServer:
             started_at = time.perf_counter()
             shown = request if self._calls.shows_calls else None
             try:
-                identity = gate.identify(context)
-                with self._turns.call(context.peer(), identity.account) as own:
-                    response = await own.run(lambda: behaviour(read(identity, request), context))
-                response = gate.show(identity, response)
+                caller = gate.caller(context)
+                with self._turns.call(context.peer(), caller.identity.account) as own:
+                    guarded = cast("Context", _Context(context, caller))
+                    response = await own.run(lambda: behaviour(read(caller, request), guarded))
+                response = gate.show(caller.identity, response)
             except asyncio.CancelledError:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 self._show(method, context, shown, grpc.StatusCode.CANCELLED, started_at)
@@ -132,6 +133,20 @@ class WrappingServer:
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
 
 
+class _Context:
+    """What services need of gRPC's context; a stream writes only while its caller may still call."""
+
+    def __init__(self, context: Context, caller: Caller) -> None:
+        self._context = context
+        self._caller = caller
+        self.peer = context.peer
+
+    async def write(self, message: Any) -> None:
+        """Send one message; raises Unauthenticated."""
+        _ = self._caller.identity
+        await self._context.write(message)
+
+
 def _code(error: Exception) -> grpc.StatusCode:
     return error.code if isinstance(error, GossipControlError) else grpc.StatusCode.INTERNAL
 
@@ -151,9 +166,9 @@ def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], 
 
 
 def _read_one(gate: Gate) -> Read:
-    def read(identity: Identity, request: Any) -> Any:
+    def read(caller: Caller, request: Any) -> Any:
         message = request.read() if isinstance(request, Unread) else request
-        gate.check(identity, message)
+        gate.check(caller.identity, message)
         return message
 
     return read
@@ -162,9 +177,9 @@ def _read_one(gate: Gate) -> Read:
 def _read_all(gate: Gate) -> Read:
     read_one = _read_one(gate)
 
-    async def read(identity: Identity, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def read(caller: Caller, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
-            yield read_one(identity, request)
+            yield read_one(caller, request)
 
     return read
 
