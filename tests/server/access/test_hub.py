@@ -157,7 +157,9 @@ async def test_streams_of_a_revoked_certificate_end(running: Hub, tmp_path: Path
         running.look()
         agent.neighbor_up("notes", "laptop-9")
         await until(lambda: not agent.attached.is_set(), "its stream ends at the next frame")
-        await operator.peer_liveness([LivenessReport("laptop-2", "notes", peers=(PeerObservation("laptop-3", 0.0),))])
+        await operator.peer_liveness(
+            [LivenessReport(node_id="laptop-2", store_id="notes", peers=(PeerObservation("laptop-3", 0.0),))]
+        )
         with pytest.raises(DeniedError, match="revoked"):
             await asyncio.wait_for(until_it_ends(presence), DEADLINE)
 
