@@ -38,4 +38,4 @@ async def test_the_service_the_watcher_and_a_node_run_until_a_signal(tmp_path: P
             " watcher | ended with exit code 0",
             " service | ended with exit code 0",
         ]
-        assert any("gRPC" in line and "127.0.0.1:7420" in line for line in lines)
+        assert any("gRPC" in line and "gossipcontrol.sock" in line for line in lines)

@@ -162,7 +162,7 @@ def certs_init(directory: Path, hosts: tuple[str, ...], port: int, days: int) ->
 
 
 @certs.command("issue")
-@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("name")
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Life of the certificate.")
 def certs_issue(directory: Path, name: str, days: int) -> None:
@@ -182,7 +182,7 @@ def certs_issue(directory: Path, name: str, days: int) -> None:
 
 
 @certs.command("revoke")
-@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("directory", metavar="DIRECTORY", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("name")
 def certs_revoke(directory: Path, name: str) -> None:
     """Put a client's certificate on the revocation list; a running hub follows within a second."""

@@ -19,6 +19,8 @@ from gossipcontrol.system.home import is_root, user_directory, user_name
 PREFIX = "GOSSIPCONTROL_"
 HAS_SOCKETS = sys.platform != "win32"
 """Whether gRPC has Unix sockets on this system."""
+DEFAULT_TCP = "" if HAS_SOCKETS else "127.0.0.1:7420"
+"""Every user of a machine reaches its loopback, and only the owner a Unix socket."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 
 
@@ -43,8 +45,8 @@ class Listen:
 
     socket: str = field(default_factory=default_socket)
     """Path of the Unix socket, mode 0600; empty: none."""
-    tcp: str = "127.0.0.1:7420"
-    """Loopback host and port; empty: none."""
+    tcp: str = DEFAULT_TCP
+    """Loopback host and port, where every user of the machine may do everything; empty: none."""
     tls: str = ""
     """Host and port for clients with a certificate (mutual TLS); empty: none."""
     tls_tokens: str = ""
