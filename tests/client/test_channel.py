@@ -15,6 +15,7 @@ from gossipcontrol.client import Client, SyncClient, UnreachableError
 from gossipcontrol.client.address import is_local
 
 from tests.agent.fake import FakeNode
+from tests.kit.local_server import LocalServer
 from tests.kit.service_lab import Service
 from tests.kit.until import DEADLINE
 
@@ -41,13 +42,12 @@ class HttpProxy:
 async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HttpProxy]:
     """A proxy that every variable names, with no exception for this host."""
     proxy = HttpProxy()
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
-    proxy.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for name in VARIABLES:
-        monkeypatch.setenv(name, proxy.address)
-    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    async with server:
+    async with LocalServer(proxy.handle) as server:
+        proxy.address = f"http://{server.address}"
+        for name in VARIABLES:
+            monkeypatch.setenv(name, proxy.address)
+        for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
         yield proxy
 
 
