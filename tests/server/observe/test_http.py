@@ -18,6 +18,7 @@ from gossipcontrol.v1.gossip_control_pb2 import ListStoresRequest
 from prometheus_client import CollectorRegistry, Gauge
 
 from tests.kit.http import fetch
+from tests.kit.ports import free_ports
 from tests.kit.service_lab import connected
 from tests.kit.service_process import service_process
 from tests.kit.until import DEADLINE, until
@@ -97,10 +98,7 @@ async def test_a_crowd_takes_no_descriptor_of_grpc(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, max(soft, 4096))
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    free = socket.socket()
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
+    [port] = free_ports(1)
     try:
         async with service_process(tmp_path / "s.sock", GOSSIPCONTROL_METRICS_ADDRESS=f"127.0.0.1:{port}") as running:
             await running.until_serving()
