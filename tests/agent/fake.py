@@ -55,13 +55,15 @@ class FakeNode:
 
 
 class Proxy:
-    """TCP to the service; ``dead`` swallows every byte, ``cut`` ends every connection."""
+    """TCP to the service; ``dead`` swallows every byte, ``cut`` ends every connection, ``delay`` is each way's."""
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
         self._server = LocalServer(self._serve)
         self.dead = False
+        self.delay = 0.0
+        """Seconds that each way takes."""
         self.connections = 0
 
     @property
@@ -89,6 +91,7 @@ class Proxy:
             # A connection made while the way is dead stays dead; so does one that was made before.
             dead = dead or self.dead
             if not dead:
+                await asyncio.sleep(self.delay)
                 writer.write(data)
                 await writer.drain()
         writer.close()
