@@ -337,6 +337,26 @@ async def test_resubscribing_moves_only_from_an_endpoint_that_has_long_reached_n
         assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
 
 
+async def test_resubscribing_moves_at_once_from_an_endpoint_that_is_stuck_with_a_dead_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with two_nodes() as (one, two, _):
+        stuck_with = set[str]()
+
+        async def silent_paths(_node: iroh.Iroh) -> set[str]:
+            return stuck_with
+
+        monkeypatch.setattr(node_module, "silent_paths", silent_paths)
+        before, hints = one.addresses(), [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))]
+        stuck_with.add(two.node_id)
+        with pytest.raises(RejoinFailedError, match="the endpoint stays"):
+            await one.rejoin("a", hints, Rung.RESUBSCRIBE)
+        assert one.addresses() == before, "a ping may still be under way"
+        monkeypatch.setattr(node_module, "STUCK_TIME", 0.0)
+        await one.rejoin("a", hints, Rung.RESUBSCRIBE)
+        assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
+
+
 def test_a_rejoin_in_vain_ends_before_the_service_takes_it_for_lost() -> None:
     longest = KNOCK_TIME + SECOND_KNOCK_TIME + 2 * UP_TIME
     assert longest < 0.95 * RESULT_SHARE * Parameters().verify_timeout

@@ -6,8 +6,8 @@ transport gives them up, after 30 s, and that dial fails 30 s later: a node that
 whatever it subscribes to. Hence three measures: a node without any network is *suspended* before its transport
 gives its peers up; a peer that was lost, or does not come up when the node joins through it, is asked to *knock*
 (sync.py), which cures that in milliseconds; and the rung RESUBSCRIBE leaves every topic, and moves to a *new endpoint*
-with the same key where the present one has reached nobody for a minute: that takes 3 s where no relay can be reached,
-but needs no help from the peers.
+with the same key where the present one has reached nobody for a minute, or sends to a peer where that no longer is:
+that takes 3 s where no relay can be reached, but needs no help from the peers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from typing import Any
 
 from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
 from gossipcontrol.client.enumeration import Capability, Rung
-from gossipcontrol.iroh.endpoint import add_address, dialled_addresses, make_endpoint, reaches_any, stop_endpoint
+from gossipcontrol.iroh.endpoint import (
+    add_address,
+    dialled_addresses,
+    make_endpoint,
+    reaches_any,
+    silent_paths,
+    stop_endpoint,
+)
 from gossipcontrol.iroh.heartbeat import Heartbeat, Position
 from gossipcontrol.iroh.host_addresses import bound_ports, source_addresses, with_ports
 from gossipcontrol.iroh.peer_book import ADDRESSES, PeerBook
@@ -43,6 +50,8 @@ REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
 ENDPOINT_KEPT = 60.0
 """Seconds without a word from any peer after which a new endpoint is worth its harm."""
+STUCK_TIME = 6.0
+"""Seconds after which an endpoint that sends on a silent path goes on with that for long: a ping takes at most 5."""
 LATELY = 10.0
 """Seconds for which a further request shares the outcome of a move, which takes about as long as an attempt may."""
 END_TIME = 8.0
@@ -84,6 +93,8 @@ class IrohNode:
         """When the last move ended."""
         self._alive_at = time.monotonic()
         """When a peer last came up, was heard, or was synced with."""
+        self._silent_since: dict[str, float] = {}
+        """Since when dials in vain found that the endpoint sends to this peer on a silent path."""
         self._resumed_at = -math.inf
         """When the node subscribed again after it was suspended."""
 
@@ -199,7 +210,10 @@ class IrohNode:
         except iroh.IrohError as error:
             raise SyncFailedError(reason(error)) from error
         mine = topic.broadcasts
-        newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
+        try:
+            newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
+        finally:  # the agent gives up before the dial fails
+            await self._look_at_paths()
         topic.held = max(topic.held, mine)
         self._synced(store_id, peer_id, newer)
 
@@ -384,10 +398,22 @@ class IrohNode:
             if is_joined and topic.neighbors:
                 self._moved_at = time.monotonic()
                 return
-        if time.monotonic() - self._alive_at < ENDPOINT_KEPT:
+        await self._look_at_paths()
+        if time.monotonic() - self._alive_at < ENDPOINT_KEPT and not self._is_stuck(hints):
             self._moved_at = -math.inf  # a peer may be reached in the next moment
             raise RejoinFailedError("no peer comes up, so the endpoint stays; a new one would reach nobody either")
         await self._move_to_new_endpoint(hints)
+
+    async def _look_at_paths(self) -> None:
+        """Note to which peers the endpoint sends on a silent path, and since when."""
+        with contextlib.suppress(iroh.IrohError):
+            silent, now = await silent_paths(self._node), time.monotonic()
+            self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
+
+    def _is_stuck(self, hints: Sequence[str]) -> bool:
+        """Whether the endpoint goes on sending to one of these peers on a silent path, so that no dial succeeds."""
+        since = [self._silent_since[one] for one in self._first_peers(hints) if one in self._silent_since]
+        return time.monotonic() - min(since, default=math.inf) >= STUCK_TIME
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
         """Move every topic; the old endpoint is stopped once the new one is there.
@@ -413,7 +439,7 @@ class IrohNode:
 
     async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
         if new is not self._node:
-            self._node, self._ports = new, {}
+            self._node, self._ports, self._silent_since = new, {}, {}
         self.suspended = False
         for topic in self._topics.values():
             await topic.leave()
