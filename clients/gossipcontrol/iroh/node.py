@@ -52,6 +52,8 @@ ENDPOINT_KEPT = 60.0
 """Seconds without a word from any peer after which a new endpoint is worth its harm."""
 STUCK_TIME = 6.0
 """Seconds after which an endpoint that sends on a silent path goes on with that for long: a ping takes at most 5."""
+LOOK_TIME = 0.3
+"""Seconds that an endpoint has to say on which paths it sends."""
 LATELY = 10.0
 """Seconds for which a further request shares the outcome of a move, which takes about as long as an attempt may."""
 END_TIME = 8.0
@@ -212,8 +214,8 @@ class IrohNode:
         mine = topic.broadcasts
         try:
             newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
-        finally:  # the agent gives up before the dial fails
-            await self._look_at_paths()
+        finally:  # a task of its own, because the agent may have given up
+            self._complete(self._look_at_paths())
         topic.held = max(topic.held, mine)
         self._synced(store_id, peer_id, newer)
 
@@ -406,9 +408,10 @@ class IrohNode:
 
     async def _look_at_paths(self) -> None:
         """Note to which peers the endpoint sends on a silent path, and since when."""
-        with contextlib.suppress(iroh.IrohError):
-            silent, now = await silent_paths(self._node), time.monotonic()
-            self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
+        with contextlib.suppress(iroh.IrohError, TimeoutError):
+            async with asyncio.timeout(LOOK_TIME):
+                silent, now = await silent_paths(self._node), time.monotonic()
+                self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
 
     def _is_stuck(self, hints: Sequence[str]) -> bool:
         """Whether the endpoint goes on sending to one of these peers on a silent path, so that no dial succeeds."""
