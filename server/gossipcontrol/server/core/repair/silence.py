@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from zlib import crc32
 
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.event import SuspicionEnded
 from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -115,19 +116,28 @@ class SilenceRepair:
         told = f"no neighbour, and none of {len(silence.candidates)} peers is heard for {now - silence.began_at:.0f} s"
         return [self._suspect(node_id, Cause.ISOLATED, told, (), rejoin_only=True)]
 
-    def on_reached(self, node_id: str, peer_id: str, alone: bool, now: float) -> list[Finding]:
-        """A probe reached a peer: there is a path. A node without neighbours rejoins along it at once."""
+    def on_reached(self, node_id: str, peer_id: str, now: float, *, alone: bool, lists: bool) -> list[Finding]:
+        """A probe reached a peer: there is a path.
+
+        A node without neighbours (``alone``) rejoins along it at once. One that hears nobody but ``lists`` the peer as
+        its neighbour resubscribes: it would join over the dead link.
+        """
         silence = self._silence
         if silence is None or silence.node_id != node_id:
             return []
-        if not alone or not silence.is_total:
+        is_dead_link = lists and now >= silence.rejoin_at
+        if not silence.is_total or not (alone or is_dead_link):
             self.unheard.add(peer_id, now)
             return []
         silence.next_at = max(silence.next_at, now + HOLD)
         if not self.unheard.take(peer_id, now):
             return []
         told = f"reached {peer_id}, after {now - silence.began_at:.0f} s in which nobody was heard"
-        return [self._suspect(node_id, Cause.ISOLATED, told, (peer_id,), rejoin_only=False)]
+        found = self._suspect(node_id, Cause.ISOLATED, told, (peer_id,), rejoin_only=False)
+        if not lists:
+            return [found]
+        silence.rejoin_at = now + self._parameters.suspicion_interval  # one link may bring the others back
+        return [replace(found, first_rung=Rung.RESUBSCRIBE)]
 
     def rejoin_towards_unheard(self, now: float) -> list[Finding]:
         """The rejoin of a node that hears some peers towards those that it reached and still does not hear.
