@@ -85,7 +85,20 @@ def test_dead_links_make_a_node_resubscribe_ever_less_often_however_many_peers_a
         found = repair.on_reached("n", peers[second % 20], float(second), alone=False, lists=True)
         starts += [float(second) for one in found if isinstance(one, NodeSuspected)]
     assert starts[0] == 0.0
-    assert min(later - earlier for earlier, later in pairwise(starts)) >= PARAMETERS.suspicion_interval
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert gaps[0] >= PARAMETERS.suspicion_interval
+    assert all(later >= 1.2 * earlier for earlier, later in pairwise(gaps))
+
+
+@pytest.mark.parametrize(("heard_after", "again"), [(5.0, 1), (60.0, 0)])
+def test_a_store_in_which_people_speak_rarely_is_not_resubscribed_each_time(heard_after: float, again: int) -> None:
+    """Only what is heard soon after shows that it helped: else the next waits longer."""
+    repair = silent("p")
+    for at in (0.0, 100.0):
+        assert repair.on_reached("n", "p", at, alone=False, lists=True)
+        repair.on_heard("n", {"p": at + heard_after}, {})
+    later = repair.on_reached("n", "p", 110.0, alone=False, lists=True)
+    assert len(later) == again
 
 
 def test_a_dead_link_of_a_node_that_hears_others_costs_it_no_other_link() -> None:
