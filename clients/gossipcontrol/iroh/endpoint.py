@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import cast
 
 from gossipcontrol.iroh.deaf import deafen
@@ -18,6 +19,8 @@ STOP_TIME = 3.0
 """Seconds that a caller waits for an endpoint to stop."""
 ASK_TIME = 0.5
 """Seconds that an endpoint has to say where it is bound, before it is stopped."""
+TRUSTED_FOR = timedelta(seconds=12)
+"""Silence on a path after which iroh trusts it no longer: 6.5 s, and up to 5 s until the next heartbeat."""
 _STOPPED: deque[iroh.Iroh] = deque(maxlen=64)
 _STOPPING: set[asyncio.Future[None]] = set()
 
@@ -72,6 +75,30 @@ async def dialled_addresses(node: iroh.Iroh) -> dict[str, list[str]]:
         alive = sorted((ago, address) for ago, address in heard if ago is not None)
         found[str(peer.node_id)] = [address for _, address in alive]
     return found
+
+
+async def silent_paths(node: iroh.Iroh) -> set[str]:
+    """The peers to which an endpoint sends on a path that was silent for long, although its last ping was answered.
+
+    If that lasts longer than a ping may take (5 s), iroh 0.35 never pings there again, nor anywhere else. When a path
+    fails, it chooses one that once answered, trusts that for an hour from then, and pings no other (``udp_paths.rs``,
+    ``Source::BestCandidate``). A path that failed in the usual way has no latency.
+    """
+    found: set[str] = set()
+    for peer in await node.net().remote_info_list():
+        if peer.conn_type.type() is not iroh.ConnType.DIRECT:
+            continue
+        sent_to = peer.conn_type.as_direct()
+        for path in peer.addrs:
+            if path.addr() == sent_to and path.latency() is not None and _silence(path) > TRUSTED_FOR:
+                found.add(str(peer.node_id))
+    return found
+
+
+def _silence(path: iroh.DirectAddrInfo) -> timedelta:
+    """How long nothing came from there."""
+    control, payload = path.last_control(), path.last_payload()
+    return min(timedelta.max if control is None else control.latency, timedelta.max if payload is None else payload)
 
 
 async def reaches_any(node: iroh.Iroh, peers: Sequence[iroh.NodeAddr], within: float) -> bool:

@@ -307,11 +307,11 @@ class Core:
         match finding:
             case PresenceChanged() | DeafnessChanged():
                 turn.findings.append(finding)
-            case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only):
+            case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only, first_rung):
                 triggers = self.can_ask(node_id, store_id)
                 turn.findings.append(replace(finding, triggers=triggers))
                 if triggers:
-                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, rejoin_only)
+                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, rejoin_only, first_rung)
                     self._trigger(turn, event, now)
             case SuspicionEnded():
                 turn.findings.append(finding)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gossipcontrol.server.core.codec import formerly
-from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.decision import Capability, Cause, Rung
 from gossipcontrol.server.core.knowledge.event import KnowledgeEvent
 
 
@@ -45,6 +45,8 @@ class RejoinRequested:
     """Peers of the other side of a partition, to be dialled first; beyond ``BRIDGE`` they are left out."""
     rejoin_only: bool = field(default=False, metadata=formerly("blind"))
     """Whether no stronger rung may follow: it would take down links that the node has, or has nothing to reach."""
+    first_rung: Rung = Rung.REJOIN
+    """The rung to begin with, where something shows that those below are in vain."""
     park: bool = True
     """Whether it waits for a node that nobody knows; otherwise such a trigger is refused."""
 

@@ -344,10 +344,6 @@ class Liveness:
         away = sum(store.counts[state] for state in AWAY) - (self.presence.state(store_id, node_id) in AWAY)
         return 0 < others == away
 
-    def reached_at(self, store_id: str, node_id: str) -> float:
-        """When a direct sync last showed a path between an attached node and a peer; ``NEVER`` if none did."""
-        return self.diagnosis.reached_at(store_id, node_id)
-
     def leave_store(self, store_id: str, node_id: str) -> None:
         """Forget what a node said of a store that it no longer has; the next event's findings end its conditions."""
         self.diagnosis.leave_store(store_id, node_id)

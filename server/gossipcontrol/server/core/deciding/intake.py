@@ -59,7 +59,8 @@ class Intake:
         if groups is None:
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE])) if event.bridge else ()
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.rejoin_only)
+        evidence = event.evidence[:EVIDENCE]
+        trigger = Trigger(event.cause, now, event.request_id, evidence, bridge, event.rejoin_only, event.first_rung)
         self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:
