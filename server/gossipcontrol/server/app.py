@@ -139,7 +139,7 @@ class App:
         liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
         self._hub = SubscriptionHub(config.limits.watchers)
         self._agents = AgentDriver()
-        core.memory.add("streams", lambda: self._agents.count + self._hub.count + self._health.count, STREAM)
+        core.memory.add("streams", self._count_streams, STREAM, outside=True)
         followers = (liveness_metrics.label_store, self._sampler.track, self._hub.notify)
 
         def presence_changed(store_id: str) -> None:
@@ -152,6 +152,9 @@ class App:
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
 
+    def _count_streams(self) -> int:
+        return self._agents.count + self._hub.count + self._health.count
+
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
         self._wrapping = WrappingServer(server, self.metrics, self._log, self._turns)
@@ -162,8 +165,8 @@ class App:
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
             unrecognized.note,
         )  # fmt: skip
-        self._dispatcher.core.memory.add("streams", service.unregistered, STREAM)
-        self._dispatcher.core.memory.add("queues", service.queued_bytes)
+        self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
+        self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(service, wrapping)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(PeerKnowledgeService(self._knowledge), wrapping)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
