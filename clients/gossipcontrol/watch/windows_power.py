@@ -16,7 +16,7 @@ from gossipcontrol.watch.change import ChangeKind
 ANNOUNCE_TIME = 1.0
 """Seconds for which sleep is held back, so that it can be announced; Windows waits for about two."""
 
-_Callback = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)(c_uint32, c_void_p, c_uint32, c_void_p)
+CALLBACK = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)(c_uint32, c_void_p, c_uint32, c_void_p)
 
 
 class Subscription(ctypes.Structure):
@@ -41,7 +41,7 @@ class SuspendSource:
         powrprof = self._library or library("powrprof")
         changes: asyncio.Queue[ChangeKind] = asyncio.Queue()
         listener = _Listener(asyncio.get_running_loop(), changes, self._announce_time)
-        callback = _Callback(listener.called)
+        callback = CALLBACK(listener.called)
         subscription = Subscription(ctypes.cast(callback, c_void_p).value)
         handle = c_void_p()
         error = powrprof.PowerRegisterSuspendResumeNotification(
