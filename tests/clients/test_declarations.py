@@ -66,8 +66,8 @@ class Package:
             callback: Any = ctypes.CFUNCTYPE(self.kind(called[2] or ""), *arguments)
             return callback
         if (pointed := text.removeprefix("*mut ")) in ("io_object_t", "IONotificationPortRef"):
-            pointer: Any = ctypes.POINTER(self.kind(pointed))
-            return pointer
+            pointer_to: Any = ctypes.POINTER
+            return pointer_to(self.kind(pointed))
         assert text.startswith(("*mut ", "*const ", "Option<&", "Option<NonNull<")), text
         return ctypes.c_void_p
 

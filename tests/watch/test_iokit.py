@@ -180,6 +180,8 @@ async def test_the_end_of_the_watcher_lets_the_mac_sleep_at_once(iokit: FakeIOKi
 class _Clock:
     """A power source that says one thing."""
 
+    name = "test"
+
     async def watch(self) -> AsyncGenerator[ChangeKind, None]:
         yield ChangeKind.RESUMED
 

@@ -34,6 +34,8 @@ _KEPT: list[object] = []
 class MacPowerSource:
     """SLEEPING and RESUMED from IOKit; where it is not there, RESUMED of long sleeps from the clocks."""
 
+    name = "IOKit"
+
     def __init__(
         self, library: str = FRAMEWORK, fallback: PowerSource | None = None, announce_time: float = ANNOUNCE_TIME
     ) -> None:

@@ -32,6 +32,8 @@ class SuspendSource:
     to windows would not do: on devices with Modern Standby they do not come.
     """
 
+    name = "power manager"
+
     def __init__(self, powrprof: Any = None, announce_time: float = ANNOUNCE_TIME) -> None:
         self._library = powrprof
         self._announce_time = announce_time
