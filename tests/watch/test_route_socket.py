@@ -23,69 +23,11 @@ from gossipcontrol.watch.watcher import Watcher, make_watcher
 
 from tests.kit.compiler import MISSING, compiled
 from tests.kit.until import DEADLINE, until
-from tests.watch.route_builder import (
-    RUNNING,
-    address_message,
-    dgram_pair,
-    laptop,
-    link_message,
-    route_message,
-)
+from tests.watch.route_builder import RUNNING, address_message, laptop, link_message, route_message
+from tests.watch.route_lab import Host
 
 needs_compiler = pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=[one.system for one in LAYOUTS])
-
-
-class Host:
-    """A kernel, and the end of the pair at which it speaks."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self.kernel = laptop(layout)
-        self.opened = 0
-        self.refuses = False
-        self.speaker, self._listener = dgram_pair()
-
-    def open(self) -> socket.socket:
-        self.opened += 1
-        if self.refuses:
-            raise OSError(errno.EMFILE, "no descriptors")
-        if self.opened > 1:
-            self.speaker.close()
-            self.speaker, self._listener = dgram_pair()
-        return self._listener
-
-    def source(self) -> RouteSocketSource:
-        return RouteSocketSource(layout=self.layout, lists=self.kernel, opened=self.open)
-
-    def tell(self, *messages: bytes) -> None:
-        for one in messages:
-            self.speaker.send(one)
-
-    def delete_default(self) -> None:
-        gone = [one for one in self.kernel.table if one != self.default]
-        self.kernel.table = gone
-        self.tell(route_message(self.layout, RTM_DELETE, 4, "0.0.0.0/0", "192.168.1.1"))
-
-    def add_default(self) -> None:
-        self.kernel.table.insert(0, self.default)
-        self.tell(route_message(self.layout, RTM_ADD, 4, "0.0.0.0/0", "192.168.1.1"))
-
-    @property
-    def default(self) -> bytes:
-        return self.kernel.route(4, "0.0.0.0/0", "192.168.1.1")
-
-    def move(self, address: str) -> None:
-        old = self.kernel.addresses[1]
-        self.kernel.addresses[1] = (4, address, 24)
-        self.tell(
-            address_message(self.layout, *old, lost=True),
-            address_message(self.layout, 4, address, 24),
-        )
-
-    def close(self) -> None:
-        self.speaker.close()
-        self._listener.close()
 
 
 @pytest.fixture(params=LAYOUTS, ids=[one.system for one in LAYOUTS])
