@@ -70,8 +70,8 @@ from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
 ASKING = (RejoinRequested, NetworkChanged, NodeAttached, LivenessReported, NeighborChanged)
 """Events that may name what is not known yet."""
-DEPARTURES = 32
-"""Stores of nodes that slept or woke of which liveness is told in one turn: with 100 nodes in each, some 8 ms."""
+DEPARTURES = 16
+"""Stores of nodes that slept or woke of which liveness is told in one turn: with 100 nodes in each, some 4 ms."""
 TOLD = 8
 """Most neighbours that are asked to sync with a node that moved: an active view of iroh-gossip holds 5."""
 

@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
+from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.runtime.turns import Turns
+from gossipcontrol.server.wire.pieces import PIECE, TooManyFields, parse_slices
 from grpc_status import rpc_status
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -29,14 +32,30 @@ _WRAP = {
 
 
 class Unread:
-    """A request that is read when it is the call's turn; this one cannot be parsed as the request of the call."""
+    """A request that is read when it is the call's turn."""
 
-    def read(self) -> Any:
+    def read(self) -> Slices[Any]:
         """The message; raises InvalidRequest."""
-        raise InvalidRequest([("request", "cannot be parsed as the request of this call")])
+        raise NotImplementedError
 
 
-UNREADABLE = Unread()
+class UnreadBytes(Unread):
+    """A request as protobuf."""
+
+    def __init__(self, data: bytes, kind: type[Message]) -> None:
+        self._data = data
+        self._kind = kind
+
+    def read(self) -> Slices[Any]:
+        """The message; raises InvalidRequest."""
+        message = self._kind()
+        try:
+            yield from parse_slices(message, self._data)
+        except TooManyFields as error:
+            raise InvalidRequest([("request", str(error))]) from None
+        except DecodeError:
+            raise InvalidRequest([("request", "cannot be parsed as the request of this call")]) from None
+        return message
 
 
 class WrappingServer:
@@ -66,18 +85,17 @@ class WrappingServer:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
         behaviour = getattr(inner, kind)
-        read = _read_all if inner.request_streaming else _read_one
-        call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
-        return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
+        call = self._call(method, _reading(behaviour, inner.request_streaming), counted, timed=kind == "unary_unary")
+        return make(call, _putting_off(inner.request_deserializer), inner.response_serializer)
 
-    def _call(
-        self, method: str, behaviour: Behaviour, read: Callable[[Any], Any], counted: RequestMetrics, *, timed: bool
-    ) -> Behaviour:
+    def _call(self, method: str, behaviour: Behaviour, counted: RequestMetrics, *, timed: bool) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
             try:
                 with self._turns.call(context.peer()) as own:
-                    response = await own.run(lambda: behaviour(read(request), context))
+                    response = await own.run(lambda: behaviour(request, context))
+                    if timed and own.is_over():
+                        await own.wait_turn()  # writing a long answer takes some milliseconds
             except asyncio.CancelledError:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 raise
@@ -107,27 +125,39 @@ def _code(error: Exception) -> grpc.StatusCode:
     return error.code if isinstance(error, GossipControlError) else grpc.StatusCode.INTERNAL
 
 
-def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A deserializer whose failure the call answers itself; gRPC would log a traceback and answer UNKNOWN."""
-    if deserialize is None:
-        return None
+def _putting_off(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer that leaves what is long, or cannot be parsed, to the call: gRPC would answer UNKNOWN."""
+    kind: Any = getattr(deserialize, "__self__", None)
+    if deserialize is None or kind is None:
+        return deserialize
 
-    def forgive(data: bytes) -> Any:
+    def put_off(data: bytes) -> Any:
+        if len(data) > PIECE:
+            return UnreadBytes(data, kind)
         try:
             return deserialize(data)
         except DecodeError:
-            return UNREADABLE
+            return UnreadBytes(data, kind)
 
-    return forgive
+    return put_off
 
 
-def _read_one(request: Any) -> Any:
-    return request.read() if isinstance(request, Unread) else request
+def _reading(behaviour: Behaviour, is_stream: bool) -> Behaviour:
+    """The behaviour, with requests that are read when it is its turn."""
+    if is_stream:
+        return lambda requests, context: behaviour(_read_all(requests), context)
+
+    async def read_first(request: Any, context: Context) -> Any:
+        if isinstance(request, Unread):
+            request = await in_slices(request.read())
+        return await behaviour(request, context)
+
+    return read_first
 
 
 async def _read_all(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        yield _read_one(request)
+        yield (await in_slices(request.read())) if isinstance(request, Unread) else request
 
 
 def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
