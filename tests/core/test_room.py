@@ -207,16 +207,17 @@ def test_the_budget_never_takes_the_books_for_emptier_than_they_are(
         now += names
         node_id, host_id, stores = f"n{node}", f"h{host}", tuple(f"s{one}" for one in range(names))
         peers = {f"p{one}": now for one in range(names)}
-        event: Event = {
+        events: dict[str, Event] = {
             "r": RejoinRequested(node_id, stores[:2], request_id=f"{number}"),
-            "h": NetworkChanged(host_id, (), ChangeKind(1 + names % 4), "b", number + 1),
+            "h": NetworkChanged(host_id, (), tuple(ChangeKind)[names % 4], "b", number + 1),
             "n": NetworkChanged("", (node_id, f"n{host}"), generation=number + 1),
             "w": LivenessReported(node_id, "s1", heard=peers, neighbors=peers),
             "a": NodeAttached(node_id, "s", stores, host_id),
             "d": NodeDetached(node_id, "s"),
             "f": RejoinFinished(f"-{names}", 1, True),
             "t": TimePassed(),
-        }[kind]
+        }
+        event = events[kind]
         lab.handle(event, now)
         assert lab.core.memory.is_above(lab.core.memory.used() - 1)
 
