@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from bench.report import Figure, arguments, at_least, at_most, show
+from bench.report import Figure, arguments, at_least, at_most, run, show
 from tests.kit.fleet import Fleet
 from tests.kit.network import what_is_missing
 from tests.kit.swarm import Swarm
@@ -141,7 +141,7 @@ def main() -> None:
         sys.exit(missing)
     watched_for = SITE + 1 if chosen.quick else WATCHED_FOR
     names: list[str] = chosen.only or list(CASES)
-    show("field", asyncio.run(measure(names, watched_for, chosen.quick)), chosen.as_json)
+    show("field", run(measure(names, watched_for, chosen.quick)), chosen.as_json)
 
 
 if __name__ == "__main__":

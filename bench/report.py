@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import grpc
+from gossipcontrol.system.stop import on_stop
 from rich.console import Console
 from rich.table import Table
 
 from tests.kit.network import what_is_missing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,25 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object instead of a table")
     parser.add_argument("--quick", action="store_true", help="a short run; its figures are not reliable")
     return parser
+
+
+def run(measurement: Coroutine[Any, Any, T]) -> T:
+    """Run a measurement; at a signal to end it stops its processes, removes its hosts, and exits."""
+    try:
+        return asyncio.run(_until_stopped(measurement))
+    except asyncio.CancelledError:
+        sys.exit("stopped by a signal")
+
+
+async def _until_stopped(measurement: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.create_task(measurement)
+
+    def stop() -> None:
+        if not task.cancelling():  # a second signal must not interrupt the tidying
+            task.cancel()
+
+    on_stop(stop)
+    return await task
 
 
 def rounds_on_hosts(description: str | None, default: int) -> argparse.Namespace:

@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class Sample:
 
     at: float
     values: dict[str, float]
+    threads: dict[str, int]
+    """How many by name: what gRPC starts has names of its own, what Python starts that of the process."""
 
 
 def sample(pid: int, tasks: Path, began: float) -> Sample:
@@ -75,7 +78,16 @@ def sample(pid: int, tasks: Path, began: float) -> Sample:
         int(fields["Threads"]),
         int(tasks.read_text() or 0) if tasks.exists() else 0,
     )
-    return Sample(time.monotonic() - began, dict(zip(names, map(float, found), strict=True)))
+    return Sample(time.monotonic() - began, dict(zip(names, map(float, found), strict=True)), _threads(pid))
+
+
+def _threads(pid: int) -> dict[str, int]:
+    """The threads of a process by name."""
+    counted = Counter[str]()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has just ended
+            counted[(thread / "comm").read_text().strip()] += 1
+    return dict(counted)
 
 
 class Troubles:
@@ -192,7 +204,11 @@ async def _look(pid: int, tasks: Path, seconds: float) -> list[Sample]:
     while time.monotonic() - began < seconds:
         await asyncio.sleep(SAMPLE)
         samples.append(sample(pid, tasks, began))
-        print(json.dumps({"at": round(samples[-1].at), **samples[-1].values}), file=sys.stderr, flush=True)
+        print(
+            json.dumps({"at": round(samples[-1].at), **samples[-1].values, "threads by name": samples[-1].threads}),
+            file=sys.stderr,
+            flush=True,
+        )
     return samples
 
 
@@ -207,6 +223,10 @@ def _figures(samples: list[Sample], client: Honest, target: Target, troubles: in
         figures[f"{name}: highest"] = Figure(max(one.values[name] for one in samples), "")
         figures[f"{name}: per hour"] = Figure(slope * 3600, "1/h")
         figures[f"{name}: growth after the warm-up"] = at_most(slope * length, "", bound)
+    for name in sorted({name for one in steady for name in one.threads}):
+        counts = [one.threads.get(name, 0) for one in steady]
+        figures[f"threads named {name}: after the warm-up"] = Figure(statistics.median(counts), "")
+        figures[f"threads named {name}: highest"] = Figure(max(counts), "")
     failed = client.failures.total()
     figures["honest calls"] = Figure(len(client.waits), "calls")
     figures["honest calls served"] = at_least(100 * (1 - failed / max(1, len(client.waits))), "%", 99)

@@ -21,7 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.report import Figure, arguments, at_most, show
+from gossipcontrol.client import UnreachableError
+
+from bench.report import Figure, arguments, at_most, run, show
 from tests.kit.cluster import Cluster
 from tests.kit.fleet import Fleet
 from tests.kit.network import what_is_missing
@@ -140,7 +142,11 @@ class Run:
 async def _called_away(group: Cluster) -> list[str]:
     away: list[str] = []
     for _ in range(CALLED_LOOKS):
-        if not (away := await group.called_away()):
+        try:
+            away = await group.called_away()
+        except UnreachableError:
+            away = ["everybody, for the service does not answer"]  # it may not listen yet after it was started again
+        if not away:
             break
         await asyncio.sleep(0.5)  # between two looks
     return away
@@ -209,7 +215,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if missing := what_is_missing():
         sys.exit(missing)
-    show("trouble", asyncio.run(measure(chosen)), chosen.as_json)
+    show("trouble", run(measure(chosen)), chosen.as_json)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 from gossipcontrol.agent import Agent, AgentEvent, BootstrapPeer, Capability, Rung
 
+from tests.kit.local_server import LocalServer
+
 
 class Clock:
     """A clock that is set by hand."""
@@ -53,40 +55,35 @@ class FakeNode:
 
 
 class Proxy:
-    """TCP to the service; ``dead`` swallows every byte, ``cut`` ends every connection."""
+    """TCP to the service; ``dead`` swallows every byte, ``cut`` ends every connection, ``delay`` is each way's."""
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = LocalServer(self._serve)
         self.dead = False
+        self.delay = 0.0
+        """Seconds that each way takes."""
         self.connections = 0
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        assert self._server is not None
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self._server.address
 
     def cut(self) -> None:
         """End every connection."""
-        for task in self._tasks:
-            task.cancel()
+        self._server.cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
-        with suppress(OSError, asyncio.CancelledError):
-            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
-            try:
-                await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-            finally:
-                far_writer.close()
-        writer.close()
-        self._tasks.discard(task)
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        finally:
+            far_writer.transport.abort()
+            with suppress(OSError):
+                await far_writer.wait_closed()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         dead = self.dead
@@ -94,6 +91,7 @@ class Proxy:
             # A connection made while the way is dead stays dead; so does one that was made before.
             dead = dead or self.dead
             if not dead:
+                await asyncio.sleep(self.delay)
                 writer.write(data)
                 await writer.drain()
         writer.close()
@@ -103,13 +101,8 @@ class Proxy:
     async def to(target: str) -> AsyncGenerator[Proxy]:
         """A proxy to this address."""
         proxy = Proxy(target)
-        proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
-        try:
+        async with proxy._server:
             yield proxy
-        finally:
-            proxy._server.close()
-            proxy.cut()
-            await asyncio.gather(*proxy._tasks, return_exceptions=True)
 
 
 class Watched:

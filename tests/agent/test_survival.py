@@ -17,6 +17,7 @@ from gossipcontrol.v1 import attach_pb2, liveness_pb2
 from tests.agent.fake import FakeNode
 from tests.agent.script import Script, scripted
 from tests.kit.address import local_address
+from tests.kit.local_server import LocalServer
 from tests.kit.until import DEADLINE, until
 
 NEWER_FRAME = attach_pb2.AttachResponse.FromString(b"\x7a\x00")
@@ -243,17 +244,14 @@ async def test_what_is_no_gossipcontrol_is_tried_again_and_logged_once(caplog: p
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with caplog.at_level(logging.WARNING, "gossipcontrol.agent"):
-        async with Agent(FakeNode(), address) as agent:
+        async with LocalServer(answer) as server, Agent(FakeNode(), server.address) as agent:
 
             def tried() -> bool:
                 agent.network_changed()
                 return agent.stats.failed_attempts >= 3
 
             await until(tried, "it is tried again", within=3 * DEADLINE)
-    server.close()
     reasons = [one.message for one in caplog.records if "cannot attach" in one.message]
     assert reasons
     assert len(reasons) == len([one for one, before in zip(reasons, ["", *reasons], strict=False) if one != before])

@@ -111,7 +111,7 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
         return lines[-1][10:]  # without the time of day
 
     async with asyncio.timeout(LIMIT):
-        scope, watching = await line(), await line()
+        scope, watching, network, reporting = await line(), await line(), await line(), await line()
         await host.link_down()
         lost = await line()
         await host.link_up()
@@ -119,7 +119,9 @@ async def test_what_people_read(host: Host, tmp_path: Path) -> None:
         reading.send_signal(signal.SIGINT)
         assert await reading.wait() == 0
     assert scope == "watching eth0; ignoring lo (loopback)"
-    assert watching.startswith("watching host laptop through rtnetlink (eth0 via 10.77.0.1; 10.77.0.2), reporting to ")
+    assert watching == "watching host laptop through rtnetlink"
+    assert network == "the network is eth0 via 10.77.0.1; 10.77.0.2"
+    assert reporting.startswith("reporting to ")
     assert lost == "network lost; waiting for it to come back"
     assert changed == "network change: eth0 via 10.77.0.1; 10.77.0.2"
     assert waiting.startswith("service unreachable, will retry: ")
@@ -154,9 +156,12 @@ def replayed(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_file_that_is_no_recording_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "seen").write_text("nonsense")
-    run = run_watch("--replay", str(tmp_path / "seen"))
-    assert (run.returncode, run.stderr) == (1, "Error: line 1 is no JSON\n")
+    path = tmp_path / "seen"
+    for text in ("nonsense", "", "{}"):
+        path.write_text(text)
+        run = run_watch("--replay", str(path))
+        said = f"Error: {path} cannot be replayed: it is no recording of a watcher\n"
+        assert (run.returncode, run.stderr) == (1, said)
 
 
 def test_the_self_test_says_what_works() -> None:
@@ -164,6 +169,7 @@ def test_the_self_test_says_what_works() -> None:
     assert run.returncode == 0
     source = "iphlpapi" if sys.platform == "win32" else "rtnetlink"
     assert run.stdout.startswith(f"ok    network ({source}): ")
+    assert run.stdout.splitlines()[-1].startswith("Changes of the network are reported at once; ")
     assert json.loads(run_watch("--self-test", "--json").stdout.splitlines()[0])["works"] is True
 
 

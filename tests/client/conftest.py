@@ -1,5 +1,5 @@
 """Fixtures of the client's tests: the real service."""
 
-from tests.server.conftest import service, stub
+from tests.server.conftest import service, stub, windows
 
-__all__ = ["service", "stub"]
+__all__ = ["service", "stub", "windows"]

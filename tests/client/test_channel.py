@@ -14,7 +14,8 @@ from gossipcontrol.agent import Agent
 from gossipcontrol.client import Client, SyncClient, UnreachableError
 from gossipcontrol.client.address import is_local
 
-from tests.agent.fake import FakeNode
+from tests.agent.fake import FakeNode, Proxy
+from tests.kit.local_server import LocalServer
 from tests.kit.service_lab import Service
 from tests.kit.until import DEADLINE
 
@@ -41,13 +42,12 @@ class HttpProxy:
 async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HttpProxy]:
     """A proxy that every variable names, with no exception for this host."""
     proxy = HttpProxy()
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
-    proxy.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for name in VARIABLES:
-        monkeypatch.setenv(name, proxy.address)
-    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    async with server:
+    async with LocalServer(proxy.handle) as server:
+        proxy.address = f"http://{server.address}"
+        for name in VARIABLES:
+            monkeypatch.setenv(name, proxy.address)
+        for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
         yield proxy
 
 
@@ -88,6 +88,15 @@ async def test_a_service_elsewhere_is_reached_through_a_proxy_only_when_ours_is_
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     assert proxy.asked[0] == "CONNECT service.invalid:7420 HTTP/1.1"
+
+
+async def test_a_long_way_costs_one_connection(service: Service) -> None:
+    """An attempt to connect had 0.1 s: over a long way, or on a busy host, one after another was given up."""
+    async with Proxy.to(service.tcp) as far:
+        far.delay = 0.15
+        async with Client(far.address) as client:
+            assert await client.serving()
+        assert far.connections == 1
 
 
 @pytest.mark.parametrize("address", ["unix:/x", "127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1"])

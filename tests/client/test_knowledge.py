@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError
 
-from tests.kit.address import connect_locally, local_address, start_local_server
+from tests.kit.address import connect_locally, local_address
 from tests.kit.intentions import batch, chain, serving_in_memory
+from tests.kit.local_server import LocalServer
 
 
 @pytest.fixture
@@ -27,29 +29,29 @@ class Breaker:
     def __init__(self, path: Path, behind: Path, limit: int) -> None:
         self.path, self._behind, self._left = path, behind, limit
         self.connections = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self.broken: list[OSError] = []
         """Ends of connections that did not end well, as those that it breaks do."""
 
     async def __aenter__(self) -> Breaker:
-        self._server = await start_local_server(self._serve, self.path)
+        self._server = LocalServer(self._serve, self.path)
+        await self._server.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._server.__aexit__(*error)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         inner_reader, inner_writer = await connect_locally(self._behind)
         limited = self.connections == 1
-        self._tasks |= {
-            asyncio.create_task(self._pump(reader, inner_writer, writer, limited)),
-            asyncio.create_task(self._pump(inner_reader, writer, inner_writer, False)),
-        }
+        try:
+            await asyncio.gather(
+                self._pump(reader, inner_writer, writer, limited), self._pump(inner_reader, writer, inner_writer, False)
+            )
+        finally:
+            inner_writer.transport.abort()
+            with suppress(OSError):
+                await inner_writer.wait_closed()
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: asyncio.StreamWriter, limited: bool

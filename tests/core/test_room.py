@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect, RefuseNode, RefuseTrigger
-from gossipcontrol.server.core.event import Event, LivenessReported, NodeAttached, NodeDetached, RejoinRequested
+from gossipcontrol.server.core.event import (
+    ChangeKind,
+    Event,
+    LivenessReported,
+    NetworkChanged,
+    NodeAttached,
+    NodeDetached,
+    RejoinFinished,
+    RejoinRequested,
+    TimePassed,
+)
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.memory import NAME
@@ -181,3 +191,52 @@ def test_the_counts_of_what_strangers_named_are_those_of_the_books(steps: list[t
     slots = [slot for node in registry.nodes.values() for slot in node.slots.values()]
     assert registry.neighbors == sum(len(slot.neighbors) for slot in slots)
     assert lab.core.memory.used() <= 150_000
+
+
+HOST_EVENTS = st.tuples(st.sampled_from("rrrhhnwadft"), st.integers(0, 5), st.integers(0, 3), st.integers(0, 30))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(HOST_EVENTS, max_size=40), st.sampled_from([150_000, 400_000, 10**9]))
+def test_the_budget_never_takes_the_books_for_emptier_than_they_are(
+    steps: list[tuple[str, int, int, int]], limit: int
+) -> None:
+    """Between two sums it adds what each trigger may fill; other events have the books summed."""
+    lab, now = Lab(limit), 1000.0
+    for number, (kind, node, host, names) in enumerate(steps):
+        now += names
+        node_id, host_id, stores = f"n{node}", f"h{host}", tuple(f"s{one}" for one in range(names))
+        peers = {f"p{one}": now for one in range(names)}
+        events: dict[str, Event] = {
+            "r": RejoinRequested(node_id, stores[:2], request_id=f"{number}"),
+            "h": NetworkChanged(host_id, (), tuple(ChangeKind)[names % 4], "b", number + 1),
+            "n": NetworkChanged("", (node_id, f"n{host}"), generation=number + 1),
+            "w": LivenessReported(node_id, "s1", heard=peers, neighbors=peers),
+            "a": NodeAttached(node_id, "s", stores, host_id),
+            "d": NodeDetached(node_id, "s"),
+            "f": RejoinFinished(f"-{names}", 1, True),
+            "t": TimePassed(),
+        }
+        event = events[kind]
+        lab.handle(event, now)
+        assert lab.core.memory.is_above(lab.core.memory.used() - 1)
+
+
+def test_the_budget_counts_the_slices_of_a_large_trigger() -> None:
+    lab, stores = Lab(10**9), tuple(f"s{number}" for number in range(600))
+    for number in range(4):
+        lab.handle(NodeAttached(f"n{number}", "s", stores, "h"), 1.0)
+        lab.handle(NodeAttached(f"o{number}", "s", ("s1",), "o"), 1.0)
+    lab.handle(NetworkChanged("h"), 2.0)
+    for number in range(20):
+        lab.handle(RejoinRequested(f"o{number % 4}"), 20.0 + number)
+        assert lab.core.memory.is_above(lab.core.memory.used() - 1)
+
+
+def test_the_budget_sees_what_changes_outside_the_core() -> None:
+    lab, streams = Lab(), [0]
+    lab.core.memory.add("streams", lambda: streams[0], outside=True)
+    lab.handle(NodeAttached("n", "s", ("a",)), 1.0)
+    assert not lab.refused(RejoinRequested("n"), 2.0)
+    streams[0] = LIMIT
+    assert lab.refused(RejoinRequested("n"), 3.0)

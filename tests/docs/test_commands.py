@@ -21,12 +21,11 @@ import click
 import grpc
 import pytest
 from click.testing import CliRunner, Result
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import peer_knowledge_pb2, peer_knowledge_pb2_grpc
 
 from tests.clients.built import LANGUAGES
 from tests.kit.markdown import TOP, Block, documents, each_block, inline_code
-from tests.kit.service_lab import BareAgent, Service, connected, rejoin
+from tests.kit.service_lab import BareAgent, Service, channel_to, connected, rejoin
 
 NODES = {
     "3658937da4a913516974678302255c6ce1b88e3750e954719fd0e4ab072b66b9": ("notes",),
@@ -81,7 +80,7 @@ async def test_the_commands_of_a_block_do_what_they_show(service: Service, block
 @contextlib.asynccontextmanager
 async def populated(service: Service) -> AsyncGenerator[None]:
     """The documents' nodes are attached, one rejoin was asked for, one intention was recorded."""
-    async with connected(service.address) as stub, open_channel(service.address) as channel:
+    async with connected(service.address) as stub, channel_to(service.address) as channel:
         agents = [BareAgent(stub) for _ in NODES]
         for agent, (node_id, stores) in zip(agents, NODES.items(), strict=True):
             await agent.register(node_id, *stores, host_id=os.environ["GOSSIPCONTROL_HOST_ID"])

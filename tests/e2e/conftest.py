@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +15,8 @@ from tests.kit.swarm import Swarm
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip every test here on a machine that cannot run them, with what it lacks."""
-    here = Path(__file__).parent
-    mine = [item for item in items if here in item.path.parents]
+    here = f"{Path(__file__).parent}{os.sep}"  # as text: to compare 3,000 paths as paths takes a fifth of a second
+    mine = [item for item in items if str(item.path).startswith(here)]
     if not mine:
         return
     missing = what_is_missing()

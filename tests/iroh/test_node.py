@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,10 @@ pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[
 import iroh
 from gossipcontrol.agent import BootstrapPeer, Rung
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
+from gossipcontrol.iroh import deafness as deafness_module
 from gossipcontrol.iroh import node as node_module
 from gossipcontrol.iroh import sync as sync_module
+from gossipcontrol.iroh.deafness import Deafness
 from gossipcontrol.iroh.node import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME, IrohNode
 from gossipcontrol.iroh.sync import ALPN, SIZE
 from gossipcontrol.iroh.topic import GossipEvent
@@ -28,6 +30,10 @@ from tests.kit.until import until
 
 NOWHERE = "192.0.2.1:4"
 """An address of a network that exists in documentation only."""
+
+
+def yes(*_arguments: object) -> bool:
+    return True
 
 
 @asynccontextmanager
@@ -329,10 +335,9 @@ async def test_resubscribing_moves_only_from_an_endpoint_that_has_long_reached_n
     async with two_nodes() as (one, two, _):
         before = one.addresses()
         unreachable = [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))]
-        with pytest.raises(RejoinFailedError, match="the endpoint stays"):
-            await one.rejoin("a", unreachable, Rung.RESUBSCRIBE)
+        await one.rejoin("a", unreachable, Rung.RESUBSCRIBE)  # carried out: the service waits for a proof in vain
         assert one.addresses() == before
-        monkeypatch.setattr(node_module, "ENDPOINT_KEPT", 0.0)
+        monkeypatch.setattr(Deafness, "is_long", yes)
         await one.rejoin("a", unreachable, Rung.RESUBSCRIBE)
         assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
 
@@ -349,12 +354,36 @@ async def test_resubscribing_moves_at_once_from_an_endpoint_that_is_stuck_with_a
         monkeypatch.setattr(node_module, "silent_paths", silent_paths)
         before, hints = one.addresses(), [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))]
         stuck_with.add(two.node_id)
-        with pytest.raises(RejoinFailedError, match="the endpoint stays"):
-            await one.rejoin("a", hints, Rung.RESUBSCRIBE)
+        await one.rejoin("a", hints, Rung.RESUBSCRIBE)
         assert one.addresses() == before, "a ping may still be under way"
-        monkeypatch.setattr(node_module, "STUCK_TIME", 0.0)
+        monkeypatch.setattr(deafness_module, "STUCK_TIME", 0.0)
         await one.rejoin("a", hints, Rung.RESUBSCRIBE)
         assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
+
+
+async def test_a_node_whose_endpoint_is_at_fault_moves_without_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a dial in vain, also one that is cancelled; and when its network changed after it was deaf for long."""
+    moves: list[Sequence[str]] = []
+
+    async def move(_self: IrohNode, hints: Sequence[str]) -> None:
+        moves.append(hints)
+
+    monkeypatch.setattr(IrohNode, "_move_to_new_endpoint", move)
+    monkeypatch.setattr(node_module, "KNOCK_TIME", 0.05)
+    async with two_nodes() as (one, two, _):
+
+        async def dial_in_vain() -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await one.sync_with_peer("a", two.node_id, [NOWHERE])
+
+        await dial_in_vain()
+        monkeypatch.setattr(Deafness, "is_over_patience", yes)
+        await dial_in_vain()
+        await until(lambda: len(moves) == 1, "it moves")
+        monkeypatch.setattr(Deafness, "is_long", yes)
+        await one.reconnect()
+        await until(lambda: len(moves) == 2, "it moves again")
 
 
 def test_a_rejoin_in_vain_ends_before_the_service_takes_it_for_lost() -> None:

@@ -29,7 +29,9 @@ MACOS_INTEL = System("x86_64-apple-macosx13.0", ("any-darwin-any",))
 FREEBSD = System("x86_64-unknown-freebsd14", ("x86_64-freebsd-none", "x86-freebsd-none", "generic-freebsd"))
 OPENBSD = System("x86_64-unknown-openbsd", ("x86_64-openbsd-none", "x86-openbsd-none", "generic-openbsd"))
 NETBSD = System("x86_64-unknown-netbsd10", ("x86_64-netbsd-none", "x86-netbsd-none", "generic-netbsd"))
-WINDOWS = System("x86_64-pc-windows-gnu", ("any-windows-any",), ("-D_WIN32_WINNT=0x0A00",))
+_NO_INTRINSICS = tuple(f"-D__{name}INTRIN_H" for name in ("", "X86", "IMM", "MM", "XMM", "EMM"))
+"""Has the compiler pass over its headers of intrinsics, which are half of what windows.h includes."""
+WINDOWS = System("x86_64-pc-windows-gnu", ("any-windows-any",), ("-D_WIN32_WINNT=0x0A00", *_NO_INTRINSICS))
 
 
 def what_is_missing() -> str:

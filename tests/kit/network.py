@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -126,6 +127,14 @@ class Network:
         self.hosts = [Host(prefix, number, "br0" if number <= near else "br1") for number in range(1, hosts + 1)]
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._make()
+        except BaseException:  # cancelled, for one
+            await self._remove()
+            raise
+        return self
+
+    async def _make(self) -> None:
         await _ip(f"netns add {self.hub}")
         await _ip(
             f"-n {self.hub} -batch -",
@@ -139,7 +148,6 @@ class Network:
             )
         for host in self.hosts:
             await host.make()
-        return self
 
     async def add_subnet(self, gateway: str) -> None:
         """Let the hub be the gateway of one more subnet, as the router that replaces another; once."""
@@ -170,16 +178,28 @@ class Network:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._remove()
+
+    async def _remove(self) -> None:
+        """Kill what still runs in the hosts, and remove those that were made."""
+        made = set(await _output("ip", "netns", "list"))
         for namespace in (*(host.namespace for host in self.hosts), self.hub):
-            await _kill_in(namespace)
-            await _ip(f"netns delete {namespace}")
+            if namespace in made:
+                await _kill_in(namespace)
+                await _ip(f"netns delete {namespace}")
 
 
 async def _kill_in(namespace: str) -> None:
-    listed = await asyncio.create_subprocess_exec("ip", "netns", "pids", namespace, stdout=asyncio.subprocess.PIPE)
-    output, _ = await listed.communicate()
-    for pid in output.split():
-        await _run("kill", "-9", pid.decode())
+    for pid in await _output("ip", "netns", "pids", namespace):
+        with contextlib.suppress(subprocess.CalledProcessError):  # it may have ended meanwhile
+            await _run("kill", "-9", pid)
+
+
+async def _output(*command: str) -> list[str]:
+    """The words that a command prints."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    return output.decode().split()
 
 
 async def _ip(arguments: str, lines: str | None = None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.app import App
@@ -35,9 +36,19 @@ def config(directory: Path, **sections: Any) -> Config:
     return replace(plain, **sections)
 
 
-def deciding(window: float = 0.3, verify_timeout: float = 0.3, **values: Any) -> Parameters:
-    """Deciding parameters with short windows, so that tests are fast."""
-    return Parameters(window=window, verify_timeout=verify_timeout, **values)
+SHORT = 0.3
+"""Seconds of a window whose end a test waits for; none to act in, because a busy machine stops for longer."""
+LONG = 60.0
+"""Seconds of a window that does not end while a test acts."""
+
+
+ends_soon = pytest.mark.parametrize("windows", [SHORT])
+"""The windows of the fixture ``service`` end while this test waits for it."""
+
+
+def deciding(windows: float = LONG, **values: Any) -> Parameters:
+    """Deciding parameters whose windows, that of debouncing and that of verifying, last so many seconds."""
+    return Parameters(**{"window": windows, "verify_timeout": windows, **values})
 
 
 @dataclass
@@ -87,9 +98,17 @@ async def serving(settings: Config) -> AsyncGenerator[Service]:
 
 
 @asynccontextmanager
+async def channel_to(address: str, *further: tuple[str, int | str]) -> AsyncGenerator[grpc.aio.Channel]:
+    """A channel that is connected: whatever a call on it fails for, it is not that connecting took long."""
+    async with open_channel(address, *further) as channel:
+        await asyncio.wait_for(channel.channel_ready(), DEADLINE)
+        yield channel
+
+
+@asynccontextmanager
 async def connected(address: str) -> AsyncGenerator[gossip_control_pb2_grpc.GossipControlAsyncStub]:
     """A stub on a channel of its own."""
-    async with open_channel(address) as channel:
+    async with channel_to(address) as channel:
         stub: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
         yield stub
 

@@ -83,4 +83,5 @@ async def service_process(socket: Path, **environ: str) -> AsyncGenerator[Servic
         if process.returncode is None:
             process.kill()
         await running.drain()
+        await process.wait()  # else its transport outlives the test
         await process.wait()

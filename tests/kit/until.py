@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-DEADLINE = 10.0
-"""Seconds within which a condition must hold; it usually does in milliseconds."""
+DEADLINE = 30.0
+"""Seconds within which a condition must hold. It usually does in milliseconds; a busy machine stops for seconds."""
 PAUSE = 0.005
 """Seconds between two looks at a condition."""
 

@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 
-from tests.kit.service_lab import Service, config, connected, deciding, serving
+from tests.kit.service_lab import LONG, Service, config, connected, deciding, serving
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    """A service with short windows."""
-    async with serving(config(tmp_path, deciding=deciding())) as running:
+def windows() -> float:
+    """Seconds that the service's windows last; a test that waits for their end sets them by parametrize."""
+    return LONG
+
+
+@pytest.fixture
+async def service(tmp_path: Path, windows: float) -> AsyncIterator[Service]:
+    """A service, over its Unix socket and a TCP port."""
+    async with serving(config(tmp_path, deciding=deciding(windows))) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ from gossipcontrol.v1.gossip_control_pb2 import ListStoresRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.kit.service_lab import BareAgent, Service, config, connected, refusal, serving
+from tests.kit.service_lab import BareAgent, Service, channel_to, config, connected, refusal, serving
 from tests.kit.service_process import service_process
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
@@ -107,7 +107,7 @@ async def test_what_is_in_the_way_is_named(service: Service, tmp_path: Path) -> 
 
 
 async def check(address: str, name: str = "") -> int:
-    async with open_channel(address) as channel:
+    async with channel_to(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         return int((await stub.Check(health_pb2.HealthCheckRequest(service=name))).status)
 
@@ -120,7 +120,7 @@ async def test_health_is_told_for_the_whole_and_for_each_service(service: Servic
 
 
 async def test_reflection_lists_and_describes_the_services(service: Service) -> None:
-    async with open_channel(service.address) as opened:
+    async with channel_to(service.address) as opened:
         channel: Any = opened
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest
@@ -142,7 +142,7 @@ async def test_a_stop_is_announced_before_streams_end(tmp_path: Path) -> None:
     async with serving(settings) as service, connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a")
-        async with open_channel(service.tcp) as channel:
+        async with channel_to(service.tcp) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             watching = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == SERVING

@@ -8,13 +8,14 @@ from pathlib import Path
 from click.testing import CliRunner
 from gossipcontrol.cli.main import main
 from gossipcontrol.client import Client, PastTrigger
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Listen, Log, Metrics, State
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
+
+from tests.kit.service_lab import channel_to
 
 
 async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ async def test_a_service_starts_a_rejoin_for_an_attached_node(tmp_path: Path) ->
     )
     app = App(config, make_logger(Log(level="error")))
     await app.start()
-    async with open_channel(f"unix:{path}") as channel:
+    async with channel_to(f"unix:{path}") as channel:
         stub: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
         call = stub.Attach()
         register = attach_pb2.Register(node_id="n", store_ids=["s"])

@@ -12,6 +12,7 @@ from gossipcontrol.server.core.diagnosis.store_monitor import StoreMonitor
 from gossipcontrol.server.core.event import NodeAttached
 from gossipcontrol.server.core.presence import presence
 from gossipcontrol.server.core.presence.presence import Presence
+from gossipcontrol.server.core.repair import partition_repair
 from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
 from gossipcontrol.server.core.repair.silence import SilenceRepair
 from gossipcontrol.server.core.repair.unheard import UnheardPeers
@@ -29,6 +30,10 @@ UPDATE = SilenceRepair.update
 
 def nothing(*args: Any, **named: Any) -> Any:
     return []
+
+
+def same(found: Any, *args: Any) -> Any:
+    return found
 
 
 def yes(*args: Any, **named: Any) -> bool:
@@ -64,6 +69,8 @@ MUTANTS: list[tuple[str, Any, str, Any, str, Shape, str]] = [
      "black hole between two parts of a site", Shape.SIDECAR, "heals"),
     ("a path across a partition is not used", PartitionRepair, "on_reached", nothing,
      "silent black hole of one host", Shape.HUB, "heals"),
+    ("a rejoin goes over dead links", partition_repair, "_resubscribe_if_dead", same,
+     "dead links of one host", Shape.HUB, "heals"),
     ("the service's own pause is not forgiven", Presence, "on_service_paused", nothing,
      "service stops for 100 s", Shape.SIDECAR, "contradicted"),
     ("hints name where peers were", Registry, "attach", keep_the_first_addresses,

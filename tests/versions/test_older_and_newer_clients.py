@@ -10,9 +10,8 @@ import grpc
 import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
-from gossipcontrol.client.channel import open_channel
 
-from tests.kit.service_lab import Service, bad_fields, refusal
+from tests.kit.service_lab import Service, bad_fields, channel_to, refusal
 from tests.kit.until import DEADLINE
 from tests.server.conftest import service
 from tests.versions.release import ADDED, FRAME, OLDER, Release, enum_fields, release, to_bytes
@@ -37,7 +36,7 @@ def client(request: pytest.FixtureRequest) -> Release:
 
 @pytest.fixture
 async def channel(service: Service) -> AsyncIterator[Any]:
-    async with open_channel(service.address) as channel:
+    async with channel_to(service.address) as channel:
         yield channel
 
 

@@ -20,6 +20,8 @@ from gossipcontrol.watch.source import Peers, no_peers
 from tests.kit.network import Host
 
 QUIET, LONGEST = 0.25, 2.0
+PATIENCE = 40
+"""So many times longer is waited for the rest of a real change: on a busy machine its parts come seconds apart."""
 CLONE_NEWNET = 0x40000000
 LIMIT = 30.0
 """Seconds after which what should be there will not come."""
@@ -28,9 +30,9 @@ Seen = tuple[float, Fingerprint]
 Told = tuple[float, Report]
 
 
-def replay(first: Fingerprint, seen: Sequence[Seen]) -> list[Told]:
+def replay(first: Fingerprint, seen: Sequence[Seen], patience: int = 1) -> list[Told]:
     """What is told, and when, of what was seen; deadlines are served exactly, and all of them in the end."""
-    debounce = Debounce(first, quiet=QUIET, longest=LONGEST)
+    debounce = Debounce(first, quiet=QUIET * patience, longest=LONGEST * patience)
     told: list[Told] = []
     for at, current in [*seen, (math.inf, None)]:
         while (deadline := debounce.next_deadline()) is not None and deadline < at:
@@ -86,7 +88,7 @@ class Sight:
         end = f"veth-end{self._ends}"
         await self.host.run("ip", "link", "add", end, "type", "bridge")
         await self.until(lambda snapshot: any(link.name == end for link in snapshot.links))
-        return replay(self.first, self.seen)
+        return replay(self.first, self.seen, PATIENCE)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The table of changes: real ones, made in namespaces, each with the reports that it must give, no more and no fewer.
 
-Where this kernel has no device of a kind (bond, VLAN, WireGuard), a bridge or a veth pair of that name stands in.
+Bonds, VLANs, WireGuard and modems are played by devices that every kernel has: docs/platforms.md says by which.
 """
 
 from __future__ import annotations

@@ -180,6 +180,8 @@ async def test_the_end_of_the_watcher_lets_the_mac_sleep_at_once(iokit: FakeIOKi
 class _Clock:
     """A power source that says one thing."""
 
+    name = "test"
+
     async def watch(self) -> AsyncGenerator[ChangeKind, None]:
         yield ChangeKind.RESUMED
 
@@ -205,6 +207,10 @@ def test_the_clocks_of_a_mac_pass_over_wakes_in_the_dark() -> None:
 
 
 @pytest.mark.skipif(bool(headers.what_is_missing()), reason=headers.what_is_missing() or "nothing is missing")
-def test_the_clocks_and_the_host_id_are_those_of_the_headers() -> None:
+def test_clocks_host_id_and_messages_are_those_of_the_headers() -> None:
     said = {"CLOCK_MONOTONIC_RAW": 4, "CLOCK_UPTIME_RAW": 8, "sizeof(uuid_t)": 16, "sizeof(struct timespec)": 16}
-    assert headers.evaluate(headers.MACOS, ("time.h", "unistd.h", "uuid/uuid.h"), list(said)) == said
+    # IOKit/IOMessage.h is not among the headers: its codes, by the rule of mach/error.h that makes messages of them.
+    for code, message in {0x270: CAN_SLEEP, 0x280: WILL_SLEEP, 0x300: HAS_POWERED_ON}.items():
+        said[f"(unsigned)(err_system(0x38) | err_sub(0) | {code:#x})"] = message
+    includes = ("time.h", "unistd.h", "uuid/uuid.h", "mach/error.h")
+    assert headers.evaluate(headers.MACOS, includes, list(said)) == said

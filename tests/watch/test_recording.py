@@ -70,6 +70,8 @@ class Source:
 
 
 class Power:
+    name = "test"
+
     async def watch(self) -> AsyncGenerator[ChangeKind, None]:
         yield ChangeKind.SLEEPING
         yield ChangeKind.RESUMED
@@ -191,8 +193,8 @@ def test_fields_of_a_newer_release_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "line 1 is no JSON"),
-        ("[]", "line 1 is no object"),
+        ("", "no recording"),
+        ("[]", "no recording"),
         ("{}", "no recording"),
         (HEAD.replace('"version":1', '"version":2'), "is of version 2"),
         (f"{HEAD}\nnonsense\n{SEEN}", "line 2"),

@@ -11,7 +11,7 @@ from gossipcontrol.watch import self_test as subject
 from gossipcontrol.watch.change import ChangeKind, Snapshot
 from gossipcontrol.watch.iokit import MacPowerSource
 from gossipcontrol.watch.scope import Filter
-from gossipcontrol.watch.self_test import self_test
+from gossipcontrol.watch.self_test import Check, conclusion, self_test
 from gossipcontrol.watch.source import NetworkSource, PowerSource
 
 
@@ -29,6 +29,8 @@ class Refused:
 
 
 class Ended:
+    name = "ended"
+
     async def watch(self) -> AsyncGenerator[ChangeKind, None]:
         kinds: tuple[ChangeKind, ...] = ()
         for kind in kinds:
@@ -39,8 +41,9 @@ async def test_what_works_on_this_host() -> None:
     checks = {check.name: check for check in await self_test(Filter.default())}
     network = checks[f"network ({'iphlpapi' if sys.platform == 'win32' else 'rtnetlink'})"]
     assert network.works
-    assert "gateways; watching" in network.text
-    assert checks["power (ClockSource)"].text == "it listens"
+    assert "links: " in network.text
+    assert "; watching" in network.text
+    assert checks["power (clocks)"].text == "it listens"
     assert checks["names"].works
     assert checks["clocks"].works
 
@@ -57,8 +60,24 @@ async def test_what_does_not_work_is_said(monkeypatch: pytest.MonkeyPatch, tmp_p
     checks = await self_test(Filter.default())
     assert [(check.name, check.works) for check in checks[:3]] == [
         ("network (refused)", False),
-        ("power (Ended)", False),
-        ("power (MacPowerSource)", False),
+        ("power (ended)", False),
+        ("power (IOKit)", False),
     ]
     assert checks[0].text == "no sockets here; polling takes its place"
     assert "no-such-framework" in checks[2].text
+    assert conclusion(checks) == "The network is polled; sleep is not seen."
+
+
+@pytest.mark.parametrize(
+    ("works", "said"),
+    [
+        ((True, True, True), "Changes of the network are reported at once; sleep is announced."),
+        ((False, True, False), "The network is polled; sleep is announced."),
+        ((False, False, True), "The network is polled; sleep is not announced, but a resume is seen by the clocks."),
+        ((True, False, False), "Changes of the network are reported at once; sleep is not seen."),
+    ],
+)
+def test_what_the_checks_mean_is_said_in_a_sentence(works: tuple[bool, ...], said: str) -> None:
+    names = ("network (rtnetlink)", "power (logind)", "power (clocks)", "names")
+    checks = [Check(name, well, "") for name, well in zip(names, (*works, True), strict=True)]
+    assert conclusion(checks) == said

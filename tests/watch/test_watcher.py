@@ -51,6 +51,8 @@ class Network:
 class Power:
     """A power source that tells what the test says."""
 
+    name = "test"
+
     def __init__(self, *kinds: ChangeKind | OSError) -> None:
         self._kinds: asyncio.Queue[ChangeKind | OSError] = asyncio.Queue()
         for kind in kinds:

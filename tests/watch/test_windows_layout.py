@@ -16,8 +16,7 @@ pytestmark = [
     pytest.mark.skipif(bool(headers.what_is_missing()), reason=headers.what_is_missing() or "nothing missing"),
 ]
 
-NETWORK = ("winsock2.h", "ws2ipdef.h", "iphlpapi.h")
-BASE = ("windows.h",)
+INCLUDES = ("winsock2.h", "ws2ipdef.h", "iphlpapi.h", "windows.h")
 FLAGS = "((MIB_IF_ROW2 *)0)->InterfaceAndOperStatusFlags"
 
 
@@ -61,10 +60,6 @@ BASE_CONSTANTS = {
 }  # fmt: skip
 
 
-def test_rows_and_constants_of_the_network_are_those_of_the_headers() -> None:
-    expected = rows() | NETWORK_CONSTANTS
-    assert headers.evaluate(headers.WINDOWS, NETWORK, list(expected)) == expected
-
-
-def test_constants_of_power_files_and_memory_are_those_of_the_headers() -> None:
-    assert headers.evaluate(headers.WINDOWS, BASE, list(BASE_CONSTANTS)) == BASE_CONSTANTS
+def test_rows_and_constants_are_those_of_the_headers() -> None:
+    expected = rows() | NETWORK_CONSTANTS | BASE_CONSTANTS
+    assert headers.evaluate(headers.WINDOWS, INCLUDES, list(expected)) == expected

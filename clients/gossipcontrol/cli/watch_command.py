@@ -112,12 +112,15 @@ class _Run:
 
     def _started(self, source: str, first: Fingerprint) -> None:
         subject = ", ".join(f"node {node}" for node in self._nodes) or f"host {self._host_id}"
-        text = f"watching {subject} through {source} ({first.describe()}), reporting to {self._address}"
         scope = first.scope
         if not self._as_json:
             self._say("", scope.summary())
-        self._say("watching", text, host=self._host_id, source=source, network=first.describe(),
-                  watched=dict(scope.watched), ignored=dict(scope.ignored))  # fmt: skip
+            self._say("", f"watching {subject} through {source}")
+            self._say("", f"the network is {first.describe()}")
+        self._say(
+            "watching", f"reporting to {self._address}", host=self._host_id, source=source, network=first.describe(),
+            watched=dict(scope.watched), ignored=dict(scope.ignored),
+        )  # fmt: skip
 
     def _lost(self) -> None:
         self._say("lost", "network lost; waiting for it to come back")

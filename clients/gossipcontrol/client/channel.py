@@ -21,8 +21,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     # By default gRPC waits up to two minutes before it tries to connect again.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The time that an attempt to connect has; one that is refused ends at once, and the waits above follow.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     # Retries are ours (see retry): hidden ones would double them.
     ("grpc.enable_retries", 0),
     # Two channels of one process must not share a connection that one of them wants to give up.

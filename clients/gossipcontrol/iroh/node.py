@@ -22,6 +22,7 @@ from typing import Any
 
 from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
 from gossipcontrol.client.enumeration import Capability, Rung
+from gossipcontrol.iroh.deafness import Deafness
 from gossipcontrol.iroh.endpoint import (
     add_address,
     dialled_addresses,
@@ -48,10 +49,6 @@ SECOND_KNOCK_TIME = 1.2
 """The same for those asked second: an attempt must end within the 4 s after which the service takes it for lost."""
 REACH_TIME = 0.8
 """Seconds that a new endpoint has to reach a peer, over paths that are known."""
-ENDPOINT_KEPT = 60.0
-"""Seconds without a word from any peer after which a new endpoint is worth its harm."""
-STUCK_TIME = 6.0
-"""Seconds after which an endpoint that sends on a silent path goes on with that for long: a ping takes at most 5."""
 LOOK_TIME = 0.3
 """Seconds that an endpoint has to say on which paths it sends."""
 LATELY = 10.0
@@ -93,10 +90,7 @@ class IrohNode:
         """To a new endpoint; under way, or done."""
         self._moved_at = 0.0
         """When the last move ended."""
-        self._alive_at = time.monotonic()
-        """When a peer last came up, was heard, or was synced with."""
-        self._silent_since: dict[str, float] = {}
-        """Since when dials in vain found that the endpoint sends to this peer on a silent path."""
+        self._deafness = Deafness()
         self._resumed_at = -math.inf
         """When the node subscribed again after it was suspended."""
 
@@ -214,8 +208,9 @@ class IrohNode:
         mine = topic.broadcasts
         try:
             newer = await sync(self.endpoint(), self._address_of(peer_id), store_id, topic.newest)
-        finally:  # a task of its own, because the agent may have given up
-            self._complete(self._look_at_paths())
+        except BaseException:  # also if the agent gave up, so this is a task of its own
+            self._complete(self._leave_deaf_endpoint())
+            raise
         topic.held = max(topic.held, mine)
         self._synced(store_id, peer_id, newer)
 
@@ -298,13 +293,13 @@ class IrohNode:
 
     def _on_gossip(self, event: GossipEvent) -> None:
         if event.what in ("up", "heard"):
-            self._alive_at = time.monotonic()
+            self._deafness.heard()
         if event.what == "up":
             self._peers.remember(event.peer_id)
         self._on_event(event)
 
     def _synced(self, store_id: str, peer_id: str, newer: int) -> None:
-        self._alive_at = time.monotonic()
+        self._deafness.heard()
         self._on_event(GossipEvent("synced", store_id, peer_id, detail=f"{newer} newer heartbeats"))
 
     def _shared(self, store_id: str) -> SharedStore | None:
@@ -327,7 +322,11 @@ class IrohNode:
         now = time.monotonic()
         if now - self._resumed_at < RECONNECT_TIME:
             return  # it is joining already, and a knock meanwhile would end what it joins by
-        await asyncio.gather(*(self._reconnect(topic, now + RECONNECT_TIME) for topic in list(self._topics.values())))
+        is_deaf = self._deafness.is_long()
+        within = KNOCK_TIME if is_deaf else RECONNECT_TIME
+        await asyncio.gather(*(self._reconnect(topic, now + within) for topic in list(self._topics.values())))
+        if is_deaf and self._topics:
+            await self._leave_deaf_endpoint()
 
     async def _reconnect(self, topic: Topic, deadline: float) -> None:
         peers = self._first_peers(())
@@ -401,22 +400,27 @@ class IrohNode:
                 self._moved_at = time.monotonic()
                 return
         await self._look_at_paths()
-        if time.monotonic() - self._alive_at < ENDPOINT_KEPT and not self._is_stuck(hints):
+        if not (self._deafness.is_long() or self._deafness.is_stuck(self._first_peers(hints))):
             self._moved_at = -math.inf  # a peer may be reached in the next moment
-            raise RejoinFailedError("no peer comes up, so the endpoint stays; a new one would reach nobody either")
+            return  # a new endpoint would reach nobody either
         await self._move_to_new_endpoint(hints)
+
+    async def _leave_deaf_endpoint(self) -> None:
+        """After a dial in vain: move to a new endpoint if nobody is heard, at once if the present one is stuck.
+
+        The service commands no rejoin before a sync reaches a peer, and none does while the endpoint is at fault. Where
+        the peers are away, the next move waits twice as long.
+        """
+        await self._look_at_paths()
+        is_moving = self._move is not None and not self._move.done()
+        if not (is_moving or self.suspended) and self._deafness.is_over_patience(self._first_peers(())):
+            self._move = self._complete(self._move_to_new_endpoint(()))
 
     async def _look_at_paths(self) -> None:
         """Note to which peers the endpoint sends on a silent path, and since when."""
         with contextlib.suppress(iroh.IrohError, TimeoutError):
             async with asyncio.timeout(LOOK_TIME):
-                silent, now = await silent_paths(self._node), time.monotonic()
-                self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
-
-    def _is_stuck(self, hints: Sequence[str]) -> bool:
-        """Whether the endpoint goes on sending to one of these peers on a silent path, so that no dial succeeds."""
-        since = [self._silent_since[one] for one in self._first_peers(hints) if one in self._silent_since]
-        return time.monotonic() - min(since, default=math.inf) >= STUCK_TIME
+                self._deafness.look(await silent_paths(self._node))
 
     async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
         """Move every topic; the old endpoint is stopped once the new one is there.
@@ -442,7 +446,8 @@ class IrohNode:
 
     async def _move_topics(self, new: iroh.Iroh, hints: Sequence[str]) -> None:
         if new is not self._node:
-            self._node, self._ports, self._silent_since = new, {}, {}
+            self._node, self._ports = new, {}
+            self._deafness.look(())
         self.suspended = False
         for topic in self._topics.values():
             await topic.leave()

@@ -34,6 +34,8 @@ _KEPT: list[object] = []
 class MacPowerSource:
     """SLEEPING and RESUMED from IOKit; where it is not there, RESUMED of long sleeps from the clocks."""
 
+    name = "IOKit"
+
     def __init__(
         self, library: str = FRAMEWORK, fallback: PowerSource | None = None, announce_time: float = ANNOUNCE_TIME
     ) -> None:
@@ -79,7 +81,7 @@ class _Registration:
         self._loop = asyncio.get_running_loop()
         self._announce_time = announce_time
         self._closed = threading.Event()
-        self._library = _declared(ctypes.CDLL(library))
+        self._library = declare(ctypes.CDLL(library))
         self._port, self._notifier = ctypes.c_void_p(), ctypes.c_uint32()
         self._callback = _CALLBACK(self._called)
         _KEPT.append(self._callback)
@@ -118,7 +120,7 @@ class _Registration:
             self._loop.call_soon_threadsafe(self.changes.put_nowait, kind)
 
 
-def _declared(library: Any) -> Any:
+def declare(library: Any) -> Any:
     """The functions with their types: arguments of messages are pointers, of 64 bits. Raises AttributeError."""
     port, connect, notifier = ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)
     library.IORegisterForSystemPower.argtypes = (ctypes.c_void_p, ctypes.POINTER(port), _CALLBACK, notifier)

@@ -33,6 +33,8 @@ async def _pause(failures: int) -> None:
 class LogindSource:
     """SLEEPING and RESUMED; connects again whenever D-Bus is there."""
 
+    name = "logind"
+
     def __init__(self, pause: Callable[[int], Awaitable[None]] = _pause, announce_time: float = ANNOUNCE_TIME) -> None:
         self._pause = pause
         self._announce_time = announce_time

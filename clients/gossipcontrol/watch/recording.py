@@ -147,6 +147,7 @@ class RecordedPower:
     """A power source whose every word is written down."""
 
     def __init__(self, source: PowerSource, recorder: Recorder) -> None:
+        self.name = source.name
         self._source = source
         self._recorder = recorder
 
@@ -160,14 +161,17 @@ class RecordedPower:
 def read_recording(path: Path) -> Recording:
     """Read a recording; raises RecordingError, and OSError. Of one that was cut at the end, what is whole."""
     if path.stat().st_size > 2 * MOST_BYTES:
-        raise RecordingError(f"{path} is longer than any recording")
+        raise RecordingError("it is longer than any recording")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    head = _object(lines[0] if lines else "", 1)
+    try:
+        head = _object(lines[0] if lines else "", 1)
+    except RecordingError:
+        head = {}
     if head.get("format") != FORMAT:
-        raise RecordingError(f"{path} is no recording of a watcher")
+        raise RecordingError("it is no recording of a watcher")
     version = head.get("version")
     if version != VERSION:
-        raise RecordingError(f"{path} is of version {version}, and this release reads version {VERSION}")
+        raise RecordingError(f"it is of version {version}, and this release reads version {VERSION}")
     return Recording(str(head.get("platform")), tuple(_entries(lines[1:])))
 
 

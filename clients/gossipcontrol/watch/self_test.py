@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,10 +14,12 @@ from gossipcontrol.watch.fingerprint import take_fingerprint
 from gossipcontrol.watch.host import boot_id, host_id, runtime_directory
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.source import NetworkSource, PowerSource
+from gossipcontrol.watch.suspend import ClockSource
 from gossipcontrol.watch.watcher import system_sources
 
 FIRST_LOOK = 5.0
 """Seconds within which a network source must have looked once."""
+CLOCKS = ClockSource.name
 LISTENING = 0.5
 """Seconds after which a power source that has not ended is taken for one that listens."""
 
@@ -52,6 +54,17 @@ async def self_test(chosen: Filter) -> list[Check]:
     return checks
 
 
+def conclusion(checks: Sequence[Check]) -> str:
+    """What the checks mean for this host, in a sentence."""
+    network = "Changes of the network are reported at once" if checks[0].works else "The network is polled"
+    working = [one.name for one in checks if one.works and one.name.startswith("power")]
+    if not working:
+        return f"{network}; sleep is not seen."
+    announced = any(CLOCKS not in name for name in working)
+    sleep = "sleep is announced" if announced else "sleep is not announced, but a resume is seen by the clocks"
+    return f"{network}; {sleep}."
+
+
 async def _check_network(source: NetworkSource, chosen: Filter) -> Check:
     try:
         async with asyncio.timeout(FIRST_LOOK), contextlib.aclosing(source.watch()) as states:
@@ -63,12 +76,12 @@ async def _check_network(source: NetworkSource, chosen: Filter) -> Check:
 
 
 def _counted(snapshot: Snapshot) -> str:
-    sizes = (("links", snapshot.links), ("addresses", snapshot.addresses), ("gateways", snapshot.neighbors))
-    return ", ".join(f"{len(values)} {name}" for name, values in sizes)
+    links, addresses, gateways = len(snapshot.links), len(snapshot.addresses), len(snapshot.neighbors)
+    return f"links: {links}, addresses: {addresses}, gateways: {gateways}"
 
 
 async def _check_power(source: PowerSource) -> Check:
-    name = f"power ({type(source).__name__})"
+    name = f"power ({source.name})"
     try:
         return Check(name, True, await source.check() if isinstance(source, Checkable) else await _listens(source))
     except (OSError, EOFError, TimeoutError) as error:

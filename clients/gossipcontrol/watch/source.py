@@ -64,6 +64,9 @@ class NetworkSource(Protocol):
 class PowerSource(Protocol):
     """Yields SLEEPING and RESUMED."""
 
+    name: str
+    """For people."""
+
     def watch(self) -> AsyncIterator[ChangeKind]:
         """Each change of power; ends when this source does not work here."""
         ...

@@ -58,6 +58,8 @@ class Suspension:
 class ClockSource:
     """Reads the clocks when the kernel cancels a timer, as it does at resume, and every few seconds."""
 
+    name = "clocks"
+
     def __init__(self, suspension: Suspension | None = None, wait: Callable[[], Awaitable[None]] | None = None) -> None:
         self._suspension = suspension
         self._wait = wait

@@ -16,7 +16,7 @@ from gossipcontrol.watch.change import ChangeKind
 ANNOUNCE_TIME = 1.0
 """Seconds for which sleep is held back, so that it can be announced; Windows waits for about two."""
 
-_Callback = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)(c_uint32, c_void_p, c_uint32, c_void_p)
+CALLBACK = getattr(ctypes, "WINFUNCTYPE", ctypes.CFUNCTYPE)(c_uint32, c_void_p, c_uint32, c_void_p)
 
 
 class Subscription(ctypes.Structure):
@@ -32,6 +32,8 @@ class SuspendSource:
     to windows would not do: on devices with Modern Standby they do not come.
     """
 
+    name = "power manager"
+
     def __init__(self, powrprof: Any = None, announce_time: float = ANNOUNCE_TIME) -> None:
         self._library = powrprof
         self._announce_time = announce_time
@@ -41,7 +43,7 @@ class SuspendSource:
         powrprof = self._library or library("powrprof")
         changes: asyncio.Queue[ChangeKind] = asyncio.Queue()
         listener = _Listener(asyncio.get_running_loop(), changes, self._announce_time)
-        callback = _Callback(listener.called)
+        callback = CALLBACK(listener.called)
         subscription = Subscription(ctypes.cast(callback, c_void_p).value)
         handle = c_void_p()
         error = powrprof.PowerRegisterSuspendResumeNotification(

@@ -179,7 +179,7 @@ class App:
         liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
         self._hub = SubscriptionHub(config.limits.watchers)
         self._agents = AgentDriver()
-        core.memory.add("streams", lambda: self._agents.count + self._hub.count + self._health.count, STREAM)
+        core.memory.add("streams", self._count_streams, STREAM, outside=True)
         followers = (liveness_metrics.label_store, self._sampler.track, self._hub.notify)
 
         def presence_changed(store_id: str) -> None:
@@ -196,6 +196,9 @@ class App:
     def _warn_of_access(self, error: Exception) -> None:
         self._log.error("access not reloaded", mistake=str(error))
 
+    def _count_streams(self) -> int:
+        return self._agents.count + self._hub.count + self._health.count
+
     def _make_service(self, run_id: str) -> None:
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
@@ -203,8 +206,8 @@ class App:
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
             unrecognized.note,
         )  # fmt: skip
-        self._dispatcher.core.memory.add("streams", service.unregistered, STREAM)
-        self._dispatcher.core.memory.add("queues", service.queued_bytes)
+        self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
+        self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
         self._knowledge_service = PeerKnowledgeService(self._knowledge)
 
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:

@@ -13,10 +13,8 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinRequested,
-    SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.turn import Fact
 
 from tests.kit.core_lab import Lab
 
@@ -130,50 +128,36 @@ def test_a_restart_is_advised_while_any_peer_is_there(lab: Lab) -> None:
     assert len(advices(lab, RejoinRequested("n", ("a",), Cause.MANUAL), 600)) == 1
 
 
-# A path that a direct sync shows.
+# Rungs that are known to be in vain.
 
 
-def climb(lab: Lab, cause: Cause, *, ok: bool, seconds: float = 600) -> list[Rung]:
-    """The rungs of a trigger of which nothing proves that it helped; a sync follows each start by a second."""
-    lab.handle(NodeAttached("n", "s", ("a",), capabilities=BOTH | {Capability.SYNC_WITH_PEER}))
+def first_rungs(lab: Lab, *capabilities: Capability, rejoin_only: bool = False, waits: bool = False) -> list[Rung]:
+    """The rungs that follow a trigger whose first rung is to be RESUBSCRIBE; it may come while a rejoin waits."""
+    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset(capabilities)))
     lab.report_unheard("q")
-    lab.handle(RejoinRequested("n", ("a",), cause))
-    until = lab.now + seconds
-    while lab.now < until:
-        started = len(lab.starts)
-        lab.advance(1)
-        if len(lab.starts) > started or lab.now == lab.starts[-1][0] + 1:
-            lab.handle(SyncFinished("n", "a", "q", ok))
+    if waits:
+        lab.handle(RejoinRequested("n", ("a",)))
+        lab.handle(RejoinRequested("n", ("a",)))
+        lab.starts.clear()
+    event = RejoinRequested(
+        "n", ("a",), Cause.ISOLATED, bridge=("q",), rejoin_only=rejoin_only, first_rung=Rung.RESUBSCRIBE
+    )
+    lab.handle(event)
+    lab.advance(120)
     return [start.rung for _, start in lab.starts]
 
 
-def test_no_endpoint_is_replaced_while_syncs_reach_a_peer(lab: Lab) -> None:
-    rungs = climb(lab, Cause.NETWORK_CHANGE, ok=True, seconds=60)
-    assert Rung.RESUBSCRIBE not in rungs
-    assert rungs.count(Rung.REJOIN) > 1
-    assert lab.starts[-1][1].causes[0] is Cause.NETWORK_CHANGE
+def test_a_trigger_may_begin_above_the_lowest_rung(lab: Lab) -> None:
+    assert first_rungs(lab, *BOTH) == [Rung.RESUBSCRIBE]
 
 
-def test_an_endpoint_is_replaced_in_the_end_although_syncs_reach_a_peer(lab: Lab) -> None:
-    rungs = climb(lab, Cause.NETWORK_CHANGE, ok=True)
-    assert rungs.count(Rung.RESUBSCRIBE) == 1
-    assert rungs[-1] is Rung.RESUBSCRIBE
+def test_a_rejoin_that_waits_begins_where_a_trigger_that_shares_it_wants(lab: Lab) -> None:
+    assert first_rungs(lab, *BOTH, waits=True)[0] is Rung.RESUBSCRIBE
 
 
-def test_syncs_in_vain_keep_no_endpoint(lab: Lab) -> None:
-    rungs = climb(lab, Cause.NETWORK_CHANGE, ok=False)
-    assert rungs == [Rung.REJOIN, Rung.REBIND, Rung.RESUBSCRIBE]
+def test_no_agent_is_asked_for_a_first_rung_that_it_cannot_carry_out(lab: Lab) -> None:
+    assert first_rungs(lab, Capability.REBIND) == [Rung.REJOIN, Rung.REBIND]
 
 
-def test_a_replay_keeps_the_endpoint_too(lab: Lab) -> None:
-    """Syncs are not logged, so what the start read of them is."""
-    lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.report_unheard("q")
-    lab.handle(RejoinRequested("n", ("a",), Cause.MANUAL))
-    lab.handle(SyncFinished("n", "a", "q", ok=True))
-    lab.now = lab.core.deciding.next_deadline() or lab.now
-    lab.handle(TimePassed())
-    lab.handle(SyncFinished("n", "a", "q", ok=True))
-    lab.now = lab.core.deciding.next_deadline() or lab.now
-    turn = lab.turn(TimePassed())
-    assert any(("", "reached", "a", "n") in fact.reads for fact in turn.facts if isinstance(fact, Fact))
+def test_a_first_rung_does_not_override_that_only_a_rejoin_may_run(lab: Lab) -> None:
+    assert first_rungs(lab, *BOTH, rejoin_only=True) == [Rung.REJOIN]

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 import pytest
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.presence.record import PeerState
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -163,6 +163,22 @@ def test_a_node_without_neighbours_that_hears_but_is_not_heard_is_still_apart(se
     lab.run(3)
     assert len(lab.components()) == 1
     assert {one.cause for _, one in lab.suspected()} == {Cause.PARTITION}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_only_a_node_without_live_links_resubscribes_where_it_lists_the_peer_that_was_reached(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other node would lose the links that it has on its own side."""
+    lab = make()
+    lab.grow(5)
+    lab.complete()
+    lab.run(40)
+    lab.cut(names(size), names(5 - size, size))
+    monkeypatch.setattr(lab, "reaches", lambda _one, _other: True)  # syncs pass, and gossip does not
+    lab.run(20)
+    begun = {one.node_id in names(size): one.first_rung for _, one in lab.suspected(Cause.PARTITION)}
+    assert begun == {True: Rung.RESUBSCRIBE if size == 1 else Rung.REJOIN, False: Rung.REJOIN}
 
 
 def test_without_a_prober_the_smaller_side_rejoins_now_and_then() -> None:

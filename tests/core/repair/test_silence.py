@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.event import SuspicionEnded
 from gossipcontrol.server.core.finding import NodeSuspected, SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -59,15 +59,54 @@ def test_a_silent_fleet_does_not_probe_in_step() -> None:
 
 def test_a_path_makes_a_node_without_neighbours_rejoin_along_it_once() -> None:
     repair = silent("p", "q")
-    (found,) = repair.on_reached("n", "q", True, 75.0)
+    (found,) = repair.on_reached("n", "q", 75.0, alone=True, lists=False)
     assert isinstance(found, NodeSuspected)
     assert (found.cause, found.bridge, found.rejoin_only) == (Cause.ISOLATED, ("q",), False)
     assert "reached q" in found.evidence
-    assert repair.on_reached("n", "q", True, 76.0) == []
+    assert repair.on_reached("n", "q", 76.0, alone=True, lists=False) == []
 
 
 def test_a_node_whose_neighbours_are_still_there_does_not_rejoin() -> None:
-    assert silent("p").on_reached("n", "p", False, 10.0) == []
+    assert silent("p").on_reached("n", "p", 10.0, alone=False, lists=False) == []
+
+
+def test_a_path_to_a_listed_neighbour_that_nobody_hears_makes_the_node_resubscribe_at_once() -> None:
+    repair = silent("p", "q")
+    (found,) = repair.on_reached("n", "q", 75.0, alone=False, lists=True)
+    assert isinstance(found, NodeSuspected)
+    assert (found.cause, found.bridge, found.rejoin_only) == (Cause.ISOLATED, ("q",), False)
+    assert found.first_rung is Rung.RESUBSCRIBE
+
+
+def test_dead_links_make_a_node_resubscribe_ever_less_often_however_many_peers_are_silent() -> None:
+    peers, starts = [f"p{number}" for number in range(20)], list[float]()
+    repair = silent(*peers)
+    for second in range(600):
+        found = repair.on_reached("n", peers[second % 20], float(second), alone=False, lists=True)
+        starts += [float(second) for one in found if isinstance(one, NodeSuspected)]
+    assert starts[0] == 0.0
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert gaps[0] >= PARAMETERS.suspicion_interval
+    assert all(later >= 1.2 * earlier for earlier, later in pairwise(gaps))
+
+
+@pytest.mark.parametrize(("heard_after", "again"), [(5.0, 1), (60.0, 0)])
+def test_a_store_in_which_people_speak_rarely_is_not_resubscribed_each_time(heard_after: float, again: int) -> None:
+    """Only what is heard soon after shows that it helped: else the next waits longer."""
+    repair = silent("p")
+    for at in (0.0, 100.0):
+        assert repair.on_reached("n", "p", at, alone=False, lists=True)
+        repair.on_heard("n", {"p": at + heard_after}, {})
+    later = repair.on_reached("n", "p", 110.0, alone=False, lists=True)
+    assert len(later) == again
+
+
+def test_a_dead_link_of_a_node_that_hears_others_costs_it_no_other_link() -> None:
+    repair = partial("p", "q")
+    assert repair.on_reached("n", "q", 75.0, alone=False, lists=True) == []
+    (found,) = repair.rejoin_towards_unheard(75.0 + HOLD)
+    assert isinstance(found, NodeSuspected)
+    assert (found.first_rung, found.rejoin_only) == (Rung.REJOIN, True)
 
 
 def test_a_node_that_can_probe_hardly_ever_rejoins_without_a_path() -> None:
@@ -113,7 +152,7 @@ def partial(*peers: str) -> SilenceRepair:
 
 def test_a_reached_peer_that_stays_unheard_makes_the_node_rejoin_towards_it() -> None:
     repair = partial("p", "q")
-    assert repair.on_reached("n", "q", False, 75.0) == []
+    assert repair.on_reached("n", "q", 75.0, alone=False, lists=False) == []
     assert repair.rejoin_towards_unheard(75.0 + HOLD - 0.1) == []
     assert repair.next_at() <= 75.0 + HOLD
     (found,) = repair.rejoin_towards_unheard(75.0 + HOLD)
@@ -129,14 +168,14 @@ def test_a_reached_peer_that_is_heard_or_linked_causes_no_rejoin(
     heard: dict[str, float], neighbors: dict[str, float]
 ) -> None:
     repair = partial("q")
-    repair.on_reached("n", "q", False, 75.0)
+    repair.on_reached("n", "q", 75.0, alone=False, lists=False)
     assert repair.on_heard("n", heard, neighbors) == []
     assert repair.rejoin_towards_unheard(75.0 + HOLD) == []
 
 
 def test_what_was_heard_before_the_peer_was_reached_proves_nothing() -> None:
     repair = partial("q")
-    repair.on_reached("n", "q", False, 75.0)
+    repair.on_reached("n", "q", 75.0, alone=False, lists=False)
     repair.on_heard("n", {"q": 30.0}, {"q": 10.0})
     assert len(repair.rejoin_towards_unheard(75.0 + HOLD)) == 1
 
@@ -144,7 +183,7 @@ def test_what_was_heard_before_the_peer_was_reached_proves_nothing() -> None:
 def test_peers_reached_one_after_the_other_share_a_rejoin() -> None:
     repair = partial("p", "q", "r")
     for at, peer_id in ((1.0, "p"), (3.0, "q"), (5.0, "r")):
-        repair.on_reached("n", peer_id, False, at)
+        repair.on_reached("n", peer_id, at, alone=False, lists=False)
     (first,) = repair.rejoin_towards_unheard(1.0 + HOLD)
     assert isinstance(first, NodeSuspected)
     assert first.bridge == ("p",)
@@ -163,7 +202,7 @@ def rejoins_towards(repair: SilenceRepair, peers: list[str], until: float) -> li
         repair.update("n", peers, now, is_total=False)
         for wanted in repair.probe({"n"}, now):
             assert isinstance(wanted, SyncWanted)
-            repair.on_reached("n", wanted.peer_id, False, now)
+            repair.on_reached("n", wanted.peer_id, now, alone=False, lists=False)
         made += [now for _ in repair.rejoin_towards_unheard(now)]
     return made
 
@@ -188,7 +227,7 @@ def test_no_peer_is_probed_more_often_because_others_were_reached() -> None:
             assert isinstance(wanted, SyncWanted)
             made.append(now)
             if wanted.peer_id == "q":
-                repair.on_reached("n", "q", False, now)
+                repair.on_reached("n", "q", now, alone=False, lists=False)
     assert len(made) <= STEADY_PROBES + 8 + 7200 / PARAMETERS.suspicion_cap
 
 
@@ -207,6 +246,6 @@ def test_a_node_that_hears_others_never_rejoins_without_a_path() -> None:
 
 def test_a_lone_node_that_reached_a_peer_in_vain_waits_before_it_rejoins_towards_it_again() -> None:
     repair = silent("p")
-    starts = [second for second in range(3600) if repair.on_reached("n", "p", True, float(second))]
+    starts = [second for second in range(3600) if repair.on_reached("n", "p", float(second), alone=True, lists=False)]
     assert starts[0] == 0
     assert len(starts) < 20

@@ -51,6 +51,8 @@ class Dialler:
         """(node, neighbour) -> seconds for which the node has run without a path to it."""
         self._life: dict[Pair, float] = {}
         self._shuffles_in: dict[str, float] = {}
+        self._stalled: set[frozenset[str]] = set()
+        """Connections that pass nothing any more, although packets pass: both ends list each other until they end."""
         self._distrusted: dict[frozenset[str], float] = {}
         """Connections that lost both addresses -> seconds until they move to another."""
 
@@ -60,7 +62,7 @@ class Dialler:
 
     def carries(self, one: str, other: str) -> bool:
         """Whether the link between two neighbours passes messages."""
-        if not self._is_mutual(one, other) or not self._has_path(one, other):
+        if not self._is_mutual(one, other) or not self._works(one, other):
             return False
         # QUIC finds a path again a moment after it is back: here, with the next sweep.
         recovers = (one, other) in self._vain or (other, one) in self._vain
@@ -84,6 +86,10 @@ class Dialler:
     def poison(self, pair: Pair) -> None:
         """A dial failed."""
         self.poisoned.add(pair)
+
+    def stall(self, node_id: str) -> None:
+        """The connections of a node pass nothing any more; only a new one does."""
+        self._stalled |= {frozenset((node_id, peer_id)) for peer_id in self._overlay.views[node_id]}
 
     def leave(self, node_id: str) -> None:
         """A node leaves its overlay: it lists nobody, and dials nobody. Its peers notice as they notice a loss."""
@@ -125,7 +131,7 @@ class Dialler:
             if self.can_dial(node_id, peer_id):
                 self._connect(node_id, peer_id)
                 return
-        elif self._has_path(node_id, peer_id) and not self._is_distrusted(link):
+        elif self._works(node_id, peer_id) and not self._is_distrusted(link):
             self._vain.pop(pair, None)
             self._distrusted.pop(link, None)
             self._paths.meet(node_id, peer_id)
@@ -156,6 +162,7 @@ class Dialler:
         self._dials.pop((peer_id, node_id), None)
         self.poisoned -= {(node_id, peer_id), (peer_id, node_id)}
         self._distrusted.pop(frozenset((node_id, peer_id)), None)
+        self._stalled.discard(frozenset((node_id, peer_id)))
         for pair in ((node_id, peer_id), (peer_id, node_id)):
             self._vain.pop(pair, None)
         self._paths.meet(node_id, peer_id)
@@ -176,6 +183,9 @@ class Dialler:
 
     def _knows_any(self, one: str, other: str) -> bool:
         return self._paths.knows(one, other) or self._paths.knows(other, one)
+
+    def _works(self, one: str, other: str) -> bool:
+        return self._has_path(one, other) and frozenset((one, other)) not in self._stalled
 
     def _has_path(self, one: str, other: str) -> bool:
         return self._reaches(one, other) and self._knows_any(one, other)

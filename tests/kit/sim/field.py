@@ -40,6 +40,12 @@ class FieldWorld(FieldSimulation):
             node.side = 1
         self._at(step.length, self._heal)
 
+    def _stall(self, step: Step) -> None:
+        """The connections of hosts are dead though packets pass again, as after a change of both ends' addresses."""
+        self._begin(0.0)
+        for node in self._affected(step):
+            self._dialler.stall(node.node_id)
+
     def _unplug(self, step: Step) -> None:
         """The host has no carrier: its agent suspends its node, and the service is out of reach unless beside it."""
         self._begin(step.length)

@@ -12,6 +12,7 @@ What = Literal[
     "lid",
     "flap",
     "restart",
+    "stall",
     "partition",
     "suspect",
     "ask",

@@ -68,6 +68,8 @@ PROBED = 2.5
 SETTLED = 8.0
 """Seconds until a site is whole: 3 until the nodes know their addresses, and up to a window of 6 s of a rejoin that had
 only old ones."""
+DEAD = 20.0
+"""Seconds until dead links are replaced: a partition shows after some 14, then a probe and a new endpoint."""
 SPOKEN = 5.5
 """Seconds until a peer without an agent is heard of: a message every 2 to 3 s, and a report every 2 s."""
 
@@ -83,6 +85,10 @@ TROUBLES = (
         name="black hole between two parts of a site", steps=(Step(at=40, what="partition", share=0.6, length=75),),
         hub=Bound(heals=PROBED, away=1.5), sidecar=Bound(heals=PROBED + HOLD + 1.0, away=PROBED + HOLD + SPOKEN),
         more_than_bare=BOTH,
+    ),
+    Trouble(  # syncs reach it, but a rejoin would go over its dead links, which the node lists for 48 s and longer
+        name="dead links of one host", steps=(Step(at=40, what="stall", share=0.1),), duration=120,
+        hub=Bound(heals=DEAD), sidecar=Bound(heals=60.0, away=12.0),
     ),
     Trouble(
         name="one host unplugged", steps=(Step(at=40, what="unplug", share=0.1, length=75),),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,7 +13,6 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import pytest
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.config import Metrics
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
@@ -27,7 +25,8 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kit.http import fetch
-from tests.kit.service_lab import BareAgent, Service, config, deciding, new_id, refusal, rejoin, serving
+from tests.kit.ports import free_ports
+from tests.kit.service_lab import BareAgent, Service, channel_to, config, deciding, new_id, refusal, rejoin, serving
 from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
@@ -150,7 +149,7 @@ async def test_strangers_add_no_series(service: Service, stub: Stub) -> None:
         await stub.Rejoin(rejoin(f"stranger-{number}", f"store-{number}", request_id=new_id()))
     import grpc
 
-    async with open_channel(service.tcp) as opened:
+    async with channel_to(service.tcp) as opened:
         channel: Any = opened
         for name in ("gossipcontrol.v1.GossipControl/Nothing", "other.Service/Call"):
             assert (await refusal(channel.unary_unary(f"/{name}")(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
@@ -169,12 +168,6 @@ async def test_promtool_finds_nothing_to_complain_about(service: Service, stub: 
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(port: int, expression: str) -> list[dict[str, Any]]:
     page = fetch(f"http://127.0.0.1:{port}/api/v1/query?query={quote(expression)}", 5)
     result: list[dict[str, Any]] = json.loads(page)["data"]["result"]
@@ -186,7 +179,7 @@ async def test_a_real_prometheus_scrapes_the_values(service: Service, stub: Stub
     if prometheus is None:
         pytest.skip("prometheus is missing: install the Debian package prometheus")
     agent = await work(service, stub)
-    port = free_port()
+    [port] = free_ports(1)
     path = tmp_path / "prometheus.yml"
     path.write_text(
         f"""global: {{scrape_interval: 500ms}}

@@ -17,10 +17,12 @@ from gossipcontrol.v1.gossip_control_pb2 import (
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation
 
 from tests.kit.service_lab import (
+    LONG,
     BareAgent,
     config,
     connected,
     deciding,
+    ends_soon,
     new_id,
     refusal,
     rejoin,
@@ -53,7 +55,7 @@ async def test_a_first_trigger_is_started_and_commanded(stub: Stub) -> None:
     assert (command.rejoin_id, command.attempt, command.store_id) == (decision.rejoin_id, 1, "a")
     assert command.rung == decision_pb2.RUNG_REJOIN
     assert list(command.causes) == [decision_pb2.CAUSE_MANUAL]
-    assert 0 < command.deadline_ms <= 300
+    assert 0 < command.deadline_ms <= LONG * 1000
 
 
 async def test_further_triggers_are_scheduled_and_coalesced(stub: Stub) -> None:
@@ -64,10 +66,16 @@ async def test_further_triggers_are_scheduled_and_coalesced(stub: Stub) -> None:
     third = await stub.Rejoin(rejoin())
     assert kinds(first) + kinds(second) + kinds(third) == ["STARTED", "SCHEDULED", "COALESCED"]
     assert second.decisions[0].rejoin_id == third.decisions[0].rejoin_id
-    assert 0 < third.decisions[0].start_in_ms <= 300
+    assert 0 < third.decisions[0].start_in_ms <= LONG * 1000
     assert second.decisions[0].rejoin_id in third.decisions[0].message
-    await agent.command()
-    assert (await agent.command()).rejoin_id == second.decisions[0].rejoin_id
+
+
+@ends_soon
+async def test_what_is_scheduled_is_commanded_when_the_window_has_ended(stub: Stub) -> None:
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    for trigger in (await stub.Rejoin(rejoin()), await stub.Rejoin(rejoin())):
+        assert (await agent.command()).rejoin_id == trigger.decisions[0].rejoin_id
 
 
 async def test_a_trigger_of_a_node_that_is_not_attached_is_parked(stub: Stub) -> None:

@@ -6,17 +6,16 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.rpc.health import WATCHES_PER_CONNECTION
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.kit.service_lab import Service
+from tests.kit.service_lab import Service, channel_to
 from tests.kit.until import until
 
 
 async def test_a_connection_has_a_bounded_number_of_watches(service: Service) -> None:
     """10,000 watches of a service that does not exist took 250 MB over one connection."""
-    async with open_channel(service.tcp) as crowd, open_channel(service.tcp) as other:
+    async with channel_to(service.tcp) as crowd, channel_to(service.tcp) as other:
         stub: Any = health_pb2_grpc.HealthStub(crowd)
         request = health_pb2.HealthCheckRequest()
         watches = [stub.Watch(request) for _ in range(WATCHES_PER_CONNECTION)]

@@ -11,13 +11,12 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2, peer_knowledge_pb2
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.service_lab import BareAgent, connected, rejoin
+from tests.kit.service_lab import BareAgent, channel_to, connected, rejoin
 from tests.kit.service_process import ServiceProcess, service_process
 from tests.kit.until import until
 
@@ -125,7 +124,7 @@ async def strike(channel: Any, method: str, frames: list[bytes]) -> grpc.StatusC
 async def strike_all(address: str, requests: Iterator[tuple[str, list[bytes]]]) -> dict[grpc.StatusCode, int]:
     """Send all of them, some at once; returns how many were answered how."""
     codes: dict[grpc.StatusCode, int] = {}
-    async with open_channel(address) as channel:
+    async with channel_to(address) as channel:
 
         async def work() -> None:
             for method, frames in requests:

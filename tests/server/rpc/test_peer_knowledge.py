@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import grpc
 import pytest
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.client.errors import RefusedError
 from gossipcontrol.client.failure import client_error
 from gossipcontrol.server.app import App
@@ -31,6 +30,7 @@ from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc, peer_knowledge
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from prometheus_client import generate_latest
 
+from tests.kit.service_lab import channel_to
 from tests.kit.until import until
 
 
@@ -70,7 +70,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     )
     app = App(config, make_logger(Log(level="error")))
     await app.start()
-    async with open_channel(f"unix:{socket}") as channel:
+    async with channel_to(f"unix:{socket}") as channel:
         knowledge: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel)
         control: gossip_control_pb2_grpc.GossipControlAsyncStub = gossip_control_pb2_grpc.GossipControlStub(channel)
         yield Service(app, knowledge, control)

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import grpc
 import pytest
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.rpc import gossip_control, session
 from gossipcontrol.server.rpc.session import Session
@@ -18,7 +17,7 @@ from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRe
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation
 from gossipcontrol.v1.peer_knowledge_pb2 import Intention, IntentionBatch
 
-from tests.kit.service_lab import BareAgent, Service, connected, rejoin
+from tests.kit.service_lab import BareAgent, Service, channel_to, connected, rejoin
 from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
@@ -77,7 +76,7 @@ async def test_a_replaced_stream_ends_at_once_whatever_waits_for_its_client(
 ) -> None:
     """Its end is not one more frame behind those that nobody reads: it would come with the write deadline only."""
     monkeypatch.setattr(session, "WRITE_TIME", 3600.0)
-    async with open_channel(service.address, NARROW) as channel:
+    async with channel_to(service.address, NARROW) as channel:
         idle: Stub = gossip_control_pb2_grpc.GossipControlStub(channel)
         frozen, restarted = BareAgent(idle), BareAgent(stub)
         await frozen.send(register=Register(node_id="n", store_ids=["a"]))
@@ -140,7 +139,7 @@ async def test_a_watcher_that_reads_nothing_is_let_go_after_the_write_deadline(
     await agent.register("n", "a")
     await agent.send(liveness=LivenessReport(store_id="a", peers=many_peers()))
     await agent.receive("ack")
-    async with open_channel(service.address, NARROW) as channel:
+    async with channel_to(service.address, NARROW) as channel:
         idle: Stub = gossip_control_pb2_grpc.GossipControlStub(channel)
         watches = [idle.WatchPeers(WatchPeersRequest(store_id="a")) for _ in range(4)]
         await until(lambda: calls_ended(service, "WatchPeers", "RESOURCE_EXHAUSTED") > 0, "they have ended")

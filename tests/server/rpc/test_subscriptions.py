@@ -17,7 +17,7 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.errors import Overloaded, Stopping
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
-from gossipcontrol.server.runtime.slices import SLICE_TIME
+from gossipcontrol.server.runtime.turns import SLICE_TIME
 from gossipcontrol.v1.gossip_control_pb2 import (
     ListPeersRequest,
     ListRejoinsRequest,

@@ -10,7 +10,7 @@ import pytest
 from gossipcontrol.server.core.event import Event, LivenessReported
 from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.rpc import gossip_control
-from gossipcontrol.server.runtime import slices
+from gossipcontrol.server.runtime import turns as turns_module
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.wire import encode
 from gossipcontrol.v1 import gossip_control_pb2_grpc
@@ -46,7 +46,8 @@ class _Turns:
 @pytest.fixture
 async def turns(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Turns]:
     """The turns, while every slice is over at once."""
-    monkeypatch.setattr(slices, "SLICE_TIME", 0.0)
+    monkeypatch.setattr(turns_module, "SLICE_TIME", 0.0)
+    monkeypatch.setattr(turns_module, "LEAST_SLICE", 0.0)
     counted = _Turns()
     yield counted
     counted.stop()

@@ -28,7 +28,7 @@ def sampled(observed: list[float]) -> tuple[Liveness, StalenessSampler]:
 
 async def test_others_go_on_while_a_large_store_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store of 12,000 peers used to take 11 ms in one go, four times a second."""
-    monkeypatch.setattr(staleness_sampler, "SLICE_TIME", 0.0)
+    monkeypatch.setattr(staleness_sampler, "BACKGROUND_TIME", 0.0)
     monkeypatch.setattr(staleness_sampler, "SAMPLE_INTERVAL", 0.0)
     observed, passes = list[float](), 0
     _, sampler = sampled(observed)

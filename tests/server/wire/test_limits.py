@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pytest
-from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
-from tests.kit.service_lab import BareAgent, Service, bad_fields, refusal
+from tests.kit.service_lab import BareAgent, Service, bad_fields, channel_to, refusal
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 # Any: the wrong values that types forbid are sent here on purpose.
@@ -257,7 +256,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("name", "data"), UNREADABLE)
 async def test_bytes_that_are_no_message_are_refused(service: Service, name: str, data: bytes) -> None:
-    async with open_channel(service.tcp) as opened:
+    async with channel_to(service.tcp) as opened:
         channel: Any = opened
         error = await refusal(channel.unary_unary(f"/gossipcontrol.v1.GossipControl/{name}")(data))
         assert set(bad_fields(error)) == {"request"}

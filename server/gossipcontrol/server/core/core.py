@@ -64,14 +64,14 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
-from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, Room
+from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, NoRoom, Room
 from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
 ASKING = (RejoinRequested, NetworkChanged, NodeAttached, LivenessReported, NeighborChanged)
 """Events that may name what is not known yet."""
-DEPARTURES = 32
-"""Stores of nodes that slept or woke of which liveness is told in one turn: with 100 nodes in each, some 8 ms."""
+DEPARTURES = 16
+"""Stores of nodes that slept or woke of which liveness is told in one turn: with 100 nodes in each, some 4 ms."""
 TOLD = 8
 """Most neighbours that are asked to sync with a node that moved: an active view of iroh-gossip holds 5."""
 
@@ -148,8 +148,19 @@ class Core:
         """Take one event at service time ``now`` (seconds, never going backwards) and say what it leads to."""
         self._journaling = journaling
         if not isinstance(event, ASKING):
+            self.memory.recount()
             return self._handlers[type(event)](event, now)
         forgotten, refused = self._room.ask(event, now)
+        if self.deciding.intake.has_more:
+            self.memory.recount()  # a slice of an earlier trigger may be decided with this event
+        if not forgotten and refused is None:
+            return self._handlers[type(event)](event, now)
+        return self._handle_short(event, forgotten, refused, now)
+
+    def _handle_short(
+        self, event: Asking, forgotten: Sequence[ForgetRequested], refused: NoRoom | None, now: float
+    ) -> Turn:
+        """Take an event for which others must be forgotten, or which is refused."""
         before = Turn([], [], [])
         for one in forgotten:
             self._trigger(before, one, now)
@@ -159,8 +170,8 @@ class Core:
             turn = Turn([RefuseTrigger(refused.retry_in, refused.reason)], [], [])
         else:
             turn = Turn([RefuseNode(refused.reason, refused.retry_in)], [], [])
-        if forgotten:
-            turn.effects, turn.facts = [*before.effects, *turn.effects], [*before.facts, *turn.facts]
+        self.memory.recount()
+        turn.effects, turn.facts = [*before.effects, *turn.effects], [*before.facts, *turn.facts]
         return turn
 
     def next_deadline(self, journaling: Journaling = Journaling.KEEPING) -> float | None:
@@ -174,6 +185,7 @@ class Core:
 
     def replay(self, fact: Fact) -> None:
         """Decide again what the log kept; nothing of it leaves, and liveness hears nothing of it."""
+        self.memory.recount()
         self.deciding.handle(fact.event, fact.at, fact.reads)
 
     # Deciding.
@@ -296,6 +308,7 @@ class Core:
 
     def _observe(self, turn: Turn, event: LivenessEvent, now: float) -> None:
         """Let liveness take an event, and act on what it finds."""
+        self.memory.recount()
         for finding in self.liveness.handle(event, now):
             self._act(turn, finding, now)
 
@@ -307,11 +320,11 @@ class Core:
         match finding:
             case PresenceChanged() | DeafnessChanged():
                 turn.findings.append(finding)
-            case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only):
+            case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only, first_rung):
                 triggers = self.can_ask(node_id, store_id)
                 turn.findings.append(replace(finding, triggers=triggers))
                 if triggers:
-                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, rejoin_only)
+                    event = RejoinRequested(node_id, (store_id,), cause, "", evidence, bridge, rejoin_only, first_rung)
                     self._trigger(turn, event, now)
             case SuspicionEnded():
                 turn.findings.append(finding)
@@ -408,6 +421,7 @@ class Core:
 
     def load(self, plain: Plain) -> None:
         """Take over a saved deciding state; the core must be new."""
+        self.memory.recount()
         self.deciding.load(plain)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.event import SuspicionEnded
 
 EVIDENCE = 250
@@ -32,6 +32,8 @@ class NodeSuspected:
     """Peers of the other side of a partition, which the rejoin should dial first."""
     rejoin_only: bool = False
     """Whether no stronger rung may follow: it would take down links that the node has, or has nothing to reach."""
+    first_rung: Rung = Rung.REJOIN
+    """The rung to begin with, where something shows that those below are in vain."""
     triggers: bool = False
     """Whether it became a trigger: the core sets it where some driver can act for the node."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 NODE = 1300
@@ -54,21 +55,51 @@ class MemoryBudget:
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
         self._books: dict[str, list[Book]] = {}
-        self._all: list[Book] = []
+        self._core: list[Book] = []
+        self._outside: list[Book] = []
+        self._most = math.inf
+        """The books of the core hold no more than that; infinite where only summing them tells."""
 
-    def add(self, name: str, entries: Callable[[], int], cost: int = 1) -> None:
-        """Have a book with so many entries draw from the budget; books with one name are shown as one."""
+    def add(self, name: str, entries: Callable[[], int], cost: int = 1, *, outside: bool = False) -> None:
+        """Have a book with so many entries draw from the budget; books with one name are shown as one.
+
+        One ``outside`` the core changes without an event.
+        """
         book = Book(entries, cost)
         self._books.setdefault(name, []).append(book)
-        self._all.append(book)
+        (self._outside if outside else self._core).append(book)
 
     def by_book(self) -> dict[str, int]:
         """The bytes of each book now."""
-        return {name: sum(book.entries() * book.cost for book in books) for name, books in self._books.items()}
+        return {name: _sum(books) for name, books in self._books.items()}
 
     def used(self) -> int:
         """The bytes of all books now."""
-        total = 0
-        for entries, cost in self._all:  # for every trigger, so it is a plain loop
-            total += entries() * cost
-        return total
+        return _sum(self._core) + _sum(self._outside)
+
+    def is_above(self, limit: float) -> bool:
+        """Whether more than that is used. The books of the core are summed only where what is known does not tell."""
+        outside = _sum(self._outside)
+        if self._most + outside <= limit:
+            return False
+        self._most = _sum(self._core)
+        return self._most + outside > limit
+
+    def take(self, wanted: int) -> int:
+        """Give room to an event that fills at most so many bytes; returns by how many it exceeds the limit, if any."""
+        outside, most = _sum(self._outside), self._most + wanted
+        if most + outside > self.limit:
+            most = _sum(self._core) + wanted
+        self._most = most
+        return max(0, int(most) + outside - self.limit)
+
+    def recount(self) -> None:
+        """The books of the core change by more than was asked for: sum them when it matters."""
+        self._most = math.inf
+
+
+def _sum(books: Iterable[Book]) -> int:
+    total = 0
+    for entries, cost in books:  # for most events, so it is a plain loop
+        total += entries() * cost
+    return total

@@ -42,6 +42,8 @@ QUIET = 60.0
 """Seconds without a sign of life after which a stranger makes room for another."""
 QUIET_NODE = 3600.0
 """Seconds without an agent and a report after which a known node makes room for another."""
+PLACE = REJOIN + TRIGGER + DECISION
+"""Bytes of a decision with a rejoin of its own."""
 EVICTED = 1000
 """Most nodes forgotten for one event."""
 FEW_NEIGHBORS = 16
@@ -75,13 +77,15 @@ class Room:
         """Who is to be forgotten for the event, and why it is refused, if it is."""
         if not self._budget.limit:
             return [], None
-        wanted = self._wanted(event)
+        is_strange = self._is_strange(event)
+        wanted = self._wanted(event, is_strange)
         if not wanted:
             return [], None
-        if self._is_strange(event):
+        if is_strange:
             return self._ask_for_stranger(event, wanted, now)
-        limit = self._budget.limit
-        over = self._budget.used() + wanted - limit
+        over = self._budget.take(wanted)
+        if wanted > SLICE * PLACE:
+            self._budget.recount()  # the last node of a slice is decided as a whole, and other slices follow
         evicted: list[ForgetRequested] = []
         if over > 0:
             evicted, over = self._evict(over, self._evictable(event, now))
@@ -92,7 +96,7 @@ class Room:
 
     def strange_cost(self, event: Asking) -> int:
         """The bytes that an event costs at most, if nodes that never registered are what it names; else 0."""
-        return self._wanted(event) if self._budget.limit and self._is_strange(event) else 0
+        return self._wanted(event, True) if self._budget.limit and self._is_strange(event) else 0
 
     def trim(self, event: LivenessReported) -> LivenessReported:
         """A report of a known node without the neighbours that have no room."""
@@ -105,7 +109,7 @@ class Room:
     @property
     def is_short(self) -> bool:
         """Whether reports may add no further names."""
-        return bool(self._budget.limit) and self._budget.used() > REPORT_SHARE * self._budget.limit
+        return bool(self._budget.limit) and self._budget.is_above(REPORT_SHARE * self._budget.limit)
 
     def strange_bytes(self) -> int:
         """What nodes that never registered named."""
@@ -121,31 +125,29 @@ class Room:
     # What an event may cost, at most.
 
     def _is_strange(self, event: Asking) -> bool:
-        if isinstance(event, NodeAttached):
-            return False
         if isinstance(event, NetworkChanged):
             node_ids = event.node_ids
             if not node_ids:
                 return not self._registry.nodes_on(event.host_id)
             return any(self._unknown(node_id) for node_id in node_ids)
-        return self._unknown(event.node_id)
+        return not isinstance(event, NodeAttached) and self._unknown(event.node_id)
 
     def _unknown(self, node_id: str) -> bool:
         node = self._registry.nodes.get(node_id)
         return node is None or not node.registered
 
-    def _wanted(self, event: Asking) -> int:
-        if isinstance(event, NetworkChanged):
-            node_ids = event.node_ids or self._registry.nodes_on(event.host_id) or ("",)
-            places = sum(max(1, len(self._registry.store_ids(node_id))) for node_id in node_ids)
-            new = sum(node_id not in self._registry.nodes for node_id in node_ids)
-            return new * NODE + HOST + ANSWER + min(places, SLICE) * (REJOIN + TRIGGER + DECISION)
-        if isinstance(event, NodeAttached):
-            return STREAM + HOST + self._slots(event.node_id, event.store_ids)
+    def _wanted(self, event: Asking, is_strange: bool) -> int:
         if isinstance(event, RejoinRequested):
             places = len(event.store_ids) or len(self._registry.store_ids(event.node_id)) or 1
-            slots = self._slots(event.node_id, event.store_ids) if self._unknown(event.node_id) else 0
-            return slots + ANSWER + places * (REJOIN + TRIGGER + DECISION)
+            slots = self._slots(event.node_id, event.store_ids) if is_strange else 0
+            return slots + ANSWER + places * PLACE
+        if isinstance(event, NetworkChanged):
+            node_ids = event.node_ids or self._registry.nodes_on(event.host_id) or ("",)
+            places = sum([max(1, len(self._registry.store_ids(node_id))) for node_id in node_ids])
+            new = sum([node_id not in self._registry.nodes for node_id in node_ids])
+            return new * NODE + HOST + ANSWER + min(places, SLICE) * PLACE
+        if isinstance(event, NodeAttached):
+            return STREAM + HOST + self._slots(event.node_id, event.store_ids)
         names = 1 if isinstance(event, NeighborChanged) else self._new_names(event)
         return self._slots(event.node_id, (event.store_id,)) + names * NAME
 
@@ -174,6 +176,7 @@ class Room:
 
     def _ask_for_stranger(self, event: Asking, wanted: int, now: float) -> tuple[list[ForgetRequested], NoRoom | None]:
         limit = self._budget.limit
+        self._budget.recount()
         over = self.strange_bytes() + wanted - int(STRANGER_SHARE * limit)
         over = max(over, self._budget.used() + wanted - int(REPORT_SHARE * limit))
         if over <= 0:

@@ -8,23 +8,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from gossipcontrol.server.access.caller import Always, Authenticate
 from gossipcontrol.server.access.gate import Caller, Gate
 from gossipcontrol.server.access.identity import LOCAL
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
+from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.runtime.turns import Turns
+from gossipcontrol.server.wire.pieces import PIECE, TooManyFields, parse_slices
 from grpc_status import rpc_status
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
-Read = Callable[[Caller, Any], Any]
-"""The request, or the requests of a stream, of a caller; raises InvalidRequest, Unauthenticated, PermissionDenied."""
+Reading: TypeAlias = "Callable[[Any, Context, Caller], Awaitable[Any]]"
+"""A behaviour that reads and checks its requests; raises InvalidRequest, Unauthenticated or PermissionDenied."""
 
 _WRAP = {
     (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
@@ -35,15 +38,38 @@ _WRAP = {
 
 
 class Unread:
-    """A request that is read when it is the call's turn; this one cannot be parsed as the request of the call."""
+    """A request that is read when it is the call's turn."""
 
-    def read(self) -> Any:
+    def read(self) -> Slices[Any]:
         """The message; raises InvalidRequest."""
-        raise InvalidRequest([("request", "cannot be parsed as the request of this call")])
+        raise NotImplementedError
 
 
-UNREADABLE = Unread()
 EVERYBODY = Always(LOCAL)
+"""The callers of a listener that only those reach who may do everything."""
+
+
+class UnreadBytes(Unread):
+    """A request as protobuf."""
+
+    def __init__(self, data: bytes, kind: type[Message]) -> None:
+        self._data = data
+        self._kind = kind
+
+    def ByteSize(self) -> int:
+        """Its size, by protobuf's name for it."""
+        return len(self._data)
+
+    def read(self) -> Slices[Any]:
+        """The message; raises InvalidRequest."""
+        message = self._kind()
+        try:
+            yield from parse_slices(message, self._data)
+        except TooManyFields as error:
+            raise InvalidRequest([("request", str(error))]) from None
+        except DecodeError:
+            raise InvalidRequest([("request", "cannot be parsed as the request of this call")]) from None
+        return message
 
 
 class WrappingServer:
@@ -83,22 +109,21 @@ class WrappingServer:
         counted = self._metrics.requests(method.rpartition("/")[2])
         behaviour = getattr(inner, kind)
         gate = Gate(method, self._authenticate)
-        read = _read_all(gate) if inner.request_streaming else _read_one(gate)
-        call = self._call(method, behaviour, read, gate, counted, timed=kind == "unary_unary")
-        return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
+        reading = _reading(behaviour, gate, inner.request_streaming)
+        call = self._call(method, reading, gate, counted, timed=kind == "unary_unary")
+        return make(call, _putting_off(inner.request_deserializer), inner.response_serializer)
 
-    def _call(
-        self, method: str, behaviour: Behaviour, read: Read, gate: Gate, counted: RequestMetrics, *, timed: bool
-    ) -> Behaviour:
+    def _call(self, method: str, behaviour: Reading, gate: Gate, counted: RequestMetrics, *, timed: bool) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
             shown = request if self._calls.shows_calls else None
             try:
                 caller = gate.caller(context)
                 with self._turns.call(context.peer(), caller.identity.account) as own:
-                    guarded = cast("Context", _Context(context, caller))
-                    response = await own.run(lambda: behaviour(read(caller, request), guarded))
-                response = gate.show(caller.identity, response)
+                    response = await own.run(lambda: behaviour(request, context, caller))
+                    response = gate.show(caller.identity, response)
+                    if timed and own.is_over():
+                        await own.wait_turn()  # writing a long answer takes some milliseconds
             except asyncio.CancelledError:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 self._show(method, context, shown, grpc.StatusCode.CANCELLED, started_at)
@@ -151,37 +176,46 @@ def _code(error: Exception) -> grpc.StatusCode:
     return error.code if isinstance(error, GossipControlError) else grpc.StatusCode.INTERNAL
 
 
-def _forgiving(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A deserializer whose failure the call answers itself; gRPC would log a traceback and answer UNKNOWN."""
-    if deserialize is None:
-        return None
+def _putting_off(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer that leaves what is long, or cannot be parsed, to the call: gRPC would answer UNKNOWN."""
+    kind: Any = getattr(deserialize, "__self__", None)
+    if deserialize is None or kind is None:
+        return deserialize
 
-    def forgive(data: bytes) -> Any:
+    def put_off(data: bytes) -> Any:
+        if len(data) > PIECE:
+            return UnreadBytes(data, kind)
         try:
             return deserialize(data)
         except DecodeError:
-            return UNREADABLE
+            return UnreadBytes(data, kind)
 
-    return forgive
-
-
-def _read_one(gate: Gate) -> Read:
-    def read(caller: Caller, request: Any) -> Any:
-        message = request.read() if isinstance(request, Unread) else request
-        gate.check(caller.identity, message)
-        return message
-
-    return read
+    return put_off
 
 
-def _read_all(gate: Gate) -> Read:
-    read_one = _read_one(gate)
+def _reading(behaviour: Behaviour, gate: Gate, is_stream: bool) -> Reading:
+    """The behaviour, with requests that are read and checked when it is its turn."""
+    if is_stream:
+        return lambda requests, context, caller: behaviour(
+            _read_all(requests, gate, caller), cast("Context", _Context(context, caller))
+        )
 
-    async def read(caller: Caller, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            yield read_one(caller, request)
+    async def read_first(request: Any, context: Context, caller: Caller) -> Any:
+        message = await _read(request, gate, caller)
+        return await behaviour(message, cast("Context", _Context(context, caller)))
 
-    return read
+    return read_first
+
+
+async def _read(request: Any, gate: Gate, caller: Caller) -> Any:
+    message = (await in_slices(request.read())) if isinstance(request, Unread) else request
+    gate.check(caller.identity, message)
+    return message
+
+
+async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield await _read(request, gate, caller)
 
 
 def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from gossipcontrol.server.errors import GossipControlError, Overloaded
-from gossipcontrol.server.runtime.slices import SLICE_TIME
+from gossipcontrol.server.runtime.turns import SLICE_TIME
 
 SUBSCRIBE_RETRY = 5.0
 """Seconds after which a subscriber beyond the limit may try again: a guess, for a subscription lasts as long as its

@@ -14,6 +14,7 @@ from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.slices import in_slices
+from gossipcontrol.server.runtime.turns import wait_turn
 
 GAUGE_INTERVAL = 0.1
 """Least seconds between the gauges of two stores; Prometheus scrapes every few seconds."""
@@ -69,7 +70,7 @@ class KnowledgeDispatcher:
         total = Recorded()
         for number, part in enumerate(self._parts(event)):
             if number:
-                await asyncio.sleep(0)
+                await wait_turn()
             recorded = self._submit(part)
             total = Recorded(*(sum(pair) for pair in zip(total, recorded, strict=True)))
             await self._outbox.kept(self._numbers.get(event.store_id, 0) - UNCOMMITTED_LIMIT)

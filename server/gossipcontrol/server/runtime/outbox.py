@@ -21,8 +21,8 @@ from gossipcontrol.server.errors import StateFailing
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
-from gossipcontrol.server.runtime.slices import SLICE_TIME, in_slices
-from gossipcontrol.server.runtime.turns import Turns, metered
+from gossipcontrol.server.runtime.slices import in_slices
+from gossipcontrol.server.runtime.turns import SLICE_TIME, Turns, metered
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Journal, JournalListener
 from gossipcontrol.server.state.recovery import take_book, take_snapshot, take_snapshot_slices
@@ -226,8 +226,20 @@ class Outbox:
         """Leave a snapshot, so that the next start reads no log, and close the journal."""
         if self._resume is not None:
             self._resume.cancel()
-        self.begin(now)
+        await self._leave_snapshot(now)
         await asyncio.to_thread(self._journal.close)
+
+    async def _leave_snapshot(self, now: float) -> None:
+        """As ``begin``, but in slices, unless events come meanwhile or the file is lost."""
+        if not self._journal.durable:
+            return
+        self._give_up_capture()
+        before = self._appended
+        plain = None if self._journal.wants_all() else await in_slices(take_snapshot_slices(self._core))
+        if plain is None or self._appended != before or self._journal.wants_all():
+            self.begin(now)  # a snapshot that replaces the log must hold all of it
+        else:
+            self._appended = self._journal.snapshot(plain, now)
 
     def _committed(self, number: int) -> None:
         assert self._perform is not None

@@ -6,10 +6,10 @@ import time
 from typing import TypeVar
 
 from gossipcontrol.server.core.slices import Slices
-from gossipcontrol.server.runtime.turns import wait_turn
+from gossipcontrol.server.runtime.turns import current_call, wait_turn
 
-SLICE_TIME = 0.005
-"""Seconds of work after which others have their turn."""
+BACKGROUND_TIME = 0.002
+"""Seconds of work that belongs to no call after which others have their turn."""
 
 T = TypeVar("T")
 
@@ -18,15 +18,22 @@ class Slice:
     """The work of one task; ``rest`` is called where it may be interrupted."""
 
     def __init__(self) -> None:
+        self._call = current_call()
         self._began_at = time.perf_counter()
+        self._ahead = 0.0
 
     def expect(self, seconds: float) -> None:
         """Count what the next bit will take already, so that a long one has a slice of its own."""
-        self._began_at -= seconds
+        self._ahead = seconds
 
     async def rest(self) -> None:
-        """Let others have their turn if this one took its slice."""
-        if time.perf_counter() - self._began_at >= SLICE_TIME:
+        """Let others have their turn if the slice is used up: that of its call, whatever the call did before."""
+        if self._call is not None:
+            is_over = self._call.is_over(self._ahead)
+        else:
+            is_over = time.perf_counter() - self._began_at + self._ahead >= BACKGROUND_TIME
+        self._ahead = 0.0
+        if is_over:
             await wait_turn()
             self._began_at = time.perf_counter()
 

@@ -10,7 +10,7 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.runtime.clock import ServiceClock
-from gossipcontrol.server.runtime.slices import SLICE_TIME
+from gossipcontrol.server.runtime.slices import BACKGROUND_TIME
 
 SAMPLE_INTERVAL = 0.25
 """Least seconds between two samples."""
@@ -91,7 +91,7 @@ class StalenessSampler:
         spent, began_at = 0.0, time.perf_counter()
         for _ in self.sample_slices(store_id):
             worked = time.perf_counter() - began_at
-            if worked >= SLICE_TIME:
+            if worked >= BACKGROUND_TIME:
                 spent += worked
                 await asyncio.sleep(0)
                 began_at = time.perf_counter()

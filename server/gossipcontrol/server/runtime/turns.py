@@ -19,6 +19,10 @@ BURST = 0.5
 """Seconds of work that it holds at most, and by which it can be overdrawn."""
 PASS_TIME = 0.005
 """Seconds of work in one pass of the event loop after which further calls wait for the next pass."""
+SLICE_TIME = 0.004
+"""Seconds of work in one pass after which a long call waits for a later pass."""
+LEAST_SLICE = 0.001
+"""Seconds that a long call has in a pass, however much others did before it."""
 STARTS = 3
 """Calls that begin for each slice of a call under way, while both wait."""
 PASSES_OVER = 20
@@ -140,6 +144,11 @@ class Turns:
             else:
                 return
 
+    @property
+    def used(self) -> float:
+        """Seconds of metered work in this pass of the event loop."""
+        return self._used
+
     def charge(self, account: Account, seconds: float, now: float) -> None:
         """Charge work that was done in this pass."""
         account.charge(seconds, now)
@@ -191,13 +200,15 @@ class Turns:
 class Call:
     """One call: it begins when it is its turn, and all its steps are charged to its account."""
 
-    __slots__ = ("_account", "_turns", "identity", "peer")
+    __slots__ = ("_account", "_began_at", "_turns", "identity", "peer")
 
     def __init__(self, turns: Turns, account: Account, peer: str = "", identity: str = "") -> None:
         self.peer = peer
         self.identity = identity
         self._turns = turns
         self._account = account
+        self._began_at = turns.clock()
+        """When the step under way began."""
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of the work, which begins when it is this call's turn."""
@@ -208,17 +219,28 @@ class Call:
         """Let others have their turn."""
         await self._turns.wait_to_go_on(self._account)
 
-    def now(self) -> float:
-        """The clock by which it is charged."""
-        return self._turns.clock()
+    def is_over(self, ahead: float = 0.0) -> bool:
+        """Whether its slice is used up, by this step, others of this pass and the seconds that its next bit takes."""
+        own = self._turns.clock() - self._began_at + ahead
+        return own >= LEAST_SLICE and own + self._turns.used >= SLICE_TIME
 
-    def charge(self, began_at: float) -> None:
-        """Charge a step that has just ended."""
+    def begin_step(self) -> None:
+        """A step begins."""
+        self._began_at = self._turns.clock()
+
+    def end_step(self) -> None:
+        """Charge the step that has just ended."""
         now = self._turns.clock()
-        self._turns.charge(self._account, now - began_at, now)
+        self._turns.charge(self._account, now - self._began_at, now)
+        self._began_at = now
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def current_call() -> Call | None:
+    """The call for which the present task works."""
+    return _current.get()
 
 
 def current_caller() -> str:
@@ -261,7 +283,7 @@ class _Metered(Awaitable[T]):
         call, steps = self._call, self._work.__await__()
         error: BaseException | None = None
         while True:
-            began_at = call.now()
+            call.begin_step()
             try:
                 # As ``yield from`` does, with a clock around each step.
                 waits_for: Any = next(steps) if error is None else _throw(steps, error)
@@ -269,7 +291,7 @@ class _Metered(Awaitable[T]):
                 result: T = end.value
                 return result
             finally:
-                call.charge(began_at)
+                call.end_step()
             error = None
             try:
                 yield waits_for

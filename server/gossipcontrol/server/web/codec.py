@@ -10,9 +10,10 @@ from connectrpc.code import Code
 from connectrpc.codec import Codec
 from connectrpc.errors import ConnectError
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import InvalidRequest
-from gossipcontrol.server.rpc.interceptor import Unread
+from gossipcontrol.server.rpc.interceptor import Unread, UnreadBytes
 from gossipcontrol.server.runtime.slices import Slice
 from gossipcontrol.server.runtime.turns import metered
 
@@ -27,8 +28,9 @@ class JsonRequest(Unread):
         self._data = data
         self._kind = kind
 
-    def read(self) -> Message:
+    def read(self) -> Slices[Any]:
         """The message; raises InvalidRequest. Fields that are not known are ignored, as in protobuf."""
+        yield
         try:
             message: Message = Parse(self._data, self._kind(), ignore_unknown_fields=True)
             return message
@@ -36,21 +38,6 @@ class JsonRequest(Unread):
             raise InvalidRequest(
                 [("request", f"cannot be read as JSON of {self._kind.DESCRIPTOR.name}: {error}")]
             ) from None
-
-
-class BinaryRequest(Unread):
-    """A request as protobuf."""
-
-    def __init__(self, data: bytes, kind: type[Message]) -> None:
-        self._data = data
-        self._kind = kind
-
-    def read(self) -> Any:
-        """The message; raises InvalidRequest."""
-        try:
-            return self._kind.FromString(self._data)
-        except DecodeError:
-            return super().read()
 
 
 class JsonCodec(Codec[Any, Any]):
@@ -86,7 +73,7 @@ class BinaryCodec(Codec[Any, Any]):
 
     def decode(self, data: bytes | bytearray, message_class: type[Any]) -> Any:
         """A request that the call will read."""
-        return BinaryRequest(bytes(data), message_class)
+        return UnreadBytes(bytes(data), message_class)
 
 
 async def to_json(message: Message) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from gossipcontrol.server.core.codec import Plain
@@ -29,6 +29,11 @@ class NamingRate:
 
     def __len__(self) -> int:
         return len(self._named)
+
+    @property
+    def instants(self) -> Mapping[str, Sequence[float]]:
+        """When each peer was named of late."""
+        return self._named
 
     def forget(self, now: float) -> None:
         """Drop what was named a second ago or longer."""
@@ -76,9 +81,15 @@ class Bootstrap:
         stale_at = now - self._fresh
         ranked: list[tuple[bool, int, float, str]] = []
         far = [one for one in bridge if self._named(slot, one, since, now) is not None][: max(1, self._fanout - 1)]
+        load, instants, lately = self._load, self._load.instants, now - SECOND
+        own_id, neighbors, spread = slot.node.node_id, slot.neighbors, self._spread
         for peer_id, heard_at in islice(self._registry.liveness.last_heard(slot.store.store_id), REACH):
-            named = None if peer_id in far else self._named(slot, peer_id, since, now)
-            if named is not None:
+            # As in _named, written out: a start looks at many peers, and a trigger begins hundreds of starts.
+            if peer_id == own_id or peer_id in far or (neighbors and neighbors.get(peer_id, NEVER) > since):
+                continue
+            times = instants.get(peer_id)
+            named = 0 if times is None else len(times) if times[0] > lately else load.of(peer_id, now)
+            if named < spread:
                 ranked.append((heard_at <= stale_at, named, -heard_at, peer_id))
                 if len(ranked) == LOOK:
                     break

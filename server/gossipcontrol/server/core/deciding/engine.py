@@ -78,7 +78,7 @@ class Engine:
         self._policy = policy = Policy(parameters, history, reads, self._scheduler)
         self._answers = answers = Answers(parameters)
         expansion = Expansion(parameters.stores_per_node, registry, policy, answers)
-        self._intake = intake = Intake(registry, history, policy, answers, expansion, output)
+        self.intake = intake = Intake(registry, history, policy, answers, expansion, output)
         self._explainer = Explainer(parameters, registry, history, policy, answers, expansion)
         self.catalog = Catalog(registry, history)
         self.clearance = clearance = Clearance(parameters.idle_age, registry, history, self._scheduler, output)
@@ -118,7 +118,7 @@ class Engine:
         if is_due:
             self._scheduler.advance(now)
         if kind in NOT_LOGGED:
-            if is_due or (kind is TimePassed and self._intake.has_more):
+            if is_due or (kind is TimePassed and self.intake.has_more):
                 self._log_time(now)
             self._handlers[kind](event, now)
         else:
@@ -132,8 +132,8 @@ class Engine:
     def _log_time(self, now: float) -> None:
         """Log that time passed: wherever that is logged, a replay decides the next slice as well."""
         self._output.log(TimePassed())
-        if self._intake.has_more:
-            self._intake.decide_slice(now)
+        if self.intake.has_more:
+            self.intake.decide_slice(now)
 
     def _facts(self, now: float) -> list[Fact | KnowledgeFact]:
         """The facts of the event; what was read while it was handled belongs to the first of them."""
@@ -147,7 +147,7 @@ class Engine:
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
-        return self.handled_at if self._intake.has_more else self._lifecycle.next_deadline()
+        return self.handled_at if self.intake.has_more else self._lifecycle.next_deadline()
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""
@@ -330,7 +330,7 @@ class Engine:
                 "history": self._history.capture(capture),
                 "scheduler": self._scheduler.capture(capture),
                 "intake": self._answers.save(),
-                "rest": self._intake.save(),
+                "rest": self.intake.save(),
             }
             yield
             yield from capture.read()
@@ -344,7 +344,7 @@ class Engine:
         self.registry.load(plain["registry"], self._history.get)
         self._scheduler.load(plain["scheduler"])
         self._answers.load(plain["intake"])
-        self._intake.load(plain.get("rest", ()))
+        self.intake.load(plain.get("rest", ()))
 
 
 def _nothing_more(event: TimePassed, now: float) -> None:

@@ -55,7 +55,7 @@ class History:
         rejoin_id = f"{self._prefix}-{self._count}"
         at = trigger.arrived_at
         rejoin = Rejoin(self._count, rejoin_id, node_id, store_id, trigger.cause, requested_at=at, uncovered_at=at)
-        rejoin.bridge, rejoin.rejoin_only = trigger.bridge, trigger.rejoin_only
+        rejoin.bridge, rejoin.rejoin_only, rejoin.first_rung = trigger.bridge, trigger.rejoin_only, trigger.first_rung
         self._keep(rejoin)
         return rejoin
 

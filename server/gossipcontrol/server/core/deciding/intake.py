@@ -45,11 +45,8 @@ class Intake:
         self._output = output
         self._rest: deque[tuple[NetworkChanged, deque[str]]] = deque()
         """Changes of which nodes are left, and those nodes: they are decided slice by slice."""
-
-    @property
-    def has_more(self) -> bool:
+        self.has_more = False
         """Whether a slice is left to decide."""
-        return bool(self._rest)
 
     def on_requested(self, event: RejoinRequested, now: float) -> None:
         """Decide about stores of a node."""
@@ -59,7 +56,8 @@ class Intake:
         if groups is None:
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE])) if event.bridge else ()
-        trigger = Trigger(event.cause, now, event.request_id, event.evidence[:EVIDENCE], bridge, event.rejoin_only)
+        evidence = event.evidence[:EVIDENCE]
+        trigger = Trigger(event.cause, now, event.request_id, evidence, bridge, event.rejoin_only, event.first_rung)
         self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:
@@ -109,6 +107,7 @@ class Intake:
 
     def _reserve(self) -> None:
         """Keep places in the queue for what is left."""
+        self.has_more = bool(self._rest)
         nodes = (self._registry.nodes.get(node_id) for _, node_ids in self._rest for node_id in node_ids)
         self._policy.reserved = sum(len(node.slots) or 1 for node in nodes if node is not None)
 

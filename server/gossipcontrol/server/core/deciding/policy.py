@@ -105,6 +105,7 @@ class Policy:
             rejoin.bridge = trigger.bridge
         if rejoin.rejoin_only:
             rejoin.rejoin_only = trigger.rejoin_only
+        rejoin.first_rung = max(rejoin.first_rung, trigger.first_rung)
         if trigger.cause.urgency < rejoin.urgency:
             self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:

@@ -59,6 +59,8 @@ class Trigger(NamedTuple):
     """Peers of the other side of a partition; at most ``BRIDGE``."""
     rejoin_only: bool = False
     """Whether no stronger rung may follow."""
+    first_rung: Rung = Rung.REJOIN
+    """The rung to begin with."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -112,6 +114,8 @@ class Rejoin:
     """Of the newest trigger that named any."""
     rejoin_only: bool = field(default=False, metadata=formerly("blind"))
     """Whether no trigger of it allows a stronger rung."""
+    first_rung: Rung = Rung.REJOIN
+    """The highest that a trigger of it wants to begin with."""
     host_id: str = ""
     """Only while it is parked for a host of which no node is known."""
     causes: set[Cause] | None = None

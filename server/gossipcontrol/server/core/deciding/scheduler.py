@@ -7,7 +7,7 @@ from gossipcontrol.server.core.deciding.admission import Admission
 from gossipcontrol.server.core.deciding.bootstrap import Bootstrap
 from gossipcontrol.server.core.deciding.capture import Capture
 from gossipcontrol.server.core.deciding.history import History
-from gossipcontrol.server.core.deciding.ladder import next_rung
+from gossipcontrol.server.core.deciding.ladder import can_carry_out, next_rung
 from gossipcontrol.server.core.deciding.lifecycle import Lifecycle, Move
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.parameter import Parameters
@@ -15,7 +15,7 @@ from gossipcontrol.server.core.deciding.probation import Probation
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
-from gossipcontrol.server.core.decision import Capability, Rule, Rung
+from gossipcontrol.server.core.decision import Capability, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
@@ -36,9 +36,6 @@ DUE, DUE_STARTS = 1000, 50
 """Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
-REPEATS = 3
-"""Times that REJOIN takes the place of RESUBSCRIBE, because a direct sync shows that the endpoint works."""
-PATH_THERE = "a direct sync reached a peer meanwhile, so the endpoint stays: rejoin takes the place of resubscribe"
 
 
 class Scheduler:
@@ -117,16 +114,13 @@ class Scheduler:
     def start(self, rejoin: Rejoin, now: float) -> None:
         """Start an attempt now; window and limiter allow it."""
         slot = self.lifecycle.slot(rejoin)
-        if not rejoin.attempts and rejoin.is_proved_by_recovery() and self._probation.begin(slot, rejoin, now):
-            detail = f"{rejoin.rung.name.lower()}, the last rung, was tried before, and what was suspected still stands"
-            self._advise_restart(slot, rejoin, detail)
+        self._choose_rung(slot, rejoin, now)
         delay = None if rejoin.uncovered_at is None else now - rejoin.uncovered_at
         since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
-        detail = self._keep_endpoint(slot, rejoin)
         self.lifecycle.start(rejoin)
         self._starts += 1
         slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
-        rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, detail
+        rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, ""
         rejoin.attempts += 1
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
@@ -148,20 +142,13 @@ class Scheduler:
             )
         )
 
-    def _keep_endpoint(self, slot: Slot, rejoin: Rejoin) -> str:
-        """Take the lowest rung where a sync reached a peer since the last start; returns why, or nothing.
-
-        The present endpoint has a path then, and only the overlay does not use it. A new endpoint would make a twin
-        of the node, which answers for it until it is drained.
-        """
-        if rejoin.rung is not Rung.RESUBSCRIBE or rejoin.climbs > REPEATS or rejoin.is_proved_by_recovery():
-            return ""
-        store_id, node_id = slot.store.store_id, slot.node.node_id
-        reached = self._registry.liveness.reached_at(store_id, node_id) > slot.last_start_at
-        if not self._reads.whether_named(("", "reached", store_id, node_id), reached):
-            return ""
-        rejoin.rung = Rung.REJOIN
-        return PATH_THERE
+    def _choose_rung(self, slot: Slot, rejoin: Rejoin, now: float) -> None:
+        """While rot stands, each trigger tries the next rung; none is tried that is known to be in vain."""
+        if not rejoin.attempts and rejoin.is_proved_by_recovery() and self._probation.begin(slot, rejoin, now):
+            detail = f"{rejoin.rung.name.lower()}, the last rung, was tried before, and what was suspected still stands"
+            self._advise_restart(slot, rejoin, detail)
+        if not rejoin.rejoin_only and can_carry_out(rejoin.first_rung, slot.node.capabilities):
+            rejoin.rung = max(rejoin.rung, rejoin.first_rung)
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""

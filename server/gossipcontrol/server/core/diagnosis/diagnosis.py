@@ -193,11 +193,6 @@ class Diagnosis:
         monitor = self._monitors.get(event.store_id)
         return self._do(monitor, partial(monitor.on_sync_finished, event, now)) if monitor is not None else []
 
-    def reached_at(self, store_id: str, node_id: str) -> float:
-        """When a direct sync last showed a path between an attached node and a peer; ``NEVER`` if none did."""
-        monitor = self._monitors.get(store_id)
-        return NEVER if monitor is None else monitor.reached_at.get(node_id, NEVER)
-
     def _do(self, monitor: StoreMonitor, act: Callable[[], list[Finding]]) -> list[Finding]:
         """Do something to a store now, or once what is due there is done."""
         if monitor.is_advancing:

@@ -80,7 +80,6 @@ class StoreMonitor:
         "held",
         "is_advancing",
         "pair_sync",
-        "reached_at",
         "repair",
         "reports",
         "silence",
@@ -93,8 +92,6 @@ class StoreMonitor:
         """Nodes of the store with an attached agent -> the incarnation in which each attached."""
         self.capable: dict[str, None] = {}
         """Attached nodes that can sync with a peer."""
-        self.reached_at: dict[str, float] = {}
-        """Attached nodes -> when a direct sync last showed a path between the node and a peer."""
         self.reports = StoreReports(store_id, parameters)
         self.conditions = ConditionTracker(
             parameters.suspicion_interval, parameters.suspicion_cap, parameters.rot_window
@@ -164,11 +161,9 @@ class StoreMonitor:
         self.pair_sync.record_result(node_id, peer_id, event.ok, now)
         if not event.ok:
             return []
-        for one in (node_id, peer_id):
-            if one in self.attached:
-                self.reached_at[one] = now
-        found = self.silence.on_reached(node_id, peer_id, self._is_alone(node_id), now)
-        return found + self.repair.on_reached(node_id, peer_id, self.attached, now)
+        lists = self._lists(node_id, peer_id)
+        found = self.silence.on_reached(node_id, peer_id, now, alone=self._is_alone(node_id), lists=lists)
+        return found + self.repair.on_reached(node_id, peer_id, self.attached, self._lists, now)
 
     def attach(self, node_id: str, can_sync: bool, now: float, incarnation: str = "") -> None:
         """Record that a node of this store has an attached agent."""
@@ -189,7 +184,6 @@ class StoreMonitor:
 
     def forget_node(self, node_id: str) -> list[Finding]:
         """Forget a node's reports and end its conditions."""
-        self.reached_at.pop(node_id, None)
         self.reports.forget_node(node_id)
         return self._end_all(node_id)
 
@@ -290,6 +284,11 @@ class StoreMonitor:
         """Whether a node reports that it has no neighbours."""
         observer = self.reports.observers.get(node_id)
         return observer is not None and observer.lists_neighbors and not observer.neighbors
+
+    def _lists(self, node_id: str, peer_id: str) -> bool:
+        """Whether a node reports that a peer is its neighbour."""
+        observer = self.reports.observers.get(node_id)
+        return observer is not None and peer_id in observer.neighbors
 
     def _check_isolation(self, links: Links, now: float) -> Generator[list[Finding]]:
         hold = self._parameters.isolated_after

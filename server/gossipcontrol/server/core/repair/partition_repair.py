@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import islice
 
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.diagnosis.conditions import ConditionTracker
 from gossipcontrol.server.core.diagnosis.links import Links
 from gossipcontrol.server.core.diagnosis.partition import Partition, Side, split_sides
@@ -17,6 +18,8 @@ from gossipcontrol.server.core.repair.probe import PartitionProber
 
 MAX_BRIDGE_PEERS = 8
 """Most peers of the other side named with a trigger."""
+Lists = Callable[[str, str], bool]
+"""Whether a node reports that a peer is its neighbour."""
 
 
 class PartitionRepair:
@@ -105,10 +108,13 @@ class PartitionRepair:
         pair = self._prober.attempt(capable, now)
         return [] if pair is None else [SyncWanted(pair[0], self._store_id, pair[1])]
 
-    def on_reached(self, node_id: str, peer_id: str, attached: Collection[str], now: float) -> list[Finding]:
+    def on_reached(
+        self, node_id: str, peer_id: str, attached: Collection[str], lists: Lists, now: float
+    ) -> list[Finding]:
         """Record that a node reached a peer: if it was across the partition, a path exists, and both nodes rejoin.
 
-        Both, because the one that once failed to dial the other may never redial it (as iroh-gossip does).
+        Both, because the one that once failed to dial the other may never redial it (as iroh-gossip does). A node all
+        alone that still lists the other as its neighbour resubscribes at once: it would join over the dead link.
         """
         partition = self._partition
         if partition is None or not partition.confirmed or not partition.are_apart(node_id, peer_id):
@@ -117,16 +123,17 @@ class PartitionRepair:
         if now - self._reached_at.get((first, second), NEVER) < self._parameters.isolated_after:
             return []
         evidence = partition.evidence(f"{node_id} reached {peer_id}")
-        found: list[Finding] = []
+        found: list[NodeSuspected] = []
         for one, other in sorted(((node_id, peer_id), (peer_id, node_id)), key=lambda pair: partition.is_main(pair[0])):
             found += self._suspect_side(partition.side(one), one, partition.side(other), other, evidence, attached, now)
+        found = [_resubscribe_if_dead(one, partition, lists) for one in found]
         if found:
             self._reached_at[first, second] = now
-        return found
+        return [*found]
 
     def _suspect_side(
         self, side: Side, first: str, far: Side, reached: str, evidence: str, attached: Collection[str], now: float
-    ) -> list[Finding]:
+    ) -> list[NodeSuspected]:
         """Let a node rejoin towards the other side; if it had a trigger recently, another node of its side."""
         stand_ins = (one for one in side if one != first and one in attached)
         for node_id in (first, *islice(stand_ins, MAX_BRIDGE_PEERS)):
@@ -184,3 +191,10 @@ class PartitionRepair:
 def _bridge_peers(side: Side, first: str) -> tuple[str, ...]:
     """Peers to dial, the reached one first."""
     return (first, *islice((one for one in side if one != first), MAX_BRIDGE_PEERS - 1))
+
+
+def _resubscribe_if_dead(found: NodeSuspected, partition: Partition, lists: Lists) -> NodeSuspected:
+    """Begin with RESUBSCRIBE where a node without any live link lists the peer that it is to rejoin by."""
+    is_alone = len(partition.side(found.node_id)) == 1
+    is_dead = is_alone and lists(found.node_id, found.bridge[0])
+    return replace(found, first_rung=Rung.RESUBSCRIBE) if is_dead else found

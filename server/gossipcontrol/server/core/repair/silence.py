@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from zlib import crc32
 
-from gossipcontrol.server.core.decision import Cause
-from gossipcontrol.server.core.event import SuspicionEnded
+from gossipcontrol.server.core.decision import Cause, Rung
+from gossipcontrol.server.core.event import NEVER, SuspicionEnded
 from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.unheard import HOLD, UnheardPeers
@@ -24,6 +25,8 @@ STEADY_PROBES = 90
 """Probes at the first interval (3 minutes of 2 s each); from then on the interval doubles up to the cap."""
 BLIND_AFTER = 60.0
 """Seconds of silence after which a node that can probe rejoins without a path; doubles up to the cap."""
+HELPED = 10.0
+"""Seconds after RESUBSCRIBE within which a peer is heard if that helped."""
 JITTER = 0.5
 """Largest part of an interval that is added to it, so that a silent fleet does not act in step."""
 
@@ -52,7 +55,16 @@ class Silence:
 class SilenceRepair:
     """The silence in one store, if any, and what is done about it."""
 
-    __slots__ = ("_is_apart", "_parameters", "_silence", "_store_id", "unheard")
+    __slots__ = (
+        "_is_apart",
+        "_parameters",
+        "_resubscribe_at",
+        "_resubscribed_at",
+        "_resubscribes",
+        "_silence",
+        "_store_id",
+        "unheard",
+    )
 
     def __init__(self, store_id: str, parameters: LivenessParameters) -> None:
         self._store_id = store_id
@@ -60,6 +72,11 @@ class SilenceRepair:
         self._silence: Silence | None = None
         self._is_apart = False
         """Whether a trigger said that the lone node is apart from peers that it reached."""
+        self._resubscribes = 0
+        """Times that the lone node resubscribed since that last helped."""
+        self._resubscribed_at = NEVER
+        self._resubscribe_at = NEVER
+        """Not again before: peers of a store in which nobody speaks are reached, listed and unheard as well."""
         self.unheard = UnheardPeers(self._backoff)
         """Peers that probes reached and that are not heard yet."""
 
@@ -115,19 +132,29 @@ class SilenceRepair:
         told = f"no neighbour, and none of {len(silence.candidates)} peers is heard for {now - silence.began_at:.0f} s"
         return [self._suspect(node_id, Cause.ISOLATED, told, (), rejoin_only=True)]
 
-    def on_reached(self, node_id: str, peer_id: str, alone: bool, now: float) -> list[Finding]:
-        """A probe reached a peer: there is a path. A node without neighbours rejoins along it at once."""
+    def on_reached(self, node_id: str, peer_id: str, now: float, *, alone: bool, lists: bool) -> list[Finding]:
+        """A probe reached a peer: there is a path.
+
+        A node without neighbours (``alone``) rejoins along it at once. One that hears nobody but ``lists`` the peer as
+        its neighbour resubscribes: it would join over the dead link.
+        """
         silence = self._silence
         if silence is None or silence.node_id != node_id:
             return []
-        if not alone or not silence.is_total:
+        is_dead_link = lists and now >= self._resubscribe_at
+        if not silence.is_total or not (alone or is_dead_link):
             self.unheard.add(peer_id, now)
             return []
         silence.next_at = max(silence.next_at, now + HOLD)
         if not self.unheard.take(peer_id, now):
             return []
         told = f"reached {peer_id}, after {now - silence.began_at:.0f} s in which nobody was heard"
-        return [self._suspect(node_id, Cause.ISOLATED, told, (peer_id,), rejoin_only=False)]
+        found = self._suspect(node_id, Cause.ISOLATED, told, (peer_id,), rejoin_only=False)
+        if not lists:
+            return [found]
+        self._resubscribed_at, self._resubscribes = now, self._resubscribes + 1
+        self._resubscribe_at = now + self._backoff(node_id, self._resubscribes - 1)
+        return [replace(found, first_rung=Rung.RESUBSCRIBE)]
 
     def rejoin_towards_unheard(self, now: float) -> list[Finding]:
         """The rejoin of a node that hears some peers towards those that it reached and still does not hear.
@@ -148,6 +175,8 @@ class SilenceRepair:
 
     def on_heard(self, node_id: str, heard: Mapping[str, float], neighbors: Mapping[str, float]) -> list[Finding]:
         """Record what the lone node hears: a peer that is heard again is no longer apart."""
+        if self._resubscribes and any(0 < at - self._resubscribed_at < HELPED for at in heard.values()):
+            self._resubscribes = 0
         if node_id in self and self.unheard.on_heard(heard, neighbors) and self._is_apart:
             self._is_apart = False
             return [SuspicionEnded(node_id, self._store_id, Cause.PARTITION)]

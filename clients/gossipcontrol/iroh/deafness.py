@@ -1,0 +1,60 @@
+"""How long a node has heard nobody, and whether its endpoint is at fault: then only a new one helps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from gossipcontrol.iroh.endpoint import TRUSTED_FOR
+
+ENDPOINT_KEPT = 60.0
+"""Seconds without a word from any peer after which a new endpoint is worth its harm."""
+STUCK_TIME = 6.0
+"""Seconds after which an endpoint that sends on a silent path goes on with that for long: a ping takes at most 5."""
+
+
+class Deafness:
+    """What one node has heard of its peers, and since when its endpoint sends to some of them on a silent path."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard_at = clock()
+        self._patience = ENDPOINT_KEPT
+        """Seconds without a word after which the node moves by itself."""
+        self._has_left_stuck = False
+        self._silent_since: dict[str, float] = {}
+
+    def heard(self) -> None:
+        """A peer came up, was heard, or was synced with."""
+        self._heard_at, self._patience, self._has_left_stuck = self._clock(), ENDPOINT_KEPT, False
+
+    def look(self, silent: Collection[str]) -> None:
+        """The endpoint sends to these peers on a silent path now (``silent_paths``)."""
+        now = self._clock()
+        self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
+
+    def is_long(self) -> bool:
+        """Whether nobody was heard for so long that a new endpoint is worth its harm."""
+        return self._deaf_for() >= ENDPOINT_KEPT
+
+    def is_stuck(self, peers: Collection[str]) -> bool:
+        """Whether the endpoint goes on sending to one of these peers on a silent path, so that no dial succeeds."""
+        now = self._clock()
+        return any(now - self._silent_since.get(one, now) >= STUCK_TIME for one in peers)
+
+    def is_over_patience(self, peers: Collection[str]) -> bool:
+        """Whether the node should move by itself.
+
+        Each time it then waits twice as long. That the endpoint is stuck makes it move once until a peer is heard.
+        """
+        deaf_for = self._deaf_for()
+        if deaf_for >= self._patience:
+            self._patience = 2 * deaf_for
+            return True
+        if self._has_left_stuck or deaf_for < TRUSTED_FOR.total_seconds() or not self.is_stuck(peers):
+            return False
+        self._has_left_stuck = True
+        return True
+
+    def _deaf_for(self) -> float:
+        return self._clock() - self._heard_at

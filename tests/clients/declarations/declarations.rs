@@ -1,0 +1,1 @@
+//! Empty: only the packages that Cargo.toml names are read.

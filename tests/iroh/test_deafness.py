@@ -1,0 +1,71 @@
+"""A node that hears nobody: when its endpoint is given up, and how patiently afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
+from gossipcontrol.iroh.deafness import ENDPOINT_KEPT, STUCK_TIME, Deafness
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def moves(deafness: Deafness, clock: Clock, seconds: int) -> list[float]:
+    """When the node moves by itself, if a dial is in vain every second."""
+    made: list[float] = []
+    ends_at = clock.now + seconds
+    while clock.now < ends_at:
+        clock.now += 1.0
+        made += [clock.now] if deafness.is_over_patience(("p",)) else []
+    return made
+
+
+def test_a_node_that_hears_nobody_moves_after_a_minute_and_then_waits_twice_as_long(clock: Clock) -> None:
+    """Nothing else would move it: no sync reaches a peer, so the service commands no rejoin."""
+    assert moves(Deafness(clock), clock, 1000) == [60.0, 120.0, 240.0, 480.0, 960.0]
+
+
+def test_a_word_of_any_peer_ends_the_wait(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    assert moves(deafness, clock, 130) == [60.0, 120.0]
+    deafness.heard()
+    assert not deafness.is_long()
+    assert moves(deafness, clock, 100) == [130.0 + ENDPOINT_KEPT]
+
+
+def test_a_node_that_is_stuck_with_a_dead_path_moves_soon(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    clock.now = 8.0
+    deafness.look({"p"})
+    assert moves(deafness, clock, 100) == [8.0 + STUCK_TIME, ENDPOINT_KEPT]
+
+
+def test_a_node_that_hears_others_does_not_move_because_one_path_is_dead(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    deafness.look({"p"})
+    for _ in range(100):
+        clock.now += 10.0
+        deafness.heard()
+        assert not deafness.is_over_patience(("p",))
+    assert deafness.is_stuck(("p",)), "RESUBSCRIBE moves it"
+
+
+def test_a_path_that_works_again_is_not_stuck(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    deafness.look({"p"})
+    clock.now = 5.0
+    deafness.look(())
+    deafness.look({"p", "q"})
+    clock.now = 10.0
+    assert not deafness.is_stuck(("p", "q"))
+    assert not deafness.is_stuck(())
