@@ -24,7 +24,7 @@ demo: $(READY) ## See gossip rot and recover: three real nodes, one cut off, wit
 	@$(BIN)/python -m dev.demo
 
 # Most tests wait for sockets and timeouts, so there are more workers than processors.
-WORKERS := 16
+WORKERS := 12
 # Python keeps what it compiled, although the environment may forbid it: the tests start hundreds of processes.
 COMPILED_ONCE := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
 test: $(READY) ## Run all tests; those that this machine cannot run say what they need

@@ -18,10 +18,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2, peer_knowledge_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
@@ -45,18 +48,60 @@ Attack: TypeAlias = Callable[[int], Awaitable[object]]
 
 
 class Unparsed:
-    """A channel whose answers stay bytes."""
+    """A channel whose answers stay bytes; it keeps the longest request and answer."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was kept."""
+        self._request, self._answer = ("", b""), ("", b"")
+
+    def bare(self) -> tuple[float, float]:
+        """CPU milliseconds that protobuf alone takes to parse the longest request, and to write the longest answer."""
+        pool = descriptor_pool.Default()
+        took = [0.0, 0.0]
+        for place, (method, data) in enumerate((self._request, self._answer)):
+            if data:
+                found = pool.FindMethodByName(method.strip("/").replace("/", "."))
+                kind: Any = GetMessageClass(found.output_type if place else found.input_type)
+                act = kind.FromString(data).SerializeToString if place else partial(kind.FromString, data)
+                took[place] = _quickest(act)
+        return took[0], took[1]
 
     def __getattr__(self, kind: str) -> Callable[..., Any]:
         make = getattr(self._channel, kind)
 
         def make_unparsed(method: str, **options: Any) -> Any:
-            return make(method, **{**options, "response_deserializer": None})
+            serialize = options["request_serializer"]
+
+            def keep_request(message: Any) -> bytes:
+                data: bytes = serialize(message)
+                self._request = max(self._request, (method, data), key=_length)
+                return data
+
+            def keep_answer(data: bytes) -> bytes:
+                self._answer = max(self._answer, (method, data), key=_length)
+                return data
+
+            return make(method, **{**options, "request_serializer": keep_request, "response_deserializer": keep_answer})
 
         return make_unparsed
+
+
+def _length(kept: tuple[str, bytes]) -> int:
+    return len(kept[1])
+
+
+def _quickest(act: Callable[[], object]) -> float:
+    """Milliseconds of CPU that something takes, the least of five times."""
+    took: list[float] = []
+    for _ in range(5):
+        began = time.thread_time()
+        act()
+        took.append(time.thread_time() - began)
+    return min(took) * 1000
 
 
 class Lab:
@@ -64,7 +109,8 @@ class Lab:
 
     def __init__(self, process: Process, result: Path, size: Size, attacker: Any, honest: Any) -> None:
         self.size = size
-        unparsed: Any = Unparsed(attacker)
+        self._unparsed = Unparsed(attacker)
+        unparsed: Any = self._unparsed
         self.attack: Any = GossipControlStub(unparsed)
         self.knowledge: Any = PeerKnowledgeStub(unparsed)
         self._honest: Any = GossipControlStub(honest)
@@ -83,6 +129,7 @@ class Lab:
         """Measure one kind of call."""
         await self.longest()
         self._waits.clear()
+        self._unparsed.begin()
         honest = asyncio.create_task(self._report_honestly())
         wrong = ""
         try:
@@ -96,9 +143,12 @@ class Lab:
             honest.cancel()
             await asyncio.gather(honest, return_exceptions=True)
         seen, waits = await self.longest(), sorted(self._waits)
+        parse, write = self._unparsed.bare()
         where = f" in {seen['name']} ({seen['callback'] * 1000:.0f} ms)" if seen["longest"] * 1000 > TURN else ""
         return {
             f"{name}{wrong}: longest turn{where}": at_most(seen["longest"] * 1000, "ms of CPU", TURN),
+            f"{name}: protobuf alone, the request": Figure(parse, "ms of CPU"),
+            f"{name}: protobuf alone, the answer": Figure(write, "ms of CPU"),
             f"{name}: honest p99": at_most(waits[int(len(waits) * 0.99)] * 1000 if waits else None, "ms", HONEST),
         }
 

@@ -47,10 +47,13 @@ async def measure(releases: tuple[str, ...], turns: int, calls: int) -> dict[str
                     )
                     rates[release] += [load.rate] if turn else []  # the first turn warms up
             for release, port, server in zip(releases, ports, servers, strict=True):
+                used = h2load.process_seconds(server.pid)
                 flooded = await asyncio.to_thread(flood, port, server.pid)
+                used = h2load.process_seconds(server.pid) - used
                 figures[f"grpcio {release}"] = Figure(statistics.median(rates[release]), "calls/s")
                 figures[f"grpcio {release}, memory by PINGs"] = at_most(flooded.gained, "MB", GATE)
                 figures[f"grpcio {release}, PINGs taken"] = Figure(flooded.sent, "MB")
+                figures[f"grpcio {release}, CPU by PINGs"] = Figure(used, "s")
     return figures
 
 
@@ -66,11 +69,13 @@ async def _install(directory: Path, release: str) -> str:
 
 
 def main() -> None:
-    chosen = arguments(__doc__).parse_args()
+    flags = arguments(__doc__)
+    flags.add_argument("--releases", nargs="+", metavar="RELEASE", help=f"releases of grpcio ({' '.join(RELEASES)})")
+    chosen = flags.parse_args()
     if missing := h2load.what_is_missing():
         sys.exit(missing)
     turns, calls = (1, 1_000) if chosen.quick else (7, 10_000)
-    releases = (RELEASES[0], RELEASES[-1]) if chosen.quick else RELEASES
+    releases = tuple(chosen.releases or ((RELEASES[0], RELEASES[-1]) if chosen.quick else RELEASES))
     figures = asyncio.run(measure(releases, turns, calls))
     show("grpcio_version", figures, chosen.as_json)
     locked = figures.get(f"grpcio {grpc.__version__}, memory by PINGs")

@@ -31,6 +31,11 @@ class Load:
     server_share: float
     """CPU share of one core that the server used; near 1, it was the bottleneck."""
 
+    @property
+    def server_us(self) -> float:
+        """CPU time that the server took per call, in microseconds."""
+        return self.server_share / self.rate * 1e6
+
 
 def run(port: int, method: str, message: bytes, *, calls: int, in_flight: int, server_pid: int) -> Load:
     """Call ``/package.Service/Method`` with one message; raises RuntimeError with h2load's output if a call failed."""

@@ -133,6 +133,10 @@ def _in_turns(targets: Mapping[str, tuple[int, int]], messages: Sequence[bytes],
             name: Figure(statistics.median(loads[name].rate for loads in seen) * BATCH, "observations/s")
             for name in targets
         },
+        **{
+            f"CPU per call, {name}": Figure(statistics.median(loads[name].server_us for loads in seen), "us")
+            for name in targets
+        },
         "service to the one that parses": at_least(share("service", parses), "%", 60),
         "the same per CPU second": Figure(by_use * 100, "%"),
         "service to the one that reads": Figure(share("service", reads), "%"),

@@ -1,8 +1,9 @@
 """How soon a store is steady again after its nodes could not report for a while, and how many were wrongly accused.
 
 One store over real gRPC. Each node reports six others of a ring in unary batches of a hundred, by the interval that the
-service asks for, one batch in flight. Then nobody reports for a while, though the nodes go on hearing each other, and
-then every batch comes at once. Steady: for one interval all are ONLINE, and every batch is answered within one.
+service asks for, one batch in flight; with --streams each on an Attach stream of its own, one report in flight. Then
+nobody reports for a while, though the nodes go on hearing each other, and then all report at once. Steady: for one
+interval all are ONLINE, and every batch is answered within one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import asyncio
 import math
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 from gossipcontrol.client.channel import open_channel
-from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
 from bench.h2load import process_seconds
 from bench.report import Figure, arguments, at_most, show
@@ -64,9 +66,11 @@ class Batch:
 class Fleet:
     """The nodes of one store."""
 
-    def __init__(self, nodes: int, stubs: list[Stub]) -> None:
+    def __init__(self, nodes: int, stubs: list[Stub], *, streams: bool = False) -> None:
         self.nodes = nodes
-        self.batches = [Batch(first, [0] * min(BATCH, nodes - first)) for first in range(0, nodes, BATCH)]
+        self.streams = streams
+        size = 1 if streams else BATCH
+        self.batches = [Batch(first, [0] * min(size, nodes - first)) for first in range(0, nodes, size)]
         self.open = asyncio.Event()
         self._stubs = stubs
         self._names = [f"{number:064x}" for number in range(nodes)]
@@ -90,12 +94,54 @@ class Fleet:
     async def report(self, number: int) -> None:
         """Report one batch for ever, by its interval, while the fleet is open."""
         batch, stub = self.batches[number], self._stubs[number % len(self._stubs)]
+        if self.streams:
+            await self._report_on_streams(batch, stub)
+        else:
+            await self._report_in_calls(batch, stub)
+
+    async def _report_on_streams(self, batch: Batch, stub: Stub) -> None:
+        """On one Attach stream after the other."""
+        while True:
+            await self.open.wait()
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+                await self._report_on(stub.Attach(), batch)
+            batch.failures += 1
+            batch.sent_at = 0.0
+            await asyncio.sleep(batch.interval)
+
+    async def _report_on(self, call: Any, batch: Batch) -> None:
+        """On this stream until it ends."""
+        register = attach_pb2.Register(node_id=self._names[batch.first], store_ids=[STORE])
+        await call.write(attach_pb2.AttachRequest(register=register))
+        batch.versions = [0]
+        while True:
+            await self.open.wait()
+            batch.sent_at = time.monotonic()
+            report = self._one(batch.first, batch.versions[0], self._spoken())
+            report.node_id = ""
+            await call.write(attach_pb2.AttachRequest(liveness=report))
+            answer = await asyncio.wait_for(self._ack(call), TIMEOUT)
+            if answer is None:
+                return
+            self._take(batch, [answer.view], answer.next_report_ms)
+            await asyncio.sleep(max(0.0, batch.sent_at + batch.interval - time.monotonic()))
+
+    async def _ack(self, call: Any) -> attach_pb2.LivenessAck | None:
+        """The answer to a report, past all other frames; None when the stream has ended."""
+        while (frame := await call.read()) is not grpc.aio.EOF:
+            if frame.WhichOneof("frame") == "ack":
+                ack: attach_pb2.LivenessAck = frame.ack
+                return ack
+        return None
+
+    async def _report_in_calls(self, batch: Batch, stub: Stub) -> None:
+        """In unary calls."""
         while True:
             await self.open.wait()
             batch.sent_at = time.monotonic()
             with suppress(grpc.aio.AioRpcError):
                 answer = await stub.PeerLiveness(self._request(batch), timeout=TIMEOUT)
-                self._take(batch, answer)
+                self._take(batch, answer.views, answer.next_report_ms)
                 await asyncio.sleep(max(0.0, batch.sent_at + batch.interval - time.monotonic()))
                 continue
             batch.failures += 1
@@ -118,9 +164,13 @@ class Fleet:
         return max((took for batch in self.batches for at, took in batch.answered if at >= since), default=math.inf)
 
     def _request(self, batch: Batch) -> gossip_control_pb2.PeerLivenessRequest:
-        spoken = int((time.monotonic() - self._began) * 2) + 1
+        spoken = self._spoken()
         reports = [self._one(batch.first + place, version, spoken) for place, version in enumerate(batch.versions)]
         return gossip_control_pb2.PeerLivenessRequest(reports=reports)
+
+    def _spoken(self) -> int:
+        """Messages of each node so far."""
+        return int((time.monotonic() - self._began) * 2) + 1
 
     def _one(self, node: int, version: int, spoken: int) -> liveness_pb2.LivenessReport:
         away = [step for step in range(-REACH, REACH + 1) if step]
@@ -137,11 +187,11 @@ class Fleet:
             known_version=version,
         )  # fmt: skip
 
-    def _take(self, batch: Batch, answer: gossip_control_pb2.PeerLivenessResponse) -> None:
+    def _take(self, batch: Batch, views: Iterable[liveness_pb2.StoreView], next_report_ms: int) -> None:
         now = time.monotonic()
         batch.answered.append((now, now - batch.sent_at))
-        batch.interval = answer.next_report_ms / 1000
-        for view in answer.views:  # one of the store, whatever the number of its nodes that report
+        batch.interval = next_report_ms / 1000
+        for view in views:  # one of the store, whatever the number of its nodes that report
             batch.versions = [view.version] * len(batch.versions)
 
 
@@ -182,7 +232,7 @@ async def count(stub: Stub) -> dict[int, int]:
     return {}
 
 
-async def measure(nodes: int, cuts: tuple[float, ...]) -> dict[str, Figure]:
+async def measure(nodes: int, cuts: tuple[float, ...], *, streams: bool) -> dict[str, Figure]:
     """The figures of one size."""
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as made:
         directory = Path(made)
@@ -194,13 +244,14 @@ async def measure(nodes: int, cuts: tuple[float, ...]) -> dict[str, Figure]:
             try:
                 await asyncio.wait_for(channels[-1].channel_ready(), TIMEOUT)
                 stubs: list[Stub] = [gossip_control_pb2_grpc.GossipControlStub(channel) for channel in channels]
-                return await _cuts(Fleet(nodes, stubs[:-1]), stubs[-1], serving.pid, cuts)
+                fleet = Fleet(nodes, stubs[:-1], streams=streams)
+                return await _cuts(fleet, stubs[-1], serving.pid, cuts)
             finally:
                 await asyncio.gather(*(channel.close() for channel in channels))
 
 
 async def _cuts(fleet: Fleet, stub: Stub, pid: int, cuts: tuple[float, ...]) -> dict[str, Figure]:
-    name, figures = f"{fleet.nodes:,} nodes", dict[str, Figure]()
+    name, figures = f"{fleet.nodes:,} nodes{' on streams' if fleet.streams else ''}", dict[str, Figure]()
     fleet.open.set()
     tasks = [asyncio.create_task(fleet.report(number)) for number in range(len(fleet.batches))]
     try:
@@ -249,6 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments(__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", help="nodes in the store (1000 6000 20000)")
     parser.add_argument("--cuts", type=float, nargs="+", help="seconds of nothing (12 120)")
+    parser.add_argument("--streams", action="store_true", help="an Attach stream for each node instead of calls")
     return parser
 
 
@@ -258,7 +310,7 @@ def main() -> None:
     cuts = tuple(chosen.cuts or ([12.0] if chosen.quick else [12.0, 120.0]))
     figures: dict[str, Figure] = {}
     for nodes in sizes:
-        figures |= asyncio.run(measure(nodes, cuts))
+        figures |= asyncio.run(measure(nodes, cuts, streams=chosen.streams))
     show("recover", figures, chosen.as_json)
 
 

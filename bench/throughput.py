@@ -95,6 +95,8 @@ def _in_turns(targets: Sequence[tuple[str, int, int]], message: bytes, turns: in
         shown[f"bare server, {what}"] = Figure(statistics.median(one.rate for one in bare), "calls/s")
         shown[f"ratio, {what}"] = at_least(_ratio(ours, bare), "%", 70)
         shown[f"ratio without a line per decision, {what}"] = Figure(_ratio(silent, bare), "%")
+        for name, runs in (("service", ours), ("service without a line per decision", silent), ("bare server", bare)):
+            shown[f"CPU per call, {name}, {what}"] = Figure(statistics.median(one.server_us for one in runs), "us")
         shown[f"load generator, {what}"] = Figure(max(one.client_share for one in bare) * 100, "% of one core")
         shown[f"bare server's use, {what}"] = Figure(min(one.server_share for one in bare) * 100, "% of one core")
     return shown

@@ -26,6 +26,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+YOUNG = 20_000
+"""Objects after which Python looks for garbage among the new ones; by itself it does so after 700."""
+
+
 @pytest.fixture
 def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Have this host sleep for so many seconds: BOOTTIME goes on meanwhile, MONOTONIC and every timer do not."""
@@ -67,10 +71,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for garbage neither while the tests are collected, nor ever after in what was made then.
+    """Look for garbage neither while the tests are collected, nor ever after in what was made then, and seldom at all.
 
-    All of it lives until the end, and each of the 16 workers makes 600,000 objects of it: to look through them took
-    two fifths of the time of collecting, and much of that of tests that make many objects.
+    All that is made then lives until the end, and each worker makes 600,000 objects of it: to look through them took
+    two fifths of the time of collecting, and a fifth of that of tests that make many objects.
     """
     gc.disable()
     try:
@@ -78,6 +82,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+        gc.set_threshold(YOUNG, 20, 20)
 
 
 @pytest.hookimpl(trylast=True)

@@ -281,7 +281,10 @@ async def test_a_dead_stream_is_found_at_once_when_the_network_changed(service: 
         await until(lambda: len(watched.told("attached")) == 2, "it attached again")
 
 
-async def test_a_change_of_the_network_leaves_a_stream_that_lives(service: Service, stub: Stub) -> None:
+async def test_a_change_of_the_network_leaves_a_stream_that_lives(
+    service: Service, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossipcontrol.agent.agent.PROBE_TIMEOUT", DEADLINE)
     node = FakeNode()
     async with running(node, service.address) as watched:
         await attached(watched.agent.attached)

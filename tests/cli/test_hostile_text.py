@@ -71,6 +71,9 @@ def environment(address: str, **more: str) -> dict[str, str]:
 
 
 async def in_a_pipe(service: Service, words: Sequence[str]) -> str:
+    if words[0] != "top":  # which handles signals, so it needs a main thread
+        environ = {"GOSSIPCONTROL_ADDRESS": service.address, "COLUMNS": None, "LINES": None, "NO_COLOR": None}
+        return (await asyncio.to_thread(CliRunner().invoke, main, words, env=environ)).output
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gossipcontrol.cli", *words, env=environment(service.address),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

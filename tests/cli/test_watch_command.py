@@ -16,7 +16,7 @@ from tests.kit.address import local_address
 from tests.kit.network import Host, Network, needs_namespaces
 from tests.kit.process import CLIENT, Process, service, watcher
 
-LIMIT = 30.0
+LIMIT = 90.0
 
 
 @pytest.fixture

@@ -124,8 +124,10 @@ async def test_a_mistake_is_raised_at_once(client: Client) -> None:
 
 async def test_a_full_service_is_told_from_none(tmp_path: Path) -> None:
     settings = config(tmp_path, limits=Limits(watchers=1, drain=0.2))
-    async with serving(settings) as service, Client(service.address, timeout=2.0) as client:
+    async with serving(settings) as service, Client(service.address) as client:
         first = Watcher(client)
         await first.until()
-        with pytest.raises(OverloadedError):
-            await Watcher(client).until()
+        # In less time than the service says to wait: else the client would come again.
+        async with Client(service.address, timeout=4.0) as late:
+            with pytest.raises(OverloadedError):
+                await Watcher(late).until()

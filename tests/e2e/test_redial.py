@@ -15,7 +15,7 @@ NOWHERE = "192.0.2.1:4"
 """An address of a documentation network (RFC 5737): packets to it are lost."""
 GIVEN_UP = 35.0
 """Seconds after which a dial of it has failed: the idle timeout of QUIC is 30."""
-SOON = 20.0
+SOON = 60.0
 BEATS = 20
 """Messages each way, after which anything left over from a rejoin would have ended the link."""
 

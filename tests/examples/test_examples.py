@@ -21,7 +21,7 @@ from tests.kit.service_lab import Service
 from tests.kit.until import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMIT = 30.0
+LIMIT = 90.0
 
 
 @asynccontextmanager

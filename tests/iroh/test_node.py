@@ -17,10 +17,13 @@ import iroh
 from gossipcontrol.agent import BootstrapPeer, Rung
 from gossipcontrol.agent.node import RejoinFailedError, SyncFailedError
 from gossipcontrol.iroh import deafness as deafness_module
-from gossipcontrol.iroh import node as node_module
+from gossipcontrol.iroh import moving as moving_module
+from gossipcontrol.iroh import reaching as reaching_module
 from gossipcontrol.iroh import sync as sync_module
 from gossipcontrol.iroh.deafness import Deafness
-from gossipcontrol.iroh.node import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME, IrohNode
+from gossipcontrol.iroh.moving import REACH_TIME, Moving
+from gossipcontrol.iroh.node import IrohNode
+from gossipcontrol.iroh.reaching import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME
 from gossipcontrol.iroh.sync import ALPN, SIZE
 from gossipcontrol.iroh.topic import GossipEvent
 from gossipcontrol.server.core.deciding.parameter import Parameters
@@ -146,6 +149,7 @@ class Subscriptions:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.living: set[iroh.Sender] = set()
+        self.made = 0
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """Happens once, when the next subscription has come about and its node does not know yet."""
         subscribe, cancel = iroh.Gossip.subscribe, iroh.Sender.cancel
@@ -154,6 +158,7 @@ class Subscriptions:
             gossip: iroh.Gossip, topic: bytes, bootstrap: list[str], cb: iroh.GossipMessageCallback
         ) -> iroh.Sender:
             self.living.add(sender := await subscribe(gossip, topic, bootstrap, cb))
+            self.made += 1
             happens, self.meanwhile = self.meanwhile, None
             if happens is not None:
                 await happens()
@@ -201,7 +206,7 @@ async def test_a_node_without_neighbours_dials_its_peers_until_one_is_reached_af
         dialled.put_nowait(None)
         return await dial(*arguments, **options)
 
-    monkeypatch.setattr("gossipcontrol.iroh.node.sync", dialling)
+    monkeypatch.setattr("gossipcontrol.iroh.reaching.sync", dialling)
     async with two_nodes() as (one, two, _):
         await one.reconnect()  # it knows nobody
         await one.know(two.node_id, [NOWHERE])
@@ -329,6 +334,20 @@ async def test_resubscribing_keeps_an_endpoint_that_reaches_a_peer() -> None:
         await until(lambda: GossipEvent("heard", "a", one.node_id, direct=True) in told, "two hears one")
 
 
+async def test_resubscribing_makes_one_subscription_per_topic_where_a_peer_comes_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscriptions = Subscriptions(monkeypatch)
+    async with two_nodes() as (one, two, _):
+        await one.join("b")
+        hint = BootstrapPeer(peer_id=two.node_id, addresses=tuple(two.addresses()))
+        await one.rejoin("a", [hint], Rung.REJOIN)
+        await until(lambda: one.neighbors("a") == {two.node_id}, "they are neighbours")
+        subscriptions.made = 0
+        await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
+        assert subscriptions.made == len(one.stores())
+
+
 async def test_resubscribing_moves_only_from_an_endpoint_that_has_long_reached_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -351,7 +370,7 @@ async def test_resubscribing_moves_at_once_from_an_endpoint_that_is_stuck_with_a
         async def silent_paths(_node: iroh.Iroh) -> set[str]:
             return stuck_with
 
-        monkeypatch.setattr(node_module, "silent_paths", silent_paths)
+        monkeypatch.setattr(moving_module, "silent_paths", silent_paths)
         before, hints = one.addresses(), [BootstrapPeer(peer_id=two.node_id, addresses=(NOWHERE,))]
         stuck_with.add(two.node_id)
         await one.rejoin("a", hints, Rung.RESUBSCRIBE)
@@ -365,11 +384,12 @@ async def test_a_node_whose_endpoint_is_at_fault_moves_without_a_command(monkeyp
     """After a dial in vain, also one that is cancelled; and when its network changed after it was deaf for long."""
     moves: list[Sequence[str]] = []
 
-    async def move(_self: IrohNode, hints: Sequence[str]) -> None:
+    async def move(_self: Moving, hints: Sequence[str]) -> None:
         moves.append(hints)
 
-    monkeypatch.setattr(IrohNode, "_move_to_new_endpoint", move)
-    monkeypatch.setattr(node_module, "KNOCK_TIME", 0.05)
+    monkeypatch.setattr(Moving, "_move_to_new_endpoint", move)
+    monkeypatch.setattr(reaching_module, "KNOCK_TIME", 0.05)
+    monkeypatch.setattr("gossipcontrol.iroh.node.KNOCK_TIME", 0.05)
     async with two_nodes() as (one, two, _):
 
         async def dial_in_vain() -> None:
@@ -388,4 +408,6 @@ async def test_a_node_whose_endpoint_is_at_fault_moves_without_a_command(monkeyp
 
 def test_a_rejoin_in_vain_ends_before_the_service_takes_it_for_lost() -> None:
     longest = KNOCK_TIME + SECOND_KNOCK_TIME + 2 * UP_TIME
-    assert longest < 0.95 * RESULT_SHARE * Parameters().verify_timeout
+    most = 0.95 * RESULT_SHARE * Parameters().verify_timeout
+    assert longest < most
+    assert most > REACH_TIME + KNOCK_TIME + 2 * UP_TIME

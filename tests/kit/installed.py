@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 TOP = Path(__file__).parents[2]
 SOURCES = ("proto", "server", "clients", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
-LIMIT = 120.0
+LIMIT = 240.0
 """Seconds that any of the tools may take."""
 
 

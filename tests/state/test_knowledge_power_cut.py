@@ -21,7 +21,7 @@ from gossipcontrol.server.state.sqlite import SqliteJournal
 from tests.kit.until import until
 from tests.state.crash_images import Call, acknowledge, acknowledged, power_cuts, record
 
-CUTS = int(os.environ.get("GOSSIPCONTROL_CUTS", "300")) // 2
+CUTS = int(os.environ.get("GOSSIPCONTROL_CUTS", "150")) // 2
 BATCHES = 60
 PER_BATCH = 100
 """Intentions of one author, acknowledged together."""

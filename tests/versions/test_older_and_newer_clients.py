@@ -13,10 +13,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from tests.kit.service_lab import Service, bad_fields, channel_to, refusal
 from tests.kit.until import DEADLINE
-from tests.server.conftest import service
+from tests.server.conftest import service, windows
 from tests.versions.release import ADDED, FRAME, OLDER, Release, enum_fields, release, to_bytes
 
-__all__ = ["service"]
+__all__ = ["service", "windows"]
 
 IGNORED = {"platform": "ReportNetworkChange", "reports.peers.path": "PeerLiveness"}
 """Enumerations of requests that are informative: an unknown number is counted and ignored."""

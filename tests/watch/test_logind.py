@@ -20,7 +20,7 @@ from tests.kit.until import until
 needs_bus = pytest.mark.skipif(
     shutil.which("dbus-daemon") is None, reason="the program dbus-daemon is missing: apt-get install dbus-daemon"
 )
-LIMIT = 8.0
+LIMIT = 30.0
 CONFIG = """<busconfig>
 <type>session</type><listen>unix:path={path}</listen><auth>EXTERNAL</auth>
 <policy context="default">

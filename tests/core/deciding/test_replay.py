@@ -331,7 +331,7 @@ def test_every_field_of_the_books_can_be_saved(kind: type[Any]) -> None:
 
 
 ATTRIBUTES = {
-    "Engine": "_parameters registry _history _reads _output _scheduler _lifecycle _policy _answers _intake _explainer "
+    "Engine": "_parameters registry _history _reads _output _scheduler _lifecycle _policy _answers intake _explainer "
     "catalog _handlers handled_at clearance",
     "Registry": "_limit liveness nodes hosts stores attached store_order places stranger_places "
     "_dropped_starts _idle strangers strange_slots strange_stores strange_names neighbors",
@@ -347,7 +347,7 @@ ATTRIBUTES = {
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "NamingRate": "_most _named",
-    "Intake": "_registry _history _policy _answers _expansion _output _rest",
+    "Intake": "_registry _history _policy _answers _expansion _output _rest has_more",
     "Answers": "_requests _generations",
     "Admission": "_limiter _queue",
     "Gcra": "interval _tolerance _arrival_at",

@@ -202,7 +202,7 @@ scrape_configs:
             except OSError:
                 return False
 
-        await until(scraped, "prometheus has scraped the service", within=60.0)
+        await until(scraped, "prometheus has scraped the service", within=120.0)
         told: dict[str, float] = {}
         for series in WANTED:
             [one] = await asyncio.to_thread(ask, port, series)

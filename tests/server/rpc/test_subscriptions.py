@@ -251,6 +251,30 @@ async def test_the_watchers_of_a_store_are_notified_in_slices(monkeypatch: pytes
     assert max(served.values()) * work <= 2 * SLICE_TIME
 
 
+async def test_nobody_has_many_turns_while_another_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever found the slice used up went behind who came later: with parts of 5 ms some waited for all parts of all.
+
+    Of a hundred watchers of a full store the last had its first part when the others had theirs.
+    """
+    clock, served = [0.0], list[int]()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    hub = SubscriptionHub(100)
+
+    async def serve(number: int) -> None:
+        with hub.subscribe("s", "unix:") as subscription:
+            for _ in range(5):
+                await subscription.wait()
+                with subscription.work():
+                    clock[0] += 1.2 * SLICE_TIME
+                served.append(number)
+                subscription.again()
+
+    async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
+        for number in range(20):
+            group.create_task(serve(number))
+    assert max(served.index(number) for number in range(20)) < 40, "two rounds"
+
+
 async def test_one_connection_holds_a_part_of_the_places_only() -> None:
     hub = SubscriptionHub(200)
     with ExitStack() as held:

@@ -50,7 +50,7 @@ def test_without_the_extra_the_start_names_it(tmp_path: Path, package: str) -> N
         "GOSSIPCONTROL_STATE_BACKEND": "memory",
     }
     done = subprocess.run([sys.executable, "-c", WITHOUT.format(package=package)], env=os.environ | settings,
-                          capture_output=True, text=True, check=False, timeout=30)  # fmt: skip
+                          capture_output=True, text=True, check=False, timeout=120)  # fmt: skip
     assert done.returncode == 1
     assert f"listen.http needs the package {package}: pip install 'gossipcontrol[http]'" in done.stderr
 

@@ -356,6 +356,7 @@ class Core:
         if is_full and isinstance(event, IntentionsRecorded) and event.intentions:
             return Turn([], [], [], outcome=Outcome(Recorded(), NO_ROOM))
         outcome = self.knowledge.handle(event, now)
+        self.memory.recount()
         self._scanner.arm(now)
         facts: Sequence[KnowledgeFact]
         facts = [KnowledgeFact(now, outcome.fact, outcome.room)] if outcome.fact is not None else []

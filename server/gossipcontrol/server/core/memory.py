@@ -86,12 +86,15 @@ class MemoryBudget:
         return self._most + outside > limit
 
     def take(self, wanted: int) -> int:
-        """Give room to an event that fills at most so many bytes; returns by how many it exceeds the limit, if any."""
-        outside, most = _sum(self._outside), self._most + wanted
-        if most + outside > self.limit:
-            most = _sum(self._core) + wanted
-        self._most = most
-        return max(0, int(most) + outside - self.limit)
+        """Give room to an event that fills so many bytes; returns by how many it exceeds the limit, if any.
+
+        It may fill twice as much: what is decided is remembered with its request id and with its network event.
+        """
+        outside, most = _sum(self._outside), self._most
+        if most + outside + wanted > self.limit:
+            most = _sum(self._core)
+        self._most = most + 2 * wanted
+        return max(0, int(most) + outside + wanted - self.limit)
 
     def recount(self) -> None:
         """The books of the core change by more than was asked for: sum them when it matters."""

@@ -82,6 +82,8 @@ class SubscriptionHub:
         """Places held by each connection."""
         self._waking: OrderedDict[Subscription, None] = OrderedDict()
         """Subscriptions to be notified in the next turns of the event loop, in order."""
+        self._passed_over: OrderedDict[Subscription, None] = OrderedDict()
+        """Those for which the slice of their turn did not last: they are notified before all others, in order."""
         self._is_waking = False
         """Whether some were notified in this turn, or will be in the next."""
         self.spent = 0.0
@@ -116,6 +118,7 @@ class SubscriptionHub:
         if not self._held[peer]:
             del self._held[peer]
         self._waking.pop(subscription, None)
+        self._passed_over.pop(subscription, None)
         of_store = self._subscriptions[store_id]
         of_store.discard(subscription)
         if not of_store:
@@ -151,18 +154,20 @@ class SubscriptionHub:
     def wake(self, subscriptions: Iterable[Subscription], *, first: bool = False) -> None:
         """Give these subscriptions a turn, each once, after or before all who wait."""
         for subscription in subscriptions:
-            self._waking[subscription] = None
             if first:
-                self._waking.move_to_end(subscription, last=False)
-        if self._waking and not self._is_waking:
+                self._passed_over[subscription] = None
+            elif subscription not in self._passed_over:
+                self._waking[subscription] = None
+        if (self._waking or self._passed_over) and not self._is_waking:
             self._wake_some()
 
     def _wake_some(self) -> None:
         """Begin a turn; those notified work before it ends."""
         self.spent = 0.0
-        self._is_waking = bool(self._waking)
-        for subscription in list(islice(self._waking, LARGEST_BATCH)):
-            del self._waking[subscription]
+        self._is_waking = bool(self._waking or self._passed_over)
+        for subscription in list(islice((*self._passed_over, *self._waking), LARGEST_BATCH)):
+            self._passed_over.pop(subscription, None)
+            self._waking.pop(subscription, None)
             subscription.notified.set()
         if self._is_waking:
             asyncio.get_running_loop().call_soon(self._rest)

@@ -153,8 +153,7 @@ class Turns:
         """Charge work that was done in this pass."""
         account.charge(seconds, now)
         self._used += seconds
-        if self._used >= PASS_TIME:
-            self._arm()
+        self._arm()  # so that what was used counts in this pass only
 
     async def wait_to_start(self, account: Account) -> None:
         """Wait if much was done in this pass, or if the account is overdrawn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -81,10 +81,6 @@ class Expansion:
         if isinstance(event, RejoinRequested):
             node = self._registry.nodes.get(event.node_id)
             groups = [Group(event.node_id, node, event.store_ids)]
-            # Nearly every trigger is this one; what follows would find the same.
-            wanted = (len(event.store_ids or node.slots) or 1) if node is not None and node.registered else 0
-            if wanted and wanted <= self._policy.free_places():
-                return groups
         elif event.node_ids:
             groups = [self._named(event, node_id, now) for node_id in dict.fromkeys(event.node_ids)]
         else:
@@ -94,6 +90,17 @@ class Expansion:
                 if group.node_id and group.node is None:
                     raise UnknownNode(group.node_id)
         return groups if self._has_room(groups, now) else None
+
+    def placed_slots(self, event: RejoinRequested) -> Collection[Slot]:
+        """What nearly every trigger concerns: slots of a node that registered, with a place for each; none: another."""
+        node = self._registry.nodes.get(event.node_id)
+        if node is None or not node.registered:
+            return ()
+        slots, store_ids = node.slots, event.store_ids
+        if store_ids:
+            found = [slots[store_id] for store_id in store_ids if store_id in slots]
+            return found if len(found) == len(store_ids) <= self._policy.free_places() else ()
+        return slots.values() if len(slots) <= self._policy.free_places() else ()
 
     def targets(self, group: Group) -> Iterable[Target]:
         """The stores that are to be decided about, in order."""

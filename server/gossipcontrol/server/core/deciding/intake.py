@@ -52,13 +52,16 @@ class Intake:
         """Decide about stores of a node."""
         if event.request_id and self._answer_again(event, now):
             return
-        groups = self._groups(event, now)
-        if groups is None:
+        slots = self._expansion.placed_slots(event)
+        groups = None if slots else self._groups(event, now)
+        if groups is None and not slots:
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE])) if event.bridge else ()
         evidence = event.evidence[:EVIDENCE]
         trigger = Trigger(event.cause, now, event.request_id, evidence, bridge, event.rejoin_only, event.first_rung)
-        self._answer(event, event.cause, tuple(self._decide_group(groups[0], trigger)), now)
+        decide = self._policy.decide
+        decisions = self._decide_group(groups[0], trigger) if groups else [decide(slot, trigger) for slot in slots]
+        self._answer(event, event.cause, tuple(decisions), now)
 
     def on_changed(self, event: NetworkChanged, now: float) -> None:
         """Decide about every store of every node that the change concerns."""

@@ -136,15 +136,15 @@ class Rejoin:
 
         Returns the request id of the one that makes room for it, None if none does.
         """
-        self.trigger_count += 1
-        last = self.last_triggers
+        self.trigger_count = count = self.trigger_count + 1
+        last, decided = self.last_triggers, (trigger, kind, rule, seen)
         if last is None:
-            if self.first_trigger is None:
-                self.first_trigger = (trigger, kind, rule, seen)
+            if count == 1:
+                self.first_trigger = decided
                 return None
             last = self.last_triggers = deque(maxlen=LAST_TRIGGERS)
-        outdated = last[0][0].request_id if len(last) == LAST_TRIGGERS else None
-        last.append((trigger, kind, rule, seen))
+        outdated = last[0][0].request_id if count > LAST_TRIGGERS + 1 else None
+        last.append(decided)
         if trigger.cause is not self.cause:
             self.causes = (self.causes or set()) | {trigger.cause}
         return outdated
