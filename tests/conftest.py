@@ -42,7 +42,7 @@ def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     if sys.platform == "win32":
         boottime = windows.boottime
         monkeypatch.setattr(windows, "boottime", lambda: boottime() + slept)
-    else:
+    elif sys.platform == "linux":
         read = time.clock_gettime
 
         def clock_gettime(clock: int) -> float:
