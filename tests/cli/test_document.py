@@ -47,7 +47,7 @@ EVENTS = {"watch", "agent"}
 def test_milliseconds_are_seconds_and_nothing_is_left_out() -> None:
     found = plain(Store(store_id="s", nodes=[StoreNode(node_id="n", report_age_ms=1738)]))
     assert found["nodes"] == [
-        {"node_id": "n", "host_id": "", "attached": False, "neighbors": 0, "report_age_seconds": 1.738}
+        {"node_id": "n", "host_id": "", "attached": False, "neighbors": 0, "report_age_seconds": 1.738, "name": ""}
     ]
     assert (found["rejoin_age_seconds"], found["partitioned"], found["peer_counts"]) == (None, False, [])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-NODE = 1300
+NODE = 1450
 """Bytes of a node."""
 HOST = 900
 """Bytes of a host."""
