@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.kit.sim.overlay import Overlay
-from tests.kit.sim.paths import Paths
+from gossipcontrol.sim.overlay import Overlay
+from gossipcontrol.sim.paths import Paths
 
 LINK_LIFE = (48.0, 60.0)
 """Seconds without a path after which an end calls its neighbour lost; it has dialled it in vain by then."""

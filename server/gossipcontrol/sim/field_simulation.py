@@ -19,15 +19,14 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.finding import StartSync
 from gossipcontrol.server.core.presence.presence import DEPARTURE_GRACE
 from gossipcontrol.server.core.presence.record import PeerState
-
-from tests.kit.sim.dialler import SWEEP, Dialler
-from tests.kit.sim.live import LiveWorld
-from tests.kit.sim.outcome import Outcome
-from tests.kit.sim.overlay import VIEW
-from tests.kit.sim.paths import Paths
-from tests.kit.sim.record import Taken
-from tests.kit.sim.scenario import Scenario
-from tests.kit.sim.simulation import DIAL_TIMEOUT, SYNC_TIME, SimNode
+from gossipcontrol.sim.dialler import SWEEP, Dialler
+from gossipcontrol.sim.live import LiveWorld
+from gossipcontrol.sim.outcome import Outcome
+from gossipcontrol.sim.overlay import VIEW
+from gossipcontrol.sim.paths import Paths
+from gossipcontrol.sim.record import Taken
+from gossipcontrol.sim.scenario import Scenario
+from gossipcontrol.sim.simulation import DIAL_TIMEOUT, SYNC_TIME, SimNode
 
 GRACE = 3.0
 """Seconds without any network after which an agent suspends its node."""
@@ -68,6 +67,7 @@ class FieldSimulation(LiveWorld):
         self._away_for: Counter[str] = Counter()
 
     def run(self) -> list[Taken]:
+        """Run the scenario; returns every event that the core handled."""
         self._at(SWEEP, self._sweep)
         return super().run()
 
