@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from gossipcontrol.server.config import Metrics, read_config
+from gossipcontrol.sim.scenario_file import read_scenario
 from gossipcontrol.v1 import gossip_control_pb2
 
 from tests.kit.markdown import TOP, Block, all_blocks, blocks, each_block, tracked
@@ -165,7 +166,10 @@ def test_a_block_shows_lines_of_the_client_beside_it(block: Block) -> None:
 def test_a_configuration_has_no_mistakes(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(block.text, encoding="utf-8")
-    read_config(path, {})
+    if "[[trouble]]" in block.text:
+        read_scenario(path)
+    else:
+        read_config(path, {})
 
 
 @each_block("promql")

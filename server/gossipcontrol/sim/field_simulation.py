@@ -188,10 +188,21 @@ class FieldSimulation(LiveWorld):
 
     def _weave(self) -> None:
         """Every node knows and links as many others as it can, the same whoever has an agent."""
-        for one, other in combinations(self.nodes, 2):
+        for one, other in self._nearest_first():
             self.paths.meet(one, other)
             if all(len(self._overlay.views[node_id]) < VIEW for node_id in (one, other)):
                 self._overlay.link(one, other)
+
+    def _nearest_first(self) -> list[tuple[str, str]]:
+        """All pairs. Of more nodes than know each other, those near on a ring first: what they link is one piece."""
+        pairs = list(combinations(self.nodes, 2))
+        count = len(self.nodes)
+        if count <= VIEW + 1:
+            return pairs
+        place = {node_id: number for number, node_id in enumerate(self.nodes)}
+        distances = [abs(place[one] - place[other]) for one, other in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: min(distances[index], count - distances[index]))
+        return [pairs[index] for index in order]
 
     def _jitter(self, node: SimNode) -> float:
         return self._rhythms[node.node_id].uniform(0.9, 1.1)
