@@ -55,6 +55,17 @@ async def until_outcome(stub: Stub, outcome: decision_pb2.RejoinOutcome.ValueTyp
     return await newest(stub)
 
 
+async def test_a_name_is_registered_and_read_back_by_other_agents(service: Service, stub: Stub) -> None:
+    async with Agent(FakeNode("n", "a"), service.address, name="kitchen") as agent:
+        await attached(agent.attached)
+        assert (await node_in(stub)).name == "kitchen"
+
+        async def known() -> bool:
+            return [one.name for one in agent.peers("a")] == ["kitchen"]
+
+        await until(known, "the agent sees its own name")
+
+
 async def attached(agent_event: asyncio.Event) -> None:
     async with asyncio.timeout(DEADLINE):
         await agent_event.wait()

@@ -278,3 +278,5 @@ def test_wrong_ids_are_refused_at_construction() -> None:
         Agent(FakeNode("x" * 129), "h:1")
     with pytest.raises(ValueError, match="host_id must have 1 to 128 bytes"):
         Agent(FakeNode(), "h:1", host_id="ü" * 65)
+    with pytest.raises(ValueError, match="name must have 1 to 64 bytes"):
+        Agent(FakeNode(), "h:1", name="ü" * 33)

@@ -30,14 +30,14 @@ def completed(address: str, *words: str, beginning: str = "") -> list[str]:
     ("words", "beginning", "found"),
     [
         (("rejoin",), "36", [NODE]), (("rejoin", NODE), "", ["notes"]), (("peers",), "no", ["notes"]),
-        (("explain",), "zzz", []),
+        (("explain",), "zzz", []), (("explain",), "ki", ["kitchen"]),
     ],
 )  # fmt: skip
 async def test_ids_of_the_service_are_offered(
     service: Service, words: tuple[str, ...], beginning: str, found: list[str]
 ) -> None:
     async with connected(service.address) as stub:
-        await BareAgent(stub).register(NODE, "notes")
+        await BareAgent(stub).register(NODE, "notes", name="kitchen")
         assert await asyncio.to_thread(completed, service.address, *words, beginning=beginning) == found
 
 

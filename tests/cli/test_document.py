@@ -22,6 +22,7 @@ from gossipcontrol.v1 import liveness_pb2
 from gossipcontrol.v1.gossip_control_pb2 import Store, StoreNode
 
 from tests.kit.intentions import batch, chain
+from tests.kit.markdown import TOP
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving
 
 DOCUMENT = Path("docs/json.md")
@@ -39,6 +40,7 @@ COMMANDS = {
     "cancel": ("cancel", "2"),
     "forget": ("forget", "--node", "gone"),
     "top": ("top", "--count", "1"),
+    "simulate": ("simulate", "examples/simulation/wifi-outage.toml", "--seeds", "1"),
 }
 """Each command with which this service answers something in every list; those that run on are in ``EVENTS``."""
 EVENTS = {"watch", "agent"}
@@ -47,7 +49,7 @@ EVENTS = {"watch", "agent"}
 def test_milliseconds_are_seconds_and_nothing_is_left_out() -> None:
     found = plain(Store(store_id="s", nodes=[StoreNode(node_id="n", report_age_ms=1738)]))
     assert found["nodes"] == [
-        {"node_id": "n", "host_id": "", "attached": False, "neighbors": 0, "report_age_seconds": 1.738}
+        {"node_id": "n", "host_id": "", "attached": False, "neighbors": 0, "report_age_seconds": 1.738, "name": ""}
     ]
     assert (found["rejoin_age_seconds"], found["partitioned"], found["peer_counts"]) == (None, False, [])
 
@@ -111,6 +113,8 @@ async def test_every_command_gives_the_fields_that_are_documented(tmp_path: Path
 
 
 def _run(service: Service, *words: str) -> str:
+    if words[0] == "simulate":
+        return CliRunner().invoke(main, [words[0], str(TOP / words[1]), *words[2:], "--json"]).stdout
     if words[0] == "top":
         line = [sys.executable, "-m", "gossipcontrol.cli", *words, "--json", "--address", service.address]
         return subprocess.run(line, capture_output=True, text=True, check=True).stdout

@@ -7,6 +7,7 @@ from gossipcontrol.cli.identifier import AmbiguousError, match
 from gossipcontrol.v1 import liveness_pb2
 
 from tests.cli.test_main import read, run
+from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import BareAgent, Service, connected
 
 FIRST, SECOND, THIRD = "3658937da4a9" + "1" * 52, "3658937da4a9" + "2" * 52, "ad4e243bf88d" + "3" * 52
@@ -33,6 +34,28 @@ def test_an_ambiguous_beginning_names_the_candidates() -> None:
         match("node", "3658", [FIRST, SECOND, THIRD])
     with pytest.raises(AmbiguousError, match="and 3 more"):
         match("node", "n", [f"n{number}" for number in range(8)])
+
+
+NAMES = {FIRST: "kitchen laptop", SECOND: "hall", THIRD: "hall"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("kitchen laptop", FIRST), ("kitch", FIRST), ("kitchen lap…", FIRST), ("kitchen laptop (3658937da4a9…)", FIRST),
+        ("kitchen laptop (36…", FIRST), ("hall (ad4e243bf88d…)", THIRD), ("ad4e", THIRD), ("cellar", None),
+    ],
+)  # fmt: skip
+def test_a_node_is_meant_by_its_name_and_by_what_tables_show_of_both(typed: str, found: str | None) -> None:
+    assert match("node", typed, NAMES, NAMES) == found
+
+
+def test_a_name_that_two_nodes_have_is_ambiguous_and_a_whole_id_is_meant_before_a_name() -> None:
+    with pytest.raises(AmbiguousError, match=rf"hall is ambiguous: hall \({SECOND}\), hall \({THIRD}\) have this name"):
+        match("node", "hall", NAMES, NAMES)
+    with pytest.raises(AmbiguousError, match="begin so; type more of it"):
+        match("node", "hal", NAMES, NAMES)
+    assert match("node", "hall", [*NAMES, "hall"], NAMES) == "hall"
 
 
 async def attach(service: Service, stub: object, *node_ids: str) -> list[BareAgent]:
@@ -108,3 +131,34 @@ async def test_a_store_without_intentions_is_no_unknown_store(service: Service) 
         told = [await run(service, "knowledge", store) for store in ("notes", "elsewhere")]
         assert [one.exit_code for one in told] == [0, 1]
         assert "no intention of store notes-of-the-family was recorded yet" in told[0].stdout
+
+
+async def test_the_name_of_a_node_works_wherever_an_id_is_typed_and_is_shown_beside_it(service: Service) -> None:
+    async with connected(service.address) as stub:
+        agents = [BareAgent(stub) for _ in range(3)]
+        for agent, (node_id, name) in zip(agents, NAMES.items(), strict=True):
+            await agent.register(node_id, "notes", name=name)
+        label = "kitchen laptop (3658937da4a9…)"
+        for words in (("stores",), ("peers", "notes"), ("rejoin", label, "notes"), ("explain", "kitchen laptop"),
+                      ("rejoins", "--node", "kitch"), ("report", "network-change", "--node", "kitchen laptop"),
+                      ("stores", "--node", "kitchen laptop")):  # fmt: skip
+            assert label in (await run(service, *words)).stdout, words
+        assert [one["name"] for one in await read(service, "peers", "notes")] == list(NAMES.values())
+        assert {one["node_name"] for one in await read(service, "rejoins")} == {"kitchen laptop"}
+        added = await read(service, "members", "add", "notes", "kitchen laptop", "raspi")
+        assert added["peer_ids"] == [FIRST, "raspi"]
+        assert (await read(service, "members", "remove", "notes", "kitchen laptop"))["peer_ids"] == [FIRST]
+        refused = await run(service, "rejoin", "hall", "notes")
+        assert (refused.exit_code, f"hall ({SECOND}), hall ({THIRD}) have this name" in refused.stderr) == (1, True)
+
+
+async def test_a_hostile_name_is_escaped(service: Service) -> None:
+    async with connected(service.address) as stub:
+        agents = [BareAgent(stub) for _ in HOSTILE]
+        for number, (agent, text) in enumerate(zip(agents, HOSTILE.values(), strict=True)):
+            await agent.register(f"n{number}", "notes", name=text[:16])
+        for words in (("stores",), ("peers", "notes"), ("rejoin", "n1", "notes"), ("explain", "n2"), ("rejoins",),
+                      ("status",), ("stores", "--json")):  # fmt: skip
+            assert raw_characters((await run(service, *words)).output) == set(), words
+        cut = HOSTILE["tab"].replace("\t", "\\t")
+        assert (await read(service, "rejoin", cut, "notes"))[0]["node_name"] == HOSTILE["tab"]

@@ -22,6 +22,7 @@ LIMIT = 60.0
         (("--peer", f"{'ab' * 32}@nowhere"), "--peer"),
         (("--key-file", "empty"), "--key-file"),
         (("--key-file", "."), "--key-file"),
+        (("--name", "n" * 65), "--name: name must have 1 to 64 bytes in UTF-8, has 65"),
         (("--store", "s" * 129), "--store: the id must have 1 to 128 bytes in UTF-8, has 129"),
     ],
 )

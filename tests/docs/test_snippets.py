@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from gossipcontrol.server.access.table import read_table
 from gossipcontrol.server.config import Metrics, read_config
+from gossipcontrol.sim.scenario_file import read_scenario
 from gossipcontrol.v1 import gossip_control_pb2
 
 from tests.kit.markdown import TOP, Block, all_blocks, blocks, each_block, tracked
@@ -168,6 +169,8 @@ def test_a_configuration_has_no_mistakes(block: Block, tmp_path: Path) -> None:
     path.write_text(block.text, encoding="utf-8")
     if block.text.startswith("# identities.toml"):
         assert read_table(path).rows
+    elif "[[trouble]]" in block.text:
+        read_scenario(path)
     else:
         read_config(path, {})
 

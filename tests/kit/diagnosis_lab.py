@@ -27,10 +27,10 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.finding import Finding, NodeSuspected, SyncWanted
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.sim.overlay import VIEW, ShuffledOverlay
+from gossipcontrol.sim.timeline import Timeline
 
 from tests.kit.roster import LoneDiagnosis
-from tests.kit.sim.overlay import VIEW, ShuffledOverlay
-from tests.kit.sim.timeline import Timeline
 
 STORE = "notes"
 CAN_SYNC = frozenset({Capability.SYNC_WITH_PEER})

@@ -43,6 +43,11 @@ class FakeFleet:
             self._tasks.append(asyncio.create_task(self._refuse_commands(agent)))
         self._tasks.append(asyncio.create_task(self._report()))
 
+    async def rename(self, node_id: str, name: str) -> None:
+        """Have people call a node so."""
+        register = attach_pb2.Register(node_id=node_id, store_ids=[self._store_id], name=name)
+        await self._agents[node_id].send(register=register)
+
     async def close(self) -> None:
         """End every stream."""
         for task in self._tasks:

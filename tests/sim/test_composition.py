@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.sim.world import World
 
 from tests.kit.sim.invariant import violations
 from tests.kit.sim.scenario import STRANGERS
-from tests.kit.sim.world import World
 
 OBSERVE = Core._observe  # pyright: ignore[reportPrivateUsage]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from gossipcontrol.sim.field import FieldWorld
 
 from tests.kit.sim.comparison import breaches
-from tests.kit.sim.field import FieldWorld
 from tests.kit.sim.trouble import BOTH, TROUBLES, Shape, Trouble, random_trouble
 
 SEEDS = {2: 2, 3: 2, 6: 1}

@@ -16,12 +16,12 @@ from gossipcontrol.server.core.repair import partition_repair
 from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
 from gossipcontrol.server.core.repair.silence import SilenceRepair
 from gossipcontrol.server.core.repair.unheard import UnheardPeers
+from gossipcontrol.sim.dialler import SHUFFLE, Dialler
+from gossipcontrol.sim.field import FieldWorld
+from gossipcontrol.sim.paths import Paths
+from gossipcontrol.sim.scenario import Step
 
 from tests.kit.sim.comparison import breaches
-from tests.kit.sim.dialler import SHUFFLE, Dialler
-from tests.kit.sim.field import FieldWorld
-from tests.kit.sim.paths import Paths
-from tests.kit.sim.scenario import Step
 from tests.kit.sim.trouble import TROUBLES, Shape
 
 ATTACH = Registry.attach

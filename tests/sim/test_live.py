@@ -8,9 +8,9 @@ import pytest
 from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.finding import NodeSuspected, StartSync
+from gossipcontrol.sim.live import LiveWorld
 
 from tests.kit.sim.invariant import violations
-from tests.kit.sim.live import LiveWorld
 from tests.kit.sim.scenario import LIVE
 
 ROTS = {Cause.OUTBOUND_ROT, Cause.INBOUND_ROT}

@@ -11,12 +11,13 @@ from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.effect import StartRejoin
 from gossipcontrol.server.core.event import TimePassed
 from gossipcontrol.server.core.finding import NodeSuspected
+from gossipcontrol.sim.record import Taken
+from gossipcontrol.sim.scenario import Scenario
+from gossipcontrol.sim.world import World
 
 from tests.kit.sim.invariant import violations
-from tests.kit.sim.record import Taken
-from tests.kit.sim.scenario import LARGE, SMALL, Scenario
+from tests.kit.sim.scenario import LARGE, SMALL
 from tests.kit.sim.shrink import describe, shrink
-from tests.kit.sim.world import World
 
 SEEDS = int(os.environ.get("GOSSIPCONTROL_SEEDS", "50"))
 """Most seeds of one scenario: so many find every mutant of docs/verification.md, and 350 are all 1,060."""

@@ -14,7 +14,7 @@ import grpc
 from gossipcontrol.agent.attachment import GOODBYE_TIMEOUT, Attachment
 from gossipcontrol.agent.event import AgentEvent, NeighborEvent
 from gossipcontrol.agent.node import Node
-from gossipcontrol.agent.report_builder import check_id
+from gossipcontrol.agent.report_builder import check_id, check_name
 from gossipcontrol.agent.state import AgentState
 from gossipcontrol.agent.stats import AgentStats
 from gossipcontrol.client.address import check_address, default_address
@@ -44,9 +44,11 @@ class Agent:
     128 bytes, not UTF-8) or count raises ValueError and changes nothing. All methods must be called in the event loop
     of ``run``.
 
-    Wrong arguments raise at construction: AddressError for a malformed address, ValueError for a wrong id. After that
-    the agent survives whatever happens: a service that is away or newer, a callback or a method of the node that
-    raises. Each is logged (``gossipcontrol.agent``), counted (``stats``) and followed by another attempt.
+    ``name`` is what people call the node, such as kitchen-laptop: at most 64 bytes, shown beside its id, and no key.
+
+    Wrong arguments raise at construction: AddressError for a malformed address, ValueError for a wrong id or name.
+    After that the agent survives whatever happens: a service that is away or newer, a callback or a method of the node
+    that raises. Each is logged (``gossipcontrol.agent``), counted (``stats``) and followed by another attempt.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Agent:
         address: str | None = None,
         *,
         host_id: str = "",
+        name: str = "",
         credentials: Credentials | None = None,
         on_event: Callable[[AgentEvent], None] = lambda event: None,
         on_peer: Callable[[str, PeerChange], None] = lambda store_id, change: None,
@@ -62,9 +65,11 @@ class Agent:
         check_id(node.node_id, "node_id")
         if host_id:
             check_id(host_id, "host_id")
+        if name:
+            check_name(name)
         self._address = check_address(address) if address is not None else default_address()
         self._credentials = credentials
-        self._state = AgentState(node, host_id, on_event, on_peer)
+        self._state = AgentState(node, host_id, on_event, on_peer, name)
         self._network_changed = asyncio.Event()
         self._attached_at = 0.0
         self._last_reason = ""

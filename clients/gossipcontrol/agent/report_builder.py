@@ -11,6 +11,8 @@ from gossipcontrol.v1 import liveness_pb2
 
 PEERS = 1000
 """Most peers remembered in one store; the one unheard for longest is dropped first."""
+NAME_BYTES = 64
+"""Most bytes of a node's name that the service accepts."""
 ID_BYTES = 128
 """Most bytes of an id that the service accepts; for a longer one it would refuse the report and end the stream."""
 OLDEST_MS = 30 * 24 * 3600 * 1000
@@ -118,12 +120,21 @@ class ReportBuilder:
 
 def check_id(value: str, name: str) -> None:
     """Raise ValueError, naming the argument, unless this is an id: 1 to 128 bytes of UTF-8."""
+    _check_text(value, name, ID_BYTES)
+
+
+def check_name(value: str) -> None:
+    """Raise ValueError unless this may name a node: 1 to 64 bytes of UTF-8."""
+    _check_text(value, "name", NAME_BYTES)
+
+
+def _check_text(value: str, name: str, most: int) -> None:
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"{name} cannot be encoded in UTF-8: {value[:ID_BYTES]!r}") from None
-    if not 0 < size <= ID_BYTES:
-        raise ValueError(f"{name} must have 1 to {ID_BYTES} bytes in UTF-8, has {size}")
+        raise ValueError(f"{name} cannot be encoded in UTF-8: {value[:most]!r}") from None
+    if not 0 < size <= most:
+        raise ValueError(f"{name} must have 1 to {most} bytes in UTF-8, has {size}")
 
 
 def age_ms(at: float, now: float) -> int:

@@ -30,6 +30,7 @@ class AgentState:
         host_id: str,
         on_event: Callable[[AgentEvent], None],
         on_peer: Callable[[str, PeerChange], None],
+        name: str = "",
     ) -> None:
         self.faults = Faults()
         self.queue = SendQueue()
@@ -44,6 +45,7 @@ class AgentState:
         self.leaving = False
         self._node = node
         self._host_id = host_id
+        self._name = name
         self._on_event = on_event
         self._on_peer = on_peer
         self._incarnation = uuid.uuid4().hex
@@ -71,7 +73,8 @@ class AgentState:
                 capabilities=capabilities(self._node.capabilities),
                 addresses=self.addresses.read(),
                 incarnation=self._incarnation,
-                agent=_name(),
+                agent=_agent_name(),
+                name=self._name,
             )
         except Exception as error:
             self.faults.node_raised("stores, capabilities or addresses")
@@ -102,7 +105,7 @@ class AgentState:
 
 
 @cache
-def _name() -> str:
+def _agent_name() -> str:
     """Name and version of this agent."""
     try:
         return f"gossipcontrol-agent/{version('gossipcontrol')}"

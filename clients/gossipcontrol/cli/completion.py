@@ -16,7 +16,7 @@ MOST = 100
 
 
 def complete_node(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of nodes."""
+    """Names and ids of nodes."""
     return _complete(context, incomplete, "node")
 
 
@@ -59,4 +59,4 @@ def _ids(address: str | None, kind: str) -> Iterator[str]:
             if kind == "store":
                 yield store.store_id
             else:
-                yield from (node.node_id for node in store.nodes)
+                yield from (one for node in store.nodes for one in (node.name, node.node_id) if one)

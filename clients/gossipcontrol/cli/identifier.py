@@ -1,8 +1,12 @@
-"""Ids as people type them: whole, or a beginning that only one known id has. What a table cut can be pasted."""
+"""Ids as people type them: whole, a beginning that only one known id has, or the name of a node.
+
+What a table cut can be pasted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import ClientError, NotFoundError, StatusCode
@@ -13,6 +17,8 @@ CUT = "…"
 """How tables end an id that they cut."""
 CANDIDATES = 5
 """Most candidates that are named for an ambiguous beginning."""
+NAMELESS: Mapping[str, str] = MappingProxyType({})
+"""The names of what has none."""
 MOST_REJOINS = 1000
 """Newest rejoins among which a beginning is looked up."""
 
@@ -23,24 +29,51 @@ class AmbiguousError(ClientError):
     code = StatusCode.INVALID_ARGUMENT
 
 
-def match(what: str, typed: str, known: Iterable[str]) -> str | None:
+def match(what: str, typed: str, known: Iterable[str], names: Mapping[str, str] = NAMELESS) -> str | None:
     """The known id that is meant; None when there is none. Raises AmbiguousError.
 
-    An id that is known whole is always meant itself, whatever else begins with it.
+    An id that is known whole is always meant itself, then the name that a node has, then what begins so.
     """
     found = set(known)
     if typed in found:
         return typed
-    beginning = typed.removesuffix(CUT)
-    if not beginning:
-        return None
-    # Tables show control characters escaped, and that is what is pasted.
-    fitting = sorted(one for one in found if one.startswith(beginning) or printable(one).startswith(beginning))
+    called = sorted(one for one in found if typed and typed in _texts(names.get(one, "")))
+    if len(called) > 1:
+        raise AmbiguousError(f"{what} {typed} is ambiguous: {_listed(called, names)} have this name; type an id")
+    beginning = _beginning(typed)
+    if called or not beginning:
+        return called[0] if called else None
+    fitting = sorted(one for one in found if any(text.startswith(beginning) for text in _shown(one, names)))
     if len(fitting) > 1:
-        named = ", ".join(map(printable, fitting[:CANDIDATES]))
-        more = f" and {len(fitting) - CANDIDATES} more" if len(fitting) > CANDIDATES else ""
-        raise AmbiguousError(f"{what} {typed} is ambiguous: {named}{more} begin so; type more of it")
+        raise AmbiguousError(f"{what} {typed} is ambiguous: {_listed(fitting, names)} begin so; type more of it")
     return fitting[0] if fitting else None
+
+
+def _beginning(typed: str) -> str:
+    """What was typed without the marks of tables: ``kitchen (d91c40…)`` is a name and the beginning of its id."""
+    return typed.removesuffix(")").removesuffix(CUT) if " (" in typed else typed.removesuffix(CUT)
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    """A text and what is shown of it: tables show control characters escaped, and that is what is pasted."""
+    return text, printable(text)
+
+
+def _shown(identifier: str, names: Mapping[str, str]) -> Iterator[str]:
+    """All that tables show of a node, or another id."""
+    yield from _texts(identifier)
+    if name := names.get(identifier):
+        yield from (name, label(identifier, name))
+
+
+def label(identifier: str, name: str) -> str:
+    """An id behind the name of its node."""
+    return f"{printable(name)} ({printable(identifier)})" if name else printable(identifier)
+
+
+def _listed(ids: Sequence[str], names: Mapping[str, str]) -> str:
+    more = f" and {len(ids) - CANDIDATES} more" if len(ids) > CANDIDATES else ""
+    return ", ".join(label(one, names.get(one, "")) for one in ids[:CANDIDATES]) + more
 
 
 def unknown(what: str, typed: str) -> NotFoundError:
@@ -48,13 +81,13 @@ def unknown(what: str, typed: str) -> NotFoundError:
     return NotFoundError(f"no {what} is known whose id begins with {typed.removesuffix(CUT)}; see gossipcontrol stores")
 
 
-def meant(what: str, typed: str, known: Iterable[str]) -> str:
+def meant(what: str, typed: str, known: Iterable[str], names: Mapping[str, str] = NAMELESS) -> str:
     """The known id that is meant, else what was typed: only the service knows all ids. Raises ClientError.
 
     What a table cut is never taken for an id.
     """
-    found = match(what, typed, known)
-    if found is None and typed.endswith(CUT):
+    found = match(what, typed, known, names)
+    if found is None and _beginning(typed) != typed:
         raise unknown(what, typed)
     return typed if found is None else found
 
@@ -69,8 +102,8 @@ async def resolve_nodes(client: Client, typed: Sequence[str]) -> tuple[str, ...]
     if not any(typed):
         return tuple(typed)
     stores = [store async for store in client.list_stores()]
-    known = await _node_ids(client, stores, typed)
-    return tuple(meant("node", one, known) if one else one for one in typed)
+    known = await _node_names(client, stores, typed)
+    return tuple(meant("node", one, known, known) if one else one for one in typed)
 
 
 async def resolve_store(client: Client, typed: str) -> str:
@@ -83,7 +116,8 @@ async def resolve(client: Client, node: str, stores: Sequence[str]) -> tuple[str
     if not node and not any(stores):
         return node, tuple(stores)
     listed = [store async for store in client.list_stores()]
-    node = meant("node", node, await _node_ids(client, listed, (node,))) if node else node
+    names = await _node_names(client, listed, (node,)) if node else NAMELESS
+    node = meant("node", node, names, names) if node else node
     everywhere = {store.store_id for store in listed}
     own = {store.store_id for store in listed if any(one.node_id == node for one in store.nodes)}
     return node, tuple(_store(one, own, everywhere) for one in stores)
@@ -118,7 +152,21 @@ async def resolve_peers(client: Client, store_id: str, typed: Sequence[str]) -> 
     if not any(typed):
         return tuple(typed)
     known = [row.peer_id async for row in client.knowledge.rows(store_id)]
-    return tuple(meant("peer", one, known) if one else one for one in typed)
+    names = await peer_names(client, store_id)
+    return tuple(meant("peer", one, known, names) if one else one for one in typed)
+
+
+async def resolve_new_peers(client: Client, store_id: str, typed: Sequence[str]) -> tuple[str, ...]:
+    """Peers that need not be known: a whole name of one, else the id that was typed. Raises ClientError."""
+    names = await peer_names(client, store_id)
+    ids = dict.fromkeys(names, "")
+    named = {one for one in typed if one not in ids and one in names.values()}
+    return tuple(meant("peer", one, names, names) if one in named else one for one in typed)
+
+
+async def peer_names(client: Client, store_id: str) -> dict[str, str]:
+    """The peers of a store, and the names of those that have one."""
+    return {peer.peer_id: peer.name async for peer in client.list_peers(store_id)}
 
 
 async def is_known_store(client: Client, store_id: str) -> bool:
@@ -126,12 +174,15 @@ async def is_known_store(client: Client, store_id: str) -> bool:
     return store_id in {store.store_id async for store in client.list_stores()}
 
 
-async def _node_ids(client: Client, stores: Sequence[Store], typed: Sequence[str]) -> set[str]:
-    """Every node that is listed. Of a store with more nodes than are listed, its peers too: nodes are among them."""
-    known = {node.node_id for store in stores for node in store.nodes}
+async def _node_names(client: Client, stores: Sequence[Store], typed: Sequence[str]) -> dict[str, str]:
+    """Every node that is listed, and its name, if any.
+
+    Of a store with more nodes than are listed, its peers too: nodes are among them.
+    """
+    known = {node.node_id: node.name for store in stores for node in store.nodes}
     if all(one in known for one in typed if one):
         return known
     for store in stores:
         if store.node_count > len(store.nodes):
-            known.update([peer.peer_id async for peer in client.list_peers(store.store_id)])
+            known.update(await peer_names(client, store.store_id))
     return known

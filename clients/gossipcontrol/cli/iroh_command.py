@@ -14,7 +14,7 @@ import click
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
-from gossipcontrol.agent.report_builder import check_id
+from gossipcontrol.agent.report_builder import check_id, check_name
 from gossipcontrol.cli.document import event_line
 from gossipcontrol.cli.line_throttle import LineThrottle
 from gossipcontrol.cli.output import say
@@ -48,6 +48,7 @@ class Options:
     """Of the service; empty: the node runs without it."""
     key: bytes | None
     host_id: str
+    name: str
     heartbeat: float
     size: int
     watch: bool
@@ -61,6 +62,7 @@ class Options:
 @click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Keeps the node's id over restarts.")
 @click.option("--host-id", default="", help="Host the node runs on; default: this machine's.")
+@click.option("--name", default="", help="What people call the node, such as kitchen-laptop; shown beside its id.")
 @click.option("--heartbeat", default=2.0, show_default=True, help="Seconds between two broadcasts.")
 @click.option("--size", default=0, help="Bytes to pad each broadcast to, as large as an app's messages are.")
 @click.option("--control/--no-control", default=True, help="Attach to the service, or run the bare node.")
@@ -74,6 +76,7 @@ def iroh(
     address: str | None,
     key_file: Path | None,
     host_id: str,
+    name: str,
     heartbeat: float,
     size: int,
     control: bool,
@@ -88,9 +91,13 @@ def iroh(
             check_id(store_id, "the id")
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--store") from None
+    try:
+        check_name(name or "unnamed")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--name") from None
     chosen = Filter.default(include=include, ignore=ignore)
     service, key = _service(address, control=control), _key(key_file)
-    options = Options(stores, peers, service, key, host_id, heartbeat, size, watch, chosen, as_json)
+    options = Options(stores, peers, service, key, host_id, name, heartbeat, size, watch, chosen, as_json)
     asyncio.run(_Run(options).run())
 
 
@@ -159,7 +166,10 @@ class _Run:
                 raise click.BadParameter(f"{peer!r}: {reason(error)}", param_hint="--peer") from error
         if options.address:
             host_id = options.host_id or own_host_id()
-            self._agent = Agent(node, options.address, host_id=host_id, on_event=self._agent_event, on_peer=self._peer)
+            self._agent = Agent(
+                node, options.address, host_id=host_id, name=options.name, on_event=self._agent_event,
+                on_peer=self._peer,
+            )  # fmt: skip
         self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip
         for store_id in options.stores:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gossipcontrol.cli import table
 from gossipcontrol.cli.columns import Columns
 from gossipcontrol.cli.document import plain, print_document
+from gossipcontrol.cli.identifier import peer_names
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.client import call, decode_knowledge
@@ -33,10 +34,12 @@ async def show_knowledge(client: MessageClient, store_id: str, peer_id: str, hol
             **plain(frontier),
         })  # fmt: skip
         return
+    names = await peer_names(client, store_id)
     _show(
         [decode_knowledge.peer_knowledge(row) for row in rows],
         [decode_knowledge.peer_lag(lag) for lag in lags],
         decode_knowledge.frontier(frontier),
+        names,
     )
 
 
@@ -48,11 +51,11 @@ def show_nothing(store_id: str, as_json: bool) -> None:
         say_wrapped(f"no intention of store {store_id} was recorded yet: its agents have not called Agent.record_write")
 
 
-def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier) -> None:
-    _show_matrix(rows, frontier)
+def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Frontier, names: Mapping[str, str]) -> None:
+    _show_matrix(rows, frontier, names)
     say()
     for row, lag in zip(rows, lags, strict=True):
-        say_wrapped(sentence(row, lag), 2)
+        say_wrapped(sentence(row, lag, names.get(row.peer_id, "")), 2)
     say()
     say_wrapped(
         f"{_count(frontier.unstable, 'intention')} not yet held by all, "
@@ -60,7 +63,7 @@ def _show(rows: Sequence[PeerKnowledge], lags: Sequence[PeerLag], frontier: Fron
     )
 
 
-def sentence(row: PeerKnowledge, lag: PeerLag) -> str:
+def sentence(row: PeerKnowledge, lag: PeerLag, name: str = "") -> str:
     """Such as ``raspi: 3 behind bob, last proof 2 h ago``."""
     authors = sorted(lag.authors, key=lambda each: -each.behind)
     parts = [f"{each.behind} behind {table.short(each.author_id)}" for each in authors[:NAMED]]
@@ -73,7 +76,7 @@ def sentence(row: PeerKnowledge, lag: PeerLag) -> str:
         parts.append(f"has lost its data ({_count(row.lives, 'life', 'lives')})")
     if row.forks:
         parts.append(f"has forked {_count(row.forks, 'time')}")
-    return f"{table.short(row.peer_id)}: {', '.join(parts)}, {proof}{'' if row.active else ' (removed)'}"
+    return f"{table.called(row.peer_id, name)}: {', '.join(parts)}, {proof}{'' if row.active else ' (removed)'}"
 
 
 def age(seconds: float) -> str:
@@ -85,13 +88,13 @@ def age(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _show_matrix(rows: Sequence[PeerKnowledge], frontier: Frontier) -> None:
+def _show_matrix(rows: Sequence[PeerKnowledge], frontier: Frontier, names: Mapping[str, str]) -> None:
     authors = sorted({place.author_id for row in rows for place in row.positions})
     listed = authors[: _most_columns(table.terminal_width())]
     more = [f"and {len(authors) - len(listed)} more"] if len(authors) > len(listed) else []
     matrix = Columns("PEER", *map(table.short, listed), *more, ids=True)
     for row in rows:
-        matrix.add_row(table.short(row.peer_id), *_cells(row.positions, listed))
+        matrix.add_row(table.called(row.peer_id, names.get(row.peer_id, "")), *_cells(row.positions, listed))
     matrix.add_row("all active", *_cells(frontier.positions, listed))
     table.show(matrix, "no peers")
 

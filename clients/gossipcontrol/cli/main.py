@@ -22,6 +22,7 @@ COMMANDS = {
     "rejoin": ("rejoin_command", "Have a node rejoin these stores, or all it has."),
     "rejoins": ("rejoins_command", "List rejoins, newest first: what was decided, why, and how they ended."),
     "report": ("report_command", "Report what happened to a host, for scripts and hooks."),
+    "simulate": ("simulate_command", "Try configurations on a scenario, or on what the service recorded."),
     "status": ("status_command", "Say whether the service serves, and what it knows."),
     "stores": ("stores_command", "List the stores and their nodes."),
     "top": ("top_command", "Watch all stores: what is online, stale or being repaired."),

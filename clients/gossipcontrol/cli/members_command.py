@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from gossipcontrol.cli.completion import complete_store
 from gossipcontrol.cli.document import print_document
-from gossipcontrol.cli.identifier import CUT, resolve_peers, resolve_store, unknown
+from gossipcontrol.cli.identifier import CUT, resolve_new_peers, resolve_peers, resolve_store, unknown
 from gossipcontrol.cli.invocation import calls, json_option
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say_wrapped
@@ -23,11 +23,12 @@ def members() -> None:
 @json_option
 @calls
 async def add(client: MessageClient, store_id: str, peer_ids: tuple[str, ...], as_json: bool) -> int:
-    """Make peers active members of STORE; give whole ids, for they need not be known yet."""
+    """Make peers active members of STORE; give whole ids or names, for they need not be known yet."""
     for peer_id in peer_ids:
         if peer_id.endswith(CUT):
             raise unknown("peer", peer_id)
     store_id = await resolve_store(client, store_id)
+    peer_ids = await resolve_new_peers(client, store_id, peer_ids)
     active = await client.knowledge.change_members(store_id, added=[Member(one) for one in peer_ids])
     _show("added to", store_id, peer_ids, active, as_json)
     return 0

@@ -57,7 +57,7 @@ def _show(found: Iterable[Peer]) -> None:
     """One line per peer."""
     rows = Columns("PEER", "STATE", "HEARD", "OBSERVERS")
     for peer in found:
-        rows.add_row(table.short(peer.peer_id), _painted(peer.state), _heard(peer), str(peer.observers))
+        rows.add_row(table.called(peer.peer_id, peer.name), _painted(peer.state), _heard(peer), str(peer.observers))
     table.show(rows, "no peers")
 
 
@@ -98,10 +98,10 @@ class _Follower:
         before, after = _state(change.before), _state(change.after)
         peer = self._presence.peer(change.peer_id)
         heard = "" if peer is None or peer.heard_age is None else f", heard {table.ago(peer.heard_age)}"
+        name = "" if peer is None else peer.name
         arrow = f"{before} -> {after}" if change.before is not None else after
-        self._say(
-            "peer", f"{table.short(change.peer_id)}: {arrow}{heard}", peer=change.peer_id, before=before, state=after
-        )
+        text = f"{table.called(change.peer_id, name)}: {arrow}{heard}"
+        self._say("peer", text, peer=change.peer_id, name=name, before=before, state=after)
 
     def _lost(self, error: ClientError) -> None:
         """Say it once in an outage: each further attempt fails in the same way."""

@@ -74,7 +74,7 @@ def show_decisions(decisions: Iterable[Decision]) -> None:
     """One line per (node, store)."""
     table = Columns("NODE", "STORE", "DECISION", "REJOIN", "WHY")
     for one in decisions:
-        table.add_row(short(one.node_id), one.store_id, str(one.kind), one.rejoin_id, one.message)
+        table.add_row(called(one.node_id, one.node_name), one.store_id, str(one.kind), one.rejoin_id, one.message)
     show(table, "nothing to decide")
 
 
@@ -87,7 +87,7 @@ def show_stores(stores: Iterable[Store]) -> None:
             head = (store.store_id, str(store.peer_count), last) if number == 0 else ("", "", "")
             reported = "never" if node.report_age is None else ago(node.report_age)
             attached = "yes" if node.attached else "no"
-            table.add_row(*head, short(node.node_id), attached, str(node.neighbors), reported)
+            table.add_row(*head, called(node.node_id, node.name), attached, str(node.neighbors), reported)
         if store.node_count > len(store.nodes):
             table.add_row("", "", "", f"and {store.node_count - len(store.nodes)} more", "", "", "")
     show(table, "no stores yet: no agent has attached")
@@ -100,7 +100,7 @@ def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
         causes = dict.fromkeys(str(trigger.cause) for trigger in rejoin.triggers)
         after = "" if rejoin.verified_after is None else f"{rejoin.verified_after * 1000:.0f} ms"
         table.add_row(
-            rejoin.rejoin_id, ago(rejoin.requested_age), short(rejoin.node_id), rejoin.store_id,
+            rejoin.rejoin_id, ago(rejoin.requested_age), called(rejoin.node_id, rejoin.node_name), rejoin.store_id,
             f"{', '.join(causes)}{f' ({rejoin.trigger_count})' if rejoin.trigger_count > 1 else ''}",
             Text(str(rejoin.outcome), COLOURS.get(rejoin.outcome, "")), after, str(rejoin.attempts),
             _detail(rejoin, verbose=verbose),
@@ -119,7 +119,8 @@ def show_explanations(result: ExplainResult) -> None:
     for one in result.explanations:
         decision = one.decision
         rule = str(decision.rule).replace("-", " ")
-        where = f"{short(decision.node_id) or 'unknown node'} {decision.store_id or 'all stores'}"
+        node = called(decision.node_id, decision.node_name) or "unknown node"
+        where = f"{node} {decision.store_id or 'all stores'}"
         say_wrapped(f"{where}: {decision.kind} by the rule '{rule}' ({one.cause}, {ago(one.age)})")
         say_wrapped(f"  {one.message}", 2)
     if result.decision_count > len(result.explanations):
@@ -151,6 +152,11 @@ def short(identifier: str) -> str:
     """An id, cut when it looks like a key."""
     identifier = printable(identifier)
     return identifier if len(identifier) <= 2 * SHORT else identifier[:SHORT] + "…"
+
+
+def called(identifier: str, name: str) -> str:
+    """An id behind the name of its node, if it has one; what is shown can be pasted."""
+    return f"{printable(name)} ({short(identifier)})" if name else short(identifier)
 
 
 def _detail(rejoin: RejoinRecord, *, verbose: bool) -> str:

@@ -59,7 +59,7 @@ def _failing(rejoins: Iterable[RejoinRecord]) -> list[Trouble]:
     failed = [one for one in newest.values() if one.outcome in FAILING]
     if not failed:
         return []
-    where = _named([f"{one.rejoin_id} of {_cut(one.node_id)} in {one.store_id}" for one in failed])
+    where = _named([f"{one.rejoin_id} of {_cut(one.node_id, one.node_name)} in {one.store_id}" for one in failed])
     count = f"{len(failed)} {'rejoin' if len(failed) == 1 else 'rejoins'} failing"
     cure = "see why with gossipcontrol explain --rejoin REJOIN; if it goes on, restart the node's process"
     return [Trouble("rejoins", f"{count}: {where}", cure)]
@@ -89,7 +89,7 @@ def _attached(stores: Iterable[Store], fits: Callable[[StoreNode], bool]) -> lis
     """Attached nodes that this is true of in every store that they are listed with."""
     rows = [node for store in stores for node in store.nodes if node.attached]
     others = {node.node_id for node in rows if not fits(node)}
-    return sorted({node.node_id for node in rows} - others)
+    return sorted({_cut(node.node_id, node.name) for node in rows if node.node_id not in others})
 
 
 def _stores(ids: Sequence[str], one: str, many: str) -> str:
@@ -105,6 +105,7 @@ def _named(ids: Sequence[str]) -> str:
     return ", ".join(map(_cut, ids[:NAMED])) + more
 
 
-def _cut(identifier: str) -> str:
+def _cut(identifier: str, name: str = "") -> str:
     shown = printable(identifier)
-    return shown if " " in shown or len(shown) <= 24 else shown[:12] + "…"
+    cut = shown if " " in shown or len(shown) <= 24 else shown[:12] + "…"
+    return f"{printable(name)} ({cut})" if name else cut

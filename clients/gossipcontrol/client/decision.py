@@ -72,6 +72,8 @@ class Decision:
     message: str
     """The same in a sentence."""
     rule: Rule
+    node_name: str = ""
+    """What people call the node, as its agent said; empty when it has no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ class RejoinRecord:
     """Of its last attempt; None before the first."""
     bootstrap_peers: tuple[str, ...]
     """Named to the agent for the last attempt."""
+    node_name: str = ""
+    """What people call the node, as its agent said; empty when it has no name."""
 
 
 @dataclass(frozen=True, slots=True)

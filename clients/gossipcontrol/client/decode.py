@@ -35,6 +35,7 @@ def decision(message: decision_pb2.Decision) -> Decision:
         start_in=seconds(message.start_in_ms),
         message=message.message,
         rule=Rule(message.rule),
+        node_name=message.node_name,
     )
 
 
@@ -66,6 +67,7 @@ def rejoin_record(message: decision_pb2.Rejoin) -> RejoinRecord:
         trigger_count=message.trigger_count,
         rung=Rung(message.rung) if message.rung else None,
         bootstrap_peers=tuple(message.bootstrap_peers),
+        node_name=message.node_name,
     )
 
 
@@ -140,6 +142,7 @@ def _store_node(message: gossip_control_pb2.StoreNode) -> StoreNode:
         attached=message.attached,
         neighbors=message.neighbors,
         report_age=seconds(message.report_age_ms) if message.HasField("report_age_ms") else None,
+        name=message.name,
     )
 
 
@@ -150,6 +153,7 @@ def peer(message: liveness_pb2.PeerView) -> Peer:
         state=PeerState(message.state),
         heard_age=seconds(message.heard_age_ms) if message.HasField("heard_age_ms") else None,
         observers=message.observers,
+        name=message.name,
     )
 
 

@@ -19,6 +19,8 @@ class Peer:
     """Seconds since its last sign of life; None when there was none."""
     observers: int
     """Nodes that have heard it."""
+    name: str = ""
+    """What people call it, as its agent said; empty when it has no name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class StoreNode:
     """As many as it reported last."""
     report_age: float | None
     """Seconds since its last liveness report for the store; None when it sent none."""
+    name: str = ""
+    """What people call it, as its agent said; empty when it has no name."""
 
 
 @dataclass(frozen=True, slots=True)

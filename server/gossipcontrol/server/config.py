@@ -175,6 +175,11 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     return Config(**built)
 
 
+def section(name: str, kind: type[Any], table: object, mistakes: list[str]) -> Any:
+    """One section of a document, whatever the environment says; mistakes are added to the list."""
+    return _section(name, kind, table, {}, mistakes)
+
+
 class Override(NamedTuple):
     """A value that the environment gives, and what is wrong with the value that it hides in the file."""
 

@@ -22,8 +22,7 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.finding import StartSync
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
-
-from tests.kit.sim.timeline import Timeline
+from gossipcontrol.sim.timeline import Timeline
 
 STORE = "notes"
 REACH = 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from tests.kit.sim.field import FieldWorld
+from gossipcontrol.sim.field import FieldWorld
+from gossipcontrol.sim.sidecars import SidecarsWorld
+
 from tests.kit.sim.invariant import violations
-from tests.kit.sim.sidecars import SidecarsWorld
 from tests.kit.sim.trouble import Shape, Trouble
 
 

@@ -22,8 +22,7 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     ServiceStarted,
 )
-
-from tests.kit.sim.record import Taken
+from gossipcontrol.sim.record import Taken
 
 SLACK = 1e-6
 """Seconds by which float rounding of instants may be off."""

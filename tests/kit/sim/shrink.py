@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gossipcontrol.server.core.deciding.parameter import Parameters
-
-from tests.kit.sim.record import Taken, rerun
+from gossipcontrol.sim.record import Taken, rerun
 
 TRIES = 600
 """Most reruns; the result need not be minimal."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gossipcontrol.server.core.repair.unheard import HOLD
-
-from tests.kit.sim.scenario import Scenario, Step, What
+from gossipcontrol.sim.scenario import Scenario, Step, What
 
 
 class Shape(Enum):

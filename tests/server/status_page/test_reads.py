@@ -26,7 +26,8 @@ async def ask(service: Service, path: str, **query: str) -> tuple[int, str]:
 
 
 async def test_lists_are_those_of_the_calls(watched: Service) -> None:
-    async with connected(watched.address) as stub, fake_fleet(stub, "notes", "anna", "bert"):
+    async with connected(watched.address) as stub, fake_fleet(stub, "notes", "anna", "bert") as fleet:
+        await fleet.rename("anna", "kitchen")
         await stub.Rejoin(rejoin("away", "notes"))
         status, body = await ask(watched, "stores")
         assert (status, [one["store_id"] for one in json.loads(body)["stores"]]) == (200, ["notes"])
@@ -45,6 +46,7 @@ async def test_lists_are_those_of_the_calls(watched: Service) -> None:
         told = json.loads((await ask(watched, "explain", node="anna", store="notes", cause="CAUSE_MANUAL"))[1])
         assert told["explanations"][0]["decision"]["node_id"] == "anna"
         graph = json.loads((await ask(watched, "graph", store="notes"))[1])
+        assert {one["node_id"]: one["name"] for one in graph["nodes"]} == {"anna": "kitchen", "bert": ""}
         assert (graph["links"], graph["missing"], graph["partitioned"]) == ([["anna", "bert"]], [], False)
         overview = json.loads((await ask(watched, "overview"))[1])
         assert (overview["counts"]["attached"], overview["counts"]["parked"], overview["obstacle"]) == (2, 1, "")

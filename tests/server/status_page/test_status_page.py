@@ -55,6 +55,21 @@ async def test_rot_a_partition_and_the_healing_are_shown_as_they_happen(page: St
     assert await page.complaints() == []
 
 
+async def test_the_name_of_a_node_is_shown_wherever_its_id_is(page: StatusPage, fleet: FakeFleet, calls: Stub) -> None:
+    await fleet.rename("anna", name := f"kitchen {MARKUP}"[:64])
+    await calls.Rejoin(rejoin("anna", "notes"))
+    await page.open()
+    shown = f"{name} (anna)"
+    await page.until("/kitchen .*[(]anna[)]/.test(document.getElementById('peers').innerText)", "it is beside the peer")
+    await page.until("/kitchen .*[(]anna[)]/.test(document.getElementById('rejoins').innerText)", "and the rejoin")
+    await page.until(
+        "[...document.querySelectorAll('#graph title')].some(one => one.textContent.endsWith('(anna)'))", "and the node"
+    )
+    titles = "[...document.querySelectorAll('#peers .id')].map(one => one.title)"
+    assert shown in await page.run(f"return {titles}")
+    assert await page.complaints() == []
+
+
 async def test_ages_are_true(page: StatusPage, fleet: FakeFleet) -> None:
     """A peer that stays online is in no difference, so its age in a list that follows differences grows for ever."""
     await page.open()

@@ -130,6 +130,7 @@ CALLS: Mapping[str, Call] = {
             "register.addresses": "of the node itself; bounded in number and in how often each is named to others",
             "register.incarnation": "of the node itself",
             "register.agent": "for people",
+            "register.name": "for people, and no more than a second name of the node itself",
             **_below("liveness", _REPORT_CLAIMS),
             "neighbor.peer_id": _CLAIM,
             "neighbor.up": _CLAIM,

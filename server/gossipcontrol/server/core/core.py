@@ -234,9 +234,12 @@ class Core:
         before = self._registry.nodes.get(event.node_id)
         replaces = before is not None and before.attached and before.session_id != event.session_id
         known = frozenset[str](before.addresses if before is not None else ())
+        is_renamed = event.name != self._registry.name(event.node_id)
         turn = self._on_agent(event, now)
         node = self._registry.session(event.node_id, event.session_id)
         if node is not None:
+            if is_renamed:
+                turn.findings += self.liveness.touch(event.node_id, event.store_ids)
             self._offers.pop(event.node_id)  # what is still wanted will be asked for on its stream
             if self._node_ids.claim(event.node_id, f"{event.host_id} {event.incarnation}", now, replaces=replaces):
                 turn.findings.append(IdShared("node", event.node_id))
@@ -380,6 +383,10 @@ class Core:
         """What the attached agent of a node can do; None when none is attached."""
         node = self._registry.nodes.get(node_id)
         return node.capabilities if node is not None and node.attached else None
+
+    def name(self, node_id: str) -> str:
+        """What people call a node; empty when it has no name, or is not known."""
+        return self._registry.name(node_id)
 
     def addresses(self, node_id: str) -> tuple[str, ...]:
         """Where peers may dial a node, as far as its agent has confirmed it."""

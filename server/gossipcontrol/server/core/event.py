@@ -89,6 +89,7 @@ class NodeAttached:
     addresses: tuple[str, ...] = ()
     incarnation: str = ""
     agent: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

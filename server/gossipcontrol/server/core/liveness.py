@@ -141,6 +141,11 @@ class Liveness:
         changed, presence.changed = presence.changed, {}
         return [*heard, *map(PresenceChanged, changed), *found]
 
+    def touch(self, node_id: str, store_ids: Iterable[str]) -> list[PresenceChanged]:
+        """Have watchers of these stores read a node again: its name changed."""
+        touched = [store_id for store_id in store_ids if self.presence.touch(store_id, node_id)]
+        return list(map(PresenceChanged, touched))
+
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing can change by itself."""
         return earliest(self.presence.next_at(), self.diagnosis.next_deadline())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-NODE = 1300
+NODE = 1450
 """Bytes of a node."""
 HOST = 900
 """Bytes of a host."""

@@ -16,6 +16,7 @@ from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
+from gossipcontrol.server.rpc.naming import Naming
 from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
@@ -66,7 +67,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._liveness = dispatcher.core.liveness
         self._resume_tokens = resume_tokens
         self._credit = StrangerCredit(time.monotonic)
-        self._answers = ReportAnswers(self._liveness, resume_tokens)
+        self._naming = Naming(dispatcher.core.name)
+        self._answers = ReportAnswers(self._liveness, resume_tokens, self._naming)
         self._streams = AgentStreams(
             dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report
         )
@@ -88,7 +90,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         event = decode.rejoin_requested(request)
         self._charge(context, request, event)
         effects = await self._dispatcher.settle(event)
-        return await in_slices(encode.rejoin_response(trigger_answer(effects), self._clock.now()))
+        response = await in_slices(encode.rejoin_response(trigger_answer(effects), self._clock.now()))
+        self._naming.nodes(response.decisions)
+        return response
 
     async def ReportNetworkChange(
         self, request: gossip_control_pb2.ReportNetworkChangeRequest, context: Context
@@ -99,7 +103,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         answer = trigger_answer(await self._dispatcher.settle(event))
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
-        return await in_slices(encode.change_response(answer, self._clock.now()))
+        response = await in_slices(encode.change_response(answer, self._clock.now()))
+        self._naming.nodes(response.decisions)
+        return response
 
     async def PeerLiveness(
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
@@ -169,7 +175,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         check_cleared(await self._dispatcher.settle(decode.cancel_requested(request)))
         rejoin = self._catalog.rejoin(request.rejoin_id)
         assert rejoin is not None, "a rejoin that has just ended is kept"
-        return gossip_control_pb2.CancelRejoinResponse(rejoin=encode.rejoin_message(rejoin, self._clock.now()))
+        message = encode.rejoin_message(rejoin, self._clock.now())
+        self._naming.nodes([message])
+        return gossip_control_pb2.CancelRejoinResponse(rejoin=message)
 
     # Streams.
 
@@ -195,6 +203,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                         continue
                     now = self._clock.now()
                     message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
+                    self._naming.peers(message.view.peers)
                 # A slow reader holds up this call only.
                 await write_within(context.write, message, WRITE_TIME)
                 subscription.again()
@@ -210,10 +219,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         peers = self._liveness.peers(query.store_id, query.after)
         found = (peer if query.state is None or peer.state is query.state else None for peer in peers)
         page, more = await _page(found, query.page_size)
-        return gossip_control_pb2.ListPeersResponse(
-            peers=[encode_presence.peer_message(peer, now) for peer in page],
-            next_page_token=page[-1].peer_id if more else "",
-        )
+        messages = [encode_presence.peer_message(peer, now) for peer in page]
+        self._naming.peers(messages)
+        return gossip_control_pb2.ListPeersResponse(peers=messages, next_page_token=page[-1].peer_id if more else "")
 
     async def ListRejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest, context: Context
@@ -236,6 +244,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         for rejoin in page:
             await work.rest()
             rejoins.append(encode.rejoin_message(rejoin, now))
+        self._naming.nodes(rejoins)
         return gossip_control_pb2.ListRejoinsResponse(
             rejoins=rejoins,
             next_page_token=page[-1].rejoin_id if more else "",
@@ -275,8 +284,11 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             forecast = await in_slices(self._core.foretell_slices(query, now))
             if forecast.is_reused:
                 raise reused()
-            return await in_slices(encode.forecast_response(forecast, now))
-        return await in_slices(encode.past_response(await self._past(query), query.request_id, now))
+            response = await in_slices(encode.forecast_response(forecast, now))
+        else:
+            response = await in_slices(encode.past_response(await self._past(query), query.request_id, now))
+        self._naming.explanations(response)
+        return response
 
     async def _past(self, query: decode.PastQuery) -> list[RejoinRecord]:
         """The rejoins that are asked about; raises NotFound."""

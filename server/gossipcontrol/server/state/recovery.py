@@ -26,7 +26,7 @@ def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStor
     The log is replayed with the parameters under which it was written: others would decide otherwise.
     """
     try:
-        written = _parameters(loaded.snapshot["parameters"]) if loaded.snapshot else parameters.deciding
+        written = written_with(loaded) or parameters.deciding
         core = Core(replace(parameters, deciding=written), knowledge=knowledge)
         if loaded.snapshot:
             core.load(loaded.snapshot["core"])
@@ -39,6 +39,11 @@ def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStor
     except (CodecError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(error) from error
     return changed
+
+
+def written_with(loaded: Loaded) -> Parameters | None:
+    """The parameters under which the log was written; None in a state without a snapshot, which does not say."""
+    return _parameters(loaded.snapshot["parameters"]) if loaded.snapshot else None
 
 
 def _parameters(plain: Plain) -> Parameters:

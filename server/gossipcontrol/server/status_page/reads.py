@@ -47,11 +47,13 @@ class Reads:
         service: GossipControlService,
         overview: Callable[[], dict[str, Any]],
         graph: Callable[[str], NeighborGraph | None],
+        name: Callable[[str], str],
     ) -> None:
         self._bridge = bridge
         self._service = service
         self._overview = overview
         self._graph = graph
+        self._name = name
 
     def routes(self) -> dict[str, Handler]:
         """The pages by path."""
@@ -109,20 +111,23 @@ class Reads:
     def _show_graph(self, request: Request) -> Answer:
         store_id = request.query.get("store", "")
 
-        async def read() -> NeighborGraph | None:
-            return self._graph(store_id)
+        async def read() -> tuple[NeighborGraph, list[str]] | None:
+            graph = self._graph(store_id)
+            return None if graph is None else (graph, [self._name(one.node_id) for one in graph.nodes])
 
-        graph = self._bridge.ask(request.client, read)
-        if graph is None:
+        found = self._bridge.ask(request.client, read)
+        if found is None:
             raise NotFound(f"no node has reported of the store {store_id}")
+        graph, names = found
         nodes = [
             {
                 "node_id": one.node_id,
+                "name": name,
                 "causes": [cause.name for cause in one.causes],
                 "side": one.side,
                 "reports": one.reports,
             }
-            for one in graph.nodes
+            for one, name in zip(graph.nodes, names, strict=True)
         ]
         return as_json({**graph._asdict(), "nodes": nodes})
 

@@ -23,6 +23,7 @@ from gossipcontrol.server.wire.limits import (
     DETAIL_BYTES,
     ERROR_BYTES,
     ID_BYTES,
+    NAME_BYTES,
     NODES,
     SHORT_ID_BYTES,
     STORES,
@@ -124,6 +125,7 @@ def node_attached(register: attach_pb2.Register, session_id: str, note: Note = i
     addresses = check_texts(register.addresses, "register.addresses", ADDRESSES, ADDRESS_BYTES, violations)
     check_text(register.incarnation, "register.incarnation", SHORT_ID_BYTES, violations)
     check_text(register.agent, "register.agent", AGENT_BYTES, violations)
+    check_text(register.name, "register.name", NAME_BYTES, violations)
     refuse(violations)
     for number in set(numbers) - _CAPABILITIES:
         note("capability", number)
@@ -136,6 +138,7 @@ def node_attached(register: attach_pb2.Register, session_id: str, note: Note = i
         addresses=addresses,
         incarnation=register.incarnation,
         agent=register.agent,
+        name=register.name,
     )
 
 

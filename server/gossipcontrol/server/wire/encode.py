@@ -227,6 +227,7 @@ def store_message(store: StoreRecord, now: float) -> gossip_control_pb2.Store:
                 attached=node.attached,
                 neighbors=node.neighbors,
                 report_age_ms=None if node.reported_at is None else age_ms(node.reported_at, now),
+                name=node.name,
             )
             for node in store.nodes
         ],

@@ -43,6 +43,8 @@ DETAIL_BYTES = 256
 """Most bytes of the detail of a change, and of the reason of a goodbye."""
 AGENT_BYTES = 128
 """Most bytes of the name and version of an agent."""
+NAME_BYTES = 64
+"""Most bytes of the name of a node."""
 ERROR_BYTES = 1024
 """Most bytes of a node's error message."""
 PAGE_SIZE = 1000

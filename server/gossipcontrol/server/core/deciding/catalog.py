@@ -110,4 +110,4 @@ class Catalog:
 
 def _store_node(slot: Slot) -> StoreNode:
     node = slot.node
-    return StoreNode(node.node_id, node.host_id, node.attached, len(slot.neighbors), slot.reported_at)
+    return StoreNode(node.node_id, node.host_id, node.attached, len(slot.neighbors), slot.reported_at, node.name)

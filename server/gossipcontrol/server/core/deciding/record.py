@@ -99,6 +99,7 @@ class StoreNode:
     attached: bool
     neighbors: int
     reported_at: float | None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

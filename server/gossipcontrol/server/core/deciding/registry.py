@@ -79,6 +79,8 @@ class Node:
 
     node_id: str
     known_at: float
+    name: str = ""
+    """What people call it, as its agent said."""
     host_id: str = ""
     session_id: str = ""
     """The attached agent's stream; empty while none is."""
@@ -161,6 +163,8 @@ class Registry:
         """What they named."""
         self.neighbors = 0
         """Neighbours of all slots."""
+        self._named = 0
+        """Nodes with a name."""
         self._idle: OrderedDict[str, Node] = OrderedDict()
         """Nodes without an agent for which nothing is parked; the one idle longest first."""
 
@@ -196,6 +200,11 @@ class Registry:
         """The stores of a node."""
         node = self.nodes.get(node_id)
         return node.slots.keys() if node is not None else ()
+
+    def name(self, node_id: str) -> str:
+        """What people call a node; empty when it has no name, or is not known."""
+        node = self.nodes.get(node_id) if self._named else None
+        return node.name if node is not None else ""
 
     def nodes_on(self, host_id: str) -> tuple[str, ...]:
         """The nodes of a host."""
@@ -264,6 +273,8 @@ class Registry:
             about_to_change(host := self.host(node.host_id))
             host.nodes[node.node_id] = node
         node.session_id = event.session_id
+        self._named += bool(event.name) - bool(node.name)
+        node.name = event.name
         node.capabilities = event.capabilities
         node.addresses, node.doubted_at = event.addresses, NEVER
         if not node.registered:
@@ -353,6 +364,7 @@ class Registry:
         self._leave_host(node)
         del self.nodes[node.node_id], self._idle[node.node_id]
         self.places -= 1
+        self._named -= bool(node.name)
         if not node.registered:
             self._forget_stranger(node)
 
@@ -432,6 +444,7 @@ class Registry:
             ((node_id, store_id), at) for node_id, store_id, at in plain.get("dropped", ())
         )
         self.attached = sum(node.attached for node in self.nodes.values())
+        self._named = sum(bool(node.name) for node in self.nodes.values())
         self.stranger_places = sum(node.parked_count for node in self.nodes.values() if not node.registered)
         self.stranger_places += sum(host.parked is not None for host in self.hosts.values())
         self.places += len(self.nodes)

@@ -174,6 +174,15 @@ class Presence:
         if peaks:
             self._detector.learn(store, peaks)
 
+    def touch(self, store_id: str, peer_id: str) -> bool:
+        """Log a peer as changed whose state is as it was; returns whether it is known."""
+        store = self.stores.get(store_id)
+        row = store.index.get(peer_id) if store else None
+        if store is None or row is None or self.table.states[row] == FREE:
+            return False
+        self.change_total += store.changes.add(peer_id, STATES[self.table.states[row] - 1])
+        return True
+
     def on_neighbors(self, store: Store, observer_id: str, neighbors: Mapping[str, float], now: float) -> None:
         """Record an observer's neighbours: that a link came up is a sign of life, that it is still listed is not."""
         index, heard, observers, bit = (

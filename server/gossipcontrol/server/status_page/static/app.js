@@ -5,7 +5,7 @@ import { drawGraph } from "./graph.js";
 import { Peers } from "./peers.js";
 import { follow, read } from "./reads.js";
 import { drawRejoins } from "./rejoins.js";
-import { age, ago, bytes, count, plain, printable } from "./words.js";
+import { age, ago, bytes, called, count, plain, printable } from "./words.js";
 
 const EVERY = 2000; // milliseconds between two looks
 const state = { store: "", stores: [], after: "", pages: 1, warnings: [], overview: null, live: "", stop: null };
@@ -134,8 +134,8 @@ function choose(store) {
   readGraph();
 }
 
-function explainNode(node, store) {
-  explain(`${printable(node)} in ${printable(store)}: a rejoin asked for now`, { node, store, cause: "CAUSE_MANUAL" });
+function explainNode(node, store, name) {
+  explain(`${called(node, name)} in ${printable(store)}: a rejoin asked for now`, { node, store, cause: "CAUSE_MANUAL" });
 }
 
 function explainRejoin(rejoin) {

@@ -1,7 +1,7 @@
 // The neighbour graph of one store: a circle for each side of a partition.
 
 import { element, shape, show } from "./dom.js";
-import { count, plain, printable, short } from "./words.js";
+import { called, count, plain, short } from "./words.js";
 
 const LABELS = 30; // most nodes that have their names beside them
 const SIDES = 5; // most sides that are drawn apart; further ones share the last place
@@ -28,7 +28,7 @@ export function drawGraph(parent, store, graph, choose) {
   const cuts = groups.slice(1).map((_, index) =>
     shape("line", { x1: 340 * (index + 1), x2: 340 * (index + 1), y1: 8, y2: 312, class: "cut" }));
   const dots = graph.nodes.map((node) => dot(places.get(node.node_id), node, graph.nodes.length <= LABELS, () =>
-    choose(node.node_id, store)));
+    choose(node.node_id, store, node.name)));
   const what = summary(graph, groups, bad);
   const picture = shape("svg", {
     viewBox: `0 0 ${width} 320`, role: "group", "aria-label": `Neighbour graph. ${what.join(". ")}`, class: "graph",
@@ -43,8 +43,9 @@ function summary(graph, groups, bad) {
   const said = [`${count(graph.total, "node")} report, ${count(graph.links.length, "link")} drawn`];
   if (graph.total > graph.nodes.length) said.push(`the ${graph.nodes.length} nodes with most to say are drawn`);
   if (graph.partitioned) said.push(`partition: ${groups.map((one) => one.length).join(" + ")} nodes have no path`);
+  const names = new Map(graph.nodes.map((one) => [one.node_id, one.name]));
   for (const [id, causes] of [...bad].slice(0, 8)) {
-    said.push(`${short(id)}: ${causes.map((one) => ROT[one] ?? plain(one)).join(", ")}`);
+    said.push(`${called(id, names.get(id), 14)}: ${causes.map((one) => ROT[one] ?? plain(one)).join(", ")}`);
   }
   return said;
 }
@@ -75,9 +76,9 @@ function dot(spot, node, named, choose) {
   const label = named && shape("text", {
     x: spot.x + (right ? 14 : -14), y: spot.y + 4, "text-anchor": right ? "start" : "end",
   });
-  if (label) label.textContent = short(node.node_id, 9);
+  if (label) label.textContent = short(node.name || node.node_id, 9);
   const title = shape("title");
-  title.textContent = `${printable(node.node_id)}${ill ? `: ${node.causes.map(plain).join(", ")}` : ""}`;
+  title.textContent = `${called(node.node_id, node.name)}${ill ? `: ${node.causes.map(plain).join(", ")}` : ""}`;
   const key = (event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();

@@ -1,7 +1,7 @@
 // The peers of one store: any number, of which only the visible rows are drawn and asked for their ages.
 
 import { element, show } from "./dom.js";
-import { ago, count, plain, printable } from "./words.js";
+import { ago, called, count, plain, printable } from "./words.js";
 import { read } from "./reads.js";
 
 const ROW = 40; // height in pixels, as in app.css
@@ -72,12 +72,12 @@ export class Peers {
       const heard = seen?.age === undefined ? (seen ? "never" : "…") : ago(Number(seen.age) + performance.now() - seen.at);
       const row = element("div", { role: "row", class: "row", "aria-rowindex": first + place + 2 },
         element("span", { role: "cell", class: `state ${plain(state)}` }, plain(state)),
-        element("span", { role: "cell", class: "id", title: printable(id) }, printable(id)),
+        element("span", { role: "cell", class: "id", title: called(id, seen?.name) }, called(id, seen?.name)),
         element("span", { role: "cell" }, heard),
         element("span", { role: "cell" }, seen ? count(seen.observers, "node") : ""),
         element("span", { role: "cell" }, element("button", {
-          type: "button", "data-key": `peer ${id}`, "aria-label": `Explain ${printable(id)}`,
-          onclick: () => this.explain(id, this.store),
+          type: "button", "data-key": `peer ${id}`, "aria-label": `Explain ${called(id, seen?.name)}`,
+          onclick: () => this.explain(id, this.store, seen?.name),
         }, "Explain")));
       row.style.top = `${(first + place) * ROW}px`;
       return row;
@@ -100,7 +100,9 @@ export class Peers {
         const after = before && before[1] === state ? before[0] : "";
         const { peers = [] } = await read("peers", { store, state, after, size: to - from });
         for (const one of peers) {
-          this.seen.set(one.peer_id, { age: one.heard_age_ms, at: performance.now(), observers: one.observers ?? 0 });
+          this.seen.set(one.peer_id, {
+            age: one.heard_age_ms, at: performance.now(), observers: one.observers ?? 0, name: one.name,
+          });
         }
         from = to;
       }

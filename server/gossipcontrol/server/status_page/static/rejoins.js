@@ -1,7 +1,7 @@
 // Rejoins with their reasons.
 
 import { element, show } from "./dom.js";
-import { age, ago, plain, printable, short } from "./words.js";
+import { age, ago, called, plain, printable, short } from "./words.js";
 
 export function drawRejoins(parent, rejoins, explain, empty) {
   if (!rejoins.length) return show(parent, element("li", { class: "note" }, empty));
@@ -18,13 +18,13 @@ function row(one, explain) {
   return element("li", {},
     element("p", { class: "line" },
       element("span", { class: `state ${outcome}` }, outcome),
-      element("strong", { class: "id", title: printable(one.node_id) }, short(one.node_id, 20)),
+      element("strong", { class: "id", title: called(one.node_id, one.node_name) }, called(one.node_id, one.node_name, 20)),
       element("span", {}, "in ", element("span", { class: "id", title: printable(one.store_id) }, short(one.store_id, 20))),
       element("span", { class: "cause" }, plain(first?.cause)),
       element("span", { class: "note" }, `${ago(when)}${proof}`),
       element("button", {
         type: "button", "data-key": `rejoin ${one.rejoin_id}`, onclick: () => explain(one.rejoin_id),
-        "aria-label": `Explain the rejoin of ${printable(one.node_id)} in ${printable(one.store_id)}`,
+        "aria-label": `Explain the rejoin of ${called(one.node_id, one.node_name)} in ${printable(one.store_id)}`,
       }, "Explain")),
     why && element("p", { class: "why" }, printable(why)),
     one.detail && one.detail !== why && element("p", { class: "why" }, printable(one.detail)));

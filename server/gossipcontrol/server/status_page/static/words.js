@@ -35,4 +35,7 @@ export function short(id, most = 14) {
   return text.length <= most ? text : `${text.slice(0, most - 1)}…`;
 }
 
+// An id behind the name of its node, if it has one.
+export const called = (id, name, most = Infinity) => (name ? `${short(name, most)} (${short(id, most)})` : short(id, most));
+
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;

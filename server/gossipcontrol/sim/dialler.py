@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.kit.sim.overlay import Overlay
-from tests.kit.sim.paths import Paths
+from gossipcontrol.sim.overlay import Overlay
+from gossipcontrol.sim.paths import Paths
 
 LINK_LIFE = (48.0, 60.0)
 """Seconds without a path after which an end calls its neighbour lost; it has dialled it in vain by then."""
@@ -123,7 +123,8 @@ class Dialler:
             left = self._shuffles_in.setdefault(node_id, self._chance.uniform(0.0, SHUFFLE)) - SWEEP
             self._shuffles_in[node_id] = left if left > 0 else SHUFFLE
             for peer_id in self._paths.known(node_id) if left <= 0 else ():
-                self.dial(node_id, peer_id)
+                if not self._overlay.is_full(node_id):
+                    self.dial(node_id, peer_id)
 
     def _age(self, node_id: str, peer_id: str) -> None:
         pair, link = (node_id, peer_id), frozenset((node_id, peer_id))
@@ -173,7 +174,8 @@ class Dialler:
         for other in list(self._overlay.views[peer_id]):
             if other != node_id and self.carries(other, peer_id):
                 self._paths.remember(other, node_id, [self._paths.address(node_id)])
-                self.dial(other, node_id)
+                if not self._overlay.is_full(other):
+                    self.dial(other, node_id)
 
     def _lists(self, node_id: str, peer_id: str) -> bool:
         return peer_id in self._overlay.views[node_id]

@@ -19,15 +19,14 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.finding import StartSync
 from gossipcontrol.server.core.presence.presence import DEPARTURE_GRACE
 from gossipcontrol.server.core.presence.record import PeerState
-
-from tests.kit.sim.dialler import SWEEP, Dialler
-from tests.kit.sim.live import LiveWorld
-from tests.kit.sim.outcome import Outcome
-from tests.kit.sim.overlay import VIEW
-from tests.kit.sim.paths import Paths
-from tests.kit.sim.record import Taken
-from tests.kit.sim.scenario import Scenario
-from tests.kit.sim.simulation import DIAL_TIMEOUT, SYNC_TIME, SimNode
+from gossipcontrol.sim.dialler import SWEEP, Dialler
+from gossipcontrol.sim.live import LiveWorld
+from gossipcontrol.sim.outcome import Outcome
+from gossipcontrol.sim.overlay import VIEW
+from gossipcontrol.sim.paths import Paths
+from gossipcontrol.sim.record import Taken
+from gossipcontrol.sim.scenario import Scenario
+from gossipcontrol.sim.simulation import DIAL_TIMEOUT, SYNC_TIME, SimNode
 
 GRACE = 3.0
 """Seconds without any network after which an agent suspends its node."""
@@ -68,6 +67,7 @@ class FieldSimulation(LiveWorld):
         self._away_for: Counter[str] = Counter()
 
     def run(self) -> list[Taken]:
+        """Run the scenario; returns every event that the core handled."""
         self._at(SWEEP, self._sweep)
         return super().run()
 
@@ -188,10 +188,21 @@ class FieldSimulation(LiveWorld):
 
     def _weave(self) -> None:
         """Every node knows and links as many others as it can, the same whoever has an agent."""
-        for one, other in combinations(self.nodes, 2):
+        for one, other in self._nearest_first():
             self.paths.meet(one, other)
             if all(len(self._overlay.views[node_id]) < VIEW for node_id in (one, other)):
                 self._overlay.link(one, other)
+
+    def _nearest_first(self) -> list[tuple[str, str]]:
+        """All pairs. Of more nodes than know each other, those near on a ring first: what they link is one piece."""
+        pairs = list(combinations(self.nodes, 2))
+        count = len(self.nodes)
+        if count <= VIEW + 1:
+            return pairs
+        place = {node_id: number for number, node_id in enumerate(self.nodes)}
+        distances = [abs(place[one] - place[other]) for one, other in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: min(distances[index], count - distances[index]))
+        return [pairs[index] for index in order]
 
     def _jitter(self, node: SimNode) -> float:
         return self._rhythms[node.node_id].uniform(0.9, 1.1)

@@ -10,6 +10,7 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.event import Event, ServiceStarted, TimePassed
 from gossipcontrol.server.core.finding import CoreFinding
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.turn import Fact
 
 
@@ -26,9 +27,11 @@ class Taken:
 class Recorder:
     """Drives a core, keeps its log, and restores it from that after a crash, as the service does."""
 
-    def __init__(self, parameters: Parameters, id_prefix: str = "sim") -> None:
+    def __init__(
+        self, parameters: Parameters, id_prefix: str = "sim", liveness: LivenessParameters | None = None
+    ) -> None:
         self.taken: list[Taken] = []
-        self._parameters = CoreParameters(deciding=parameters)
+        self._parameters = CoreParameters(deciding=parameters, liveness=liveness or LivenessParameters())
         self._id_prefix = id_prefix
         self._log: list[Fact] = []
         self.core = self._new_core()

@@ -25,12 +25,11 @@ from gossipcontrol.server.core.event import (
 )
 from gossipcontrol.server.core.finding import CoreFinding, StartSync
 from gossipcontrol.server.runtime.clock import ServiceClock
-
-from tests.kit.sim.composition import breaches
-from tests.kit.sim.overlay import Overlay
-from tests.kit.sim.record import Recorder, Taken
-from tests.kit.sim.scenario import Scenario, Step
-from tests.kit.sim.timeline import Timeline
+from gossipcontrol.sim.composition import breaches
+from gossipcontrol.sim.overlay import Overlay
+from gossipcontrol.sim.record import Recorder, Taken
+from gossipcontrol.sim.scenario import Scenario, Step
+from gossipcontrol.sim.timeline import Timeline
 
 SYNC_TIME = 0.05
 """Seconds that a direct sync takes."""
@@ -67,7 +66,7 @@ class Simulation:
         self._wall = 1e6
         self._serving = True
         self._numbers = itertools.count()
-        self._recorder = Recorder(scenario.parameters)
+        self._recorder = Recorder(scenario.parameters, liveness=scenario.liveness)
         self._time = self._new_clock(0.0)
         self._answered: set[tuple[str, int]] = set()
         self._overlays = {

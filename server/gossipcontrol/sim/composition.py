@@ -17,8 +17,7 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.presence.record import PeerState
-
-from tests.kit.sim.record import Taken
+from gossipcontrol.sim.record import Taken
 
 
 def breaches(core: Core, taken: Taken) -> list[str]:

@@ -14,12 +14,11 @@ from gossipcontrol.server.core.event import (
     TimePassed,
 )
 from gossipcontrol.server.core.finding import StartSync
-
-from tests.kit.sim.field import FieldWorld
-from tests.kit.sim.field_simulation import AWAY
-from tests.kit.sim.record import Recorder
-from tests.kit.sim.scenario import Scenario
-from tests.kit.sim.simulation import SimNode
+from gossipcontrol.sim.field import FieldWorld
+from gossipcontrol.sim.field_simulation import AWAY
+from gossipcontrol.sim.record import Recorder
+from gossipcontrol.sim.scenario import Scenario
+from gossipcontrol.sim.simulation import SimNode
 
 
 class SidecarsWorld(FieldWorld):
@@ -27,7 +26,7 @@ class SidecarsWorld(FieldWorld):
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         super().__init__(scenario, seed)
-        self.services = {node_id: Recorder(scenario.parameters, node_id) for node_id in self.nodes}
+        self.services = {node_id: Recorder(scenario.parameters, node_id, scenario.liveness) for node_id in self.nodes}
         self._node_on = {node.host_id: node.node_id for node in self.nodes.values()}
         self._use("n0")
 

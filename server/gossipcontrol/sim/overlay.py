@@ -29,6 +29,10 @@ class Overlay:
         """Add a member without neighbours."""
         self.views[node_id] = {}
 
+    def is_full(self, node_id: str) -> bool:
+        """Whether a further neighbour would take the place of one."""
+        return len(self.views[node_id]) >= self._size
+
     def link(self, one: str, other: str) -> None:
         """Connect two members; a full view evicts a random neighbour first."""
         if one == other or other in self.views[one]:

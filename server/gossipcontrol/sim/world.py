@@ -13,9 +13,8 @@ from gossipcontrol.server.core.event import (
     RejoinRequested,
     SyncFinished,
 )
-
-from tests.kit.sim.scenario import Scenario, Step
-from tests.kit.sim.simulation import SimNode, Simulation
+from gossipcontrol.sim.scenario import Scenario, Step
+from gossipcontrol.sim.simulation import SimNode, Simulation
 
 LINK_LIFE = (48.0, 60.0)
 """Seconds after which a cut link is noticed (measured with iroh-gossip)."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gossipcontrol.server.core.event import ChangeKind, NodeDetached
-
-from tests.kit.sim.field_simulation import GRACE, FieldSimulation
-from tests.kit.sim.scenario import Step
-from tests.kit.sim.simulation import SimNode
-from tests.kit.sim.world import KEEPALIVE
+from gossipcontrol.sim.field_simulation import GRACE, FieldSimulation
+from gossipcontrol.sim.scenario import Step
+from gossipcontrol.sim.simulation import SimNode
+from gossipcontrol.sim.world import KEEPALIVE
 
 SEEN_AFTER = (0.3, 2.0)
 """Seconds after which a watcher reports a change: the debounce."""

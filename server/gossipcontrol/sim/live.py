@@ -12,12 +12,11 @@ from gossipcontrol.server.core.event import (
     SuspicionEnded,
 )
 from gossipcontrol.server.core.finding import CoreFinding, NodeSuspected
-
-from tests.kit.sim.overlay import VIEW
-from tests.kit.sim.record import Taken
-from tests.kit.sim.scenario import Scenario, Step
-from tests.kit.sim.simulation import SimNode
-from tests.kit.sim.world import World
+from gossipcontrol.sim.overlay import VIEW
+from gossipcontrol.sim.record import Taken
+from gossipcontrol.sim.scenario import Scenario, Step
+from gossipcontrol.sim.simulation import SimNode
+from gossipcontrol.sim.world import World
 
 BEAT = 2.0
 """Seconds between two small messages of a node."""
@@ -49,6 +48,7 @@ class LiveWorld(World):
         """The number of components of the overlay, whenever a node sends a message."""
 
     def run(self) -> list[Taken]:
+        """Run the scenario; returns every event that the core handled."""
         for node in self.nodes.values():
             self._at(self._chance.uniform(1.0, 1.0 + BEAT), self._beat, node, BEAT, False)
             self._at(self._chance.uniform(1.0, 1.0 + LARGE), self._beat, node, LARGE, True)
