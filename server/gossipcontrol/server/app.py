@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
-from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, origins
+from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
@@ -59,6 +59,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 if TYPE_CHECKING:
+    from gossipcontrol.server.observe.traces import CallTraces
     from gossipcontrol.server.web.listener import WebListener
 
 DESCRIPTORS = (
@@ -81,10 +82,16 @@ class App:
         self._health_changes: set[asyncio.Task[None]] = set()
         self._pages: WebServer | None = None
         self._web: WebListener | None = None
+        self._traces: CallTraces | None = None
         self._obstacle = "the service is starting"
         self._started_at = time.monotonic()
         self._is_open = False
         self.is_serving = False
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether calls have spans."""
+        return self._traces is not None
 
     async def start(self) -> None:
         """Read the state and serve; raises StartError, and has then let go of everything."""
@@ -182,7 +189,8 @@ class App:
 
     def _make_server(self, run_id: str) -> grpc.aio.Server:
         server = grpc.aio.server(options=server_options(self._config.limits))
-        self._wrapping = WrappingServer(server, self.metrics, self._log, self._turns)
+        self._traces = open_traces(self._config.traces)
+        self._wrapping = WrappingServer(server, self.metrics, self._log, self._turns, self._traces)
         wrapping = cast("grpc.aio.Server", self._wrapping)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
@@ -246,6 +254,8 @@ class App:
         self._knowledge.close()
         self._sampler.close()
         await self._dispatcher.close()
+        if self._traces:
+            await asyncio.to_thread(self._traces.close)
 
     def _show_health(self, accepts: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._set_health(accepts))
@@ -322,6 +332,19 @@ def open_journal(state: State) -> Journal:
     if state.backend == "memory":
         return MemoryJournal()
     return SqliteJournal(Path(state.path), full=state.durability == "full", max_bytes=state.max_bytes)
+
+
+def open_traces(config: Traces) -> CallTraces | None:
+    """The spans of calls, where the configuration names a collector; raises StartError."""
+    if not config.endpoint:
+        return None
+    try:
+        # Imported late: importing the packages of the extra takes half a second.
+        from gossipcontrol.server.observe.traces import CallTraces
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        raise StartError(f"traces.endpoint needs the package {package}: pip install 'gossipcontrol[otel]'") from error
+    return CallTraces(config)
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -16,6 +16,9 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
 from gossipcontrol.server.runtime.turns import Turns
 from grpc_status import rpc_status
+
+if TYPE_CHECKING:
+    from gossipcontrol.server.observe.traces import CallTraces
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -46,9 +49,17 @@ class WrappingServer:
     A ``grpc.aio.ServerInterceptor`` would do the same, but runs again at every call.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics, log: Logger, turns: Turns | None = None) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        metrics: Metrics,
+        log: Logger,
+        turns: Turns | None = None,
+        traces: CallTraces | None = None,
+    ) -> None:
         self._server = server
         self._turns = turns or Turns()
+        self._traces = traces
         self._metrics = metrics
         self._log = log
         self._calls = CallLog(log)
@@ -70,6 +81,8 @@ class WrappingServer:
         behaviour = getattr(inner, kind)
         read = _read_all if inner.request_streaming else _read_one
         call = self._call(method, behaviour, read, counted, timed=kind == "unary_unary")
+        if self._traces:
+            call = self._traces.wrap(method, call)
         return make(call, _forgiving(inner.request_deserializer), inner.response_serializer)
 
     def _call(
