@@ -303,6 +303,19 @@ async def _settle(pid: int, port: int, files: int, books: int) -> tuple[float, i
         await asyncio.sleep(0.1)
 
 
+async def carry_out(attack: Attack, target: Target, number: int) -> bool:
+    """One step, and how it ended in ``target.outcomes``; returns whether it was carried out, or refused by a call."""
+    try:
+        await attack(target, number)
+        target.outcomes["OK"] += 1
+    except grpc.aio.AioRpcError as error:
+        target.outcomes[error.code().name] += 1
+    except (OSError, TimeoutError, asyncio.InvalidStateError) as error:
+        target.outcomes[type(error).__name__] += 1
+        return False
+    return True
+
+
 async def _go_on(target: Target, attack: Attack, seconds: float) -> float:
     """Attack for some seconds; returns the highest resident memory in MB."""
     ends, highest, number = time.monotonic() + seconds, 0.0, 0
@@ -312,13 +325,7 @@ async def _go_on(target: Target, attack: Attack, seconds: float) -> float:
         while time.monotonic() < ends:
             number += 1
             with suppress(asyncio.CancelledError):
-                try:
-                    await attack(target, number)
-                    target.outcomes["OK"] += 1
-                except grpc.aio.AioRpcError as error:
-                    target.outcomes[error.code().name] += 1
-                except (OSError, TimeoutError, asyncio.InvalidStateError) as error:
-                    target.outcomes[type(error).__name__] += 1
+                if not await carry_out(attack, target, number):
                     await asyncio.sleep(0.01)
 
     tasks = [asyncio.create_task(repeat()) for _ in range(IN_FLIGHT)]

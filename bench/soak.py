@@ -21,7 +21,6 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from gossipcontrol.agent import Agent
 from gossipcontrol.client import Client
 from gossipcontrol.client.channel import open_channel
@@ -29,7 +28,7 @@ from gossipcontrol.server.config import read_config
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.process import serve
 
-from bench.hostile import ATTACKS, Honest, Target, let_go
+from bench.hostile import ATTACKS, Honest, Target, carry_out, let_go
 from bench.report import Figure, arguments, at_least, at_most, show
 from tests.kit.ports import free_ports
 from tests.kit.process import Process
@@ -122,13 +121,7 @@ async def attack(target: Target) -> None:
             ends = time.monotonic() + KIND
             while time.monotonic() < ends:
                 number += 1
-                try:
-                    await kind(target, number)
-                    target.outcomes["OK"] += 1
-                except grpc.aio.AioRpcError as error:
-                    target.outcomes[error.code().name] += 1
-                except (OSError, TimeoutError, asyncio.InvalidStateError) as error:
-                    target.outcomes[type(error).__name__] += 1
+                await carry_out(kind, target, number)
                 if len(target.held) > HELD:
                     let_go(target)
                 await asyncio.sleep(PACE)

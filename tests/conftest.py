@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from tests.kit.waiting_first import waiting_first
 settings.register_profile("gossipcontrol", deadline=None)
 settings.load_profile("gossipcontrol")
 
+# A shell starts jobs in the background with SIGINT ignored, which the programs under test would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
@@ -32,7 +37,7 @@ def host_sleeps(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     if sys.platform == "win32":
         boottime = windows.boottime
         monkeypatch.setattr(windows, "boottime", lambda: boottime() + slept)
-    else:
+    elif sys.platform == "linux":
         read = time.clock_gettime
 
         def clock_gettime(clock: int) -> float:

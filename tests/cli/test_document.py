@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -56,15 +56,13 @@ def test_a_value_of_a_newer_service_is_its_number() -> None:
     assert plain(liveness_pb2.PeerView(peer_id="p", state=99))["state"] == "unrecognized-99"  # type: ignore[arg-type]
 
 
-def paths(value: Any, above: str = "") -> Iterator[str]:
+def paths(value: object, above: str = "") -> Iterator[str]:
     """Every field, with ``[]`` after a list."""
     if isinstance(value, dict):
-        items: dict[str, Any] = value
-        for name, inner in items.items():
+        for name, inner in cast("dict[str, object]", value).items():
             yield from paths(inner, f"{above}.{name}" if above else name)
     elif isinstance(value, list) and value and isinstance(value[0], dict | list):
-        listed: list[Any] = value
-        for inner in listed:
+        for inner in cast("list[object]", value):
             yield from paths(inner, f"{above}[]")
     else:
         yield above

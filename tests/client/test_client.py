@@ -59,7 +59,7 @@ async def test_a_mistake_is_raised_with_its_field(service: Service) -> None:
 
 async def test_a_full_service_says_when_to_come_again(tmp_path: Path) -> None:
     settings = config(tmp_path, deciding=deciding(queue_limit=1))
-    async with serving(settings) as service, Client(service.address, timeout=0.5) as client:
+    async with serving(settings) as service, Client(service.address) as client:
         await client.rejoin("n", ["a"], park=True)
         with pytest.raises(OverloadedError) as caught:
             await client.rejoin("m", ["a"], park=True)

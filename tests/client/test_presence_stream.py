@@ -124,7 +124,7 @@ async def test_a_mistake_is_raised_at_once(client: Client) -> None:
 
 async def test_a_full_service_is_told_from_none(tmp_path: Path) -> None:
     settings = config(tmp_path, limits=Limits(watchers=1, drain=0.2))
-    async with serving(settings) as service, Client(service.address, timeout=0.5) as client:
+    async with serving(settings) as service, Client(service.address, timeout=2.0) as client:
         first = Watcher(client)
         await first.until()
         with pytest.raises(OverloadedError):

@@ -110,7 +110,7 @@ async def test_errors_are_typed_and_have_their_code(tmp_path: Path, client: Sync
 
 async def test_a_full_service_says_when_to_come_again(tmp_path: Path) -> None:
     async with serving(config(tmp_path, deciding=deciding(queue_limit=1))) as service:
-        with SyncClient(service.address, timeout=0.5) as client:
+        with SyncClient(service.address) as client:
             await blocking(lambda: client.rejoin("n", ["a"], park=True))
             with pytest.raises(OverloadedError) as caught:
                 await blocking(lambda: client.rejoin("m", ["a"], park=True))

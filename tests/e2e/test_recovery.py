@@ -44,7 +44,9 @@ async def check_the_rejoins(swarm: Swarm) -> None:
     ended = await rejoins(swarm)
     assert 1 <= len(ended) <= 2, ended
     assert [one.outcome for one in ended] == [Outcome.VERIFIED] * len(ended), ended
-    assert {trigger.cause for one in ended for trigger in one.triggers} == {Cause.NETWORK_CHANGE}
+    causes = {trigger.cause for one in ended for trigger in one.triggers}
+    # A probe may reach a peer in the moment in which the node rejoins: that trigger shares the trailing rejoin.
+    assert {Cause.NETWORK_CHANGE} <= causes <= {Cause.NETWORK_CHANGE, Cause.ISOLATED}
     assert {(one.node_id, one.store_id, one.attempts) for one in ended} == {(swarm.ids[0], "notes", 1)}
 
 

@@ -6,14 +6,20 @@ may not have reached it, in any order, and so may a file's new length or its end
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 SECTOR = 512
+ACKNOWLEDGED = b"acknowledged "
 CALLS = "pwrite64,write,fsync,fdatasync,ftruncate,unlink,rename"
 _CALL = re.compile(r"^(?:\[pid +)?(\d+)\]? +(.*)$")
 _PARTS = re.compile(r"^(\w+)\((.*)\) += (-?\d+)")
@@ -150,3 +156,45 @@ def _done(disk: bytearray | None, calls: Sequence[Call]) -> bytearray | None:
             content.extend(bytes(max(0, call.offset + len(call.data) - len(content))))
             content[call.offset : call.offset + len(call.data)] = call.data
     return content
+
+
+def acknowledge(count: int) -> None:
+    """Say on the standard output that so much is acknowledged; the recorded calls have it in its place."""
+    os.write(1, ACKNOWLEDGED + f"{count}\n".encode())
+
+
+def acknowledged(calls: Sequence[Call]) -> int:
+    """What was acknowledged last in these calls."""
+    told = [call.data for call in calls if call.name == "write" and call.data.startswith(ACKNOWLEDGED)]
+    return int(told[-1].removeprefix(ACKNOWLEDGED)) if told else 0
+
+
+def record(module: str, directory: Path) -> tuple[Path, list[Call]]:
+    """Run a module that writes a state file: the directory of the state, and the calls of the run."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is missing: apt-get install strace")
+    state = directory / "state"
+    state.mkdir()
+    calls = trace([sys.executable, "-m", module, str(state / "state.db")], directory / "calls")
+    if not calls:
+        pytest.skip("strace may not trace here: run as root, or allow ptrace")
+    return state, calls
+
+
+def power_cuts(directory: Path, calls: Sequence[Call], images: Path, count: int) -> Iterator[tuple[Path, int, str]]:
+    """Power cuts at random calls: what may be left of the directory, what was acknowledged by then, and where it was.
+
+    The image is removed when the next is asked for.
+    """
+    chance, disk = random.Random(7), Disk(directory)
+    points = sorted(chance.choices(range(1, len(calls) + 1), k=count))
+    done = 0
+    for number, point in enumerate(points):
+        for call in calls[done:point]:
+            disk.apply(call)
+        done = point
+        image = images / str(number)
+        image.mkdir()
+        disk.cut(image, chance)
+        yield image, acknowledged(calls[:point]), f"cut {number} after call {point} of {len(calls)}"
+        shutil.rmtree(image)

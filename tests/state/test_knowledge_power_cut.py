@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,7 @@ from gossipcontrol.server.state.recovery import recover_book, take_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
 from tests.kit.until import until
-from tests.state.crash_images import Call, Disk, trace
+from tests.state.crash_images import Call, acknowledge, acknowledged, power_cuts, record
 
 CUTS = int(os.environ.get("GOSSIPCONTROL_CUTS", "300")) // 2
 BATCHES = 60
@@ -31,7 +28,6 @@ PER_BATCH = 100
 SNAPSHOT_EVERY = 12
 """Batches between two snapshots of a store, whose parts take the place of its log."""
 STORES = ("s", "t")
-ACKNOWLEDGED = "acknowledged "
 PARAMETERS = KnowledgeParameters(keep=1_000_000)
 
 
@@ -67,21 +63,14 @@ async def write(path: Path) -> None:
         if batch % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1:
             journal.snapshot_store(take_book(book, [STORES[batch // SNAPSHOT_EVERY % len(STORES)]], 1.0))
         await until(lambda number=number: committed[-1] >= number, "the journal commits", 20)
-        os.write(1, f"{ACKNOWLEDGED}{batch + 1}\n".encode())
+        acknowledge(batch + 1)
     await asyncio.to_thread(journal.close)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Call]]:
     """The directory of the state, and the calls of one run."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is missing: apt-get install strace")
-    directory = tmp_path_factory.mktemp("recorded")
-    (directory / "state").mkdir()
-    calls = trace([sys.executable, "-m", __name__, str(directory / "state" / "state.db")], directory / "calls")
-    if not calls:
-        pytest.skip("strace may not trace here: run as root, or allow ptrace")
-    return directory / "state", calls
+    return record(__name__, tmp_path_factory.mktemp("recorded"))
 
 
 def kept(directory: Path) -> tuple[list[list[bytes]], int]:
@@ -108,29 +97,14 @@ def _expected(batches: int) -> tuple[list[list[bytes]], int]:
     return names, batches * PER_BATCH
 
 
-def _acknowledged(calls: Sequence[Call]) -> int:
-    told = [call.data for call in calls if call.name == "write" and call.data.startswith(ACKNOWLEDGED.encode())]
-    return int(told[-1].decode().removeprefix(ACKNOWLEDGED)) if told else 0
-
-
 def test_acknowledged_intentions_are_there_after_a_power_cut(recorded: tuple[Path, list[Call]], tmp_path: Path) -> None:
     directory, calls = recorded
-    assert _acknowledged(calls) == BATCHES
-    chance, disk = random.Random(7), Disk(directory)
-    points = sorted(chance.choices(range(1, len(calls) + 1), k=CUTS))
-    done, some_lost = 0, 0
-    for number, point in enumerate(points):
-        for call in calls[done:point]:
-            disk.apply(call)
-        done = point
-        image = tmp_path / str(number)
-        image.mkdir()
-        disk.cut(image, chance)
-        found, acknowledged = kept(image), _acknowledged(calls[:point])
-        where = f"cut {number} after call {point} of {len(calls)}"
-        assert found in (_expected(acknowledged), _expected(acknowledged + 1)), where
-        some_lost += found == _expected(acknowledged)
-        shutil.rmtree(image)
+    assert acknowledged(calls) == BATCHES
+    some_lost = 0
+    for image, told, where in power_cuts(directory, calls, tmp_path, CUTS):
+        found = kept(image)
+        assert found in (_expected(told), _expected(told + 1)), where
+        some_lost += found == _expected(told)
     assert some_lost > CUTS // 4, "cuts fall between a write and its sync"
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,14 +19,13 @@ from gossipcontrol.server.state.journal import JournalListener
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
 from tests.kit.until import until
-from tests.state.crash_images import Call, Disk, trace
+from tests.state.crash_images import Call, Disk, acknowledge, acknowledged, power_cuts, record
 
 CUTS = int(os.environ.get("GOSSIPCONTROL_CUTS", "300"))
 BATCHES = 60
 PER_BATCH = 10
 COMPACT_EVERY = 25
 """Batches between two snapshots, which take the place of the log before them."""
-ACKNOWLEDGED = "acknowledged "
 EVIDENCE = "e" * 1500
 """Long enough that the log of SQLite is written back into its file several times."""
 
@@ -50,21 +47,14 @@ async def write(path: Path) -> None:
             number = journal.compact({"until": first + PER_BATCH}, 1000.0 + first + PER_BATCH)
         await until(lambda number=number: max(committed, default=0) >= number, "the journal commits", 20)
         last = first + PER_BATCH
-        os.write(1, f"{ACKNOWLEDGED}{last}\n".encode())
+        acknowledge(last)
     await asyncio.to_thread(journal.close)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Call]]:
     """The directory of the state, and the calls of one run."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is missing: apt-get install strace")
-    directory = tmp_path_factory.mktemp("recorded")
-    (directory / "state").mkdir()
-    calls = trace([sys.executable, "-m", __name__, str(directory / "state" / "state.db")], directory / "calls")
-    if not calls:
-        pytest.skip("strace may not trace here: run as root, or allow ptrace")
-    return directory / "state", calls
+    return record(__name__, tmp_path_factory.mktemp("recorded"))
 
 
 def kept(directory: Path) -> list[int]:
@@ -83,30 +73,15 @@ def kept(directory: Path) -> list[int]:
     return [*range(until_number), *numbers]
 
 
-def _acknowledged(calls: Sequence[Call]) -> int:
-    told = [call.data for call in calls if call.name == "write" and call.data.startswith(ACKNOWLEDGED.encode())]
-    return int(told[-1].decode().removeprefix(ACKNOWLEDGED)) if told else 0
-
-
 def test_what_was_acknowledged_is_there_after_a_power_cut(recorded: tuple[Path, list[Call]], tmp_path: Path) -> None:
     directory, calls = recorded
     assert sum(call.name in ("fsync", "fdatasync") for call in calls) >= BATCHES, "each commit is synced"
-    chance, disk = random.Random(7), Disk(directory)
-    points = sorted(chance.choices(range(1, len(calls) + 1), k=CUTS))
-    done, some_lost = 0, 0
-    for number, point in enumerate(points):
-        for call in calls[done:point]:
-            disk.apply(call)
-        done = point
-        image = tmp_path / str(number)
-        image.mkdir()
-        disk.cut(image, chance)
-        found, acknowledged = kept(image), _acknowledged(calls[:point])
-        where = f"cut {number} after call {point} of {len(calls)}"
+    some_lost = 0
+    for image, told, where in power_cuts(directory, calls, tmp_path, CUTS):
+        found = kept(image)
         assert found == list(range(len(found))), f"{where}: nothing is invented, doubled or out of order"
-        assert acknowledged <= len(found) <= acknowledged + PER_BATCH, where
-        some_lost += len(found) < acknowledged + PER_BATCH
-        shutil.rmtree(image)
+        assert told <= len(found) <= told + PER_BATCH, where
+        some_lost += len(found) < told + PER_BATCH
     assert some_lost > CUTS // 4, "cuts fall between a write and its sync"
 
 
@@ -126,7 +101,7 @@ def test_without_syncs_the_same_cuts_lose_what_was_acknowledged(
         image.mkdir()
         disk.cut(image, chance)
         try:
-            lost += len(kept(image)) < _acknowledged(calls[:half])
+            lost += len(kept(image)) < acknowledged(calls[:half])
         except Exception:  # noqa: BLE001 - refused as damaged: noticed as well
             lost += 1
     assert lost > 0

@@ -62,11 +62,10 @@ def check_descriptors(pid: int, good: Report) -> Iterator[Trouble]:
 def check_disk(pid: int, good: Report) -> Iterator[Trouble]:
     """Whether the file system of the state has room and can be written."""
     directory = _state_directory(pid)
-    if directory is None:
-        good.append(("disk", "no state file of the service can be seen"))
-        return
-    if sys.platform != "win32":
-        yield from _check_file_system(directory, good)
+    if sys.platform != "win32" and directory is not None:
+        return _check_file_system(directory, good)
+    good.append(("disk", "no state file of the service can be seen"))
+    return iter(())
 
 
 if sys.platform != "win32":

@@ -97,7 +97,7 @@ class IrohNode:
         """When a peer last came up, was heard, or was synced with."""
         self._silent_since: dict[str, float] = {}
         """Since when dials in vain found that the endpoint sends to this peer on a silent path."""
-        self._resumed_at = float("-inf")
+        self._resumed_at = -math.inf
         """When the node subscribed again after it was suspended."""
 
     @classmethod
@@ -324,10 +324,10 @@ class IrohNode:
 
         The service commands a rejoin too, but after one because of the silence before only when its window ends.
         """
-        deadline = time.monotonic() + RECONNECT_TIME
-        if deadline - self._resumed_at < 2 * RECONNECT_TIME:
+        now = time.monotonic()
+        if now - self._resumed_at < RECONNECT_TIME:
             return  # it is joining already, and a knock meanwhile would end what it joins by
-        await asyncio.gather(*(self._reconnect(topic, deadline) for topic in list(self._topics.values())))
+        await asyncio.gather(*(self._reconnect(topic, now + RECONNECT_TIME) for topic in list(self._topics.values())))
 
     async def _reconnect(self, topic: Topic, deadline: float) -> None:
         peers = self._first_peers(())
@@ -394,8 +394,10 @@ class IrohNode:
         Two endpoints with one key are bad for both: peers send to the one that answered last, even while it stops.
         """
         if await reaches_any(self._node, self._dialable(hints), REACH_TIME):
-            await self._change(self._move_topics(self._node, hints))
-            if await self._try_through(topic, hints, hints, KNOCK_TIME) and topic.neighbors:
+            async with topic.reaching:
+                await self._change(self._move_topics(self._node, hints))
+                is_joined = await self._try_through(topic, hints, hints, KNOCK_TIME)
+            if is_joined and topic.neighbors:
                 self._moved_at = time.monotonic()
                 return
         await self._look_at_paths()

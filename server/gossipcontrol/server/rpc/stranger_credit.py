@@ -45,9 +45,7 @@ class StrangerCredit:
             return
         left = self._left(peer)
         if cost > left:
-            raise Overloaded(
-                "this connection names more unknown nodes and peers than it has sent bytes for", CREDIT_RETRY
-            )
+            raise Overloaded(NO_CREDIT, CREDIT_RETRY)
         self._set(peer, left - cost)
 
     def _left(self, peer: str) -> float:
