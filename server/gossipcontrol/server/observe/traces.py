@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import grpc
 from gossipcontrol.server.config import Traces
+from gossipcontrol.server.connect_rpc.call import CallEnded
 from gossipcontrol.server.observe.calls import readable_peer
-from gossipcontrol.server.web.call import CallEnded
 from gossipcontrol.v1.decision_pb2 import DecisionKind, Rule
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
