@@ -1,9 +1,10 @@
 """Whether memory, descriptors, threads and tasks stay flat in an hour of troubles, hostile and honest clients.
 
-One real service with a state file. Twenty agents with their nodes, a client that reports and asks for rejoins, and a
-watcher of presence are honest. Beside them one hostile client does everything of ``bench/hostile`` in turn, slowly; and
-now and then the service stands still, the network of all agents changes, or neighbours come and go. Looked at every ten
-seconds; flat: the slope after the warm-up, over the whole of it, is within a bound.
+One real service with a state file. Agents with their nodes (twenty, or a fleet: ``--agents 1000 --stores 100``), a
+client that reports and asks for rejoins, and a watcher of presence are honest. Beside them one hostile client does
+everything of ``bench/hostile`` in turn, slowly; and now and then the service stands still, the network of all agents
+changes, or neighbours come and go. Looked at every ten seconds; flat: the slope after the warm-up, over the whole of
+it, is within a bound.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ from tests.kit.process import Process
 from tests.kit.silent_node import SilentNode
 from tests.kit.until import until
 
-AGENTS = 20
+SHARED = 10
+"""Agents that share a store, apart from the one that all have."""
 SAMPLE = 10.0
 """Seconds between two looks at the process."""
 WARM_UP = 0.4
@@ -53,7 +55,13 @@ HELD = 200
 """Most streams and sockets that the hostile client holds."""
 MEMORY = 256
 """MB of ``limits.memory`` where the service has that setting."""
-BOUNDS = {"resident memory, MB": 40.0, "descriptors": 40.0, "threads": 4.0, "tasks": 100.0}
+MEMORY_PER_STORE = 8
+"""kB more of it for each further store of an agent."""
+TICK = 0.05
+"""Seconds that the service sleeps to see how late its event loop wakes it."""
+BOUNDS = {
+    "resident memory, MB": 40.0, "descriptors": 40.0, "threads": 4.0, "tasks": 100.0, "loop delay, ms": 20.0,
+}  # fmt: skip
 """How much each may grow from the end of the warm-up to the end, by the line through all samples."""
 
 
@@ -67,16 +75,40 @@ class Sample:
     """How many by name: what gRPC starts has names of its own, what Python starts that of the process."""
 
 
-def sample(pid: int, tasks: Path, began: float) -> Sample:
-    """Look at the process, and at what it says of its tasks."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many honest agents, and how many stores each has."""
+
+    agents: int = 20
+    stores: int = 1
+
+    def stores_of(self, number: int) -> list[str]:
+        """One store of all agents, and others with its neighbours."""
+        return ["mine", *(f"store-{number // SHARED}-{one}" for one in range(1, self.stores))]
+
+    def neighbour(self, number: int, store_id: str, chance: random.Random) -> str:
+        """Another agent of the store."""
+        group = range(self.agents) if store_id == "mine" else range(number - number % SHARED, self.agents)[:SHARED]
+        return f"agent-{chance.choice(group)}"
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the service's budget."""
+        return (MEMORY << 20) + self.agents * (self.stores - 1) * MEMORY_PER_STORE * 1024
+
+
+def sample(pid: int, own: Path, began: float) -> Sample:
+    """Look at the process, and at what it says of its tasks and its event loop."""
     status = Path(f"/proc/{pid}/status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     names = list(BOUNDS)
+    tasks, delay = json.loads(own.read_text() or "[0, 0]") if own.exists() else (0, 0)
     found = (
         int(fields["VmRSS"].split()[0]) / 1024,
         len(list(Path(f"/proc/{pid}/fd").iterdir())),
         int(fields["Threads"]),
-        int(tasks.read_text() or 0) if tasks.exists() else 0,
+        tasks,
+        delay,
     )
     return Sample(time.monotonic() - began, dict(zip(names, map(float, found), strict=True)), _threads(pid))
 
@@ -121,7 +153,7 @@ class Troubles:
     async def _leave(self, chance: random.Random) -> None:
         """Neighbours come and go."""
         for agent in self._agents:
-            peer_id = f"agent-{chance.randrange(AGENTS)}"
+            peer_id = f"agent-{chance.randrange(len(self._agents))}"
             (agent.neighbor_up if chance.random() < 0.7 else agent.neighbor_down)("mine", peer_id)
 
 
@@ -150,34 +182,39 @@ async def _watch(address: str) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _speak(agents: list[Agent], chance: random.Random) -> None:
-    """Every node hears three others about once a second."""
+async def _speak(agents: list[Agent], shape: Shape, chance: random.Random) -> None:
+    """Every node hears three others about once a second, in one store after the other."""
+    stores, turn = [shape.stores_of(number) for number in range(shape.agents)], 0
     while True:
-        for agent in agents:
-            agent.sent("mine")
+        for number, agent in enumerate(agents):
+            store_id = stores[number][turn % shape.stores]
+            agent.sent(store_id)
             for _ in range(3):
-                agent.received("mine", f"agent-{chance.randrange(AGENTS)}", direct=True)
+                agent.received(store_id, shape.neighbour(number, store_id, chance), direct=True)
+        turn += 1
         await asyncio.sleep(1.0)
 
 
-async def measure(minutes: float, seed: int) -> dict[str, Figure]:
+async def measure(minutes: float, seed: int, shape: Shape) -> dict[str, Figure]:
     """Run for some minutes."""
     port, metrics = free_ports(2)
     chance = random.Random(seed)
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
-        address, tasks = f"unix:{directory}/gossipcontrol.sock", directory / "tasks"
+        address, own = f"unix:{directory}/gossipcontrol.sock", directory / "own"
         settings = {
             "LISTEN_SOCKET": f"{directory}/gossipcontrol.sock", "LISTEN_TCP": f"127.0.0.1:{port}",
             "METRICS_ADDRESS": f"127.0.0.1:{metrics}", "STATE_PATH": f"{directory}/state.db", "LOG_LEVEL": "error",
         }  # fmt: skip
         if hasattr(read_config(None).limits, "memory"):
-            settings["LIMITS_MEMORY"] = str(MEMORY << 20)
-        command = f"exec {sys.executable} -m bench.soak --serve {tasks} 2>>{directory}/log"
+            settings["LIMITS_MEMORY"] = str(shape.memory)
+        command = f"exec {sys.executable} -m bench.soak --serve {own} 2>>{directory}/log"
         environment = {f"GOSSIPCONTROL_{name}": value for name, value in settings.items()}
         service = await stack.enter_async_context(Process("service", "sh", "-c", command, environment=environment))
         await until((directory / "gossipcontrol.sock").exists, "the service listens", 20)
-        agents = [Agent(SilentNode(["mine"], f"agent-{number}"), address) for number in range(AGENTS)]
+        agents = [
+            Agent(SilentNode(shape.stores_of(number), f"agent-{number}"), address) for number in range(shape.agents)
+        ]
         for agent in agents:
             await stack.enter_async_context(agent)
         hostile, honest = open_channel(f"127.0.0.1:{port}"), open_channel(address)
@@ -186,10 +223,10 @@ async def measure(minutes: float, seed: int) -> dict[str, Figure]:
         target, client = Target(directory, port, metrics, service.pid, hostile), Honest(honest, HONEST_TIMEOUT)
         await client.attach()
         troubles = Troubles(service, agents)
-        works = (client.go_on(), _speak(agents, chance), _watch(address), attack(target), troubles.go_on(chance))
+        works = (client.go_on(), _speak(agents, shape, chance), _watch(address), attack(target), troubles.go_on(chance))
         running = [asyncio.create_task(work) for work in works]
         try:
-            samples = await _look(service.pid, tasks, minutes * 60)
+            samples = await _look(service.pid, own, minutes * 60)
         finally:
             os.kill(service.pid, signal.SIGCONT)
             for task in running:
@@ -199,11 +236,11 @@ async def measure(minutes: float, seed: int) -> dict[str, Figure]:
         return _figures(samples, client, target, troubles.count)
 
 
-async def _look(pid: int, tasks: Path, seconds: float) -> list[Sample]:
+async def _look(pid: int, own: Path, seconds: float) -> list[Sample]:
     began, samples = time.monotonic(), list[Sample]()
     while time.monotonic() - began < seconds:
         await asyncio.sleep(SAMPLE)
-        samples.append(sample(pid, tasks, began))
+        samples.append(sample(pid, own, began))
         print(
             json.dumps({"at": round(samples[-1].at), **samples[-1].values, "threads by name": samples[-1].threads}),
             file=sys.stderr,
@@ -235,13 +272,20 @@ def _figures(samples: list[Sample], client: Honest, target: Target, troubles: in
     return figures
 
 
-async def _serve(tasks: Path) -> None:
-    """The service, which writes the number of its tasks to a file."""
+async def _serve(own: Path) -> None:
+    """The service, which writes the number of its tasks and the median delay of its event loop to a file."""
 
     async def count() -> None:
+        delays: deque[float] = deque(maxlen=round(SAMPLE / TICK))
         while True:
-            tasks.write_text(str(len(asyncio.all_tasks())))  # noqa: ASYNC240 - a few bytes
-            await asyncio.sleep(1.0)
+            slept_at = time.monotonic()
+            await asyncio.sleep(TICK)
+            delays.append(1000 * max(0.0, time.monotonic() - slept_at - TICK))
+            if len(delays) % 20 == 0:
+                seen = [len(asyncio.all_tasks()), round(statistics.median(delays), 2)]
+                beside = own.with_suffix(".new")
+                beside.write_text(json.dumps(seen))
+                beside.replace(own)
 
     counting = asyncio.create_task(count())
     try:
@@ -255,12 +299,15 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
     parser.add_argument("--seed", type=int, default=1, help="of the troubles (1)")
-    parser.add_argument("--serve", type=Path, help="be the measured service, and write its tasks to this file")
+    parser.add_argument("--agents", type=int, default=20, help="honest agents (20)")
+    parser.add_argument("--stores", type=int, default=1, help="stores of each of them (1)")
+    parser.add_argument("--serve", type=Path, help="be the measured service, and write what it knows of itself here")
     chosen = parser.parse_args()
     if chosen.serve:
         asyncio.run(_serve(chosen.serve))
         return
-    figures = asyncio.run(measure(3.0 if chosen.quick else chosen.minutes, chosen.seed))
+    shape = Shape(chosen.agents, chosen.stores)
+    figures = asyncio.run(measure(3.0 if chosen.quick else chosen.minutes, chosen.seed, shape))
     show("soak", figures, chosen.as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -17,12 +18,15 @@ from tests.kit.installed import install
 
 kubernetes_validate: Any = importlib.import_module("kubernetes_validate")  # untyped
 yaml: Any = importlib.import_module("yaml")
+jsonschema: Any = importlib.import_module("jsonschema")  # untyped too
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 RESOURCES = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml")
 EXPOSURE = 2.0
 """What ``systemd-analyze security`` may find at most."""
+BUILT = "dev/deploy_tools.sh, which .ci/run does"
+"""Where tools that Debian does not have come from."""
 CUSTOM = {"ServiceMonitor": {"selector", "endpoints", "jobLabel"}}
 """Kinds that Kubernetes itself has no schema of, and the fields that are used (Prometheus operator, v1)."""
 
@@ -110,6 +114,15 @@ def test_compose_mounts_what_exists_and_gives_no_rights() -> None:
     assert ours["security_opt"] == ["no-new-privileges:true"]
 
 
+def test_compose_keeps_to_its_schema() -> None:
+    path = Path(sys.prefix) / "share" / "compose-spec.json"
+    if not path.exists():
+        pytest.skip(f"{path} is missing: run {BUILT}")
+    schema = json.loads(path.read_text("utf-8"))
+    mistakes = jsonschema.validators.validator_for(schema)(schema).iter_errors(load(DEPLOY / "docker" / "compose.yaml"))
+    assert [mistake.message for mistake in mistakes] == []
+
+
 def test_promtool_takes_the_configuration_of_prometheus() -> None:
     output(
         tool("promtool", "the Debian package prometheus"), "check", "config",
@@ -141,8 +154,30 @@ def test_kustomize_has_every_resource_and_all_select_the_pod() -> None:
     [container] = pod["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
-    if kubectl := shutil.which("kubectl"):  # not of Debian, so only where it is
-        assert output(kubectl, "kustomize", str(DEPLOY / "kubernetes")).count("\nkind: ") == len(RESOURCES)
+
+
+def test_kubeconform_takes_what_kustomize_builds(tmp_path: Path) -> None:
+    built = tmp_path / "built.yaml"
+    built.write_text(output(tool("kustomize", BUILT), "build", str(DEPLOY / "kubernetes")), "utf-8")
+    assert built.read_text("utf-8").count("\nkind: ") == len(RESOURCES)
+    schemas = local_schemas(tmp_path / "schemas")
+    said = output(
+        tool("kubeconform", BUILT), "-strict", "-summary", "-skip", ",".join(CUSTOM),
+        "-schema-location", f"{schemas}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", str(built),
+    )  # fmt: skip
+    assert f"Valid: {len(RESOURCES) - len(CUSTOM)}, Invalid: 0, Errors: 0, Skipped: {len(CUSTOM)}" in said
+
+
+def local_schemas(directory: Path) -> Path:
+    """The newest schemas of Kubernetes, without the addresses by which they would be looked for elsewhere."""
+    packed = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    newest = packed / f"v{kubernetes_validate.latest_version()}-local-strict"
+    directory.mkdir()
+    for path in (newest / "_definitions.json", *newest.glob("*-v1.json")):
+        schema = json.loads(path.read_text("utf-8").replace('"/api/_definitions.json#', '"_definitions.json#'))
+        schema.pop("$id", None)
+        (directory / path.name).write_text(json.dumps(schema), "utf-8")
+    return directory
 
 
 def test_the_wheel_is_as_an_index_wants_it(tmp_path: Path) -> None:

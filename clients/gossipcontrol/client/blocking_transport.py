@@ -17,6 +17,7 @@ from gossipcontrol.client.page import PageWalk
 from gossipcontrol.client.presence import PresenceUpdate
 from gossipcontrol.client.presence_stream import PresenceStream
 from gossipcontrol.client.retry import call_with_retry_blocking
+from gossipcontrol.client.tracing import trace_context
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 
 T = TypeVar("T")
@@ -51,11 +52,13 @@ class BlockingTransport:
 
     def call(self, call: Call[Any, T]) -> T:
         """The answer as a value; raises ClientError."""
-        method = call.method(self._channel)
+        method, trace = call.method(self._channel), trace_context()
+
+        def once(left: float) -> Any:
+            return method(call.request, timeout=left, metadata=trace)
+
         try:
-            return call.decode(
-                call_with_retry_blocking(lambda left: method(call.request, timeout=left), self.timeout, self._sleep)
-            )
+            return call.decode(call_with_retry_blocking(once, self.timeout, self._sleep))
         except grpc.RpcError as error:
             raise client_error(error) from error
 

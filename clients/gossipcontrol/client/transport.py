@@ -16,6 +16,7 @@ from gossipcontrol.client.page import PageWalk
 from gossipcontrol.client.presence import PresenceUpdate
 from gossipcontrol.client.presence_stream import PresenceStream
 from gossipcontrol.client.retry import call_with_retry
+from gossipcontrol.client.tracing import trace_context
 from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
 
 MessageT = TypeVar("MessageT")
@@ -62,7 +63,8 @@ class Transport:
     async def message(self, call: Call[MessageT, Any]) -> MessageT:
         """The answer as a message."""
         method = call.method(self.channel)
-        answer: MessageT = await self.retry(lambda left: method(call.request, timeout=left))
+        trace = trace_context()
+        answer: MessageT = await self.retry(lambda left: method(call.request, timeout=left, metadata=trace))
         return answer
 
     async def call(self, call: Call[Any, T]) -> T:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 from gossipcontrol.server.access.caller import Authenticate
 from gossipcontrol.server.access.entrance import Entrances
-from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, origins
+from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
@@ -63,6 +63,7 @@ from grpc_reflection.v1alpha import reflection
 
 if TYPE_CHECKING:
     from gossipcontrol.server.connect_rpc.listener import ConnectListener
+    from gossipcontrol.server.observe.traces import CallTraces
 
 DESCRIPTORS = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"],
@@ -86,6 +87,7 @@ class App:
         self._health_changes: set[asyncio.Task[None]] = set()
         self._page_server: PageServer | None = None
         self._connect: ConnectListener | None = None
+        self._traces: CallTraces | None = None
         self._obstacle = "the service is starting"
         self._started_at = time.monotonic()
         self._is_open = False
@@ -95,6 +97,11 @@ class App:
     def tcp_port(self) -> int:
         """The port of ``listen.tcp``; 0: none."""
         return self.ports.get("listen.tcp", 0)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether calls have spans."""
+        return self._traces is not None
 
     async def start(self) -> None:
         """Read the state and serve; raises StartError, and has then let go of everything."""
@@ -200,6 +207,7 @@ class App:
         return self._agents.count + self._hub.count + self._health.count
 
     def _make_service(self, run_id: str) -> None:
+        self._traces = open_traces(self._config.traces)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         self._service = service = GossipControlService(
@@ -213,7 +221,7 @@ class App:
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""
         server = grpc.aio.server(options=server_options(self._config.limits))
-        wrapping = WrappingServer(server, self.metrics, self._log, self._turns, authenticate)
+        wrapping = WrappingServer(server, self.metrics, self._log, self._turns, authenticate, self._traces)
         target = cast("grpc.aio.Server", wrapping)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(self._service, target)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(self._knowledge_service, target)
@@ -274,6 +282,8 @@ class App:
         self._knowledge.close()
         self._sampler.close()
         await self._dispatcher.close()
+        if self._traces:
+            await asyncio.to_thread(self._traces.close)
 
     def _show_health(self, accepts: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._set_health(accepts))
@@ -351,6 +361,19 @@ def open_journal(state: State) -> Journal:
     if state.backend == "memory":
         return MemoryJournal()
     return SqliteJournal(Path(state.path), full=state.durability == "full", max_bytes=state.max_bytes)
+
+
+def open_traces(config: Traces) -> CallTraces | None:
+    """The spans of calls, where the configuration names a collector; raises StartError."""
+    if not config.endpoint:
+        return None
+    try:
+        # Imported late: importing the packages of the extra takes half a second.
+        from gossipcontrol.server.observe.traces import CallTraces
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        raise StartError(f"traces.endpoint needs the package {package}: pip install 'gossipcontrol[otel]'") from error
+    return CallTraces(config)
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

@@ -94,6 +94,16 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """Spans of calls, for an OpenTelemetry collector; they need ``gossipcontrol[otel]``."""
+
+    endpoint: str = ""
+    """URL of the collector's OTLP over gRPC, such as ``http://127.0.0.1:4317``; empty: no traces."""
+    ratio: float = 1.0
+    """Share of the calls with a span, 0 to 1, where the caller has not decided it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """Retries of failed rejoins."""
 
@@ -143,6 +153,7 @@ class Config:
     access: Access = field(default_factory=Access)
     metrics: Metrics = field(default_factory=Metrics)
     log: Log = field(default_factory=Log)
+    traces: Traces = field(default_factory=Traces)
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
     state: State = field(default_factory=State)
@@ -320,6 +331,11 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
         return _check_address(where, value, loopback=_ADDRESSES[section, key])
     if (section, key) == ("listen", "http_origins"):
         return [f"{where}: {one!r} is not SCHEME://HOST[:PORT]" for one in origins(value) if not _ORIGIN.fullmatch(one)]
+    if (section, key) == ("traces", "endpoint"):
+        is_url = not value or _COLLECTOR.fullmatch(value)
+        return [] if is_url else [f"{where}: {value!r} is not http://HOST:PORT or https://HOST:PORT"]
+    if (section, key) == ("traces", "ratio"):
+        return [] if 0 <= value <= 1 else [f"{where}: must be at least 0 and at most 1, is {value}"]
     if (section, key) == ("listen", "socket") and value and not HAS_SOCKETS:
         return [f"{where}: gRPC has no Unix sockets on Windows: leave it empty and set listen.tcp"]
     if (section, key) == ("state", "path") and not value:
@@ -348,6 +364,8 @@ _ADDRESSES = {
 """Addresses, and whether they must be loopback."""
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*?#@]+")
 """What a browser sends as the origin of a page: no path, and no wildcard."""
+_COLLECTOR = re.compile(r"https?://[^/\s:@]+:[0-9]{1,5}|https?://\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
+"""What OTLP over gRPC is reached at: no path."""
 MIN_STATE_BYTES = 1 << 20
 """Least size of the state file."""
 _MAX = {int: 2**31 - 1, float: 30 * 86_400.0}

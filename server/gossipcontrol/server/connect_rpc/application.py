@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
-from gossipcontrol.server.connect_rpc.call import CallEnded, Handler, answer, answers
+from gossipcontrol.server.connect_rpc.call import CallEnded, Handler, WebContext, answer, answers
 from gossipcontrol.server.connect_rpc.codec import BinaryCodec, JsonCodec, to_json
 from protobuf.wkt import Any as PackedDetail
 from protobuf.wkt import Struct
@@ -82,7 +82,7 @@ def _endpoint(method: MethodDescriptor, handler: Handler) -> Any:
 
     async def one(request: Any, context: Context) -> Any:
         try:
-            message = await answer(handler, request, _peer(context))
+            message = await answer(handler, request, _context(context))
         except CallEnded as ended:
             raise _error(ended, context) from None
         content_type = context.request_headers.get("content-type", "").partition(";")[0]
@@ -90,7 +90,7 @@ def _endpoint(method: MethodDescriptor, handler: Handler) -> Any:
 
     async def many(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            async for message in answers(handler, request, _peer(context)):
+            async for message in answers(handler, request, _context(context)):
                 yield message
         except CallEnded as ended:
             raise _error(ended, context) from None
@@ -110,9 +110,9 @@ def _endpoint(method: MethodDescriptor, handler: Handler) -> Any:
             return Endpoint.bidi_stream(info, both_ways)
 
 
-def _peer(context: Context) -> str:
-    """A connection, named as gRPC names one: each has its own share of what all want."""
-    return f"ipv4:{context.client_address}"
+def _context(context: Context) -> WebContext:
+    """The connection, named as gRPC names one (each has its own share of what all want), and the request's headers."""
+    return WebContext(f"ipv4:{context.client_address}", tuple(context.request_headers.items()))
 
 
 def _error(ended: CallEnded, context: Context) -> ConnectError:

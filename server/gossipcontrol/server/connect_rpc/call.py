@@ -11,6 +11,7 @@ import grpc
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Trailers: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
+Metadata: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 class CallEnded(Exception):
@@ -25,13 +26,18 @@ class CallEnded(Exception):
 class WebContext:
     """What a handler needs of gRPC's context."""
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, metadata: Metadata = ()) -> None:
         self._peer = peer
+        self._metadata = metadata
         self._written: asyncio.Queue[tuple[Any, asyncio.Future[None]]] = asyncio.Queue()
 
     def peer(self) -> str:
         """The connection, named as gRPC names one."""
         return self._peer
+
+    def invocation_metadata(self) -> Metadata:
+        """The headers of the request that gRPC would carry as metadata."""
+        return self._metadata
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Trailers = ()) -> NoReturn:
         """End the call with a status."""
@@ -61,16 +67,15 @@ class WebContext:
         ended.result()
 
 
-async def answer(handler: Handler, request: Any, peer: str) -> Any:
+async def answer(handler: Handler, request: Any, context: WebContext) -> Any:
     """The answer of a call with one; raises CallEnded."""
     behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-    return await behaviour(request, WebContext(peer))
+    return await behaviour(request, context)
 
 
-async def answers(handler: Handler, request: Any, peer: str) -> AsyncIterator[Any]:
+async def answers(handler: Handler, request: Any, context: WebContext) -> AsyncIterator[Any]:
     """The answers of a call with many; raises CallEnded."""
     behaviour: Any = handler.unary_stream
-    context = WebContext(peer)
     call = asyncio.ensure_future(behaviour(request, context))
     try:
         async for message in context.messages(call):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -22,6 +22,9 @@ from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.wire.pieces import PIECE, TooManyFields, parse_slices
 from grpc_status import rpc_status
+
+if TYPE_CHECKING:
+    from gossipcontrol.server.observe.traces import CallTraces
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -85,9 +88,11 @@ class WrappingServer:
         log: Logger,
         turns: Turns | None = None,
         authenticate: Authenticate = EVERYBODY,
+        traces: CallTraces | None = None,
     ) -> None:
         self.server = server
         self._turns = turns or Turns()
+        self._traces = traces
         self._metrics = metrics
         self._log = log
         self._calls = CallLog(log)
@@ -111,6 +116,8 @@ class WrappingServer:
         gate = Gate(method, self._authenticate)
         reading = _reading(behaviour, gate, inner.request_streaming)
         call = self._call(method, reading, gate, counted, timed=kind == "unary_unary")
+        if self._traces:
+            call = self._traces.wrap(method, call)
         return make(call, _putting_off(inner.request_deserializer), inner.response_serializer)
 
     def _call(self, method: str, behaviour: Reading, gate: Gate, counted: RequestMetrics, *, timed: bool) -> Behaviour:
