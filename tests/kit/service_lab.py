@@ -48,7 +48,7 @@ ends_soon = pytest.mark.parametrize("windows", [SHORT])
 
 def deciding(windows: float = LONG, **values: Any) -> Parameters:
     """Deciding parameters whose windows, that of debouncing and that of verifying, last so many seconds."""
-    return Parameters(**{"window": windows, "verify_timeout": windows, **values})
+    return Parameters(window=windows, verify_timeout=windows, **values)
 
 
 @dataclass
