@@ -84,7 +84,7 @@ class Collector:
 
 
 def set_aside() -> None:
-    """Set aside what there is, if a collector is at work: a look at a new list of 100,000 objects takes 20 ms or more."""
+    """Set aside what there is, if a collector is at work: to look at a list of 100,000 objects takes 20 ms."""
     if gc.get_freeze_count():
         gc.freeze()
 
