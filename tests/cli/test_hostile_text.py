@@ -202,7 +202,7 @@ def test_the_screen_of_top_shows_nothing_raw(is_address: bool) -> None:
     console = Console(file=written, force_terminal=True, width=200, height=20, color_system=None)
     address, complaint = (NODE, "") if is_address else ("unix:s", f"no service at {NODE}")
     with Live(console=console, auto_refresh=False) as live:
-        top_command._screen(live, address)((), complaint)
+        top_command._screen(live, address)((), complaint)  # pyright: ignore[reportPrivateUsage]
     shown = STYLE.sub("", written.getvalue()).replace("\r", "")  # rich itself returns to the start of a line
     assert "pwned" in shown
     assert not raw_characters(shown)

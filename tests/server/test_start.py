@@ -123,7 +123,7 @@ def test_why_the_service_cannot_start_is_printed_readable(
         raise StartError("state.path \x1b]0;pwned\x07.db: no space left")
 
     monkeypatch.setattr(app, "serve", failing)
-    assert server_main._serve(read_config(None)) == 1
+    assert server_main._serve(read_config(None)) == 1  # pyright: ignore[reportPrivateUsage]
     said = capsys.readouterr().err
     assert "no space left" in said
     assert "\x1b" not in said
