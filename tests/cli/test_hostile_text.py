@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import struct
@@ -14,10 +15,13 @@ from typing import Any
 import grpc
 import pytest
 from click.testing import CliRunner
+from gossipcontrol.cli import top_command
 from gossipcontrol.cli.main import main
 from gossipcontrol.client import Client, Intention, IntentionBatch, LivenessReport, NetworkChange, PeerObservation
 from gossipcontrol.client.enumeration import ChangeKind
 from gossipcontrol.server.__main__ import main as serve
+from rich.console import Console
+from rich.live import Live
 
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, config, deciding, serving
@@ -191,3 +195,15 @@ def test_mistakes_of_a_configuration_are_printed_readable(words: list[str], tmp_
     assert result.exit_code == 1
     assert "pwned" in result.output
     assert raw_characters(result.output) == set()
+
+
+@pytest.mark.parametrize("is_address", [True, False])
+def test_the_screen_of_top_shows_nothing_raw(is_address: bool) -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=200, height=20, color_system=None)
+    address, complaint = (NODE, "") if is_address else ("unix:s", f"no service at {NODE}")
+    with Live(console=console, auto_refresh=False) as live:
+        top_command._screen(live, address)((), complaint)  # pyright: ignore[reportPrivateUsage]
+    shown = STYLE.sub("", written.getvalue()).replace("\r", "")  # rich itself returns to the start of a line
+    assert "pwned" in shown
+    assert not raw_characters(shown)

@@ -218,8 +218,7 @@ def test_the_budget_never_takes_the_books_for_emptier_than_they_are(
             "t": TimePassed(),
             "k": IntentionsRecorded("s1", (Intention(f"a{names}", f"{number}".encode() * 8),)),
         }
-        event = events[kind]
-        lab.handle(event, now)
+        lab.handle(events[kind], now)
         assert lab.core.memory.is_above(lab.core.memory.used() - 1)
 
 

@@ -69,3 +69,19 @@ def test_a_path_that_works_again_is_not_stuck(clock: Clock) -> None:
     clock.now = 10.0
     assert not deafness.is_stuck(("p", "q"))
     assert not deafness.is_stuck(())
+
+
+def test_a_node_that_stayed_and_hears_no_message_stayed_in_vain(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    assert not deafness.has_stayed_in_vain()
+    clock.now = 1.0
+    deafness.stayed()
+    deafness.heard()  # a neighbour that is listed still proves nothing
+    assert deafness.has_stayed_in_vain()
+    clock.now = 2.0
+    deafness.message()
+    assert not deafness.has_stayed_in_vain()
+    clock.now = 3.0
+    deafness.stayed()
+    deafness.moved()
+    assert not deafness.has_stayed_in_vain()

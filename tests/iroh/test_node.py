@@ -348,6 +348,21 @@ async def test_resubscribing_makes_one_subscription_per_topic_where_a_peer_comes
         assert subscriptions.made == len(one.stores())
 
 
+async def test_resubscribing_moves_where_no_message_followed_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """iroh-gossip 0.35 hands a new subscription the old links, as long as no message comes over them."""
+    monkeypatch.setattr(moving_module, "LATELY", 0.0)
+    async with two_nodes() as (one, two, told):
+        hint = BootstrapPeer(peer_id=two.node_id, addresses=tuple(two.addresses()))
+        before = one.addresses()
+        await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
+        await two.broadcast("a")
+        await until(lambda: GossipEvent("heard", "a", two.node_id, direct=True) in told, "one hears two")
+        await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
+        assert one.addresses() == before
+        await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
+        assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
+
+
 async def test_resubscribing_moves_only_from_an_endpoint_that_has_long_reached_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,8 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from gossipcontrol.server.config import ConfigError, read_config
+from gossipcontrol.server import __main__ as server_main
+from gossipcontrol.server import app
+from gossipcontrol.server.config import Config, ConfigError, read_config
 from gossipcontrol.server.errors import StartError
+from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.rpc.listener import listen_on_tcp
 
 from tests.kit.nobody import USER, needs_nobody, run_as_nobody
@@ -109,3 +112,19 @@ def test_what_grpc_says_is_told_when_the_address_is_free() -> None:
 
     with pytest.raises(StartError, match=r"cannot be listened on: gRPC's own reason"):
         listen_on_tcp("127.0.0.1:0", fail)
+
+
+def test_why_the_service_cannot_start_is_printed_readable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of a file may set the title of the terminal."""
+
+    async def failing(config: Config, log: Logger) -> None:
+        raise StartError("state.path \x1b]0;pwned\x07.db: no space left")
+
+    monkeypatch.setattr(app, "serve", failing)
+    assert server_main._serve(read_config(None)) == 1  # pyright: ignore[reportPrivateUsage]
+    said = capsys.readouterr().err
+    assert "no space left" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said

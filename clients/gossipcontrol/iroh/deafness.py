@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 
@@ -19,6 +20,9 @@ class Deafness:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._heard_at = clock()
+        self._message_at = clock()
+        self._stayed_at = -math.inf
+        """When the node last resubscribed on its present endpoint."""
         self._patience = ENDPOINT_KEPT
         """Seconds without a word after which the node moves by itself."""
         self._has_left_stuck = False
@@ -27,6 +31,29 @@ class Deafness:
     def heard(self) -> None:
         """A peer came up, was heard, or was synced with."""
         self._heard_at, self._patience, self._has_left_stuck = self._clock(), ENDPOINT_KEPT, False
+
+    def message(self) -> None:
+        """A message was heard."""
+        self._message_at = self._clock()
+        self.heard()
+
+    def stayed(self) -> None:
+        """The node resubscribed on its present endpoint."""
+        self._stayed_at = self._clock()
+
+    def moved(self) -> None:
+        """The node is on a new endpoint."""
+        self._stayed_at = -math.inf
+        self._silent_since = {}
+
+    def has_stayed_in_vain(self) -> bool:
+        """Whether no message was heard since the node resubscribed on its present endpoint.
+
+        iroh-gossip 0.35 leaves a topic only with the next message in it (``net.rs``: closed subscriptions are dropped
+        when there is something to hand over). While links are dead none comes, and the new subscription gets the old
+        links, listed as neighbours.
+        """
+        return self._stayed_at > self._message_at
 
     def look(self, silent: Collection[str]) -> None:
         """The endpoint sends to these peers on a silent path now (``silent_paths``)."""

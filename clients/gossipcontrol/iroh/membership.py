@@ -81,9 +81,10 @@ class Membership:
         self._on_event(GossipEvent("synced", store_id, peer_id, detail=f"{newer} newer heartbeats"))
 
     def _on_gossip(self, event: GossipEvent) -> None:
-        if event.what in ("up", "heard"):
-            self.deafness.heard()
+        if event.what == "heard":
+            self.deafness.message()
         if event.what == "up":
+            self.deafness.heard()
             self.peers.remember(event.peer_id)
         self._on_event(event)
 
@@ -154,7 +155,7 @@ class Membership:
     async def _move_to(self, node: iroh.Iroh, hints: Sequence[str]) -> None:
         if node is not self.node:
             self.node = node
-            self.deafness.look(())
+            self.deafness.moved()
         self.suspended = False
         for topic in self.topics.values():
             await topic.leave()

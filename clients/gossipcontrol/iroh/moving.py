@@ -74,13 +74,16 @@ class Moving:
         return self._move is not None and not self._move.done()
 
     async def _resubscribe(self, topic: Topic, hints: Sequence[str]) -> None:
-        membership = self._membership
+        membership, deafness = self._membership, self._membership.deafness
         reaches = await reaches_any(membership.node, membership.dialable(hints), REACH_TIME)
+        if reaches and deafness.has_stayed_in_vain():
+            await self._move_to_new_endpoint(hints)
+            return
         if reaches and await self._resubscribe_here(topic, hints) and topic.neighbors:
+            deafness.stayed()
             self._moved_at = time.monotonic()
             return
         await self._look_at_paths()
-        deafness = membership.deafness
         if not (deafness.is_long() or deafness.is_stuck(membership.first_peers(hints))):
             self._moved_at = -math.inf  # a peer may be reached in the next moment
             return  # a new endpoint would reach nobody either
@@ -118,7 +121,8 @@ class Moving:
                 await add_address(new, peer_id, addresses)
             tried = membership.dialable(hints)
             has_neighbors = any(one.neighbors for one in membership.topics.values())
-            if has_neighbors and not await reaches_any(new, tried, REACH_TIME):
+            has_links = has_neighbors and not membership.deafness.has_stayed_in_vain()
+            if has_links and not await reaches_any(new, tried, REACH_TIME):
                 message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
                 raise RejoinFailedError(message)
             await membership.move_to(new, hints)

@@ -16,7 +16,7 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import StoreRecord
 from gossipcontrol.server.core.deciding.registry import Host, Node, Slot, Store
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
-from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome
+from gossipcontrol.server.core.decision import Capability, Cause, DecisionKind, Outcome, Rung
 from gossipcontrol.server.core.effect import AdviseRestart, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     AdviceOutdated,
@@ -279,7 +279,8 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
-    assert trigger.pop() is False, "nor did a trigger forbid a stronger rung"
+    assert trigger.pop() == Rung.REJOIN, "nor did a trigger begin with a stronger rung"
+    assert trigger.pop() is False, "nor did it forbid one"
     assert trigger.pop() == []
     assert trigger.pop() == ""
     again = restored(lab.parameters, json.dumps(saved), ())

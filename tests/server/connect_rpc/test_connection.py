@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from http.client import RemoteDisconnected
+from typing import Any
 
 import pytest
 from gossipcontrol.server.connect_rpc import connection
 from gossipcontrol.server.connect_rpc.connection import HEADER_BYTES
 
-from tests.kit.until import DEADLINE
+from tests.kit.service_lab import Service
+from tests.kit.until import DEADLINE, until
 from tests.kit.web_client import SERVICE, call
 
 Ends = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
@@ -71,10 +73,21 @@ async def test_one_more_connection_ends_the_one_idle_for_longest(
     assert [reader.at_eof() for reader in idle] == [True, False, False]
 
 
-async def test_one_more_is_refused_while_all_are_in_use(port: int, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_use(service: Service) -> int:
+    """Connections with a request under way."""
+    web = service.app._web  # pyright: ignore[reportPrivateUsage]
+    assert web is not None
+    open_ones: set[Any] = web._state.connections  # pyright: ignore[reportPrivateUsage]
+    return sum(not one.is_idle for one in open_ones)
+
+
+async def test_one_more_is_refused_while_all_are_in_use(
+    service: Service, port: int, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection, "HTTP_CONNECTIONS", 2)
     head = f"POST {SERVICE}ListStores HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     busy = [await connect(port, ends, f"{head}Content-Length: 2\r\n\r\n".encode()) for _ in range(2)]
+    await until(lambda: in_use(service) == 2, "both requests have begun")
     with pytest.raises((ConnectionError, RemoteDisconnected)):
         await call(port, "ListStores")
     for (_, writer), reader in zip(ends, busy, strict=True):

@@ -54,7 +54,7 @@ CONTRACT = {
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    settings = config(tmp_path, deciding=deciding(window=60.0, verify_timeout=60.0))
+    settings = config(tmp_path, deciding=deciding())
     async with serving(replace(settings, metrics=Metrics(address="127.0.0.1:0"))) as running:
         yield running
 

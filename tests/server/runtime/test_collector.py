@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gossipcontrol.server.runtime.collector import FULL_AFTER, FULL_AT_LAST, ROUNDS, YOUNG, Collector
+from gossipcontrol.server.runtime.collector import FULL_AFTER, FULL_AT_LAST, ROUNDS, YOUNG, Collector, set_aside
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +106,20 @@ def _frozen() -> list[object]:
     objects = gc.get_objects()
     gc.freeze()
     return objects
+
+
+def test_what_a_snapshot_lists_is_set_aside_while_a_collector_is_at_work() -> None:
+    """Young collections looked at the lists of a snapshot of 97,000 slots for 20 to 45 ms."""
+    gc.collect()
+    before = gc.get_freeze_count()
+    set_aside()
+    assert gc.get_freeze_count() == before, "without a collector nothing would be looked at again"
+    collector = Collector()
+    collector.tune()
+    try:
+        young = [[number] for number in range(1000)]
+        frozen = gc.get_freeze_count()
+        set_aside()
+        assert gc.get_freeze_count() >= frozen + len(young)
+    finally:
+        collector.close()

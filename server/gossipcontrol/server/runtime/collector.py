@@ -83,6 +83,12 @@ class Collector:
         self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._tick)
 
 
+def set_aside() -> None:
+    """Set aside what there is, if a collector is at work: to look at a list of 100,000 objects takes 20 ms."""
+    if gc.get_freeze_count():
+        gc.freeze()
+
+
 def _collect_all() -> None:
     gc.unfreeze()
     gc.collect()

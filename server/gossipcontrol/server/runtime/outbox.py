@@ -21,6 +21,7 @@ from gossipcontrol.server.errors import StateFailing
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.collector import set_aside
 from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.runtime.turns import SLICE_TIME, Turns, metered
 from gossipcontrol.server.state.entry import KnowledgeEntry
@@ -175,6 +176,7 @@ class Outbox:
         elif self._journal.wants_snapshot():
             capture = take_snapshot_slices(self._core)
             next(capture)  # it holds what is logged so far, and nothing later
+            set_aside()
             task = asyncio.get_running_loop().create_task(self._capture_slices(capture, self._journal.mark(), now))
             self._capturing = task
         if knows and (store_id := self._journal.due_store()) is not None:

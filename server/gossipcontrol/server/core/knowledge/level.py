@@ -67,13 +67,12 @@ class Levels:
         if base is not None:
             lanes = max(lanes, (base.bit_length() + LANE - 1) // LANE)
             lanes += lanes & 1
-            ones, above_half, above_byte = _patterns(lanes)
-            bias = _MANY_BIAS if lanes >= _MANY else _HALF_BIAS
-            near = vector + ones * bias - base
+            half, byte, above_half, above_byte = _patterns(lanes)
+            near = vector + half - base
             if not near & above_half:
                 # Every other lane moves into the upper half of the lowest byte of the lane below it.
                 return b"\x01" + (near | near >> LANE - 4).to_bytes(lanes * 4, "little")[::8]
-            near += ones * (_BYTE_BIAS - bias)
+            near += byte - half
             if not near & above_byte:
                 return b"\x02" + near.to_bytes(lanes * 4, "little")[::4]
         whole = vector.to_bytes(lanes * 4, "little")
@@ -93,23 +92,26 @@ class Levels:
             return int.from_bytes(whole, "little")
         if form == _HALVES:
             lanes = len(body) * 2
-            bias = _MANY_BIAS if lanes >= _MANY else _HALF_BIAS
+            bias = _patterns(lanes)[0]
             pairs, mask = int.from_bytes(body, "little"), int.from_bytes(b"\x0f" * len(body), "little")
             whole = bytearray(lanes * 4)
             whole[::8] = (pairs & mask).to_bytes(len(body), "little")
             whole[4::8] = (pairs >> 4 & mask).to_bytes(len(body), "little")
         else:
-            lanes, bias = len(body), _BYTE_BIAS
+            lanes = len(body)
+            bias = _patterns(lanes)[1]
             whole = bytearray(lanes * 4)
             whole[::4] = body
-        return int.from_bytes(whole, "little") + self.bases[level] - _patterns(lanes)[0] * bias
+        return int.from_bytes(whole, "little") + self.bases[level] - bias
 
 
 @lru_cache(maxsize=8)
-def _patterns(lanes: int) -> tuple[int, int, int]:
-    """A one in every lane, the bits of every lane above its lowest four, and those above its lowest eight."""
+def _patterns(lanes: int) -> tuple[int, int, int, int]:
+    """What is added to every lane for half a byte, and for one; its bits above the lowest four, and eight."""
+    ones = int.from_bytes(b"\x01\x00\x00\x00" * lanes, "little")
     return (
-        int.from_bytes(b"\x01\x00\x00\x00" * lanes, "little"),
+        ones * (_MANY_BIAS if lanes >= _MANY else _HALF_BIAS),
+        ones * _BYTE_BIAS,
         int.from_bytes(b"\xf0\xff\xff\xff" * lanes, "little"),
         int.from_bytes(b"\x00\xff\xff\xff" * lanes, "little"),
     )

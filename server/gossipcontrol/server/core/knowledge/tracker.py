@@ -201,11 +201,11 @@ class Tracker:
 
     def _join(self, one: Intention, vector: int, positions: list[int], *, branches: bool) -> Joined | None:
         """Join what an intention names, going on where it was left; None if the budget does not reach."""
-        kept: list[int] = []
-        start, tentative = 0, self.tentative
-        if tentative and tentative.hash == one.hash and tentative.branches == branches:
-            vector, kept, start = tentative.joined
-        joined = self.graph.join_positions(vector, kept, start, positions)
+        tentative = self.tentative
+        if tentative is not None and tentative.hash == one.hash and tentative.branches == branches:
+            joined = self.graph.join_positions(*tentative.joined, positions)
+        else:
+            joined = self.graph.join_positions(vector, [], 0, positions)
         if joined[2] == len(positions):
             return joined
         # Only the first of those that are ready is tried again, so there is one such intention at most.
