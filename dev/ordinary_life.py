@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 DAY = 24 * 60
@@ -57,13 +58,18 @@ class Site:
 # Rules of use. A device is in use, or not, for half an hour: people do not toss a coin every minute.
 
 
+@cache
+def _coin(seed: str) -> float:
+    return random.Random(seed).random()
+
+
 def _daily(begin: float, end: float, share: float, days: Sequence[int] = range(7), shift: int = 0) -> Hours:
     """In use between these hours, earlier by minutes, for this share of the half hours."""
 
     def used(minute: int) -> bool:
         day, within = divmod(minute + shift, DAY)
-        coin = random.Random(f"{begin} {end} {shift} {(minute + shift) // 30}")
-        return day % 7 in days and begin <= within / 60 < end and coin.random() < share
+        is_open = day % 7 in days and begin <= within / 60 < end
+        return is_open and _coin(f"{begin} {end} {shift} {(minute + shift) // 30}") < share
 
     return used
 

@@ -84,6 +84,8 @@ async def run() -> int:
         say("run", "stop     Ctrl-C")
         tasks += [asyncio.create_task(program.run()) for program in others]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    elif serving.done():
+        say("run", f"the service does not answer within {START_TIME:g} s, and is stopped")
     serving.cancel()
     failed = not stopped.is_set()
     for program in (*reversed(others), service):

@@ -11,11 +11,13 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner, Result
+from gossipcontrol.cli.complaint import why_unreachable
 from gossipcontrol.cli.main import main
 
 from tests.kit.nobody import needs_nobody, run_as_nobody
 from tests.kit.ports import free_ports
 from tests.kit.service_lab import Service
+from tests.kit.until import DEADLINE
 
 GRPC = re.compile(r"failed to connect|last error|UNKNOWN|UNAVAILABLE|Deadline|ipv4:|DNS resolution")
 
@@ -43,9 +45,24 @@ async def test_a_service_that_does_not_answer_is_said_within_the_timeout() -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
         began = time.monotonic()
         told = await run(f"127.0.0.1:{listener.getsockname()[1]}", "status", "--timeout", "0.5")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < DEADLINE
     assert told.exit_code == 3
     assert "something listens there, but gives no answer in time" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1", "gives no answer in time"),
+        ("Stream removed (Deadline Exceeded)", "gives no answer in time"),
+        ("Socket closed", "the connection broke before an answer came"),
+        ("recvmsg:Connection reset by peer", "the connection broke before an answer came"),
+        ("the state cannot be written", "the state cannot be written"),
+    ],
+)
+def test_only_what_the_service_said_is_passed_on(text: str, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert why_unreachable(f"127.0.0.1:{listener.getsockname()[1]}", text).endswith(words)
 
 
 @needs_nobody

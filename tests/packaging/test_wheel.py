@@ -29,9 +29,9 @@ def test_every_package_is_marked_as_typed(installed: Installed) -> None:
         f"gossipcontrol/{package}/py.typed" for package in PACKAGES
     }
     assert "gossipcontrol/v1/decision_pb2.pyi" in names
-    static = "server/gossipcontrol/server/web/static"
+    static = "server/gossipcontrol/server/status_page/static"
     assert {name for name in names if "/static/" in name} == {
-        f"gossipcontrol/server/web/static/{path.name}" for path in (TOP / static).iterdir()
+        f"gossipcontrol/server/status_page/static/{path.name}" for path in (TOP / static).iterdir()
     }
     assert not any(name.startswith(("tests", "bench", "dev", "examples")) for name in names)
 

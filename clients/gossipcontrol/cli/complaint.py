@@ -17,6 +17,10 @@ if sys.platform != "win32":
 
 CONNECT_TIME = 0.5
 """Seconds for which a connection is tried to see what is wrong."""
+NO_ANSWER = ("failed to connect", "Deadline Exceeded", "DEADLINE_EXCEEDED", "Stream removed (Deadline")
+"""How what gRPC says of a call that took too long begins."""
+BROKEN = ("Stream removed", "Socket closed", "recvmsg:", "GOAWAY", "Endpoint closing", "ping timeout", "keepalive")
+"""How what it says of a connection that broke begins."""
 SYSTEM_SOCKET = "/run/gossipcontrol/gossipcontrol.sock"
 
 
@@ -59,9 +63,11 @@ def why_unreachable(address: str, otherwise: str) -> str:
 
 
 def _unanswered(otherwise: str) -> str:
-    """Something listens: what gRPC said of a call to it, unless that is only about connecting."""
-    if otherwise.startswith(("failed to connect", "Deadline Exceeded", "DEADLINE_EXCEEDED")):
+    """Something listens: what the service said, unless the words are gRPC's own."""
+    if otherwise.startswith(NO_ANSWER):
         return "something listens there, but gives no answer in time"
+    if otherwise.startswith(BROKEN):
+        return "something listens there, but the connection broke before an answer came"
     return otherwise
 
 

@@ -44,9 +44,9 @@ from gossipcontrol.server.state.journal import Journal, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
-from gossipcontrol.server.web.event_stream import RejoinNews
-from gossipcontrol.server.web.pages import Pages, make_site
-from gossipcontrol.server.web.server import WebServer
+from gossipcontrol.server.status_page.event_stream import RejoinNews
+from gossipcontrol.server.status_page.pages import Pages, make_site
+from gossipcontrol.server.status_page.server import PageServer
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
 from gossipcontrol.v1 import (
@@ -59,7 +59,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 if TYPE_CHECKING:
-    from gossipcontrol.server.web.listener import WebListener
+    from gossipcontrol.server.connect_rpc.listener import ConnectListener
 
 DESCRIPTORS = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"],
@@ -79,8 +79,8 @@ class App:
         self._log = log
         self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
-        self._pages: WebServer | None = None
-        self._web: WebListener | None = None
+        self._page_server: PageServer | None = None
+        self._connect: ConnectListener | None = None
         self._obstacle = "the service is starting"
         self._started_at = time.monotonic()
         self._is_open = False
@@ -106,9 +106,9 @@ class App:
             session.close(Stopping("the service is stopping"))
         self._hub.close(Stopping("the service is stopping"))
         drain = self._config.limits.drain
-        await asyncio.gather(self._server.stop(drain), *([self._web.stop(drain)] if self._web else []))
+        await asyncio.gather(self._server.stop(drain), *([self._connect.stop(drain)] if self._connect else []))
         await self._close()
-        await asyncio.to_thread(self._stop_metrics)
+        await asyncio.to_thread(self._stop_pages)
         self._log.info("stopped")
 
     def apply(self, config: Config) -> None:
@@ -205,8 +205,8 @@ class App:
         if listen.tcp:
             self.tcp_port = listen_on_tcp(listen.tcp, self._server.add_insecure_port)
         if listen.http:
-            await self._start_web(listen)
-        self._start_metrics(self._config.metrics.address)
+            await self._start_connect(listen)
+        self._start_pages(self._config.metrics.address)
         await self._server.start()
         self._knowledge.start()
         await self._set_health(self._dispatcher.outbox.accepts)
@@ -219,26 +219,26 @@ class App:
             metrics=_with_port(self._config.metrics.address, self.metrics_port),
         )
 
-    async def _start_web(self, listen: Listen) -> None:
+    async def _start_connect(self, listen: Listen) -> None:
         """Serve HTTP; raises StartError."""
         try:
             # Imported late: the packages of the extra are needed by this listener only.
-            from gossipcontrol.server.web.application import application
-            from gossipcontrol.server.web.guard import Guard
-            from gossipcontrol.server.web.listener import WebListener
+            from gossipcontrol.server.connect_rpc.application import application
+            from gossipcontrol.server.connect_rpc.guard import Guard
+            from gossipcontrol.server.connect_rpc.listener import ConnectListener
         except ImportError as error:
             package = (error.name or "").partition(".")[0]
             raise StartError(f"listen.http needs the package {package}: pip install 'gossipcontrol[http]'") from error
         calls = application(DESCRIPTORS, self._wrapping.handlers, self._config.limits.message_bytes)
-        self._web = WebListener(Guard(calls, origins(listen.http_origins), self._log))
-        await self._web.start(listen.http)
-        self.http_port = self._web.port
+        self._connect = ConnectListener(Guard(calls, origins(listen.http_origins), self._log))
+        await self._connect.start(listen.http)
+        self.http_port = self._connect.port
 
     async def _abandon(self) -> None:
         """Let go of everything after a start that failed."""
-        await asyncio.to_thread(self._stop_metrics)
-        if self._web:
-            await self._web.stop(0)
+        await asyncio.to_thread(self._stop_pages)
+        if self._connect:
+            await self._connect.stop(0)
         if self._is_open:
             await self._close()
 
@@ -257,7 +257,7 @@ class App:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
 
-    def _start_metrics(self, address: str) -> None:
+    def _start_pages(self, address: str) -> None:
         if not address:
             return
         host, _, port = address.rpartition(":")
@@ -270,10 +270,10 @@ class App:
         )  # fmt: skip
         site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK)
         try:
-            self._pages = WebServer(host.strip("[]"), int(port), site)
+            self._page_server = PageServer(host.strip("[]"), int(port), site)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
-        self.metrics_port = self._pages.port
+        self.metrics_port = self._page_server.port
 
     def _graph(self, store_id: str) -> NeighborGraph | None:
         return self._dispatcher.core.liveness.neighbor_graph(store_id, self._dispatcher.clock.now())
@@ -301,7 +301,7 @@ class App:
         return "the state cannot be written, so triggers are refused"
 
     def _count_connections(self) -> dict[str, int]:
-        requests, streams = self._pages.connections() if self._pages else (0, 0)
+        requests, streams = self._page_server.connections() if self._page_server else (0, 0)
         return {
             "agents_attached": self._agents.count,
             "presence_subscriptions": self._hub.count,
@@ -313,9 +313,9 @@ class App:
             "http_streams": streams,
         }
 
-    def _stop_metrics(self) -> None:
-        if self._pages is not None:
-            self._pages.close()
+    def _stop_pages(self) -> None:
+        if self._page_server is not None:
+            self._page_server.close()
 
 
 def open_journal(state: State) -> Journal:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from gossipcontrol.server.config import Metrics
-from gossipcontrol.server.web.debug import HIDDEN, without_secrets
+from gossipcontrol.server.status_page.debug import HIDDEN, without_secrets
 
 from tests.kit.service_lab import BareAgent, Service, config, connected, serving
 from tests.kit.until import DEADLINE

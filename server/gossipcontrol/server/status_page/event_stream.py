@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from gossipcontrol.server.errors import GossipControlError
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
-from gossipcontrol.server.web.bridge import Bridge
-from gossipcontrol.server.web.reads import PageContext, as_dict
-from gossipcontrol.server.web.site import Answer, Request, text
+from gossipcontrol.server.status_page.bridge import Bridge
+from gossipcontrol.server.status_page.reads import PageContext, as_dict
+from gossipcontrol.server.status_page.site import Answer, Request, text
 from gossipcontrol.v1.gossip_control_pb2 import (
     ListRejoinsRequest,
     ListRejoinsResponse,

@@ -32,7 +32,7 @@ STREAM = "gossipcontrol.become_stream"
 """Key of the environment of a request: called, it takes the connection for a stream; returns whether there is room."""
 
 
-class WebServer:
+class PageServer:
     """Serves an application at ``host:port`` from its construction to ``close``; raises OSError."""
 
     def __init__(self, host: str, port: int, application: Application) -> None:
@@ -40,7 +40,7 @@ class WebServer:
         self._server = _Server(family, (str(where[0]), int(where[1])))
         self._server.set_app(application)
         self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="pages", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

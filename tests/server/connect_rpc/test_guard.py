@@ -6,13 +6,13 @@ import asyncio
 import socket
 
 import pytest
-from gossipcontrol.server.web import guard
-from gossipcontrol.server.web.codec import JSON_BYTES
+from gossipcontrol.server.connect_rpc import guard
+from gossipcontrol.server.connect_rpc.codec import JSON_BYTES
 
 from tests.kit.service_lab import Service
 from tests.kit.until import DEADLINE, until
 from tests.kit.web_client import SERVICE, call, envelope
-from tests.server.web.conftest import ORIGIN
+from tests.server.connect_rpc.conftest import ORIGIN
 
 
 async def test_a_browser_may_call_from_an_origin_of_the_list(port: int) -> None:
@@ -127,9 +127,9 @@ async def test_a_client_that_does_not_read_loses_its_connection(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", port))
         client.sendall((f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body) * 100)
-        web = service.app._web  # pyright: ignore[reportPrivateUsage]
-        assert web is not None
-        await until(lambda: web.count == 1, "the connection is there")
+        listener = service.app._connect  # pyright: ignore[reportPrivateUsage]
+        assert listener is not None
+        await until(lambda: listener.count == 1, "the connection is there")
         changes = 0
 
         async def is_gone() -> bool:
@@ -139,6 +139,6 @@ async def test_a_client_that_does_not_read_loses_its_connection(
                 for report in reports["reports"]:
                     report["peers"] = [{**peer, "peerId": f"{changes}-{peer['peerId']}"} for peer in peers]
                 await call(port, "PeerLiveness", reports)
-            return web.count == 0
+            return listener.count == 0
 
         await until(is_gone, "the connection is ended", within=2 * DEADLINE)

@@ -15,8 +15,8 @@ from typing import Any, cast
 from gossipcontrol.server.config import Config
 from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.runtime.slices import Slice
-from gossipcontrol.server.web.bridge import Bridge
-from gossipcontrol.server.web.site import Answer, Handler, Request, as_json
+from gossipcontrol.server.status_page.bridge import Bridge
+from gossipcontrol.server.status_page.site import Answer, Handler, Request, as_json
 
 if sys.platform == "win32":
 

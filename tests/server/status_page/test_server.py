@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from gossipcontrol.server.web.server import CONNECTIONS, REQUEST_BYTES, STREAMS, Application, WebServer
-from gossipcontrol.server.web.site import Answer, Handler, Request, Site, text
+from gossipcontrol.server.status_page.server import CONNECTIONS, REQUEST_BYTES, STREAMS, Application, PageServer
+from gossipcontrol.server.status_page.site import Answer, Handler, Request, Site, text
 from gossipcontrol.v1.gossip_control_pb2 import ListStoresRequest
 from prometheus_client import (
     CollectorRegistry,
@@ -45,17 +45,17 @@ def routes() -> dict[str, Handler]:
 
 
 @pytest.fixture
-def page(failures: list[str], routes: dict[str, Handler]) -> Iterator[WebServer]:
+def page(failures: list[str], routes: dict[str, Handler]) -> Iterator[PageServer]:
     registry = CollectorRegistry()
     Gauge("gauge", "One.", registry=registry).set(1)
     metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
     site = Site(routes, {"/metrics": metrics}, lambda path, error: failures.append(f"{path} {error}"), is_local=True)
-    page = WebServer("127.0.0.1", 0, site)
+    page = PageServer("127.0.0.1", 0, site)
     yield page
     page.close()
 
 
-def ask(page: WebServer, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(page: PageServer, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=DEADLINE)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
@@ -64,7 +64,7 @@ def ask(page: WebServer, method: str, path: str, **headers: str) -> tuple[int, d
     return answer.status, dict(answer.getheaders()), body
 
 
-def test_metrics_are_at_their_path_only(page: WebServer) -> None:
+def test_metrics_are_at_their_path_only(page: PageServer) -> None:
     status, headers, body = ask(page, "GET", "/metrics")
     assert (status, b"gauge 1.0" in body) == (200, True)
     assert headers["Content-Type"].startswith("text/plain; version=")
@@ -76,20 +76,20 @@ def test_metrics_are_at_their_path_only(page: WebServer) -> None:
         assert ask(page, "GET", path)[0] == 404
 
 
-def test_other_methods_are_refused_and_told_which_are_not(page: WebServer) -> None:
+def test_other_methods_are_refused_and_told_which_are_not(page: PageServer) -> None:
     for path in ("/metrics", "/one"):
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
             status, headers, _ = ask(page, method, path)
             assert (status, headers["Allow"]) == (405, "GET, HEAD"), (method, path)
 
 
-def test_head_is_get_without_the_body(page: WebServer) -> None:
+def test_head_is_get_without_the_body(page: PageServer) -> None:
     for path in ("/metrics", "/one", "/other"):
         (status, headers, body), whole = ask(page, "HEAD", path), ask(page, "GET", path)
         assert (status, body, int(headers["Content-Length"])) == (whole[0], b"", len(whole[2]))
 
 
-def test_a_foreign_name_is_refused(page: WebServer) -> None:
+def test_a_foreign_name_is_refused(page: PageServer) -> None:
     """A page of the web whose name was turned to 127.0.0.1 would read everything."""
     for name in ("evil.example", "evil.example:9742", "localhost.evil.example", "127.0.0.1.evil.example:80"):
         assert ask(page, "GET", "/one", Host=name)[0] == 421
@@ -98,13 +98,13 @@ def test_a_foreign_name_is_refused(page: WebServer) -> None:
     assert ask(page, "GET", "/metrics", Host="gossipcontrol.example:9742")[0] == 200
 
 
-def test_a_page_that_fails_says_so_to_the_operator_only(page: WebServer, failures: list[str]) -> None:
+def test_a_page_that_fails_says_so_to_the_operator_only(page: PageServer, failures: list[str]) -> None:
     status, _, body = ask(page, "GET", "/fail")
     assert (status, b"fault" in body) == (500, False)
     assert failures == ["/fail 127.0.0.1 found a fault"]
 
 
-def test_a_request_has_a_largest_size(page: WebServer) -> None:
+def test_a_request_has_a_largest_size(page: PageServer) -> None:
     sent = b"GET /one HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (one, b"x" * 1000) for one in range(90)) + b"\r\n"
     assert len(sent) > REQUEST_BYTES
     with socket.create_connection(("127.0.0.1", page.port), DEADLINE) as stranger, suppress(OSError):
@@ -113,7 +113,7 @@ def test_a_request_has_a_largest_size(page: WebServer) -> None:
     assert ask(page, "GET", "/one")[0] == 200
 
 
-def test_streams_are_few_and_take_no_place_of_requests(page: WebServer, routes: dict[str, Handler]) -> None:
+def test_streams_are_few_and_take_no_place_of_requests(page: PageServer, routes: dict[str, Handler]) -> None:
     over = threading.Event()
 
     def events() -> Iterator[bytes]:
@@ -141,7 +141,7 @@ def test_streams_are_few_and_take_no_place_of_requests(page: WebServer, routes: 
         over.set()
 
 
-def test_a_crowd_of_idle_connections_neither_grows_nor_keeps_a_scrape_out(page: WebServer) -> None:
+def test_a_crowd_of_idle_connections_neither_grows_nor_keeps_a_scrape_out(page: PageServer) -> None:
     """prometheus/client_java#2284, prometheus/client_python#377: a thread for every idle connection, for ever."""
     before = threading.active_count()
     with ExitStack() as crowd:
@@ -151,15 +151,15 @@ def test_a_crowd_of_idle_connections_neither_grows_nor_keeps_a_scrape_out(page: 
         assert threading.active_count() <= before + CONNECTIONS
 
 
-def test_an_idle_connection_is_ended(page: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gossipcontrol.server.web.server._Handler.timeout", 0.05)
+def test_an_idle_connection_is_ended(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gossipcontrol.server.status_page.server._Handler.timeout", 0.05)
     for sent in (b"", b"GET /metrics HTTP/1.1\r\nHost:"):
         with socket.create_connection(("127.0.0.1", page.port), DEADLINE) as idle:
             idle.sendall(sent)
             assert idle.recv(1024) == b""
 
 
-def test_nonsense_is_answered_and_the_page_goes_on(page: WebServer) -> None:
+def test_nonsense_is_answered_and_the_page_goes_on(page: PageServer) -> None:
     for sent in (b"\x00" * 100 + b"\r\n\r\n", b"GET\r\n\r\n", b"GET " + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", page.port), DEADLINE) as stranger:
             stranger.sendall(sent)
@@ -169,7 +169,7 @@ def test_nonsense_is_answered_and_the_page_goes_on(page: WebServer) -> None:
 
 
 def test_an_end_waits_for_nobody() -> None:
-    page = WebServer("127.0.0.1", 0, Site({}, {}, lambda path, error: None))
+    page = PageServer("127.0.0.1", 0, Site({}, {}, lambda path, error: None))
     with socket.create_connection(("127.0.0.1", page.port), DEADLINE):
         page.close()
 

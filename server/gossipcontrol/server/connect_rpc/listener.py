@@ -7,17 +7,17 @@ import logging
 import socket
 from typing import cast
 
+from gossipcontrol.server.connect_rpc.application import Application
+from gossipcontrol.server.connect_rpc.connection import HEADER_BYTES, IDLE_TIME, Connection
 from gossipcontrol.server.errors import StartError
 from gossipcontrol.server.rpc.listener import describe_error
-from gossipcontrol.server.web.application import Application
-from gossipcontrol.server.web.connection import HEADER_BYTES, IDLE_TIME, Connection
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 BACKLOG = 128
 
 
-class WebListener:
+class ConnectListener:
     """Serves an application on a loopback address, in the running event loop."""
 
     def __init__(self, application: Application) -> None:

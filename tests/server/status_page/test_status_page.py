@@ -15,7 +15,7 @@ from selenium.webdriver import ActionChains, Keys
 from tests.kit.fake_fleet import FakeFleet, Stub, fake_fleet
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, connected, rejoin
-from tests.server.web.conftest import StatusPage
+from tests.server.status_page.conftest import StatusPage
 
 WIDTHS = (390, 1280, 1920)
 MARKUP = '<img src=x onerror="window.pwned=1">'
@@ -49,6 +49,9 @@ async def test_rot_a_partition_and_the_healing_are_shown_as_they_happen(page: St
     await page.until("/partitioned/.test(document.getElementById('attention').innerText)", "the partition is told")
     await page.until("document.querySelectorAll('#graph .cut').length === 1", "its sides are drawn apart")
     assert "3 + 2 nodes have no path" in await page.text("graph")
+    await page.run("document.querySelector('#stores [data-key=\"why notes\"]').click()")
+    await page.until("/3 \\+ 2 nodes/.test(document.getElementById('explain-body').innerText)", "a store is explained")
+    await page.run("document.getElementById('explain').close()")
     fleet.hears = fleet.links = lambda one, other: True
     await page.until("/whole/.test(document.getElementById('stores').innerText)", "the store is whole again")
     await page.until(f"{ROTTEN} === 0 && !document.querySelector('#graph .cut')", "nothing is rotten")
@@ -99,9 +102,10 @@ async def test_it_is_accessible_and_fits_every_width(
         assert await serious(page) == []
         if folder:
             await page.save(f"{folder}/{theme}-{width}.png")
-    await page.run("document.querySelector('#peers button').click()")
-    await page.until("document.querySelector('#explain-body strong')", "the explanation is shown")
-    assert await serious(page) == []
+    for button, words in (("#peers button", "#explain-body strong"), ("#stores [data-key^=why]", "#explain-body li")):
+        await page.run("document.querySelector(arguments[0]).click()", button)
+        await page.until(f"document.querySelector('{words}')", "the explanation is shown")
+        assert await serious(page) == []
     assert await page.complaints() == []
 
 
@@ -132,6 +136,8 @@ async def test_nothing_from_outside_is_read_as_markup(page: StatusPage, calls: S
         await page.until("document.querySelectorAll('#peers .rows .row').length > 5", "peers are shown")
         await page.run("document.querySelector('#parked button').click()")
         await page.until("document.querySelector('#explain-body strong')", "the explanation is shown")
+        await page.run("document.querySelector('#stores [data-key^=why]').click()")
+        await page.until("document.querySelector('#explain-body li')", "the store is explained")
         assert await page.run("return window.pwned") is None
         assert await page.run("return document.querySelectorAll('img').length") == 1
         assert await page.run("return document.querySelectorAll('main script').length") == 0

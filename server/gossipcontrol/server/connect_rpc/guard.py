@@ -10,10 +10,10 @@ from typing import Any
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from gossipcontrol.server.config import LOOPBACK
+from gossipcontrol.server.connect_rpc.application import Application, Receive, Scope, Send
+from gossipcontrol.server.connect_rpc.connection import END
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.rpc.progress import WRITE_TIME
-from gossipcontrol.server.web.application import Application, Receive, Scope, Send
-from gossipcontrol.server.web.connection import END
 
 REQUEST_TIME = 30.0
 """Seconds within which a request must be there, its body included."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
-from gossipcontrol.server.web.bridge import Bridge, LoopSilent
-from gossipcontrol.server.web.site import Answer, Request, text
+from gossipcontrol.server.status_page.bridge import Bridge, LoopSilent
+from gossipcontrol.server.status_page.site import Answer, Request, text
 
 PROBE_TIME = 2.0
 """Seconds in which the event loop must answer a probe."""

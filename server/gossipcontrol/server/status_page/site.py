@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 
 import grpc
 from gossipcontrol.server.errors import GossipControlError
-from gossipcontrol.server.web.bridge import LoopSilent
-from gossipcontrol.server.web.server import STREAM, Application, StartResponse
+from gossipcontrol.server.status_page.bridge import LoopSilent
+from gossipcontrol.server.status_page.server import STREAM, Application, StartResponse
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 

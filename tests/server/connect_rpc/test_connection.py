@@ -8,8 +8,8 @@ from contextlib import suppress
 from http.client import RemoteDisconnected
 
 import pytest
-from gossipcontrol.server.web import connection
-from gossipcontrol.server.web.connection import HEADER_BYTES
+from gossipcontrol.server.connect_rpc import connection
+from gossipcontrol.server.connect_rpc.connection import HEADER_BYTES
 
 from tests.kit.until import DEADLINE
 from tests.kit.web_client import SERVICE, call

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
+from gossipcontrol.server.config import Metrics
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
 from tests.kit.fake_fleet import fake_fleet
-from tests.kit.service_lab import BareAgent, Service, connected, rejoin
+from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, rejoin, serving
 from tests.kit.until import DEADLINE, until
-from tests.server.web.test_pages import get
+from tests.server.status_page.test_pages import get
 
 
 async def ask(service: Service, path: str, **query: str) -> tuple[int, str]:
@@ -63,9 +68,17 @@ async def test_wrong_questions_are_refused_with_a_sentence(watched: Service) -> 
         assert (answer[0], word in answer[1]) == (status, True), (path, query, answer)
 
 
-async def test_events_tell_rejoins_and_peers_as_they_change(watched: Service) -> None:
+@pytest.fixture
+async def patient(tmp_path: Path) -> AsyncIterator[Service]:
+    """A service that waits for the proof of a rejoin for as long as the test does."""
+    settings = config(tmp_path, deciding=deciding(window=DEADLINE, verify_timeout=DEADLINE))
+    async with serving(replace(settings, metrics=Metrics(address="127.0.0.1:0"))) as running:
+        yield running
+
+
+async def test_events_tell_rejoins_and_peers_as_they_change(patient: Service) -> None:
     def listen() -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection("127.0.0.1", watched.app.metrics_port, timeout=DEADLINE)
+        connection = http.client.HTTPConnection("127.0.0.1", patient.app.metrics_port, timeout=DEADLINE)
         connection.request("GET", "/api/events?store=notes")
         return connection, connection.getresponse()
 
@@ -79,7 +92,7 @@ async def test_events_tell_rejoins_and_peers_as_they_change(watched: Service) ->
                 given = (await asyncio.to_thread(answer.readline)).decode().strip()
                 line, data = (given, "") if given.startswith("event: ") else (line, given)
 
-    async with connected(watched.address) as stub:
+    async with connected(patient.address) as stub:
         agent = BareAgent(stub)
         await agent.register("anna", "notes")
         await until_event("peers", "anna")
@@ -93,7 +106,7 @@ async def test_events_tell_rejoins_and_peers_as_they_change(watched: Service) ->
         agent.call.cancel()
 
     async def left() -> bool:
-        found = json.loads((await get(watched, "/debug/connections")).body)
+        found = json.loads((await get(patient, "/debug/connections")).body)
         return (found["presence_subscriptions"], found["http_streams"]) == (0, 0)
 
     await until(left, "nobody follows any more")

@@ -17,8 +17,8 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
-from gossipcontrol.server.web.call import CallEnded, Handler, answer, answers
-from gossipcontrol.server.web.codec import BinaryCodec, JsonCodec, to_json
+from gossipcontrol.server.connect_rpc.call import CallEnded, Handler, answer, answers
+from gossipcontrol.server.connect_rpc.codec import BinaryCodec, JsonCodec, to_json
 from protobuf.wkt import Any as PackedDetail
 from protobuf.wkt import Struct
 

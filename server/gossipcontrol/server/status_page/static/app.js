@@ -1,11 +1,12 @@
 // The page: what is read when, and where it is shown.
 
 import { at, element, show } from "./dom.js";
+import { explainNode, explainRejoin, explainStore } from "./explain.js";
 import { drawGraph } from "./graph.js";
 import { Peers } from "./peers.js";
 import { follow, read } from "./reads.js";
 import { drawRejoins } from "./rejoins.js";
-import { age, ago, bytes, called, count, plain, printable } from "./words.js";
+import { age, ago, bytes, count, plain, printable } from "./words.js";
 
 const EVERY = 2000; // milliseconds between two looks
 const state = { store: "", stores: [], after: "", pages: 1, warnings: [], overview: null, live: "", stop: null };
@@ -66,7 +67,7 @@ function drawOverview() {
 }
 
 function drawStores() {
-  const heads = ["Store", "Nodes", "Online", "Not heard", "Stalest", "State"];
+  const heads = ["Store", "Nodes", "Online", "Not heard", "Stalest", "State", "Why"];
   const rows = state.stores.map((one) => {
     const of = Object.fromEntries((one.peer_counts ?? []).map((row) => [plain(row.state), row.count]));
     const away = (of.suspect ?? 0) + (of.offline ?? 0);
@@ -78,7 +79,11 @@ function drawStores() {
       }, printable(one.store_id))),
       element("td", {}, `${one.attached_count ?? 0} of ${one.node_count ?? 0}`), element("td", {}, String(of.online ?? 0)),
       element("td", {}, String(away)), element("td", {}, one.stalest_age_ms === undefined ? "–" : ago(one.stalest_age_ms)),
-      element("td", {}, element("span", { class: `state ${how}` }, how)));
+      element("td", {}, element("span", { class: `state ${how}` }, how)),
+      element("td", {}, element("button", {
+        type: "button", "data-key": `why ${one.store_id}`, "aria-label": `Explain the store ${printable(one.store_id)}`,
+        onclick: () => explainStore(one, how),
+      }, "Explain")));
   });
   const table = element("table", {},
     element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))),
@@ -132,31 +137,6 @@ function choose(store) {
     state: (words) => { state.live = words; drawOverview(); },
   });
   readGraph();
-}
-
-function explainNode(node, store, name) {
-  explain(`${called(node, name)} in ${printable(store)}: a rejoin asked for now`, { node, store, cause: "CAUSE_MANUAL" });
-}
-
-function explainRejoin(rejoin) {
-  explain(`Rejoin ${printable(rejoin)}`, { rejoin });
-}
-
-async function explain(title, query) {
-  at("explain-title").textContent = title;
-  show(at("explain-body"), element("p", {}, "Asking…"));
-  if (!at("explain").open) at("explain").showModal();
-  try {
-    const { explanations = [], rejoins = [] } = await read("explain", query);
-    show(at("explain-body"), ...explanations.map((one) => element("div", {},
-      element("p", {}, element("strong", {}, plain(one.decision?.kind)), ` (${plain(one.cause)}): `, printable(one.message)),
-      one.evidence && element("p", { class: "why" }, printable(one.evidence)))),
-    ...rejoins.map((one) => element("p", {}, `Outcome: ${plain(one.outcome)} after ${count(one.attempts ?? 0, "attempt")}. `,
-      printable(one.detail))),
-    !explanations.length && !rejoins.length && element("p", {}, "Nothing would happen."));
-  } catch (error) {
-    show(at("explain-body"), element("p", { class: "bad" }, printable(error.message)));
-  }
 }
 
 async function look() {

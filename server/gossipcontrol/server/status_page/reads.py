@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.errors import InvalidRequest, NotFound
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
-from gossipcontrol.server.web.bridge import Bridge
-from gossipcontrol.server.web.site import Answer, Handler, Request, as_json
+from gossipcontrol.server.status_page.bridge import Bridge
+from gossipcontrol.server.status_page.site import Answer, Handler, Request, as_json
 from gossipcontrol.v1.decision_pb2 import Cause, RejoinOutcome
 from gossipcontrol.v1.gossip_control_pb2 import (
     ExplainRequest,

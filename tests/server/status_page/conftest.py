@@ -1,4 +1,4 @@
-"""A service that listens for HTTP, one with its page, and a browser that looks at it."""
+"""A service with its page, and a browser that looks at it."""
 
 from __future__ import annotations
 
@@ -97,19 +97,3 @@ async def page(chromium: Chrome, watched: Service) -> AsyncIterator[StatusPage]:
     await shown.complaints()
     yield shown
     await shown.do(lambda page: page.get("about:blank"))
-
-
-ORIGIN = "http://localhost:5173"
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    settings = config(tmp_path, deciding=deciding())
-    listen = replace(settings.listen, http="127.0.0.1:0", http_origins=f"{ORIGIN}, http://status.example")
-    async with serving(replace(settings, listen=listen)) as running:
-        yield running
-
-
-@pytest.fixture
-def port(service: Service) -> int:
-    return service.app.http_port

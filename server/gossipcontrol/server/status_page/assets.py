@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from gossipcontrol.server.web.site import Answer, Handler, Request
+from gossipcontrol.server.status_page.site import Answer, Handler, Request
 
 TYPES = {
     "html": "text/html; charset=utf-8",
@@ -17,7 +17,7 @@ TYPES = {
 def asset_routes() -> dict[str, Handler]:
     """The page at ``/``, and its files below ``/static``."""
     routes: dict[str, Handler] = {}
-    for file in files("gossipcontrol.server.web").joinpath("static").iterdir():
+    for file in files("gossipcontrol.server.status_page").joinpath("static").iterdir():
         path = "/" if file.name == "index.html" else f"/static/{file.name}"
         routes[path] = _serve(file.read_bytes(), TYPES[file.name.rpartition(".")[2]])
     return routes

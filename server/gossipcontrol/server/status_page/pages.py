@@ -12,14 +12,14 @@ from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.runtime.turns import Turns
-from gossipcontrol.server.web.assets import asset_routes
-from gossipcontrol.server.web.bridge import Bridge
-from gossipcontrol.server.web.debug import Debug
-from gossipcontrol.server.web.event_stream import EventStream, RejoinNews
-from gossipcontrol.server.web.health import Health
-from gossipcontrol.server.web.reads import Reads
-from gossipcontrol.server.web.server import Application
-from gossipcontrol.server.web.site import Handler, Site
+from gossipcontrol.server.status_page.assets import asset_routes
+from gossipcontrol.server.status_page.bridge import Bridge
+from gossipcontrol.server.status_page.debug import Debug
+from gossipcontrol.server.status_page.event_stream import EventStream, RejoinNews
+from gossipcontrol.server.status_page.health import Health
+from gossipcontrol.server.status_page.reads import Reads
+from gossipcontrol.server.status_page.server import Application
+from gossipcontrol.server.status_page.site import Handler, Site
 from prometheus_client import (
     CollectorRegistry,
     make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,1 @@
+"""The pages at ``metrics.address``: status page, metrics, health, debugging."""
