@@ -1,4 +1,4 @@
-"""Writes the Homebrew formula of a release: python -m dev.homebrew_formula dist/gossipcontrol-0.1.0.tar.gz --to FILE."""
+"""Writes the Homebrew formula of a release: python -m dev.homebrew_formula dist/gossipcontrol-X.tar.gz."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ uv=$PWD/.venv/bin/uv
 mkdir -p "$home"
 
 find_python() { # prints an interpreter of this version that starts, if there is one
-    local candidate
-    for candidate in "$home/$1/bin/python$1" "$(command -v "python$1" || true)" "$HOME/.pyenv/versions/$1".*/bin/python; do
+    local candidate path
+    path=$(command -v "python$1" || true)
+    for candidate in "$home/$1/bin/python$1" "$path" "$HOME/.pyenv/versions/$1".*/bin/python; do
         if [ -x "$candidate" ] && "$candidate" -c 'import sqlite3, ssl' 2>/dev/null; then
             echo "$candidate" && return
         fi
