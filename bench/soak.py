@@ -37,6 +37,8 @@ from tests.kit.process import Process
 from tests.kit.silent_node import SilentNode
 from tests.kit.until import until
 
+RAMP = 25
+"""Agents that start in a second: all of them at once would wait for this process, not for the service."""
 SHARED = 10
 """Agents that share a store, apart from the one that all have."""
 SAMPLE = 10.0
@@ -217,6 +219,7 @@ async def measure(minutes: float, seed: int, shape: Shape) -> dict[str, Figure]:
         ]
         for agent in agents:
             await stack.enter_async_context(agent)
+            await asyncio.sleep(1 / RAMP)
         hostile, honest = open_channel(f"127.0.0.1:{port}"), open_channel(address)
         for channel in (hostile, honest):
             stack.push_async_callback(channel.close)
