@@ -33,8 +33,9 @@ async def watched(tmp_path: Path) -> AsyncIterator[Service]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """One browser for all tests of a worker: its start takes as long as a test."""
     with browser(tmp_path_factory.mktemp("profile")) as started:
         yield started
 
