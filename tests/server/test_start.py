@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from gossipcontrol.server import __main__ as server_main
-from gossipcontrol.server import app
 from gossipcontrol.server.config import Config, ConfigError, read_config
 from gossipcontrol.server.errors import StartError
 from gossipcontrol.server.observe.log import Logger
@@ -119,11 +119,11 @@ def test_why_the_service_cannot_start_is_printed_readable(
 ) -> None:
     """The name of a file may set the title of the terminal."""
 
-    async def failing(config: Config, log: Logger) -> None:
+    async def failing(config: Config, log: Logger, read: Callable[[], Config]) -> None:
         raise StartError("state.path \x1b]0;pwned\x07.db: no space left")
 
-    monkeypatch.setattr(app, "serve", failing)
-    assert server_main._serve(read_config(None)) == 1  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr("gossipcontrol.server.process.serve", failing)
+    assert server_main._serve(read_config(None), read_config) == 1  # pyright: ignore[reportPrivateUsage]
     said = capsys.readouterr().err
     assert "no space left" in said
     assert "\x1b" not in said
