@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
 from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation
@@ -34,6 +34,7 @@ class FakeFleet:
         self._heard: dict[tuple[str, str], tuple[float, int]] = {}
         self._agents: dict[str, BareAgent] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._writing = asyncio.Lock()
 
     async def start(self) -> None:
         """Attach all, and report until ``close``."""
@@ -46,7 +47,7 @@ class FakeFleet:
     async def rename(self, node_id: str, name: str) -> None:
         """Have people call a node so."""
         register = attach_pb2.Register(node_id=node_id, store_ids=[self._store_id], name=name)
-        await self._agents[node_id].send(register=register)
+        await self._send(self._agents[node_id], register=register)
 
     async def close(self) -> None:
         """End every stream."""
@@ -56,6 +57,11 @@ class FakeFleet:
         for agent in self._agents.values():
             agent.call.cancel()
 
+    async def _send(self, agent: BareAgent, **frame: Any) -> None:
+        """Send a frame; gRPC takes one at a time of a stream."""
+        async with self._writing:
+            await agent.send(**frame)
+
     async def _refuse_commands(self, agent: BareAgent) -> None:
         while True:
             frame = await agent.call.read()
@@ -64,7 +70,7 @@ class FakeFleet:
             if frame.HasField("rejoin"):
                 command = frame.rejoin
                 result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt, ok=True)
-                await agent.send(rejoin_result=result)
+                await self._send(agent, rejoin_result=result)
 
     async def _report(self) -> None:
         loop = asyncio.get_running_loop()
@@ -77,7 +83,7 @@ class FakeFleet:
                         _, count = self._heard.get((one, other), (now, 0))
                         self._heard[one, other] = (now, count + 1)
             for node_id in self.node_ids:
-                await self._agents[node_id].send(liveness=self._report_of(node_id, now))
+                await self._send(self._agents[node_id], liveness=self._report_of(node_id, now))
             await asyncio.sleep(INTERVAL)
 
     def _report_of(self, node_id: str, now: float) -> LivenessReport:
