@@ -81,10 +81,14 @@ def test_a_mistake_is_one_line(
     assert done.stdout == ""
 
 
+def absent(_name: str) -> None:
+    """No package is there."""
+
+
 def test_without_matplotlib_a_plot_is_refused_before_anything_runs_and_a_table_is_not(
     scenario: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gossipcontrol.sim.plot.find_spec", lambda name: None)
+    monkeypatch.setattr("gossipcontrol.sim.plot.find_spec", absent)
     refused = run(scenario, "--plot", scenario.with_suffix(".png"))
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr == "gossipcontrol: plots need matplotlib: pip install 'gossipcontrol[sim]'\n"

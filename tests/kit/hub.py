@@ -92,8 +92,8 @@ class Hub(NamedTuple):
 async def hub(directory: Path) -> AsyncGenerator[Hub]:
     """Run a hub."""
     place = directory / "hub"
-    found_hub(place, ["localhost", "127.0.0.1"], 1, 1)
     authority = Authority(place)
+    found_hub(authority, ["localhost", "127.0.0.1"], 1, 1)
     (place / "identities.toml").write_text(TABLE, encoding="utf-8")
     settings = config(directory, deciding=deciding())
     listen: Listen = replace(settings.listen, tls="127.0.0.1:0", tls_tokens="127.0.0.1:0")

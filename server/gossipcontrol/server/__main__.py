@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, overrides, read_config
@@ -14,6 +14,7 @@ from gossipcontrol.system.printable import printable
 from gossipcontrol.system.stream import write_utf8
 
 if TYPE_CHECKING:
+    from gossipcontrol.server.access.authority import Authority
     from gossipcontrol.server.access.table import Table
 
 
@@ -153,10 +154,13 @@ def certs() -> None:
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Life of its certificate.")
 def certs_init(directory: Path, hosts: tuple[str, ...], port: int, days: int) -> None:
     """Make an authority, the hub's certificate, a configuration and a table of identities in DIRECTORY."""
-    access = _import_access()
+    authority = _authority(directory)
+    from gossipcontrol.server.access.authority import AuthorityError
+    from gossipcontrol.server.access.hub import found_hub
+
     try:
-        configuration = access.hub.found_hub(directory, hosts, port, days)
-    except access.authority.AuthorityError as error:
+        configuration = found_hub(authority, hosts, port, days)
+    except AuthorityError as error:
         _fail(error)
     click.echo(printable(f"gossipcontrol-server --config {configuration}"))
 
@@ -167,14 +171,15 @@ def certs_init(directory: Path, hosts: tuple[str, ...], port: int, days: int) ->
 @click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Life of the certificate.")
 def certs_issue(directory: Path, name: str, days: int) -> None:
     """Make a client's certificate and key: NAME.crt and NAME.key in DIRECTORY."""
-    access = _import_access()
-    authority = access.authority.Authority(directory.absolute())
+    authority = _authority(directory)
+    from gossipcontrol.server.access.authority import AUTHORITY, AuthorityError
+
     try:
         authority.issue(name, days)
-    except access.authority.AuthorityError as error:
+    except AuthorityError as error:
         _fail(error)
     for variable, path in (
-        ("AUTHORITY", authority.path(access.authority.AUTHORITY, "crt")),
+        ("AUTHORITY", authority.path(AUTHORITY, "crt")),
         ("CERTIFICATE", authority.path(name, "crt")),
         ("KEY", authority.path(name, "key")),
     ):
@@ -186,11 +191,12 @@ def certs_issue(directory: Path, name: str, days: int) -> None:
 @click.argument("name")
 def certs_revoke(directory: Path, name: str) -> None:
     """Put a client's certificate on the revocation list; a running hub follows within a second."""
-    access = _import_access()
-    authority = access.authority.Authority(directory.absolute())
+    authority = _authority(directory)
+    from gossipcontrol.server.access.authority import AuthorityError
+
     try:
         authority.revoke(name)
-    except access.authority.AuthorityError as error:
+    except AuthorityError as error:
         _fail(error)
     click.echo(printable(f"{name} is revoked in {authority.revoked_path}"))
 
@@ -221,14 +227,13 @@ def _read_table(config: Config) -> Table | None:
         sys.exit(1)
 
 
-def _import_access() -> Any:
-    """The package whose modules need the extra ``tls``."""
+def _authority(directory: Path) -> Authority:
+    """The authority in a directory; its module needs the extra ``tls``."""
     try:
-        import gossipcontrol.server.access.authority
-        import gossipcontrol.server.access.hub
+        from gossipcontrol.server.access.authority import Authority
     except ImportError as error:
         _fail(ImportError(f"certificates need the package {error.name}: pip install 'gossipcontrol[tls]'"))
-    return gossipcontrol.server.access
+    return Authority(directory.absolute())
 
 
 def _state_path(context: click.Context) -> Path:

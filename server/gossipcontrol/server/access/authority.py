@@ -33,13 +33,13 @@ class Authority:
     """The authority in a directory of mode 0700. Keys are on the curve P-256, without a passphrase, mode 0600."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     def found(self) -> None:
         """Make the authority; raises AuthorityError where there is one."""
         if self.path(AUTHORITY, "key").exists():
             raise AuthorityError(f"{self.path(AUTHORITY, 'key')} exists: there is an authority already")
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "GossipControl authority")])
         builder = _begin(name, name, key.public_key(), AUTHORITY_DAYS)
@@ -83,12 +83,12 @@ class Authority:
 
     def path(self, name: str, kind: str) -> Path:
         """Path of a file."""
-        return self._directory / f"{name}.{kind}"
+        return self.directory / f"{name}.{kind}"
 
     @property
     def revoked_path(self) -> Path:
         """Path of the revocation list."""
-        return self._directory / REVOKED
+        return self.directory / REVOKED
 
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         path = self.path(AUTHORITY, "key")

@@ -13,10 +13,9 @@ TABLE = "identities.toml"
 CONFIGURATION = "gossipcontrol.toml"
 
 
-def found_hub(directory: Path, hosts: Sequence[str], port: int, days: int) -> Path:
-    """Make an authority, the hub's certificate, and both files; returns the configuration. Raises AuthorityError."""
-    directory = directory.absolute()
-    authority = Authority(directory)
+def found_hub(authority: Authority, hosts: Sequence[str], port: int, days: int) -> Path:
+    """Make the authority, the hub's certificate, and both files; returns the configuration. Raises AuthorityError."""
+    directory = authority.directory
     authority.found()
     authority.issue(SERVICE, days, hosts)
     (directory / TABLE).write_text(_TABLE, encoding="utf-8")
