@@ -17,7 +17,8 @@ from tests.kit.until import until
 CUT = float(os.environ.get("GOSSIPCONTROL_CUT", "65"))
 """Seconds. The transport drops its peers after 30, and the dials that follow fail 30 later: from then on an overlay
 does not heal by itself. bench/partition measures cuts of 120."""
-SHAPES = [tuple(map(int, shape.split("+"))) for shape in os.environ.get("GOSSIPCONTROL_SHAPES", "1+3").split(",")]
+SHAPES = [tuple(map(int, shape.split("+"))) for shape in os.environ.get("GOSSIPCONTROL_SHAPES", "2+2").split(",")]
+"""Nodes on each side. One that is alone leaves its endpoint by itself after a minute, and may then need no rejoin."""
 HEALED = 30.0
 """Seconds for a busy machine; the target of bench/partition is 3."""
 BRIDGE_INTERVAL = 2.0

@@ -35,6 +35,7 @@ async def namespaces() -> set[str]:
     return set((await listed.communicate())[0].decode().split())
 
 
+@pytest.mark.waits(10)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_a_measurement_with_all_that_it_started(number: signal.Signals) -> None:
     command = (sys.executable, "-c", MEASUREMENT)
@@ -52,6 +53,7 @@ async def test_a_signal_ends_a_measurement_with_all_that_it_started(number: sign
         os.kill(int(pid), 0)
 
 
+@pytest.mark.waits(2)
 async def test_a_network_whose_making_is_cancelled_is_removed() -> None:
     network = Network(3)
 
