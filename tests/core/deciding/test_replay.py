@@ -279,6 +279,7 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
+    assert trigger.pop() == "", "nor who asked"
     assert trigger.pop() == Rung.REJOIN, "nor did a trigger begin with a stronger rung"
     assert trigger.pop() is False, "nor did it forbid one"
     assert trigger.pop() == []
