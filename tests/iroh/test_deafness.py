@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
-from gossipcontrol.iroh.deafness import ENDPOINT_KEPT, STUCK_TIME, Deafness
+from gossipcontrol.iroh.deafness import ENDPOINT_KEPT, LINKS_KEPT, STUCK_TIME, Deafness
+from gossipcontrol.iroh.endpoint import TRUSTED_FOR
 
 
 class Clock:
@@ -85,3 +86,29 @@ def test_a_node_that_stayed_and_hears_no_message_stayed_in_vain(clock: Clock) ->
     deafness.stayed()
     deafness.moved()
     assert not deafness.has_stayed_in_vain()
+
+
+def test_links_are_dead_where_no_message_came_for_long(clock: Clock) -> None:
+    """Both directions of one of three hosts were lost for 50 s: resubscribed, it listed links that it did not have."""
+    deafness = Deafness(clock)
+    clock.now = LINKS_KEPT - 0.1
+    deafness.heard()
+    assert not deafness.keeps_dead_links()
+    clock.now = LINKS_KEPT
+    assert deafness.keeps_dead_links()
+    deafness.message()
+    assert not deafness.keeps_dead_links()
+    deafness.stayed()
+    clock.now += 0.1
+    deafness.stayed()
+    assert deafness.keeps_dead_links()
+
+
+def test_an_endpoint_is_doubtful_once_nobody_was_heard_for_longer_than_a_path_is_trusted(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    clock.now = TRUSTED_FOR.total_seconds() - 0.1
+    assert not deafness.is_doubtful()
+    clock.now += 0.1
+    assert deafness.is_doubtful()
+    deafness.heard()
+    assert not deafness.is_doubtful()

@@ -10,6 +10,8 @@ from gossipcontrol.iroh.endpoint import TRUSTED_FOR
 
 ENDPOINT_KEPT = 60.0
 """Seconds without a word from any peer after which a new endpoint is worth its harm."""
+LINKS_KEPT = 30.0
+"""Seconds without a message after which old links are taken for dead: QUIC ends a silent connection after as many."""
 STUCK_TIME = 6.0
 """Seconds after which an endpoint that sends on a silent path goes on with that for long: a ping takes at most 5."""
 
@@ -47,13 +49,17 @@ class Deafness:
         self._silent_since = {}
 
     def has_stayed_in_vain(self) -> bool:
-        """Whether no message was heard since the node resubscribed on its present endpoint.
+        """Whether no message was heard since the node resubscribed on its present endpoint."""
+        return self._stayed_at > self._message_at
+
+    def keeps_dead_links(self) -> bool:
+        """Whether to resubscribe on the present endpoint brings dead links back.
 
         iroh-gossip 0.35 leaves a topic only with the next message in it (``net.rs``: closed subscriptions are dropped
         when there is something to hand over). While links are dead none comes, and the new subscription gets the old
         links, listed as neighbours.
         """
-        return self._stayed_at > self._message_at
+        return self.has_stayed_in_vain() or self._clock() - self._message_at >= LINKS_KEPT
 
     def look(self, silent: Collection[str]) -> None:
         """The endpoint sends to these peers on a silent path now (``silent_paths``)."""
@@ -63,6 +69,10 @@ class Deafness:
     def is_long(self) -> bool:
         """Whether nobody was heard for so long that a new endpoint is worth its harm."""
         return self._deaf_for() >= ENDPOINT_KEPT
+
+    def is_doubtful(self) -> bool:
+        """Whether nobody was heard for so long that an endpoint that reaches nobody may itself be at fault."""
+        return self._deaf_for() >= TRUSTED_FOR.total_seconds()
 
     def is_stuck(self, peers: Collection[str]) -> bool:
         """Whether the endpoint goes on sending to one of these peers on a silent path, so that no dial succeeds."""
@@ -78,7 +88,7 @@ class Deafness:
         if deaf_for >= self._patience:
             self._patience = 2 * deaf_for
             return True
-        if self._has_left_stuck or deaf_for < TRUSTED_FOR.total_seconds() or not self.is_stuck(peers):
+        if self._has_left_stuck or not self.is_doubtful() or not self.is_stuck(peers):
             return False
         self._has_left_stuck = True
         return True
