@@ -10,8 +10,6 @@ from gossipcontrol.iroh.endpoint import TRUSTED_FOR
 
 ENDPOINT_KEPT = 60.0
 """Seconds without a word from any peer after which a new endpoint is worth its harm."""
-LINKS_KEPT = 30.0
-"""Seconds without a message after which old links are taken for dead: QUIC ends a silent connection after as many."""
 STUCK_TIME = 6.0
 """Seconds after which an endpoint that sends on a silent path goes on with that for long: a ping takes at most 5."""
 
@@ -23,6 +21,8 @@ class Deafness:
         self._clock = clock
         self._heard_at = clock()
         self._message_at = clock()
+        self._broke_at = -math.inf
+        """When, first since the last message, links may have died."""
         self._stayed_at = -math.inf
         """When the node last resubscribed on its present endpoint."""
         self._patience = ENDPOINT_KEPT
@@ -39,13 +39,18 @@ class Deafness:
         self._message_at = self._clock()
         self.heard()
 
+    def broke(self) -> None:
+        """Links may have died: the network changed, or a neighbour was lost."""
+        if self._broke_at <= self._message_at:
+            self._broke_at = self._clock()
+
     def stayed(self) -> None:
         """The node resubscribed on its present endpoint."""
         self._stayed_at = self._clock()
 
     def moved(self) -> None:
         """The node is on a new endpoint."""
-        self._stayed_at = -math.inf
+        self._broke_at = self._stayed_at = -math.inf
         self._silent_since = {}
 
     def has_stayed_in_vain(self) -> bool:
@@ -57,9 +62,10 @@ class Deafness:
 
         iroh-gossip 0.35 leaves a topic only with the next message in it (``net.rs``: closed subscriptions are dropped
         when there is something to hand over). While links are dead none comes, and the new subscription gets the old
-        links, listed as neighbours.
+        links, listed as neighbours. iroh moves links to another path within 6.5 s, or not at all.
         """
-        return self.has_stayed_in_vain() or self._clock() - self._message_at >= LINKS_KEPT
+        is_broken = self._broke_at > self._message_at and self._clock() - self._broke_at >= TRUSTED_FOR.total_seconds()
+        return is_broken or self.has_stayed_in_vain()
 
     def look(self, silent: Collection[str]) -> None:
         """The endpoint sends to these peers on a silent path now (``silent_paths``)."""
