@@ -15,7 +15,7 @@ from selenium.webdriver import ActionChains, Keys
 from tests.kit.fake_fleet import FakeFleet, Stub, fake_fleet
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, connected, rejoin
-from tests.server.status_page.conftest import StatusPage
+from tests.kit.status_page import StatusPage
 
 WIDTHS = (390, 1280, 1920)
 MARKUP = '<img src=x onerror="window.pwned=1">'
