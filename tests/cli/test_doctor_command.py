@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from click.testing import CliRunner
 from gossipcontrol.cli import host_checkup
 from gossipcontrol.cli.main import main
 from gossipcontrol.cli.trouble import Trouble, find_troubles
-from gossipcontrol.client.enumeration import PeerState
+from gossipcontrol.client.decision import RejoinRecord
+from gossipcontrol.client.enumeration import Outcome, PeerState
 from gossipcontrol.client.store import Store, StoreNode
 from gossipcontrol.server.config import Metrics, State
 from gossipcontrol.server.core.core import Core
@@ -100,6 +102,19 @@ async def test_status_says_first_what_fails(service: Service) -> None:
         lines = (await run(service, "status")).stdout.splitlines()
         assert lines[1].startswith("wrong            1 rejoin failing: ")
         assert (await examine(service))[0] == 1
+
+
+@pytest.mark.parametrize(("second", "is_wrong"), [(None, False), (PeerState.LEFT, False), (PeerState.OFFLINE, True)])
+def test_nothing_is_wrong_with_the_only_node_of_a_store(second: PeerState | None, is_wrong: bool) -> None:
+    """The first day: one node, a network change, and nobody who could prove the rejoin."""
+    peers = {PeerState.ONLINE: 1} | ({second: 1} if second else {})
+    store = Store("notes", (), 1, 1, len(peers), peers, 3.0, 0.5, 0, False, 0, 0)
+    rejoin = RejoinRecord("r-1", "n", "notes", Outcome.UNVERIFIED, 9.0, 8.0, 3.0, None, 2, "", (), 1, None, ())
+    [found] = find_troubles([store], [rejoin], [])
+    assert found.is_wrong == is_wrong
+    assert ("another node" in found.cure) != is_wrong
+    [failed] = find_troubles([store], [replace(rejoin, outcome=Outcome.FAILED)], [])
+    assert failed.is_wrong
 
 
 async def test_two_agents_with_one_id_are_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
