@@ -28,7 +28,7 @@ from tests.kit.service_lab import BareAgent, Service, config, connected, decidin
 DOCUMENT = Path("docs/json.md")
 COMMANDS = {
     "status": ("status",),
-    "doctor": ("doctor", "--wait", "0"),
+    "doctor": ("doctor", "--wait", "0", "--metrics", "127.0.0.1:1"),
     "stores": ("stores",),
     "peers": ("peers", "s"),
     "rejoin": ("rejoin", "n", "s"),
