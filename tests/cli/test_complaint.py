@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from gossipcontrol.cli.complaint import why_unreachable
 from gossipcontrol.cli.main import main
+from gossipcontrol.client.failure import client_error
 
 from tests.kit.nobody import needs_nobody, run_as_nobody
 from tests.kit.ports import free_ports
@@ -64,6 +65,27 @@ async def test_a_service_that_does_not_answer_is_said_within_the_timeout() -> No
 def test_only_what_the_service_said_is_passed_on(text: str, words: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert why_unreachable(f"127.0.0.1:{listener.getsockname()[1]}", text).endswith(words)
+
+
+def test_where_a_service_of_this_host_would_listen_both_places_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default it listens on its socket alone: that nothing listens on the port says too little."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    monkeypatch.setattr("gossipcontrol.cli.complaint.DEFAULT_TCP", address)
+    monkeypatch.setattr("gossipcontrol.cli.complaint.SYSTEM_SOCKET", "/nowhere/x.sock")
+    assert why_unreachable(address, "").startswith("nothing listens there, and there is no /nowhere/x.sock; start")
+
+
+def test_the_library_says_it_in_plain_words() -> None:
+    said = (
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: "
+    )
+    refused = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), f"{said}Connection refused"
+    )
+    assert str(client_error(refused)) == "no service answers (Connection refused)"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert why_unreachable(address, str(client_error(refused))).endswith("gives no answer in time")
 
 
 @needs_nobody

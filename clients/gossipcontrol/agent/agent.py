@@ -22,7 +22,7 @@ from gossipcontrol.client.channel import is_serving, open_channel
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.errors import CredentialsError
-from gossipcontrol.client.failure import failure
+from gossipcontrol.client.failure import failure, plain_words
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
@@ -266,7 +266,6 @@ class Agent:
 def _reason(error: BaseException) -> str:
     if isinstance(error, grpc.RpcError):
         details = failure(error).details() or ""
-        if details.startswith("failed to connect"):  # gRPC's own words; what the system said stands last
-            return f"no service answers ({details.rpartition(': ')[2]})"
-        return f"{failure(error).code().name}: {details}"
+        plain = plain_words(details)
+        return plain if plain != details else f"{failure(error).code().name}: {details}"
     return str(error) or f"no answer within {CONNECT_TIMEOUT:g} s"

@@ -17,7 +17,9 @@ if sys.platform != "win32":
 
 CONNECT_TIME = 0.5
 """Seconds for which a connection is tried to see what is wrong."""
-NO_ANSWER = ("failed to connect", "Deadline Exceeded", "DEADLINE_EXCEEDED", "Stream removed (Deadline")
+NO_ANSWER = (
+    "failed to connect", "no service answers", "Deadline Exceeded", "DEADLINE_EXCEEDED", "Stream removed (Deadline",
+)  # fmt: skip
 """How what gRPC says of a call that took too long begins."""
 BROKEN = ("Stream removed", "Socket closed", "recvmsg:", "GOAWAY", "Endpoint closing", "ping timeout", "keepalive")
 """How what it says of a connection that broke begins."""
@@ -57,7 +59,8 @@ def why_unreachable(address: str, otherwise: str) -> str:
         if address == DEFAULT_TCP and (hidden := _denied(SYSTEM_SOCKET)):
             raise Denied(hidden) from error
         if error.errno == errno.ECONNREFUSED:
-            return "nothing listens there; start gossipcontrol-server, or name another --address"
+            missing = f", and there is no {SYSTEM_SOCKET}" if address == DEFAULT_TCP else ""
+            return f"nothing listens there{missing}; start gossipcontrol-server, or name another --address"
         return str(error.strerror or error)
     return _unanswered(otherwise)
 

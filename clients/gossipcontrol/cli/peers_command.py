@@ -92,7 +92,8 @@ class _Follower:
             # People see that there may be no peers, and programs that the snapshot is complete.
             self._begun = True
             count = len(self._presence.peers())
-            self._say("watching", f"{count} peers; waiting for changes", store=update.view.store_id, peers=count)
+            peers = "1 peer" if count == 1 else f"{count} peers"
+            self._say("watching", f"{peers}; waiting for changes", store=update.view.store_id, peers=count)
 
     def _changed(self, change: PeerChange) -> None:
         before, after = _state(change.before), _state(change.after)

@@ -54,7 +54,7 @@ def client_error(error: grpc.RpcError) -> ClientError:
     message = failed.details() or code.name
     match code:
         case StatusCode.UNAVAILABLE | StatusCode.DEADLINE_EXCEEDED:
-            return UnreachableError(message, code)
+            return UnreachableError(plain_words(message), code)
         case StatusCode.INVALID_ARGUMENT:
             return RefusedError(message, _violations(failed))
         case StatusCode.RESOURCE_EXHAUSTED:
@@ -62,6 +62,11 @@ def client_error(error: grpc.RpcError) -> ClientError:
             return ClientError(message, code) if retry_in is None else OverloadedError(message, retry_in)
         case _:
             return _CLASSES.get(code, ClientError)(f"{code.name}: {message}", code)
+
+
+def plain_words(details: str) -> str:
+    """What gRPC says where nobody answers, without the words of its core: what the system said stands last."""
+    return f"no service answers ({details.rpartition(': ')[2]})" if details.startswith("failed to connect") else details
 
 
 def retry_delay(error: grpc.RpcError) -> float | None:
