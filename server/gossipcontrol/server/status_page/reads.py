@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -78,10 +78,10 @@ class Reads:
     def _list_stores(self, request: Request) -> Answer:
         query = request.query
         asked = ListStoresRequest(page_size=_size(query), page_token=query.get("after", ""))
-        method: Callable[[Any, Any], Any] = self._service.ListStores
+        context = cast("Any", PageContext(request.client))
 
         async def read() -> dict[str, Any]:
-            listed, work = as_dict(await method(asked, PageContext(request.client))), Slice()
+            listed, work = as_dict(await self._service.ListStores(asked, context)), Slice()
             for store in listed.get("stores", ()):
                 await work.rest()
                 store["troubled_count"] = self._troubled(store["store_id"])
