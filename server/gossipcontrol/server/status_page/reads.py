@@ -78,16 +78,17 @@ class Reads:
     def _list_stores(self, request: Request) -> Answer:
         query = request.query
         asked = ListStoresRequest(page_size=_size(query), page_token=query.get("after", ""))
-        method: Callable[[Any, Any], Any] = self._service.ListStores
+        return as_json(
+            self._bridge.ask(request.client, lambda: self._stores(self._service.ListStores, asked, request.client))
+        )
 
-        async def read() -> dict[str, Any]:
-            listed, work = as_dict(await method(asked, PageContext(request.client))), Slice()
-            for store in listed.get("stores", ()):
-                await work.rest()
-                store["troubled_count"] = self._troubled(store["store_id"])
-            return listed
-
-        return as_json(self._bridge.ask(request.client, read))
+    async def _stores(self, method: Callable[[Any, Any], Any], asked: Message, client: str) -> dict[str, Any]:
+        """The stores, each with the number of its nodes with a condition."""
+        listed, work = as_dict(await method(asked, PageContext(client))), Slice()
+        for store in listed.get("stores", ()):
+            await work.rest()
+            store["troubled_count"] = self._troubled(store["store_id"])
+        return listed
 
     def _list_peers(self, request: Request) -> Answer:
         query = request.query
