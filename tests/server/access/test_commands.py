@@ -48,7 +48,7 @@ def test_a_certificate_is_issued_and_revoked(directory: Path) -> None:
     assert run("certs", "issue", directory, "laptop-7").exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "x" * 65, "authority", "a\x1bb"])
+@pytest.mark.parametrize("name", ["", "a/b", "x" * 65, "authority", "a\x1bb", "küche"])
 def test_what_is_no_name_is_refused(directory: Path, name: str) -> None:
     refused = run("certs", "issue", directory, name)
     assert refused.exit_code == 1

@@ -166,7 +166,11 @@ def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:
+        pass
+    try:
         return x509.DNSName(host)
+    except ValueError as error:
+        raise AuthorityError(f"{host!r} is no name for a certificate: {error}") from error
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:
