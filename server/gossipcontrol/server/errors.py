@@ -36,6 +36,11 @@ class GossipControlError(Exception):
         return ()
 
 
+def _bad_request(violations: Sequence[tuple[str, str]]) -> BadRequest:
+    found = [BadRequest.FieldViolation(field=name, description=what) for name, what in violations]
+    return BadRequest(field_violations=found)
+
+
 class InvalidRequest(GossipControlError):
     """Fields of the request are wrong: pairs of path and what is wrong, of which the first are sent."""
 
@@ -48,8 +53,7 @@ class InvalidRequest(GossipControlError):
 
     def details(self) -> Sequence[Message]:
         """A google.rpc.BadRequest that names the fields."""
-        violations = [BadRequest.FieldViolation(field=name, description=what) for name, what in self.violations]
-        return (BadRequest(field_violations=violations),)
+        return (_bad_request(self.violations),)
 
 
 class Overloaded(GossipControlError):
@@ -97,9 +101,7 @@ class PermissionDenied(GossipControlError):
 
     def details(self) -> Sequence[Message]:
         """A google.rpc.BadRequest that names the field."""
-        if not self.field:
-            return ()
-        return (BadRequest(field_violations=[BadRequest.FieldViolation(field=self.field, description=self._why)]),)
+        return (_bad_request([(self.field, self._why)]),) if self.field else ()
 
 
 class NotFound(GossipControlError):
