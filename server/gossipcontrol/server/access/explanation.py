@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gossipcontrol.server.access.identity import Identity, Scope
-from gossipcontrol.server.access.ownership import CALLS
+from gossipcontrol.server.access.ownership import CALLS, deny, list_roles
 from gossipcontrol.server.access.table import Row, Table
 
 
@@ -39,16 +39,13 @@ def explain_call(identity: Identity, rpc: str, values: Mapping[Scope, str]) -> t
         raise UnknownCall(f"{rpc} is none of {', '.join(sorted(path.rpartition('/')[2] for path in CALLS))}")
     [path] = found
     call = CALLS[path]
-    if identity.roles.isdisjoint(call.roles):
-        return False, f"{rpc} needs the role {' or '.join(role.value for role in call.roles)} ({identity.line})"
-    for scope in call.whole:
-        if not identity.owns_all(scope):
-            return False, f"{rpc} needs all {scope.value} ({identity.line})"
-    for field, right in call.owned.items():
-        value = values.get(right.scope, "")
-        if value and not identity.owns(right.roles, right.scope, value):
-            roles = " or ".join(role.value for role in right.roles)
-            have = ", ".join(getattr(identity, right.scope.value)) or "none"
-            what = right.scope.value
-            return False, f"{field}: needs {value} in the {what} of {roles}, and has {have} ({identity.line})"
-    return True, identity.line
+    named = ((field, right, values.get(right.scope, "")) for field, right in call.owned.items())
+    denial = deny(identity, call, named)
+    if denial is None:
+        return True, identity.line
+    if denial.right is None:
+        return False, f"{rpc} {denial.why} ({identity.line})"
+    scope, roles = denial.right.scope, list_roles(denial.right.roles)
+    have = ", ".join(getattr(identity, scope.value)) or "none"
+    needed = f"needs {values[scope]} in the {scope.value} of {roles}"
+    return False, f"{denial.field}: {needed}, and has {have} ({identity.line})"

@@ -5,11 +5,11 @@ A field is owned (the identity must have a role whose scope has the field's valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
-from gossipcontrol.server.access.identity import LOCAL, Identity, Role, Scope
+from gossipcontrol.server.access.identity import Identity, Role, Scope
 
 
 class Right(NamedTuple):
@@ -186,6 +186,8 @@ class Denial(NamedTuple):
 
     field: str
     why: str
+    right: Right | None = None
+    """What it would need for the field."""
 
 
 Check = Callable[[Identity, Message], Denial | None]
@@ -199,29 +201,28 @@ def check_of(method: str) -> Check:
     owned = [(path.split("."), right) for path, right in call.owned.items()]
 
     def check(identity: Identity, request: Message) -> Denial | None:
-        if identity is LOCAL:
-            return None
-        if (denial := _deny_call(identity, call)) is not None:
-            return denial
-        for names, right in owned:
-            for place, value in _values(request, names):
-                if value and not identity.owns(right.roles, right.scope, value):
-                    return Denial(place, f"is not in the {right.scope.value} of {_list(right.roles)} {identity.name}")
-        return None
+        named = ((place, right, value) for names, right in owned for place, value in _values(request, names))
+        return deny(identity, call, named)
 
     return check
 
 
-def _deny_call(identity: Identity, call: Call) -> Denial | None:
+def deny(identity: Identity, call: Call, named: Iterable[tuple[str, Right, str]]) -> Denial | None:
+    """What is not the identity's of a call that names these: (field, what it needs, value); None: all is its own."""
     if identity.roles.isdisjoint(call.roles):
-        return Denial("", f"needs the role {_list(call.roles)}, which {identity.name} has not")
+        return Denial("", f"needs the role {list_roles(call.roles)}, which {identity.name} has not")
     for scope in call.whole:
         if not identity.owns_all(scope):
             return Denial("", f"needs all {scope.value}, and {identity.name} has some of them")
+    for field, right, value in named:
+        if value and not identity.owns(right.roles, right.scope, value):
+            why = f"is not in the {right.scope.value} of {list_roles(right.roles)} {identity.name}"
+            return Denial(field, why, right)
     return None
 
 
-def _list(roles: Sequence[Role]) -> str:
+def list_roles(roles: Sequence[Role]) -> str:
+    """The roles of which one is needed, for people."""
     return " or ".join(role.value for role in roles)
 
 
