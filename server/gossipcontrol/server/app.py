@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
-from gossipcontrol.server.access.caller import Authenticate
+from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
 from gossipcontrol.server.access.entrance import Entrances
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
@@ -31,7 +31,7 @@ from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.health import BoundedHealth
-from gossipcontrol.server.rpc.interceptor import EVERYBODY, Handler, WrappingServer
+from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens

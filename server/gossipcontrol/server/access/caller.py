@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from gossipcontrol.server.access.identity import Identity
+from gossipcontrol.server.access.identity import LOCAL, Identity
 from gossipcontrol.server.access.revocation import Revoked
 from gossipcontrol.server.access.table import Table
 from gossipcontrol.server.errors import Unauthenticated
@@ -37,7 +37,7 @@ class Authenticate(Protocol):
         ...
 
     def state(self) -> object:
-        """What the answer rests on beside the call: while it is the same object, so is the answer."""
+        """What the answer rests on beside the call: while it is equal, so is the answer."""
         ...
 
 
@@ -54,6 +54,10 @@ class Always:
     def state(self) -> object:
         """It never changes."""
         return None
+
+
+EVERYBODY = Always(LOCAL)
+"""The callers of a listener that only those reach who may do everything."""
 
 
 class BySocket:

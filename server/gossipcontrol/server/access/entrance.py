@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from gossipcontrol.server.access.caller import Always, Authenticate, ByCertificate, BySocket, ByToken
+from gossipcontrol.server.access.caller import EVERYBODY, Authenticate, ByCertificate, BySocket, ByToken
 from gossipcontrol.server.access.fresh import Fresh
-from gossipcontrol.server.access.identity import LOCAL
 from gossipcontrol.server.access.revocation import NONE_REVOKED, Revoked, read_revoked
 from gossipcontrol.server.access.table import RoleSocket, Table, read_table
 from gossipcontrol.server.access.tls import TlsFiles, server_credentials
@@ -75,9 +74,9 @@ class Entrances:
     def _open(self) -> Iterator[Entrance]:
         listen, access = self._config.listen, self._config.access
         if listen.socket:
-            yield self._socket("listen.socket", RoleSocket(listen.socket, "", 0o600), Always(LOCAL), is_private=True)
+            yield self._socket("listen.socket", RoleSocket(listen.socket, "", 0o600), EVERYBODY, is_private=True)
         if listen.tcp:
-            yield self._tcp("listen.tcp", listen.tcp, Always(LOCAL), None)
+            yield self._tcp("listen.tcp", listen.tcp, EVERYBODY, None)
         for one in self.table().sockets:
             yield self._socket(f"socket {one.path}", one, BySocket(self.table, one.path), is_private=False)
         if listen.tls or listen.tls_tokens:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gossipcontrol.server.access.caller import Authenticate
-from gossipcontrol.server.access.identity import Identity
+from gossipcontrol.server.access.identity import LOCAL, Identity
 from gossipcontrol.server.access.ownership import Check, check_of
 from gossipcontrol.server.access.visibility import leave_out
 from gossipcontrol.server.errors import PermissionDenied
@@ -44,12 +44,12 @@ class Gate:
 
     def check(self, identity: Identity, request: Any) -> None:
         """Raise PermissionDenied if the request has what is not the identity's."""
-        denial = self._check(identity, request)
+        denial = None if identity is LOCAL else self._check(identity, request)
         if denial is not None:
-            raise PermissionDenied(*denial)
+            raise PermissionDenied(denial.field, denial.why)
 
     def show(self, identity: Identity, answer: Any) -> Any:
         """The answer with what the identity may read of it; raises NotFound if that is nothing of what was asked."""
-        if self._leave_out is not None:
+        if self._leave_out is not None and identity is not LOCAL:
             self._leave_out(identity, answer)
         return answer

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
-from gossipcontrol.server.access.caller import Always, Authenticate
+from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
 from gossipcontrol.server.access.gate import Caller, Gate
-from gossipcontrol.server.access.identity import LOCAL
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.calls import CallLog
@@ -46,10 +45,6 @@ class Unread:
     def read(self) -> Slices[Any]:
         """The message; raises InvalidRequest."""
         raise NotImplementedError
-
-
-EVERYBODY = Always(LOCAL)
-"""The callers of a listener that only those reach who may do everything."""
 
 
 class UnreadBytes(Unread):
