@@ -32,6 +32,7 @@ from gossipcontrol.v1.liveness_pb2 import (
 from tests.agent.fake import FakeNode, Proxy, Watched, running
 from tests.agent.script import scripted
 from tests.kit.address import address_of, local_address
+from tests.kit.clock_moves import clock_moves
 from tests.kit.service_lab import BareAgent, Service, config, connected, rejoin, serving
 from tests.kit.until import DEADLINE, until
 
@@ -91,6 +92,7 @@ async def test_a_rejoin_is_carried_out_and_proved_by_a_neighbour(service: Servic
         await attached(watched.agent.attached)
         await stub.Rejoin(rejoin("n"))
         await until(lambda: bool(node.rejoins), "the node rejoined")
+        await clock_moves()
         watched.agent.neighbor_up("a", "p")
         verified = await until_outcome(stub, decision_pb2.REJOIN_OUTCOME_VERIFIED)
         assert verified.detail == "verified by neighbour p"
@@ -105,6 +107,7 @@ async def test_a_rejoin_is_proved_by_a_message(service: Service, stub: Stub) -> 
         await attached(watched.agent.attached)
         await stub.Rejoin(rejoin("n"))
         await until(lambda: bool(node.rejoins), "the node rejoined")
+        await clock_moves()
         watched.agent.received("a", "author", direct=False)
         verified = await until_outcome(stub, decision_pb2.REJOIN_OUTCOME_VERIFIED)
         assert verified.detail == "verified by a message of author"

@@ -14,6 +14,7 @@ from gossipcontrol.cli.main import COMMANDS, main
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
 from tests.kit.address import local_address
+from tests.kit.clock_moves import clock_moves
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, rejoin, serving
 from tests.kit.until import until
 
@@ -88,6 +89,7 @@ async def test_waiting_for_a_rejoin_tells_by_exit_code_whether_it_worked(service
         await agent.register("n", "a")
         waiting = asyncio.create_task(run(service, "rejoin", "--park", "n", "--wait", "10", "--json"))
         await agent.command()
+        await clock_moves()
         await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
         result = await waiting
         assert result.exit_code == 0
@@ -102,6 +104,7 @@ async def test_waiting_for_a_store_that_is_not_rejoined_fails_and_says_why(servi
         await agent.register("n", "a")
         waiting = asyncio.create_task(run(service, "rejoin", "--park", "n", "a", "typo", "--wait", "10", "--json"))
         await agent.command()
+        await clock_moves()
         await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
         result = await waiting
         assert result.exit_code == 1
