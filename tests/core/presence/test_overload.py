@@ -1,0 +1,200 @@
+"""While the service hears few of those that report, silence proves nothing: nobody becomes offline.
+
+All of 20,000 healthy nodes were called offline at once on a service that served some of their reports and not others:
+see `bench/recover`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from gossipcontrol.server.core.event import NodesSlept, TimePassed
+from gossipcontrol.server.core.presence.overload import KNOWN_FOR, MAX_KNOWN, MIN_REPORTERS, Overload
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.presence.record import PeerState
+
+from tests.kit.liveness_lab import Lab
+
+ONLINE, SUSPECT, OFFLINE = PeerState.ONLINE, PeerState.SUSPECT, PeerState.OFFLINE
+INTERVAL = 10.0
+REACH = 3
+"""Neighbours on each side of a node in the ring."""
+SETTLE = 60.0
+"""Ceiling and ``offline_after``: the longest usual time from a death to OFFLINE."""
+USUAL = SETTLE + INTERVAL
+"""The same as seen here: looks are an interval apart."""
+Serves = Callable[[int, int], bool]
+"""Whether the report of a node is taken in a round."""
+
+
+class Fleet:
+    """Nodes of a ring that report each other every ten seconds, and a service that may take a part of the reports."""
+
+    def __init__(self, count: int) -> None:
+        self.lab = Lab(LivenessParameters(report_rate=count / INTERVAL))
+        self.count, self.rounds = count, 0
+        self.names = [f"n{number}" for number in range(count)]
+        self.dead = set[int]()
+        self.most = dict.fromkeys(PeerState, 0)
+        """State -> the highest number of peers seen in it."""
+        self.run(3)
+
+    def run(self, rounds: int, serves: Serves = lambda node, turn: True) -> None:
+        """Let so many intervals pass, in which every node that lives reports once."""
+        for _ in range(rounds):
+            self.rounds += 1
+            for node in range(self.count):
+                self.lab.now += INTERVAL / self.count
+                if node not in self.dead and serves(node, self.rounds):
+                    self._report(node)
+                if node % (self.count // 20) == 0:
+                    self.lab.advance(0.0)
+                    self._look()
+
+    def _report(self, node: int) -> None:
+        near = [(node + step) % self.count for step in range(-REACH, REACH + 1) if step]
+        self.lab.report(self.names[node], {self.names[one]: 0.3 for one in near if one not in self.dead})
+
+    def _look(self) -> None:
+        for state, count in self.lab.liveness.counts().peers.items():
+            self.most[state] = max(self.most[state], count)
+
+    def offline_after(self, most: float) -> float | None:
+        """After how many seconds from now the first node is OFFLINE; None when it is not within so many."""
+        began = self.lab.now
+        while self.lab.now < began + most:
+            self.run(1)
+            if self.lab.state(self.names[0]) is OFFLINE:
+                return self.lab.now - began
+        return None
+
+
+def fixed(node: int, turn: int) -> bool:
+    """Always the same tenth."""
+    del turn
+    return node % 10 == 5
+
+
+def in_turn(node: int, turn: int) -> bool:
+    """Another tenth in each round."""
+    return node % 10 == turn % 10
+
+
+def by_chance(node: int, turn: int) -> bool:
+    """Any tenth."""
+    return random.Random(node * 1009 + turn).random() < 0.1
+
+
+@pytest.mark.parametrize("serves", [fixed, in_turn, by_chance])
+@pytest.mark.parametrize(("count", "rounds"), [(2000, 7), (100, 50)])
+def test_nobody_is_offline_because_few_reports_are_taken(count: int, rounds: int, serves: Serves) -> None:
+    fleet = Fleet(count)
+    fleet.run(rounds, serves)
+    assert fleet.lab.liveness.overloaded_since() is not None
+    assert fleet.most[SUSPECT] > 0
+    fleet.dead.add(0)
+    after = fleet.offline_after(2 * SETTLE)
+    assert after is not None, "after the overload a dead node is offline in time"
+    assert after <= USUAL + INTERVAL, "until it hears again"
+    assert fleet.most[OFFLINE] == 1
+    assert fleet.lab.liveness.counts().peers[ONLINE] == count - 1
+    assert fleet.lab.liveness.overloaded_since() is None
+
+
+@pytest.mark.parametrize("share", [3, 4])
+def test_a_slow_service_that_hears_everybody_in_turn_calls_nobody_offline(share: int) -> None:
+    fleet = Fleet(100)
+    fleet.run(30, lambda node, turn: node % share == turn % share)
+    fleet.run(8)
+    assert fleet.most[OFFLINE] == 0
+
+
+def test_one_death_in_a_healthy_fleet_is_offline_as_ever() -> None:
+    """Also when a part of the fleet, but not half of it, died before."""
+    fleet = Fleet(100)
+    fleet.dead.add(0)
+    after = fleet.offline_after(2 * SETTLE)
+    assert after is not None
+    assert after <= USUAL
+    fleet.dead |= set(range(1, 40))
+    fleet.run(int(SETTLE / INTERVAL) + 1)
+    assert fleet.lab.liveness.counts().peers[OFFLINE] == 40
+    assert fleet.lab.liveness.overloaded_since() is None
+
+
+def test_most_of_a_fleet_that_died_is_offline_once_it_is_not_expected_any_more() -> None:
+    fleet = Fleet(100)
+    fleet.dead |= set(range(60))
+    fleet.run(int(KNOWN_FOR / INTERVAL))
+    assert fleet.most[OFFLINE] == 0
+    fleet.run(int(SETTLE / INTERVAL) + 3)
+    assert fleet.lab.liveness.counts().peers[OFFLINE] == 60
+
+
+def test_most_of_a_few_nodes_that_died_are_offline_as_ever() -> None:
+    fleet = Fleet(MIN_REPORTERS - 1)
+    fleet.dead |= set(range(1, fleet.count))
+    fleet.run(int(SETTLE / INTERVAL) + 1)
+    assert fleet.lab.liveness.counts().peers[OFFLINE] == fleet.count - 1
+
+
+def test_who_announced_to_sleep_is_not_expected() -> None:
+    fleet = Fleet(200)
+    asleep = range(100, 200)
+    fleet.lab.handle(NodesSlept(tuple(fleet.names[node] for node in asleep)))
+    fleet.dead |= {0, *asleep}
+    after = fleet.offline_after(2 * SETTLE)
+    assert after is not None
+    assert after <= USUAL
+
+
+def test_who_was_offline_before_stays_so() -> None:
+    fleet = Fleet(100)
+    fleet.dead.add(0)
+    fleet.offline_after(2 * SETTLE)
+    for _ in range(10):
+        fleet.run(1, fixed)
+        assert fleet.lab.state(fleet.names[0]) is OFFLINE
+    assert fleet.most[OFFLINE] == 1
+
+
+def test_a_fleet_that_follows_a_changing_interval_is_no_overload() -> None:
+    """The interval that is asked for grows and shrinks; those asked before still follow the older one."""
+    overload, now = Overload(33.0, SETTLE), 0.0
+    due = {f"n{number}": number * 0.02 for number in range(100)}
+    while now < 300.0:
+        node_id = min(due, key=due.__getitem__)
+        now = due[node_id]
+        interval = 2.0 if now < 50.0 or now > 150.0 else 15.0
+        overload.record_report(node_id, interval, now)
+        due[node_id] = now + interval
+        assert overload.since() is None
+
+
+def test_nobody_is_offline_while_the_service_is_behind() -> None:
+    """For an interval after the last sign of it: what waited is heard by then."""
+    lab = Lab()
+    others: dict[str, float | None] = {f"p{number}": number * 0.06 for number in range(50)}
+
+    for _ in range(20):
+        lab.report("n", others | {"p": 0.1})
+        lab.advance(2.0)
+    silent_at = lab.now
+    while lab.state() is not OFFLINE:
+        assert lab.now < silent_at + 150.0, "once it keeps up, the dead one is offline"
+        if lab.now < silent_at + 80.0:
+            lab.now += 1.0  # deadlines come more often than that, and are served as much later
+            lab.handle(TimePassed())
+        else:
+            lab.advance(1.0)
+        lab.report("n", others | {"p": lab.now - silent_at})
+    assert silent_at + 80.0 < lab.now <= silent_at + 85.0
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    overload = Overload(33.0, SETTLE)
+    for number in range(MAX_KNOWN + 100):
+        overload.record_report(f"n{number}", 2.0, number * 1e-5)
+    assert len(overload._heard) == MAX_KNOWN  # pyright: ignore[reportPrivateUsage]
