@@ -6,11 +6,12 @@ see `bench/recover`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
 import pytest
-from gossipcontrol.server.core.event import NodesSlept, TimePassed
+from gossipcontrol.server.core.event import LivenessReported, NodesSlept, TimePassed
 from gossipcontrol.server.core.presence.overload import KNOWN_FOR, MAX_KNOWN, MIN_REPORTERS, Overload
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
@@ -71,6 +72,12 @@ class Fleet:
         return None
 
 
+def look_again(lab: Lab, node_id: str) -> None:
+    """Have the presence of a node looked at, as when it is found to be heard again."""
+    for mute in (True, False):
+        lab.liveness.presence.set_mute("a", node_id, mute, lab.now)
+
+
 def fixed(node: int, turn: int) -> bool:
     """Always the same tenth."""
     del turn
@@ -87,8 +94,9 @@ def by_chance(node: int, turn: int) -> bool:
     return random.Random(node * 1009 + turn).random() < 0.1
 
 
-@pytest.mark.parametrize("serves", [fixed, in_turn, by_chance])
-@pytest.mark.parametrize(("count", "rounds"), [(2000, 7), (100, 50)])
+@pytest.mark.parametrize(
+    ("count", "rounds", "serves"), [(2000, 7, fixed), (100, 50, fixed), (100, 50, in_turn), (100, 50, by_chance)]
+)
 def test_nobody_is_offline_because_few_reports_are_taken(count: int, rounds: int, serves: Serves) -> None:
     fleet = Fleet(count)
     fleet.run(rounds, serves)
@@ -157,17 +165,38 @@ def test_who_was_offline_before_stays_so() -> None:
     for _ in range(10):
         fleet.run(1, fixed)
         assert fleet.lab.state(fleet.names[0]) is OFFLINE
+        look_again(fleet.lab, fleet.names[0])
+        assert fleet.lab.state(fleet.names[0]) is OFFLINE
     assert fleet.most[OFFLINE] == 1
 
 
-def test_a_fleet_that_follows_a_changing_interval_is_no_overload() -> None:
+def test_a_second_overload_soon_after_the_first_makes_nobody_online_offline() -> None:
+    """Who is suspected in the first has not been heard when the second begins."""
+    fleet = Fleet(100)
+    for _ in range(6):
+        fleet.run(6, fixed)
+        fleet.run(1, lambda node, turn: node % 10 >= 4)
+    assert fleet.most[OFFLINE] == 0
+
+
+def test_an_overloaded_service_forgets_peers_by_their_age() -> None:
+    fleet = Fleet(100)
+    fleet.lab = Lab(LivenessParameters(report_rate=10.0, peer_age=300.0))
+    fleet.run(3)
+    fleet.run(45, lambda node, turn: node in range(5, 100, 10) and bool(turn))
+    assert fleet.lab.liveness.peer_total < 100
+    assert fleet.most[OFFLINE] == 0
+
+
+@pytest.mark.parametrize("longest", [15.0, 60.0])
+def test_a_fleet_that_follows_a_changing_interval_is_no_overload(longest: float) -> None:
     """The interval that is asked for grows and shrinks; those asked before still follow the older one."""
     overload, now = Overload(33.0, SETTLE), 0.0
     due = {f"n{number}": number * 0.02 for number in range(100)}
-    while now < 300.0:
+    while now < 350.0:
         node_id = min(due, key=due.__getitem__)
         now = due[node_id]
-        interval = 2.0 if now < 50.0 or now > 150.0 else 15.0
+        interval = 2.0 if now < 50.0 or now > 250.0 else longest
         overload.record_report(node_id, interval, now)
         due[node_id] = now + interval
         assert overload.since() is None
@@ -193,8 +222,32 @@ def test_nobody_is_offline_while_the_service_is_behind() -> None:
     assert silent_at + 80.0 < lab.now <= silent_at + 85.0
 
 
+@pytest.mark.parametrize(("waiting", "is_held_back"), [(11, True), (10, False)])
+def test_nobody_is_offline_while_many_reports_waited_for_longer_than_an_interval(
+    waiting: int, *, is_held_back: bool
+) -> None:
+    """As a tenth of the nodes say; what a few say holds back nothing."""
+    lab, nodes = Lab(), [f"n{number}" for number in range(100)]
+    dead, usual = "dead", 0.0
+    lab.report(dead)
+    died_at = lab.now
+    for turn in range(60):
+        for place, node_id in enumerate(nodes):
+            delay = 3.0 if place < waiting else math.inf if place == waiting else 0.0
+            at = {} if place else dict.fromkeys(nodes, lab.now - 0.1)
+            lab.handle(LivenessReported(node_id, "a", at, delay=delay if turn < 50 else 0.0))
+        lab.advance(2.0)
+        if lab.state(dead) is OFFLINE:
+            usual = lab.now - died_at
+            break
+    assert usual > 0, "once nothing waits, the dead one is offline"
+    assert (usual > 100.0) == is_held_back
+
+
 def test_what_is_remembered_is_bounded() -> None:
     overload = Overload(33.0, SETTLE)
     for number in range(MAX_KNOWN + 100):
         overload.record_report(f"n{number}", 2.0, number * 1e-5)
+        overload.record_wait(f"n{number}", number * 1e-5)
     assert len(overload._heard) == MAX_KNOWN  # pyright: ignore[reportPrivateUsage]
+    assert len(overload._waited) == MAX_KNOWN  # pyright: ignore[reportPrivateUsage]

@@ -167,6 +167,8 @@ class Liveness:
         lateness = reporter.record_report(event.store_id, interval, now)
         presence.hearing.record_report(node_id, interval, now)
         presence.overload.record_report(node_id, interval, now)
+        if interval < event.delay < math.inf:
+            presence.overload.record_wait(node_id, now)
         if event.going_to_sleep:
             presence.forget_reporter(node_id)
         presence.advance_informed(store, now - lateness, now)

@@ -15,6 +15,8 @@ MIN_SHARE = 0.5
 """Least share of the known reporters that must have reported within the window."""
 MIN_REPORTERS = 50
 """Fewest known reporters that are judged by their share: half of a few nodes may well have gone."""
+WAITED_SHARE = 0.1
+"""Share of the known reporters whose reports waited for longer than an interval that shows a backlog."""
 KNOWN_FOR = 600.0
 """Seconds for which a node that reported is expected to report: as long as a disturbance may last."""
 MAX_KNOWN = 65_536
@@ -34,8 +36,12 @@ class Overload:
         """Node -> its last report, within the window; the newest comes last."""
         self._missed = OrderedDict[str, float]()
         """The same of nodes that are expected to report, but have not done so within the window."""
+        self._waited = OrderedDict[str, float]()
+        """Node -> when its last report came that had waited for longer than an interval, within the window."""
         self._interval = 0.0
-        """Report interval asked for at the last report."""
+        """Longest report interval that a node may still follow."""
+        self._interval_at = NEVER
+        """When it was asked for last."""
         self._began_at: float | None = None
         """When the service was last found to be overloaded, or first of several times in a row."""
         self._ended_at: float | None = None
@@ -43,13 +49,19 @@ class Overload:
         self._behind_since = self._behind_until = NEVER
         """Since when, and for how much longer, reports may wait because the service was behind."""
 
+    @property
+    def _window(self) -> float:
+        """Seconds within which most reporters must have reported."""
+        return max(self._least_window, WINDOW_INTERVALS * self._interval)
+
     def since(self) -> float | None:
         """When the service was found to hear too few of its reporters (service time); None while it hears enough."""
         return self._began_at if self._ended_at is None else None
 
     def record_report(self, node_id: str, interval: float, now: float) -> None:
         """Record that a node reported, while nodes are asked to report at this interval."""
-        self._interval = interval
+        if interval >= self._interval or now > self._interval_at + WINDOW_INTERVALS * self._interval:
+            self._interval, self._interval_at = interval, now
         self._missed.pop(node_id, None)
         self._heard[node_id] = now
         self._heard.move_to_end(node_id)
@@ -57,13 +69,24 @@ class Overload:
             (self._missed or self._heard).popitem(last=False)
         self._judge(now)
 
+    def record_wait(self, node_id: str, now: float) -> None:
+        """Record that a report that comes now has waited for longer than an interval."""
+        waited = self._waited
+        waited[node_id] = now
+        waited.move_to_end(node_id)
+        while next(iter(waited.values())) + self._window < now or len(waited) > MAX_KNOWN:
+            waited.popitem(last=False)
+        known = len(self._heard) + len(self._missed)
+        if known >= MIN_REPORTERS and len(waited) >= WAITED_SHARE * known:
+            self.on_behind(now)
+
     def forget(self, node_id: str) -> None:
         """A node said that it goes: it is not expected to report."""
         self._heard.pop(node_id, None)
         self._missed.pop(node_id, None)
 
     def on_behind(self, now: float) -> None:
-        """The service is behind with its deadlines, so reports may wait, too."""
+        """The service is behind with its deadlines or with reports, so others may wait, too."""
         if now > self._behind_until:
             self._behind_since = now
         self._behind_until = now + WINDOW_INTERVALS * self._interval
@@ -83,8 +106,7 @@ class Overload:
 
     def _judge(self, now: float) -> None:
         heard, missed = self._heard, self._missed
-        window = max(self._least_window, WINDOW_INTERVALS * self._interval)
-        while heard and (at := next(iter(heard.values()))) + window < now:
+        while heard and (at := next(iter(heard.values()))) + self._window < now:
             missed[heard.popitem(last=False)[0]] = at
         while missed and next(iter(missed.values())) + KNOWN_FOR < now:
             missed.popitem(last=False)
