@@ -9,7 +9,7 @@ home=$PWD/.venv/windows
 module=github.com/kluctl/go-embed-python@v0.0.0-3.11.11-20241219-1 # Apache-2.0; CPython 3.11.11 for several systems
 packages=(
     grpcio grpcio-health-checking grpcio-reflection grpcio-status protobuf prometheus-client tenacity click rich
-    pytest pytest-asyncio pytest-timeout hypothesis colorama
+    werkzeug pytest pytest-asyncio pytest-timeout hypothesis colorama
 )
 needed() { command -v "$1" >/dev/null || { echo "the program $1 is missing: apt-get install $2" >&2 && exit 1; }; }
 needed wine "wine wine64"
@@ -48,6 +48,8 @@ x86_64-w64-mingw32-gcc -shared -O1 -o "$home/events.dll" tests/kit/windows_event
 GOSSIPCONTROL_WINDOWS_EVENTS=$(windows "$home/events.dll")
 export GOSSIPCONTROL_WINDOWS_EVENTS
 run() { wine "$home/python/python.exe" -m pytest -q -p no:cacheprovider "$@" 2>&1 </dev/null | cat; }
+# The first start makes the prefix; two at once would each find the other's half of it.
+[ -e "$WINEPREFIX/system.reg" ] || wine "$home/python/python.exe" -c pass 2>&1 </dev/null | cat
 if (($#)); then
     run "$@"
 else # the core's tests take as long as all others

@@ -1,9 +1,9 @@
-# The version and the checksum are those of a release: dev/homebrew_formula.py writes both.
+# Not finished: there is no release yet. dev/homebrew_formula.py writes the address and the checksum of one; until then
+# Homebrew refuses this file.
 class Gossipcontrol < Formula
   desc "Control plane that keeps peer-to-peer gossip alive"
-  homepage "https://gossipcontrol.org"
-  url "https://gossipcontrol.org/releases/gossipcontrol-0.1.0.tar.gz"
-  sha256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+  url "NOT RELEASED: here comes the address of the source archive"
+  sha256 "NOT RELEASED: here comes the checksum of the source archive"
   license "Apache-2.0"
 
   depends_on "python@3.13"

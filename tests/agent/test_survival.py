@@ -18,6 +18,7 @@ from tests.agent.fake import FakeNode
 from tests.agent.script import Script, scripted
 from tests.kit.address import local_address
 from tests.kit.local_server import LocalServer
+from tests.kit.ports import free_ports
 from tests.kit.until import DEADLINE, until
 
 NEWER_FRAME = attach_pb2.AttachResponse.FromString(b"\x7a\x00")
@@ -255,6 +256,16 @@ async def test_what_is_no_gossipcontrol_is_tried_again_and_logged_once(caplog: p
     reasons = [one.message for one in caplog.records if "cannot attach" in one.message]
     assert reasons
     assert len(reasons) == len([one for one, before in zip(reasons, ["", *reasons], strict=False) if one != before])
+
+
+async def test_an_address_where_nobody_listens_is_said_in_plain_words(caplog: pytest.LogCaptureFixture) -> None:
+    (port,) = free_ports(1)
+    with caplog.at_level(logging.WARNING, "gossipcontrol.agent"):
+        async with Agent(FakeNode(), f"127.0.0.1:{port}") as agent:
+            await until(lambda: agent.stats.failed_attempts > 0, "it is tried", within=3 * DEADLINE)
+    [said] = [one.message for one in caplog.records if "cannot attach" in one.message]
+    assert "no service answers" in said
+    assert "addresses" not in said, "the words of gRPC's core"
 
 
 async def test_cancelling_run_ends_it(tmp_path: Path) -> None:

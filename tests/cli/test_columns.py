@@ -54,6 +54,8 @@ def test_every_column_and_every_sentence_is_there(name: str, width: int) -> None
             assert cell in text, "an id that is copied stays whole"
         elif cell != WHY and cell.endswith(" ago") and width >= 80:
             assert any(cell in line for line in lines), "a time and its unit stay on one line"
+        elif cell.replace("-", "").isalpha():
+            assert cell in text, "a word is not torn"
     if WHY in cells:
         words = [word for line in lines for word in line.split()]
         assert [word for word in words if word in WHY.split()][-len(WHY.split()) :] == WHY.split()

@@ -26,6 +26,7 @@ async def run(address: str, *words: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, main, [*(words or ("stores",)), "--address", address])
 
 
+@pytest.mark.not_on_windows("gRPC has no Unix sockets there")
 async def test_a_missing_service_is_said_in_words_of_the_product(tmp_path: Path) -> None:
     left = tmp_path / "left.sock"
     with socket.socket(socket.AF_UNIX) as listener:

@@ -41,6 +41,7 @@ async def test_ids_of_the_service_are_offered(
         assert await asyncio.to_thread(completed, service.address, *words, beginning=beginning) == found
 
 
+@pytest.mark.not_on_windows("completion is for the shells of other systems")
 async def test_a_shell_gets_the_ids_of_options_and_of_rejoins(service: Service) -> None:
     async with connected(service.address) as stub:
         await BareAgent(stub).register(NODE, "notes")

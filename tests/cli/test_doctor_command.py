@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from click.testing import CliRunner
 from gossipcontrol.cli import host_checkup
 from gossipcontrol.cli.main import main
 from gossipcontrol.cli.trouble import Trouble, find_troubles
-from gossipcontrol.client.enumeration import PeerState
+from gossipcontrol.client.decision import RejoinRecord
+from gossipcontrol.client.enumeration import Outcome, PeerState
 from gossipcontrol.client.store import Store, StoreNode
 from gossipcontrol.server.config import Metrics, State
 from gossipcontrol.server.core.core import Core
@@ -33,6 +36,10 @@ async def service_with_metrics(tmp_path: Path) -> Any:
     settings = config(tmp_path, deciding=deciding(), state=state, metrics=Metrics(address="127.0.0.1:0"))
     async with serving(settings) as service:
         yield service
+
+
+SEEN_OF_THE_HOST = set[str]() if sys.platform == "win32" else {"descriptors", "disk"}
+"""What the doctor sees of the service's host."""
 
 
 async def examine(service: Service, *words: str) -> tuple[int, dict[str, Any]]:
@@ -57,7 +64,7 @@ async def test_a_healthy_fleet_has_nothing_wrong(service: Service) -> None:
         await report(agent)
         code, found = await examine(service)
         assert code == 0, found
-        assert subjects(found["good"]) == {"service", "agents", "clock", "descriptors", "disk", "versions"}
+        assert subjects(found["good"]) == {"service", "agents", "clock", "versions"} | SEEN_OF_THE_HOST
         assert [one["subject"] for one in found["troubles"]] == ["watcher"]
         assert "run gossipcontrol watch on each host" in found["troubles"][0]["cure"]
         assert (await run(service, "report", "network-change", "--host-id", "h")).exit_code == 0
@@ -97,6 +104,19 @@ async def test_status_says_first_what_fails(service: Service) -> None:
         assert (await examine(service))[0] == 1
 
 
+@pytest.mark.parametrize(("second", "is_wrong"), [(None, False), (PeerState.LEFT, False), (PeerState.OFFLINE, True)])
+def test_nothing_is_wrong_with_the_only_node_of_a_store(second: PeerState | None, is_wrong: bool) -> None:
+    """The first day: one node, a network change, and nobody who could prove the rejoin."""
+    peers = {PeerState.ONLINE: 1} | ({second: 1} if second else {})
+    store = Store("notes", (), 1, 1, len(peers), peers, 3.0, 0.5, 0, False, 0, 0)
+    rejoin = RejoinRecord("r-1", "n", "notes", Outcome.UNVERIFIED, 9.0, 8.0, 3.0, None, 2, "", (), 1, None, ())
+    [found] = find_troubles([store], [rejoin], [])
+    assert found.is_wrong == is_wrong
+    assert ("another node" in found.cure) != is_wrong
+    [failed] = find_troubles([store], [replace(rejoin, outcome=Outcome.FAILED)], [])
+    assert failed.is_wrong
+
+
 async def test_two_agents_with_one_id_are_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def shared(core: Core, now: float) -> dict[str, list[str]]:
         return {"node": ["n"], "host": ["h"]}
@@ -110,6 +130,7 @@ async def test_two_agents_with_one_id_are_named(service: Service, monkeypatch: p
     assert found["troubles"][0]["cure"] == "give each node a key of its own"
 
 
+@pytest.mark.not_on_windows("gRPC has no Unix sockets there")
 async def test_a_missing_service_is_found_with_a_cure(tmp_path: Path) -> None:
     words = ["doctor", "--address", f"unix:{tmp_path}/none.sock"]
     done = await asyncio.to_thread(CliRunner().invoke, main, words)
@@ -138,6 +159,7 @@ def test_what_is_wrong_comes_before_what_may_pass() -> None:
     ]
 
 
+@pytest.mark.not_on_windows("it tells neither the descriptors of a process nor the room of a disk")
 def test_few_descriptors_a_full_disk_and_a_wrong_clock_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_runs_and_a_table_i
     assert "matplotlib" not in sys.modules or find_spec("matplotlib")
 
 
+@pytest.mark.not_on_windows("matplotlib is not installed there; it draws the same everywhere")
 def test_a_plot_is_drawn_beside_the_table(scenario: Path) -> None:
     assert find_spec("matplotlib"), "pip install 'gossipcontrol[sim]'"
     done = run(scenario, "--plot", scenario.with_suffix(".png"))
@@ -103,6 +104,7 @@ def test_a_plot_is_drawn_beside_the_table(scenario: Path) -> None:
     assert scenario.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.not_on_windows("matplotlib is not installed there; it draws the same everywhere")
 def test_the_same_result_gives_the_same_plot_in_which_hostile_names_are_escaped(tmp_path: Path) -> None:
     names = {f"n{number}": text for number, text in enumerate([*HOSTILE.values(), "$x^{", "_hidden"])}
     measured = Measured("a$b", runs=1, silences={one: Silence(1.0, 2.0) for one in names}, unheard=[0.0, 1.0])

@@ -26,6 +26,12 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         check_address(address)
 
 
+def test_a_url_is_no_address() -> None:
+    """It was looked up: "the name http://127.0.0.1 is not known"."""
+    with pytest.raises(AddressError, match="is a URL"):
+        check_address("http://127.0.0.1:9742")
+
+
 def test_the_variable_comes_first(tmp_path: Path) -> None:
     environ = {"GOSSIPCONTROL_ADDRESS": "h:1", "XDG_RUNTIME_DIR": str(tmp_path)}
     assert default_address(environ) == "h:1"

@@ -36,9 +36,3 @@ def test_the_metadata_bounds_every_dependency_and_takes_the_pins() -> None:
         operators = {one.operator for one in requirement.specifier}
         assert operators == {">=", "<"}, line
         assert found[requirement.name] in requirement.specifier, line
-
-
-def test_the_metadata_names_where_to_look() -> None:
-    urls = PROJECT["urls"]
-    assert urls.keys() == {"Homepage", "Documentation", "Changelog", "Source", "Issues"}
-    assert all(url.startswith("https://") for url in urls.values())

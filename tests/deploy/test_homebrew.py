@@ -16,15 +16,31 @@ from dev.homebrew_formula import FORMULA, formula
 TOP = Path(__file__).parents[2]
 
 
-def test_a_release_has_its_version_and_checksum(tmp_path: Path) -> None:
+def value(text: str, name: str) -> str:
+    [found] = re.findall(rf'^  {name} "(.*)"$', text, re.MULTILINE)
+    return str(found)
+
+
+def test_a_release_has_its_address_and_checksum(tmp_path: Path) -> None:
     archive = tmp_path / "gossipcontrol-1.2.3.tar.gz"
     archive.write_bytes(b"sources")
-    made = formula(archive)
-    assert f'sha256 "{hashlib.sha256(b"sources").hexdigest()}"\n' in made
-    assert re.findall(r'^  url ".*/(.*)"$', made, re.MULTILINE) == [archive.name]
-    archive.rename(archive.with_name("other.tar.gz"))
-    with pytest.raises(click.UsageError):
-        formula(archive.with_name("other.tar.gz"))
+    made = formula(archive, f"https://host.example/{archive.name}")
+    assert value(made, "url") == "https://host.example/gossipcontrol-1.2.3.tar.gz"
+    assert value(made, "sha256") == hashlib.sha256(b"sources").hexdigest()
+    assert "RELEASED" not in made
+    assert "Not finished" not in made
+    with pytest.raises(click.UsageError, match="is not an https address"):
+        formula(archive, "https://host.example/gossipcontrol-1.2.2.tar.gz")
+    other = archive.rename(archive.with_name("other.tar.gz"))
+    with pytest.raises(click.UsageError, match=r"other\.tar\.gz is not gossipcontrol-VERSION"):
+        formula(other, "https://host.example/other.tar.gz")
+
+
+def test_without_a_release_the_formula_says_so_where_address_and_checksum_belong() -> None:
+    text = FORMULA.read_text("utf-8")
+    assert text.startswith("# Not finished: there is no release yet.")
+    for name in ("url", "sha256"):
+        assert value(text, name).startswith("NOT RELEASED: ")
 
 
 def test_the_formula_installs_files_of_the_checkout_and_is_ruby() -> None:

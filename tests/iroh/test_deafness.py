@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("iroh", reason="needs the extra: pip install 'gossipcontrol[iroh]'")
 from gossipcontrol.iroh.deafness import ENDPOINT_KEPT, STUCK_TIME, Deafness
+from gossipcontrol.iroh.endpoint import TRUSTED_FOR
 
 
 class Clock:
@@ -85,3 +86,36 @@ def test_a_node_that_stayed_and_hears_no_message_stayed_in_vain(clock: Clock) ->
     deafness.stayed()
     deafness.moved()
     assert not deafness.has_stayed_in_vain()
+
+
+def test_links_are_dead_where_no_message_came_since_one_broke(clock: Clock) -> None:
+    """Both directions of one of three hosts were lost for 50 s: resubscribed, it listed links that it did not have."""
+    deafness = Deafness(clock)
+    clock.now = 100.0
+    assert not deafness.keeps_dead_links(), "a store in which nobody speaks"
+    deafness.broke()
+    clock.now += TRUSTED_FOR.total_seconds() - 0.1
+    deafness.broke()
+    deafness.heard()  # a neighbour that is listed still proves nothing
+    assert not deafness.keeps_dead_links(), "iroh may still move them to another path"
+    clock.now += 0.1
+    assert deafness.keeps_dead_links()
+    deafness.message()
+    assert not deafness.keeps_dead_links()
+    clock.now += 1.0
+    deafness.stayed()
+    assert deafness.keeps_dead_links()
+    deafness.broke()
+    deafness.moved()
+    clock.now += TRUSTED_FOR.total_seconds()
+    assert not deafness.keeps_dead_links()
+
+
+def test_an_endpoint_is_doubtful_once_nobody_was_heard_for_longer_than_a_path_is_trusted(clock: Clock) -> None:
+    deafness = Deafness(clock)
+    clock.now = TRUSTED_FOR.total_seconds() - 0.1
+    assert not deafness.is_doubtful()
+    clock.now += 0.1
+    assert deafness.is_doubtful()
+    deafness.heard()
+    assert not deafness.is_doubtful()

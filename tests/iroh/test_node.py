@@ -21,6 +21,7 @@ from gossipcontrol.iroh import moving as moving_module
 from gossipcontrol.iroh import reaching as reaching_module
 from gossipcontrol.iroh import sync as sync_module
 from gossipcontrol.iroh.deafness import Deafness
+from gossipcontrol.iroh.endpoint import reaches_any
 from gossipcontrol.iroh.moving import REACH_TIME, Moving
 from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.reaching import KNOCK_TIME, SECOND_KNOCK_TIME, UP_TIME
@@ -350,15 +351,19 @@ async def test_resubscribing_makes_one_subscription_per_topic_where_a_peer_comes
 
 async def test_resubscribing_moves_where_no_message_followed_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """iroh-gossip 0.35 hands a new subscription the old links, as long as no message comes over them."""
-    monkeypatch.setattr(moving_module, "LATELY", 0.0)
     async with two_nodes() as (one, two, told):
         hint = BootstrapPeer(peer_id=two.node_id, addresses=tuple(two.addresses()))
         before = one.addresses()
         await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
         await two.broadcast("a")
         await until(lambda: GossipEvent("heard", "a", two.node_id, direct=True) in told, "one hears two")
+        monkeypatch.setattr(moving_module, "LATELY", 0.0)
         await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
         assert one.addresses() == before
+        monkeypatch.setattr(moving_module, "LATELY", 10.0)
+        await one.join("b")
+        await one.rejoin("b", [hint], Rung.RESUBSCRIBE)
+        assert one.addresses() == before, "a request of another store shares the outcome"
         await one.rejoin("a", [hint], Rung.RESUBSCRIBE)
         assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
 
@@ -374,6 +379,34 @@ async def test_resubscribing_moves_only_from_an_endpoint_that_has_long_reached_n
         monkeypatch.setattr(Deafness, "is_long", yes)
         await one.rejoin("a", unreachable, Rung.RESUBSCRIBE)
         assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
+
+
+async def test_resubscribing_moves_from_a_doubtful_endpoint_if_a_new_one_reaches_a_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host got another address, and its endpoint reached none of five peers in two minutes, nor they it."""
+    asked: list[iroh.Iroh] = []
+
+    async def reaches(node: iroh.Iroh, peers: Sequence[iroh.NodeAddr], within: float) -> bool:
+        asked.append(node)
+        return node is not asked[0] and await reaches_any(node, peers, within)
+
+    async def reach_nobody(_moving: Moving, _hints: Sequence[str], *, must_reach: bool) -> None:
+        assert must_reach
+        raise RejoinFailedError("none")
+
+    monkeypatch.setattr(moving_module, "reaches_any", reaches)
+    async with two_nodes() as (one, two, _):
+        before, hints = one.addresses(), [BootstrapPeer(peer_id=two.node_id, addresses=tuple(two.addresses()))]
+        await one.rejoin("a", hints, Rung.RESUBSCRIBE)
+        assert one.addresses() == before, "a peer was heard lately"
+        monkeypatch.setattr(Deafness, "is_doubtful", yes)
+        with monkeypatch.context() as no_peer:
+            no_peer.setattr(Moving, "_move_to_new_endpoint", reach_nobody)
+            await one.rejoin("a", hints, Rung.RESUBSCRIBE)  # carried out: the service waits for a proof in vain
+        await one.rejoin("a", hints, Rung.RESUBSCRIBE)
+        assert set(one.addresses()).isdisjoint(before), "its ports are other ones"
+        await until(lambda: one.neighbors("a") == {two.node_id}, "they are neighbours")
 
 
 async def test_resubscribing_moves_at_once_from_an_endpoint_that_is_stuck_with_a_dead_path(

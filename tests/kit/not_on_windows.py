@@ -21,6 +21,7 @@ FILES = {
     "watch/test_route_*.py": "routing sockets belong to macOS and the BSDs",
     "watch/test_iokit.py": "IOKit is Apple's",
     "cli/test_iroh_command.py": "the library of the package iroh does not load under Wine 8",
+    "cli/test_width.py": "it has no pseudo-terminals; what fits a width is the same text everywhere",
     "system/test_macos.py": "these names are Apple's",
 }
 """Files that cannot be imported there, by pattern below ``tests/``, and why."""

@@ -33,6 +33,11 @@ class ObservedFleet:
         self._metrics_port = metrics_port
         self._states: dict[str, PeerState] = {}
 
+    @property
+    def page(self) -> str:
+        """The address of the service's status page."""
+        return f"http://127.0.0.1:{self._metrics_port}/"
+
     def state(self, node_id: str) -> PeerState | None:
         """The presence of a node now; None: the service has not reported any."""
         return self._states.get(node_id)
@@ -97,7 +102,7 @@ class ObservedFleet:
         await until(has_it, f"the metric {name} {labels} is {wanted:g}", within, QUERY_PAUSE)
 
     def _page(self) -> str:
-        return fetch(f"http://127.0.0.1:{self._metrics_port}/metrics", 5)
+        return fetch(f"{self.page}metrics", 5)
 
     async def watch(self) -> None:
         """Follow presence until cancelled."""

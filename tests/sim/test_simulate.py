@@ -94,7 +94,7 @@ def test_every_kind_of_trouble_runs_in_the_field_without_a_broken_invariant(what
 
 async def test_a_record_of_a_service_that_runs_is_decided_again(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    settings = replace(config(tmp_path, deciding=deciding(window=5.0)), state=State(path=str(path)))
+    settings = replace(config(tmp_path, deciding=deciding(windows=5.0)), state=State(path=str(path)))
     async with serving(settings) as service, connected(service.address) as stub:
         agent = BareAgent(stub)
         await agent.register("n", "a", name="kitchen")

@@ -265,5 +265,8 @@ class Agent:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, grpc.RpcError):
-        return f"{failure(error).code().name}: {failure(error).details()}"
+        details = failure(error).details() or ""
+        if details.startswith("failed to connect"):  # gRPC's own words; what the system said stands last
+            return f"no service answers ({details.rpartition(': ')[2]})"
+        return f"{failure(error).code().name}: {details}"
     return str(error) or f"no answer within {CONNECT_TIMEOUT:g} s"

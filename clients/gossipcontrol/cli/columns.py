@@ -64,8 +64,13 @@ class Columns:
         if sum(widths) + len(widths) - 1 <= width:
             widths[sentence] += width - (sum(widths) + len(widths) - 1)
             return self._table(everything, widths, self._rows, gap=1)
-        beside = [index for index in everything if index != sentence]
-        return Group(*self._stacked(beside, self._narrowed(beside, width), sentence))
+        beside, below = [index for index in everything if index != sentence], [sentence]
+        widths = self._narrowed(beside, width)
+        while torn := [column for column, have in zip(beside, widths, strict=True) if self._is_torn(column, have)]:
+            below.insert(0, max(torn, key=self._longest_word))
+            beside.remove(below[0])
+            widths = self._narrowed(beside, width)
+        return Group(*self._stacked(beside, widths, below))
 
     def full_width(self) -> int:
         """Cells that the rows take when nothing is cut."""
@@ -104,6 +109,10 @@ class Columns:
                     floors[place] = least or LEAST
             yield floors
 
+    def _is_torn(self, column: int, width: int) -> bool:
+        """Whether a word of a column does not fit into so many cells."""
+        return self._kinds[column] == "word" and self._longest_word(column) > width
+
     def _longest_word(self, column: int) -> int:
         texts = [self._heads[column], *(row[column].plain for row in self._rows)]
         return max(cell_len(word) for text in texts for word in (text.split() or [""]))
@@ -119,16 +128,17 @@ class Columns:
             table.add_row(*(self._fitted(row[column], column, width) for column, width in cells))
         return table
 
-    def _stacked(self, columns: Sequence[int], widths: Sequence[int], sentence: int) -> Iterator[RenderableType]:
-        """Each row, with its sentence in lines of its own below."""
+    def _stacked(self, columns: Sequence[int], widths: Sequence[int], below: Sequence[int]) -> Iterator[RenderableType]:
+        """Each row, and below it its sentence and the words that found no room beside the others."""
         yield self._table(columns, widths, (), gap=1)
-        yield Padding(Text(self._heads[sentence], "bold"), (0, 0, 0, 2))
+        yield Padding(Text(": ".join(self._heads[column] for column in below), "bold"), (0, 0, 0, 2))
         for row in self._rows:
             table = self._table(columns, widths, [row], gap=1)
             table.show_header = False
             yield table
-            if row[sentence].plain:
-                yield Padding(row[sentence], (0, 0, 0, 2))
+            said = [row[column] for column in below if row[column].plain]
+            if said:
+                yield Padding(Text(": ").join(said), (0, 0, 0, 2))
 
     def _fitted(self, cell: Text, column: int, width: int) -> Text:
         return Text(_cut(cell.plain, width), cell.style) if self._kinds[column] == "id" else cell

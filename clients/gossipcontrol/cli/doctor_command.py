@@ -62,7 +62,7 @@ async def _settled(client: MessageClient, wait: float) -> Status:
 def _no_service(address: str, error: ClientError) -> Trouble:
     sentence, _, cure = words_of(address, error).partition("; ")
     if sentence.startswith("permission denied") or isinstance(error, DeniedError):
-        return Trouble("permissions", f"{address}: {sentence}", cure or "run this as one of them")
+        return Trouble("permissions", f"{address}: {sentence}", cure or "run this as a user who may")
     subject = "service" if isinstance(error, UnreachableError) else "versions"
     return Trouble(subject, f"no service at {address}: {sentence}", cure or "look at the log of gossipcontrol-server")
 

@@ -47,4 +47,8 @@ async def forget(client: MessageClient, node_id: str, store_id: str, as_json: bo
 def _told(nodes: int, stores: int, node_id: str, store_id: str) -> str:
     """What was forgotten, with whole ids: what was typed may have been a beginning of them."""
     subject = " of ".join(filter(None, (store_id and f"store {store_id}", node_id and f"node {node_id}")))
-    return f"forgotten: {subject}: {nodes} nodes, {stores} stores of nodes"
+    return f"forgotten: {subject}: {_count(nodes, 'node')}, {_count(stores, 'node-store pair')}"
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}{'' if number == 1 else 's'}"

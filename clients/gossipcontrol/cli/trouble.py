@@ -30,8 +30,8 @@ class Trouble:
 def find_troubles(stores: Sequence[Store], rejoins: Iterable[RejoinRecord], warnings: Iterable[str]) -> list[Trouble]:
     """What is wrong first, then what may pass by itself; ``rejoins``: newest first."""
     found = [
-        *map(_warned, warnings), *_partitions(stores), *_failing(rejoins), *_never_reported(stores), *_silent(stores),
-        *_suspects(stores),
+        *map(_warned, warnings), *_partitions(stores), *_failing(stores, rejoins), *_never_reported(stores),
+        *_silent(stores), *_suspects(stores),
     ]  # fmt: skip
     return sorted(found, key=lambda trouble: not trouble.is_wrong)
 
@@ -52,11 +52,32 @@ def _partitions(stores: Iterable[Store]) -> list[Trouble]:
     return [Trouble("partition", f"{_stores(split, 'is', 'are')} partitioned: {_named(split)}", cure)] if split else []
 
 
-def _failing(rejoins: Iterable[RejoinRecord]) -> list[Trouble]:
+def _failing(stores: Sequence[Store], rejoins: Iterable[RejoinRecord]) -> list[Trouble]:
+    alone = {store.store_id for store in stores if _is_alone(store)}
     newest: dict[tuple[str, str], RejoinRecord] = {}
     for one in rejoins:
         newest.setdefault((one.node_id, one.store_id), one)
     failed = [one for one in newest.values() if one.outcome in FAILING]
+    lonely = [one for one in failed if one.outcome is Outcome.UNVERIFIED and one.store_id in alone]
+    return _unproved(lonely) + _not_carried_out([one for one in failed if one not in lonely])
+
+
+def _is_alone(store: Store) -> bool:
+    """Whether a store has no second peer. One that went offline counts: the fault may be that it is not heard."""
+    there = sum(count for state, count in store.peer_counts.items() if state is not PeerState.LEFT)
+    return there <= 1 and store.attached_count <= 1
+
+
+def _unproved(rejoins: Sequence[RejoinRecord]) -> list[Trouble]:
+    """The rejoins of the only node of a store: nothing is wrong with it."""
+    if not rejoins:
+        return []
+    where = _named(list(dict.fromkeys(one.store_id for one in rejoins)))
+    cure = "start another node of the store; until then there is nobody to hear"
+    return [Trouble("rejoins", f"a rejoin of the only node cannot be proved: {where}", cure, is_wrong=False)]
+
+
+def _not_carried_out(failed: Sequence[RejoinRecord]) -> list[Trouble]:
     if not failed:
         return []
     where = _named([f"{one.rejoin_id} of {_cut(one.node_id, one.node_name)} in {one.store_id}" for one in failed])

@@ -27,6 +27,8 @@ def check_address(address: str) -> str:
         if not address.removeprefix("unix:").startswith("/"):
             raise AddressError(f"{address!r}: the path of a Unix socket must be absolute, as in unix:/run/x.sock")
         return address
+    if "://" in address:
+        raise AddressError(f"{address!r} is a URL; an address is unix:/path or [tls:]host:port, without a scheme")
     host, _, port = address.removeprefix(TLS).rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise AddressError(f"{address!r} is neither unix:/path nor [tls:]host:port")

@@ -21,6 +21,8 @@ class Deafness:
         self._clock = clock
         self._heard_at = clock()
         self._message_at = clock()
+        self._broke_at = -math.inf
+        """When, first since the last message, links may have died."""
         self._stayed_at = -math.inf
         """When the node last resubscribed on its present endpoint."""
         self._patience = ENDPOINT_KEPT
@@ -37,23 +39,33 @@ class Deafness:
         self._message_at = self._clock()
         self.heard()
 
+    def broke(self) -> None:
+        """Links may have died: the network changed, or a neighbour was lost."""
+        if self._broke_at <= self._message_at:
+            self._broke_at = self._clock()
+
     def stayed(self) -> None:
         """The node resubscribed on its present endpoint."""
         self._stayed_at = self._clock()
 
     def moved(self) -> None:
         """The node is on a new endpoint."""
-        self._stayed_at = -math.inf
+        self._broke_at = self._stayed_at = -math.inf
         self._silent_since = {}
 
     def has_stayed_in_vain(self) -> bool:
-        """Whether no message was heard since the node resubscribed on its present endpoint.
+        """Whether no message was heard since the node resubscribed on its present endpoint."""
+        return self._stayed_at > self._message_at
+
+    def keeps_dead_links(self) -> bool:
+        """Whether to resubscribe on the present endpoint brings dead links back.
 
         iroh-gossip 0.35 leaves a topic only with the next message in it (``net.rs``: closed subscriptions are dropped
         when there is something to hand over). While links are dead none comes, and the new subscription gets the old
-        links, listed as neighbours.
+        links, listed as neighbours. iroh moves links to another path within 6.5 s, or not at all.
         """
-        return self._stayed_at > self._message_at
+        is_broken = self._broke_at > self._message_at and self._clock() - self._broke_at >= TRUSTED_FOR.total_seconds()
+        return is_broken or self.has_stayed_in_vain()
 
     def look(self, silent: Collection[str]) -> None:
         """The endpoint sends to these peers on a silent path now (``silent_paths``)."""
@@ -63,6 +75,10 @@ class Deafness:
     def is_long(self) -> bool:
         """Whether nobody was heard for so long that a new endpoint is worth its harm."""
         return self._deaf_for() >= ENDPOINT_KEPT
+
+    def is_doubtful(self) -> bool:
+        """Whether nobody was heard for so long that an endpoint that reaches nobody may itself be at fault."""
+        return self._deaf_for() >= TRUSTED_FOR.total_seconds()
 
     def is_stuck(self, peers: Collection[str]) -> bool:
         """Whether the endpoint goes on sending to one of these peers on a silent path, so that no dial succeeds."""
@@ -78,7 +94,7 @@ class Deafness:
         if deaf_for >= self._patience:
             self._patience = 2 * deaf_for
             return True
-        if self._has_left_stuck or deaf_for < TRUSTED_FOR.total_seconds() or not self.is_stuck(peers):
+        if self._has_left_stuck or not self.is_doubtful() or not self.is_stuck(peers):
             return False
         self._has_left_stuck = True
         return True

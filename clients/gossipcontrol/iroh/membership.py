@@ -83,6 +83,8 @@ class Membership:
     def _on_gossip(self, event: GossipEvent) -> None:
         if event.what == "heard":
             self.deafness.message()
+        if event.what == "down":
+            self.deafness.broke()
         if event.what == "up":
             self.deafness.heard()
             self.peers.remember(event.peer_id)

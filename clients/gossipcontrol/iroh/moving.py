@@ -1,7 +1,8 @@
 """The rung RESUBSCRIBE, and moves to a new endpoint with the same key.
 
 Two endpoints with one key are bad for both: peers send to the one that answered last, even while it stops. So a node
-moves only where it has reached nobody for long, or where the present endpoint is stuck with a dead path.
+moves only where it has reached nobody for long, where the present endpoint is stuck with a dead path or keeps dead
+links, or where the new one reaches a peer and the present one none.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ class Moving:
         """Under way, or done."""
         self._moved_at = 0.0
         """When the last move ended."""
+        self._sharing: set[str] = set()
+        """The stores that asked for the last move."""
 
     async def resubscribe(self, topic: Topic, hints: Sequence[str]) -> None:
         """Leave every topic and join it again, on a new endpoint if need be, and wait for that."""
-        if self._move is None or not (self._is_moving() or time.monotonic() - self._moved_at < LATELY):
+        if self._move is None or not (self._is_moving() or self._is_shared(topic)):
+            self._sharing.clear()
             self._move = self._membership.complete(self._resubscribe(topic, hints))
+        self._sharing.add(topic.store_id)
         await asyncio.shield(self._move)
 
     def after_vain_dial(self) -> None:
@@ -70,13 +75,18 @@ class Moving:
         if membership.deafness.is_over_patience(membership.first_peers()):
             self._move = membership.complete(self._move_to_new_endpoint(()))
 
+    def _is_shared(self, topic: Topic) -> bool:
+        """Whether the last move serves this request too; not where it did not help the store that asks again."""
+        has_helped = topic.store_id not in self._sharing or not self._membership.deafness.has_stayed_in_vain()
+        return has_helped and time.monotonic() - self._moved_at < LATELY
+
     def _is_moving(self) -> bool:
         return self._move is not None and not self._move.done()
 
     async def _resubscribe(self, topic: Topic, hints: Sequence[str]) -> None:
         membership, deafness = self._membership, self._membership.deafness
         reaches = await reaches_any(membership.node, membership.dialable(hints), REACH_TIME)
-        if reaches and deafness.has_stayed_in_vain():
+        if reaches and deafness.keeps_dead_links():
             await self._move_to_new_endpoint(hints)
             return
         if reaches and await self._resubscribe_here(topic, hints) and topic.neighbors:
@@ -84,10 +94,19 @@ class Moving:
             self._moved_at = time.monotonic()
             return
         await self._look_at_paths()
-        if not (deafness.is_long() or deafness.is_stuck(membership.first_peers(hints))):
+        if deafness.is_long() or deafness.is_stuck(membership.first_peers(hints)):
+            await self._move_to_new_endpoint(hints)
+        elif not reaches and deafness.is_doubtful():
+            await self._compare_with_new_endpoint(hints)
+        else:
             self._moved_at = -math.inf  # a peer may be reached in the next moment
-            return  # a new endpoint would reach nobody either
-        await self._move_to_new_endpoint(hints)
+
+    async def _compare_with_new_endpoint(self, hints: Sequence[str]) -> None:
+        """Move if a new endpoint reaches a peer: then the present one, which reached none, is at fault."""
+        try:
+            await self._move_to_new_endpoint(hints, must_reach=True)
+        except RejoinFailedError:
+            self._moved_at = -math.inf
 
     async def _resubscribe_here(self, topic: Topic, hints: Sequence[str]) -> bool:
         """On the present endpoint; hints that do not come up have to knock. Returns whether one came up."""
@@ -106,11 +125,11 @@ class Moving:
             async with asyncio.timeout(LOOK_TIME):
                 self._membership.deafness.look(await silent_paths(self._membership.node))
 
-    async def _move_to_new_endpoint(self, hints: Sequence[str]) -> None:
+    async def _move_to_new_endpoint(self, hints: Sequence[str], *, must_reach: bool = False) -> None:
         """Move every topic; the old endpoint is stopped once the new one is there.
 
-        The old one stays if it has neighbours and the new one reaches no peer: a path that drops large packets keeps
-        old connections alive, and prevents new ones.
+        The old one stays if the new one reaches no peer, but has to or the old one has neighbours: a path that drops
+        large packets keeps old connections alive, and prevents new ones.
         """
         membership = self._membership
         for peer_id, heard_from in (await dialled_addresses(membership.node)).items():
@@ -122,7 +141,7 @@ class Moving:
             tried = membership.dialable(hints)
             has_neighbors = any(one.neighbors for one in membership.topics.values())
             has_links = has_neighbors and not membership.deafness.has_stayed_in_vain()
-            if has_links and not await reaches_any(new, tried, REACH_TIME):
+            if (must_reach or has_links) and not await reaches_any(new, tried, KNOCK_TIME):
                 message = f"a new endpoint reaches none of {len(tried)} peers, so the old one stays"
                 raise RejoinFailedError(message)
             await membership.move_to(new, hints)

@@ -198,6 +198,7 @@ class IrohNode:
         The service commands a rejoin too, but after one because of the silence before only when its window ends.
         """
         membership = self._membership
+        membership.deafness.broke()
         if time.monotonic() - membership.resumed_at < RECONNECT_TIME:
             return  # it is joining already, and a knock meanwhile would end what it joins by
         is_deaf = membership.deafness.is_long()

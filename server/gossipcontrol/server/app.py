@@ -303,8 +303,8 @@ class App:
             config=self._config, turns=self._turns, registry=self.metrics.registry, budget=self._dispatcher.core.memory,
             obstacle=self._find_obstacle, connections=self._count_connections,
             service=self._service, overview=self._overview, graph=self._graph,
-            name=self._dispatcher.core.name, news=self._news,
-            failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
+            troubled=self._dispatcher.core.liveness.diagnosis.troubled_nodes, name=self._dispatcher.core.name,
+            news=self._news, failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
         )  # fmt: skip
         site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,5 +38,6 @@ def trial_of(label: str, config: Config) -> Trial:
     return Trial(label, config.deciding, config.liveness)
 
 
-_HOMELY = {"HOME": "/", "XDG_RUNTIME_DIR": "/", "XDG_STATE_HOME": "/"}
+_ROOT = Path(sys.executable).anchor
+_HOMELY = {"HOME": _ROOT, "XDG_RUNTIME_DIR": _ROOT, "XDG_STATE_HOME": _ROOT}
 """An environment that changes no key: the variables of a running service are not those of the trial."""

@@ -279,6 +279,7 @@ def test_a_snapshot_from_before_there_was_evidence_is_read() -> None:
     lab.answer(RejoinRequested("n", request_id="q"))
     saved = lab.core.save()
     trigger = saved["history"]["rejoins"][0]["first_trigger"][0]
+    assert trigger.pop() == "", "nor who asked"
     assert trigger.pop() == Rung.REJOIN, "nor did a trigger begin with a stronger rung"
     assert trigger.pop() is False, "nor did it forbid one"
     assert trigger.pop() == []
@@ -335,7 +336,7 @@ ATTRIBUTES = {
     "Engine": "_parameters registry _history _reads _output _scheduler _lifecycle _policy _answers intake _explainer "
     "catalog _handlers handled_at clearance",
     "Registry": "_limit liveness nodes hosts stores attached store_order places stranger_places "
-    "_dropped_starts _idle strangers strange_slots strange_stores strange_names neighbors",
+    "_dropped_starts _idle _named strangers strange_slots strange_stores strange_names neighbors",
     # When it looks for what aged out is no part of what is decided: what it finds is logged.
     "Clearance": "_registry _history _scheduler _output _look_at _left _idle_age _look_every _started_at",
     "History": "_prefix _limit _age _rejoins _blocks _block_order _by_request _ended _skipped _ends _count triggers",

@@ -48,6 +48,8 @@ async def test_an_agent_attaches_with_its_certificate_and_speaks_for_its_own_nod
                 await other.report_network_change(NetworkChange(kind=ChangeKind.RESUMED, host_id="laptop-1"))
             with pytest.raises(DeniedError, match=r"store_ids\[0\]"):
                 await own.rejoin("laptop-1", ["letters"])
+            [told] = [one async for one in own.list_rejoins()]
+            assert "asked by laptop-1 ipv4:127.0.0.1:" in told.triggers[0].reason
         assert len(decided.decisions) == 1
         await until(lambda: bool(node.rejoins), "the rejoin is carried out")
     [line] = [line for line in running.service.lines("decided") if line["node"] == "laptop-1"][:1]

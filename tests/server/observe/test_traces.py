@@ -32,6 +32,7 @@ from opentelemetry.trace import SpanKind
 
 from tests.kit.ports import free_ports
 from tests.kit.service_lab import BareAgent, config, connected, serving
+from tests.kit.until import until
 from tests.kit.web_client import call
 
 REJOIN = "gossipcontrol.v1.GossipControl/Rejoin"
@@ -122,6 +123,8 @@ async def test_a_stream_has_one_span(memory: InMemorySpanExporter, settings: Con
         agent = BareAgent(stub)
         await agent.register("n", "a")
         agent.call.cancel()
+        # The service must notice before it stops, or it ends the stream itself.
+        await until(lambda: bool(memory.get_finished_spans()), "the stream has ended")
     [span] = memory.get_finished_spans()
     assert span.name == "gossipcontrol.v1.GossipControl/Attach"
     assert attributes(span)["rpc.response.status_code"] == "CANCELLED"

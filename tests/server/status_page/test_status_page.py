@@ -15,10 +15,17 @@ from selenium.webdriver import ActionChains, Keys
 from tests.kit.fake_fleet import FakeFleet, Stub, fake_fleet
 from tests.kit.hostile_text import HOSTILE, raw_characters
 from tests.kit.service_lab import Service, connected, rejoin
-from tests.server.status_page.conftest import StatusPage
+from tests.kit.status_page import StatusPage
 
 WIDTHS = (390, 1280, 1920)
 MARKUP = '<img src=x onerror="window.pwned=1">'
+STORES = "document.getElementById('stores')"
+CUT = "document.querySelector('#graph .cut')"
+REPEATED = (
+    "[...document.querySelectorAll('#explain-body p')].map(one => one.innerText)"
+    ".filter(text => /^(\\w+) .*\\): \\1: /.test(text))"
+)
+"""Explanations that say their decision twice."""
 ROTTEN = "document.querySelectorAll('#graph .rotten').length"
 
 
@@ -44,11 +51,20 @@ async def test_rot_a_partition_and_the_healing_are_shown_as_they_happen(page: St
     await page.until(f"{ROTTEN} === 4", "the links to the node that hears nobody are rotten")
     await page.until("document.querySelectorAll('#graph .ill').length === 1", "the node is marked")
     await page.until("/did not hear/.test(document.getElementById('rejoins').innerText)", "its rejoin has the reason")
+    await page.until("/1 node in trouble/.test(document.getElementById('attention').innerText)", "it needs attention")
+    await page.run("document.querySelector('#rejoins button').click()")
+    await page.until("document.querySelector('#explain-body strong')", "its rejoin is explained")
+    assert await page.run(f"return {REPEATED}") == []
+    await page.run("document.getElementById('explain').close()")
     near = {"anna", "bert", "cleo"}
     fleet.hears = fleet.links = lambda one, other: (one in near) == (other in near)
     await page.until("/partitioned/.test(document.getElementById('attention').innerText)", "the partition is told")
     await page.until("document.querySelectorAll('#graph .cut').length === 1", "its sides are drawn apart")
     assert "3 + 2 nodes have no path" in await page.text("graph")
+    assert "is cut off by the partition" in await page.text("graph")
+    await page.resize(390, 1100)
+    await page.until(f"{CUT}.getAttribute('y1') === {CUT}.getAttribute('y2')", "on a phone one side is below the other")
+    await page.resize(1280, 1100)
     await page.run("document.querySelector('#stores [data-key=\"why notes\"]').click()")
     await page.until("/3 \\+ 2 nodes/.test(document.getElementById('explain-body').innerText)", "a store is explained")
     await page.run("document.getElementById('explain').close()")
@@ -98,6 +114,9 @@ async def test_it_is_accessible_and_fits_every_width(
     for width in WIDTHS:
         await page.resize(width, 1100)
         assert await page.run("return document.documentElement.scrollWidth") <= width
+        assert (
+            await page.run("const it = document.getElementById('stores'); return it.scrollWidth - it.clientWidth") <= 0
+        )
         assert await page.run("return document.documentElement.dataset.theme") == theme
         assert await serious(page) == []
         if folder:

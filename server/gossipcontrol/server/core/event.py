@@ -52,6 +52,8 @@ class RejoinRequested:
     """The rung to begin with, where something shows that those below are in vain."""
     park: bool = True
     """Whether it waits for a node that nobody knows; otherwise such a trigger is refused."""
+    asked_by: str = ""
+    """Who asked: an identity, and where it called from; beyond ``ASKED_BY`` characters it is cut."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ class NetworkChanged:
     """Whether it waits for named nodes that nobody knows; otherwise such a trigger is refused."""
     slept: float = 0.0
     """Seconds that the host slept before it resumed; 0: not known."""
+    asked_by: str = ""
+    """Who reported: an identity, and where it called from; beyond ``ASKED_BY`` characters it is cut."""
 
     @property
     def evidence(self) -> str:

@@ -13,6 +13,7 @@ from gossipcontrol.server.core.effect import ForgetSlots
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
+from gossipcontrol.server.observe.calls import readable_peer
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
@@ -27,6 +28,7 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
+from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_deafness, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
@@ -88,6 +90,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> gossip_control_pb2.RejoinResponse:
         """Decide about a rejoin of stores of a node."""
         event = decode.rejoin_requested(request)
+        event.asked_by = _asked_by()
         self._charge(context, request, event)
         effects = await self._dispatcher.settle(event)
         response = await in_slices(encode.rejoin_response(trigger_answer(effects), self._clock.now()))
@@ -99,6 +102,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> gossip_control_pb2.ReportNetworkChangeResponse:
         """Decide about a change of a host or of nodes."""
         event = decode.network_changed(request, self._note)
+        event.asked_by = _asked_by()
         self._charge(context, request, event)
         answer = trigger_answer(await self._dispatcher.settle(event))
         if not answer.replayed:
@@ -305,6 +309,11 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         counts = self._liveness.store_counts(store.store_id)
         stalest_at = self._staleness.stalest_at(store.store_id)
         return encode_presence.store_message(store, counts, stalest_at, now)
+
+
+def _asked_by() -> str:
+    """Who makes the call that runs now, for people."""
+    return readable_peer(current_caller()).replace(LOCAL_PEER, "the Unix socket")
 
 
 async def _page(found: Iterator[T | None], size: int, weigh: Callable[[T], int] = lambda _: 0) -> tuple[list[T], bool]:

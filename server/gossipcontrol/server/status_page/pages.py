@@ -40,6 +40,8 @@ class Pages:
     service: GossipControlService
     overview: Callable[[], dict[str, Any]]
     graph: Callable[[str], NeighborGraph | None]
+    troubled: Callable[[str], int]
+    """Number of a store's nodes with a condition that stands."""
     name: Callable[[str], str]
     """The name of a node; empty where it has none."""
     news: RejoinNews
@@ -53,7 +55,7 @@ def make_site(pages: Pages, loop: asyncio.AbstractEventLoop, *, is_local: bool) 
     health = Health(bridge, pages.obstacle)
     routes: dict[str, Handler] = {"/healthz": health.live, "/readyz": health.ready}
     routes |= asset_routes()
-    routes |= Reads(bridge, pages.service, pages.overview, pages.graph, pages.name).routes()
+    routes |= Reads(bridge, pages.service, pages.overview, pages.graph, pages.troubled, pages.name).routes()
     routes["/api/events"] = EventStream(bridge, pages.service, pages.news).answer
     routes |= Debug(bridge, pages.config, pages.budget, pages.connections).routes()
     metrics = cast("Application", make_wsgi_app(pages.registry))  # pyright: ignore[reportUnknownArgumentType]

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.errors import InvalidRequest, NotFound
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
+from gossipcontrol.server.runtime.slices import Slice
 from gossipcontrol.server.status_page.bridge import Bridge
 from gossipcontrol.server.status_page.site import Answer, Handler, Request, as_json
 from gossipcontrol.v1.decision_pb2 import Cause, RejoinOutcome
@@ -47,12 +48,14 @@ class Reads:
         service: GossipControlService,
         overview: Callable[[], dict[str, Any]],
         graph: Callable[[str], NeighborGraph | None],
+        troubled: Callable[[str], int],
         name: Callable[[str], str],
     ) -> None:
         self._bridge = bridge
         self._service = service
         self._overview = overview
         self._graph = graph
+        self._troubled = troubled
         self._name = name
 
     def routes(self) -> dict[str, Handler]:
@@ -75,7 +78,16 @@ class Reads:
     def _list_stores(self, request: Request) -> Answer:
         query = request.query
         asked = ListStoresRequest(page_size=_size(query), page_token=query.get("after", ""))
-        return self._call(request, self._service.ListStores, asked)
+        method: Callable[[Any, Any], Any] = self._service.ListStores
+
+        async def read() -> dict[str, Any]:
+            listed, work = as_dict(await method(asked, PageContext(request.client))), Slice()
+            for store in listed.get("stores", ()):
+                await work.rest()
+                store["troubled_count"] = self._troubled(store["store_id"])
+            return listed
+
+        return as_json(self._bridge.ask(request.client, read))
 
     def _list_peers(self, request: Request) -> Answer:
         query = request.query

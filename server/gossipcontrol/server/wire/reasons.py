@@ -60,7 +60,8 @@ def explain_trigger(trigger: TriggerRecord) -> str:
     """Why a trigger was decided as it was."""
     decided = f"{trigger.kind.name.lower()}: {RULES[trigger.rule]}"
     evidence = f"evidence: {trigger.evidence}" if trigger.evidence else ""
-    return "; ".join(filter(None, (decided, evidence, explain_seen(trigger.seen, trigger.arrived_at))))
+    asked_by = f"asked by {trigger.asked_by}" if trigger.asked_by else ""
+    return "; ".join(filter(None, (decided, evidence, explain_seen(trigger.seen, trigger.arrived_at), asked_by)))
 
 
 def explain_seen(seen: Seen, at: float) -> str:

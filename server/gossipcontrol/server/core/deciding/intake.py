@@ -12,7 +12,7 @@ from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.registry import STRANGER_PLACES, Node, Registry, Slot
-from gossipcontrol.server.core.deciding.rejoin import BRIDGE, EVIDENCE, Rejoin, Trigger
+from gossipcontrol.server.core.deciding.rejoin import ASKED_BY, BRIDGE, EVIDENCE, Rejoin, Trigger
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger, RefuseUnknown
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
@@ -58,7 +58,10 @@ class Intake:
             return
         bridge = tuple(dict.fromkeys(event.bridge[:BRIDGE])) if event.bridge else ()
         evidence = event.evidence[:EVIDENCE]
-        trigger = Trigger(event.cause, now, event.request_id, evidence, bridge, event.rejoin_only, event.first_rung)
+        trigger = Trigger(
+            event.cause, now, event.request_id, evidence, bridge, event.rejoin_only, event.first_rung,
+            event.asked_by[:ASKED_BY],
+        )  # fmt: skip
         decide = self._policy.decide
         decisions = self._decide_group(groups[0], trigger) if groups else [decide(slot, trigger) for slot in slots]
         self._answer(event, event.cause, tuple(decisions), now)
@@ -75,7 +78,7 @@ class Intake:
         if groups is None:
             return
         first, rest = _split(groups)
-        trigger = Trigger(cause, now, event.request_id, event.evidence)
+        trigger = _of_change(event, cause, now)
         if cause in MOVES:
             # Before anything starts: no command may name where these nodes were.
             for group in groups:
@@ -95,7 +98,7 @@ class Intake:
         event, node_ids = self._rest[0]
         cause = event.kind.cause
         assert cause is not None, "an announced sleep decides nothing"
-        trigger, decisions = Trigger(cause, now, event.request_id, event.evidence), list[Decision]()
+        trigger, decisions = _of_change(event, cause, now), list[Decision]()
         while node_ids and len(decisions) < SLICE:
             node = self._registry.nodes.get(node_ids.popleft())
             if node is not None:
@@ -251,6 +254,10 @@ def _split(groups: Sequence[Group]) -> tuple[Sequence[Group], Sequence[Group]]:
             return groups[:index], groups[index:]
         count += group.places
     return groups, ()
+
+
+def _of_change(event: NetworkChanged, cause: Cause, now: float) -> Trigger:
+    return Trigger(cause, now, event.request_id, event.evidence, asked_by=event.asked_by[:ASKED_BY])
 
 
 def restate(decision: Decision, history: History, now: float) -> Decision:

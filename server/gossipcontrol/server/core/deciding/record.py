@@ -63,6 +63,8 @@ class TriggerRecord:
     seen: Seen = UNSEEN
     evidence: str = ""
     """What a suspicion rests on, as a sentence."""
+    asked_by: str = ""
+    """Who asked; empty: the service itself."""
 
 
 @dataclass(frozen=True, slots=True)

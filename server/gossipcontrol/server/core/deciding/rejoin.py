@@ -12,6 +12,8 @@ from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 
+ASKED_BY = 128
+"""Most characters kept of who asked."""
 EVIDENCE = 300
 """Most characters of evidence kept with a trigger."""
 BRIDGE = 8
@@ -61,6 +63,8 @@ class Trigger(NamedTuple):
     """Whether no stronger rung may follow."""
     first_rung: Rung = Rung.REJOIN
     """The rung to begin with."""
+    asked_by: str = ""
+    """Who asked; at most ``ASKED_BY`` characters, empty where the service itself did."""
 
 
 DecidedTrigger = tuple[Trigger, DecisionKind, Rule, Seen]
@@ -204,7 +208,7 @@ class Rejoin:
             rung=self.rung,
             detail=self.detail,
             triggers=tuple(
-                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen, t.evidence)
+                TriggerRecord(t.cause, kind, rule, t.arrived_at, t.request_id, seen, t.evidence, t.asked_by)
                 for t, kind, rule, seen in kept
             ),
             trigger_count=self.trigger_count,

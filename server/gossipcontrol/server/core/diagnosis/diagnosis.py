@@ -107,6 +107,11 @@ class Diagnosis:
         monitor = self._monitors.get(store_id)
         return None if monitor is None else neighbor_graph(monitor, now)
 
+    def troubled_nodes(self, store_id: str) -> int:
+        """Number of a store's nodes with a condition that stands."""
+        monitor = self._monitors.get(store_id)
+        return len(monitor.conditions.nodes()) if monitor else 0
+
     def leave_store(self, store_id: str, node_id: str) -> None:
         """Forget a node in a store that it no longer has; the next event's findings end its conditions."""
         self._closing_findings += self._detach(store_id, node_id)

@@ -38,6 +38,7 @@ function drawAttention() {
     const of = Object.fromEntries((one.peer_counts ?? []).map((row) => [plain(row.state), row.count]));
     const name = printable(one.store_id);
     if (one.partitioned) found.push(["bad", `${name} is partitioned: its live nodes fall apart`, one.store_id]);
+    else if (one.troubled_count) found.push(["warn", `${name} has ${count(one.troubled_count, "node")} in trouble`, one.store_id]);
     if (of.suspect) found.push(["warn", `${name} has ${count(of.suspect, "suspect")}`, one.store_id]);
   }
   if (overview?.counts.parked) found.push(["warn", `${count(overview.counts.parked, "rejoin")} parked: no agent is attached`]);
@@ -71,7 +72,8 @@ function drawStores() {
   const rows = state.stores.map((one) => {
     const of = Object.fromEntries((one.peer_counts ?? []).map((row) => [plain(row.state), row.count]));
     const away = (of.suspect ?? 0) + (of.offline ?? 0);
-    const how = one.partitioned ? "partitioned" : of.suspect ? "suspect" : one.rejoins_running ? "repairing" : "whole";
+    const how = one.partitioned ? "partitioned" : of.suspect ? "suspect" : one.rejoins_running ? "repairing"
+      : one.troubled_count ? "in trouble" : "whole";
     return element("tr", { class: one.store_id === state.store ? "chosen" : "" },
       element("th", { scope: "row" }, element("button", {
         type: "button", class: "id", "data-key": `store ${one.store_id}`, title: printable(one.store_id),
@@ -79,7 +81,7 @@ function drawStores() {
       }, printable(one.store_id))),
       element("td", {}, `${one.attached_count ?? 0} of ${one.node_count ?? 0}`), element("td", {}, String(of.online ?? 0)),
       element("td", {}, String(away)), element("td", {}, one.stalest_age_ms === undefined ? "–" : ago(one.stalest_age_ms)),
-      element("td", {}, element("span", { class: `state ${how}` }, how)),
+      element("td", {}, element("span", { class: `state ${how.replaceAll(" ", "-")}` }, how)),
       element("td", {}, element("button", {
         type: "button", "data-key": `why ${one.store_id}`, "aria-label": `Explain the store ${printable(one.store_id)}`,
         onclick: () => explainStore(one, how),

@@ -2,7 +2,7 @@
 
 import { at, element, show } from "./dom.js";
 import { read } from "./reads.js";
-import { ago, called, count, plain, printable } from "./words.js";
+import { ago, called, condition, count, plain, printable } from "./words.js";
 
 const NAMED = 5; // most peers and rejoins that the explanation of a store names
 const WORST = ["PEER_STATE_SUSPECT", "PEER_STATE_OFFLINE"];
@@ -34,11 +34,17 @@ async function ask(title, answer) {
 function decisions({ explanations = [], rejoins = [] }) {
   const told = explanations.map((one) => element("div", {},
     element("p", {}, element("strong", {}, plain(one.decision?.kind)), ` (${plain(one.cause)}): `,
-      printable(one.message)),
-    one.evidence && element("p", { class: "why" }, printable(one.evidence))));
-  const ended = rejoins.map((one) => element("p", {}, `Outcome: ${plain(one.outcome)} after ${
-    count(one.attempts ?? 0, "attempt")}. `, printable(one.detail)));
+      printable(reason(one))),
+    one.evidence && !one.message?.includes(one.evidence) && element("p", { class: "why" }, printable(one.evidence))));
+  const ended = rejoins.map((one) => element("p", {}, `Outcome: ${plain(one.outcome)}${
+    one.attempts ? ` after ${count(one.attempts, "attempt")}` : ""}${one.detail ? ": " : ""}`, printable(one.detail)));
   return [...told, ...ended, !told.length && !ended.length && element("p", {}, "Nothing would happen.")];
+}
+
+// The message without the decision that stands before it already.
+function reason({ decision, message = "" }) {
+  const said = `${plain(decision?.kind)}: `;
+  return message.startsWith(said) ? message.slice(said.length) : message;
 }
 
 // What its state follows from: the sides of a partition, nodes with a condition, peers that are not heard, rejoins.
@@ -54,7 +60,7 @@ async function storeReasons(row) {
   const said = [`${row.attached_count ?? 0} of ${count(row.node_count ?? 0, "node")} attached. ${stalest}`];
   if (graph?.partitioned) said.push(`The live nodes fall apart: ${sides(graph)} have no path to each other.`);
   for (const one of graph?.nodes.filter((node) => node.causes.length).slice(0, NAMED) ?? []) {
-    said.push(`${called(one.node_id, one.name)}: ${one.causes.map(plain).join(", ")}.`);
+    said.push(`${called(one.node_id, one.name)}: ${one.causes.map(condition).join(", ")}.`);
   }
   for (const one of silent.flatMap(({ peers = [] }) => peers).slice(0, NAMED)) {
     said.push(`${printable(one.peer_id)} is ${plain(one.state)}, last heard ${ago(one.heard_age_ms)}.`);
@@ -71,5 +77,6 @@ async function storeReasons(row) {
 function sides(graph) {
   const sizes = new Map();
   for (const one of graph.nodes) sizes.set(one.side, (sizes.get(one.side) ?? 0) + 1);
-  return `${[...sizes.values()].join(" + ")} nodes`;
+  const inOrder = [...sizes].sort(([one], [other]) => one - other);
+  return `${inOrder.map(([, size]) => size).join(" + ")} nodes`;
 }

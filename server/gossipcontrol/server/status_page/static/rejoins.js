@@ -14,7 +14,8 @@ function row(one, explain) {
   const first = one.triggers?.[0];
   const when = one.ended_age_ms ?? one.started_age_ms ?? one.requested_age_ms ?? 0;
   const proof = one.verified_after_ms !== undefined ? `, verified after ${age(one.verified_after_ms)}` : "";
-  const why = first?.evidence || last?.reason || one.detail;
+  const said = first?.evidence || last?.reason || one.detail || "";
+  const why = said.startsWith(`${outcome}: `) ? said.slice(outcome.length + 2) : said;
   return element("li", {},
     element("p", { class: "line" },
       element("span", { class: `state ${outcome}` }, outcome),
@@ -26,6 +27,6 @@ function row(one, explain) {
         type: "button", "data-key": `rejoin ${one.rejoin_id}`, onclick: () => explain(one.rejoin_id),
         "aria-label": `Explain the rejoin of ${called(one.node_id, one.node_name)} in ${printable(one.store_id)}`,
       }, "Explain")),
-    why && element("p", { class: "why" }, printable(why)),
-    one.detail && one.detail !== why && element("p", { class: "why" }, printable(one.detail)));
+    why && !one.detail?.startsWith(why) && element("p", { class: "why" }, printable(why)),
+    one.detail && element("p", { class: "why" }, printable(one.detail)));
 }

@@ -17,6 +17,12 @@ export function ago(milliseconds) {
 const PREFIX = /^(PEER_STATE|REJOIN_OUTCOME|CAUSE|DECISION_KIND|RUNG)_/;
 export const plain = (name) => String(name ?? "").replace(PREFIX, "").replaceAll("_", " ").toLowerCase();
 
+// What stands about a node; other causes are said by their names.
+const CONDITIONS = {
+  OUTBOUND_ROT: "is heard by nobody", INBOUND_ROT: "hears others no more", PARTITION: "is cut off by the partition",
+};
+export const condition = (cause) => CONDITIONS[cause] ?? plain(cause);
+
 export function bytes(count) {
   const units = ["B", "kB", "MB", "GB"];
   let unit = 0;
