@@ -202,6 +202,14 @@ def test_a_fleet_that_follows_a_changing_interval_is_no_overload(longest: float)
         assert overload.since() is None
 
 
+def test_that_reports_end_is_seen_without_a_further_report() -> None:
+    overload = Overload(33.0, SETTLE)
+    for number in range(100):
+        overload.record_report(f"n{number}", 2.0, 0.0)
+    assert overload.offline_at(15.0, 15.0) == 15.0
+    assert overload.offline_at(40.0, 40.0) == 40.0 + SETTLE
+
+
 def test_nobody_is_offline_while_the_service_is_behind() -> None:
     """For an interval after the last sign of it: what waited is heard by then."""
     lab = Lab()

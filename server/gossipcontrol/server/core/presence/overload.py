@@ -105,15 +105,17 @@ class Overload:
         return max(at, (now if self._ended_at is None else self._ended_at) + self._settle)
 
     def _judge(self, now: float) -> None:
-        heard, missed = self._heard, self._missed
-        while heard and (at := next(iter(heard.values()))) + self._window < now:
-            missed[heard.popitem(last=False)[0]] = at
+        heard, missed, window, fell_at = self._heard, self._missed, self._window, now
         while missed and next(iter(missed.values())) + KNOWN_FOR < now:
             missed.popitem(last=False)
         known = len(heard) + len(missed)
+        while heard and (at := next(iter(heard.values()))) + window < now:
+            missed[heard.popitem(last=False)[0]] = at
+            if len(heard) < MIN_SHARE * known:
+                fell_at = min(fell_at, at + window)  # it began then, however late it is seen
         if known >= MIN_REPORTERS and len(heard) < MIN_SHARE * known:
-            if self._began_at is None or (self._ended_at is not None and now >= self._ended_at + self._settle):
-                self._began_at = now
+            if self._began_at is None or (self._ended_at is not None and fell_at >= self._ended_at + self._settle):
+                self._began_at = fell_at
             self._ended_at = None
         elif self._began_at is not None and self._ended_at is None:
             self._ended_at = now
