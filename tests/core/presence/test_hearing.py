@@ -104,6 +104,9 @@ def test_who_was_offline_before_stays_so() -> None:
     assert lab.state(NODES[0]) is OFFLINE
     lab.advance(300.0)
     assert lab.state(NODES[0]) is OFFLINE
+    for mute in (True, False):  # it is looked at again
+        lab.liveness.presence.set_mute("a", NODES[0], mute, lab.now)
+    assert lab.state(NODES[0]) is OFFLINE
     report(lab, NODES[1:])
     assert lab.state(NODES[0]) is OFFLINE
 

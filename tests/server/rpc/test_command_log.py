@@ -34,6 +34,15 @@ def test_the_delay_is_what_the_agent_does_not_account_for() -> None:
     assert log.delay("a", 1, 1.5) == 3.5
 
 
+def test_an_agent_that_had_the_command_before_it_was_sent_had_it_just_then() -> None:
+    """A clock that runs fast makes nothing newer than it was heard."""
+    clock = _Clock()
+    log = CommandLog(clock)
+    log.add("a")
+    clock.now += 5
+    assert log.delay("a", 1, 60.0) == 0.0
+
+
 def test_numbers_that_were_never_sent_count_as_the_newest() -> None:
     log = CommandLog(_Clock())
     log.add("a")
@@ -66,6 +75,7 @@ def test_an_older_agents_frames_after_a_silence_count_as_held() -> None:
     clock.now += 5
     log.record_frame(2.0)
     assert log.assumed_delay("a") == 3.0
+    assert log.assumed_delay("a", unary=True) == 3.0, "what holds a stream may hold a call as well"
     clock.now += 0.5
     log.record_frame(2.0)
     assert log.assumed_delay("a") == 3.0, "it came in the same burst"

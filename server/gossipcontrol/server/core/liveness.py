@@ -125,6 +125,7 @@ class Liveness:
         if due_at is not None and due_at <= now:
             if now - due_at > SERVICE_BEHIND:
                 self._pacer.on_behind(now)
+                presence.overload.on_behind(now)
             # What one turn leaves is due still: while the turns go on, the service does not stand still.
             if now - max(due_at, self._advanced_at) > SERVICE_PAUSE:
                 presence.on_service_paused(now)
@@ -165,8 +166,11 @@ class Liveness:
         interval = self._pacer.next_report(now)
         lateness = reporter.record_report(event.store_id, interval, now)
         presence.hearing.record_report(node_id, interval, now)
+        presence.overload.record_report(node_id, interval, now)
+        if interval < event.delay < math.inf:
+            presence.overload.record_wait(node_id, now)
         if event.going_to_sleep:
-            presence.hearing.forget(node_id)
+            presence.forget_reporter(node_id)
         presence.advance_informed(store, now - lateness, now)
         self._pacer.count_report(reported_at, now)
         presence.drop_if_empty(store)
@@ -192,13 +196,13 @@ class Liveness:
     def _on_node_detached(self, event: NodeDetached, now: float) -> None:
         self._reporters.pop(event.node_id, None)
         if event.left:
-            self.presence.hearing.forget(event.node_id)
+            self.presence.forget_reporter(event.node_id)
             for store_id in self._stores_of(event.node_id):
                 self.presence.mark_departed(store_id, event.node_id, PeerState.LEFT, now)
 
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
         for node_id in event.node_ids:
-            self.presence.hearing.forget(node_id)
+            self.presence.forget_reporter(node_id)
             for store_id in self._stores_of(node_id, event.store_ids):
                 self.presence.mark_departed(store_id, node_id, PeerState.ASLEEP, now)
 
@@ -373,6 +377,10 @@ class Liveness:
     def deaf_since(self) -> float | None:
         """When the service last heard from anybody (service time), if it is deaf; None while it hears."""
         return self.presence.hearing.deaf_since()
+
+    def overloaded_since(self) -> float | None:
+        """Since when the service has heard too few of its reporters (service time); None while it hears enough."""
+        return self.presence.overload.since()
 
     def counts(self) -> LivenessCounts:
         """The gauges over all stores."""

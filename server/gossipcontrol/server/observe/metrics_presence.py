@@ -89,6 +89,12 @@ class LivenessMetrics(Collector):
             "Time for which the service has heard nobody, because all nodes fell silent at once; 0 while it hears.",
             value=0.0 if deaf_since is None else max(0.0, self._now() - deaf_since),
         )
+        overloaded_since = self._liveness.overloaded_since()
+        yield GaugeMetricFamily(
+            "gossipcontrol_overloaded_seconds",
+            "Time for which the service has heard less than half of the nodes that reported before; 0 while it hears.",
+            value=0.0 if overloaded_since is None else max(0.0, self._now() - overloaded_since),
+        )
         yield GaugeMetricFamily(
             "gossipcontrol_pairs_unsynced", "Pairs online and overdue for a direct sync.", value=total.pairs_unsynced
         )

@@ -15,6 +15,7 @@ from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.change import ChangeLog
 from gossipcontrol.server.core.presence.detector import Detector, Peak
 from gossipcontrol.server.core.presence.hearing import Hearing
+from gossipcontrol.server.core.presence.overload import Overload
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.core.presence.table import FREE, STATES, Store, Table
@@ -56,8 +57,11 @@ class Presence:
         self.started_at: float | None = None
         """When the service began to listen, or went on after a pause of its own."""
         self._resumed_at = NEVER
-        self.hearing = Hearing(parameters.suspect_ceiling, parameters.suspect_ceiling + parameters.offline_after)
+        settle = parameters.suspect_ceiling + parameters.offline_after
+        self.hearing = Hearing(parameters.suspect_ceiling, settle)
         """Whether the service hears anybody: while it is deaf, nobody becomes OFFLINE."""
+        self.overload = Overload(parameters.suspect_floor + parameters.offline_after, settle)
+        """Whether it has room to hear most of those that report: while it has none, nobody becomes OFFLINE."""
         self.is_short = False
         """Whether a further peer takes the place of another, for want of memory."""
         self.change_total = 0
@@ -107,6 +111,11 @@ class Presence:
         else:
             del self._mute_since[row]
         self._refresh(row, now)
+
+    def forget_reporter(self, node_id: str) -> None:
+        """A node said that it goes: that it reports no longer says nothing about the service."""
+        self.hearing.forget(node_id)
+        self.overload.forget(node_id)
 
     def is_mute(self, store: Store, peer_id: str) -> bool:
         """Whether the peer is mute, so that only its broadcasts count as signs of life."""
@@ -309,7 +318,8 @@ class Presence:
     def _offline_at(self, row: int, now: float) -> float:
         """When a suspected peer that stays silent becomes offline; never within the service's first report interval.
 
-        What passes while the service is deaf proves nothing: for who was not offline before, time starts again after.
+        What passes while the service is deaf or overloaded proves nothing: for who was not offline before, time starts
+        again after.
         """
         since = max(
             max(self._alive_at(row), self._resumed_at) + self._detector.timeout(row, self.table.store_of(row)),
@@ -317,9 +327,9 @@ class Presence:
         )
         settled_at = (self.started_at or now) + self._next_report(now)
         offline_at, hearing = max(since + self._parameters.offline_after, settled_at), self.hearing
-        if hearing.deaf_at is None or offline_at <= hearing.deaf_at:
-            return offline_at
-        return max(offline_at, (now if hearing.ended_at is None else hearing.ended_at) + hearing.settle)
+        if hearing.deaf_at is not None and offline_at > hearing.deaf_at:
+            offline_at = max(offline_at, (now if hearing.ended_at is None else hearing.ended_at) + hearing.settle)
+        return self.overload.offline_at(offline_at, now)
 
     def _ceiling_at(self, alive_at: float) -> float:
         """When silence since that instant is suspicious without any proof; the service's own pauses do not count."""
@@ -366,8 +376,9 @@ class Presence:
                 schedule(row, expires_at, now)
 
     def _is_too_old(self, row: int, now: float) -> bool:
-        """Whether a peer is to be forgotten; a suspected one only gets so old while the service is deaf."""
-        return self.hearing.is_deaf and self.table.seen_at(row) + self._parameters.peer_age <= now
+        """Whether a peer is to be forgotten; a suspected one gets so old only without hearing."""
+        hears = not self.hearing.is_deaf and self.overload.since() is None
+        return not hears and self.table.seen_at(row) + self._parameters.peer_age <= now
 
     def _expire(self, row: int) -> None:
         store = self.table.store_of(row)
