@@ -20,10 +20,13 @@ pub(crate) enum Begin {
     Done(RejoinResult),
 }
 
+/// Rejoin id, attempt, and how it ended.
+type Attempt = (String, u32, Option<RejoinResult>);
+
 /// The attempts of late.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
-    attempts: VecDeque<(String, u32, Option<RejoinResult>)>,
+    attempts: VecDeque<Attempt>,
 }
 
 impl Commands {
@@ -32,7 +35,7 @@ impl Commands {
         let known = self
             .attempts
             .iter()
-            .find(|(id, attempt, _)| (id, *attempt) == (&command.rejoin_id, command.attempt));
+            .find(|one| one.0 == command.rejoin_id && one.1 == command.attempt);
         match known {
             Some((_, _, Some(result))) => Begin::Done(result.clone()),
             Some(_) => Begin::UnderWay,
@@ -49,10 +52,8 @@ impl Commands {
 
     /// An attempt ended.
     pub(crate) fn end(&mut self, result: &RejoinResult) {
-        let mut attempts = self.attempts.iter_mut();
-        if let Some((_, _, ended)) =
-            attempts.find(|(id, attempt, _)| (&*id, *attempt) == (&result.rejoin_id, result.attempt))
-        {
+        let is_it = |one: &&mut Attempt| one.0 == result.rejoin_id && one.1 == result.attempt;
+        if let Some((_, _, ended)) = self.attempts.iter_mut().find(is_it) {
             *ended = Some(result.clone());
         }
     }
