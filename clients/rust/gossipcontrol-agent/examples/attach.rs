@@ -1,4 +1,4 @@
-//! An app that has an endpoint and iroh-gossip, and attaches its node to GossipControl: `attach STORE [NODEID@IP:PORT]`.
+//! An app that has an endpoint and iroh-gossip, and attaches its node to GossipControl.
 
 use std::error::Error;
 use std::{env, str};

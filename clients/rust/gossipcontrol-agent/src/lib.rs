@@ -1,8 +1,8 @@
 //! Attaches an iroh-gossip node to GossipControl, which keeps its gossip alive.
 //!
 //! An app that has an [`Endpoint`](iroh::Endpoint) and a [`Gossip`](iroh_gossip::net::Gossip) makes an [`Agent`] beside
-//! them and joins its topics with [`Agent::join`]. The agent registers the node with the service, counts what is sent and
-//! heard, reports it, and carries out the rejoins that the service orders.
+//! them and joins its topics with [`Agent::join`]. The agent registers the node with the service, counts what is sent
+//! and heard, reports it, and carries out the rejoins that the service orders.
 //!
 //! ```
 //! use gossipcontrol_agent::Agent;

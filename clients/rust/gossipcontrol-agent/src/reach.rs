@@ -1,7 +1,7 @@
 //! How a peer is reached again: dial it, and hand the connection to iroh-gossip.
 //!
-//! iroh-gossip (0.35 to 0.101) never dials a peer again whose dial has failed once: it stays `Pending` with a queue that
-//! is not empty, and only an empty one is dialled. Joining, leaving and a change of the network cure nothing. A
+//! iroh-gossip (0.35 to 0.101) never dials a peer again whose dial has failed once: it stays `Pending` with a queue
+//! that is not empty, and only an empty one is dialled. Joining, leaving and a change of the network cure nothing. A
 //! connection that is handed over does: it makes the peer active, and what is queued is sent.
 
 use std::sync::Arc;

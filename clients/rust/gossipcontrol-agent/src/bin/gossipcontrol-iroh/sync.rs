@@ -1,8 +1,8 @@
 //! Direct exchange between two reference nodes: over a connection of its own, not through the overlay.
 //!
-//! The protocol `/gossipcontrol/sync/1` is one bidirectional stream. The dialler sends a JSON object: `store` and `beats`
-//! (author to [life, number], the newest heartbeat that it knows of each). The other side stores what is newer, and
-//! answers with its own `beats` or an `error`; the dialler stores what is newer in turn, and both know the same.
+//! The protocol `/gossipcontrol/sync/1` is one bidirectional stream. The dialler sends a JSON object: `store` and
+//! `beats` (author to [life, number], the newest heartbeat that it knows of each). The other side stores what is newer,
+//! and answers with its own `beats` or an `error`; the dialler stores what is newer in turn, and both know the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
