@@ -27,7 +27,7 @@ STOP_TIME = 8.0
 LAST_LINES = 40
 """Lines that a failure shows."""
 CLIENT = (sys.executable, "-m", "gossipcontrol.cli")
-PYTHON_NODE = (*CLIENT, "agent", "iroh")
+PYTHON_NODE = (*CLIENT, "agent", "iroh", "--engine", "python")
 """The reference node in Python; others take the same flags and print the same lines."""
 
 
