@@ -1,12 +1,15 @@
 """How long a node whose link was down for a minute takes to return to the overlay, with and without GossipControl.
 
-Both are measured in one run, on swarms of three real iroh-gossip nodes on hosts of their own: some with a service, a
-watcher and an agent on the first host, some bare. The first host of each is cut off and restored in the same rounds.
+Both are measured in one run, on swarms of real iroh-gossip nodes on hosts of their own: some with a service, a watcher
+and an agent on the first host, some bare. The first host of each is cut off and restored in the same rounds. The node
+is the Python one (iroh-gossip 0.35), or a program with its flags, as gossipcontrol-iroh (Rust, iroh-gossip 0.101).
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import shlex
 import statistics
 import sys
 import tempfile
@@ -15,8 +18,10 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from bench.report import Figure, at_most, rounds_on_hosts, show
-from tests.kit.recovery import Round, cut_off, restore
+from bench.report import Figure, arguments, at_most, show
+from tests.kit.network import what_is_missing
+from tests.kit.process import PYTHON_NODE
+from tests.kit.recovery import CUT, Round, cut_off, restore
 from tests.kit.swarm import Swarm
 
 SIDE_BY_SIDE = 3
@@ -28,16 +33,21 @@ WATCHED_FOR = 60.0
 STAGES = ("link to watcher", "watcher to service", "service to agent", "agent to neighbour")
 
 
-async def measure(rounds: int, watched_for: float) -> tuple[list[Round], list[Round]]:
+async def measure(chosen: argparse.Namespace, watched_for: float) -> tuple[list[Round], list[Round]]:
     """Measure so many rounds with GossipControl, and as many without."""
+    rounds = chosen.rounds
     batches = [min(SIDE_BY_SIDE, rounds - done) for done in range(0, rounds, SIDE_BY_SIDE)]
     with_it: list[Round] = []
     without: list[Round] = []
     for batch in batches:
         async with AsyncExitStack() as stack:
-            made = [Swarm(_directory(stack), control=control, heartbeat=HEARTBEAT) for control in (True, False) * batch]
+            made = [
+                Swarm(_directory(stack), hosts=chosen.nodes, control=control, heartbeat=HEARTBEAT,
+                      program=shlex.split(chosen.program))
+                for control in (True, False) * batch
+            ]  # fmt: skip
             swarms = await asyncio.gather(*(stack.enter_async_context(swarm) for swarm in made))
-            await asyncio.gather(*(cut_off(swarm) for swarm in swarms))
+            await asyncio.gather(*(cut_off(swarm, chosen.cut) for swarm in swarms))
             # One after another, so that no two share the cores at the same instant.
             controlled = [await restore(swarm, watched_for) for swarm in swarms if swarm.controlled]
             bare = await asyncio.gather(*(restore(swarm, watched_for) for swarm in swarms if not swarm.controlled))
@@ -73,10 +83,22 @@ def _milliseconds(choose: Callable[[list[float]], float], times: Sequence[float 
     return choose(known) * 1000 if known and len(known) == len(times) else None
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of each kind (10)")
+    parser.add_argument("--nodes", type=int, default=3, help="nodes of a swarm (3)")
+    parser.add_argument("--cut", type=float, default=CUT, help=f"seconds for which the link is down ({CUT:g})")
+    parser.add_argument("--program", default=shlex.join(PYTHON_NODE), help="the node (gossipcontrol agent iroh)")
+    return parser
+
+
 def main() -> None:
-    chosen = rounds_on_hosts(__doc__, 10)
-    rounds, watched_for = (1, 20.0) if chosen.quick else (chosen.rounds, WATCHED_FOR)
-    show("recovery", figures(*asyncio.run(measure(rounds, watched_for)), watched_for), chosen.as_json)
+    chosen = _parser().parse_args()
+    if missing := what_is_missing():
+        sys.exit(missing)
+    watched_for = 20.0 if chosen.quick else WATCHED_FOR
+    chosen.rounds = 1 if chosen.quick else chosen.rounds
+    show("recovery", figures(*asyncio.run(measure(chosen, watched_for)), watched_for), chosen.as_json)
 
 
 if __name__ == "__main__":

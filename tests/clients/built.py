@@ -47,6 +47,11 @@ LANGUAGES = (
         ("java", "-cp", "build/gossipcontrol-client-0.1.0.jar:build/libraries/*", "gossipcontrol.ReportKt"),
     ),
 )  # fmt: skip
+RUST_AGENT = Language(
+    "rust agent", "clients/rust/gossipcontrol-agent", ("cargo",), "Rust 1.91 or newer with cargo",
+    ("target/debug/gossipcontrol-iroh",),
+)  # fmt: skip
+"""The agent for iroh-gossip in Rust, with its reference node."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,10 @@ class Built:
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
 
-    async def run(self, *command: str) -> Finished:
+    async def run(self, *command: str, within: float = RUN_TIME) -> Finished:
         """Run a program in its directory to its end."""
         process = await self.start(*command)
-        async with asyncio.timeout(RUN_TIME):
+        async with asyncio.timeout(within):
             output, errors = await process.communicate()
         assert process.returncode is not None
         return Finished(process.returncode, output.decode(), errors.decode())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.built import LANGUAGES, Built, build
+from tests.clients.built import LANGUAGES, RUST_AGENT, Built, build
 from tests.kit.service_lab import Service, config, deciding, serving
 
 
@@ -20,6 +20,11 @@ def client(request: pytest.FixtureRequest) -> Built:
 @pytest.fixture(scope="session")
 def typescript() -> Built:
     return build(next(one for one in LANGUAGES if one.name == "typescript"))
+
+
+@pytest.fixture(scope="session")
+def rust_agent() -> Built:
+    return build(RUST_AGENT)
 
 
 @pytest.fixture

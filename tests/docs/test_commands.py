@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 from gossipcontrol.v1 import peer_knowledge_pb2, peer_knowledge_pb2_grpc
 
-from tests.clients.built import LANGUAGES
+from tests.clients.built import LANGUAGES, RUST_AGENT
 from tests.kit.markdown import TOP, Block, documents, each_block, inline_code
 from tests.kit.service_lab import BareAgent, Service, channel_to, connected, rejoin
 
@@ -123,7 +123,7 @@ async def check_command(words: list[str], shown: list[str]) -> None:
 
 def check_client(words: list[str], directory: Path) -> None:
     """What builds a client of another language, or runs it: tests/clients/ does both."""
-    [language] = [one for one in LANGUAGES if directory == TOP / one.directory]
+    [language] = [one for one in (*LANGUAGES, RUST_AGENT) if directory == TOP / one.directory]
     if words != ["./build.sh"]:
         *command, address, _, kind, seconds = words
         assert tuple(command) == language.command

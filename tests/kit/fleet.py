@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tests.kit.cluster import STORE, Cluster, contact
 from tests.kit.neighbor_graph import NeighborGraph
 from tests.kit.network import Network
-from tests.kit.process import Line, Process, agent, service, watcher
+from tests.kit.process import PYTHON_NODE, Line, Process, agent, service, watcher
 
 START_TIME = 90.0
 """Seconds within which every process starts, also on a busy machine."""
@@ -27,7 +27,7 @@ class Fleet(Cluster):
 
     Of the nodes, counted from 0, those in ``bare`` have no agent, and those in ``silent`` broadcast once only. With
     ``control=False`` there is no service and no agent. With ``watched=True`` every host has a watcher, and the agents
-    follow their hosts' networks.
+    follow their hosts' networks. ``program`` is the node.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Fleet(Cluster):
         size: int = 0,
         watched: bool = False,
         settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = PYTHON_NODE,
     ) -> None:
         super().__init__(directory, control=control)
         self.network = Network(near + beyond, beyond)
@@ -54,6 +55,7 @@ class Fleet(Cluster):
         self._flags = ("--size", str(size), "--watch" if watched else "--no-watch")
         self._watched = watched
         self._settings = settings or {}
+        self._program = program
         self._changed = asyncio.Condition()
         self._changed_at = 0.0
         self._notices: set[asyncio.Task[None]] = set()
@@ -92,7 +94,8 @@ class Fleet(Cluster):
         heartbeat = SILENT_HEARTBEAT if number in self._silent else self._heartbeat
         flags = ["--heartbeat", str(heartbeat), *self._flags, *(flag for peer in peers for flag in ("--peer", peer))]
         directory = None if number in self._bare else self.directory
-        node = agent(host, STORE, *flags, directory=directory, name=f"node {number + 1}", on_line=self._on_line)
+        name = f"node {number + 1}"
+        node = agent(host, STORE, *flags, directory=directory, name=name, program=self._program, on_line=self._on_line)
         self.nodes.insert(number, node)
         await self._stack.enter_async_context(node)
         return contact(await node.wait_for("node", START_TIME), host)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,8 @@ STOP_TIME = 8.0
 LAST_LINES = 40
 """Lines that a failure shows."""
 CLIENT = (sys.executable, "-m", "gossipcontrol.cli")
+PYTHON_NODE = (*CLIENT, "agent", "iroh", "--engine", "python")
+"""The reference node in Python; others take the same flags and print the same lines."""
 
 
 class Process:
@@ -183,11 +185,12 @@ def agent(
     *flags: str,
     directory: Path | None = None,
     name: str = "agent",
+    program: Sequence[str] = PYTHON_NODE,
     on_line: Callable[[Process, Line], None] = lambda _process, _line: None,
 ) -> Process:
     """An iroh-gossip node with its agent, attached to the service of ``directory``; without one, the bare node."""
     attached = ("--address", f"unix:{_socket(directory)}") if directory else ("--no-control",)
-    command = (*CLIENT, "agent", "iroh", "--json", "--store", store, "--host-id", host.namespace)
+    command = (*program, "--json", "--store", store, "--host-id", host.namespace)
     environment = {"RUNTIME_DIRECTORY": str(directory)} if directory else {}
     return Process(name, *command, *attached, *flags, host=host, environment=environment, on_line=on_line)
 

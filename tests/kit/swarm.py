@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.kit.cluster import STORE, Cluster, contact
 from tests.kit.network import Host, Network
-from tests.kit.process import Process, agent, service, watcher
+from tests.kit.process import PYTHON_NODE, Process, agent, service, watcher
 
 START_TIME = 60.0
 """Seconds within which a process starts: an iroh node alone searches 3 s for a relay."""
@@ -16,16 +17,24 @@ START_TIME = 60.0
 class Swarm(Cluster):
     """Nodes that are neighbours. The first host has a service and a watcher, and its node an agent; the others none.
 
-    With ``control=False`` the first node is bare like the others.
+    With ``control=False`` the first node is bare like the others. ``program`` is the node.
     """
 
     def __init__(
-        self, directory: Path, *, hosts: int = 3, control: bool = True, heartbeat: float = 0.5, metrics: str = ""
+        self,
+        directory: Path,
+        *,
+        hosts: int = 3,
+        control: bool = True,
+        heartbeat: float = 0.5,
+        metrics: str = "",
+        program: Sequence[str] = PYTHON_NODE,
     ) -> None:
         super().__init__(directory, control=control)
         self.network = Network(hosts)
         self._heartbeat = heartbeat
         self._metrics = metrics
+        self._program = program
 
     @property
     def host(self) -> Host:
@@ -62,7 +71,7 @@ class Swarm(Cluster):
             directory = self.directory if self.controlled and number == 0 else None
             name = f"node {number + 1}"
             flags = ("--heartbeat", str(self._heartbeat), *peers)
-            node = await enter(agent(host, STORE, *flags, directory=directory, name=name))
+            node = await enter(agent(host, STORE, *flags, directory=directory, name=name, program=self._program))
             started.append((node, contact(await node.wait_for("node", START_TIME), host)))
         self.nodes = [node for node, _ in reversed(started)]
         self.ids = [peer.partition("@")[0] for _, peer in reversed(started)]
