@@ -53,8 +53,8 @@ bench: $(READY) ## Produce every figure that the project claims
 
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --universal --no-header --upgrade
 lock: $(READY) ## Choose the versions in the two lock files again
-	$(COMPILE) --extra iroh --extra http --extra tls --extra otel -o requirements.lock
-	$(COMPILE) --extra http --extra tls --extra otel --no-annotate --generate-hashes -c requirements.lock \
+	$(COMPILE) --extra iroh --extra http --extra tls --extra otel --extra serf -o requirements.lock
+	$(COMPILE) --extra http --extra tls --extra otel --extra serf --no-annotate --generate-hashes -c requirements.lock \
 	  -o deploy/constraints.txt
 	$(COMPILE) --all-extras -o requirements-dev.lock
 
