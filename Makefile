@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTOS := $(wildcard proto/gossipcontrol/v1/*.proto)
+PROTOS := $(wildcard proto/gossipcontrol/v1/*.proto clients/gossipcontrol/lattice/*.proto)
 
 .PHONY: setup run demo test clients lint type bench lock clean
 .DEFAULT_GOAL := help
@@ -60,4 +60,4 @@ lock: $(READY) ## Choose the versions in the two lock files again
 
 clean: ## Remove what setup and the tests made
 	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find proto -name '*_pb2*' -delete
+	find proto clients/gossipcontrol -name '*_pb2*' -delete

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("msgpack", reason="needs the extra: pip install 'gossipcontrol[serf]'")
 
-from gossipcontrol.agent import Agent, BootstrapPeer, RejoinFailedError, Rung
+from gossipcontrol.agent import BootstrapPeer, RejoinFailedError, Rung
 from gossipcontrol.agent.daemon import DaemonGoneError
 from gossipcontrol.serf import connection as connections
 from gossipcontrol.serf.connection import Connection, SerfGoneError
@@ -18,39 +18,15 @@ from gossipcontrol.serf.node import DETECTION, OLDEST, SerfNode, age_of_word
 
 from tests.kit.fake_serf import FakeSerf
 from tests.kit.local_server import LocalServer
+from tests.kit.noting_agent import NotingAgent
 from tests.kit.until import until
 
 
-class Heard(Agent):
-    """An agent that is attached nowhere, and keeps what it is told."""
-
-    def __init__(self, node: SerfNode) -> None:
-        super().__init__(node, "unix:/nowhere")
-        self.neighbors: set[str] = set()
-        self.direct: list[str] = []
-        self.ages: dict[str, float] = {}
-
-    def neighbor_up(self, store_id: str, peer_id: str) -> None:
-        super().neighbor_up(store_id, peer_id)
-        self.neighbors.add(peer_id)
-
-    def neighbor_down(self, store_id: str, peer_id: str) -> None:
-        super().neighbor_down(store_id, peer_id)
-        self.neighbors.discard(peer_id)
-
-    def heard(self, store_id: str, peer_id: str, *, age: float, direct: bool) -> None:
-        super().heard(store_id, peer_id, age=age, direct=direct)
-        if direct:
-            self.direct.append(peer_id)
-        else:
-            self.ages[peer_id] = age
-
-
 @asynccontextmanager
-async def beside(serf: FakeSerf) -> AsyncGenerator[tuple[SerfNode, Heard, asyncio.Task[None]]]:
+async def beside(serf: FakeSerf) -> AsyncGenerator[tuple[SerfNode, NotingAgent, asyncio.Task[None]]]:
     """A node and its agent, while they follow Serf."""
     node = await SerfNode.connect(serf.rpc, store_id="s")
-    agent = Heard(node)
+    agent = NotingAgent(node)
     await node.begin(agent)
     task = asyncio.create_task(node.run(agent))
     try:

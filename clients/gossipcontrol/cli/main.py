@@ -31,6 +31,7 @@ COMMANDS = {
 """The module of each command, which is imported when the command is called, and its line in the list of commands."""
 AGENTS = {
     "iroh": ("iroh_command", "Run one real iroh-gossip node beside the service."),
+    "lattice": ("lattice_command", "Run an agent beside a Lattice daemon."),
     "serf": ("serf_command", "Run an agent beside the Serf agent of this host."),
 }
 EXTRAS = {"serf": "serf"}
