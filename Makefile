@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTOS := $(wildcard proto/gossipcontrol/v1/*.proto)
+PROTOS := $(wildcard proto/gossipcontrol/v1/*.proto clients/gossipcontrol/lattice/*.proto)
 
 .PHONY: setup run demo test clients lint type bench lock clean
 .DEFAULT_GOAL := help
@@ -53,11 +53,11 @@ bench: $(READY) ## Produce every figure that the project claims
 
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --universal --no-header --upgrade
 lock: $(READY) ## Choose the versions in the two lock files again
-	$(COMPILE) --extra iroh --extra http --extra tls --extra otel -o requirements.lock
-	$(COMPILE) --extra http --extra tls --extra otel --no-annotate --generate-hashes -c requirements.lock \
+	$(COMPILE) --extra iroh --extra http --extra tls --extra otel --extra serf -o requirements.lock
+	$(COMPILE) --extra http --extra tls --extra otel --extra serf --no-annotate --generate-hashes -c requirements.lock \
 	  -o deploy/constraints.txt
 	$(COMPILE) --all-extras -o requirements-dev.lock
 
 clean: ## Remove what setup and the tests made
 	rm -rf $(VENV) build .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find proto -name '*_pb2*' -delete
+	find proto clients/gossipcontrol -name '*_pb2*' -delete

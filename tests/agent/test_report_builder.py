@@ -29,6 +29,19 @@ def test_a_report_tells_ages_counts_and_paths() -> None:
     assert (report.broadcast_count, report.unsynced_writes) == (1, 3)
 
 
+def test_signs_of_life_that_are_not_counted_have_ages_and_no_counts() -> None:
+    clock = Clock()
+    builder = ReportBuilder(clock)
+    assert builder.heard("a", "p", clock.now - 5, direct=False)
+    assert not builder.heard("a", "p", clock.now - 6, direct=True), "an older one is no news"
+    heard = builder.report("a").heard
+    assert (list(heard.heard_ages_ms), list(heard.heard_counts), list(heard.direct)) == ([5000], [], [])
+    assert builder.heard("a", "p", clock.now, direct=True)
+    assert list(builder.report("a").heard.direct) == [0]
+    builder.received("a", "q", direct=True)
+    assert list(builder.report("a").heard.heard_counts) == [0, 1]
+
+
 def test_writes_are_counted_until_another_node_holds_them() -> None:
     builder = ReportBuilder()
     for _ in range(3):

@@ -33,7 +33,7 @@ NODES = {
     "ad4e243bf88d99f464c2240f55fadbbbdc1afab1b641c84be8e719f4585174b7": ("notes", "todos"),
 }
 """The nodes that the documents show, with their stores."""
-ENDLESS = {("watch",), ("agent", "iroh"), ("top",)}
+ENDLESS = {("watch",), ("agent", "iroh"), ("agent", "serf"), ("agent", "lattice"), ("top",)}
 """Commands that run until they are stopped; they are only parsed."""
 HTTP = "127.0.0.1:7421"
 """Where the documents' service listens for HTTP."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.installed import TOP, Installed, install
 
-PACKAGES = ("agent", "cli", "client", "iroh", "server", "system", "v1", "watch")
+PACKAGES = ("agent", "cli", "client", "iroh", "lattice", "serf", "server", "system", "v1", "watch")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -87,9 +88,16 @@ class Agent:
     def received(self, store_id: str, author_id: str, *, direct: bool) -> None:
         """The node received a message of this author; ``direct`` when the author itself delivered it."""
         self._state.reports.received(store_id, author_id, direct=direct)
-        if store_id in self._state.awaiting_proof:
-            self._state.awaiting_proof.discard(store_id)
-            self._state.queue.add_reports([store_id])
+        self._report_proof(store_id, boottime())
+
+    def heard(self, store_id: str, peer_id: str, *, age: float, direct: bool) -> None:
+        """The node had a sign of life of this peer so many seconds ago: where it tells ages, and counts no messages.
+
+        An older one than is known changes nothing. ``direct`` when the peer itself gave it.
+        """
+        at = boottime() - age
+        if self._state.reports.heard(store_id, peer_id, at, direct=direct):
+            self._report_proof(store_id, at)
 
     def neighbor_up(self, store_id: str, peer_id: str) -> None:
         """A neighbour came up."""
@@ -137,6 +145,12 @@ class Agent:
     def announce(self) -> None:
         """The node's stores, addresses or capabilities changed: register it again."""
         self._state.queue.add_registration()
+
+    def _report_proof(self, store_id: str, heard_at: float) -> None:
+        """Report a store now if a rejoin of it awaits a sign of life, and this one is newer than its start."""
+        if heard_at >= self._state.awaiting_proof.get(store_id, math.inf):
+            del self._state.awaiting_proof[store_id]
+            self._state.queue.add_reports([store_id])
 
     # What the app reads.
 

@@ -172,7 +172,7 @@ class Attachment:
         text = f"{_word(str(rung))} because of {', '.join(_word(str(cause)) for cause in causes)}"
         self._state.emit(AgentEvent("command", text, command.store_id, command.rejoin_id))
         self._state.resume()
-        self._state.awaiting_proof.add(command.store_id)
+        self._state.awaiting_proof[command.store_id] = self._command_at
         self._state.rejoins.submit(command)
 
     def set_interval(self, milliseconds: int) -> None:

@@ -51,15 +51,28 @@ class ReportBuilder:
     def received(self, store_id: str, author_id: str, *, direct: bool) -> None:
         """The node received a message of this author; ``direct`` when the author itself delivered it."""
         check_id(author_id, "author_id")
+        self._heard(store_id, author_id, self._clock(), direct).count += 1
+
+    def heard(self, store_id: str, peer_id: str, at: float, *, direct: bool) -> bool:
+        """The node had a sign of life of this peer then, and counts none; returns whether it is newer than known."""
+        check_id(peer_id, "peer_id")
+        peer = self._store(store_id).peers.get(peer_id)
+        if peer is not None and at <= peer.heard_at:
+            return False
+        self._heard(store_id, peer_id, at, direct)
+        return True
+
+    def _heard(self, store_id: str, peer_id: str, at: float, direct: bool) -> _Peer:
         peers = self._store(store_id).peers
-        peer = peers.get(author_id)
+        peer = peers.get(peer_id)
         if peer is None:
-            peers[author_id] = _Peer(self._clock(), 1, direct)
+            peer = peers[peer_id] = _Peer(at, 0, direct)
             if len(peers) > PEERS:
                 peers.popitem(last=False)
         else:
-            peer.heard_at, peer.count, peer.direct = self._clock(), peer.count + 1, direct
-            peers.move_to_end(author_id)
+            peer.heard_at, peer.direct = at, direct
+            peers.move_to_end(peer_id)
+        return peer
 
     def neighbor_up(self, store_id: str, peer_id: str) -> bool:
         """A neighbour came up; returns whether it was not one before."""
@@ -97,12 +110,13 @@ class ReportBuilder:
         """What the node knows of a store now."""
         store, now = self._stores.get(store_id, _Store()), self._clock()
         peers = store.peers.values()
+        is_counted = any(peer.count for peer in peers)
         return liveness_pb2.LivenessReport(
             store_id=store_id,
             heard=liveness_pb2.PeersHeard(
                 peer_ids=store.peers,
                 heard_ages_ms=[age_ms(peer.heard_at, now) for peer in peers],
-                heard_counts=[peer.count for peer in peers],
+                heard_counts=[peer.count for peer in peers] if is_counted else (),
                 direct=[index for index, peer in enumerate(peers) if peer.direct],
             ),
             neighbors=[

@@ -39,8 +39,8 @@ class AgentState:
         self.syncs = SyncExecutor(node, self.queue.wanted.set, faults=self.faults)
         self.presence = PresenceCache(self._peer_changed)
         self.addresses = OwnAddresses(node, self.queue.add_registration, self.faults, on_change=self._addresses_changed)
-        self.awaiting_proof: set[str] = set()
-        """Stores in which a rejoin began, and no message was received since."""
+        self.awaiting_proof: dict[str, float] = {}
+        """Stores in which a rejoin began, and no message was received since -> when the command came."""
         self.paused = False
         self.leaving = False
         self._node = node

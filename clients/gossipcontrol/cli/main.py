@@ -29,7 +29,13 @@ COMMANDS = {
     "watch": ("watch_command", "Watch this host's network and power, and report changes."),
 }
 """The module of each command, which is imported when the command is called, and its line in the list of commands."""
-AGENTS = {"iroh": ("iroh_command", "Run one real iroh-gossip node beside the service.")}
+AGENTS = {
+    "iroh": ("iroh_command", "Run one real iroh-gossip node beside the service."),
+    "lattice": ("lattice_command", "Run an agent beside a Lattice daemon."),
+    "serf": ("serf_command", "Run an agent beside the Serf agent of this host."),
+}
+EXTRAS = {"serf": "serf"}
+"""The extra that a command needs, where it is not the reference node's."""
 
 
 class LateGroup(click.Group):
@@ -51,7 +57,8 @@ class LateGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(f"gossipcontrol.cli.{module}"), cmd_name)
         except ModuleNotFoundError as error:
-            need = f"this command needs the package {error.name}: pip install 'gossipcontrol[iroh]'"
+            extra = EXTRAS.get(cmd_name, "iroh")
+            need = f"this command needs the package {error.name}: pip install 'gossipcontrol[{extra}]'"
             return _unavailable(cmd_name, line, need)
         return command
 

@@ -1,0 +1,54 @@
+"""Real Serf agents: a member that was cut off is alive at once when its path is back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kit.serf_cluster import STORE, SerfCluster, what_serf_needs
+from tests.kit.until import DEADLINE
+
+pytest.importorskip("msgpack", reason="needs the extra: pip install 'gossipcontrol[serf]'")
+pytestmark = pytest.mark.skipif(bool(what_serf_needs()), reason=what_serf_needs() or "nothing is missing")
+
+AT_ONCE = 1.0
+"""Seconds from the return of the path to a member that is alive; 16 to 29 without GossipControl."""
+
+
+@pytest.mark.waits(15)
+async def test_a_member_that_failed_is_alive_within_a_second_of_the_links_return(tmp_path: Path) -> None:
+    """Serf dials one failed member every 30 s by itself (hashicorp/serf, reconnect_interval).
+
+    While its link is down, Serf cannot send, and takes nobody for failed: only the others take it for failed.
+    """
+    async with SerfCluster(tmp_path) as cluster:
+        await cluster.host.link_down()
+        await cluster.last.wait_for_text(f"EventMemberFailed: {cluster.host.namespace}", DEADLINE)
+        since = time.time()
+        await cluster.host.link_up()
+        await check_that_it_returned(cluster, since)
+
+
+@pytest.mark.waits(20)
+async def test_members_that_failed_are_alive_within_a_second_of_the_cables_return(tmp_path: Path) -> None:
+    async with SerfCluster(tmp_path) as cluster:
+        others = [host.namespace for host in cluster.network.hosts[1:]]
+        await cluster.host.unplug()
+        for name in others:
+            await cluster.node.wait_for("down", DEADLINE, store=STORE, peer=name)
+        await cluster.last.wait_for_text(f"EventMemberFailed: {cluster.host.namespace}", DEADLINE)
+        since = time.time()
+        await cluster.host.plug()
+        await check_that_it_returned(cluster, since)
+        up = [await cluster.node.wait_for("up", DEADLINE, after=since, store=STORE, peer=name) for name in others]
+        assert max(float(line["ts"]) for line in up) - since <= AT_ONCE
+
+
+async def check_that_it_returned(cluster: SerfCluster, since: float) -> None:
+    """The last member lists the first one as alive in time, and the rejoin was verified."""
+    await cluster.service.wait_for("rejoin verified", DEADLINE, after=since)
+    assert (await cluster.node.wait_for("result", DEADLINE, after=since))["detail"] == "ok"
+    await cluster.wait_until_alive()
+    assert time.time() - since <= AT_ONCE, cluster.node.lines
