@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gossipcontrol.client import Client, Credentials
 from gossipcontrol.server.access.authority import AUTHORITY, Authority
@@ -89,13 +89,13 @@ class Hub(NamedTuple):
 
 
 @asynccontextmanager
-async def hub(directory: Path) -> AsyncGenerator[Hub]:
-    """Run a hub."""
+async def hub(directory: Path, table: str = TABLE, **sections: Any) -> AsyncGenerator[Hub]:
+    """Run a hub with this table, and these sections of its configuration."""
     place = directory / "hub"
     authority = Authority(place)
     found_hub(authority, ["localhost", "127.0.0.1"], 1, 1)
-    (place / "identities.toml").write_text(TABLE, encoding="utf-8")
-    settings = config(directory, deciding=deciding())
+    (place / "identities.toml").write_text(table, encoding="utf-8")
+    settings = config(directory, deciding=deciding(), **sections)
     listen: Listen = replace(settings.listen, tls="127.0.0.1:0", tls_tokens="127.0.0.1:0")
     access = Access(
         identities=str(place / "identities.toml"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
 from gossipcontrol.server.access.entrance import Entrances
+from gossipcontrol.server.access.quota import Quotas
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
@@ -30,7 +31,7 @@ from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
-from gossipcontrol.server.rpc.health import BoundedHealth
+from gossipcontrol.server.rpc.health import BoundedHealth, HubHealth
 from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
@@ -70,6 +71,7 @@ DESCRIPTORS = (
     peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"],
 )
 SERVICES = tuple(service.full_name for service in DESCRIPTORS)
+HEALTH = health.SERVICE_NAME
 
 
 class App:
@@ -136,6 +138,7 @@ class App:
         self._retry.configure(config.retry)
         self._entrances.refresh()
         self._hub.limit = config.limits.watchers
+        self._quotas.defaults = config.identity_limits
 
     def dump(self) -> None:
         """Log what the tasks wait for, while the service serves."""
@@ -172,6 +175,7 @@ class App:
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
         self._turns = Turns()
+        self._quotas = Quotas(config.identity_limits, self.metrics.count_limited)
         outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health, self._turns)
         self._make_runtime(core, clock, outbox)
         self._is_open = True
@@ -212,7 +216,7 @@ class App:
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
-            unrecognized.note,
+            unrecognized.note, self._quotas,
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
         self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
@@ -221,13 +225,16 @@ class App:
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""
         server = grpc.aio.server(options=server_options(self._config.limits))
-        wrapping = WrappingServer(server, self.metrics, self._log, self._turns, authenticate, self._traces)
+        wrapping = WrappingServer(
+            server, self.metrics, self._log, self._turns, authenticate, self._traces, self._quotas
+        )
         target = cast("grpc.aio.Server", wrapping)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(self._service, target)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(self._knowledge_service, target)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health = self._health if is_private else HubHealth(self._health, authenticate, self._quotas)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
         if is_private:
-            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+            reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), server)
         self._servers.append(server)
         return wrapping
 
@@ -301,7 +308,7 @@ class App:
         host, _, port = address.rpartition(":")
         pages = Pages(
             config=self._config, turns=self._turns, registry=self.metrics.registry, budget=self._dispatcher.core.memory,
-            obstacle=self._find_obstacle, connections=self._count_connections,
+            obstacle=self._find_obstacle, connections=self.connections,
             service=self._service, overview=self._overview, graph=self._graph,
             troubled=self._dispatcher.core.liveness.diagnosis.troubled_nodes, name=self._dispatcher.core.name,
             news=self._news, failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
@@ -329,7 +336,7 @@ class App:
             "partitioned": liveness.partitioned,
             "pairs_unsynced": liveness.pairs_unsynced,
             "memory": {"used": core.memory.used(), "limit": core.memory.limit},
-            "connections": self._count_connections(),
+            "connections": self.connections(),
         }
 
     def _find_obstacle(self) -> str:
@@ -338,7 +345,8 @@ class App:
             return self._obstacle
         return "the state cannot be written, so triggers are refused"
 
-    def _count_connections(self) -> dict[str, int]:
+    def connections(self) -> dict[str, int]:
+        """What is open, by kind."""
         requests, streams = self._page_server.connections() if self._page_server else (0, 0)
         return {
             "agents_attached": self._agents.count,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_type_hints
 
+from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -156,6 +157,7 @@ class Config:
     traces: Traces = field(default_factory=Traces)
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
+    identity_limits: IdentityLimits = field(default_factory=IdentityLimits)
     state: State = field(default_factory=State)
     deciding: Parameters = field(default_factory=Parameters)
     liveness: LivenessParameters = field(default_factory=LivenessParameters)

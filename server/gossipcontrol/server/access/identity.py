@@ -44,6 +44,8 @@ class Identity:
     nodes: Sequence[str] = ()
     hosts: Sequence[str] = ()
     stores: Sequence[str] = ()
+    limits: Sequence[tuple[str, int]] = ()
+    """Limits of its own, by name (``IdentityLimits``)."""
     line: str = field(default="", compare=False)
     """Where the identity is granted this, for people."""
 

@@ -181,6 +181,13 @@ CALLS: Mapping[str, Call] = {
 """Every call by its path."""
 
 
+def stores_of(method: str) -> Callable[[Message], Iterator[str]]:
+    """What finds the stores that a request of this call reports about, or asks to rejoin."""
+    call = CALLS.get(method)
+    paths = [path.split(".") for path, right in call.owned.items() if right is STORE] if call else []
+    return lambda request: (value for names in paths for _, value in _values(request, names))
+
+
 class Denial(NamedTuple):
     """A field that the identity does not own; ``field`` is empty where the call itself is not its own."""
 

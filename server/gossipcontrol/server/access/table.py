@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from gossipcontrol.server.access.identity import ANY, Identity, Role, Scope
+from gossipcontrol.server.access.identity_limits import IdentityLimits
 
 NAME = "{name}"
 """Stands in a scope for the name in the caller's certificate, so that one row gives each of many its own."""
@@ -23,11 +24,14 @@ PATTERNS = 1000
 PATTERN_BYTES = 128
 NEEDED = {Role.AGENT: (Scope.NODES, Scope.STORES), Role.WATCHER: (Scope.HOSTS,), Role.READER: (Scope.STORES,)}
 """Scopes that a row of a role must name; an admin's default is everything."""
-_KEYS = ("name", "roles", "nodes", "hosts", "stores", "certificates", "tokens", "sockets")
+_KEYS = ("name", "roles", "nodes", "hosts", "stores", "certificates", "tokens", "sockets", "limits")
 _TOKEN_KEYS = ("sha256", "until")
 _TOKEN_SHAPE = "{sha256 = '...', until = 2027-01-31T00:00:00Z}"
 _SOCKET_KEYS = ("path", "group", "mode")
 _SOCKET_SHAPE = "{path = '/run/...', group = '...', mode = '0660'}"
+_LIMITS = tuple(IdentityLimits().by_key)
+_MOST = 2**31 - 1
+"""Largest limit."""
 _MODE = re.compile("0?[0-7]{3}")
 
 
@@ -179,6 +183,7 @@ class _Reader:
             nodes=self._scope(Scope.NODES, roles, has_names=has_names),
             hosts=self._scope(Scope.HOSTS, roles, has_names=has_names),
             stores=self._scope(Scope.STORES, roles, has_names=has_names),
+            limits=self._limits(),
             line=self._where,
         )
         return Row(identity, certificates, tokens, sockets)
@@ -206,6 +211,19 @@ class _Reader:
         if any(NAME in pattern for pattern in patterns) and not has_names:
             self._wrong(scope.value, f"{NAME} is the name in a certificate: no tokens and no sockets beside it")
         return patterns
+
+    def _limits(self) -> tuple[tuple[str, int], ...]:
+        given = self._row.get("limits", {})
+        if not isinstance(given, dict):
+            self._wrong("limits", "must be a table, such as {watchers = 100}")
+            return ()
+        limits = cast("dict[str, object]", given)
+        for key, value in limits.items():
+            if key not in _LIMITS:
+                self._wrong("limits", f"unknown key {key}; known are {', '.join(_LIMITS)}")
+            elif type(value) is not int or not 0 < value <= _MOST:
+                self._wrong("limits", f"{key} must be a whole number from 1 to {_MOST}")
+        return tuple((key, value) for key, value in limits.items() if isinstance(value, int))
 
     def _texts(self, key: str) -> tuple[str, ...]:
         given = self._row.get(key, [])

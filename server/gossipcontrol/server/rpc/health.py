@@ -6,7 +6,11 @@ from collections import Counter
 from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2
+from gossipcontrol.server.access.caller import Authenticate
+from gossipcontrol.server.access.gate import Caller
+from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.errors import GossipControlError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 WATCHES, WATCHES_PER_CONNECTION = 1024, 8
 """Most Watch calls in all, and of one TCP connection; each takes 25 kB. A client needs one per service it watches."""
@@ -41,3 +45,29 @@ class BoundedHealth(health.aio.HealthServicer):
             self._watches[peer] -= 1
             if not self._watches[peer]:
                 del self._watches[peer]
+
+
+class HubHealth(health_pb2_grpc.HealthServicer):
+    """The same for callers with identities: whoever connects may check, as probes do, and an identity may watch."""
+
+    def __init__(self, health: BoundedHealth, authenticate: Authenticate, quotas: Quotas) -> None:
+        self._health = health
+        self._authenticate = authenticate
+        self._quotas = quotas
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """The health of a service."""
+        return await self._health.Check(request, context)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+        """Send the health of a service and every change of it."""
+        try:
+            quota = Caller(self._authenticate, context, self._quotas).quota
+            if quota is None:
+                await self._health.Watch(request, context)
+            else:
+                quota.charge(request.ByteSize())
+                with quota.hold("health_watches"):
+                    await self._health.Watch(request, context)
+        except GossipControlError as error:
+            await context.abort(error.code, str(error), error.trailers())

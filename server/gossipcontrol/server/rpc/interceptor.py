@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
 from gossipcontrol.server.access.gate import Caller, Gate
+from gossipcontrol.server.access.identity_limits import IdentityLimits
+from gossipcontrol.server.access.quota import Quotas
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest
 from gossipcontrol.server.observe.calls import CallLog
@@ -84,6 +86,7 @@ class WrappingServer:
         turns: Turns | None = None,
         authenticate: Authenticate = EVERYBODY,
         traces: CallTraces | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.server = server
         self._turns = turns or Turns()
@@ -92,6 +95,7 @@ class WrappingServer:
         self._log = log
         self._calls = CallLog(log)
         self._authenticate = authenticate
+        self._quotas = Quotas(IdentityLimits(), metrics.count_limited) if quotas is None else quotas
         self.handlers: dict[str, Handler] = {}
         """The wrapped handlers by path, for calls that do not come over gRPC."""
 
@@ -108,8 +112,8 @@ class WrappingServer:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
         behaviour = getattr(inner, kind)
-        gate = Gate(method, self._authenticate)
-        reading = _reading(behaviour, gate, inner.request_streaming)
+        gate = Gate(method, self._authenticate, self._quotas)
+        reading = _within_limits(_reading(behaviour, gate, inner.request_streaming), kind)
         call = self._call(method, reading, gate, counted, timed=kind == "unary_unary")
         if self._traces:
             call = self._traces.wrap(method, call)
@@ -209,14 +213,37 @@ def _reading(behaviour: Behaviour, gate: Gate, is_stream: bool) -> Reading:
     return read_first
 
 
+_HELD = {"unary_stream": "watchers", "stream_unary": "streams", "stream_stream": "streams"}
+"""The limit that counts the open calls of a kind."""
+
+
+def _within_limits(reading: Reading, kind: str) -> Reading:
+    """The same, for identities that have room within their limits; raises Overloaded."""
+    held = _HELD.get(kind)
+
+    async def limited(request: Any, context: Context, caller: Caller) -> Any:
+        quota = caller.quota
+        if quota is None:
+            return await reading(request, context, caller)
+        quota.charge(request.ByteSize() if hasattr(request, "ByteSize") else 0)
+        if held is None:
+            return await reading(request, context, caller)
+        with quota.hold(held):
+            return await reading(request, context, caller)
+
+    return limited
+
+
 async def _read(request: Any, gate: Gate, caller: Caller) -> Any:
     message = (await in_slices(request.read())) if isinstance(request, Unread) else request
-    gate.check(caller.identity, message)
+    gate.check(caller, message)
     return message
 
 
 async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
     async for request in requests:
+        if caller.quota is not None:
+            await caller.quota.pace(request.ByteSize())
         yield await _read(request, gate, caller)
 
 
