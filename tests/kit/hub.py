@@ -71,12 +71,15 @@ class Hub(NamedTuple):
         """A client of this name."""
         return Client(self.address, timeout=DEADLINE, credentials=self.credentials(name))
 
-    def bearer(self, token: str = TOKEN) -> Client:
-        """A client with this token."""
+    def bearer_credentials(self, token: str = TOKEN) -> Credentials:
+        """Those of a client with this token."""
         path = self.directory / "token"
         path.write_text(f"{token}\n", encoding="ascii")
-        given = Credentials(authority=str(self.authority.path(AUTHORITY, "crt")), token=str(path))
-        return Client(self.token_address, timeout=DEADLINE, credentials=given)
+        return Credentials(authority=str(self.authority.path(AUTHORITY, "crt")), token=str(path))
+
+    def bearer(self, token: str = TOKEN) -> Client:
+        """A client with this token."""
+        return Client(self.token_address, timeout=DEADLINE, credentials=self.bearer_credentials(token))
 
     def write_table(self, text: str) -> None:
         """Replace the table, and have the hub look."""

@@ -22,8 +22,9 @@ from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.errors import StartError, Stopping
+from gossipcontrol.server.errors import StartError, Stopping, Unauthenticated
 from gossipcontrol.server.memory_limit import memory_limit
+from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
@@ -84,6 +85,7 @@ class App:
         self.http_port = 0
         self._config = config
         self._log = log
+        self._calls = CallLog(log)
         self._servers: list[grpc.aio.Server] = []
         self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
@@ -204,6 +206,10 @@ class App:
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
 
+    def _denied(self, method: str, peer: str, identity: str, error: Unauthenticated) -> None:
+        self.metrics.count_denied(error)
+        self._calls.denied(method, peer, identity, error)
+
     def _warn_of_access(self, error: Exception) -> None:
         self._log.error("access not reloaded", mistake=str(error))
 
@@ -226,12 +232,19 @@ class App:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""
         server = grpc.aio.server(options=server_options(self._config.limits))
         wrapping = WrappingServer(
-            server, self.metrics, self._log, self._turns, authenticate, self._traces, self._quotas
+            server,
+            self.metrics,
+            self._log,
+            self._turns,
+            authenticate,
+            self._traces,
+            self._quotas,
+            self._calls,
         )
         target = cast("grpc.aio.Server", wrapping)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(self._service, target)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(self._knowledge_service, target)
-        health = self._health if is_private else HubHealth(self._health, authenticate, self._quotas)
+        health = self._health if is_private else HubHealth(self._health, authenticate, self._quotas, self._denied)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         if is_private:
             reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), server)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gossipcontrol.server.access.identity import LOCAL, Identity
-from gossipcontrol.server.access.revocation import Revoked
+from gossipcontrol.server.access.revocation import Revoked, expiry
 from gossipcontrol.server.access.table import Table
 from gossipcontrol.server.errors import Unauthenticated
 
@@ -96,7 +97,7 @@ class ByCertificate:
         identity = self._table().by_certificate([name.decode(errors="replace") for name in names])
         if identity is None:
             raise Unauthenticated("the client certificate is valid, but no identity here has its name")
-        return identity
+        return replace(identity, until=expiry(pem))
 
     def state(self) -> object:
         """The table and the revocation list."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from gossipcontrol.server.access.caller import Authenticate
@@ -10,7 +11,12 @@ from gossipcontrol.server.access.identity import LOCAL, Identity
 from gossipcontrol.server.access.ownership import Check, check_of, stores_of
 from gossipcontrol.server.access.quota import Quota, Quotas
 from gossipcontrol.server.access.visibility import leave_out
-from gossipcontrol.server.errors import PermissionDenied
+from gossipcontrol.server.errors import PermissionDenied, Unauthenticated
+
+
+def now() -> datetime:
+    """The wall clock, by which tokens and certificates are over."""
+    return datetime.now(UTC)
 
 
 class Caller:
@@ -30,7 +36,15 @@ class Caller:
         state = self._authenticate.state()
         if state != self._state:
             self._identity, self._state = self._authenticate(self._context), state
+        until = self._identity.until
+        if until is not None and until <= now():
+            raise Unauthenticated("the time of the token or certificate is over")
         return self._identity
+
+    @property
+    def until(self) -> datetime | None:
+        """When what shows its identity is over."""
+        return self._identity.until
 
 
 class Gate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -46,6 +47,8 @@ class Identity:
     stores: Sequence[str] = ()
     limits: Sequence[tuple[str, int]] = ()
     """Limits of its own, by name (``IdentityLimits``)."""
+    until: datetime | None = field(default=None, compare=False)
+    """When what shows it is over: its token or certificate."""
     line: str = field(default="", compare=False)
     """Where the identity is granted this, for people."""
 

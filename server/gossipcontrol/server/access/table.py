@@ -101,7 +101,7 @@ class Table:
             for one in row.tokens:
                 is_it = hmac.compare_digest(one.digest, given)
                 if is_it and found is None and (one.until is None or now < one.until):
-                    found = row.identity
+                    found = replace(row.identity, until=one.until) if one.until else row.identity
         return found
 
     def by_socket(self, path: str) -> Identity | None:

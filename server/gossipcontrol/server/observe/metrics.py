@@ -13,6 +13,7 @@ from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Run
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
 from gossipcontrol.server.core.memory import MemoryBudget
+from gossipcontrol.server.errors import PermissionDenied, Unauthenticated
 from gossipcontrol.server.state.journal import JournalStats
 from gossipcontrol.server.wire.unrecognized import FIELDS
 from gossipcontrol.v1 import gossip_control_pb2
@@ -57,6 +58,7 @@ class Metrics:
             registry=registry,
         )
         self._limited = _limited(registry)
+        self._denied = _denied(registry)
         self._request_count, self._request_seconds = _requests(registry)
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
         _build(registry)
@@ -91,6 +93,13 @@ class Metrics:
     def count_limited(self, limit: str) -> None:
         """Count what a limit of an identity refused or held up."""
         self._limited[limit].inc()
+
+    def count_denied(self, error: PermissionDenied | Unauthenticated) -> None:
+        """Count a call that its identity may not make."""
+        if isinstance(error, Unauthenticated):
+            self._denied["identity"].inc()
+        else:
+            self._denied["field" if error.field else "call"].inc()
 
     def count_start(self, start: StartRejoin) -> None:
         """Count the start of an attempt."""
@@ -203,6 +212,16 @@ def _unrecognized(registry: CollectorRegistry) -> dict[str, Counter]:
         "gossipcontrol_unrecognized_values", "Values of newer clients that were ignored.", ("field",), registry=registry
     )
     return {field: family.labels(field) for field in FIELDS}
+
+
+def _denied(registry: CollectorRegistry) -> dict[str, Counter]:
+    family = Counter(
+        "gossipcontrol_denied_calls",
+        "Calls whose identity is not known, may not make them, or does not own a field.",
+        ("reason",),
+        registry=registry,
+    )
+    return {reason: family.labels(reason) for reason in ("identity", "call", "field")}
 
 
 def _limited(registry: CollectorRegistry) -> dict[str, Counter]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.access.visibility import current_reads
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
 from gossipcontrol.server.core.decision import DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, ForgetSlots
@@ -274,7 +275,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             since=query.since,
             before=query.before,
         )
-        page, more = await _page(found, query.page_size)
+        readable = (one if one is not None and current_reads(one.store_id) else None for one in found)
+        page, more = await _page(readable, query.page_size)
         work = Slice()
         rejoins: list[decision_pb2.Rejoin] = []
         for rejoin in page:
@@ -293,7 +295,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query = decode.store_query(request)
         found = self._catalog.scan_stores(node_id=query.node_id, after=query.after)
-        page, more = await _page(found, query.page_size, lambda store: len(store.nodes))
+        readable = (one if one is not None and current_reads(one.store_id) else None for one in found)
+        page, more = await _page(readable, query.page_size, lambda store: len(store.nodes))
         now, work = self._clock.now(), Slice()
         stores: list[gossip_control_pb2.Store] = []
         for store in page:
