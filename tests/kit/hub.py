@@ -92,14 +92,14 @@ class Hub(NamedTuple):
 
 
 @asynccontextmanager
-async def hub(directory: Path, table: str = TABLE, **sections: Any) -> AsyncGenerator[Hub]:
+async def hub(directory: Path, table: str = TABLE, http_tokens: str = "", **sections: Any) -> AsyncGenerator[Hub]:
     """Run a hub with this table, and these sections of its configuration."""
     place = directory / "hub"
     authority = Authority(place)
     found_hub(authority, ["localhost", "127.0.0.1"], 1, 1)
     (place / "identities.toml").write_text(table, encoding="utf-8")
     settings = config(directory, deciding=deciding(), **sections)
-    listen: Listen = replace(settings.listen, tls="127.0.0.1:0", tls_tokens="127.0.0.1:0")
+    listen: Listen = replace(settings.listen, tls="127.0.0.1:0", tls_tokens="127.0.0.1:0", http_tokens=http_tokens)
     access = Access(
         identities=str(place / "identities.toml"),
         certificate=str(authority.path(SERVICE, "crt")),

@@ -54,6 +54,8 @@ class Listen:
     """Host and port for clients with a bearer token (TLS); empty: none."""
     http: str = ""
     """Loopback host and port of HTTP with JSON, which needs ``gossipcontrol[http]``; empty: none."""
+    http_tokens: str = ""
+    """Host and port of HTTP with JSON over TLS for clients with a bearer token; empty: none."""
     http_origins: str = ""
     """Web pages that may call over HTTP: origins such as ``http://localhost:5173``, with commas; empty: none."""
 
@@ -244,7 +246,7 @@ def _homeless(document: Mapping[str, Any], environ: Mapping[str, str], built: Ma
 def _unguarded(listen: Listen, access: Access) -> list[str]:
     """What a listener with TLS needs and has not."""
     own = ("identities", "certificate", "key")
-    needs = {"tls": (*own, "authority"), "tls_tokens": own}
+    needs = {"tls": (*own, "authority"), "tls_tokens": own, "http_tokens": own}
     mistakes = [
         f"access.{key}: must be given for listen.{name}"
         for name, keys in needs.items()
@@ -360,6 +362,7 @@ _ADDRESSES = {
     ("listen", "tcp"): True,
     ("listen", "tls"): False,
     ("listen", "tls_tokens"): False,
+    ("listen", "http_tokens"): False,
     ("listen", "http"): True,
     ("metrics", "address"): False,
 }
