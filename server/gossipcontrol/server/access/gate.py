@@ -8,7 +8,7 @@ from typing import Any
 
 from gossipcontrol.server.access.caller import Authenticate
 from gossipcontrol.server.access.identity import LOCAL, Identity
-from gossipcontrol.server.access.ownership import Check, check_of, stores_of
+from gossipcontrol.server.access.ownership import Check, check_of, peers_of, stores_of
 from gossipcontrol.server.access.quota import Quota, Quotas
 from gossipcontrol.server.access.visibility import leave_out
 from gossipcontrol.server.errors import PermissionDenied, Unauthenticated
@@ -41,6 +41,10 @@ class Caller:
             raise Unauthenticated("the time of the token or certificate is over")
         return self._identity
 
+    def names(self, peer_id: str) -> bool:
+        """Whether an id may be named in the caller's fleet."""
+        return self._authenticate.table().is_of(self._identity.fleet, peer_id)
+
     @property
     def until(self) -> datetime | None:
         """When what shows its identity is over."""
@@ -54,6 +58,7 @@ class Gate:
         self._authenticate = authenticate
         self._quotas = quotas
         self._stores = stores_of(method)
+        self._peers = peers_of(method)
         self._check: Check = check_of(method)
         self._leave_out: Callable[[Identity, Any], None] | None = leave_out(method)
 
@@ -69,6 +74,10 @@ class Gate:
         denial = self._check(identity, request)
         if denial is not None:
             raise PermissionDenied(denial.field, denial.why)
+        if identity.fleet:
+            for field, peer_id in self._peers(request):
+                if not caller.names(peer_id):
+                    raise PermissionDenied(field, f"is not of the fleet of {identity.name}")
         if caller.quota is not None:
             caller.quota.name_stores(self._stores(request), self._quotas.is_store)
 

@@ -9,6 +9,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+FLEET_MARK = "."
+"""Stands after the name of a fleet at the beginning of its ids."""
 ANY = ("*",)
 """The pattern that every id matches."""
 REMEMBERED = 10_000
@@ -45,6 +47,8 @@ class Identity:
     nodes: Sequence[str] = ()
     hosts: Sequence[str] = ()
     stores: Sequence[str] = ()
+    fleet: str = ""
+    """The fleet to which its scopes are bound; empty: they are not."""
     limits: Sequence[tuple[str, int]] = ()
     """Limits of its own, by name (``IdentityLimits``)."""
     until: datetime | None = field(default=None, compare=False)
