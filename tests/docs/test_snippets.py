@@ -194,5 +194,8 @@ def test_promtool_takes_it(block: Block, tmp_path: Path) -> None:
         rule = {"record": "job:documented:1", "expr": block.text}
         kind, text = "rules", json.dumps({"groups": [{"name": "g", "rules": [rule]}]})
     path.write_text(text, encoding="utf-8")
-    done = subprocess.run(["promtool", "check", kind, str(path)], capture_output=True, text=True, check=False)
+    # The files that a configuration names are the reader's.
+    further = ["--syntax-only"] if kind == "config" else []
+    command = ["promtool", "check", kind, *further, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

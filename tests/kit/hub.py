@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gossipcontrol.client import Client, Credentials
 from gossipcontrol.server.access.authority import AUTHORITY, Authority
@@ -71,12 +71,15 @@ class Hub(NamedTuple):
         """A client of this name."""
         return Client(self.address, timeout=DEADLINE, credentials=self.credentials(name))
 
-    def bearer(self, token: str = TOKEN) -> Client:
-        """A client with this token."""
+    def bearer_credentials(self, token: str = TOKEN) -> Credentials:
+        """Those of a client with this token."""
         path = self.directory / "token"
         path.write_text(f"{token}\n", encoding="ascii")
-        given = Credentials(authority=str(self.authority.path(AUTHORITY, "crt")), token=str(path))
-        return Client(self.token_address, timeout=DEADLINE, credentials=given)
+        return Credentials(authority=str(self.authority.path(AUTHORITY, "crt")), token=str(path))
+
+    def bearer(self, token: str = TOKEN) -> Client:
+        """A client with this token."""
+        return Client(self.token_address, timeout=DEADLINE, credentials=self.bearer_credentials(token))
 
     def write_table(self, text: str) -> None:
         """Replace the table, and have the hub look."""
@@ -89,14 +92,14 @@ class Hub(NamedTuple):
 
 
 @asynccontextmanager
-async def hub(directory: Path) -> AsyncGenerator[Hub]:
-    """Run a hub."""
+async def hub(directory: Path, table: str = TABLE, http_tokens: str = "", **sections: Any) -> AsyncGenerator[Hub]:
+    """Run a hub with this table, and these sections of its configuration."""
     place = directory / "hub"
     authority = Authority(place)
     found_hub(authority, ["localhost", "127.0.0.1"], 1, 1)
-    (place / "identities.toml").write_text(TABLE, encoding="utf-8")
-    settings = config(directory, deciding=deciding())
-    listen: Listen = replace(settings.listen, tls="127.0.0.1:0", tls_tokens="127.0.0.1:0")
+    (place / "identities.toml").write_text(table, encoding="utf-8")
+    settings = config(directory, deciding=deciding(), **sections)
+    listen: Listen = replace(settings.listen, tls="127.0.0.1:0", tls_tokens="127.0.0.1:0", http_tokens=http_tokens)
     access = Access(
         identities=str(place / "identities.toml"),
         certificate=str(authority.path(SERVICE, "crt")),

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
-from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
+from gossipcontrol.server.access.caller import EVERYBODY, Authenticate, ByToken
 from gossipcontrol.server.access.entrance import Entrances
-from gossipcontrol.server.config import LOOPBACK, Config, Limits, Listen, State, Traces, origins
+from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.config import LOOPBACK, Config, Limits, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.errors import StartError, Stopping
+from gossipcontrol.server.errors import PermissionDenied, StartError, Stopping, Unauthenticated
 from gossipcontrol.server.memory_limit import memory_limit
+from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
@@ -30,7 +34,7 @@ from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
-from gossipcontrol.server.rpc.health import BoundedHealth
+from gossipcontrol.server.rpc.health import BoundedHealth, HubHealth
 from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
@@ -48,6 +52,7 @@ from gossipcontrol.server.state.memory import MemoryJournal
 from gossipcontrol.server.state.recovery import recover, recover_book
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.status_page.event_stream import RejoinNews
+from gossipcontrol.server.status_page.page_guard import OnDenied, PageGuard
 from gossipcontrol.server.status_page.pages import Pages, make_site
 from gossipcontrol.server.status_page.server import PageServer
 from gossipcontrol.server.wire.unrecognized import Unrecognized
@@ -70,6 +75,7 @@ DESCRIPTORS = (
     peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"],
 )
 SERVICES = tuple(service.full_name for service in DESCRIPTORS)
+HEALTH = health.SERVICE_NAME
 
 
 class App:
@@ -82,11 +88,12 @@ class App:
         self.http_port = 0
         self._config = config
         self._log = log
+        self._calls = CallLog(log)
         self._servers: list[grpc.aio.Server] = []
         self._health = BoundedHealth()
         self._health_changes: set[asyncio.Task[None]] = set()
         self._page_server: PageServer | None = None
-        self._connect: ConnectListener | None = None
+        self._connects: list[ConnectListener] = []
         self._traces: CallTraces | None = None
         self._obstacle = "the service is starting"
         self._started_at = time.monotonic()
@@ -124,7 +131,7 @@ class App:
         self._hub.close(Stopping("the service is stopping"))
         drain = self._config.limits.drain
         stops = [server.stop(drain) for server in self._servers]
-        await asyncio.gather(*stops, *([self._connect.stop(drain)] if self._connect else []))
+        await asyncio.gather(*stops, *(listener.stop(drain) for listener in self._connects))
         await self._close()
         await asyncio.to_thread(self._stop_pages)
         self._log.info("stopped")
@@ -136,6 +143,7 @@ class App:
         self._retry.configure(config.retry)
         self._entrances.refresh()
         self._hub.limit = config.limits.watchers
+        self._quotas.defaults = config.identity_limits
 
     def dump(self) -> None:
         """Log what the tasks wait for, while the service serves."""
@@ -172,6 +180,7 @@ class App:
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
         self._turns = Turns()
+        self._quotas = Quotas(config.identity_limits, self.metrics.count_limited)
         outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health, self._turns)
         self._make_runtime(core, clock, outbox)
         self._is_open = True
@@ -200,6 +209,10 @@ class App:
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
 
+    def _denied(self, method: str, peer: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
+        self.metrics.count_denied(error)
+        self._calls.denied(method, peer, identity, error)
+
     def _warn_of_access(self, error: Exception) -> None:
         self._log.error("access not reloaded", mistake=str(error))
 
@@ -212,7 +225,7 @@ class App:
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
-            unrecognized.note,
+            unrecognized.note, self._quotas,
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
         self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
@@ -221,13 +234,23 @@ class App:
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""
         server = grpc.aio.server(options=server_options(self._config.limits))
-        wrapping = WrappingServer(server, self.metrics, self._log, self._turns, authenticate, self._traces)
+        wrapping = WrappingServer(
+            server,
+            self.metrics,
+            self._log,
+            self._turns,
+            authenticate,
+            self._traces,
+            self._quotas,
+            self._calls,
+        )
         target = cast("grpc.aio.Server", wrapping)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(self._service, target)
         peer_knowledge_pb2_grpc.add_PeerKnowledgeServicer_to_server(self._knowledge_service, target)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health = self._health if is_private else HubHealth(self._health, authenticate, self._quotas, self._denied)
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
         if is_private:
-            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+            reflection.enable_server_reflection((*SERVICES, HEALTH, reflection.SERVICE_NAME), server)
         self._servers.append(server)
         return wrapping
 
@@ -238,7 +261,11 @@ class App:
             made = private if entrance.is_private else self._make_server(entrance.authenticate, is_private=False)
             self.ports[entrance.key] = entrance.listen(made.server)
         if listen.http:
-            await self._start_connect(listen, private.handlers)
+            self.http_port = await self._start_connect("listen.http", listen.http, private.handlers)
+        if listen.http_tokens:
+            for_tokens = self._make_server(ByToken(self._entrances.table), is_private=False).handlers
+            key = "listen.http_tokens"
+            self.ports[key] = await self._start_connect(key, listen.http_tokens, for_tokens, self._entrances.context())
         self._start_pages(self._config.metrics.address)
         for server in self._servers:
             await server.start()
@@ -252,11 +279,14 @@ class App:
             tls=_with_port(listen.tls, self.ports.get("listen.tls", 0)),
             tls_tokens=_with_port(listen.tls_tokens, self.ports.get("listen.tls_tokens", 0)),
             http=_with_port(listen.http, self.http_port),
+            http_tokens=_with_port(listen.http_tokens, self.ports.get("listen.http_tokens", 0)),
             metrics=_with_port(self._config.metrics.address, self.metrics_port),
         )
 
-    async def _start_connect(self, listen: Listen, handlers: Mapping[str, Handler]) -> None:
-        """Serve HTTP; raises StartError."""
+    async def _start_connect(
+        self, key: str, address: str, handlers: Mapping[str, Handler], context: ssl.SSLContext | None = None
+    ) -> int:
+        """Serve HTTP, with TLS and tokens where there is a context; returns the port. Raises StartError."""
         try:
             # Imported late: the packages of the extra are needed by this listener only.
             from gossipcontrol.server.connect_rpc.application import application
@@ -264,17 +294,19 @@ class App:
             from gossipcontrol.server.connect_rpc.listener import ConnectListener
         except ImportError as error:
             package = (error.name or "").partition(".")[0]
-            raise StartError(f"listen.http needs the package {package}: pip install 'gossipcontrol[http]'") from error
+            raise StartError(f"{key} needs the package {package}: pip install 'gossipcontrol[http]'") from error
         calls = application(DESCRIPTORS, handlers, self._config.limits.message_bytes)
-        self._connect = ConnectListener(Guard(calls, origins(listen.http_origins), self._log))
-        await self._connect.start(listen.http)
-        self.http_port = self._connect.port
+        allowed = origins(self._config.listen.http_origins)
+        listener = ConnectListener(Guard(calls, allowed, self._log, has_tokens=context is not None))
+        self._connects.append(listener)
+        await listener.start(key, address, context)
+        return listener.port
 
     async def _abandon(self) -> None:
         """Let go of everything after a start that failed."""
         await asyncio.to_thread(self._stop_pages)
-        if self._connect:
-            await self._connect.stop(0)
+        for listener in self._connects:
+            await listener.stop(0)
         if self._is_open:
             await self._close()
 
@@ -301,17 +333,28 @@ class App:
         host, _, port = address.rpartition(":")
         pages = Pages(
             config=self._config, turns=self._turns, registry=self.metrics.registry, budget=self._dispatcher.core.memory,
-            obstacle=self._find_obstacle, connections=self._count_connections,
+            obstacle=self._find_obstacle, connections=self.connections,
             service=self._service, overview=self._overview, graph=self._graph,
             troubled=self._dispatcher.core.liveness.diagnosis.troubled_nodes, name=self._dispatcher.core.name,
             news=self._news, failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
         )  # fmt: skip
-        site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK)
+        loop, access = asyncio.get_running_loop(), self._config.access
+        is_guarded = host not in LOOPBACK and bool(access.identities)
+        guard = PageGuard(self._entrances.table, self._page_denied(loop)) if is_guarded else None
+        context = self._entrances.context() if is_guarded and access.certificate else None
+        site = make_site(pages, loop, is_local=host in LOOPBACK, guard=guard)
         try:
-            self._page_server = PageServer(host.strip("[]"), int(port), site)
+            self._page_server = PageServer(host.strip("[]"), int(port), site, context)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
         self.metrics_port = self._page_server.port
+
+    def _page_denied(self, loop: asyncio.AbstractEventLoop) -> OnDenied:
+        def denied(path: str, client: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._denied, path, client, identity, error)
+
+        return denied
 
     def _graph(self, store_id: str) -> NeighborGraph | None:
         return self._dispatcher.core.liveness.neighbor_graph(store_id, self._dispatcher.clock.now())
@@ -329,7 +372,7 @@ class App:
             "partitioned": liveness.partitioned,
             "pairs_unsynced": liveness.pairs_unsynced,
             "memory": {"used": core.memory.used(), "limit": core.memory.limit},
-            "connections": self._count_connections(),
+            "connections": self.connections(),
         }
 
     def _find_obstacle(self) -> str:
@@ -338,7 +381,8 @@ class App:
             return self._obstacle
         return "the state cannot be written, so triggers are refused"
 
-    def _count_connections(self) -> dict[str, int]:
+    def connections(self) -> dict[str, int]:
+        """What is open, by kind."""
         requests, streams = self._page_server.connections() if self._page_server else (0, 0)
         return {
             "agents_attached": self._agents.count,

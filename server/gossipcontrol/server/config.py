@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_type_hints
 
+from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -53,6 +54,8 @@ class Listen:
     """Host and port for clients with a bearer token (TLS); empty: none."""
     http: str = ""
     """Loopback host and port of HTTP with JSON, which needs ``gossipcontrol[http]``; empty: none."""
+    http_tokens: str = ""
+    """Host and port of HTTP with JSON over TLS for clients with a bearer token; empty: none."""
     http_origins: str = ""
     """Web pages that may call over HTTP: origins such as ``http://localhost:5173``, with commas; empty: none."""
 
@@ -156,6 +159,7 @@ class Config:
     traces: Traces = field(default_factory=Traces)
     retry: Retry = field(default_factory=Retry)
     limits: Limits = field(default_factory=Limits)
+    identity_limits: IdentityLimits = field(default_factory=IdentityLimits)
     state: State = field(default_factory=State)
     deciding: Parameters = field(default_factory=Parameters)
     liveness: LivenessParameters = field(default_factory=LivenessParameters)
@@ -242,7 +246,7 @@ def _homeless(document: Mapping[str, Any], environ: Mapping[str, str], built: Ma
 def _unguarded(listen: Listen, access: Access) -> list[str]:
     """What a listener with TLS needs and has not."""
     own = ("identities", "certificate", "key")
-    needs = {"tls": (*own, "authority"), "tls_tokens": own}
+    needs = {"tls": (*own, "authority"), "tls_tokens": own, "http_tokens": own}
     mistakes = [
         f"access.{key}: must be given for listen.{name}"
         for name, keys in needs.items()
@@ -358,6 +362,7 @@ _ADDRESSES = {
     ("listen", "tcp"): True,
     ("listen", "tls"): False,
     ("listen", "tls_tokens"): False,
+    ("listen", "http_tokens"): False,
     ("listen", "http"): True,
     ("metrics", "address"): False,
 }

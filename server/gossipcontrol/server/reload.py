@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
+from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.config import Config, ConfigError
 from gossipcontrol.server.observe.log import Logger
 
@@ -18,6 +19,7 @@ LIVE = frozenset(
         "retry.attempts",
         "retry.base",
         "retry.cap",
+        *(f"identity_limits.{key}" for key in IdentityLimits().by_key),
     }
 )
 """Keys that can change. The others are in the state that a run begins with, in gRPC, or in sockets that are open."""
@@ -72,8 +74,7 @@ class Reloader:
             return
         live = [change for change in found if change.key in LIVE]
         self._config = with_changes(self._config, live)
-        if live:
-            self._apply(self._config)
+        self._apply(self._config)
         for change in found:
             if change.key in LIVE:
                 self._log.warning("configuration changed", key=change.key, old=change.old, new=change.new)

@@ -61,7 +61,7 @@ async def test_another_node_cannot_be_attached(running: Hub) -> None:
     async with Agent(node, running.address, credentials=running.credentials("laptop-2")) as agent:
         await until(lambda: agent.stats.failed_attempts >= 1, "it is refused")
         assert not agent.attached.is_set()
-    assert any("register.node_id" in line["reason"] for line in running.service.lines("call refused"))
+    assert any("register.node_id" in line["reason"] for line in running.service.lines("call denied"))
 
 
 async def test_a_reader_sees_its_stores_only(running: Hub) -> None:

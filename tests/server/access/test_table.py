@@ -97,6 +97,10 @@ ROW = '[[identity]]\nname = "a"\ncertificates = ["a"]\n'
         (f'{ROW}roles = ["admin"]\nsockets = [{{ path = "x" }}]', "path must be given, and be absolute"),
         (f'{ROW}roles = ["admin"]\nsockets = [{{ path = "/x", mode = "999" }}]', "octal digits"),
         (f'{ROW}roles = ["admin"]\nnodes = ["{{name}}"]\nsockets = [{{ path = "/x" }}]', "no tokens and no sockets"),
+        (f'{ROW}roles = ["admin"]\nlimits = 1', "limits: must be a table"),
+        (f'{ROW}roles = ["admin"]\nlimits = {{ watcher = 1 }}', "unknown key watcher; known are streams, watchers"),
+        (f'{ROW}roles = ["admin"]\nlimits = {{ watchers = 0 }}', "watchers must be a whole number from 1"),
+        (f'{ROW}roles = ["admin"]\nlimits = {{ watchers = true }}', "watchers must be a whole number from 1"),
         (f'{ROW}roles = ["admin"]\n{ROW}roles = ["admin"]', "two identities are named a"),
     ],
 )

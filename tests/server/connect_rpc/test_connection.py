@@ -75,7 +75,7 @@ async def test_one_more_connection_ends_the_one_idle_for_longest(
 
 def in_use(service: Service) -> int:
     """Connections with a request under way."""
-    web = service.app._connect  # pyright: ignore[reportPrivateUsage]
+    web = service.app._connects[0]  # pyright: ignore[reportPrivateUsage]
     assert web is not None
     open_ones: set[Any] = web._state.connections  # pyright: ignore[reportPrivateUsage]
     return sum(not one.is_idle for one in open_ones)

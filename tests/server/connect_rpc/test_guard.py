@@ -127,7 +127,7 @@ async def test_a_client_that_does_not_read_loses_its_connection(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", port))
         client.sendall((f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body) * 100)
-        listener = service.app._connect  # pyright: ignore[reportPrivateUsage]
+        listener = service.app._connects[0]  # pyright: ignore[reportPrivateUsage]
         assert listener is not None
         await until(lambda: listener.count == 1, "the connection is there")
         changes = 0

@@ -49,7 +49,7 @@ class Authority:
         self._write(AUTHORITY, key, builder.sign(key, hashes.SHA256()))
         self._write_list(())
 
-    def issue(self, name: str, days: int, hosts: Sequence[str] = ()) -> None:
+    def issue(self, name: str, days: float, hosts: Sequence[str] = ()) -> None:
         """Make NAME.crt and NAME.key: of a service at these hosts, or of a client with this name.
 
         Raises AuthorityError.
@@ -135,7 +135,9 @@ class Authority:
         _replace(self.path(name, "crt"), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
-def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+def _begin(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

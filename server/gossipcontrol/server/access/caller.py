@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gossipcontrol.server.access.identity import LOCAL, Identity
-from gossipcontrol.server.access.revocation import Revoked
+from gossipcontrol.server.access.revocation import Revoked, expiry
 from gossipcontrol.server.access.table import Table
 from gossipcontrol.server.errors import Unauthenticated
 
@@ -40,6 +41,10 @@ class Authenticate(Protocol):
         """What the answer rests on beside the call: while it is equal, so is the answer."""
         ...
 
+    def table(self) -> Table:
+        """The table of identities."""
+        ...
+
 
 class Always:
     """Whoever reaches the listener is this identity."""
@@ -55,7 +60,12 @@ class Always:
         """It never changes."""
         return None
 
+    def table(self) -> Table:
+        """It needs none."""
+        return _EMPTY
 
+
+_EMPTY = Table(())
 EVERYBODY = Always(LOCAL)
 """The callers of a listener that only those reach who may do everything."""
 
@@ -64,26 +74,26 @@ class BySocket:
     """The identity of whoever may open a Unix socket; ``table`` may change."""
 
     def __init__(self, table: Callable[[], Table], path: str) -> None:
-        self._table = table
+        self.table = table
         self._path = path
 
     def __call__(self, context: Any) -> Identity:
         """The identity of the call; raises Unauthenticated."""
-        identity = self._table().by_socket(self._path)
+        identity = self.table().by_socket(self._path)
         if identity is None:
             raise Unauthenticated(f"no identity has this socket any more: {self._path}")
         return identity
 
     def state(self) -> object:
         """The table."""
-        return self._table()
+        return self.table()
 
 
 class ByCertificate:
     """The identity of a client certificate that TLS has verified; ``table`` and ``revoked`` may change."""
 
     def __init__(self, table: Callable[[], Table], revoked: Callable[[], Revoked]) -> None:
-        self._table = table
+        self.table = table
         self._revoked = revoked
 
     def __call__(self, context: CallContext) -> Identity:
@@ -93,32 +103,32 @@ class ByCertificate:
         if not pem or self._revoked().has(pem):
             raise Unauthenticated("the client certificate is revoked" if pem else "a client certificate is needed")
         names = shown.get("x509_subject_alternative_name") or shown.get("x509_common_name") or ()
-        identity = self._table().by_certificate([name.decode(errors="replace") for name in names])
+        identity = self.table().by_certificate([name.decode(errors="replace") for name in names])
         if identity is None:
             raise Unauthenticated("the client certificate is valid, but no identity here has its name")
-        return identity
+        return replace(identity, until=expiry(pem))
 
     def state(self) -> object:
         """The table and the revocation list."""
-        return self._table(), self._revoked()
+        return self.table(), self._revoked()
 
 
 class ByToken:
     """The identity of a bearer token in the call's metadata; ``table`` may change."""
 
     def __init__(self, table: Callable[[], Table]) -> None:
-        self._table = table
+        self.table = table
 
     def __call__(self, context: CallContext) -> Identity:
         """The identity of the call; raises Unauthenticated."""
         given = [str(value) for key, value in context.invocation_metadata() or () if key == AUTHORIZATION]
         if len(given) != 1 or not given[0].lower().startswith(BEARER) or len(given[0]) > TOKEN_BYTES:
             raise Unauthenticated("one bearer token is needed in the metadata authorization")
-        identity = self._table().by_token(given[0][len(BEARER) :].strip(), datetime.now(UTC))
+        identity = self.table().by_token(given[0][len(BEARER) :].strip(), datetime.now(UTC))
         if identity is None:
             raise Unauthenticated("the token is unknown, or its time is over")
         return identity
 
     def state(self) -> object:
         """The table."""
-        return self._table()
+        return self.table()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from gossipcontrol.server.access.caller import EVERYBODY, Authenticate, ByCertif
 from gossipcontrol.server.access.fresh import Fresh
 from gossipcontrol.server.access.revocation import NONE_REVOKED, Revoked, read_revoked
 from gossipcontrol.server.access.table import RoleSocket, Table, read_table
-from gossipcontrol.server.access.tls import TlsFiles, server_credentials
+from gossipcontrol.server.access.tls import TlsError, TlsFiles, server_context, server_credentials
 from gossipcontrol.server.config import Access, Config
 from gossipcontrol.server.errors import StartError
 from gossipcontrol.server.rpc.listener import listen_on_socket, listen_on_tcp
@@ -58,6 +59,14 @@ class Entrances:
         for source in (self.table, self._revoked):
             if isinstance(source, Fresh):
                 source.refresh()
+
+    def context(self) -> ssl.SSLContext:
+        """TLS for listeners of HTTP, with the service's certificate; raises StartError."""
+        access = self._config.access
+        try:
+            return server_context(Path(access.certificate), Path(access.key), self._failed)
+        except TlsError as error:
+            raise StartError(f"access: {error}") from error
 
     def _follow_table(self, access: Access) -> Callable[[], Table]:
         if not access.identities:

@@ -15,7 +15,9 @@ def explain_table(table: Table) -> Iterator[str]:
         one = row.identity
         scopes = "; ".join(f"{scope.value} {', '.join(getattr(one, scope.value)) or 'none'}" for scope in Scope)
         roles = ", ".join(sorted(role.value for role in one.roles))
-        yield f"{one.name}: {_shown_by(row)}: {roles}; {scopes}"
+        limits = "".join(f"; at most {most} {key}" for key, most in one.limits)
+        fleet = f"; fleet {one.fleet}" if one.fleet else ""
+        yield f"{one.name}: {_shown_by(row)}: {roles}; {scopes}{fleet}{limits}"
 
 
 def _shown_by(row: Row) -> str:

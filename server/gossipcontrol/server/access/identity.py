@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+FLEET_MARK = "."
+"""Stands after the name of a fleet at the beginning of its ids."""
 ANY = ("*",)
 """The pattern that every id matches."""
 REMEMBERED = 10_000
@@ -44,6 +47,12 @@ class Identity:
     nodes: Sequence[str] = ()
     hosts: Sequence[str] = ()
     stores: Sequence[str] = ()
+    fleet: str = ""
+    """The fleet to which its scopes are bound; empty: they are not."""
+    limits: Sequence[tuple[str, int]] = ()
+    """Limits of its own, by name (``IdentityLimits``)."""
+    until: datetime | None = field(default=None, compare=False)
+    """When what shows it is over: its token or certificate."""
     line: str = field(default="", compare=False)
     """Where the identity is granted this, for people."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pool import Default as default_pool
 from google.protobuf.message import Message
 from gossipcontrol.server.access.identity import Identity, Role, Scope
 
@@ -29,6 +31,9 @@ STORE = Right((Role.AGENT, Role.ADMIN), Scope.STORES)
 """To report about a store."""
 READ = Right((Role.READER, Role.AGENT, Role.ADMIN), Scope.STORES)
 """To read a store."""
+ASK_NODE = Right(tuple(Role), Scope.NODES)
+ASK_HOST = Right(tuple(Role), Scope.HOSTS)
+"""To ask what would happen to a node or host: the answer says whether it is there."""
 KEEP_NODE = Right((Role.ADMIN,), Scope.NODES)
 KEEP_STORE = Right((Role.ADMIN,), Scope.STORES)
 """To clear up what others made."""
@@ -49,6 +54,7 @@ class Call(NamedTuple):
 _EVERY_ROLE = tuple(Role)
 _READERS = READ.roles
 _PAGE = {"page_size": "how much is read", "page_token": "names a row; rows of others are left out"}
+_FORECAST = "nothing happens"
 _FILTERED = "rows of stores that the identity may not read are left out"
 _CLAIM = "what the node says of others; one word among those of all observers"
 
@@ -153,8 +159,17 @@ CALLS: Mapping[str, Call] = {
     ),
     f"{_CONTROL}Explain": Call(
         _EVERY_ROLE,
-        {},
-        {"rejoin.*": _FILTERED, "network_change.*": _FILTERED, "past.*": _FILTERED},
+        {
+            "rejoin.node_id": ASK_NODE,
+            "network_change.host_id": ASK_HOST,
+            "network_change.node_ids": ASK_NODE,
+        },
+        {
+            "rejoin.store_ids": _FILTERED,
+            **_below("rejoin", dict.fromkeys(("request_id", "cause", "park_unknown"), _FORECAST)),
+            **_below("network_change", dict.fromkeys(_CHANGE, _FORECAST)),
+            "past.*": _FILTERED,
+        },
     ),
     f"{_CONTROL}Forget": Call((Role.ADMIN,), {"node_id": KEEP_NODE, "store_id": KEEP_STORE}, {}),
     f"{_CONTROL}CancelRejoin": Call(
@@ -179,6 +194,37 @@ CALLS: Mapping[str, Call] = {
     ),
 }
 """Every call by its path."""
+
+
+PEERS = frozenset({"peer_id", "peer_ids", "removed_peer_ids"})
+"""Names of the fields that name peers."""
+
+
+def peers_of(method: str) -> Callable[[Message], Iterator[tuple[str, str]]]:
+    """What finds (path, id) of each peer that a request of this call names."""
+    call = CALLS.get(method)
+    paths = [path.split(".") for path in _peer_paths(_request_of(method))] if call else []
+    return lambda request: (found for names in paths for found in _values(request, names))
+
+
+def _request_of(method: str) -> Descriptor:
+    service, name = method.strip("/").split("/")
+    return default_pool().FindServiceByName(service).methods_by_name[name].input_type
+
+
+def _peer_paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
+    for field in message.fields:
+        if field.message_type is not None:
+            yield from _peer_paths(field.message_type, f"{prefix}{field.name}.")
+        elif field.name in PEERS and field.type == field.TYPE_STRING:
+            yield f"{prefix}{field.name}"
+
+
+def stores_of(method: str) -> Callable[[Message], Iterator[str]]:
+    """What finds the stores that a request of this call reports about, or asks to rejoin."""
+    call = CALLS.get(method)
+    paths = [path.split(".") for path, right in call.owned.items() if right is STORE] if call else []
+    return lambda request: (value for names in paths for _, value in _values(request, names))
 
 
 class Denial(NamedTuple):

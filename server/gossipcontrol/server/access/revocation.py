@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +30,16 @@ def _serial(pem: bytes) -> int:
     from cryptography.x509 import load_pem_x509_certificate
 
     return load_pem_x509_certificate(pem).serial_number
+
+
+@lru_cache(10_000)
+def expiry(pem: bytes) -> datetime | None:
+    """When a certificate is over; None where the package that reads it, of the extra ``tls``, is missing."""
+    try:
+        from cryptography.x509 import load_pem_x509_certificate
+    except ImportError:
+        return None
+    return load_pem_x509_certificate(pem).not_valid_after_utc
 
 
 def read_revoked(path: Path, authority: Path) -> Revoked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from gossipcontrol.server.access.identity import ANY, Identity, Role, Scope
+from gossipcontrol.server.access.identity import ANY, FLEET_MARK, Identity, Role, Scope
+from gossipcontrol.server.access.identity_limits import IdentityLimits
 
 NAME = "{name}"
 """Stands in a scope for the name in the caller's certificate, so that one row gives each of many its own."""
@@ -23,11 +25,16 @@ PATTERNS = 1000
 PATTERN_BYTES = 128
 NEEDED = {Role.AGENT: (Scope.NODES, Scope.STORES), Role.WATCHER: (Scope.HOSTS,), Role.READER: (Scope.STORES,)}
 """Scopes that a row of a role must name; an admin's default is everything."""
-_KEYS = ("name", "roles", "nodes", "hosts", "stores", "certificates", "tokens", "sockets")
+_KEYS = ("name", "roles", "nodes", "hosts", "stores", "certificates", "tokens", "sockets", "limits", "fleet")
 _TOKEN_KEYS = ("sha256", "until")
 _TOKEN_SHAPE = "{sha256 = '...', until = 2027-01-31T00:00:00Z}"
 _SOCKET_KEYS = ("path", "group", "mode")
 _SOCKET_SHAPE = "{path = '/run/...', group = '...', mode = '0660'}"
+_LIMITS = tuple(IdentityLimits().by_key)
+_EVERY_FLEET = "*"
+_FLEET = re.compile("[a-z0-9][a-z0-9-]{0,31}")
+_MOST = 2**31 - 1
+"""Largest limit."""
 _MODE = re.compile("0?[0-7]{3}")
 
 
@@ -79,6 +86,20 @@ class Table:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = tuple(rows)
+        self._fleets = {
+            one: row.identity.fleet
+            for row in self.rows
+            for scope in Scope
+            for one in getattr(row.identity, scope.value)
+            if row.identity.fleet and _is_id(one)
+        }
+        """Fleets of the ids that rows name one by one."""
+
+    def is_of(self, fleet: str, value: str) -> bool:
+        """Whether an id may be named in a fleet: it begins with its name, or is nobody else's and names no fleet."""
+        if value in self._fleets:
+            return self._fleets[value] == fleet
+        return FLEET_MARK not in value or value.startswith(fleet + FLEET_MARK)
 
     def by_certificate(self, names: Sequence[str]) -> Identity | None:
         """The identity of a verified certificate with these names."""
@@ -97,7 +118,7 @@ class Table:
             for one in row.tokens:
                 is_it = hmac.compare_digest(one.digest, given)
                 if is_it and found is None and (one.until is None or now < one.until):
-                    found = row.identity
+                    found = replace(row.identity, until=one.until) if one.until else row.identity
         return found
 
     def by_socket(self, path: str) -> Identity | None:
@@ -142,12 +163,37 @@ def read_table(path: Path) -> Table:
         raise TableError([*mistakes, f"{path}: identity: must be rows, [[identity]]"])
     tables = cast("list[dict[str, Any]]", given)
     rows = [_Reader(f"{path}, identity {number}", row, mistakes).row() for number, row in enumerate(tables, 1)]
+    mistakes += _check_fleets(path, rows, tables)
     names = [row.identity.name for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     mistakes += [f"{path}: two identities are named {name}" for name in twice]
     if mistakes:
         raise TableError(mistakes)
     return Table(rows)
+
+
+def _is_id(pattern: str) -> bool:
+    """Whether a pattern is one id, such as a key."""
+    return not set(pattern) & set("*?[]{}")
+
+
+def _check_fleets(path: Path, rows: Sequence[Row], tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows that say nothing of fleets where others do, and ids that rows of two fleets name."""
+    if all("fleet" not in one for one in tables):
+        return []
+    where = "fleet: must be given where other rows have one; '*' is all fleets"
+    both = zip(rows, tables, strict=True)
+    mistakes = [f"{row.identity.line}: {where}" for row, one in both if "fleet" not in one]
+    named = {
+        (scope.value, one, row.identity.fleet)
+        for row in rows
+        for scope in Scope
+        for one in getattr(row.identity, scope.value)
+        if row.identity.fleet and _is_id(one)
+    }
+    fleets = Counter((scope, one) for scope, one, _ in named)
+    twice = sorted(one for one, count in fleets.items() if count > 1)
+    return [*mistakes, *(f"{path}: {scope}: {one} is in two fleets" for scope, one in twice)]
 
 
 class _Reader:
@@ -157,6 +203,7 @@ class _Reader:
         self._where = where
         self._row = row
         self._mistakes = mistakes
+        self._fleet = ""
 
     def row(self) -> Row:
         """The row, with what could be read of it."""
@@ -173,12 +220,15 @@ class _Reader:
         if not (certificates or tokens or sockets):
             self._wrong("name", "nobody can be it: certificates, tokens or sockets must be given")
         has_names = not tokens and not sockets
+        self._fleet = self._read_fleet(certificates)
         identity = Identity(
             name=str(name),
             roles=roles,
             nodes=self._scope(Scope.NODES, roles, has_names=has_names),
             hosts=self._scope(Scope.HOSTS, roles, has_names=has_names),
             stores=self._scope(Scope.STORES, roles, has_names=has_names),
+            fleet=self._fleet,
+            limits=self._limits(),
             line=self._where,
         )
         return Row(identity, certificates, tokens, sockets)
@@ -200,12 +250,48 @@ class _Reader:
         patterns = self._texts(scope.value)
         needing = [role.value for role in roles if scope in NEEDED.get(role, ())]
         if not patterns and Role.ADMIN in roles:
-            return ANY
+            patterns = ANY
         if not patterns and needing:
             self._wrong(scope.value, f"must be given for the role {needing[0]}; ['*'] is all of them")
         if any(NAME in pattern for pattern in patterns) and not has_names:
             self._wrong(scope.value, f"{NAME} is the name in a certificate: no tokens and no sockets beside it")
-        return patterns
+        return tuple(self._within_fleet(scope, pattern) for pattern in patterns) if self._fleet else patterns
+
+    def _read_fleet(self, certificates: Sequence[str]) -> str:
+        given = self._row.get("fleet", _EVERY_FLEET)
+        if given == _EVERY_FLEET:
+            return ""
+        if not isinstance(given, str) or not _FLEET.fullmatch(given):
+            self._wrong("fleet", "must be lower-case letters, digits and hyphens, at most 32, or '*'")
+            return ""
+        for one in certificates:
+            if not one.startswith(given + FLEET_MARK):
+                self._wrong("certificates", f"{one} is not of the fleet {given}: begin it with {given}{FLEET_MARK}")
+        return given
+
+    def _within_fleet(self, scope: Scope, pattern: str) -> str:
+        """A pattern that matches ids of the fleet only."""
+        begin = self._fleet + FLEET_MARK
+        if pattern == "*":
+            return f"{begin}*"
+        if not pattern.startswith((begin, NAME)) and not _is_id(pattern):
+            self._wrong(scope.value, f"{pattern} reaches beyond the fleet: begin it with {begin}, or name one id")
+        if FLEET_MARK in pattern and _is_id(pattern) and not pattern.startswith(begin):
+            self._wrong(scope.value, f"{pattern} is not of the fleet: begin it with {begin}")
+        return pattern
+
+    def _limits(self) -> tuple[tuple[str, int], ...]:
+        given = self._row.get("limits", {})
+        if not isinstance(given, dict):
+            self._wrong("limits", "must be a table, such as {watchers = 100}")
+            return ()
+        limits = cast("dict[str, object]", given)
+        for key, value in limits.items():
+            if key not in _LIMITS:
+                self._wrong("limits", f"unknown key {key}; known are {', '.join(_LIMITS)}")
+            elif type(value) is not int or not 0 < value <= _MOST:
+                self._wrong("limits", f"{key} must be a whole number from 1 to {_MOST}")
+        return tuple((key, value) for key, value in limits.items() if isinstance(value, int))
 
     def _texts(self, key: str) -> tuple[str, ...]:
         given = self._row.get(key, [])

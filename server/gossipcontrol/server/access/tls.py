@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,32 @@ class TlsFiles(NamedTuple):
 
 class TlsError(Exception):
     """A file cannot be read, or its content is not what it should be."""
+
+
+def server_context(certificate: Path, key: Path, failed: Callable[[Exception], None]) -> ssl.SSLContext:
+    """The same for a listener of HTTP, whose clients show no certificates; raises TlsError."""
+    files = TlsFiles(certificate, key, None)
+    current = Fresh((certificate, key), lambda: _context(files), failed)
+
+    def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, first: ssl.SSLContext) -> None:
+        del name, first
+        connection.context = current()
+
+    context = _context(files)
+    context.sni_callback = choose
+    return context
+
+
+def _context(files: TlsFiles) -> ssl.SSLContext:
+    _read(files.certificate, "CERTIFICATE")
+    _read(files.key, "PRIVATE KEY")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+    except (ssl.SSLError, OSError) as error:
+        raise TlsError(f"{files.certificate} and {files.key} cannot be used together: {error}") from error
+    return context
 
 
 def server_credentials(files: TlsFiles, failed: Callable[[Exception], None]) -> grpc.ServerCredentials:
@@ -56,8 +83,6 @@ def _read(path: Path, kind: str) -> bytes:
 
 def _check_pair(files: TlsFiles) -> None:
     """Whether key and certificate belong together: gRPC would only fail each handshake. Raises TlsError."""
-    import ssl
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(files.certificate, files.key)

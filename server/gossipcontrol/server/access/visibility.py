@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
-from gossipcontrol.server.access.identity import Identity, Scope
+from gossipcontrol.server.access.identity import LOCAL, Identity, Scope
 from gossipcontrol.server.access.ownership import READ
 from gossipcontrol.server.errors import NotFound
 from gossipcontrol.v1.gossip_control_pb2 import ExplainResponse, ListRejoinsResponse, ListStoresResponse
 
+reader: ContextVar[Identity] = ContextVar("reader", default=LOCAL)
+"""Whose call runs now, so that pages are made of the rows that it may read, and their tokens name no other."""
 LeaveOut = Callable[[Identity, Any], None]
 
 
@@ -39,6 +42,12 @@ def _explanation(identity: Identity, answer: ExplainResponse) -> None:
         raise NotFound("no trigger of this is kept, or none of a store that may be read")
     if len(answer.explanations) < answer.decision_count and not identity.owns_all(Scope.STORES):
         answer.decision_count = len(answer.decisions)
+
+
+def current_reads(store_id: str) -> bool:
+    """Whether whose call runs now may read a store."""
+    identity = reader.get()
+    return identity is LOCAL or _reads(identity, store_id)
 
 
 def _reads(identity: Identity, store_id: str) -> bool:

@@ -48,9 +48,16 @@ class Refused(Exception):
 
 
 class Guard:
-    """Lets through what is allowed; ``origins`` are the web pages that may call."""
+    """Lets through what is allowed; ``origins`` are the web pages that may call.
 
-    def __init__(self, application: Application, origins: frozenset[str], log: Logger) -> None:
+    Where callers show tokens (``has_tokens``) the host may have any name: a page that had its own name lead here would
+    know no token.
+    """
+
+    def __init__(
+        self, application: Application, origins: frozenset[str], log: Logger, *, has_tokens: bool = False
+    ) -> None:
+        self._has_tokens = has_tokens
         self._application = application
         self._origins = origins
         self._log = log
@@ -90,7 +97,7 @@ class Guard:
         The name of the host is checked, because a page could have its own name lead here.
         """
         host = headers.get(b"host", b"").decode("latin-1")
-        if host.rpartition(":")[0] not in LOOPBACK and host not in LOOPBACK:
+        if not self._has_tokens and host.rpartition(":")[0] not in LOOPBACK and host not in LOOPBACK:
             raise Refused(403, f"host: {host!r} is not a loopback name")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin:
@@ -119,7 +126,8 @@ def _preflight() -> Headers:
         (b"access-control-allow-methods", b"POST"),
         (
             b"access-control-allow-headers",
-            b"content-type, connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, x-user-agent",
+            b"authorization, content-type, connect-protocol-version, connect-timeout-ms, grpc-timeout, x-grpc-web, "
+            b"x-user-agent",
         ),
         (b"access-control-max-age", str(PREFLIGHT_AGE).encode()),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from typing import cast
 
 from gossipcontrol.server.connect_rpc.application import Application
@@ -15,10 +16,12 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 BACKLOG = 128
+HANDSHAKE_TIME = 10.0
+"""Seconds that a handshake of TLS may take."""
 
 
 class ConnectListener:
-    """Serves an application on a loopback address, in the running event loop."""
+    """Serves an application in the running event loop."""
 
     def __init__(self, application: Application) -> None:
         # The service has a log of its own, and what a client does wrong is no line in it.
@@ -45,8 +48,11 @@ class ConnectListener:
         """Number of connections."""
         return len(self._state.connections)
 
-    async def start(self, address: str) -> None:
-        """Listen on ``host:port``; raises StartError with the cause."""
+    async def start(self, key: str, address: str, context: ssl.SSLContext | None = None) -> None:
+        """Listen on ``host:port`` of this key of the configuration, with TLS where there is a context.
+
+        Raises StartError with the cause.
+        """
         host, _, port = address.rpartition(":")
         try:
             family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
@@ -58,9 +64,12 @@ class ConnectListener:
                 taken.close()
                 raise
         except OSError as error:
-            raise StartError(f"listen.http {address}: {describe_error(error, int(port))}") from error
+            raise StartError(f"{key} {address}: {describe_error(error, int(port))}") from error
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, sock=taken, backlog=BACKLOG)
+        self._server = await loop.create_server(
+            self._connection, sock=taken, backlog=BACKLOG, ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_TIME if context else None,
+        )  # fmt: skip
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def _connection(self) -> Connection:

@@ -18,6 +18,8 @@ REFUSAL_BURST = 5
 """Refusals of one caller that have lines of their own in a row."""
 REFUSAL_INTERVAL = 10.0
 """Seconds after which a caller may have one more line."""
+DENIAL_INTERVAL = 60.0
+"""Seconds between two lines about denied calls of one identity."""
 CALLERS = 1024
 """Callers whose lines are counted; beyond it the one that was refused longest ago is forgotten."""
 
@@ -25,6 +27,19 @@ CALLERS = 1024
 def readable_peer(peer: str) -> str:
     """The name of a connection with gRPC's escapes undone: ``ipv6:[::1]:4711``."""
     return unquote(peer) if "%" in peer else peer
+
+
+def _host(peer: str) -> str:
+    """The address of a connection without its port."""
+    return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
+
+
+@dataclass(slots=True)
+class _Denied:
+    """The last line about denied calls of one identity."""
+
+    at: float
+    left_out: int = 0
 
 
 @dataclass(slots=True)
@@ -43,6 +58,8 @@ class CallLog:
         self._log = log
         self._clock = clock
         self._callers: OrderedDict[str, _Caller] = OrderedDict()
+        self.denials: OrderedDict[str, _Denied] = OrderedDict()
+        """By identity, or by address where there is none."""
 
     @property
     def shows_calls(self) -> bool:
@@ -77,9 +94,33 @@ class CallLog:
             "call refused", rpc=method, caller=readable_peer(peer), code=error.code.name, reason=str(error), **more
         )
 
+    def denied(self, method: str, peer: str, identity: str, error: GossipControlError) -> None:
+        """Log one denied call, once a minute for an identity, or for an address where the identity is not known."""
+        now, name = self._clock(), f"identity {identity}" if identity else _host(peer)
+        last = self.denials.get(name)
+        if last is not None and now - last.at < DENIAL_INTERVAL:
+            last.left_out += 1
+            return
+        left_out = last.left_out if last else 0
+        self.denials[name] = _Denied(now)
+        self.denials.move_to_end(name)
+        if len(self.denials) > CALLERS:
+            self.denials.popitem(last=False)
+        who = {"identity": identity} if identity else {}
+        more = {"left_out": left_out} if left_out else {}
+        self._log.warning(
+            "call denied",
+            rpc=method,
+            **who,
+            caller=readable_peer(peer),
+            code=error.code.name,
+            reason=str(error),
+            **more,
+        )
+
     def _caller(self, peer: str) -> _Caller:
         """The caller of this name, all connections from one address together: a new port makes no new caller."""
-        name = peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer
+        name = _host(peer)
         now = self._clock()
         caller = self._callers.setdefault(name, _Caller(REFUSAL_BURST, now))
         self._callers.move_to_end(name)

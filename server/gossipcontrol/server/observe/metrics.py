@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 import grpc
+from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.core.deciding.record import Counts
 from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
 from gossipcontrol.server.core.memory import MemoryBudget
+from gossipcontrol.server.errors import PermissionDenied, Unauthenticated
 from gossipcontrol.server.state.journal import JournalStats
 from gossipcontrol.server.wire.unrecognized import FIELDS
 from gossipcontrol.v1 import gossip_control_pb2
@@ -55,6 +57,8 @@ class Metrics:
             "Reports left out because they were older than an interval and newer ones had come.",
             registry=registry,
         )
+        self._limited = _limited(registry)
+        self._denied = _denied(registry)
         self._request_count, self._request_seconds = _requests(registry)
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
         _build(registry)
@@ -85,6 +89,17 @@ class Metrics:
     def count_shed_report(self) -> None:
         """Count a report that was left out."""
         self._shed.inc()
+
+    def count_limited(self, limit: str) -> None:
+        """Count what a limit of an identity refused or held up."""
+        self._limited[limit].inc()
+
+    def count_denied(self, error: PermissionDenied | Unauthenticated) -> None:
+        """Count a call that its identity may not make."""
+        if isinstance(error, Unauthenticated):
+            self._denied["identity"].inc()
+        else:
+            self._denied["field" if error.field else "call"].inc()
 
     def count_start(self, start: StartRejoin) -> None:
         """Count the start of an attempt."""
@@ -197,6 +212,26 @@ def _unrecognized(registry: CollectorRegistry) -> dict[str, Counter]:
         "gossipcontrol_unrecognized_values", "Values of newer clients that were ignored.", ("field",), registry=registry
     )
     return {field: family.labels(field) for field in FIELDS}
+
+
+def _denied(registry: CollectorRegistry) -> dict[str, Counter]:
+    family = Counter(
+        "gossipcontrol_denied_calls",
+        "Calls whose identity is not known, may not make them, or does not own a field.",
+        ("reason",),
+        registry=registry,
+    )
+    return {reason: family.labels(reason) for reason in ("identity", "call", "field")}
+
+
+def _limited(registry: CollectorRegistry) -> dict[str, Counter]:
+    family = Counter(
+        "gossipcontrol_identity_limited",
+        "Calls that a limit of their identity refused, and messages of streams that it held up.",
+        ("limit",),
+        registry=registry,
+    )
+    return {limit: family.labels(limit) for limit in IdentityLimits().by_key}
 
 
 def _requests(registry: CollectorRegistry) -> tuple[Counter, Histogram]:

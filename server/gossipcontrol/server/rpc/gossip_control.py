@@ -8,8 +8,11 @@ from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
+from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.access.visibility import current_reads
 from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
-from gossipcontrol.server.core.effect import ForgetSlots
+from gossipcontrol.server.core.decision import DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.effect import AnswerTrigger, ForgetSlots
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
@@ -38,6 +41,8 @@ PAGE_WEIGHT = 10_000
 """Nodes, about 1 MB, after which a page of stores ends early."""
 PEER_TIME = 0.000005
 """Seconds that a peer in a report takes, if it is new."""
+_UNKNOWN = frozenset({Rule.UNKNOWN_NODE, Rule.UNKNOWN_HOST})
+_WITHOUT_AGENT = _UNKNOWN | {Rule.NOT_ATTACHED}
 T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -56,8 +61,14 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         staleness: StalenessSampler,
         resume_tokens: ResumeTokens,
         note: Note,
+        quotas: Quotas,
     ) -> None:
         self._note = note
+        self._quotas = quotas
+        quotas.is_parked = self._is_parked
+        quotas.is_store = lambda store_id: (
+            dispatcher.core.catalog.has_store(store_id) or knowledge_dispatcher.store.tracker(store_id) is not None
+        )
         self._dispatcher = dispatcher
         self._driver = driver
         self._core = dispatcher.core
@@ -92,8 +103,11 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         event = decode.rejoin_requested(request)
         event.asked_by = _asked_by()
         self._charge(context, request, event)
-        effects = await self._dispatcher.settle(event)
-        response = await in_slices(encode.rejoin_response(trigger_answer(effects), self._clock.now()))
+        if self._driver.session(request.node_id) is None:
+            self._check_parked()
+        answer = trigger_answer(await self._dispatcher.settle(event))
+        self._note_parked(answer, _WITHOUT_AGENT)
+        response = await in_slices(encode.rejoin_response(answer, self._clock.now()))
         self._naming.nodes(response.decisions)
         return response
 
@@ -104,7 +118,10 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         event = decode.network_changed(request, self._note)
         event.asked_by = _asked_by()
         self._charge(context, request, event)
+        if request.park_unknown:
+            self._check_parked()
         answer = trigger_answer(await self._dispatcher.settle(event))
+        self._note_parked(answer, _UNKNOWN)
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
         response = await in_slices(encode.change_response(answer, self._clock.now()))
@@ -158,6 +175,22 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         if cost := self._core.strange_cost(event):
             self._credit.earn(context.peer(), request.ByteSize())
             self._credit.spend(context.peer(), cost)
+
+    def _check_parked(self) -> None:
+        """Raise Overloaded if whose call this is has as many parked rejoins as it may."""
+        quota = self._quotas.of_current_call()
+        if quota is not None:
+            quota.check_parked(self._is_parked)
+
+    def _note_parked(self, answer: AnswerTrigger, rules: frozenset[Rule]) -> None:
+        quota = self._quotas.of_current_call()
+        if quota is not None:
+            parked = (one for one in answer.decisions if one.kind is DecisionKind.PARKED and one.rule in rules)
+            quota.note_parked(one.rejoin_id for one in parked)
+
+    def _is_parked(self, rejoin_id: str) -> bool:
+        rejoin = self._catalog.rejoin(rejoin_id)
+        return rejoin is not None and rejoin.outcome is Outcome.PARKED
 
     # Clearing up.
 
@@ -242,7 +275,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             since=query.since,
             before=query.before,
         )
-        page, more = await _page(found, query.page_size)
+        readable = (one if one is not None and current_reads(one.store_id) else None for one in found)
+        page, more = await _page(readable, query.page_size)
         work = Slice()
         rejoins: list[decision_pb2.Rejoin] = []
         for rejoin in page:
@@ -261,7 +295,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         del context
         query = decode.store_query(request)
         found = self._catalog.scan_stores(node_id=query.node_id, after=query.after)
-        page, more = await _page(found, query.page_size, lambda store: len(store.nodes))
+        readable = (one if one is not None and current_reads(one.store_id) else None for one in found)
+        page, more = await _page(readable, query.page_size, lambda store: len(store.nodes))
         now, work = self._clock.now(), Slice()
         stores: list[gossip_control_pb2.Store] = []
         for store in page:

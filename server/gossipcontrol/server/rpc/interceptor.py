@@ -12,8 +12,12 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
 from gossipcontrol.server.access.gate import Caller, Gate
+from gossipcontrol.server.access.identity_limits import IdentityLimits
+from gossipcontrol.server.access.oversight import Oversight
+from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.access.visibility import reader
 from gossipcontrol.server.core.slices import Slices
-from gossipcontrol.server.errors import GossipControlError, InvalidRequest
+from gossipcontrol.server.errors import GossipControlError, InvalidRequest, PermissionDenied, Unauthenticated
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
@@ -84,14 +88,18 @@ class WrappingServer:
         turns: Turns | None = None,
         authenticate: Authenticate = EVERYBODY,
         traces: CallTraces | None = None,
+        quotas: Quotas | None = None,
+        calls: CallLog | None = None,
     ) -> None:
         self.server = server
         self._turns = turns or Turns()
         self._traces = traces
         self._metrics = metrics
         self._log = log
-        self._calls = CallLog(log)
+        self._calls = CallLog(log) if calls is None else calls
         self._authenticate = authenticate
+        self._oversight = Oversight(authenticate)
+        self._quotas = Quotas(IdentityLimits(), metrics.count_limited) if quotas is None else quotas
         self.handlers: dict[str, Handler] = {}
         """The wrapped handlers by path, for calls that do not come over gRPC."""
 
@@ -108,19 +116,33 @@ class WrappingServer:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
         counted = self._metrics.requests(method.rpartition("/")[2])
         behaviour = getattr(inner, kind)
-        gate = Gate(method, self._authenticate)
-        reading = _reading(behaviour, gate, inner.request_streaming)
+        gate = Gate(method, self._authenticate, self._quotas)
+        reading = _within_limits(_reading(behaviour, gate, inner.request_streaming), kind)
+        if kind != "unary_unary":
+            reading = self._overseen(reading)
         call = self._call(method, reading, gate, counted, timed=kind == "unary_unary")
         if self._traces:
             call = self._traces.wrap(method, call)
         return make(call, _putting_off(inner.request_deserializer), inner.response_serializer)
 
+    def _overseen(self, reading: Reading) -> Reading:
+        """A stream, which ends when its caller may call no more."""
+
+        async def overseen(request: Any, context: Context, caller: Caller) -> Any:
+            async with self._oversight.over(caller):
+                return await reading(request, context, caller)
+
+        return overseen
+
     def _call(self, method: str, behaviour: Reading, gate: Gate, counted: RequestMetrics, *, timed: bool) -> Behaviour:
         async def call(request: Any, context: Context) -> Any:
             started_at = time.perf_counter()
             shown = request if self._calls.shows_calls else None
+            identity = ""
             try:
                 caller = gate.caller(context)
+                identity = caller.identity.name
+                reader.set(caller.identity)
                 with self._turns.call(context.peer(), caller.identity.account) as own:
                     response = await own.run(lambda: behaviour(request, context, caller))
                     response = gate.show(caller.identity, response)
@@ -134,7 +156,7 @@ class WrappingServer:
                 counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
                 self._show(method, context, shown, _code(error), started_at)
                 request = shown = None
-                await self._fail(method, error, context)
+                await self._fail(method, error, context, identity)
             if timed:
                 counted.ok(time.perf_counter() - started_at)
             else:
@@ -149,12 +171,16 @@ class WrappingServer:
         if request is not None:
             self._calls.ended(method, context.peer(), request, code, time.perf_counter() - started_at)
 
-    async def _fail(self, method: str, error: Exception, context: Context) -> NoReturn:
+    async def _fail(self, method: str, error: Exception, context: Context, identity: str) -> NoReturn:
         if isinstance(error, GossipControlError):
             # gRPC keeps the error of the abort in a cycle with its frames: a refused request of a megabyte would stay
             # in memory, with all that was made of it, until the collector looks at everything.
             error.__traceback__ = None
-            self._calls.refused(method, context.peer(), error)
+            if isinstance(error, PermissionDenied | Unauthenticated):
+                self._metrics.count_denied(error)
+                self._calls.denied(method, context.peer(), identity, error)
+            else:
+                self._calls.refused(method, context.peer(), error)
             await context.abort(error.code, str(error), _trailers(error))
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
@@ -209,14 +235,37 @@ def _reading(behaviour: Behaviour, gate: Gate, is_stream: bool) -> Reading:
     return read_first
 
 
+_HELD = {"unary_stream": "watchers", "stream_unary": "streams", "stream_stream": "streams"}
+"""The limit that counts the open calls of a kind."""
+
+
+def _within_limits(reading: Reading, kind: str) -> Reading:
+    """The same, for identities that have room within their limits; raises Overloaded."""
+    held = _HELD.get(kind)
+
+    async def limited(request: Any, context: Context, caller: Caller) -> Any:
+        quota = caller.quota
+        if quota is None:
+            return await reading(request, context, caller)
+        quota.charge(request.ByteSize() if hasattr(request, "ByteSize") else 0)
+        if held is None:
+            return await reading(request, context, caller)
+        with quota.hold(held):
+            return await reading(request, context, caller)
+
+    return limited
+
+
 async def _read(request: Any, gate: Gate, caller: Caller) -> Any:
     message = (await in_slices(request.read())) if isinstance(request, Unread) else request
-    gate.check(caller.identity, message)
+    gate.check(caller, message)
     return message
 
 
 async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
     async for request in requests:
+        if caller.quota is not None:
+            await caller.quota.pace(request.ByteSize())
         yield await _read(request, gate, caller)
 
 

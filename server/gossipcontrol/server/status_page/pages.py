@@ -17,6 +17,7 @@ from gossipcontrol.server.status_page.bridge import Bridge
 from gossipcontrol.server.status_page.debug import Debug
 from gossipcontrol.server.status_page.event_stream import EventStream, RejoinNews
 from gossipcontrol.server.status_page.health import Health
+from gossipcontrol.server.status_page.page_guard import PageGuard
 from gossipcontrol.server.status_page.reads import Reads
 from gossipcontrol.server.status_page.server import Application
 from gossipcontrol.server.status_page.site import Handler, Site
@@ -49,7 +50,7 @@ class Pages:
     """Gets the path and error of a page that failed."""
 
 
-def make_site(pages: Pages, loop: asyncio.AbstractEventLoop, *, is_local: bool) -> Site:
+def make_site(pages: Pages, loop: asyncio.AbstractEventLoop, *, is_local: bool, guard: PageGuard | None = None) -> Site:
     """The application that serves them all."""
     bridge = Bridge(loop, pages.turns)
     health = Health(bridge, pages.obstacle)
@@ -59,4 +60,4 @@ def make_site(pages: Pages, loop: asyncio.AbstractEventLoop, *, is_local: bool) 
     routes["/api/events"] = EventStream(bridge, pages.service, pages.news).answer
     routes |= Debug(bridge, pages.config, pages.budget, pages.connections).routes()
     metrics = cast("Application", make_wsgi_app(pages.registry))  # pyright: ignore[reportUnknownArgumentType]
-    return Site(routes, {"/metrics": metrics}, pages.failed, is_local=is_local)
+    return Site(routes, {"/metrics": metrics}, pages.failed, is_local=is_local, guard=guard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import threading
 import time
 from collections import OrderedDict
@@ -33,11 +34,14 @@ STREAM = "gossipcontrol.become_stream"
 
 
 class PageServer:
-    """Serves an application at ``host:port`` from its construction to ``close``; raises OSError."""
+    """Serves an application at ``host:port`` from its construction to ``close``, with TLS where there is a context.
 
-    def __init__(self, host: str, port: int, application: Application) -> None:
+    Raises OSError.
+    """
+
+    def __init__(self, host: str, port: int, application: Application, context: ssl.SSLContext | None = None) -> None:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        self._server = _Server(family, (str(where[0]), int(where[1])))
+        self._server = _Server(family, (str(where[0]), int(where[1])), context)
         self._server.set_app(application)
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="pages", daemon=True)
@@ -81,8 +85,10 @@ class _Handler(WSGIRequestHandler):
     timeout = IDLE_TIME
 
     def setup(self) -> None:
-        """Read no more than a request may have."""
+        """Shake hands, where there is TLS, and read no more than a request may have; raises OSError."""
         super().setup()
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.connection.do_handshake()
         self.rfile: Any = _BoundedReader(self.rfile)
 
     def get_environ(self) -> dict[str, Any]:
@@ -110,8 +116,11 @@ class _Server(ThreadingMixIn, WSGIServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, family: socket.AddressFamily, where: tuple[str, int]) -> None:
+    def __init__(
+        self, family: socket.AddressFamily, where: tuple[str, int], context: ssl.SSLContext | None = None
+    ) -> None:
         self.address_family = family
+        self._context = context
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._open: OrderedDict[int, socket.socket] = OrderedDict()
         self._streams: dict[int, socket.socket] = {}
@@ -129,7 +138,11 @@ class _Server(ThreadingMixIn, WSGIServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; without a descriptor the connection waits, and this thread does not spin."""
         try:
-            return super().get_request()
+            request, address = super().get_request()
+            if self._context is not None:
+                # The handshake waits for the thread of the connection, or a silent client would hold up all others.
+                request = self._context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            return request, address
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 time.sleep(NO_DESCRIPTOR_WAIT)
@@ -189,4 +202,5 @@ class _Server(ThreadingMixIn, WSGIServer):
 def _end(connection: socket.socket) -> None:
     """Wake the thread that waits for a connection, which then closes it."""
     with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        # Not that of TLS, which takes the connection from under the thread that reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

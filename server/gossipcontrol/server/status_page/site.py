@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import grpc
@@ -80,6 +80,18 @@ def as_json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     return Answer([json.dumps(value, ensure_ascii=False).encode()], "application/json", status)
 
 
+class Guard(Protocol):
+    """Admits requests."""
+
+    def refuse(self, environ: dict[str, Any]) -> Answer | None:
+        """The answer to a request that is not admitted; None: it is."""
+        ...
+
+    def while_admitted(self, environ: dict[str, Any], body: Iterable[bytes]) -> Iterable[bytes]:
+        """A stream, which ends when it would be admitted no more."""
+        ...
+
+
 class Site:
     """A WSGI application. ``routes`` are by path; ``pages`` are applications that answer for themselves.
 
@@ -94,8 +106,10 @@ class Site:
         failed: Callable[[str, Exception], None],
         *,
         is_local: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         self._failed = failed
+        self._guard = guard
         self._routes = routes
         self._pages = pages
         self._is_local = is_local
@@ -108,13 +122,16 @@ class Site:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         head = environ["REQUEST_METHOD"] == "HEAD"
-        page, answer = self._find(environ)
+        refused = self._guard.refuse(environ) if self._guard else None
+        page, answer = (None, refused) if refused else self._find(environ)
         if page is not None:
             return _head(page, environ, start_response) if head else page(environ, start_response)
         body = answer.body
         headers = [("Content-Type", answer.content_type), *answer.headers, *HEADERS]
         if isinstance(body, list):
             headers.append(("Content-Length", str(sum(map(len, body)))))
+        elif self._guard:
+            body = self._guard.while_admitted(environ, body)
         start_response(f"{answer.status.value} {answer.status.phrase}", headers)
         return () if head else body
 

@@ -63,6 +63,10 @@ class Catalog:
             )
             yield rejoin.record() if matches else None
 
+    def has_store(self, store_id: str) -> bool:
+        """Whether a store is known."""
+        return store_id in self._registry.stores
+
     def stores(self, *, node_id: str = "", after: str = "") -> Iterator[StoreRecord]:
         """What ``scan_stores`` finds."""
         return (one for one in self.scan_stores(node_id=node_id, after=after) if one is not None)
