@@ -81,7 +81,7 @@ def test_what_depends_on_something_unproven_floats_until_it_is_proven() -> None:
 
 
 def test_with_witnesses_the_authors_word_alone_does_not_prove() -> None:
-    tracker = Tracker(KnowledgeParameters(witnesses=1))
+    tracker = Tracker(KnowledgeParameters(witnesses=2))
     assert say(tracker, "alice", ALICE[0]).unproven == 1
     assert say(tracker, "alice", ALICE[0]).known == 1
     assert tracker.peers() == []
@@ -90,7 +90,7 @@ def test_with_witnesses_the_authors_word_alone_does_not_prove() -> None:
 
 
 def test_a_hash_that_is_claimed_by_another_author_is_its_authors_once_a_witness_says_so() -> None:
-    tracker = Tracker(KnowledgeParameters(witnesses=1))
+    tracker = Tracker(KnowledgeParameters(witnesses=2))
     for one in ALICE:
         say(tracker, "alice", one)
         say(tracker, "carol", one)
@@ -175,7 +175,7 @@ def test_each_identity_has_senders_of_its_own() -> None:
     assert len(store.senders()) == 3
 
 
-@pytest.mark.parametrize("witnesses", [0, 1])
+@pytest.mark.parametrize("witnesses", [1, 2])
 def test_a_restored_store_goes_on_in_the_same_way(witnesses: int) -> None:
     parameters = KnowledgeParameters(unproven_limit=8, authors_per_identity=2, witnesses=witnesses)
     store = KnowledgeStore(parameters)

@@ -29,8 +29,8 @@ class KnowledgeParameters:
     """Most hashes named by what one identity vouches for and nobody has proven; the oldest is given up first."""
     vouchers: int = 2
     """Identities that must have sent the same intention for it to be proven without its author's own word."""
-    witnesses: int = 0
-    """Identities beside its author that must have sent the same intention even if its author has."""
+    witnesses: int = 1
+    """Identities that must have sent the same intention if its author is among them."""
     authors_per_identity: int = 200
     """Most authors of a store that one identity brings in; an author counts for whoever proved its first."""
     keep: int = 10_000
@@ -48,6 +48,6 @@ class KnowledgeParameters:
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the first parameter that is out of range."""
-        check_positive(self, may_be_zero="witnesses")
+        check_positive(self)
         if self.chain_limit > 65_535:
             raise ValueError("chain_limit must be at most 65535")

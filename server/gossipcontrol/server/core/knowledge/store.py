@@ -103,6 +103,11 @@ class KnowledgeStore:
         """The tracker of a store, for reading only; None when it has none."""
         return self._trackers.get(store_id)
 
+    def knows(self, store_id: str, name: bytes) -> bool:
+        """Whether an intention has its place, or floats: what is said of it further changes nothing."""
+        tracker = self._trackers.get(store_id)
+        return tracker is not None and tracker.knows(name)
+
     def is_pending(self, store_id: str) -> bool:
         """Whether the next event of a store goes on with something; an event without intentions does."""
         tracker = self._trackers.get(store_id)

@@ -146,7 +146,7 @@ class Tracker:
         proven: list[Intention] = []
         names: set[bytes] = set()
         for one, is_author in zip(intentions, authored, strict=True):
-            if one.hash in self.graph.positions or one.hash in self.floating.waiting or one.hash in names:
+            if self.knows(one.hash) or one.hash in names:
                 tally[KNOWN] += 1
                 continue
             verdict = self.unproven.vouch(one, identity, bool(is_author))
@@ -175,6 +175,10 @@ class Tracker:
         """Count an author for this identity."""
         self.brought_in[author_id] = identity
         self._brought[identity] = self._brought.get(identity, 0) + 1
+
+    def knows(self, name: bytes) -> bool:
+        """Whether an intention has its place, or floats."""
+        return name in self.graph.positions or name in self.floating.waiting
 
     @property
     def used_bytes(self) -> int:

@@ -30,8 +30,8 @@ class Voucher(NamedTuple):
 class Unproven:
     """A waiting room in which each identity has places of its own, so that none takes those of another.
 
-    Words for one hash count together only if they agree in everything. An intention is proven by its author's own word
-    with that of ``witnesses`` others, or by ``vouchers`` others. One that is not remembered can be recorded again.
+    Words for one hash count together only if they agree in everything. An intention is proven by ``witnesses``
+    identities if its author is among them, or by ``vouchers`` others. One that is not remembered can be recorded again.
     """
 
     def __init__(self, parameters: KnowledgeParameters) -> None:
@@ -79,7 +79,7 @@ class Unproven:
     def _is_proven(self, voices: dict[str, bool]) -> bool:
         others = len(voices) - sum(voices.values())
         has_author = others < len(voices)
-        return (has_author and others >= self._parameters.witnesses) or others >= self._parameters.vouchers
+        return (has_author and others + 1 >= self._parameters.witnesses) or others >= self._parameters.vouchers
 
     def _add(self, one: Intention, identity: str, is_author: bool) -> None:
         voices = self._claims.setdefault(one.hash, {}).setdefault(one, {})
