@@ -91,7 +91,7 @@ class Unproven:
 
     def _make_room(self, identity: str) -> None:
         """Give up the oldest words of an identity that has too many; if all together have, of the one with most."""
-        while self._named[identity] > self._parameters.unproven_limit:
+        while self._named.get(identity, 0) > self._parameters.unproven_limit:
             self._forget_oldest(identity)
         while self.named > self._parameters.floating_limit:
             self._forget_oldest(max(self._named, key=self._named.__getitem__))
