@@ -221,6 +221,7 @@ class Recorder:
         counts[name("state_commit_seconds_bucket", le="2")] += commits
         counts[name("reports_shed_total")] += 3 if dice.random() < 0.0005 else 0
         counts[name("knowledge_refused_total", reason="full")] += 0
+        counts[name("knowledge_refused_total", reason="authors")] += 0
         counts[name("knowledge_refused_total", reason="invalid")] += dice.random() < 0.001
         counts[name("shared_ids_total", kind="node")] += 0
 

@@ -9,7 +9,9 @@ from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 def record_result(message: pb.RecordIntentionsResponse) -> RecordResult:
     """What became of recorded batches."""
-    return RecordResult(message.last_sequence, message.recorded, message.known, message.floating, message.invalid)
+    return RecordResult(
+        message.last_sequence, message.recorded, message.known, message.floating, message.invalid, message.unproven
+    )
 
 
 def peer_knowledge(message: pb.PeerKnowledgeRow) -> PeerKnowledge:

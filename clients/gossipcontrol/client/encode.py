@@ -120,6 +120,7 @@ def _intention(intention: Intention) -> peer_knowledge_pb2.Intention:
         dependencies=intention.dependencies,
         acknowledgement=intention.acknowledgement,
         incarnation=intention.incarnation,
+        signature=intention.signature,
     )
 
 

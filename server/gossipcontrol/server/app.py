@@ -18,6 +18,8 @@ import grpc
 from gossipcontrol.server.access.caller import EVERYBODY, Authenticate, ByToken
 from gossipcontrol.server.access.entrance import Entrances
 from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.access.signature import Verifier, load_verifier
+from gossipcontrol.server.access.word import Words
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
@@ -35,6 +37,7 @@ from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.health import BoundedHealth, HubHealth
+from gossipcontrol.server.rpc.intention_source import IntentionSource
 from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
@@ -81,7 +84,9 @@ HEALTH = health.SERVICE_NAME
 class App:
     """One service: made from its configuration, started, stopped."""
 
-    def __init__(self, config: Config, log: Logger) -> None:
+    def __init__(self, config: Config, log: Logger, verifier: Verifier | None = None) -> None:
+        """``verifier`` tells right signatures of intentions, in place of that of ``access.verifier``."""
+        self._verifier = verifier
         self.metrics_port = 0
         self.ports: dict[str, int] = {}
         """Ports by the key of the configuration that opens them; 0: a Unix socket."""
@@ -208,6 +213,8 @@ class App:
         self._dispatcher = Dispatcher(core, clock, self._agents, self._retry, events, log, outbox, presence_changed)
         knowledge_metrics = KnowledgeMetrics(self.metrics.registry, config.metrics.stores)
         self._knowledge = KnowledgeDispatcher(self._dispatcher, knowledge_metrics)
+        verifier = self._verifier or load_verifier(config.access.verifier)
+        self._words = Words(verifier, core.knowledge.knows, knowledge_metrics.count_signature, self._warn_of_verifier)
 
     def _denied(self, method: str, peer: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
         self.metrics.count_denied(error)
@@ -216,6 +223,9 @@ class App:
     def _warn_of_access(self, error: Exception) -> None:
         self._log.error("access not reloaded", mistake=str(error))
 
+    def _warn_of_verifier(self, error: Exception) -> None:
+        self._log.error("verifier failed", exc_info=error)
+
     def _count_streams(self) -> int:
         return self._agents.count + self._hub.count + self._health.count
 
@@ -223,13 +233,14 @@ class App:
         self._traces = open_traces(self._config.traces)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
+        source = IntentionSource(self._words)
         self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
-            unrecognized.note, self._quotas,
+            unrecognized.note, source, self._quotas,
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
         self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
-        self._knowledge_service = PeerKnowledgeService(self._knowledge)
+        self._knowledge_service = PeerKnowledgeService(self._knowledge, source)
 
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""

@@ -74,6 +74,9 @@ class Access:
     """Path of the certificates that sign those of clients, in PEM; for ``listen.tls``."""
     revoked: str = ""
     """Path of the authority's revocation list, in PEM; empty: none is revoked. Needs ``gossipcontrol[tls]``."""
+    verifier: str = "ed25519"
+    """Of signatures of intentions: ``ed25519``, which needs ``gossipcontrol[tls]``, or an application's own, as
+    ``module:callable``; empty: signatures prove nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

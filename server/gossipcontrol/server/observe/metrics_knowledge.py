@@ -15,6 +15,7 @@ _GAUGES = (
     ("stability_lag_intentions", "Content intentions above the stability frontier.", "lag"),
     ("knowledge_at_risk_intentions", "Content intentions that one peer at most provably holds.", "at_risk"),
     ("knowledge_floating", "Intentions that wait for a predecessor or dependency.", "floating"),
+    ("knowledge_unproven", "Intentions that wait for a proof that their author made them.", "unproven"),
     ("knowledge_forks", "Intentions with several successors by their author.", "forks"),
     ("knowledge_retained_intentions", "Intentions kept in memory.", "retained"),
 )
@@ -34,11 +35,19 @@ class KnowledgeMetrics(Collector):
         )
         self._refused = Counter(
             "gossipcontrol_knowledge_refused",
-            "Intentions refused: an invalid predecessor, or no room.",
+            "Intentions refused: an invalid predecessor, no room, or too many authors of one identity.",
             ("reason",),
             registry=registry,
         )
         self._invalid, self._full = self._refused.labels("invalid"), self._refused.labels("full")
+        self._excess = self._refused.labels("authors")
+        self._signatures = Counter(
+            "gossipcontrol_knowledge_signatures",
+            "Signatures of intentions that were looked at.",
+            ("result",),
+            registry=registry,
+        )
+        self._right, self._wrong = self._signatures.labels("right"), self._signatures.labels("wrong")
         registry.register(self)
 
     def count(self, recorded: Recorded) -> None:
@@ -46,6 +55,11 @@ class KnowledgeMetrics(Collector):
         self._intentions.inc(recorded.new)
         self._invalid.inc(recorded.invalid)
         self._full.inc(recorded.refused)
+        self._excess.inc(recorded.excess)
+
+    def count_signature(self, is_right: bool) -> None:
+        """Count a signature."""
+        (self._right if is_right else self._wrong).inc()
 
     def show(self, counts: StoreCounts) -> None:
         """Set the gauges of a store."""

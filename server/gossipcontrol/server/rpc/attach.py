@@ -13,6 +13,8 @@ from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
 from gossipcontrol.server.core.event import NodeAttached, NodeDetached
 from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.errors import InvalidRequest, Overloaded, Replaced
+from gossipcontrol.server.rpc.intention_source import IntentionSource
+from gossipcontrol.server.rpc.interceptor import CallerContext
 from gossipcontrol.server.rpc.refusal import check_admitted
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.session import QueuedBytes, Session
@@ -20,7 +22,6 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.turns import metered
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
-from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
 from gossipcontrol.v1 import attach_pb2
 
@@ -48,8 +49,10 @@ class AgentStreams:
         run_id: str,
         note: Note,
         on_shed: Callable[[], None],
+        source: IntentionSource,
     ) -> None:
         self._note = note
+        self._source = source
         self._on_shed = on_shed
         self._dispatcher = dispatcher
         self._clock = dispatcher.clock
@@ -66,15 +69,16 @@ class AgentStreams:
         """Number of streams that have not registered their node."""
         return self._unregistered.total()
 
-    async def serve(self, frames: Frames, write: Write, peer: str = "") -> None:
-        """Serve one stream of a connection (``peer``) until either side ends it; raises the error that it ends with."""
+    async def serve(self, frames: Frames, context: CallerContext) -> None:
+        """Serve one stream until either side ends it; raises the error that it ends with."""
+        peer = context.peer()
         with self._registering(peer):
             register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids), queued=self.queued)
         await self._register(session, register)
-        reader = asyncio.create_task(metered(self._read(frames, session)))
+        reader = asyncio.create_task(metered(self._read(frames, session, context)))
         try:
-            await session.deliver(write)
+            await session.deliver(context.write)
         finally:
             session.close()
             reader.cancel()
@@ -142,18 +146,18 @@ class AgentStreams:
                 raise Overloaded(effect.reason, effect.retry_in)
         raise AssertionError("the core accepts or refuses every registration")
 
-    async def _read(self, frames: Frames, session: Session) -> None:
+    async def _read(self, frames: Frames, session: Session, context: CallerContext) -> None:
         try:
             async for frame in frames:
                 # A replaced stream may deliver frames that its agent wrote long ago: it speaks for the node no more.
                 if self._driver.is_current(session):
-                    await self._handle(session, frame)
+                    await self._handle(session, frame, context)
         except Exception as error:  # noqa: BLE001 - the call ends with it, and the interceptor reports and counts it
             session.close(error)
         finally:
             session.close()
 
-    async def _handle(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
+    async def _handle(self, session: Session, frame: attach_pb2.AttachRequest, context: CallerContext) -> None:
         """Handle one frame; raises InvalidRequest, Overloaded or StateFailing."""
         now = self._clock.now()
         session.commands.record_frame(self._answers.next_report_ms(now) / 1000)
@@ -175,7 +179,8 @@ class AgentStreams:
             case "sync_result":
                 self._dispatcher.submit(decode_presence.sync_finished(frame.sync_result, session.node_id))
             case "intentions":
-                await self._knowledge.submit(intentions_recorded(frame.intentions, "intentions."))
+                batch = await self._source.read(frame.intentions, "intentions.", context.identity)
+                await self._knowledge.submit(batch)
             case None:
                 self._ignore(frame)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
 from gossipcontrol.server.access.quota import Quotas
@@ -20,6 +20,8 @@ from gossipcontrol.server.observe.calls import readable_peer
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.rpc.attach import AgentStreams
 from gossipcontrol.server.rpc.cursor import PresenceCursor
+from gossipcontrol.server.rpc.intention_source import IntentionSource
+from gossipcontrol.server.rpc.interceptor import CallerContext
 from gossipcontrol.server.rpc.naming import Naming
 from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
@@ -61,6 +63,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         staleness: StalenessSampler,
         resume_tokens: ResumeTokens,
         note: Note,
+        source: IntentionSource,
         quotas: Quotas,
     ) -> None:
         self._note = note
@@ -83,7 +86,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._naming = Naming(dispatcher.core.name)
         self._answers = ReportAnswers(self._liveness, resume_tokens, self._naming)
         self._streams = AgentStreams(
-            dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report
+            dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report, source
         )
 
     def unregistered(self) -> int:
@@ -222,7 +225,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request_iterator: AsyncIterator[attach_pb2.AttachRequest], context: Context
     ) -> None:
         """Serve an agent's stream until either side ends it."""
-        await self._streams.serve(request_iterator, context.write, context.peer())
+        await self._streams.serve(request_iterator, cast("CallerContext", context))
 
     async def WatchPeers(  # type: ignore[override] # the stubs know no reader-writer style
         self, request: gossip_control_pb2.WatchPeersRequest, context: Context

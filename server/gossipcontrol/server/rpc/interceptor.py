@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from gossipcontrol.server.access.caller import EVERYBODY, Authenticate
 from gossipcontrol.server.access.gate import Caller, Gate
+from gossipcontrol.server.access.identity import Identity
 from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.access.oversight import Oversight
 from gossipcontrol.server.access.quota import Quotas
@@ -186,13 +187,18 @@ class WrappingServer:
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
 
 
-class _Context:
-    """What services need of gRPC's context; a stream writes only while its caller may still call."""
+class CallerContext:
+    """What services get for gRPC's context; a stream writes only while its caller may still call."""
 
     def __init__(self, context: Context, caller: Caller) -> None:
         self._context = context
         self._caller = caller
         self.peer = context.peer
+
+    @property
+    def identity(self) -> Identity:
+        """Whose call it is, as of now; raises Unauthenticated."""
+        return self._caller.identity
 
     async def write(self, message: Any) -> None:
         """Send one message; raises Unauthenticated."""
@@ -225,12 +231,12 @@ def _reading(behaviour: Behaviour, gate: Gate, is_stream: bool) -> Reading:
     """The behaviour, with requests that are read and checked when it is its turn."""
     if is_stream:
         return lambda requests, context, caller: behaviour(
-            _read_all(requests, gate, caller), cast("Context", _Context(context, caller))
+            _read_all(requests, gate, caller), cast("Context", CallerContext(context, caller))
         )
 
     async def read_first(request: Any, context: Context, caller: Caller) -> Any:
         message = await _read(request, gate, caller)
-        return await behaviour(message, cast("Context", _Context(context, caller)))
+        return await behaviour(message, cast("Context", CallerContext(context, caller)))
 
     return read_first
 

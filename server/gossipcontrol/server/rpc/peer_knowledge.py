@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
+from gossipcontrol.server.access.word import name_of
 from gossipcontrol.server.core.knowledge import answer
 from gossipcontrol.server.core.knowledge.record import PeerLag
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 from gossipcontrol.server.core.knowledge.view import View
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import InvalidRequest, NotFound
+from gossipcontrol.server.rpc.intention_source import IntentionSource
+from gossipcontrol.server.rpc.interceptor import CallerContext
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.wire import decode_knowledge, encode_knowledge
@@ -28,8 +31,9 @@ LISTED_POSITIONS = 20_000
 class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
     """Every call of PeerKnowledge."""
 
-    def __init__(self, dispatcher: KnowledgeDispatcher) -> None:
+    def __init__(self, dispatcher: KnowledgeDispatcher, source: IntentionSource) -> None:
         self._dispatcher = dispatcher
+        self._source = source
         self._store = dispatcher.store
         self._clock = dispatcher.clock
         self._stabilities: dict[str, tuple[int, answer.Stability]] = {}
@@ -39,17 +43,17 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         self, request_iterator: AsyncIterator[pb.RecordIntentionsRequest], context: Context
     ) -> pb.RecordIntentionsResponse:
         """Record each batch as it arrives, and acknowledge all of them once they are durable."""
-        del context
+        caller = cast("CallerContext", context)
         total, sender_id, sequence, store_id = Recorded(), "", 0, ""
         async for request in request_iterator:
             _check_order(request, sender_id, sequence)
             sender_id, sequence = request.sender_id, max(sequence, request.sequence)
             if request.HasField("batch"):
-                event = decode_knowledge.intentions_recorded(request.batch, "batch.", sender_id, request.sequence)
+                event = await self._source.read(request.batch, "batch.", caller.identity, sender_id, request.sequence)
                 recorded = await self._dispatcher.submit(event)
                 total = Recorded(*(sum(pair) for pair in zip(total, recorded, strict=True)))
                 store_id = event.store_id
-        last_sequence = self._store.last_sequence(sender_id)
+        last_sequence = self._store.last_sequence(sender_id, name_of(caller.identity))
         await self._dispatcher.kept()
         tracker = self._store.tracker(store_id)
         return pb.RecordIntentionsResponse(
@@ -58,6 +62,7 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
             known=total.known,
             floating=len(tracker.floating) if tracker else 0,
             invalid=total.invalid,
+            unproven=total.unproven,
         )
 
     async def GetKnowledge(self, request: pb.GetKnowledgeRequest, context: Context) -> pb.GetKnowledgeResponse:

@@ -87,9 +87,9 @@ class KnowledgeDispatcher:
         for number, one in enumerate(event.intentions):
             names += 1 + len(one.dependencies)
             if names > most and number > start:
-                yield IntentionsRecorded(event.store_id, event.intentions[start:number])
+                yield _part(event, start, number)
                 start, names = number, 1 + len(one.dependencies)
-        yield replace(event, intentions=event.intentions[start:]) if start else event
+        yield replace(_part(event, start, None), sender_id=event.sender_id, sequence=event.sequence) if start else event
 
     def _submit(self, event: KnowledgeEvent) -> Recorded:
         self._outbox.check()
@@ -168,3 +168,9 @@ class KnowledgeDispatcher:
         self._timer.cancel()
         wait = max(GAUGE_INTERVAL, (time.perf_counter() - started_at) / GAUGE_SHARE)
         self._timer = loop.call_later(wait, self._refresh)
+
+
+def _part(event: IntentionsRecorded, start: int, stop: int | None) -> IntentionsRecorded:
+    """Some intentions of a batch, without its sequence."""
+    authored = event.authored[start:stop]
+    return IntentionsRecorded(event.store_id, event.intentions[start:stop], identity=event.identity, authored=authored)

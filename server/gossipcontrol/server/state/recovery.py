@@ -74,7 +74,7 @@ def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tu
         for number, entry in loaded.entries:
             event, room = read_event(entry.store_id, entry.body)
             if isinstance(event, IntentionsRecorded) and number <= loaded.shared_number:
-                event = IntentionsRecorded(event.store_id, event.intentions)
+                event = replace(event, sender_id="", sequence=0)
             book.handle(event, entry.at, room)
         if loaded.shared and written == parameters:
             return book, False

@@ -13,6 +13,7 @@ from gossipcontrol.server.wire.limits import (
     INTENTIONS,
     MEMBERS,
     SHORT_ID_BYTES,
+    SIGNATURE_BYTES,
     Violations,
     check_count,
     check_hash,
@@ -56,6 +57,7 @@ def _is_valid(one: pb.Intention) -> bool:
         and 0 < len(one.hash) <= HASH_BYTES
         and len(one.store_prev) <= HASH_BYTES
         and not one.incarnation
+        and not one.signature
         and len(lengths) <= DEPENDENCIES
         and (not lengths or 0 < min(lengths) <= max(lengths) <= HASH_BYTES)
         and one.hash != one.store_prev
@@ -68,6 +70,8 @@ def _check_intention(one: pb.Intention, prefix: str, violations: Violations) -> 
     check_hash(one.hash, f"{prefix}hash", violations, required=True)
     check_hash(one.store_prev, f"{prefix}store_prev", violations)
     check_text(one.incarnation, f"{prefix}incarnation", SHORT_ID_BYTES, violations)
+    if len(one.signature) > SIGNATURE_BYTES:
+        violations.append((f"{prefix}signature", f"must be at most {SIGNATURE_BYTES} bytes, is {len(one.signature)}"))
     if not check_count(len(one.dependencies), f"{prefix}dependencies", DEPENDENCIES, violations):
         return
     for index, name in enumerate(one.dependencies):

@@ -37,6 +37,8 @@ ADDRESS_BYTES = 256
 """Most bytes of an address."""
 SHORT_ID_BYTES = 64
 """Most bytes of a rejoin id, boot id or incarnation."""
+SIGNATURE_BYTES = 512
+"""Most bytes of a signature: those of Ed25519 have 64."""
 HASH_BYTES = 64
 """Most bytes of a hash."""
 DETAIL_BYTES = 256

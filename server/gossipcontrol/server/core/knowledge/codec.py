@@ -18,6 +18,8 @@ def write_event(event: KnowledgeEvent, room: int) -> bytes:
         added = [(member.peer_id, member.incarnation) for member in event.added]
         return pack({"added": added, "removed": event.removed}, ())
     header, columns = pack_intentions(event.intentions)
+    if event.identity:
+        header |= {"identity": event.identity, "authored": event.authored.hex()}
     return pack({"room": room, "sender": event.sender_id, "sequence": event.sequence, **header}, columns)
 
 
@@ -28,7 +30,8 @@ def read_event(store_id: str, body: bytes) -> tuple[KnowledgeEvent, int]:
         added = tuple(Member(peer_id, label) for peer_id, label in header["added"])
         return MembersChanged(store_id, added, tuple(header["removed"])), 0
     intentions = tuple(unpack_intentions(header, columns))
-    return IntentionsRecorded(store_id, intentions, header["sender"], header["sequence"]), header["room"]
+    word = header.get("identity", ""), bytes.fromhex(header.get("authored", ""))
+    return IntentionsRecorded(store_id, intentions, header["sender"], header["sequence"], *word), header["room"]
 
 
 def pack_intentions(intentions: Sequence[Intention]) -> tuple[dict[str, Any], list[bytes]]:

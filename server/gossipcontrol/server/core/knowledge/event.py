@@ -15,6 +15,10 @@ class IntentionsRecorded:
     intentions: tuple[Intention, ...]
     sender_id: str = ""
     sequence: int = 0
+    identity: str = ""
+    """Whose word they are; empty: that of somebody who may speak for every author."""
+    authored: bytes = b""
+    """With an identity, 1 for each intention that is its author's own word, else 0."""
 
 
 @dataclass(frozen=True, slots=True)

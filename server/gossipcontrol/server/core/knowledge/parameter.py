@@ -25,6 +25,14 @@ class KnowledgeParameters:
     """Most newest vectors cached whole, within 35 MB."""
     floating_limit: int = 100_000
     """Most hashes named by floating intentions; the oldest floating intention is dropped first."""
+    unproven_limit: int = 10_000
+    """Most hashes named by what one identity vouches for and nobody has proven; the oldest is given up first."""
+    vouchers: int = 2
+    """Identities that must have sent the same intention for it to be proven without its author's own word."""
+    witnesses: int = 1
+    """Identities that must have sent the same intention if its author is among them."""
+    authors_per_identity: int = 200
+    """Most authors of a store that one identity brings in; an author counts for whoever proved its first."""
     keep: int = 10_000
     """Intentions retained whatever the stability frontier is."""
     forget_every: int = 10_000

@@ -87,6 +87,8 @@ class StoreCounts:
     """Intentions resolved, forgotten ones included."""
     retained: int
     floating: int
+    unproven: int
+    """Hashes that wait for a proof that their author made them."""
     dropped: int
     """Floating intentions that were dropped."""
     forks: int

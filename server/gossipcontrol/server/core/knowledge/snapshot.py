@@ -24,6 +24,7 @@ from gossipcontrol.server.core.knowledge.former import restore_former_chain, wei
 from gossipcontrol.server.core.knowledge.level import Levels
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.tracker import Tentative, Tracker
+from gossipcontrol.server.core.knowledge.unproven import Voucher
 
 PART_BYTES = 1 << 19
 """Approximate bytes of a part."""
@@ -68,6 +69,9 @@ class Capture:
             "forget_at": tracker.forget_at,
             "levels": len(self._levels),
         }
+        self._vouchers = tracker.unproven.vouchers()
+        if self._vouchers or tracker.brought_in:
+            self._header |= {"vouchers": len(self._vouchers), "brought_in": dict(tracker.brought_in)}
 
     def parts(self) -> Iterator[bytes]:
         """The whole snapshot in parts of about ``PART_BYTES``, each made on demand."""
@@ -99,6 +103,8 @@ class Capture:
         yield from _vector_frames("cached", list(self._cached.items()), lanes)
         yield _floating_frame(self._floating)
         yield _pending_frame(self._pending, lanes)
+        for voucher in self._vouchers:
+            yield _voucher_frame(voucher)
 
 
 _Captured = tuple[Chain, dict[str, Any], dict[str, tuple[Any, int]]]
@@ -184,6 +190,20 @@ def _pending_frame(pending: _Pending, lanes: int) -> bytes:
     return pack(fields, columns)
 
 
+def _voucher_frame(voucher: Voucher) -> bytes:
+    header, columns = pack_intentions([one for one, _ in voucher.words])
+    is_author = bytes(own for _, own in voucher.words)
+    return pack({"identity": voucher.identity, **header}, [is_author, *columns])
+
+
+def _restore_vouchers(tracker: Tracker, body: bytes, at: int, count: int) -> int:
+    for _ in range(count):
+        fields, (is_author, *columns), at = unpack(body, at)
+        words = zip(unpack_intentions(fields, columns), map(bool, is_author), strict=True)
+        tracker.unproven.recall([Voucher(fields["identity"], tuple(words))])
+    return at
+
+
 def _restore_pending(tracker: Tracker, body: bytes, at: int, lanes: int) -> int:
     fields, (row, lengths, *columns), at = unpack(body, at)
     names = unpack_names(row, lengths)
@@ -240,6 +260,9 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
         at = _restore_pending(tracker, body, at, lanes)
     else:
         weigh(graph)
+    at = _restore_vouchers(tracker, body, at, header.get("vouchers", 0))
+    for author_id, identity in header.get("brought_in", {}).items():
+        tracker.bring_in(author_id, identity)
     if at != len(body):
         raise ValueError("a snapshot is longer than what it holds")
     return tracker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from gossipcontrol.server.core.knowledge import snapshot
@@ -14,6 +15,9 @@ from gossipcontrol.server.core.knowledge.record import StoreCounts, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 from gossipcontrol.server.core.memory import SENDER
 from gossipcontrol.server.core.slices import Slices, finish
+
+SEPARATOR = "\0"
+"""Between an identity and the sender that it names."""
 
 
 class Outcome(NamedTuple):
@@ -73,25 +77,36 @@ class KnowledgeStore:
         was_pending = tracker.is_pending
         others = self._retained - tracker.graph.retained
         tracker.room = self.parameters.intention_limit - others if room is None else room
-        recorded = tracker.record(event.intentions, now)
+        recorded = tracker.record(event.intentions, now, event.identity, event.authored)
         self._retained = others + tracker.graph.retained
         # How much of what was pending went on depends on all of the event.
         fact = event if recorded.new or is_new or was_pending else None
-        if recorded.refused:
-            full = f"store {event.store_id} has no room for further intentions or authors"
-            return Outcome(recorded, full, fact, tracker.room)
+        if recorded.refused or recorded.excess:
+            return Outcome(recorded, self._lack(event, recorded), fact, tracker.room)
         if event.sender_id:
-            self._remember_sequence(event.sender_id, event.sequence)
-            fact = fact or IntentionsRecorded(event.store_id, (), event.sender_id, event.sequence)
+            self._remember_sequence(sender_key(event.identity, event.sender_id), event.sequence)
+            fact = fact or replace(event, intentions=(), authored=b"")
         return Outcome(recorded, "", fact, tracker.room)
 
-    def last_sequence(self, sender_id: str) -> int:
+    def _lack(self, event: IntentionsRecorded, recorded: Recorded) -> str:
+        """Which limit was in the way."""
+        if recorded.refused:
+            return f"store {event.store_id} has no room for further intentions or authors"
+        most = self.parameters.authors_per_identity
+        return f"{event.identity} has brought {most} authors into store {event.store_id}: authors_per_identity"
+
+    def last_sequence(self, sender_id: str, identity: str = "") -> int:
         """The highest batch of a sender that was recorded completely; 0 when none is remembered."""
-        return self._senders.get(sender_id, 0)
+        return self._senders.get(sender_key(identity, sender_id), 0)
 
     def tracker(self, store_id: str) -> Tracker | None:
         """The tracker of a store, for reading only; None when it has none."""
         return self._trackers.get(store_id)
+
+    def knows(self, store_id: str, name: bytes) -> bool:
+        """Whether an intention has its place, or floats: what is said of it further changes nothing."""
+        tracker = self._trackers.get(store_id)
+        return tracker is not None and tracker.knows(name)
 
     def is_pending(self, store_id: str) -> bool:
         """Whether the next event of a store goes on with something; an event without intentions does."""
@@ -128,6 +143,7 @@ class KnowledgeStore:
             recorded=tracker.graph.order,
             retained=tracker.graph.retained,
             floating=len(tracker.floating),
+            unproven=len(tracker.unproven),
             dropped=tracker.floating.dropped,
             forks=len(tracker.graph.forks),
             lag=stability.unstable,
@@ -150,8 +166,20 @@ class KnowledgeStore:
         for store_id in self._trackers:
             self._weigh(store_id)
 
-    def _remember_sequence(self, sender_id: str, sequence: int) -> None:
-        self._senders[sender_id] = max(sequence, self._senders.get(sender_id, 0))
-        self._senders.move_to_end(sender_id)
+    def _remember_sequence(self, key: str, sequence: int) -> None:
+        self._senders[key] = max(sequence, self._senders.get(key, 0))
+        self._senders.move_to_end(key)
         if len(self._senders) > self.parameters.sender_limit:
-            self._senders.popitem(last=False)
+            self._forget_sender(key)
+
+    def _forget_sender(self, newest: str) -> None:
+        """Forget the least recent sender of the same identity, so that none makes another's forgotten; else of all."""
+        identity = newest.rpartition(SEPARATOR)[0]
+        own = (key for key in self._senders if key != newest and key.rpartition(SEPARATOR)[0] == identity)
+        oldest = next(own, None) if identity else None
+        del self._senders[oldest or next(iter(self._senders))]
+
+
+def sender_key(identity: str, sender_id: str) -> str:
+    """The name of a sender among all: each identity has senders of its own."""
+    return f"{identity}{SEPARATOR}{sender_id.replace(SEPARATOR, ' ')}" if identity else sender_id

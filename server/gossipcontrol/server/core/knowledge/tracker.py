@@ -14,6 +14,7 @@ from gossipcontrol.server.core.knowledge.forgetting import Forgetting
 from gossipcontrol.server.core.knowledge.graph import Graph, Joined
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
+from gossipcontrol.server.core.knowledge.unproven import Unproven, Verdict
 from gossipcontrol.server.core.knowledge.vector import meet
 from gossipcontrol.server.core.memory import CHAIN, HASH, INTENTION, LANE_BYTES, TRACKER, VECTOR
 
@@ -36,6 +37,10 @@ class Recorded(NamedTuple):
     """Refused: the predecessor is another author's."""
     refused: int = 0
     """Refused: no room for another intention or chain."""
+    unproven: int = 0
+    """Of the new: those that wait for a proof that their author made them."""
+    excess: int = 0
+    """Refused: their authors are more than one identity may bring in."""
 
 
 class Tentative(NamedTuple):
@@ -58,6 +63,11 @@ class Tracker:
         self._parameters = parameters = parameters or KnowledgeParameters()
         self.graph = Graph(parameters.recent)
         self.floating = Floating(parameters.floating_limit)
+        self.unproven = Unproven(parameters)
+        self.brought_in: dict[str, str] = {}
+        """Author -> the identity that proved its first intention; those that came without an identity are not in it."""
+        self._brought: dict[str, int] = {}
+        """Identity -> how many authors it brought in."""
         self.added: dict[str, str] = {}
         """Peers added by name -> the lowest incarnation each may be in."""
         self.removed: set[str] = set()
@@ -82,15 +92,25 @@ class Tracker:
 
     # Events.
 
-    def record(self, intentions: Sequence[Intention], now: float) -> Recorded:
-        """Record intentions at service time ``now``, and go on with what is pending."""
+    def record(
+        self, intentions: Sequence[Intention], now: float, identity: str = "", authored: bytes = b""
+    ) -> Recorded:
+        """Record intentions at service time ``now``, and go on with what is pending.
+
+        With an identity only what is proven takes its place: ``authored`` says which are their author's own word.
+        """
         graph, floating = self.graph, self.floating
         position_of, waiting, wanted = graph.positions, floating.waiting, floating.wanted
         find = position_of.get
         names = len(intentions) + sum([len(one.dependencies) for one in intentions])
         graph.budget = EVENT_WORK + NAME_WORK * min(names, PAID_NAMES // graph.price)
         self.version += 1
-        tally = [0, 0, 0, 0]
+        tally = [0, 0, 0, 0, 0, 0]
+        if identity:
+            intentions = self._prove(intentions, identity, authored, tally)
+        elif self.unproven:
+            for one in intentions:
+                self.unproven.settle(one.hash)
         for one in intentions:
             if one.hash in position_of or one.hash in waiting:
                 tally[KNOWN] += 1
@@ -119,13 +139,55 @@ class Tracker:
             self._forget()
         return Recorded(*tally)
 
+    def _prove(
+        self, intentions: Sequence[Intention], identity: str, authored: bytes, tally: list[int]
+    ) -> list[Intention]:
+        """Take an identity's word; returns what is proven now."""
+        proven: list[Intention] = []
+        names: set[bytes] = set()
+        for one, is_author in zip(intentions, authored, strict=True):
+            if self.knows(one.hash) or one.hash in names:
+                tally[KNOWN] += 1
+                continue
+            verdict = self.unproven.vouch(one, identity, bool(is_author))
+            if verdict is Verdict.WAITING:
+                tally[NEW] += 1
+                tally[UNPROVEN] += 1
+            elif verdict is Verdict.AGAIN:
+                tally[KNOWN] += 1
+            elif self._brings_in(one.author_id, identity):
+                proven.append(one)
+                names.add(one.hash)
+            else:
+                tally[EXCESS] += 1
+        return proven
+
+    def _brings_in(self, author_id: str, identity: str) -> bool:
+        """Count an author for the identity that proved its first intention; False: the identity has too many."""
+        if author_id in self.graph.incarnations or author_id in self.brought_in:
+            return True
+        if self._brought.get(identity, 0) >= self._parameters.authors_per_identity:
+            return False
+        self.bring_in(author_id, identity)
+        return True
+
+    def bring_in(self, author_id: str, identity: str) -> None:
+        """Count an author for this identity."""
+        self.brought_in[author_id] = identity
+        self._brought[identity] = self._brought.get(identity, 0) + 1
+
+    def knows(self, name: bytes) -> bool:
+        """Whether an intention has its place, or floats."""
+        return name in self.graph.positions or name in self.floating.waiting
+
     @property
     def used_bytes(self) -> int:
         """What it takes, at most: vectors are as long as there are chains."""
         graph = self.graph
         chains, retained = len(graph.chains), graph.retained
         vectors = chains + graph.cached_count + retained // graph.stride
-        hashes = self.floating.named + len(graph.names) + len(self.added) + len(self.removed)
+        hashes = self.floating.named + self.unproven.named + len(graph.names)
+        hashes += len(self.added) + len(self.removed) + len(self.brought_in)
         fixed = TRACKER + chains * CHAIN + retained * INTENTION + hashes * HASH
         return fixed + vectors * (VECTOR + LANE_BYTES * chains)
 
@@ -348,5 +410,5 @@ class Tracker:
         return stable
 
 
-NEW, KNOWN, INVALID, REFUSED, POSTPONED = range(5)
+NEW, KNOWN, INVALID, REFUSED, UNPROVEN, EXCESS, POSTPONED = range(7)
 """Fields of ``Recorded``; and that the budget does not reach, so nothing has changed."""
