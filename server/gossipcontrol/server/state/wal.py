@@ -19,20 +19,13 @@ _MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _WORD = 1 << 32
+_SECTOR = 512
+"""Bytes that a disk writes as one; the header of a frame may lie in two of them."""
 Sums = tuple[int, int]
 
 
-class _Wrong(NamedTuple):
-    """One word of a frame that alone explains why its checksum does not fit."""
-
-    word: int
-    """Counted from the end; 0 is the checksum itself."""
-    by: int
-    """How much it is too large, modulo 2**32."""
-
-
 class TornWordError(DamagedError):
-    """One word of the last transaction is not what was written; its checksum tells what that was."""
+    """A word, or the salts, of the last transaction are not what was written; its checksum tells what that was."""
 
     def __init__(self, log: Path, frame: int, mends: Sequence[Mend]) -> None:
         super().__init__(f"{log.name}: one word of frame {frame} does not match its checksum; a start can mend it")
@@ -63,6 +56,15 @@ class _Frame(NamedTuple):
     """The header, and the page."""
 
     @property
+    def offset(self) -> int:
+        """In bytes from the start of the log."""
+        return _HEADER_BYTES + (self.number - 1) * len(self.raw)
+
+    def committed(self, mend: Mend) -> bool:
+        """Whether it ended a transaction, with this change."""
+        return any(mend.word) if mend.offset == self.offset + 4 else self.commits
+
+    @property
     def words(self) -> int:
         """Words that the checksum covers."""
         return 2 + (len(self.raw) - _FRAME_HEADER_BYTES) // 4
@@ -80,8 +82,9 @@ def verify(path: Path) -> int:
     good frame that commits a later transaction was written after all before it was synced. (A frame that commits
     nothing may be bad: SQLite writes a page over its frame when a large transaction changes it twice.)
 
-    One case can be either: one word of the last transaction differs. A bit of it was flipped, or a sector of it was not
-    synced and the log held nearly the same there before. What was written is right in both cases, and can be told.
+    One case can be either: one word of the last transaction differs, or the salts of a frame do. A bit was flipped, or
+    a sector was not synced and the log held nearly the same there before, as it does of a frame whose header lies in
+    two sectors. What was written is right in both cases, and can be told.
     """
     log = Path(f"{path}-wal")
     try:
@@ -114,45 +117,32 @@ def _verify(file: BinaryIO, header: bytes, log: Path) -> int:
     if order is None or (sums := _checksum(order, header[:24], (0, 0))) != struct.unpack(">2I", header[24:]):
         raise DamagedError(f"{log.name}: its header does not match its checksum")
     page_bytes, salts = int.from_bytes(header[8:12], "big"), header[16:24]
-    valid, commits, is_last_good = 0, 0, False
+    valid, commits, may_commit, is_last_good = 0, 0, False, False
     bad: _Frame | None = None
-    wrong: list[_Wrong] = []
+    mends: list[Mend] | None = None
     for frame in _read_frames(file, order, page_bytes, sums):
         if bad is None and frame.is_valid and frame.salts == salts:
             valid += 1
-            continue
-        if bad is None:
-            bad = frame
-            wrong = _explain(frame) if frame.salts == salts else []
-            # A frame that fits and has other salts has a bit of these flipped; the last two words are its header.
-            if frame.is_valid or any(one.word > frame.words - 2 for one in wrong):
-                raise DamagedError(f"{log.name}: frame {frame.number} does not match its checksum")
-            commits = int(bad.salts == salts and bad.commits)
-            is_last_good = bool(commits)  # but for the word, if only one is wrong
+        elif bad is None:
+            bad, mends = frame, _explain(frame, salts, order)
+            if mends is None:  # the begin of its header may be older than the rest
+                ends = {frame.commits and frame.salts == salts and frame.offset % _SECTOR != _SECTOR - 8}
+            else:
+                ends = {frame.committed(mend) for mend in mends} or {frame.commits}
+            commits, may_commit = int(all(ends)), any(ends)
+            is_last_good = may_commit  # but for what can be mended
         elif frame.salts == salts and frame.commits:
             commits, is_last_good = commits + 1, frame.is_valid
             # Of one transaction that was not synced, the disk may have kept the end only.
-            if commits > 1 and (is_last_good or wrong):
+            if commits > 1 and (is_last_good or mends is not None):
                 raise DamagedError(
                     f"{log.name}: frame {bad.number} is bad, and frame {frame.number} behind it was committed"
                 )
-    if bad is not None and wrong and commits and (is_last_good or not wrong[0].word):
-        raise _torn(log, bad, wrong, order)
+    if bad is not None and mends is not None and (commits or may_commit) and (is_last_good or not mends):
+        if not mends:
+            raise DamagedError(f"{log.name}: frame {bad.number} does not match its checksum")
+        raise TornWordError(log, bad.number, mends)
     return valid
-
-
-def _torn(log: Path, frame: _Frame, wrong: list[_Wrong], order: str) -> DamagedError:
-    """What is wrong in the last transaction."""
-    size = len(frame.raw)
-    mends: list[Mend] = []
-    for word, by in wrong:
-        if word:
-            found: int = struct.unpack_from(f"{order}I", frame.raw, size - 4 * word)[0]
-            offset = _HEADER_BYTES + frame.number * size - 4 * word
-            mends.append(Mend(offset, struct.pack(f"{order}I", (found - by) % _WORD)))
-    if not mends:
-        return DamagedError(f"{log.name}: frame {frame.number} does not match its checksum")
-    return TornWordError(log, frame.number, mends)
 
 
 def _is_zero(file: BinaryIO) -> bool:
@@ -180,21 +170,26 @@ def _checksum(order: str, data: bytes, sums: Sums) -> Sums:
     return one, two
 
 
-def _explain(frame: _Frame) -> list[_Wrong]:
-    """The words each of whose change alone would explain the difference.
+def _explain(frame: _Frame, salts: bytes, order: str) -> list[Mend] | None:
+    """The single changes each of which would make a bad frame fit; empty: it is the checksum itself; None: no change.
 
     The checksum is linear: a word of the data that is larger by d makes the sums larger by d times two Fibonacci
     numbers, the larger the farther the word lies from the end. Of two that follow each other, one is odd. That a frame
-    which was never written whole looks like this has a probability of 1 in 4 million.
+    which was never written whole looks like this has a probability of 1 in 4 million. The salts are not summed.
     """
+    if frame.salts != salts:
+        return [Mend(frame.offset + 8, salts)] if frame.is_valid else None
     one, two = ((computed - written) % _WORD for computed, written in zip(frame.computed, frame.sums, strict=True))
     if 0 in (one, two) and (frame.computed[0] ^ frame.sums[0] | frame.computed[1] ^ frame.sums[1]).bit_count() == 1:
-        return [_Wrong(0, 0)]
-    found: list[_Wrong] = []
+        return []
+    found: list[Mend] = []
+    size = len(frame.raw)
     before, number = 0, 1  # what the last word adds to the sums, per unit
     for word in range(1, frame.words + 1):
         by = two * pow(number, -1, _WORD) if number % 2 else one * pow(before, -1, _WORD)
         if (by * before - one) % _WORD == 0 == (by * number - two) % _WORD:
-            found.append(_Wrong(word, by))
+            at = size - 4 * word if word <= frame.words - 2 else 4 * (frame.words - word)
+            value: int = struct.unpack_from(f"{order}I", frame.raw, at)[0]
+            found.append(Mend(frame.offset + at, struct.pack(f"{order}I", (value - by) % _WORD)))
         before, number = number, (before + number) % _WORD
-    return found
+    return found[::-1] or None  # the header's first
