@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from gossipcontrol.server.access.authority import AUTHORITY
 from gossipcontrol.server.access.tls import TlsError, TlsFiles, server_credentials
 
 from tests.kit.hub import Hub, hub
+from tests.kit.tls import greet, trusting
 from tests.kit.until import DEADLINE
 
 
@@ -21,29 +21,6 @@ from tests.kit.until import DEADLINE
 async def running(tmp_path: Path) -> AsyncIterator[Hub]:
     async with hub(tmp_path) as one:
         yield one
-
-
-def trusting(running: Hub, name: str = "") -> ssl.SSLContext:
-    """A context that believes the hub's authority, and shows the certificate of a client."""
-    context = ssl.create_default_context(cafile=str(running.authority.path(AUTHORITY, "crt")))
-    context.set_alpn_protocols(["h2"])
-    if name:
-        shown = running.credentials(name)
-        context.load_cert_chain(shown.certificate, shown.key)
-    return context
-
-
-def greet(running: Hub, context: ssl.SSLContext, host: str = "localhost") -> str:
-    """Shake hands and wait for the first bytes of HTTP/2; returns the version of TLS."""
-    port = running.service.app.ports["listen.tls"]
-    with (
-        socket.create_connection(("127.0.0.1", port), DEADLINE) as plain,
-        context.wrap_socket(plain, server_hostname=host) as wrapped,
-    ):
-        wrapped.settimeout(DEADLINE)
-        if not wrapped.recv(9):
-            raise ConnectionResetError
-        return wrapped.version() or ""
 
 
 async def test_a_client_of_another_library_shakes_hands(running: Hub) -> None:
