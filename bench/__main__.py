@@ -8,6 +8,7 @@ import sys
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
     "silence", "watch", "latency", "field", "trouble", "grpcio_version", "recover", "blocked", "hostile", "soak",
+    "serf",
 )  # fmt: skip
 
 

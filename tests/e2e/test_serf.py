@@ -47,8 +47,9 @@ async def test_members_that_failed_are_alive_within_a_second_of_the_cables_retur
 
 
 async def check_that_it_returned(cluster: SerfCluster, since: float) -> None:
-    """The last member lists the first one as alive in time, and the rejoin was verified."""
+    """All are alive in time, and the rejoin was verified."""
+    await cluster.wait_until_alive()
+    took = time.time() - since
     await cluster.service.wait_for("rejoin verified", DEADLINE, after=since)
     assert (await cluster.node.wait_for("result", DEADLINE, after=since))["detail"] == "ok"
-    await cluster.wait_until_alive()
-    assert time.time() - since <= AT_ONCE, cluster.node.lines
+    assert took <= AT_ONCE, cluster.node.lines

@@ -69,16 +69,18 @@ class SerfCluster:
             await self.node.wait_for("attached", DEADLINE)
 
     async def wait_until_alive(self, within: float = DEADLINE) -> None:
-        """Wait until the last member lists the first one as alive: its events come a second later."""
+        """Wait until the first member and the last one list all as alive; Serf's events come a second later."""
+        everybody = {host.namespace for host in self.network.hosts}
 
-        async def is_alive() -> bool:
-            shown = await self._members(self.network.hosts[-1])
-            return any(line.split()[0] == self.host.namespace and "alive" in line for line in shown.splitlines())
+        async def are_alive() -> bool:
+            shown = [await self._members(host) for host in (self.network.hosts[-1], self.host)]
+            alive = [{line.split()[0] for line in text.splitlines() if " alive " in line} for text in shown]
+            return alive == [everybody, everybody]
 
-        await until(is_alive, "the member that failed is alive", within, pause=0.02)
+        await until(are_alive, "all members are alive", within, pause=0.02)
 
     async def _members(self, host: Host) -> str:
-        command = ("ip", "netns", "exec", host.namespace, "serf", "members")
+        command = ("ip", "netns", "exec", host.namespace, "serf", "members", "-format=text")
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         return (await process.communicate())[0].decode()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.daemon import DaemonGoneError, DaemonNode
+from gossipcontrol.agent.daemon import DaemonGoneError, DaemonNode, PresentLife
 from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id, check_name
@@ -90,11 +90,12 @@ def check_option(value: str, option: str) -> str:
 
 
 class _SpeakingAgent(Agent):
-    """An agent that prints when a neighbour comes or goes."""
+    """An agent of one node, over all lives of its daemon, that prints when a neighbour comes or goes."""
 
     def __init__(self, node: DaemonNode, run: DaemonRun, options: DaemonOptions) -> None:
+        self.present = PresentLife(node)
         super().__init__(
-            node, options.address, host_id=options.host_id, name=options.name,
+            self.present, options.address, host_id=options.host_id, name=options.name,
             on_event=run.agent_event, on_peer=run.peer_changed,
         )  # fmt: skip
         self._run = run
@@ -114,6 +115,12 @@ class _SpeakingAgent(Agent):
             self._up.discard((store_id, peer_id))
             self._run.say("down", f"{store_id}: neighbour {peer_id[:10]} is down", store=store_id, peer=peer_id)
 
+    def end_life(self) -> None:
+        """The daemon is gone: it has no neighbours, and its node is attached no more."""
+        for store_id, peer_id in sorted(self._up):
+            self.neighbor_down(store_id, peer_id)
+        self.attached.clear()
+
 
 class DaemonRun:
     """Connects to the daemon whenever it is there, and attaches its node for as long as it lives.
@@ -127,7 +134,7 @@ class DaemonRun:
         self._what = what
         """The daemon, and where it is: ``Serf at 127.0.0.1:7373``."""
         self._connect = connect
-        self._agent: Agent | None = None
+        self._agent: _SpeakingAgent | None = None
         self._node: DaemonNode | None = None
         self._reason = ""
         """Why there is no daemon, as last printed."""
@@ -161,23 +168,32 @@ class DaemonRun:
         """One life of the daemon; returns when it left its overlay; raises DaemonGoneError."""
         node = await self._connect()
         try:
-            agent = _SpeakingAgent(node, self, self._options)
+            agent = self._agent_of(node)
             await node.begin(agent)
             self._reason = ""
             self.say("node", f"{self._what} is node {node.node_id}", node=node.node_id, stores=list(node.stores()))
-            self._agent, self._node = agent, node
+            self._node = node
             attached = asyncio.create_task(agent.run())
             try:
                 await node.run(agent)
                 self.say("left", f"{self._what} left")
+                self._agent = None
                 await agent.leave()
                 await asyncio.wait([attached], timeout=GOODBYE_TIME)
             finally:
-                self._agent = self._node = None
+                self._node = None
                 attached.cancel()
                 await asyncio.gather(attached, return_exceptions=True)
+                agent.end_life()
         finally:
             await node.close()
+
+    def _agent_of(self, node: DaemonNode) -> _SpeakingAgent:
+        """The agent of this node: the one of its daemon's last life, if there was one."""
+        if self._agent is None or self._agent.present.node_id != node.node_id:
+            self._agent = _SpeakingAgent(node, self, self._options)
+        self._agent.present.life = node
+        return self._agent
 
     def _say_gone(self, reason: str) -> None:
         if reason != self._reason:

@@ -23,7 +23,7 @@ KEY_BYTES = 4096
     help="Where the RPC of the Serf agent is; also SERF_RPC_ADDR.",
 )  # fmt: skip
 @click.option(
-    "--auth-key-file", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    "--auth-key-file", type=click.Path(path_type=Path),
     help="File with the key of the RPC (rpc_auth); or SERF_RPC_AUTH holds the key.",
 )  # fmt: skip
 @click.option("--store", default="serf", show_default=True, help="Id of the cluster: one cluster is one store.")
