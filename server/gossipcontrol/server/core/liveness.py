@@ -44,6 +44,10 @@ EVICTION_SCAN = 16
 """Entries inspected to find one that may be evicted."""
 SEARCH_FACTOR = 2
 """How many times the size of a view is searched for the peers heard last; the index is nearly in that order."""
+UNSURE, HEARD, SPEAKS = range(3)
+"""Of a peer in a view: one identity names it, several heard it, it speaks itself."""
+SKIPPED = 4096
+"""Most unconfirmed peers passed over to find the others."""
 UNTRUSTED_LATENESS = 1e9
 """Lateness (seconds) of a report that proves nothing about the silence of others."""
 
@@ -161,8 +165,8 @@ class Liveness:
             presence.mark_departed(event.store_id, node_id, PeerState.ASLEEP, now)
         reported_at = reporter.reported_at(event.store_id)
         presence.on_self_report(store, node_id, now)
-        presence.on_heard(store, node_id, event.heard, now)
-        presence.on_neighbors(store, node_id, event.neighbors, now)
+        presence.on_heard(store, node_id, event.heard, now, event.speaker)
+        presence.on_neighbors(store, node_id, event.neighbors, now, event.speaker)
         interval = self._pacer.next_report(now)
         lateness = reporter.record_report(event.store_id, interval, now)
         presence.hearing.record_report(node_id, interval, now)
@@ -179,7 +183,7 @@ class Liveness:
         store = self.presence.ensure_store(event.store_id)
         self.presence.on_self_report(store, event.node_id, now)
         if event.up:
-            self.presence.on_neighbors(store, event.node_id, {event.peer_id: event.changed_at}, now)
+            self.presence.on_neighbors(store, event.node_id, {event.peer_id: event.changed_at}, now, event.speaker)
         self.presence.drop_if_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
@@ -215,7 +219,7 @@ class Liveness:
         store = self.presence.ensure_store(event.store_id)
         self.presence.on_self_report(store, event.node_id, now)
         if event.ok and not self.presence.is_mute(store, event.peer_id):
-            self.presence.on_heard(store, event.node_id, {event.peer_id: now}, now)
+            self.presence.on_heard(store, event.node_id, {event.peer_id: now}, now, event.speaker)
         self.presence.drop_if_empty(store)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> None:
@@ -260,19 +264,25 @@ class Liveness:
         return View(store_id, store.changes.version, records, delta=True, removed=removed)
 
     def _full_view(self, store: Store, most: int | None) -> View:
-        """Rows are chosen before records are built, so the cost follows the size of the view, not of the store."""
+        """Rows are chosen before records are built, so the cost follows the size of the view, not of the store.
+
+        Those that speak come before those that are only heard, and those before the unconfirmed.
+        """
         table, rows = self.presence.table, list[int](store.index.values())
         if most is not None and len(rows) > most:
-            heard, others = list[tuple[float, int]](), list[int]()
+            chosen, others, found = list[tuple[int, float, int]](), list[int](), 0
+            reported_at, namers = table.reported_at, table.namers
             for row in reversed(rows):
                 at = table.seen_at(row)
                 if at == NEVER:
                     others.append(row)
                     continue
-                heard.append((at, row))
-                if len(heard) == SEARCH_FACTOR * most:
+                rank = SPEAKS if reported_at[row] > NEVER else UNSURE if namers[row] else HEARD
+                chosen.append((rank, at, row))
+                found += rank is SPEAKS
+                if found == SEARCH_FACTOR * most:
                     break
-            rows = [*(row for _, row in sorted(heard, reverse=True)), *others][:most]
+            rows = [*(row for _, _, row in sorted(chosen, reverse=True)), *others][:most]
         rows.sort(key=table.peer_ids.__getitem__)
         return View(store.store_id, store.changes.version, tuple(map(table.record, rows)))
 
@@ -331,17 +341,25 @@ class Liveness:
         """Number of tracked (store, peer)."""
         return len(self.presence.table)
 
-    def last_heard(self, store_id: str) -> Iterator[tuple[str, float]]:
-        """The peers of a store that were ever heard, and when; the most recent first."""
+    def last_heard(self, store_id: str, identity: str | None = None) -> Iterator[tuple[str, float, bool]]:
+        """The peers of a store that were ever heard, when, and whether each spoke itself; the most recent first.
+
+        Without those that only one identity names, unless it is the one that asks (None: all).
+        """
         store, table = self.presence.stores.get(store_id), self.presence.table
         if store is not None:
-            heard_at, reported_at = table.heard_at, table.reported_at
+            heard_at, reported_at, namers, skipped = table.heard_at, table.reported_at, table.namers, 0
             for peer_id, row in reversed(store.index.items()):
+                if namers[row] and identity is not None and namers[row] != identity:
+                    skipped += 1
+                    if skipped == SKIPPED:
+                        return
+                    continue
                 heard, reported = heard_at[row], reported_at[row]
                 # As table.seen_at(), written out, because a start looks at many peers.
                 at = heard if heard > reported else reported  # noqa: FURB136 - max() costs twice as much
                 if at > NEVER:
-                    yield peer_id, at
+                    yield peer_id, at, reported > NEVER
 
     def has_others(self, store_id: str, node_id: str) -> bool:
         """Whether the store has any known peer besides this node."""
@@ -381,6 +399,10 @@ class Liveness:
     def overloaded_since(self) -> float | None:
         """Since when the service has heard too few of its reporters (service time); None while it hears enough."""
         return self.presence.overload.since()
+
+    def claims_refused(self) -> dict[str, int]:
+        """How much that nodes said of others had no effect, by kind."""
+        return {"name": self.presence.dropped_names}
 
     def counts(self) -> LivenessCounts:
         """The gauges over all stores."""

@@ -9,7 +9,7 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.observe.store_labels import OTHER, StoreLabels
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 ROT_CAUSES = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
@@ -60,7 +60,7 @@ class LivenessMetrics(Collector):
         """Count an id that two were found to use: ``node`` or ``host``."""
         self._shared[kind].inc()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """The gauges now."""
         total = self._liveness.counts()
         peers = GaugeMetricFamily("gossipcontrol_peers", "(store, peer) by presence.", labels=("state",))
@@ -98,6 +98,12 @@ class LivenessMetrics(Collector):
         yield GaugeMetricFamily(
             "gossipcontrol_pairs_unsynced", "Pairs online and overdue for a direct sync.", value=total.pairs_unsynced
         )
+        refused = CounterMetricFamily(
+            "gossipcontrol_claims_refused", "What nodes said of others and had no effect.", labels=("kind",)
+        )
+        for kind, count in self._liveness.claims_refused().items():
+            refused.add_metric((kind,), count)
+        yield refused
 
     def _is_empty(self, store_id: str) -> bool:
         """Whether a store has no peer: it is gone."""

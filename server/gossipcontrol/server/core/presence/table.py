@@ -22,6 +22,10 @@ PRIOR_TAIL = 2.0
 INTERNED_MASKS = 65_536
 """Most observer sets interned, so that rows share them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
+UNCONFIRMED = 64
+"""Most peers of one store that an identity alone names, where others speak too: who invents names invents many."""
+SPEAKING = 300.0
+"""Seconds for which an identity counts among those that speak in a store."""
 
 
 class Store:
@@ -29,9 +33,12 @@ class Store:
 
     __slots__ = (
         "_joined",
+        "_newest",
         "_ordered",
+        "_second",
         "bits",
         "changes",
+        "claims",
         "counts",
         "evictable",
         "evictable_until",
@@ -49,6 +56,10 @@ class Store:
         """Peer -> row."""
         self.bits: dict[str, int] = {}
         """Observer -> its bit in the observer sets."""
+        self.claims: dict[str, int] = {}
+        """Identity -> number of peers that only it named."""
+        self._newest = self._second = ("", NEVER)
+        """The identity that spoke last, and when, and the last other one."""
         self.changes = changes
         self.counts = [0] * (len(PeerState) + 1)
         """State -> number of peers."""
@@ -67,6 +78,24 @@ class Store:
         self._ordered: list[str] = []
         self._joined: list[str] | None = None
         """Peers added since ``ordered`` was last read; None: it never was, or too many were."""
+
+    def hear(self, identity: str, now: float) -> None:
+        """An identity speaks of this store."""
+        if self._newest[0] != identity:
+            self._second = self._newest
+        self._newest = (identity, now)
+
+    def has_room_for(self, identity: str, now: float) -> bool:
+        """Whether an identity may name a peer that nobody else names; one that speaks alone harms only itself."""
+        other = self._second if self._newest[0] == identity else self._newest
+        return self.claims.get(identity, 0) < UNCONFIRMED or other[1] + SPEAKING <= now
+
+    def claim(self, identity: str, change: int) -> None:
+        """So many more peers are named by this identity only, or fewer."""
+        claims = self.claims
+        claims[identity] = max(0, claims.get(identity, 0) + change)
+        if not claims[identity]:
+            del claims[identity]
 
     def add(self, peer_id: str, row: int) -> None:
         """Add a peer."""
@@ -110,6 +139,8 @@ class Table:
         self.states = bytearray()
         self.observers: list[int] = []
         """The nodes that have heard the peer, as a bit set."""
+        self.namers: list[str] = []
+        """The only identity that names the peer, which never spoke itself: it is *unconfirmed*. Else empty."""
         self._free: list[int] = []
         self._interned_masks: dict[int, int] = {0: 0}
         self._interned_ids: dict[str, str] = {}
@@ -127,7 +158,7 @@ class Table:
             row, grown = self._free.pop(), False
             self.peer_ids[row], self.stores[row] = peer_id, store
             self.heard_at[row] = self.reported_at[row] = NEVER
-            self.observers[row] = 0
+            self.observers[row], self.namers[row] = 0, ""
         else:
             row, grown = len(self.peer_ids), True
             self.peer_ids.append(peer_id)
@@ -136,6 +167,7 @@ class Table:
             self.reported_at.append(NEVER)
             self.states.append(FREE)
             self.observers.append(0)
+            self.namers.append("")
         store.add(peer_id, row)
         return row, grown
 
@@ -143,10 +175,22 @@ class Table:
         """Free a row."""
         store = self.stores[row]
         assert store is not None
+        self.confirm(row)
         del store.index[self.peer_ids[row]]
         store.counts[self.states[row]] -= 1
         self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
+
+    def set_namer(self, row: int, identity: str) -> None:
+        """Record that only this identity names a peer."""
+        self.namers[row] = identity
+        self.store_of(row).claim(identity, 1)
+
+    def confirm(self, row: int) -> None:
+        """Record that the peer spoke, or that another identity heard it."""
+        if self.namers[row]:
+            self.store_of(row).claim(self.namers[row], -1)
+            self.namers[row] = ""
 
     def move_to_end(self, row: int) -> None:
         """Mark a peer as the one heard last in its store."""
