@@ -24,6 +24,7 @@ class Observer:
 
     __slots__ = (
         "alone_since",
+        "identity",
         "interval",
         "is_complete",
         "lists_neighbors",
@@ -37,6 +38,8 @@ class Observer:
 
     def __init__(self, node_id: str, number: int, interval: float) -> None:
         self.node_id = node_id
+        self.identity = node_id
+        """Whose word its reports are; nodes of one identity have one word."""
         self.number = number
         self.interval = interval
         """Seconds between its reports, as observed."""
@@ -64,6 +67,7 @@ class Observer:
 
     def update(self, event: LivenessReported, ceiling: float, now: float) -> None:
         """Record what a node reports about itself."""
+        self.identity = event.speaker or event.node_id
         if self.reported_at > NEVER:
             # A longer interval counts at once, so that the node does not look late; one long pause is capped.
             gap = min(now - self.reported_at, ceiling, 2 * self.interval)

@@ -301,7 +301,7 @@ class StoreMonitor:
     def _check_rot(self, links: Links, now: float) -> Generator[list[Finding]]:
         rot, hold = Rot(self.reports, links, self._parameters, now), HOLD_SHARE * self._parameters.rot_window
         yield from _quiet(rot.compare())
-        yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(hold, now), links, now)
+        yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(links, hold, now), links, now)
         yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._drop_contradicted(rot.outbound), links, now, hold)
         yield from self._apply_verdicts(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
 
@@ -309,16 +309,21 @@ class StoreMonitor:
         self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
     ) -> Generator[list[Finding]]:
         for count, verdict in enumerate(verdicts):
-            new = self._update_condition(verdict.node_id, cause, verdict.evidence, now, hold)
+            is_sure = verdict.is_sure
+            new = self._update_condition(verdict.node_id, cause, verdict.evidence, now, hold, is_sure=is_sure)
             if any(isinstance(one, NodeSuspected) for one in new):
                 self._reset_marks(verdict.node_id, cause, links)
             if new or count % OBSERVERS_PER_PART == 0:
                 yield new
 
-    def _long_mute(self, hold: float, now: float) -> list[Verdict]:
+    def _long_mute(self, links: Links, hold: float, now: float) -> list[Verdict]:
         """Nodes mute for ``hold`` seconds; this shows before the counts do, which cover a whole window."""
         return [
-            Verdict(node_id, f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer")
+            Verdict(
+                node_id,
+                f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer",
+                node_id not in links.doubted,
+            )
             for node_id, since in self._mute_since.items()
             if now - since >= hold
         ]
@@ -337,15 +342,15 @@ class StoreMonitor:
                     delivery.reset_marks()
 
     def _update_condition(
-        self, node_id: str, cause: Cause, evidence: str, now: float, hold: float = 0.0
+        self, node_id: str, cause: Cause, evidence: str, now: float, hold: float = 0.0, *, is_sure: bool = True
     ) -> list[Finding]:
-        """Confirm a condition with its evidence, or end it when there is none."""
+        """Confirm a condition with its evidence, or end it when there is none; else ``is_sure``, a rejoin is enough."""
         if not evidence:
             return self._end_condition(node_id, cause, healed=True)
         if not self.conditions.mark_active(node_id, cause, now, hold) or self.repair.explains(node_id):
             return []
         self.conditions.record_trigger(node_id, cause, now)
-        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE])]
+        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE], rejoin_only=not is_sure)]
 
     def _end_all(self, node_id: str) -> list[Finding]:
         """End all conditions of a node that no longer reports."""

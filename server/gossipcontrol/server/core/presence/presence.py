@@ -224,6 +224,7 @@ class Presence:
         if row is None:
             return
         last = self._alive_at(row)
+        store.speaking += self.table.reported_at[row] == NEVER
         self.table.reported_at[row] = now
         self.table.confirm(row)
         if clears_departure:

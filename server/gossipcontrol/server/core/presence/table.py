@@ -24,6 +24,10 @@ INTERNED_MASKS = 65_536
 STATES: tuple[PeerState, ...] = tuple(PeerState)
 UNCONFIRMED = 64
 """Most peers of one store that an identity alone names, where others speak too: who invents names invents many."""
+FEW_SPEAK = 3
+"""With more peers that speak themselves, only those are kept in the order in which they were heard: the others, which
+anybody can invent, must not hide them.
+"""
 SPEAKING = 300.0
 """Seconds for which an identity counts among those that speak in a store."""
 
@@ -46,6 +50,7 @@ class Store:
         "informed_until",
         "oldest_at",
         "overdue",
+        "speaking",
         "store_id",
         "tail",
     )
@@ -65,6 +70,8 @@ class Store:
         """State -> number of peers."""
         self.informed_until = NEVER
         """Punctual observers have reported everything they heard up to this time."""
+        self.speaking = 0
+        """Peers that speak to the service themselves."""
         self.overdue: list[tuple[float, int]] = []
         """Heap of (the instant up to which an observer must be informed to prove the silence, row): rows past their
         timeout whose silence no observer has proved yet."""
@@ -176,6 +183,7 @@ class Table:
         store = self.stores[row]
         assert store is not None
         self.confirm(row)
+        store.speaking -= self.reported_at[row] > NEVER
         del store.index[self.peer_ids[row]]
         store.counts[self.states[row]] -= 1
         self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
@@ -193,8 +201,11 @@ class Table:
             self.namers[row] = ""
 
     def move_to_end(self, row: int) -> None:
-        """Mark a peer as the one heard last in its store."""
-        peer_id, index = self.peer_ids[row], self.store_of(row).index
+        """Mark a peer as the one heard last in its store, if it is one of those of which the order is kept."""
+        store = self.store_of(row)
+        if store.speaking > FEW_SPEAK and self.reported_at[row] == NEVER:
+            return
+        peer_id, index = self.peer_ids[row], store.index
         del index[peer_id]
         index[peer_id] = row
 
