@@ -179,6 +179,8 @@ class SyncFinished:
     peer_id: str
     ok: bool
     error: str = ""
+    nonce: int = 0
+    """The number of the request that it answers; 0: an agent that knows none."""
     speaker: str = ""
     """The identity that says so; empty where callers have none: then each node is its own."""
 

@@ -400,10 +400,6 @@ class Liveness:
         """Since when the service has heard too few of its reporters (service time); None while it hears enough."""
         return self.presence.overload.since()
 
-    def claims_refused(self) -> dict[str, int]:
-        """How much that nodes said of others had no effect, by kind."""
-        return {"name": self.presence.dropped_names}
-
     def counts(self) -> LivenessCounts:
         """The gauges over all stores."""
         return _counts(self.presence.counts, self.diagnosis.pairs_unsynced, self.diagnosis.partitioned)

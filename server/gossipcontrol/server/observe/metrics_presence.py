@@ -27,6 +27,7 @@ class LivenessMetrics(Collector):
         self._labels = StoreLabels(stores, self._is_empty)
         self._stalest: Callable[[], dict[str, float]] = dict
         self._now: Callable[[], float] = float
+        self._claims_refused: Callable[[], dict[str, int]] = dict
         self._staleness = Histogram(
             "gossipcontrol_peer_staleness_seconds",
             "Time since the last sign of life of live peers, sampled.",
@@ -47,6 +48,10 @@ class LivenessMetrics(Collector):
     def show_stalest(self, stalest: Callable[[], dict[str, float]], now: Callable[[], float]) -> None:
         """Set what tells when each store's stalest live peer was last heard, and the clock."""
         self._stalest, self._now = stalest, now
+
+    def show_claims(self, refused: Callable[[], dict[str, int]]) -> None:
+        """Set what tells how much that nodes said of others had no effect."""
+        self._claims_refused = refused
 
     def label_store(self, store_id: str) -> None:
         """Give a store a label of its own, while the limit allows."""
@@ -101,7 +106,7 @@ class LivenessMetrics(Collector):
         refused = CounterMetricFamily(
             "gossipcontrol_claims_refused", "What nodes said of others and had no effect.", labels=("kind",)
         )
-        for kind, count in self._liveness.claims_refused().items():
+        for kind, count in self._claims_refused().items():
             refused.add_metric((kind,), count)
         yield refused
 

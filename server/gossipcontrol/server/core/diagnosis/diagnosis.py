@@ -100,7 +100,7 @@ class Diagnosis:
     def store_counts(self, store_id: str) -> tuple[int, int]:
         """(unsynced pairs, 1 if partitioned else 0) of one store."""
         monitor = self._monitors.get(store_id)
-        return (monitor.pair_sync.unsynced, int(monitor.repair.confirmed)) if monitor else (0, 0)
+        return (monitor.pair_sync.unsynced, int(monitor.repair.partitioned)) if monitor else (0, 0)
 
     def neighbor_graph(self, store_id: str, now: float) -> NeighborGraph | None:
         """How a store's nodes are linked; None: nothing was reported of it."""
@@ -253,7 +253,7 @@ class Diagnosis:
 
     def _recount(self, monitor: StoreMonitor) -> None:
         pairs = monitor.pair_sync
-        self._count(monitor.store_id, (pairs.unsynced, int(monitor.repair.confirmed), len(pairs.pairs)))
+        self._count(monitor.store_id, (pairs.unsynced, int(monitor.repair.partitioned), len(pairs.pairs)))
 
     def _count(self, store_id: str, share: tuple[int, int, int]) -> None:
         """Set a store's share of the gauges and of the pairs."""

@@ -81,11 +81,33 @@ class Links:
         return self._side_of.get(node_id, node_id)
 
     def sides(self) -> list[list[str]]:
-        """The reporting nodes by side, the largest side first."""
+        """The reporting nodes by side, that of most identities first, then the largest."""
         found: dict[str, list[str]] = {}
         for node_id in self.fresh:
             found.setdefault(self.side(node_id), []).append(node_id)
-        return sorted(found.values(), key=lambda side: (-len(side), min(side)))
+        fresh = self.fresh
+        return sorted(
+            found.values(),
+            key=lambda side: (-len({fresh[node_id].identity for node_id in side}), -len(side), min(side)),
+        )
+
+    def was_linked(self, side: list[str]) -> bool:
+        """Whether others once heard a node of this side, or listed it as a neighbour: two identities, if so many are.
+
+        That a side says so of others proves nothing: who never took part may say anything.
+        """
+        fresh, own = self.fresh, {self.fresh[node_id].identity for node_id in side}
+        others, knowing = {one.identity for one in fresh.values()} - own, set[str]()
+        needed = 2 if len(others) >= WORDS else 1
+        for node_id in side:
+            knowing.update(one for one in fresh[node_id].known_by if one not in own)
+            for number, heard_at in self._reports.deliveries[node_id].last_heard(self.reported_at):
+                if heard_at > NEVER and self.by_number[number].identity not in own:
+                    knowing.add(self.by_number[number].identity)
+            if len(knowing) >= needed:
+                return True
+        # Nodes of one identity cannot be told apart, so nobody is protected from anybody.
+        return not others
 
     def is_closed(self, side: list[str]) -> bool:
         """Whether no unseen link can connect this side: none of its neighbours is a peer that does not report."""
