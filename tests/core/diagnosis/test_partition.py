@@ -74,7 +74,7 @@ def feign(store: Store, until: int = 30, speakers: str = "fg") -> Partition:
         for node_id in "abcde":
             others = "abcde".replace(node_id, "")
             store.say(float(second), node_id, dict.fromkeys(others, second), others, second)
-        for (node_id, other), speaker in zip(("fg", "gf"), speakers, strict=True):
+        for node_id, other, speaker in zip("fg", "gf", speakers, strict=True):
             store.say(float(second), node_id, {other: second}, other, second, speaker)
     links = store.links(float(until))
     partition = Partition(0.0)

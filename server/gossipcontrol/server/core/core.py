@@ -20,6 +20,7 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
 from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
     CancelRequested,
@@ -110,7 +111,9 @@ class Core:
         id_prefix: str = "",
     ) -> None:
         self.parameters = parameters = parameters or CoreParameters()
-        self.liveness = Liveness(parameters.liveness)
+        allowed = parameters.deciding
+        starts = StartRate(window=allowed.window, rate=allowed.rate, burst=allowed.burst)
+        self.liveness = Liveness(parameters.liveness, starts=starts)
         self.knowledge = knowledge or KnowledgeStore(parameters.knowledge)
         self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
         self.catalog = self.deciding.catalog
@@ -414,7 +417,11 @@ class Core:
 
     def claims_refused(self) -> dict[str, int]:
         """How much that nodes said of others had no effect, by kind."""
-        return {"name": self.liveness.presence.dropped_names, "sync": self.asked_syncs.refused}
+        return {
+            "name": self.liveness.presence.dropped_names,
+            "sync": self.asked_syncs.refused,
+            "rot": self.liveness.diagnosis.rot_budget.refused,
+        }
 
     def shared_ids(self, now: float) -> dict[str, list[str]]:
         """Ids that two seem to use, by kind: ``node``, ``host``."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.diagnosis.diagnosis import Diagnosis
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
+from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.event import (
     NEVER,
     LivenessEvent,
@@ -95,12 +96,17 @@ class Reporter:
 class Liveness:
     """Fuses the reports of all nodes: who is online, whose gossip has rotted, and which pairs should sync."""
 
-    def __init__(self, parameters: LivenessParameters | None = None, roster: Roster | None = None) -> None:
+    def __init__(
+        self,
+        parameters: LivenessParameters | None = None,
+        roster: Roster | None = None,
+        starts: StartRate | None = None,
+    ) -> None:
         self.parameters = parameters = parameters or LivenessParameters()
         self._pacer = ReportPacer(parameters)
         self.presence = Presence(parameters, self._pacer.next_report)
         self.roster: Roster = roster or EmptyRoster()
-        self.diagnosis = Diagnosis(parameters, self.presence, self.roster)
+        self.diagnosis = Diagnosis(parameters, self.presence, self.roster, starts)
         self._reporters: dict[str, Reporter] = {}
         self._advanced_at = NEVER
         """When presence was last advanced."""

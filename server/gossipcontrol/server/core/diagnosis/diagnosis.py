@@ -14,6 +14,7 @@ from typing import Any
 
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph, neighbor_graph
+from gossipcontrol.server.core.diagnosis.rot_budget import RotBudget, StartRate
 from gossipcontrol.server.core.diagnosis.store_monitor import PresenceAccess, StoreMonitor
 from gossipcontrol.server.core.event import (
     NEVER,
@@ -45,7 +46,13 @@ class Diagnosis:
     ``roster`` knows which nodes are attached. The end of a stream comes here only if the stream was its node's last.
     """
 
-    def __init__(self, parameters: LivenessParameters, presence: PresenceAccess, roster: Roster) -> None:
+    def __init__(
+        self,
+        parameters: LivenessParameters,
+        presence: PresenceAccess,
+        roster: Roster,
+        starts: StartRate | None = None,
+    ) -> None:
         self.pairs_unsynced = 0
         """Pairs of online peers that never synced since both came online, or are overdue for a direct sync."""
         self.partitioned = 0
@@ -54,6 +61,7 @@ class Diagnosis:
         self._presence = presence
         self._roster = roster
         self._budget = Budget(parameters.sync_rate)
+        self.rot_budget = RotBudget(starts or StartRate())
         self._monitors: dict[str, StoreMonitor] = {}
         self._pairs = 0
         self._counted: dict[str, tuple[int, int, int]] = {}
@@ -273,7 +281,9 @@ class Diagnosis:
     def _ensure_monitor(self, store_id: str) -> StoreMonitor:
         monitor = self._monitors.get(store_id)
         if monitor is None:
-            monitor = self._monitors[store_id] = StoreMonitor(store_id, self._parameters, self._presence, self._budget)
+            monitor = self._monitors[store_id] = StoreMonitor(
+                store_id, self._parameters, self._presence, self._budget, self.rot_budget
+            )
         return monitor
 
     def _detach(self, store_id: str, node_id: str) -> list[Finding]:

@@ -14,6 +14,7 @@ from gossipcontrol.server.core.diagnosis.isolation import isolation_evidence, st
 from gossipcontrol.server.core.diagnosis.links import Links
 from gossipcontrol.server.core.diagnosis.reports import OBSERVERS_PER_PART, StoreReports
 from gossipcontrol.server.core.diagnosis.rot import HOLD_SHARE, Rot, Verdict, reset_marks_across_sides
+from gossipcontrol.server.core.diagnosis.rot_budget import RotBudget
 from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
 from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -74,6 +75,8 @@ class StoreMonitor:
         "_new_reports",
         "_parameters",
         "_presence",
+        "_rot_budget",
+        "_rot_triggers",
         "attached",
         "capable",
         "conditions",
@@ -86,7 +89,14 @@ class StoreMonitor:
         "store_id",
     )
 
-    def __init__(self, store_id: str, parameters: LivenessParameters, presence: PresenceAccess, budget: Budget) -> None:
+    def __init__(
+        self,
+        store_id: str,
+        parameters: LivenessParameters,
+        presence: PresenceAccess,
+        budget: Budget,
+        rot_budget: RotBudget,
+    ) -> None:
         self.store_id = store_id
         self.attached: dict[str, str] = {}
         """Nodes of the store with an attached agent -> the incarnation in which each attached."""
@@ -101,6 +111,9 @@ class StoreMonitor:
         self.pair_sync = PairSyncScheduler(store_id, parameters, budget)
         self._parameters = parameters
         self._presence = presence
+        self._rot_budget = rot_budget
+        self._rot_triggers: deque[float] = deque()
+        """When nodes last had triggers because of rot."""
         self._mute_since: dict[str, float] = {}
         """Mute nodes -> since when they have been mute; restarts while the store is partitioned."""
         self._new_reports = 0
@@ -309,8 +322,7 @@ class StoreMonitor:
         self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
     ) -> Generator[list[Finding]]:
         for count, verdict in enumerate(verdicts):
-            is_sure = verdict.is_sure
-            new = self._update_condition(verdict.node_id, cause, verdict.evidence, now, hold, is_sure=is_sure)
+            new = self._update_rot(verdict, cause, len(links.fresh), now, hold)
             if any(isinstance(one, NodeSuspected) for one in new):
                 self._reset_marks(verdict.node_id, cause, links)
             if new or count % OBSERVERS_PER_PART == 0:
@@ -342,15 +354,26 @@ class StoreMonitor:
                     delivery.reset_marks()
 
     def _update_condition(
-        self, node_id: str, cause: Cause, evidence: str, now: float, hold: float = 0.0, *, is_sure: bool = True
+        self, node_id: str, cause: Cause, evidence: str, now: float, hold: float = 0.0
     ) -> list[Finding]:
-        """Confirm a condition with its evidence, or end it when there is none; else ``is_sure``, a rejoin is enough."""
+        """Confirm a condition with its evidence, or end it when there is none."""
         if not evidence:
             return self._end_condition(node_id, cause, healed=True)
         if not self.conditions.mark_active(node_id, cause, now, hold) or self.repair.explains(node_id):
             return []
         self.conditions.record_trigger(node_id, cause, now)
-        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE], rejoin_only=not is_sure)]
+        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE])]
+
+    def _update_rot(self, verdict: Verdict, cause: Cause, nodes: int, now: float, hold: float) -> list[Finding]:
+        """The same of rot; a trigger beyond the budget comes later, and one that is not sure allows a rejoin only."""
+        node_id, evidence = verdict.node_id, verdict.evidence
+        if not evidence:
+            return self._end_condition(node_id, cause, healed=True)
+        is_due = self.conditions.mark_active(node_id, cause, now, hold) and not self.repair.explains(node_id)
+        if not is_due or not self._rot_budget.take(self._rot_triggers, nodes, now):
+            return []
+        self.conditions.record_trigger(node_id, cause, now)
+        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE], rejoin_only=not verdict.is_sure)]
 
     def _end_all(self, node_id: str) -> list[Finding]:
         """End all conditions of a node that no longer reports."""
