@@ -57,6 +57,15 @@ async def test_a_failure_is_told_to_the_service(tmp_path: Path, failure: Excepti
         assert (await script.until_synced(1))[0] == SyncResult(store_id="a", peer_id="p", error=error)
 
 
+async def test_a_result_carries_the_number_of_the_newest_request() -> None:
+    node, done = FakeNode(), asyncio.Event()
+    executor = SyncExecutor(node, done.set)
+    for nonce in (7, 8):
+        executor.submit(SyncWithPeer(store_id="a", peer_id="p", nonce=nonce))
+    assert (await result_of(executor)).nonce == 8
+    await executor.close()
+
+
 async def test_a_result_of_a_broken_stream_is_delivered_once_on_the_next(tmp_path: Path) -> None:
     node = FakeNode()
     node.held = asyncio.Event()

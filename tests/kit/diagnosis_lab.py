@@ -111,15 +111,22 @@ class Lab:
     # Building.
 
     def add(
-        self, node_id: str, rhythm: float = 2.0, interval: float = 2.0, *, reports: bool = True, capable: bool = True
+        self,
+        node_id: str,
+        rhythm: float = 2.0,
+        interval: float = 2.0,
+        *,
+        reports: bool = True,
+        capable: bool = True,
+        linked: bool = True,
     ) -> Member:
-        """Add a node, linked with others at random."""
+        """Add a node, ``linked`` with others at random."""
         self._overlay.add(node_id)
         view = self._overlay.views[node_id]
         member = self.members[node_id] = Member(node_id, rhythm, interval, reports, capable, view=view)
         self.presence.states[node_id] = PeerState.ONLINE
         self._attach(member)
-        others = [one for one in self._alive() if one != node_id]
+        others = [one for one in self._alive() if one != node_id] if linked else []
         for other in self._chance.sample(others, min(len(others), self._chance.randint(1, 3))):
             self.link(node_id, other)
         if rhythm:

@@ -24,13 +24,20 @@ class Store:
         self.state: Callable[[str], PeerState | None] = lambda peer_id: PeerState.ONLINE
 
     def say(
-        self, now: float, node_id: str, heard: Mapping[str, int] | None = None, neighbors: str = "", sent: int = 0
+        self,
+        now: float,
+        node_id: str,
+        heard: Mapping[str, int] | None = None,
+        neighbors: str = "",
+        sent: int = 0,
+        speaker: str = "",
     ) -> None:
         """A node reports its counts per peer (heard just now), its neighbours (up for long), and its broadcasts."""
         counts = heard or {}
         at = {peer_id: now - 0.5 if count else NEVER for peer_id, count in counts.items()}
         view = dict.fromkeys(neighbors, 0.0)
-        report = LivenessReported(node_id, "notes", at, view, sent, heard_counts=tuple(counts.values()))
+        heard_counts = tuple(counts.values())
+        report = LivenessReported(node_id, "notes", at, view, sent, heard_counts=heard_counts, speaker=speaker)
         self.reports.record(report, now)
 
     def links(self, now: float) -> Links:

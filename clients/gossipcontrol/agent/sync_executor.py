@@ -40,12 +40,15 @@ class SyncExecutor:
         self._clock = clock
         self._faults = faults or Faults()
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._nonces: dict[Key, int] = {}
+        """The number of the newest request of each sync under way."""
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._results: dict[Key, tuple[float, attach_pb2.SyncResult]] = {}
 
     def submit(self, command: liveness_pb2.SyncWithPeer) -> None:
         """Carry out a command in the background; one that is under way already answers for both."""
         key = (command.store_id, command.peer_id)
+        self._nonces[key] = command.nonce
         if key in self._tasks:
             return
         if len(self._tasks) >= WAITING:
@@ -92,7 +95,13 @@ class SyncExecutor:
 
     def _finish(self, key: Key, error: str) -> None:
         store_id, peer_id = key
-        result = attach_pb2.SyncResult(store_id=store_id, peer_id=peer_id, ok=not error, error=error_text(error))
+        result = attach_pb2.SyncResult(
+            store_id=store_id,
+            peer_id=peer_id,
+            ok=not error,
+            error=error_text(error),
+            nonce=self._nonces.pop(key, 0),
+        )
         self._results.pop(key, None)
         self._results[key] = (self._clock(), result)
         while len(self._results) > WAITING:

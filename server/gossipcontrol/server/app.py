@@ -197,6 +197,7 @@ class App:
         config, log = self._config, self._log
         liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, core.liveness)
         self._sampler = StalenessSampler(core.liveness, clock, liveness_metrics.observe_age)
+        liveness_metrics.show_claims(core.claims_refused)
         liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
         self._hub = SubscriptionHub(config.limits.watchers)
         self._agents = AgentDriver()

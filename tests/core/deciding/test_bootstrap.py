@@ -19,13 +19,13 @@ from tests.kit.core_lab import Lab
 
 
 def storm(peers: int, nodes: int, waits: list[float]) -> Lab:
-    """Many nodes of one store rejoin while one observer hears some peers."""
+    """Many nodes of one store rejoin while some peers speak, and the nodes themselves have been quiet for long."""
     lab = Lab(Parameters(rate=1000.0, burst=1000))
-    lab.attach("observer")
     for number in range(nodes):
         lab.handle(NodeAttached(f"n{number}", "s", ("a",)))
-    heard = {f"p{number}": lab.now - number * 0.01 for number in range(peers)}
-    lab.handle(LivenessReported("observer", "a", heard))
+    lab.advance(40)
+    for number in range(peers):
+        lab.handle(LivenessReported(f"p{number}", "a"))
     for wait in waits:
         lab.advance(wait)
         for number in range(nodes):
@@ -116,7 +116,8 @@ def test_a_neighbour_that_lives_after_the_trigger_is_not_named() -> None:
     lab.answer(RejoinRequested("n"))
     lab.advance(0.1)
     lab.neighbor_up("p")
-    lab.handle(LivenessReported("m", "a", {"q": lab.now}))
+    for observer in ("m", "o"):
+        lab.handle(LivenessReported(observer, "a", {"q": lab.now}))
     lab.advance(10)
     assert "p" not in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
     assert "q" in {peer.peer_id for peer in lab.starts[1][1].bootstrap}
@@ -130,6 +131,66 @@ def test_the_books_hold_nothing_older_than_a_second() -> None:
         assert len(load) <= 11
     assert load.of("p999", 99.95) == 1
     assert load.of("p999", 100.9) == 0
+
+
+def hear(lab: Lab, observer: str, *peer_ids: str, speaker: str = "") -> None:
+    lab.handle(LivenessReported(observer, "a", dict.fromkeys(peer_ids, lab.now), speaker=speaker))
+
+
+def named(lab: Lab, node_id: str) -> set[str]:
+    """Whom a rejoin of the node names now."""
+    lab.advance(7)
+    lab.answer(RejoinRequested(node_id))
+    return {peer.peer_id for peer in lab.starts[-1][1].bootstrap}
+
+
+def test_what_one_identity_invents_is_named_to_nobody_else(lab: Lab) -> None:
+    """One report that named 300 peers took 90 of 90 places."""
+    for node_id in ("n", "m", "liar"):
+        lab.attach(node_id)
+    hear(lab, "liar", *(f"fake{number}" for number in range(300)))
+    assert named(lab, "n") == {"m", "liar"}
+    hear(lab, "liar", *(f"fake{number}" for number in range(300)))
+    assert any(peer_id.startswith("fake") for peer_id in named(lab, "liar")), "it sends only itself astray"
+
+
+def test_nodes_of_one_identity_do_not_confirm_what_they_name(lab: Lab) -> None:
+    lab.attach("n")
+    lab.handle(NodeAttached("l1", "s", ("a",), speaker="liar"))
+    for observer in ("l1", "l2"):
+        hear(lab, observer, "fake", speaker="liar")
+    assert named(lab, "n") == {"l1", "l2"}
+    hear(lab, "m", "fake")
+    known = [peer_id for peer_id, *_ in lab.core.liveness.last_heard("a", "n")]
+    assert "fake" in known, "another identity hears it too"
+
+
+def test_a_lone_agent_has_the_peers_that_nobody_else_can_hear(lab: Lab) -> None:
+    lab.attach("n")
+    hear(lab, "n", "p", "q")
+    assert named(lab, "n") == {"p", "q"}
+
+
+def test_peers_that_speak_come_before_those_that_others_hear(lab: Lab) -> None:
+    for node_id in ("n", "m", "o", "l1", "l2"):
+        lab.attach(node_id)
+    for observer in ("l1", "l2"):
+        hear(lab, observer, "fake1", "fake2", "fake3")
+    assert not {"fake1", "fake2", "fake3"} & named(lab, "n"), "two that vouch for each other"
+
+
+def test_who_speaks_more_often_is_not_named_more_often(lab: Lab) -> None:
+    nodes = [f"p{number}" for number in range(9)]
+    lab.attach("n")
+    times = Counter[str]()
+    for _ in range(60):
+        for node_id in nodes:
+            lab.handle(LivenessReported(node_id, "a"))
+        for _ in range(10):
+            lab.advance(0.1)
+            lab.handle(LivenessReported("loud", "a"))
+        times.update(named(lab, "n"))
+    assert times["loud"] < 40, "its share of 3 places is 18"
 
 
 def site(lab: Lab) -> None:

@@ -86,6 +86,19 @@ def test_a_generation_names_one_event_however_often_it_is_reported(lab: Lab) -> 
     assert len(lab.starts) == 2
 
 
+def test_nobody_claims_the_generations_of_another_identity(lab: Lab) -> None:
+    """Numbers claimed in advance made every true report of the host a duplicate for a day."""
+    lab.attach("n", host_id="h")
+    for number in range(20):
+        lab.answer(NetworkChanged("h", boot_id="b", generation=number, speaker="other"))
+    lab.advance(60)
+    for speaker in ("watcher", ""):
+        change = NetworkChanged("h", boot_id="b", generation=7, speaker=speaker)
+        assert DecisionKind.DUPLICATE not in kinds(lab.answer(change))
+        assert set(kinds(lab.answer(change))) == {DecisionKind.DUPLICATE}
+        lab.advance(60)
+
+
 def test_a_generation_is_known_for_a_day_after_its_first_report(lab: Lab) -> None:
     lab.attach(host_id="h")
     change = NetworkChanged("h", boot_id="b", generation=7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gossipcontrol.server.core.diagnosis.partition import Partition, split_sides
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.presence.record import PeerState
 
 from tests.kit.store_reports import PARAMETERS, Store, fall_apart
 
@@ -65,3 +66,68 @@ def test_a_partition_is_confirmed_once_it_lasted_and_all_reports_are_newer() -> 
     assert partition.side("d") == ["c", "d"]
     assert partition.side("stranger") == []
     assert partition.evidence("b reached c") == "falls into 2 + 2 nodes (seen by 4): b reached c"
+
+
+def feign(store: Store, until: int = 30, speakers: str = "fg") -> Partition:
+    """Nodes f and g list only each other; a to e are linked, and never heard of them."""
+    for second in range(0, until, 2):
+        for node_id in "abcde":
+            others = "abcde".replace(node_id, "")
+            store.say(float(second), node_id, dict.fromkeys(others, second), others, second)
+        for node_id, other, speaker in zip("fg", "gf", speakers, strict=True):
+            store.say(float(second), node_id, {other: second}, other, second, speaker)
+    links = store.links(float(until))
+    partition = Partition(0.0)
+    partition.update(split_sides(links, PARAMETERS), links, 3.0, float(until))
+    return partition
+
+
+def test_a_side_of_which_nobody_else_ever_heard_is_strange() -> None:
+    """Two nodes that listed only each other were a partition for ever, and others were sent to dial them."""
+    for speakers in ("fg", "ll"):
+        partition = feign(Store(), speakers=speakers)
+        assert partition.sides == [["a", "b", "c", "d", "e"], ["f", "g"]]
+        assert partition.is_strange("f")
+        assert not partition.is_strange("a")
+
+
+def test_a_side_that_was_linked_once_is_not_strange() -> None:
+    store = Store()
+    for node_id in "ab":
+        store.say(0.0, node_id, neighbors="f")
+    store.say(0.0, "f", neighbors="ab")
+    store.say(0.5, "a", neighbors="f")
+    store.say(0.5, "b", neighbors="f")
+    assert not feign(store).is_strange("f"), "two listed it"
+    store = Store()
+    for second in (-4.0, -2.0):
+        store.say(second, "f", {}, "g", 1)
+        for node_id in "ab":
+            store.say(second, node_id, {"f": 1}, "ab".replace(node_id, ""), 1)
+    assert not feign(store).is_strange("g"), "two heard a node of it"
+
+
+def test_the_word_of_one_links_nobody_where_there_are_others() -> None:
+    store = Store()
+    for second in (0.0, 0.5):
+        store.say(second, "f", neighbors="a")
+        store.say(second, "a", neighbors="f")
+    assert feign(store).is_strange("f")
+    small = Store()
+    for second in (0.0, 0.5):
+        small.say(second, "a", neighbors="b")
+        small.say(second, "b", neighbors="a")
+    small.say(30.0, "a", neighbors="x")
+    small.say(30.0, "b", neighbors="y")
+    small.state = lambda peer_id: None if peer_id in "ab" else PeerState.LEFT
+    links = small.links(30.0)
+    assert links.was_linked(["b"]), "of two nodes each knows the other"
+
+
+def test_the_main_side_is_that_of_most_identities() -> None:
+    store = Store()
+    for node_id in "ab":
+        store.say(10.0, node_id, neighbors="ab".replace(node_id, ""))
+    for node_id in "fghi":
+        store.say(10.0, node_id, neighbors="fghi".replace(node_id, ""), speaker="l")
+    assert store.links(10.0).sides() == [["a", "b"], ["f", "g", "h", "i"]]

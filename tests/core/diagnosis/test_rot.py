@@ -22,14 +22,20 @@ def compared(store: Store, links: Links, now: float) -> Rot:
     return rot
 
 
-def talk(store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "") -> Rot:
-    """All nodes report every 2 s and broadcast once in between; the lonely ones list no neighbours."""
+def talk(
+    store: Store, heard: Count, nodes: str = "abc", rounds: int = 24, lonely: str = "", liars: str = "", one: str = ""
+) -> Rot:
+    """All nodes report every 2 s and broadcast once in between; the lonely ones list no neighbours.
+
+    Liars claim five broadcasts for each. Those in ``one`` are nodes of one identity.
+    """
     rot = None
     for number in range(1, rounds + 1):
         for node_id in nodes:
             said = {peer: heard(number, node_id, peer) for peer in nodes if peer != node_id}
             neighbors = "" if node_id in lonely else nodes.replace(node_id, "")
-            store.say(2.0 * number, node_id, said, neighbors, number)
+            sent, speaker = number * (5 if node_id in liars else 1), "one" if node_id in one else ""
+            store.say(2.0 * number, node_id, said, neighbors, sent, speaker)
         now = 2.0 * number + 1.0
         links = store.links(now)
         finish(reset_marks_across_sides(store.reports, links))
@@ -156,3 +162,86 @@ def test_sides_that_do_not_hear_each_other_are_not_rotten() -> None:
         rot = compared(store, links, now)
         assert all(not one.evidence for one in (*rot.outbound, *rot.inbound)), number
     assert len(store.links(119.0).sides()) == 2
+
+
+def accused(rot: Rot) -> set[str]:
+    return {one.node_id for one in (*rot.outbound, *rot.inbound) if one.evidence}
+
+
+def vouching(accomplices: str) -> Count:
+    """Everything is heard, and the accomplices say that they heard all that the liar a claims."""
+    return lambda number, observer, author: 5 * number if author == "a" and observer in accomplices else number
+
+
+@pytest.mark.parametrize("accomplices", ["", "b", "bc"])
+def test_who_vouches_for_broadcasts_that_never_were_harms_nobody_honest(accomplices: str) -> None:
+    """An author and an accomplice had 7 of 30 honest nodes rejoin, up to RESUBSCRIBE."""
+    rot = talk(Store(), vouching(accomplices), nodes="abcdefgh", liars="a")
+    assert accused(rot) <= {"a"}
+    assert {one.node_id for one in rot.inbound if not one.evidence} >= set("defgh"), "they are well"
+
+
+def test_another_node_of_the_authors_identity_proves_none_of_its_broadcasts() -> None:
+    rot = talk(Store(), vouching("bc"), nodes="abcde", liars="a", one="abc")
+    assert accused(rot) <= {"a"}
+
+
+def misses_half(deaf: str) -> Count:
+    return lambda number, observer, author: number // 2 if observer in deaf else number
+
+
+@pytest.mark.parametrize("deaf", ["a", "ab"])
+@pytest.mark.parametrize("nodes", ["abc", "abcd", "abcdefgh"])
+@pytest.mark.parametrize("one", ["", "abcdefgh"])
+def test_several_that_miss_what_others_hear_are_found(nodes: str, deaf: str, one: str) -> None:
+    rot = talk(Store(), misses_half(deaf), nodes=nodes, one=one)
+    if len(nodes) > len(deaf) + 1:
+        assert accused(rot) == set(deaf)
+
+
+def masked(by: str) -> Count:
+    """Half of what a broadcasts reaches nobody, but some claim to hear all of it."""
+    return lambda number, observer, author: number // 2 if author == "a" and observer not in by else number
+
+
+def test_one_that_claims_to_hear_a_node_does_not_hide_its_rot() -> None:
+    """It kept a mute node ONLINE and without repair for ever."""
+    assert accused(talk(Store(), masked("b"), nodes="abcd")) == {"a"}
+    assert accused(talk(Store(), masked("bc"), nodes="abcdefgh", one="bc")) == {"a"}, "two nodes of one identity"
+    assert "a" not in accused(talk(Store(), masked("b"), nodes="abc")), "of two either may be right"
+
+
+def is_sure_of_a(rot: Rot) -> bool:
+    return next(one.is_sure for one in (*rot.outbound, *rot.inbound) if one.node_id == "a" and one.evidence)
+
+
+def test_only_three_words_are_sure_where_three_could_tell() -> None:
+    assert is_sure_of_a(talk(Store(), masked(""), nodes="ab"))
+    assert is_sure_of_a(talk(Store(), masked(""), nodes="abc"))
+    assert is_sure_of_a(talk(Store(), masked(""), nodes="abcd"))
+    assert not is_sure_of_a(talk(Store(), masked("b"), nodes="abcd")), "two say so, and one denies it"
+    assert is_sure_of_a(talk(Store(), masked("b"), nodes="abcde"))
+    assert is_sure_of_a(talk(Store(), masked(""), nodes="abcdef", one="abcdef")), "nobody can tell them apart"
+
+
+def test_all_that_could_tell_are_sure_of_what_a_node_missed() -> None:
+    assert is_sure_of_a(talk(Store(), misses_half("a"), nodes="abcd"))
+    assert is_sure_of_a(talk(Store(), misses_half("a"), nodes="abcdef", one="bcdef")), "all that could tell"
+
+
+def mute(nodes: str, hears: str) -> set[str]:
+    """Who is mute, where only some hear the node a."""
+    store = Store()
+    for second in range(0, 30, 2):
+        for node_id in nodes:
+            others = nodes.replace(node_id, "")
+            said = {peer: 0 if peer == "a" and node_id not in hears else 1 + second for peer in others}
+            store.say(float(second), node_id, said, others, 1 + second)
+    return store.links(30.0).mute
+
+
+def test_a_mute_node_that_one_claims_to_hear_is_mute() -> None:
+    assert mute("abcd", "") == {"a"}
+    assert mute("abcd", "b") == {"a"}
+    assert mute("abcd", "bc") == set()
+    assert mute("abc", "b") == set(), "of two either may be right"

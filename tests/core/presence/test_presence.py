@@ -362,8 +362,8 @@ def test_peers_heard_last_come_first(heard: Lab) -> None:
     heard.advance(1)
     heard.report("n", {"q": 3.0, "named": None})
     heard.report("n", {"p": 0.0})
-    assert next(heard.liveness.last_heard("a")) == ("p", heard.now)
-    assert "named" not in dict(heard.liveness.last_heard("a"))
+    assert next(heard.liveness.last_heard("a")) == ("p", heard.now, False)
+    assert "named" not in {peer_id for peer_id, *_ in heard.liveness.last_heard("a")}
     assert list(heard.liveness.last_heard("b")) == []
 
 

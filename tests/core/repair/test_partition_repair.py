@@ -253,3 +253,23 @@ def test_a_silent_peer_that_never_reported_hides_no_partition() -> None:
     lab.blocked = lambda sender, receiver, large: True  # it is dead too, though both still list it
     lab.run(20)
     assert lab.diagnosis.partitioned == 1
+
+
+def test_nodes_that_were_never_linked_have_nobody_else_rejoin() -> None:
+    """They had 26 honest nodes rejoin 74 times in five minutes, and dial them 148 times."""
+    lab = make()
+    lab.grow(8)
+    lab.run(40)
+    apart = ["x0", "x1"]
+    inside = set(names(8))
+    lab.blocked = lambda sender, receiver, large: (sender in inside) is not (receiver in inside)
+    for node_id in apart:
+        lab.add(node_id, linked=False)
+    lab.repair_within(apart)
+    lab.run(120)
+    assert len(lab.components()) == 2
+    assert lab.diagnosis.partitioned == 0, "nobody else ever heard of them"
+    lab.mend()
+    lab.run(60)
+    assert {one.node_id for _, one in lab.suspected(Cause.PARTITION)} <= set(apart)
+    assert len(lab.components()) == 1, "they found the others themselves"

@@ -104,3 +104,25 @@ class Asked(set[str]):
     def __contains__(self, one: object) -> bool:
         self.count += 1
         return super().__contains__(one)
+
+
+def test_a_side_that_was_never_linked_probes_and_is_not_probed() -> None:
+    prober, sides = PartitionProber(2.0), [["a", "b"], ["f", "g"], ["c"]]
+    everybody, now, tried = {"a", "b", "c", "f", "g"}, 0.0, set[tuple[str, str]]()
+    prober.set_sides(sides, everybody, strange={1})
+    for _ in range(60):
+        if (pair := prober.attempt(everybody, now)) is not None:
+            tried.add(pair)
+        now = prober.next_at
+    known = {("a", "c"), ("b", "c"), ("c", "a"), ("c", "b")}
+    assert tried == known | {(one, other) for one in "fg" for other in "abc"}
+
+
+def test_where_only_strange_sides_are_left_the_main_side_probes_nobody() -> None:
+    prober, tried, now = PartitionProber(2.0), set[tuple[str, str]](), 0.0
+    prober.set_sides([["a", "b"], ["f"]], {"a", "b", "f"}, strange={1})
+    for _ in range(9):
+        if (pair := prober.attempt({"a", "b", "f"}, now)) is not None:
+            tried.add(pair)
+        now = prober.next_at
+    assert tried == {("f", "a"), ("f", "b")}

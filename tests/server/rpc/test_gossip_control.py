@@ -207,15 +207,15 @@ async def test_liveness_of_two_observers_is_fused_and_an_unheard_peer_has_no_age
 
 async def test_a_view_of_a_large_store_lists_the_peers_heard_last(stub: Stub) -> None:
     answer = gossip_control_pb2.PeerLivenessResponse()
-    for observer, age in (("n", 60_000), ("m", 1_000)):
-        peers = [PeerObservation(peer_id=f"{observer}-{number:03}", heard_age_ms=age) for number in range(900)]
-        report = LivenessReport(node_id=observer, store_id="a", peers=peers)
+    for prefix, age in (("n", 60_000), ("m", 1_000)):
+        peers = [PeerObservation(peer_id=f"{prefix}-{number:03}", heard_age_ms=age) for number in range(900)]
+        report = LivenessReport(node_id="n", store_id="a", peers=peers)
         answer = await stub.PeerLiveness(PeerLivenessRequest(reports=[report]))
     ids = [peer.peer_id for peer in answer.views[0].peers]
     assert len(ids) == 1000
     assert ids == sorted(ids)
     assert {f"m-{number:03}" for number in range(900)} < set(ids)
-    assert (await stub.ListStores(ListStoresRequest())).stores[0].peer_count == 1802
+    assert (await stub.ListStores(ListStoresRequest())).stores[0].peer_count == 1801
 
 
 async def test_rejoins_are_listed_newest_first_with_their_reasons(stub: Stub) -> None:

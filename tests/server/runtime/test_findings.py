@@ -106,16 +106,24 @@ async def test_a_sync_of_a_node_without_an_agent_waits_for_its_report(scene: Sce
 
 
 async def test_results_of_syncs_are_heard_both_ways(scene: Scene) -> None:
-    await scene.report("n", "a", sync_results=[SyncResult(node_id="n", store_id="a", peer_id="p", ok=True)])
-    assert SyncFinished("n", "a", "p", True) in scene.liveness.heard
+    await scene.find(SyncWanted("n", "a", "p"))
+    nonce = (await scene.report("n", "a")).syncs[0].nonce
+    done = SyncResult(node_id="n", store_id="a", peer_id="p", ok=True, nonce=nonce)
+    await scene.report("n", "a", sync_results=[done, done])
+    assert SyncFinished("n", "a", "p", True, nonce=nonce) in scene.liveness.heard
     agent = BareAgent(scene.stub)
-    await agent.register("m", "a")
-    await agent.send(sync_result=SyncResult(store_id="a", peer_id="p", error="no route"))
+    await agent.register("m", "a", capabilities=[CAPABILITY_SYNC_WITH_PEER])
+    await scene.find(SyncWanted("m", "a", "p"))
+    assert (await agent.receive("sync")).sync.nonce > nonce
+    await agent.send(sync_result=SyncResult(store_id="a", peer_id="p", error="no route"))  # without its number
     await until(lambda: SyncFinished("m", "a", "p", False, "no route") in scene.liveness.heard, "it was heard")
     await scene.report("n", "a", sync_results=[SyncResult(node_id="stranger", store_id="a", peer_id="p", ok=True)])
     await scene.report("n", "a", sync_results=[SyncResult(node_id="n", store_id="strange", peer_id="p", ok=True)])
     heard = [event for event in scene.liveness.heard if isinstance(event, SyncFinished)]
-    assert len(heard) == 2, "who has no place in the books fills none"
+    assert len(heard) == 2, "each request is answered once, and who was not asked says nothing"
+    assert (
+        scene.service.app.metrics.registry.get_sample_value("gossipcontrol_claims_refused_total", {"kind": "sync"}) == 1
+    )
 
 
 async def test_a_host_that_sleeps_and_wakes_takes_its_nodes_along(scene: Scene) -> None:

@@ -203,7 +203,7 @@ async def test_a_store_of_ten_thousand_peers_stays_fluid(page: StatusPage, calls
     for first in range(0, 10_000, 1000):
         names = [f"peer-{number:05}" for number in range(first, first + 1000)]
         heard = PeersHeard(peer_ids=names, heard_ages_ms=[100] * 1000, heard_counts=[1] * 1000)
-        report = LivenessReport(node_id=f"peer-{first:05}", store_id="large", heard=heard)
+        report = LivenessReport(node_id="peer-00000", store_id="large", heard=heard)
         await calls.PeerLiveness(PeerLivenessRequest(reports=[report]))
     async with fake_fleet(calls, "large", "peer-00000", "peer-00001"):
         await page.open("#store=large")

@@ -71,6 +71,7 @@ _SYNC_CLAIMS = {
     "peer_id": "the peer of a sync that the node was asked for",
     "ok": "of the node itself",
     "error": "for people",
+    "nonce": "the number of that request",
 }
 _INTENTION = {
     "intentions.*": "a chain proves its own order; who relays it need not be its author",

@@ -6,11 +6,17 @@ from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.memory import CHANGE, HOST, MONITOR, NAME, NODE, OFFER, PAIR, SLOT, STORE, MemoryBudget
+from gossipcontrol.server.core.repair.asked_syncs import AskedSyncs
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 
 
 def add_books(
-    memory: MemoryBudget, deciding: Engine, liveness: Liveness, knowledge: KnowledgeStore, offers: SyncOffers
+    memory: MemoryBudget,
+    deciding: Engine,
+    liveness: Liveness,
+    knowledge: KnowledgeStore,
+    offers: SyncOffers,
+    asked: AskedSyncs,
 ) -> None:
     """Have the books of all parts draw from this budget."""
     add, registry = memory.add, deciding.registry
@@ -23,6 +29,6 @@ def add_books(
     add("peers", lambda: liveness.peer_total, NAME)
     add("changes", lambda: liveness.presence.change_total, CHANGE)
     add("pairs", lambda: liveness.diagnosis.pair_total, PAIR)
-    add("syncs", lambda: len(offers), OFFER)
+    add("syncs", lambda: len(offers) + len(asked), OFFER)
     add("intentions", lambda: knowledge.used_bytes)
     deciding.add_books(add)

@@ -20,6 +20,7 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
 from gossipcontrol.server.core.decision import Capability, Cause
+from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
     CancelRequested,
@@ -63,6 +64,7 @@ from gossipcontrol.server.core.knowledge.unshared_writes import UnsharedWriteSca
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
+from gossipcontrol.server.core.repair.asked_syncs import AskedSyncs
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, NoRoom, Room
 from gossipcontrol.server.core.slices import Slices, finish
@@ -109,16 +111,19 @@ class Core:
         id_prefix: str = "",
     ) -> None:
         self.parameters = parameters = parameters or CoreParameters()
-        self.liveness = Liveness(parameters.liveness)
+        allowed = parameters.deciding
+        starts = StartRate(window=allowed.window, rate=allowed.rate, burst=allowed.burst)
+        self.liveness = Liveness(parameters.liveness, starts=starts)
         self.knowledge = knowledge or KnowledgeStore(parameters.knowledge)
         self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
         self.liveness.use(self._registry)
         self._offers = SyncOffers()
+        self.asked_syncs = AskedSyncs()
         self.memory = MemoryBudget(parameters.memory)
         self._room = Room(self.memory, self._registry)
-        add_books(self.memory, self.deciding, self.liveness, self.knowledge, self._offers)
+        add_books(self.memory, self.deciding, self.liveness, self.knowledge, self._offers, self.asked_syncs)
         self._scanner = UnsharedWriteScanner(self.knowledge)
         self._node_ids = SharedIds()
         self._host_ids = SharedIds()
@@ -244,10 +249,10 @@ class Core:
             if self._node_ids.claim(event.node_id, f"{event.host_id} {event.incarnation}", now, replaces=replaces):
                 turn.findings.append(IdShared("node", event.node_id))
             if not known.issuperset(node.addresses):
-                self._tell_neighbors(turn, node)
+                self._tell_neighbors(turn, node, now)
         return turn
 
-    def _tell_neighbors(self, turn: Turn, node: Node) -> None:
+    def _tell_neighbors(self, turn: Turn, node: Node, now: float) -> None:
         """Have the neighbours of a node that moved sync with it: so they learn where it is, and keep the link."""
         told: set[str] = set()
         for store_id, slot in node.slots.items():
@@ -256,7 +261,8 @@ class Core:
                     return
                 if peer_id not in told and self._registry.can_sync(peer_id):
                     told.add(peer_id)
-                    turn.findings.append(StartSync(peer_id, store_id, node.node_id))
+                    nonce = self.asked_syncs.ask(peer_id, store_id, node.node_id, now)
+                    turn.findings.append(StartSync(peer_id, store_id, node.node_id, nonce))
 
     def _on_detached(self, event: NodeDetached, now: float) -> Turn:
         """The end of a stream that another has replaced means nothing."""
@@ -276,6 +282,8 @@ class Core:
         if node is not None:
             self._registry.count_names(node, self._registry.neighbors + self.liveness.peer_total - known)
         turn.offers = self._offers.pop(event.node_id)
+        for one in turn.offers:
+            self.asked_syncs.renew(one.node_id, one.store_id, one.peer_id, one.nonce, now)
         return turn
 
     def _on_service_started(self, event: ServiceStarted, now: float) -> Turn:
@@ -303,9 +311,9 @@ class Core:
     # Liveness.
 
     def _on_sync_finished(self, event: SyncFinished, now: float) -> Turn:
-        """The result of a sync, of a node and store that have a place: strangers must not fill the books."""
+        """The result of a sync that was asked for, of a node and store that have a place."""
         turn = Turn([], [], [])
-        if self._registry.find_slot(event.node_id, event.store_id) is not None:
+        if self._registry.find_slot(event.node_id, event.store_id) is not None and self.asked_syncs.take(event, now):
             self._observe(turn, event, now)
         return turn
 
@@ -334,7 +342,7 @@ class Core:
                 if finding.cause.is_proved_by_recovery:
                     self._trigger(turn, finding, now)
             case SyncWanted():
-                self._want_sync(turn, finding)
+                self._want_sync(turn, finding, now)
 
     def _trigger(self, turn: Turn, event: RejoinRequested | SuspicionEnded | ForgetRequested, now: float) -> None:
         """Decide about what was found, in the same turn."""
@@ -342,14 +350,16 @@ class Core:
         turn.effects += decided.effects
         turn.facts += decided.facts
 
-    def _want_sync(self, turn: Turn, wanted: SyncWanted) -> None:
+    def _want_sync(self, turn: Turn, wanted: SyncWanted, now: float) -> None:
         """Ask the node now, or with the answer to its next report; one whose agent cannot sync is not asked."""
         node_id, store_id, peer_id = wanted.node_id, wanted.store_id, wanted.peer_id
         capabilities = self.capabilities(node_id)
         if capabilities is None:
-            self._offers.add(OfferSync(node_id, store_id, peer_id))
+            nonce = self.asked_syncs.ask(node_id, store_id, peer_id, now)
+            self._offers.add(OfferSync(node_id, store_id, peer_id, nonce))
         elif Capability.SYNC_WITH_PEER in capabilities:
-            turn.findings.append(StartSync(node_id, store_id, peer_id))
+            nonce = self.asked_syncs.ask(node_id, store_id, peer_id, now)
+            turn.findings.append(StartSync(node_id, store_id, peer_id, nonce))
 
     # Knowledge.
 
@@ -404,6 +414,14 @@ class Core:
     def foretell_slices(self, event: RejoinRequested | NetworkChanged, now: float) -> Slices[Forecast]:
         """The same in slices."""
         return self.deciding.foretell(event, now)
+
+    def claims_refused(self) -> dict[str, int]:
+        """How much that nodes said of others had no effect, by kind."""
+        return {
+            "name": self.liveness.presence.dropped_names,
+            "sync": self.asked_syncs.refused,
+            "rot": self.liveness.diagnosis.rot_budget.refused,
+        }
 
     def shared_ids(self, now: float) -> dict[str, list[str]]:
         """Ids that two seem to use, by kind: ``node``, ``host``."""

@@ -72,6 +72,8 @@ class NetworkChanged:
     """Seconds that the host slept before it resumed; 0: not known."""
     asked_by: str = ""
     """Who reported: an identity, and where it called from; beyond ``ASKED_BY`` characters it is cut."""
+    speaker: str = ""
+    """The identity that reports; empty where callers have none. Its numbers of generations are its own."""
 
     @property
     def evidence(self) -> str:
@@ -94,6 +96,8 @@ class NodeAttached:
     incarnation: str = ""
     agent: str = ""
     name: str = ""
+    speaker: str = ""
+    """The identity that says so; empty where callers have none: then each node is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,8 @@ class LivenessReported:
     """Those whose last message came from themselves."""
     delay: float = 0.0
     """At most so long before it arrived it was written: what it says proves no rejoin that started since."""
+    speaker: str = ""
+    """The identity that says so; empty where callers have none: then each node is its own."""
 
 
 @dataclass(slots=True)
@@ -160,6 +166,8 @@ class NeighborChanged:
     changed_at: float
     delay: float = 0.0
     """As in ``LivenessReported``."""
+    speaker: str = ""
+    """The identity that says so; empty where callers have none: then each node is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +179,10 @@ class SyncFinished:
     peer_id: str
     ok: bool
     error: str = ""
+    nonce: int = 0
+    """The number of the request that it answers; 0: an agent that knows none."""
+    speaker: str = ""
+    """The identity that says so; empty where callers have none: then each node is its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class SyncWanted:
     node_id: str
     store_id: str
     peer_id: str
+    nonce: int = 0
+    """The number of the request, once it is made: its result is to carry it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from gossipcontrol.server.core.deadline import earliest
 from gossipcontrol.server.core.diagnosis.diagnosis import Diagnosis
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
+from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.event import (
     NEVER,
     LivenessEvent,
@@ -44,6 +45,10 @@ EVICTION_SCAN = 16
 """Entries inspected to find one that may be evicted."""
 SEARCH_FACTOR = 2
 """How many times the size of a view is searched for the peers heard last; the index is nearly in that order."""
+UNSURE, HEARD, SPEAKS = range(3)
+"""Of a peer in a view: one identity names it, several heard it, it speaks itself."""
+SKIPPED = 4096
+"""Most unconfirmed peers passed over to find the others."""
 UNTRUSTED_LATENESS = 1e9
 """Lateness (seconds) of a report that proves nothing about the silence of others."""
 
@@ -91,12 +96,17 @@ class Reporter:
 class Liveness:
     """Fuses the reports of all nodes: who is online, whose gossip has rotted, and which pairs should sync."""
 
-    def __init__(self, parameters: LivenessParameters | None = None, roster: Roster | None = None) -> None:
+    def __init__(
+        self,
+        parameters: LivenessParameters | None = None,
+        roster: Roster | None = None,
+        starts: StartRate | None = None,
+    ) -> None:
         self.parameters = parameters = parameters or LivenessParameters()
         self._pacer = ReportPacer(parameters)
         self.presence = Presence(parameters, self._pacer.next_report)
         self.roster: Roster = roster or EmptyRoster()
-        self.diagnosis = Diagnosis(parameters, self.presence, self.roster)
+        self.diagnosis = Diagnosis(parameters, self.presence, self.roster, starts)
         self._reporters: dict[str, Reporter] = {}
         self._advanced_at = NEVER
         """When presence was last advanced."""
@@ -161,8 +171,8 @@ class Liveness:
             presence.mark_departed(event.store_id, node_id, PeerState.ASLEEP, now)
         reported_at = reporter.reported_at(event.store_id)
         presence.on_self_report(store, node_id, now)
-        presence.on_heard(store, node_id, event.heard, now)
-        presence.on_neighbors(store, node_id, event.neighbors, now)
+        presence.on_heard(store, node_id, event.heard, now, event.speaker)
+        presence.on_neighbors(store, node_id, event.neighbors, now, event.speaker)
         interval = self._pacer.next_report(now)
         lateness = reporter.record_report(event.store_id, interval, now)
         presence.hearing.record_report(node_id, interval, now)
@@ -179,7 +189,7 @@ class Liveness:
         store = self.presence.ensure_store(event.store_id)
         self.presence.on_self_report(store, event.node_id, now)
         if event.up:
-            self.presence.on_neighbors(store, event.node_id, {event.peer_id: event.changed_at}, now)
+            self.presence.on_neighbors(store, event.node_id, {event.peer_id: event.changed_at}, now, event.speaker)
         self.presence.drop_if_empty(store)
 
     def _on_node_attached(self, event: NodeAttached, now: float) -> None:
@@ -215,7 +225,7 @@ class Liveness:
         store = self.presence.ensure_store(event.store_id)
         self.presence.on_self_report(store, event.node_id, now)
         if event.ok and not self.presence.is_mute(store, event.peer_id):
-            self.presence.on_heard(store, event.node_id, {event.peer_id: now}, now)
+            self.presence.on_heard(store, event.node_id, {event.peer_id: now}, now, event.speaker)
         self.presence.drop_if_empty(store)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> None:
@@ -260,19 +270,25 @@ class Liveness:
         return View(store_id, store.changes.version, records, delta=True, removed=removed)
 
     def _full_view(self, store: Store, most: int | None) -> View:
-        """Rows are chosen before records are built, so the cost follows the size of the view, not of the store."""
+        """Rows are chosen before records are built, so the cost follows the size of the view, not of the store.
+
+        Those that speak come before those that are only heard, and those before the unconfirmed.
+        """
         table, rows = self.presence.table, list[int](store.index.values())
         if most is not None and len(rows) > most:
-            heard, others = list[tuple[float, int]](), list[int]()
+            chosen, others, found = list[tuple[int, float, int]](), list[int](), 0
+            reported_at, namers = table.reported_at, table.namers
             for row in reversed(rows):
                 at = table.seen_at(row)
                 if at == NEVER:
                     others.append(row)
                     continue
-                heard.append((at, row))
-                if len(heard) == SEARCH_FACTOR * most:
+                rank = SPEAKS if reported_at[row] > NEVER else UNSURE if namers[row] else HEARD
+                chosen.append((rank, at, row))
+                found += rank is SPEAKS
+                if found == SEARCH_FACTOR * most:
                     break
-            rows = [*(row for _, row in sorted(heard, reverse=True)), *others][:most]
+            rows = [*(row for _, _, row in sorted(chosen, reverse=True)), *others][:most]
         rows.sort(key=table.peer_ids.__getitem__)
         return View(store.store_id, store.changes.version, tuple(map(table.record, rows)))
 
@@ -331,17 +347,25 @@ class Liveness:
         """Number of tracked (store, peer)."""
         return len(self.presence.table)
 
-    def last_heard(self, store_id: str) -> Iterator[tuple[str, float]]:
-        """The peers of a store that were ever heard, and when; the most recent first."""
+    def last_heard(self, store_id: str, identity: str | None = None) -> Iterator[tuple[str, float, bool]]:
+        """The peers of a store that were ever heard, when, and whether each spoke itself; the most recent first.
+
+        Without those that only one identity names, unless it is the one that asks (None: all).
+        """
         store, table = self.presence.stores.get(store_id), self.presence.table
         if store is not None:
-            heard_at, reported_at = table.heard_at, table.reported_at
+            heard_at, reported_at, namers, skipped = table.heard_at, table.reported_at, table.namers, 0
             for peer_id, row in reversed(store.index.items()):
+                if namers[row] and identity is not None and namers[row] != identity:
+                    skipped += 1
+                    if skipped == SKIPPED:
+                        return
+                    continue
                 heard, reported = heard_at[row], reported_at[row]
                 # As table.seen_at(), written out, because a start looks at many peers.
                 at = heard if heard > reported else reported  # noqa: FURB136 - max() costs twice as much
                 if at > NEVER:
-                    yield peer_id, at
+                    yield peer_id, at, reported > NEVER
 
     def has_others(self, store_id: str, node_id: str) -> bool:
         """Whether the store has any known peer besides this node."""

@@ -9,7 +9,7 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.observe.store_labels import OTHER, StoreLabels
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 ROT_CAUSES = (Cause.SUSPICION, Cause.ISOLATED, Cause.OUTBOUND_ROT, Cause.INBOUND_ROT, Cause.PARTITION)
@@ -27,6 +27,7 @@ class LivenessMetrics(Collector):
         self._labels = StoreLabels(stores, self._is_empty)
         self._stalest: Callable[[], dict[str, float]] = dict
         self._now: Callable[[], float] = float
+        self._claims_refused: Callable[[], dict[str, int]] = dict
         self._staleness = Histogram(
             "gossipcontrol_peer_staleness_seconds",
             "Time since the last sign of life of live peers, sampled.",
@@ -48,6 +49,10 @@ class LivenessMetrics(Collector):
         """Set what tells when each store's stalest live peer was last heard, and the clock."""
         self._stalest, self._now = stalest, now
 
+    def show_claims(self, refused: Callable[[], dict[str, int]]) -> None:
+        """Set what tells how much that nodes said of others had no effect."""
+        self._claims_refused = refused
+
     def label_store(self, store_id: str) -> None:
         """Give a store a label of its own, while the limit allows."""
         self._labels.add(store_id)
@@ -60,7 +65,7 @@ class LivenessMetrics(Collector):
         """Count an id that two were found to use: ``node`` or ``host``."""
         self._shared[kind].inc()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """The gauges now."""
         total = self._liveness.counts()
         peers = GaugeMetricFamily("gossipcontrol_peers", "(store, peer) by presence.", labels=("state",))
@@ -98,6 +103,12 @@ class LivenessMetrics(Collector):
         yield GaugeMetricFamily(
             "gossipcontrol_pairs_unsynced", "Pairs online and overdue for a direct sync.", value=total.pairs_unsynced
         )
+        refused = CounterMetricFamily(
+            "gossipcontrol_claims_refused", "What nodes said of others and had no effect.", labels=("kind",)
+        )
+        for kind, count in self._claims_refused().items():
+            refused.add_metric((kind,), count)
+        yield refused
 
     def _is_empty(self, store_id: str) -> bool:
         """Whether a store has no peer: it is gone."""

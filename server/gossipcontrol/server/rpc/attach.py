@@ -20,7 +20,7 @@ from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.session import QueuedBytes, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
-from gossipcontrol.server.runtime.turns import metered
+from gossipcontrol.server.runtime.turns import current_identity, metered
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
 from gossipcontrol.v1 import attach_pb2
@@ -75,6 +75,7 @@ class AgentStreams:
         with self._registering(peer):
             register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids), queued=self.queued)
+        session.speaker = current_identity()
         await self._register(session, register)
         reader = asyncio.create_task(metered(self._read(frames, session, context)))
         try:
@@ -114,6 +115,7 @@ class AgentStreams:
 
     async def _register(self, session: Session, register: attach_pb2.Register) -> None:
         event = decode.node_attached(register, session.session_id, self._note)
+        event = replace(event, speaker=session.speaker)
         if register.node_id != session.node_id:
             raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
         self._dispatcher.outbox.check()
@@ -166,7 +168,7 @@ class AgentStreams:
                 self._report(session, frame, now)
             case "neighbor":
                 event = decode.neighbor_changed(frame.neighbor, session.node_id, now)
-                event = replace(event, delay=_delay(session, frame, event.store_id))
+                event = replace(event, delay=_delay(session, frame, event.store_id), speaker=session.speaker)
                 check_admitted(self._dispatcher.submit(event).effects)
             case "rejoin_result":
                 self._finish(session, frame.rejoin_result)
@@ -177,7 +179,8 @@ class AgentStreams:
                 session.left = True
                 session.close()
             case "sync_result":
-                self._dispatcher.submit(decode_presence.sync_finished(frame.sync_result, session.node_id))
+                finished = decode_presence.sync_finished(frame.sync_result, session.node_id)
+                self._dispatcher.submit(replace(finished, speaker=session.speaker))
             case "intentions":
                 batch = await self._source.read(frame.intentions, "intentions.", context.identity)
                 await self._knowledge.submit(batch)
@@ -194,7 +197,7 @@ class AgentStreams:
     def _report(self, session: Session, frame: attach_pb2.AttachRequest, now: float) -> None:
         report = frame.liveness
         event = decode_report.agent_liveness(report, session.node_id, now, self._note)
-        event = replace(event, delay=_delay(session, frame, event.store_id))
+        event = replace(event, delay=_delay(session, frame, event.store_id), speaker=session.speaker)
         interval = self._answers.next_report(now)
         if not event.going_to_sleep and session.reports.sheds(report.store_id, event.delay, interval, now):
             self._on_shed()

@@ -33,7 +33,7 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
-from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller
+from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller, current_identity
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_deafness, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
@@ -119,7 +119,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> gossip_control_pb2.ReportNetworkChangeResponse:
         """Decide about a change of a host or of nodes."""
         event = decode.network_changed(request, self._note)
-        event.asked_by = _asked_by()
+        event.asked_by, event.speaker = _asked_by(), current_identity()
         self._charge(context, request, event)
         if request.park_unknown:
             self._check_parked()
@@ -135,6 +135,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
     ) -> gossip_control_pb2.PeerLivenessResponse:
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
+        speaker = current_identity()
         synced = decode_presence.syncs_finished(request.sync_results)
         decoding = decode_report.liveness_reported(request, self._clock.now(), self._note)
         reports = await in_slices(decoding)
@@ -143,6 +144,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         for report in reports:
             work.expect(PEER_TIME * (len(report.heard) + len(report.neighbors)))
             await work.rest()
+            report.speaker = speaker
             session = self._driver.session(report.node_id)
             if session is not None:
                 report = replace(report, delay=session.commands.assumed_delay(report.store_id, unary=True))
@@ -157,7 +159,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 response.syncs.append(encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)))
         for result in synced:
             await work.rest()
-            self._dispatcher.submit(result)
+            self._dispatcher.submit(replace(result, speaker=speaker))
         now = self._clock.now()
         for store_id, version in decode_presence.known_versions(request.reports).items():
             await work.rest()

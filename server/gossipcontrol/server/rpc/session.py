@@ -45,6 +45,8 @@ class Session:
         """As of the newest registration on this stream."""
         self.left = False
         """Whether the agent said goodbye."""
+        self.speaker = ""
+        """The identity whose stream it is; empty where callers have none."""
         self.commands = CommandLog()
         self.reports = ReportShedder()
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()

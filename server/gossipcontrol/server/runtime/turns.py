@@ -248,6 +248,12 @@ def current_caller() -> str:
     return "" if call is None else f"{call.identity} {call.peer}".strip()
 
 
+def current_identity() -> str:
+    """The identity whose the call is that runs now; empty where callers have none."""
+    call = _current.get()
+    return "" if call is None else call.identity
+
+
 async def wait_turn() -> None:
     """Let others have their turn; what belongs to no call goes on in the next pass."""
     call = _current.get()

@@ -95,7 +95,7 @@ def _sync_finished(result: attach_pb2.SyncResult, node_id: str, name: str, viola
     check_text(result.store_id, f"{name}store_id", ID_BYTES, violations, required=True)
     check_text(result.peer_id, f"{name}peer_id", ID_BYTES, violations, required=True)
     check_text(result.error, f"{name}error", ERROR_BYTES, violations)
-    return SyncFinished(node_id, result.store_id, result.peer_id, result.ok, result.error)
+    return SyncFinished(node_id, result.store_id, result.peer_id, result.ok, result.error, result.nonce)
 
 
 def known_versions(reports: Iterable[liveness_pb2.LivenessReport]) -> dict[str, int]:

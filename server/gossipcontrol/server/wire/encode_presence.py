@@ -59,7 +59,11 @@ def _store_view(
 def sync_message(wanted: SyncWanted, addresses: Sequence[str]) -> liveness_pb2.SyncWithPeer:
     """The request to sync directly with a peer."""
     return liveness_pb2.SyncWithPeer(
-        node_id=wanted.node_id, store_id=wanted.store_id, peer_id=wanted.peer_id, addresses=addresses
+        node_id=wanted.node_id,
+        store_id=wanted.store_id,
+        peer_id=wanted.peer_id,
+        addresses=addresses,
+        nonce=wanted.nonce,
     )
 
 

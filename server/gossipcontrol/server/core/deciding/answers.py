@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 GenerationKey = tuple[bool, str, str, int]
-"""Whether of a host, the host or node, its boot, its generation."""
+"""Whether of a host, the host or node, its boot as its reporter knows it, its generation."""
 
 
 class Answers:
@@ -94,4 +94,6 @@ def digest_of(event: RejoinRequested | NetworkChanged) -> str:
 
 
 def _key(event: NetworkChanged, node_id: str) -> GenerationKey:
-    return not node_id, node_id or event.host_id, event.boot_id, event.generation
+    # Each identity counts for itself: nobody can claim numbers of a boot before its watcher gives them.
+    boot = f"{len(event.speaker)} {event.speaker} {event.boot_id}" if event.speaker else event.boot_id
+    return not node_id, node_id or event.host_id, boot, event.generation

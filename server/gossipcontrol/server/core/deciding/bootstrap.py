@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from zlib import crc32
 
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.deciding.registry import Registry, Slot
@@ -17,6 +18,9 @@ LOOK = 32
 """How many eligible peers are ranked: a start must cost the same in a store of any size."""
 REACH = 256
 """How many peers are looked at to find those."""
+FRESHER = 4.0
+"""Seconds by which a peer must be fresher to come first: among equals, who speaks more often is not named more often.
+"""
 
 
 class NamingRate:
@@ -72,29 +76,35 @@ class Bootstrap:
         self._load = NamingRate(spread)
 
     def choose(self, slot: Slot, since: float, now: float, bridge: Sequence[str] = ()) -> tuple[str, ...]:
-        """At most ``fanout`` peers: fresh before stale, seldom named before often named, then the freshest first.
+        """At most ``fanout`` peers: fresh before stale, those that speak themselves before those that others heard.
+
+        Then seldom named before often named, then the fresher, then by lot. What only one identity names is for its own
+        nodes: others could be sent anywhere.
 
         Before all, peers of the other side of a partition, but where there is room for more than one they leave room.
         This looks at liveness and changes nothing; ``name`` takes the choice, also when a replay recalls it.
         Neighbours that gave a sign of life after ``since``, when the oldest trigger came, are present: not named.
         """
         stale_at = now - self._fresh
-        ranked: list[tuple[bool, int, float, str]] = []
+        ranked: list[tuple[bool, bool, int, int, int, str]] = []
         far = [one for one in bridge if self._named(slot, one, since, now) is not None][: max(1, self._fanout - 1)]
         load, instants, lately = self._load, self._load.instants, now - SECOND
         own_id, neighbors, spread = slot.node.node_id, slot.neighbors, self._spread
-        for peer_id, heard_at in islice(self._registry.liveness.last_heard(slot.store.store_id), REACH):
+        identity, draw = slot.node.speaker or own_id, crc32(f"{own_id} {now!r}".encode())
+        known = self._registry.liveness.last_heard(slot.store.store_id, identity)
+        for peer_id, heard_at, speaks in islice(known, REACH):
             # As in _named, written out: a start looks at many peers, and a trigger begins hundreds of starts.
             if peer_id == own_id or peer_id in far or (neighbors and neighbors.get(peer_id, NEVER) > since):
                 continue
             times = instants.get(peer_id)
             named = 0 if times is None else len(times) if times[0] > lately else load.of(peer_id, now)
             if named < spread:
-                ranked.append((heard_at <= stale_at, named, -heard_at, peer_id))
+                lot = crc32(peer_id.encode(), draw)
+                ranked.append((heard_at <= stale_at, not speaks, named, int((now - heard_at) / FRESHER), lot, peer_id))
                 if len(ranked) == LOOK:
                     break
         ranked.sort()
-        return tuple((*far, *(peer_id for _, _, _, peer_id in ranked))[: self._fanout])
+        return tuple((*far, *(one[-1] for one in ranked))[: self._fanout])
 
     def _named(self, slot: Slot, peer_id: str, since: float, now: float) -> int | None:
         """How often a peer was named of late; None when it must not be: itself, a present neighbour, or too often."""

@@ -96,6 +96,8 @@ class Node:
     """A trigger that came before any store of the node was known."""
     parked_count: int = 0
     """That one, and the rejoins parked in its slots."""
+    speaker: str = ""
+    """The identity that registered it; empty where callers have none."""
     names: int = 0
     """Peers and neighbours that reports of it added, as long as it has not registered."""
 
@@ -272,7 +274,7 @@ class Registry:
         if node.host_id:
             about_to_change(host := self.host(node.host_id))
             host.nodes[node.node_id] = node
-        node.session_id = event.session_id
+        node.session_id, node.speaker = event.session_id, event.speaker
         self._named += bool(event.name) - bool(node.name)
         node.name = event.name
         node.capabilities = event.capabilities

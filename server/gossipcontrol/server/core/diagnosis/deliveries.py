@@ -153,6 +153,10 @@ class AuthorDeliveries:
                 found.append(number)
         return asked, found
 
+    def asked(self, reported: Collection[int]) -> list[int]:
+        """The observers of the sample among these."""
+        return [number for number in self._numbers if number in reported]
+
     def is_neighbor(self, number: int) -> bool:
         """Whether this observer of the sample is the author's neighbour."""
         return self._ranks[self._numbers.index(number)] < _NOT_NEIGHBOR

@@ -14,6 +14,7 @@ from typing import Any
 
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph, neighbor_graph
+from gossipcontrol.server.core.diagnosis.rot_budget import RotBudget, StartRate
 from gossipcontrol.server.core.diagnosis.store_monitor import PresenceAccess, StoreMonitor
 from gossipcontrol.server.core.event import (
     NEVER,
@@ -45,7 +46,13 @@ class Diagnosis:
     ``roster`` knows which nodes are attached. The end of a stream comes here only if the stream was its node's last.
     """
 
-    def __init__(self, parameters: LivenessParameters, presence: PresenceAccess, roster: Roster) -> None:
+    def __init__(
+        self,
+        parameters: LivenessParameters,
+        presence: PresenceAccess,
+        roster: Roster,
+        starts: StartRate | None = None,
+    ) -> None:
         self.pairs_unsynced = 0
         """Pairs of online peers that never synced since both came online, or are overdue for a direct sync."""
         self.partitioned = 0
@@ -54,6 +61,7 @@ class Diagnosis:
         self._presence = presence
         self._roster = roster
         self._budget = Budget(parameters.sync_rate)
+        self.rot_budget = RotBudget(starts or StartRate())
         self._monitors: dict[str, StoreMonitor] = {}
         self._pairs = 0
         self._counted: dict[str, tuple[int, int, int]] = {}
@@ -100,7 +108,7 @@ class Diagnosis:
     def store_counts(self, store_id: str) -> tuple[int, int]:
         """(unsynced pairs, 1 if partitioned else 0) of one store."""
         monitor = self._monitors.get(store_id)
-        return (monitor.pair_sync.unsynced, int(monitor.repair.confirmed)) if monitor else (0, 0)
+        return (monitor.pair_sync.unsynced, int(monitor.repair.partitioned)) if monitor else (0, 0)
 
     def neighbor_graph(self, store_id: str, now: float) -> NeighborGraph | None:
         """How a store's nodes are linked; None: nothing was reported of it."""
@@ -253,7 +261,7 @@ class Diagnosis:
 
     def _recount(self, monitor: StoreMonitor) -> None:
         pairs = monitor.pair_sync
-        self._count(monitor.store_id, (pairs.unsynced, int(monitor.repair.confirmed), len(pairs.pairs)))
+        self._count(monitor.store_id, (pairs.unsynced, int(monitor.repair.partitioned), len(pairs.pairs)))
 
     def _count(self, store_id: str, share: tuple[int, int, int]) -> None:
         """Set a store's share of the gauges and of the pairs."""
@@ -273,7 +281,9 @@ class Diagnosis:
     def _ensure_monitor(self, store_id: str) -> StoreMonitor:
         monitor = self._monitors.get(store_id)
         if monitor is None:
-            monitor = self._monitors[store_id] = StoreMonitor(store_id, self._parameters, self._presence, self._budget)
+            monitor = self._monitors[store_id] = StoreMonitor(
+                store_id, self._parameters, self._presence, self._budget, self.rot_budget
+            )
         return monitor
 
     def _detach(self, store_id: str, node_id: str) -> list[Finding]:

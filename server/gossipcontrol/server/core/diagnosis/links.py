@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
 
 from gossipcontrol.server.core.diagnosis.reports import AUTHORS_PER_PART, OBSERVERS_PER_PART, Observer, StoreReports
 from gossipcontrol.server.core.event import NEVER
@@ -12,6 +13,8 @@ from gossipcontrol.server.core.presence.record import AWAY, PeerState
 StateOf = Callable[[str], PeerState | None]
 """Looks up the presence of a peer."""
 
+WORDS = 3
+"""Identities whose word more than a plain rejoin takes, where so many could tell."""
 LINKS_PER_PART = 256
 """Links looked at in one part of the work: about 0.1 ms."""
 LINKS_PER_STEP = 16
@@ -32,7 +35,9 @@ class Links:
         self.missing: set[tuple[str, str]] = set()
         """(observer, author): the author broadcasts, and the observer does not hear it."""
         self.mute: set[str] = set()
-        """Authors whose broadcasts reach none of the observers that could tell."""
+        """Authors whose broadcasts reach none of the observers that could tell, or one of three or more."""
+        self.doubted: set[str] = set()
+        """Those of which fewer than three identities say so, though more could tell."""
         self.linked: set[str] = set()
         """Fresh nodes with any fresh link."""
         self.steps = 0
@@ -76,11 +81,33 @@ class Links:
         return self._side_of.get(node_id, node_id)
 
     def sides(self) -> list[list[str]]:
-        """The reporting nodes by side, the largest side first."""
+        """The reporting nodes by side, that of most identities first, then the largest."""
         found: dict[str, list[str]] = {}
         for node_id in self.fresh:
             found.setdefault(self.side(node_id), []).append(node_id)
-        return sorted(found.values(), key=lambda side: (-len(side), min(side)))
+        fresh = self.fresh
+        return sorted(
+            found.values(),
+            key=lambda side: (-len({fresh[node_id].identity for node_id in side}), -len(side), min(side)),
+        )
+
+    def was_linked(self, side: list[str]) -> bool:
+        """Whether others once heard a node of this side, or listed it as a neighbour: two identities, if so many are.
+
+        That a side says so of others proves nothing: who never took part may say anything.
+        """
+        fresh, own = self.fresh, {self.fresh[node_id].identity for node_id in side}
+        others, knowing = {one.identity for one in fresh.values()} - own, set[str]()
+        needed = 2 if len(others) >= WORDS else 1
+        for node_id in side:
+            knowing.update(one for one in fresh[node_id].known_by if one not in own)
+            for number, heard_at in self._reports.deliveries[node_id].last_heard(self.reported_at):
+                if heard_at > NEVER and self.by_number[number].identity not in own:
+                    knowing.add(self.by_number[number].identity)
+            if len(knowing) >= needed:
+                return True
+        # Nodes of one identity cannot be told apart, so nobody is protected from anybody.
+        return not others
 
     def is_closed(self, side: list[str]) -> bool:
         """Whether no unseen link can connect this side: none of its neighbours is a peer that does not report."""
@@ -103,6 +130,8 @@ class Links:
             self._now - self._parameters.suspect_floor,
         )
         deliveries, by_number = reports.deliveries, self.by_number
+        heard_in_part = list[tuple[str, list[int]]]()
+        missed, active = Counter[int](), 0
         for count, (author_id, author) in enumerate(self.fresh.items()):
             if not count % AUTHORS_PER_PART:
                 yield
@@ -110,10 +139,38 @@ class Links:
             if delivery.broadcast_at + reports.period(author) <= self._now:
                 continue  # a loss proves nothing once the author falls silent
             asked, missing = delivery.missing(self.reported_at, least, before)
+            active += 1
             for number in missing:
                 self._add_missing(by_number[number].node_id, author_id)
+            missed.update(missing)
             if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
+                self._note_doubt(author_id, missing, missing)
+            elif missing:
+                heard_in_part.append((author_id, missing))
+        for count, (author_id, missing) in enumerate(heard_in_part):
+            if not count % AUTHORS_PER_PART:
+                yield
+            # Who misses most authors is deaf: that it does not hear this one says nothing of it.
+            sure = [number for number in missing if 2 * missed[number] < active]
+            self._judge_heard_in_part(author_id, deliveries[author_id].asked(self.reported_at), missing, sure)
+
+    def _judge_heard_in_part(self, author_id: str, asked: list[int], missing: list[int], sure: list[int]) -> None:
+        """An author is mute although one identity claims to hear it, if two miss it: one may be mistaken, or lie."""
+        own = self.fresh[author_id].identity
+        hearing = self._identities(set(asked).difference(missing)) - {own}
+        missed_by = self._identities(sure) - hearing - {own}
+        if len(hearing) <= 1 and len(missed_by) > 1:
+            self.mute.add(author_id)
+            self._note_doubt(author_id, asked, sure)
+
+    def _note_doubt(self, author_id: str, asked: Iterable[int], missing: Iterable[int]) -> None:
+        own = {self.fresh[author_id].identity}
+        if len(self._identities(missing) - own) < min(WORDS, len(self._identities(asked) - own)):
+            self.doubted.add(author_id)
+
+    def _identities(self, numbers: Iterable[int]) -> set[str]:
+        return {self.by_number[number].identity for number in numbers}
 
     def _add_missing(self, node_id: str, author_id: str) -> None:
         self.missing.add((node_id, author_id))

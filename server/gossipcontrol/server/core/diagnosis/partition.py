@@ -36,11 +36,16 @@ class Partition:
         self.since = now
         self.confirmed = False
         self.sides: list[Side] = []
+        self.strange: frozenset[int] = frozenset()
+        """The places of the sides that were never linked with others, as far as those others know."""
         self._side_of: dict[str, int] = {}
 
     def update(self, sides: list[Side], links: Links, hold: float, now: float) -> bool:
         """Set the current sides; return whether this confirms the partition."""
         self.sides = sides
+        self.strange = frozenset(
+            index for index, side in enumerate(sides) if index and not links.was_linked(_fresh(side, links))
+        )
         self._side_of = {node_id: index for index, side in enumerate(sides) for node_id in side}
         if self.confirmed or now - self.since < hold:
             return False
@@ -57,6 +62,10 @@ class Partition:
         """Whether a node is on the main side."""
         return self._side_of.get(node_id) == 0
 
+    def is_strange(self, node_id: str) -> bool:
+        """Whether a node is on a side that was never linked with others: nobody is to act because of it but itself."""
+        return self._side_of.get(node_id) in self.strange
+
     def side(self, node_id: str) -> Side:
         """The nodes on a node's side; empty when it is on none."""
         index = self._side_of.get(node_id)
@@ -66,3 +75,7 @@ class Partition:
         """The evidence: the sizes of the sides, and how they were found to reach each other."""
         sizes = " + ".join(str(len(side)) for side in self.sides[:6]) + (" + ..." if len(self.sides) > 6 else "")
         return f"falls into {sizes} nodes (seen by {len(self._side_of)}): {how}"
+
+
+def _fresh(side: Side, links: Links) -> Side:
+    return [node_id for node_id in side if node_id in links.fresh]

@@ -15,6 +15,8 @@ REPORT_GRACE = 1.0
 """Seconds by which a report may be late beyond two of its node's intervals."""
 UNNAMED_OBSERVERS = 16
 """Most observers checked per evaluation for authors that their reports do not name."""
+KNOWN_BY = 8
+"""Most identities remembered that listed a node as their neighbour: the first."""
 OBSERVERS_PER_PART, AUTHORS_PER_PART = 512, 32
 """Sizes of the parts of the work on a store: about 0.1 ms each."""
 
@@ -24,8 +26,10 @@ class Observer:
 
     __slots__ = (
         "alone_since",
+        "identity",
         "interval",
         "is_complete",
+        "known_by",
         "lists_neighbors",
         "neighbor_lost_at",
         "neighbors",
@@ -37,6 +41,8 @@ class Observer:
 
     def __init__(self, node_id: str, number: int, interval: float) -> None:
         self.node_id = node_id
+        self.identity = node_id
+        """Whose word its reports are; nodes of one identity have one word."""
         self.number = number
         self.interval = interval
         """Seconds between its reports, as observed."""
@@ -51,6 +57,8 @@ class Observer:
         """Since when it has no neighbours; None when it has some."""
         self.unsynced_since: float | None = None
         """Since when it has local writes that are not known to be held elsewhere; None when it has none."""
+        self.known_by: tuple[str, ...] = ()
+        """Other identities that have listed it as a neighbour."""
         self.is_complete = True
         """Whether its last report named every peer it ever heard."""
 
@@ -64,6 +72,7 @@ class Observer:
 
     def update(self, event: LivenessReported, ceiling: float, now: float) -> None:
         """Record what a node reports about itself."""
+        self.identity = event.speaker or event.node_id
         if self.reported_at > NEVER:
             # A longer interval counts at once, so that the node does not look late; one long pause is capped.
             gap = min(now - self.reported_at, ceiling, 2 * self.interval)
@@ -79,6 +88,11 @@ class Observer:
             self.unsynced_since = None
         elif self.unsynced_since is None:
             self.unsynced_since = now
+
+    def list_by(self, identity: str) -> None:
+        """An identity lists it as a neighbour."""
+        if len(self.known_by) < KNOWN_BY and identity != self.identity and identity not in self.known_by:
+            self.known_by = (*self.known_by, identity)
 
     def update_alone_since(self, now: float) -> None:
         """Update since when it has no neighbours."""
@@ -125,6 +139,8 @@ class StoreReports:
         self._ensure_deliveries(event.node_id, now).record_broadcasts(event.broadcast_count, now, self.period(observer))
         self._record_heard(observer, event)
         for peer_id, up_at in observer.neighbors.items():
+            if (peer := self.observers.get(peer_id)) is not None:
+                peer.list_by(observer.identity)
             # A report overtaken by a NeighborChanged may list a lost neighbour again; that is no new link.
             if up_at > before.get(peer_id, reported_at - IN_FLIGHT) + REPORT_GRACE:
                 self._clear_missed_between(observer, peer_id)
@@ -139,6 +155,8 @@ class StoreReports:
             return False
         if event.up:
             observer.neighbors[event.peer_id] = event.changed_at
+            if (peer := self.observers.get(event.peer_id)) is not None:
+                peer.list_by(observer.identity)
             self._clear_missed_between(observer, event.peer_id)
         else:
             del observer.neighbors[event.peer_id]

@@ -14,6 +14,7 @@ from gossipcontrol.server.core.diagnosis.isolation import isolation_evidence, st
 from gossipcontrol.server.core.diagnosis.links import Links
 from gossipcontrol.server.core.diagnosis.reports import OBSERVERS_PER_PART, StoreReports
 from gossipcontrol.server.core.diagnosis.rot import HOLD_SHARE, Rot, Verdict, reset_marks_across_sides
+from gossipcontrol.server.core.diagnosis.rot_budget import RotBudget
 from gossipcontrol.server.core.event import NEVER, LivenessReported, NeighborChanged, SuspicionEnded, SyncFinished
 from gossipcontrol.server.core.finding import EVIDENCE, Finding, NodeSuspected
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
@@ -74,6 +75,8 @@ class StoreMonitor:
         "_new_reports",
         "_parameters",
         "_presence",
+        "_rot_budget",
+        "_rot_triggers",
         "attached",
         "capable",
         "conditions",
@@ -86,7 +89,14 @@ class StoreMonitor:
         "store_id",
     )
 
-    def __init__(self, store_id: str, parameters: LivenessParameters, presence: PresenceAccess, budget: Budget) -> None:
+    def __init__(
+        self,
+        store_id: str,
+        parameters: LivenessParameters,
+        presence: PresenceAccess,
+        budget: Budget,
+        rot_budget: RotBudget,
+    ) -> None:
         self.store_id = store_id
         self.attached: dict[str, str] = {}
         """Nodes of the store with an attached agent -> the incarnation in which each attached."""
@@ -101,6 +111,9 @@ class StoreMonitor:
         self.pair_sync = PairSyncScheduler(store_id, parameters, budget)
         self._parameters = parameters
         self._presence = presence
+        self._rot_budget = rot_budget
+        self._rot_triggers: deque[float] = deque()
+        """When nodes last had triggers because of rot."""
         self._mute_since: dict[str, float] = {}
         """Mute nodes -> since when they have been mute; restarts while the store is partitioned."""
         self._new_reports = 0
@@ -301,7 +314,7 @@ class StoreMonitor:
     def _check_rot(self, links: Links, now: float) -> Generator[list[Finding]]:
         rot, hold = Rot(self.reports, links, self._parameters, now), HOLD_SHARE * self._parameters.rot_window
         yield from _quiet(rot.compare())
-        yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(hold, now), links, now)
+        yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._long_mute(links, hold, now), links, now)
         yield from self._apply_verdicts(Cause.OUTBOUND_ROT, self._drop_contradicted(rot.outbound), links, now, hold)
         yield from self._apply_verdicts(Cause.INBOUND_ROT, rot.inbound, links, now, hold)
 
@@ -309,16 +322,20 @@ class StoreMonitor:
         self, cause: Cause, verdicts: list[Verdict], links: Links, now: float, hold: float = 0.0
     ) -> Generator[list[Finding]]:
         for count, verdict in enumerate(verdicts):
-            new = self._update_condition(verdict.node_id, cause, verdict.evidence, now, hold)
+            new = self._update_rot(verdict, cause, len(links.fresh), now, hold)
             if any(isinstance(one, NodeSuspected) for one in new):
                 self._reset_marks(verdict.node_id, cause, links)
             if new or count % OBSERVERS_PER_PART == 0:
                 yield new
 
-    def _long_mute(self, hold: float, now: float) -> list[Verdict]:
+    def _long_mute(self, links: Links, hold: float, now: float) -> list[Verdict]:
         """Nodes mute for ``hold`` seconds; this shows before the counts do, which cover a whole window."""
         return [
-            Verdict(node_id, f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer")
+            Verdict(
+                node_id,
+                f"nobody who could tell has heard its broadcasts for {now - since:.0f} s and longer",
+                node_id not in links.doubted,
+            )
             for node_id, since in self._mute_since.items()
             if now - since >= hold
         ]
@@ -346,6 +363,17 @@ class StoreMonitor:
             return []
         self.conditions.record_trigger(node_id, cause, now)
         return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE])]
+
+    def _update_rot(self, verdict: Verdict, cause: Cause, nodes: int, now: float, hold: float) -> list[Finding]:
+        """The same of rot; a trigger beyond the budget comes later, and one that is not sure allows a rejoin only."""
+        node_id, evidence = verdict.node_id, verdict.evidence
+        if not evidence:
+            return self._end_condition(node_id, cause, healed=True)
+        is_due = self.conditions.mark_active(node_id, cause, now, hold) and not self.repair.explains(node_id)
+        if not is_due or not self._rot_budget.take(self._rot_triggers, nodes, now):
+            return []
+        self.conditions.record_trigger(node_id, cause, now)
+        return [NodeSuspected(node_id, self.store_id, cause, evidence[:EVIDENCE], rejoin_only=not verdict.is_sure)]
 
     def _end_all(self, node_id: str) -> list[Finding]:
         """End all conditions of a node that no longer reports."""

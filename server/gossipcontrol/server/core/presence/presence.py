@@ -64,6 +64,8 @@ class Presence:
         """Whether it has room to hear most of those that report: while it has none, nobody becomes OFFLINE."""
         self.is_short = False
         """Whether a further peer takes the place of another, for want of memory."""
+        self.dropped_names = 0
+        """Peers that were not taken over, because the identity that names them names too many that nobody else does."""
         self.change_total = 0
         """Changes that are kept over all stores."""
 
@@ -150,10 +152,13 @@ class Presence:
             self._refresh(row, now)
         return row
 
-    def on_heard(self, store: Store, observer_id: str, heard: Mapping[str, float], now: float) -> None:
-        """Record when an observer last heard each of its peers, or NEVER."""
-        table, index = self.table, store.index
+    def on_heard(
+        self, store: Store, observer_id: str, heard: Mapping[str, float], now: float, identity: str = ""
+    ) -> None:
+        """Record when an observer last heard each of its peers, or NEVER; ``identity``: whose word that is."""
+        table, index, identity = self.table, store.index, identity or observer_id
         heard_at, reported, states, observers = table.heard_at, table.reported_at, table.states, table.observers
+        store.hear(identity, now)
         bit, online, peaks = store.observer_bit(observer_id), int(ONLINE), list[Peak]()
         if observer_id in heard:
             heard = {peer_id: at for peer_id, at in heard.items() if peer_id != observer_id}
@@ -164,12 +169,18 @@ class Presence:
             if row is None:
                 if at > NEVER and at + self._parameters.peer_age <= now:
                     continue  # would be forgotten at once
+                if not store.has_room_for(identity, now):
+                    self.dropped_names += 1
+                    continue
                 row = self.ensure_row(store, peer_id, at, now)
                 if row is None:
                     continue
+                table.set_namer(row, identity)
             last = heard_at[row]
             if not observers[row] & bit and at > NEVER:
                 table.add_observer(row, bit)
+                if table.namers[row] and table.namers[row] != identity:
+                    table.confirm(row)
             if at <= last:
                 continue
             heard_at[row] = at
@@ -192,7 +203,9 @@ class Presence:
         self.change_total += store.changes.add(peer_id, STATES[self.table.states[row] - 1])
         return True
 
-    def on_neighbors(self, store: Store, observer_id: str, neighbors: Mapping[str, float], now: float) -> None:
+    def on_neighbors(
+        self, store: Store, observer_id: str, neighbors: Mapping[str, float], now: float, identity: str = ""
+    ) -> None:
         """Record an observer's neighbours: that a link came up is a sign of life, that it is still listed is not."""
         index, heard, observers, bit = (
             store.index,
@@ -203,7 +216,7 @@ class Presence:
         for peer_id, up_at in neighbors.items():
             row = index.get(peer_id)
             if row is None or up_at > heard[row] or not observers[row] & bit:
-                self.on_heard(store, observer_id, {peer_id: up_at}, now)
+                self.on_heard(store, observer_id, {peer_id: up_at}, now, identity)
 
     def on_self_report(self, store: Store, node_id: str, now: float, *, clears_departure: bool = False) -> None:
         """Record that a node talked to the service; ``clears_departure`` also cancels an announced sleep or leave."""
@@ -211,7 +224,9 @@ class Presence:
         if row is None:
             return
         last = self._alive_at(row)
+        store.speaking += self.table.reported_at[row] == NEVER
         self.table.reported_at[row] = now
+        self.table.confirm(row)
         if clears_departure:
             self._departed.pop(row, None)
         if row in self._mute_since:
@@ -248,6 +263,7 @@ class Presence:
         """Record an announced departure: ASLEEP or LEFT."""
         row = self.ensure_row(self.ensure_store(store_id), peer_id, now, now)
         if row is not None:
+            self.table.confirm(row)
             self._departed[row] = (state, now)
             self._refresh(row, now)
 

@@ -22,6 +22,14 @@ PRIOR_TAIL = 2.0
 INTERNED_MASKS = 65_536
 """Most observer sets interned, so that rows share them."""
 STATES: tuple[PeerState, ...] = tuple(PeerState)
+UNCONFIRMED = 64
+"""Most peers of one store that an identity alone names, where others speak too: who invents names invents many."""
+FEW_SPEAK = 3
+"""With more peers that speak themselves, only those are kept in the order in which they were heard: the others, which
+anybody can invent, must not hide them.
+"""
+SPEAKING = 300.0
+"""Seconds for which an identity counts among those that speak in a store."""
 
 
 class Store:
@@ -29,9 +37,12 @@ class Store:
 
     __slots__ = (
         "_joined",
+        "_newest",
         "_ordered",
+        "_second",
         "bits",
         "changes",
+        "claims",
         "counts",
         "evictable",
         "evictable_until",
@@ -39,6 +50,7 @@ class Store:
         "informed_until",
         "oldest_at",
         "overdue",
+        "speaking",
         "store_id",
         "tail",
     )
@@ -49,11 +61,17 @@ class Store:
         """Peer -> row."""
         self.bits: dict[str, int] = {}
         """Observer -> its bit in the observer sets."""
+        self.claims: dict[str, int] = {}
+        """Identity -> number of peers that only it named."""
+        self._newest = self._second = ("", NEVER)
+        """The identity that spoke last, and when, and the last other one."""
         self.changes = changes
         self.counts = [0] * (len(PeerState) + 1)
         """State -> number of peers."""
         self.informed_until = NEVER
         """Punctual observers have reported everything they heard up to this time."""
+        self.speaking = 0
+        """Peers that speak to the service themselves."""
         self.overdue: list[tuple[float, int]] = []
         """Heap of (the instant up to which an observer must be informed to prove the silence, row): rows past their
         timeout whose silence no observer has proved yet."""
@@ -67,6 +85,24 @@ class Store:
         self._ordered: list[str] = []
         self._joined: list[str] | None = None
         """Peers added since ``ordered`` was last read; None: it never was, or too many were."""
+
+    def hear(self, identity: str, now: float) -> None:
+        """An identity speaks of this store."""
+        if self._newest[0] != identity:
+            self._second = self._newest
+        self._newest = (identity, now)
+
+    def has_room_for(self, identity: str, now: float) -> bool:
+        """Whether an identity may name a peer that nobody else names; one that speaks alone harms only itself."""
+        other = self._second if self._newest[0] == identity else self._newest
+        return self.claims.get(identity, 0) < UNCONFIRMED or other[1] + SPEAKING <= now
+
+    def claim(self, identity: str, change: int) -> None:
+        """So many more peers are named by this identity only, or fewer."""
+        claims = self.claims
+        claims[identity] = max(0, claims.get(identity, 0) + change)
+        if not claims[identity]:
+            del claims[identity]
 
     def add(self, peer_id: str, row: int) -> None:
         """Add a peer."""
@@ -110,6 +146,8 @@ class Table:
         self.states = bytearray()
         self.observers: list[int] = []
         """The nodes that have heard the peer, as a bit set."""
+        self.namers: list[str] = []
+        """The only identity that names the peer, which never spoke itself: it is *unconfirmed*. Else empty."""
         self._free: list[int] = []
         self._interned_masks: dict[int, int] = {0: 0}
         self._interned_ids: dict[str, str] = {}
@@ -127,7 +165,7 @@ class Table:
             row, grown = self._free.pop(), False
             self.peer_ids[row], self.stores[row] = peer_id, store
             self.heard_at[row] = self.reported_at[row] = NEVER
-            self.observers[row] = 0
+            self.observers[row], self.namers[row] = 0, ""
         else:
             row, grown = len(self.peer_ids), True
             self.peer_ids.append(peer_id)
@@ -136,6 +174,7 @@ class Table:
             self.reported_at.append(NEVER)
             self.states.append(FREE)
             self.observers.append(0)
+            self.namers.append("")
         store.add(peer_id, row)
         return row, grown
 
@@ -143,14 +182,30 @@ class Table:
         """Free a row."""
         store = self.stores[row]
         assert store is not None
+        self.confirm(row)
+        store.speaking -= self.reported_at[row] > NEVER
         del store.index[self.peer_ids[row]]
         store.counts[self.states[row]] -= 1
         self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
 
+    def set_namer(self, row: int, identity: str) -> None:
+        """Record that only this identity names a peer."""
+        self.namers[row] = identity
+        self.store_of(row).claim(identity, 1)
+
+    def confirm(self, row: int) -> None:
+        """Record that the peer spoke, or that another identity heard it."""
+        if self.namers[row]:
+            self.store_of(row).claim(self.namers[row], -1)
+            self.namers[row] = ""
+
     def move_to_end(self, row: int) -> None:
-        """Mark a peer as the one heard last in its store."""
-        peer_id, index = self.peer_ids[row], self.store_of(row).index
+        """Mark a peer as the one heard last in its store, if it is one of those of which the order is kept."""
+        store = self.store_of(row)
+        if store.speaking > FEW_SPEAK and self.reported_at[row] == NEVER:
+            return
+        peer_id, index = self.peer_ids[row], store.index
         del index[peer_id]
         index[peer_id] = row
 

@@ -56,8 +56,14 @@ class PartitionRepair:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the store is partitioned."""
+        """Whether the store falls apart, and that has lasted."""
         return self._partition is not None and self._partition.confirmed
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether it falls into parts that were once linked."""
+        partition = self._partition
+        return partition is not None and partition.confirmed and len(partition.sides) - len(partition.strange) > 1
 
     @property
     def sides(self) -> list[list[str]]:
@@ -95,7 +101,7 @@ class PartitionRepair:
         self._partition.update(sides, links, self._parameters.isolated_after, now)
         self._can_probe = any(node_id in capable for side in sides for node_id in side)
         if self.confirmed:
-            self._prober.set_sides(sides, capable)
+            self._prober.set_sides(sides, capable, self._partition.strange)
         found = self._end_arrived(self._partition)
         if not self.confirmed or self._can_probe:
             return found
@@ -125,6 +131,8 @@ class PartitionRepair:
         evidence = partition.evidence(f"{node_id} reached {peer_id}")
         found: list[NodeSuspected] = []
         for one, other in sorted(((node_id, peer_id), (peer_id, node_id)), key=lambda pair: partition.is_main(pair[0])):
+            if partition.is_strange(other):
+                continue  # whoever was never linked cannot have others rejoin
             found += self._suspect_side(partition.side(one), one, partition.side(other), other, evidence, attached, now)
         found = [_resubscribe_if_dead(one, partition, lists) for one in found]
         if found:

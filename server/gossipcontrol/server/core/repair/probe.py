@@ -21,7 +21,7 @@ Number = TypeVar("Number", int, float)
 class PartitionProber:
     """The probes of one store, limited over all its partitions. An attempt costs about the size of its side."""
 
-    __slots__ = ("_dialed_at", "_interval", "_nodes", "_queue", "_sides", "_starts", "_turns", "next_at")
+    __slots__ = ("_dialed_at", "_interval", "_known", "_nodes", "_queue", "_sides", "_starts", "_turns", "next_at")
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -29,7 +29,9 @@ class PartitionProber:
         """No attempt is due before."""
         self._sides: Sequence[Side] = ()
         self._nodes: Sequence[str] = ()
-        """The nodes of all sides, concatenated."""
+        """The nodes of all sides, concatenated; those of strange sides come last."""
+        self._known = 0
+        """Number of the others: only they are probed."""
         self._starts: Sequence[int] = ()
         """The index of each side's first node in ``_nodes``."""
         self._queue: list[tuple[float, int]] = []
@@ -39,15 +41,17 @@ class PartitionProber:
         self._dialed_at: dict[str, float] = {}
         """Node -> when it last probed; the least recent comes first."""
 
-    def set_sides(self, sides: Sequence[Side], capable: Collection[str]) -> None:
-        """Set the current sides, and the nodes that can probe."""
-        self._sides = sides
+    def set_sides(self, sides: Sequence[Side], capable: Collection[str], strange: Collection[int] = ()) -> None:
+        """Set the current sides, and the nodes that can probe; sides in ``strange`` (indexes) are probed by nobody."""
+        known = [side for index, side in enumerate(sides) if index not in strange]
+        self._known = sum(map(len, known))
+        self._sides = sides = [*known, *(side for index, side in enumerate(sides) if index in strange)]
         self._nodes = [node_id for side in sides for node_id in side]
         self._starts = list(accumulate(map(len, sides), initial=0))
         self._queue = [
             (max(self._dialed_at.get(node_id, NEVER) for node_id in side), index)
             for index, side in enumerate(sides)
-            if any(node_id in capable for node_id in side)
+            if any(node_id in capable for node_id in side) and (index >= len(known) or len(known) > 1)
         ]
         heapify(self._queue)
 
@@ -77,7 +81,7 @@ class PartitionProber:
     def _pair(self, nodes: Sequence[str], index: int, turn: int) -> tuple[str, str]:
         """One of these nodes of a side, and a peer of another side."""
         start, size = self._starts[index], len(self._sides[index])
-        count = len(self._nodes) - size
+        count = self._known if start >= self._known else self._known - size
         # Both indexes advance together; each time both are back at the start, one skips a step, so all pairs occur.
         index_of_peer = (turn + turn // math.lcm(len(nodes), count)) % count
         return nodes[turn % len(nodes)], self._nodes[index_of_peer if index_of_peer < start else index_of_peer + size]
