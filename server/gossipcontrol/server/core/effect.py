@@ -126,6 +126,18 @@ class AnnounceRejoin:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPeer:
+    """A node is asked to rejoin towards another one, whose rejoin stays unproved: what was decided about it."""
+
+    decision: Decision
+    """About the node that is asked."""
+    asker_id: str
+    """The node whose rejoin stays unproved."""
+    rejoin_id: str
+    """That rejoin."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdviseRestart:
     """The last rung: nothing that the agent can do helped. Once per episode; the service never kills anything."""
 
@@ -137,4 +149,4 @@ class AdviseRestart:
 
 
 Refusal = RefuseTrigger | RefuseReuse | RefuseUnknown | RefuseState | RefuseNode
-Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart | ForgetSlots
+Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AskPeer | AdviseRestart | ForgetSlots

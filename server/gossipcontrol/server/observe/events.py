@@ -13,6 +13,7 @@ from gossipcontrol.server.core.effect import (
     AdviseRestart,
     AnnounceRejoin,
     AnswerTrigger,
+    AskPeer,
     Effect,
     ForgetSlots,
     RefuseNode,
@@ -68,6 +69,7 @@ class EventLog:
             AnswerTrigger: self._answered,
             StartRejoin: self._started,
             AnnounceRejoin: self._announced,
+            AskPeer: self._asked,
             AdviseRestart: self._advised,
             AcceptNode: self._accepted,
             RefuseNode: self._refused,
@@ -90,7 +92,7 @@ class EventLog:
         show = self._effects.get(type(effect))
         if show is not None:
             show(effect, at)
-        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin):
+        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin | AskPeer):
             self._rejoins_changed()
 
     def show_finding(self, finding: CoreFinding) -> None:
@@ -165,6 +167,20 @@ class EventLog:
             rung=announced.rung.name.lower(),
             seconds=announced.duration,
             detail=announced.detail,
+        )
+
+    def _asked(self, asked: AskPeer, at: float) -> None:
+        self._metrics.count_asked(asked)
+        decision = asked.decision
+        self._log.info(
+            "peer asked",
+            node=decision.node_id,
+            store=decision.store_id,
+            towards=asked.asker_id,
+            unproved=asked.rejoin_id,
+            decision=decision.kind.name.lower(),
+            rejoin=decision.rejoin_id,
+            reason=explain_decision(decision, at),
         )
 
     def _advised(self, advice: AdviseRestart, at: float) -> None:

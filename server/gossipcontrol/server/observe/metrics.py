@@ -9,7 +9,7 @@ from importlib.metadata import version
 import grpc
 from gossipcontrol.server.core.deciding.record import Counts
 from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rung
-from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, AskPeer, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
 from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.state.journal import JournalStats
@@ -93,6 +93,11 @@ class Metrics:
         if start.rung > Rung.REJOIN:
             self._escalations[start.rung].inc()
 
+    def count_asked(self, asked: AskPeer) -> None:
+        """Count that a node was asked to rejoin towards another one."""
+        self._escalations[Rung.ASK_PEER].inc()
+        self._triggers[Cause.ASKED - 1][asked.decision.kind - 1].inc()
+
     def count_advice(self) -> None:
         """Count an advice to restart a node."""
         self._escalations[Rung.RESTART_ADVISED].inc()
@@ -173,7 +178,10 @@ def _rejoin_times(registry: CollectorRegistry) -> tuple[Histogram, Histogram]:
 
 def _escalations(registry: CollectorRegistry) -> dict[Rung, Counter]:
     family = Counter(
-        "gossipcontrol_escalations", "Attempts above rejoin, and advices to restart.", ("rung",), registry=registry
+        "gossipcontrol_escalations",
+        "Attempts above rejoin, knocks, and advices to restart.",
+        ("rung",),
+        registry=registry,
     )
     return {rung: family.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
 

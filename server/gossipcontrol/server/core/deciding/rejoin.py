@@ -47,6 +47,8 @@ class State(IntEnum):
     EXPIRED = 9
     SKIPPED = 10
     SPLIT = 11
+    ASKING = 12
+    """Carried out in vain as far as the agent can, and another node was asked to rejoin towards this one."""
 
 
 class Trigger(NamedTuple):
@@ -175,6 +177,17 @@ class Rejoin:
     def is_proved_by_recovery(self) -> bool:
         """Whether it runs for rot alone, so that a sign of life proves nothing."""
         return self.cause.is_proved_by_recovery and all(cause.is_proved_by_recovery for cause in self.causes or ())
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it runs for another node alone."""
+        return self.cause is Cause.ASKED and not self.causes
+
+    def take_over(self, other: Rejoin) -> None:
+        """Follow on another one of the same node: one that runs for another node alone goes on for this one as well."""
+        if self.is_asked and not other.is_asked:
+            self.causes = set(other.all_causes())
+            self.rejoin_only = other.rejoin_only
 
     def announce(self) -> AnnounceRejoin:
         """What the service tells of where it stands now."""
