@@ -18,6 +18,7 @@ from gossipcontrol.agent.report_builder import check_id, check_name
 from gossipcontrol.cli.document import event_line
 from gossipcontrol.cli.line_throttle import LineThrottle
 from gossipcontrol.cli.output import say
+from gossipcontrol.cli.restart_option import restart_option
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.errors import AddressError
 from gossipcontrol.client.presence import PeerChange
@@ -53,6 +54,7 @@ class Options:
     size: int
     watch: bool
     filter: Filter
+    restart_command: tuple[str, ...]
     as_json: bool
 
 
@@ -69,6 +71,7 @@ class Options:
 @click.option("--watch/--no-watch", default=True, help="Reconnect to the service at once when the network changes.")
 @click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
 @click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern.")
+@restart_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def iroh(
     stores: tuple[str, ...],
@@ -83,6 +86,7 @@ def iroh(
     watch: bool,
     include: tuple[str, ...],
     ignore: tuple[str, ...],
+    restart_command: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run one real iroh-gossip node beside the service until SIGTERM or SIGINT."""
@@ -97,7 +101,9 @@ def iroh(
         raise click.BadParameter(str(error), param_hint="--name") from None
     chosen = Filter.default(include=include, ignore=ignore)
     service, key = _service(address, control=control), _key(key_file)
-    options = Options(stores, peers, service, key, host_id, name, heartbeat, size, watch, chosen, as_json)
+    options = Options(
+        stores, peers, service, key, host_id, name, heartbeat, size, watch, chosen, restart_command, as_json
+    )
     asyncio.run(_Run(options).run())
 
 
@@ -168,7 +174,7 @@ class _Run:
             host_id = options.host_id or own_host_id()
             self._agent = Agent(
                 node, options.address, host_id=host_id, name=options.name, on_event=self._agent_event,
-                on_peer=self._peer,
+                on_peer=self._peer, restart_command=options.restart_command,
             )  # fmt: skip
         self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip

@@ -37,6 +37,7 @@ from gossipcontrol.server.core.event import (
     NodesWoke,
     RejoinFinished,
     RejoinRequested,
+    RestartFinished,
     ServiceStarted,
     StartDelayed,
     SuspicionEnded,
@@ -128,6 +129,7 @@ class Core:
         self._handlers: dict[type[Any], Callable[[Any, float], Turn]] = {
             RejoinRequested: self._decide,
             RejoinFinished: self._decide,
+            RestartFinished: self._decide,
             StartDelayed: self._decide,
             SuspicionEnded: self._decide,
             ForgetRequested: self._decide,

@@ -146,7 +146,31 @@ class AdviseRestart:
     node_id: str
     store_id: str
     detail: str
+    session_id: str = ""
+    """The stream on which its agent is told, for it may have a command of the operator; empty: none is told now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceRestart:
+    """Tell operators what became of the command that a node's agent ran because a restart was advised."""
+
+    rejoin_id: str
+    node_id: str
+    store_id: str
+    exit_code: int | None
+    duration: float
+    error: str
 
 
 Refusal = RefuseTrigger | RefuseReuse | RefuseUnknown | RefuseState | RefuseNode
-Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AskPeer | AdviseRestart | ForgetSlots
+Effect = (
+    AnswerTrigger
+    | Refusal
+    | AcceptNode
+    | StartRejoin
+    | AnnounceRejoin
+    | AskPeer
+    | AdviseRestart
+    | AnnounceRestart
+    | ForgetSlots
+)

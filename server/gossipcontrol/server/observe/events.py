@@ -12,6 +12,7 @@ from gossipcontrol.server.core.effect import (
     AcceptNode,
     AdviseRestart,
     AnnounceRejoin,
+    AnnounceRestart,
     AnswerTrigger,
     AskPeer,
     Effect,
@@ -71,6 +72,7 @@ class EventLog:
             AnnounceRejoin: self._announced,
             AskPeer: self._asked,
             AdviseRestart: self._advised,
+            AnnounceRestart: self._restarted,
             AcceptNode: self._accepted,
             RefuseNode: self._refused,
             ForgetSlots: self._forgot,
@@ -92,7 +94,7 @@ class EventLog:
         show = self._effects.get(type(effect))
         if show is not None:
             show(effect, at)
-        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin | AskPeer):
+        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin | AskPeer | AnnounceRestart):
             self._rejoins_changed()
 
     def show_finding(self, finding: CoreFinding) -> None:
@@ -192,6 +194,22 @@ class EventLog:
             node=advice.node_id,
             store=advice.store_id,
             detail=advice.detail,
+        )
+
+    def _restarted(self, restart: AnnounceRestart, at: float) -> None:
+        """Whether or not the command succeeded; what its node does afterwards is seen by others."""
+        del at
+        is_ok = restart.exit_code == 0
+        self._metrics.count_restart(is_ok)
+        log = self._log.info if is_ok else self._log.warning
+        log(
+            "restart command ended",
+            rejoin=restart.rejoin_id,
+            node=restart.node_id,
+            store=restart.store_id,
+            exit_code=restart.exit_code,
+            seconds=restart.duration,
+            error=restart.error,
         )
 
     def _accepted(self, accepted: AcceptNode, at: float) -> None:

@@ -48,6 +48,7 @@ class Metrics:
         self._rejoins = _rejoins(registry)
         self._start_delay, self._duration = _rejoin_times(registry)
         self._escalations = _escalations(registry)
+        self._restarts = _restarts(registry)
         self._changes = _changes(registry)
         self._unrecognized = _unrecognized(registry)
         self._shed = Counter(
@@ -101,6 +102,10 @@ class Metrics:
     def count_advice(self) -> None:
         """Count an advice to restart a node."""
         self._escalations[Rung.RESTART_ADVISED].inc()
+
+    def count_restart(self, is_ok: bool) -> None:
+        """Count a restart command that an agent ran."""
+        self._restarts[is_ok].inc()
 
     def count_end(self, announced: AnnounceRejoin) -> None:
         """Count a rejoin that ended."""
@@ -184,6 +189,16 @@ def _escalations(registry: CollectorRegistry) -> dict[Rung, Counter]:
         registry=registry,
     )
     return {rung: family.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
+
+
+def _restarts(registry: CollectorRegistry) -> dict[bool, Counter]:
+    family = Counter(
+        "gossipcontrol_restart_commands",
+        "Restart commands that agents ran because a restart was advised, by outcome.",
+        ("outcome",),
+        registry=registry,
+    )
+    return {True: family.labels("ok"), False: family.labels("failed")}
 
 
 def _changes(registry: CollectorRegistry) -> dict[tuple[int, ChangeKind], Counter]:

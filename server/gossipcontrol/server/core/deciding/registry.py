@@ -104,6 +104,8 @@ class Node:
     """That one, and the rejoins parked in its slots."""
     names: int = 0
     """Peers and neighbours that reports of it added, as long as it has not registered."""
+    told_at: float = NEVER
+    """When its agent was last told that a restart is advised."""
 
     @property
     def attached(self) -> bool:

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from gossipcontrol.server.core.codec import formerly
-from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
+from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Restart, Seen, TriggerRecord
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 
@@ -132,6 +132,9 @@ class Rejoin:
     decision: Decision | None = None
     """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
 
+    restart: Restart | None = None
+    """What became of the restart that was advised because of it."""
+
     @property
     def kept_triggers(self) -> int:
         """Number of triggers that are kept."""
@@ -226,4 +229,5 @@ class Rejoin:
             ),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
+            restart=self.restart,
         )

@@ -15,16 +15,18 @@ from gossipcontrol.server.core.deciding.lifecycle import TRANSITIONS, Lifecycle,
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.probation import Probation
+from gossipcontrol.server.core.deciding.record import Restart
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
 from gossipcontrol.server.core.decision import Capability, Cause, Rule, Rung
-from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
+from gossipcontrol.server.core.effect import AdviseRestart, AnnounceRestart, StartRejoin
 from gossipcontrol.server.core.event import (
     NEVER,
     AdviceOutdated,
     RejoinFinished,
     RejoinProved,
+    RestartFinished,
     StartDelayed,
     SuspicionEnded,
 )
@@ -39,6 +41,8 @@ ASKER_WELL = "the node that it was to rejoin towards has a fresh neighbour again
 STREAM_ENDED = "the agent's stream ended before it was verified"
 DUE, DUE_STARTS = 1000, 50
 """Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
+RESTART_INTERVAL = 600.0
+"""Seconds within which the agent of a node is told only once that a restart is advised, even if it restarts itself."""
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
 
@@ -169,7 +173,7 @@ class Scheduler:
         """While rot stands, each trigger tries the next rung; none is tried that is known to be in vain."""
         if not rejoin.attempts and rejoin.is_proved_by_recovery() and self._probation.begin(slot, rejoin, now):
             detail = f"{rejoin.rung.name.lower()}, the last rung, was tried before, and what was suspected still stands"
-            self._advise_restart(slot, rejoin, detail)
+            self._advise_restart(slot, rejoin, detail, now)
         if not rejoin.rejoin_only and can_carry_out(rejoin.first_rung, slot.node.capabilities):
             rejoin.rung = higher(rejoin.rung, rejoin.first_rung)
 
@@ -280,7 +284,7 @@ class Scheduler:
     def _fail(self, slot: Slot, rejoin: Rejoin, detail: str, now: float) -> None:
         """Nothing is left to try: a person or a supervisor should know."""
         self.lifecycle.end(rejoin, Move.GIVE_UP, detail, now)
-        self._advise_restart(slot, rejoin, detail)
+        self._advise_restart(slot, rejoin, detail, now)
 
     def _is_one_of_two(self, slot: Slot) -> bool:
         store_id, node_id = slot.store.store_id, slot.node.node_id
@@ -308,11 +312,33 @@ class Scheduler:
         rejoin.detail = f"{detail}; attempt {rejoin.attempts + 1} follows"
         self._output.emit(rejoin.announce())
 
-    def _advise_restart(self, slot: Slot, rejoin: Rejoin, detail: str) -> None:
+    def _advise_restart(self, slot: Slot, rejoin: Rejoin, detail: str, now: float) -> None:
         """The last rung, once per episode: nobody is called again for what they know, nor because peers are away."""
         if not slot.restart_advised and not rejoin.rejoin_only and not self._are_others_away(slot):
             slot.restart_advised = True
-            self._output.emit(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail))
+            session_id = self._session_to_tell(slot.node, now)
+            self._output.emit(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail, session_id))
+
+    @staticmethod
+    def _session_to_tell(node: Node, now: float) -> str:
+        """The stream on which an agent is told of an advice, at most now and then, however many stores it is about."""
+        if not node.attached or node.told_at + RESTART_INTERVAL > now:
+            return ""
+        node.told_at = now
+        return node.session_id
+
+    def on_restarted(self, event: RestartFinished, now: float) -> None:
+        """What became of the operator's command; once for each rejoin of the node whose agent says so."""
+        rejoin = self._history.get(event.rejoin_id)
+        if rejoin is None or rejoin.node_id != event.node_id or rejoin.restart is not None:
+            self._output.changed_nothing = True
+            return
+        rejoin.restart = Restart(now, event.exit_code, event.duration, event.error)
+        self._output.emit(
+            AnnounceRestart(
+                rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, event.exit_code, event.duration, event.error
+            )
+        )
 
     # Proofs.
 
@@ -364,7 +390,7 @@ class Scheduler:
         elif held is not None:
             self._probation.give_up(slot, NOT_RECOVERED, now)
             if slot.node.attached and next_rung(held.rung, slot.node.capabilities) is None:
-                self._advise_restart(slot, held, NOT_RECOVERED)
+                self._advise_restart(slot, held, NOT_RECOVERED, now)
         if waiting is not None and waiting.is_proved_by_recovery():
             self.lifecycle.end(waiting, Move.DROP, SUSPICION_OVER, now)
 
