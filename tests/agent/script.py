@@ -28,6 +28,7 @@ class Script:
         self.neighbors: list[attach_pb2.NeighborEvent] = []
         self.reports: list[liveness_pb2.LivenessReport] = []
         self.rejoined: list[attach_pb2.RejoinResult] = []
+        self.restarted: list[attach_pb2.RestartResult] = []
         self.goodbyes: list[attach_pb2.Goodbye] = []
         self.next_report_ms = 60_000
         self.received: list[tuple[int, int]] = []
@@ -86,6 +87,8 @@ class Script:
                     self.neighbors.append(frame.neighbor)
                 case "rejoin_result":
                     self.rejoined.append(frame.rejoin_result)
+                case "restart_result":
+                    self.restarted.append(frame.restart_result)
                 case "goodbye":
                     self.goodbyes.append(frame.goodbye)
                 case "register":

@@ -77,9 +77,9 @@ class Lab:
         """Report a neighbour up."""
         self.handle(NeighborChanged(node_id, store_id, peer_id, True, self.now - ago))
 
-    def report_unheard(self, peer_id: str, node_id: str = "n", store_id: str = "a") -> None:
-        """Report a peer that the node knows but never heard."""
-        self.handle(LivenessReported(node_id, store_id, {peer_id: NEVER}))
+    def report_unheard(self, *peer_ids: str, node_id: str = "n", store_id: str = "a") -> None:
+        """Report peers that the node knows but never heard."""
+        self.handle(LivenessReported(node_id, store_id, dict.fromkeys(peer_ids, NEVER)))
 
     def start_times(self, node_id: str = "n", store_id: str = "a") -> list[float]:
         """When the rejoins of a slot started."""

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -47,6 +47,9 @@ class Agent:
 
     ``name`` is what people call the node, such as kitchen-laptop: at most 64 bytes, shown beside its id, and no key.
 
+    ``restart_command`` is the operator's, a program and its arguments: run when the service advises to restart the
+    node, because nothing else helped; at most once in 10 minutes, for 60 s at most. Its outcome is reported.
+
     Wrong arguments raise at construction: AddressError for a malformed address, ValueError for a wrong id or name.
     After that the agent survives whatever happens: a service that is away or newer, a callback or a method of the node
     that raises. Each is logged (``gossipcontrol.agent``), counted (``stats``) and followed by another attempt.
@@ -62,6 +65,7 @@ class Agent:
         credentials: Credentials | None = None,
         on_event: Callable[[AgentEvent], None] = lambda event: None,
         on_peer: Callable[[str, PeerChange], None] = lambda store_id, change: None,
+        restart_command: Sequence[str] = (),
     ) -> None:
         check_id(node.node_id, "node_id")
         if host_id:
@@ -70,7 +74,7 @@ class Agent:
             check_name(name)
         self._address = check_address(address) if address is not None else default_address()
         self._credentials = credentials
-        self._state = AgentState(node, host_id, on_event, on_peer, name)
+        self._state = AgentState(node, host_id, on_event, on_peer, name, restart_command)
         self._network_changed = asyncio.Event()
         self._attached_at = 0.0
         self._last_reason = ""

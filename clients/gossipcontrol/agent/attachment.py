@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 60.0
 """Bounds of the seconds between two reports, whatever the service asks for: it may be wrong, or of another version."""
 UNANSWERED = 60.0
 """Seconds after which a report that was never answered holds up the next one of its store no more."""
+_logger = logging.getLogger("gossipcontrol.agent")
 NETWORK_CAUSES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
 """Causes of a rejoin that tell an agent without a watcher that its host's network changed."""
 
@@ -73,6 +75,8 @@ class Attachment:
                     self.set_interval(frame.ack.next_report_ms)
                     if frame.ack.view.store_id in self._state.stores():
                         self._state.presence.apply(decode.store_view(frame.ack.view))
+                case "restart_advice":
+                    self._advised(frame.restart_advice)
                 case "registered":  # the answer to a further registration
                     pass
                 case _:
@@ -134,6 +138,11 @@ class Attachment:
             await self._send(rejoin_result=result)
             rejoins.undelivered.pop(key, None)
             self._state.emit(AgentEvent("result", result.error or "ok", rejoin_id=result.rejoin_id))
+        restarts = self._state.restarts
+        for rejoin_id, ended in list(restarts.undelivered.items()):
+            await self._send(restart_result=ended)
+            restarts.undelivered.pop(rejoin_id, None)
+            self._state.emit(AgentEvent("restarted", ended.error or "ended with 0", rejoin_id=rejoin_id))
         while (synced := syncs.next_result()) is not None:
             await self._send(sync_result=synced)
             syncs.delivered(synced)
@@ -155,11 +164,12 @@ class Attachment:
         neighbor: attach_pb2.NeighborEvent | None = None,
         rejoin_result: attach_pb2.RejoinResult | None = None,
         sync_result: attach_pb2.SyncResult | None = None,
+        restart_result: attach_pb2.RestartResult | None = None,
         goodbye: attach_pb2.Goodbye | None = None,
     ) -> None:
         frame = attach_pb2.AttachRequest(
             register=register, liveness=liveness, neighbor=neighbor, rejoin_result=rejoin_result,
-            sync_result=sync_result, goodbye=goodbye,
+            sync_result=sync_result, restart_result=restart_result, goodbye=goodbye,
             commands_received=self._commands, command_age_ms=age_ms(self._command_at, boottime()),
         )  # fmt: skip
         await self._call.write(frame)
@@ -174,6 +184,11 @@ class Attachment:
         self._state.resume()
         self._state.awaiting_proof[command.store_id] = self._command_at
         self._state.rejoins.submit(command)
+
+    def _advised(self, advice: attach_pb2.RestartAdvice) -> None:
+        done = self._state.restarts.obey(advice.rejoin_id)
+        _logger.warning("the service advises to restart the node: %s; %s", advice.reason, done)
+        self._state.emit(AgentEvent("restart", done, advice.store_id, advice.rejoin_id))
 
     def set_interval(self, milliseconds: int) -> None:
         """Report at the interval that the service asks for, within bounds."""

@@ -15,8 +15,9 @@ ERROR_BYTES = 1024
 class AgentEvent:
     """Something a person may want to see.
 
-    ``what`` is attached, detached, unattached, addresses, command, result or sync. ``addresses``: what is announced
-    changed. ``unattached`` says why the agent cannot attach; once per reason, however often it tries.
+    ``what`` is attached, detached, unattached, addresses, command, result, sync, restart (one is advised) or restarted
+    (the operator's command has ended). ``addresses``: what is announced changed. ``unattached`` says why the agent
+    cannot attach; once per reason, however often it tries.
     """
 
     what: str

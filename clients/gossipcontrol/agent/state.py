@@ -14,6 +14,7 @@ from gossipcontrol.agent.own_addresses import OwnAddresses
 from gossipcontrol.agent.presence_cache import PresenceCache
 from gossipcontrol.agent.rejoin_executor import RejoinExecutor
 from gossipcontrol.agent.report_builder import ReportBuilder
+from gossipcontrol.agent.restart_command import RestartCommand
 from gossipcontrol.agent.send_queue import SendQueue
 from gossipcontrol.agent.sync_executor import SyncExecutor
 from gossipcontrol.client.encode import capabilities
@@ -31,11 +32,13 @@ class AgentState:
         on_event: Callable[[AgentEvent], None],
         on_peer: Callable[[str, PeerChange], None],
         name: str = "",
+        restart_command: Sequence[str] = (),
     ) -> None:
         self.faults = Faults()
         self.queue = SendQueue()
         self.reports = ReportBuilder()
         self.rejoins = RejoinExecutor(node, self.queue.wanted.set, self.faults)
+        self.restarts = RestartCommand(restart_command, self.queue.wanted.set)
         self.syncs = SyncExecutor(node, self.queue.wanted.set, faults=self.faults)
         self.presence = PresenceCache(self._peer_changed)
         self.addresses = OwnAddresses(node, self.queue.add_registration, self.faults, on_change=self._addresses_changed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from gossipcontrol.agent.report_builder import check_id, check_name
 from gossipcontrol.cli.iroh_program import PROGRAM, VARIABLE, Flags, find_program, run_program
+from gossipcontrol.cli.restart_option import restart_option
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.errors import AddressError
 from gossipcontrol.iroh.key import KeyFileError, read_key
@@ -39,6 +40,7 @@ if find_program() is None:
     show_default=True,
     help=f"The node: Python's, on iroh-gossip 0.35, or {PROGRAM}, on the current one; auto: the latter if installed.",
 )
+@restart_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def iroh(
     stores: tuple[str, ...],
@@ -54,6 +56,7 @@ def iroh(
     include: tuple[str, ...],
     ignore: tuple[str, ...],
     engine: str,
+    restart_command: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run one real iroh-gossip node beside the service until SIGTERM or SIGINT."""
@@ -67,7 +70,10 @@ def iroh(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--name") from None
     service = _service(address, control=control)
-    program = find_program() if engine != "python" else None
+    # The node in Rust runs no command of the operator.
+    program = find_program() if engine == "rust" or (engine == "auto" and not restart_command) else None
+    if engine == "rust" and restart_command:
+        raise click.UsageError("--restart-command needs --engine python")
     if program is None and engine == "rust":
         raise click.UsageError(f"{PROGRAM} is not installed: put it on PATH, or its path into {VARIABLE}")
     if program is not None:
@@ -75,7 +81,9 @@ def iroh(
         run_program(program, flags, stores, peers, include, ignore)
     running = import_module("gossipcontrol.cli.iroh_run")
     chosen, key = Filter.default(include=include, ignore=ignore), _key(key_file)
-    options = running.Options(stores, peers, service, key, host_id, name, heartbeat, size, watch, chosen, as_json)
+    options = running.Options(
+        stores, peers, service, key, host_id, name, heartbeat, size, watch, chosen, restart_command, as_json
+    )
     asyncio.run(running.Run(options).run())
 
 

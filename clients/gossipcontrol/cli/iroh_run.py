@@ -48,6 +48,7 @@ class Options:
     size: int
     watch: bool
     filter: Filter
+    restart_command: tuple[str, ...]
     as_json: bool
 
 
@@ -101,7 +102,7 @@ class Run:
             host_id = options.host_id or own_host_id()
             self._agent = Agent(
                 node, options.address, host_id=host_id, name=options.name, on_event=self._agent_event,
-                on_peer=self._peer,
+                on_peer=self._peer, restart_command=self._options.restart_command,
             )  # fmt: skip
         self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip

@@ -10,7 +10,7 @@ from gossipcontrol.cli.document import plain_list, print_document
 from gossipcontrol.cli.output import say, say_wrapped
 from gossipcontrol.cli.status import Status
 from gossipcontrol.client import decode
-from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord
+from gossipcontrol.client.decision import Decision, ExplainResult, RejoinRecord, RestartRecord
 from gossipcontrol.client.enumeration import Outcome, PeerState
 from gossipcontrol.client.store import Store
 from gossipcontrol.system.printable import printable
@@ -107,7 +107,15 @@ def show_rejoins(rejoins: Iterable[RejoinRecord], *, verbose: bool) -> None:
         )  # fmt: skip
         for trigger in rejoin.triggers if verbose else ():
             table.add_row("", ago(trigger.age), "", "", str(trigger.cause), "", "", "", trigger.reason)
+        if verbose and rejoin.restart is not None:
+            table.add_row("", ago(rejoin.restart.age), "", "", "", "", "", "", restarted(rejoin.restart))
     show(table, "no rejoins")
+
+
+def restarted(restart: RestartRecord) -> str:
+    """What became of a restart command, as a sentence."""
+    ended = restart.error or f"ended with {restart.exit_code}"
+    return f"a restart was advised: the agent's restart command {ended}, after {restart.duration:.1f} s"
 
 
 def show_explanations(result: ExplainResult) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PastTrigger,
         RejoinRecord,
         RejoinTrigger,
+        RestartRecord,
         SeenState,
         TriggerRecord,
         TriggerResult,
@@ -80,7 +81,7 @@ else:
         "gossipcontrol.client.credentials": ("Credentials",),
         "gossipcontrol.client.decision": (
             "Decision", "ExplainResult", "Explanation", "ForgetResult", "NetworkChange", "PastTrigger",
-            "RejoinRecord", "RejoinTrigger", "SeenState", "TriggerRecord", "TriggerResult",
+            "RejoinRecord", "RejoinTrigger", "RestartRecord", "SeenState", "TriggerRecord", "TriggerResult",
         ),
         "gossipcontrol.client.enumeration": (
             "Capability", "Cause", "ChangeKind", "DecisionKind", "Outcome", "PeerState", "Platform", "Rule", "Rung",
@@ -109,7 +110,7 @@ __all__ = [
     "ForgetResult", "Frontier", "Intention", "IntentionBatch", "Knowledge", "LivenessReport", "LivenessResult",
     "Member", "Neighbor", "NetworkChange", "NotFoundError", "Outcome", "OverloadedError", "PastTrigger", "Peer",
     "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate",
-    "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "Rule", "Rung", "SeenState", "StatusCode", "Store",
-    "StoreNode", "StoreView", "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord", "TriggerResult",
-    "UnreachableError", "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
+    "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "RestartRecord", "Rule", "Rung", "SeenState",
+    "StatusCode", "Store", "StoreNode", "StoreView", "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord",
+    "TriggerResult", "UnreachableError", "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
 ]  # fmt: skip

@@ -120,6 +120,20 @@ class TriggerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartRecord:
+    """What became of the command with which an operator lets an agent restart its node."""
+
+    age: float
+    """Seconds since the agent reported it."""
+    exit_code: int | None
+    """None: it did not end by itself, or could not be started."""
+    duration: float
+    """Seconds that it took."""
+    error: str
+    """Empty when it ended with 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class RejoinRecord:
     """One rejoin of one (node, store), with the triggers that share it."""
 
@@ -148,6 +162,8 @@ class RejoinRecord:
     """Named to the agent for the last attempt."""
     node_name: str = ""
     """What people call the node, as its agent said; empty when it has no name."""
+    restart: RestartRecord | None = None
+    """What became of the restart that was advised after it; None unless the agent ran a command for that."""
 
 
 @dataclass(frozen=True, slots=True)

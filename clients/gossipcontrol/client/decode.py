@@ -9,6 +9,7 @@ from gossipcontrol.client.decision import (
     ExplainResult,
     Explanation,
     RejoinRecord,
+    RestartRecord,
     SeenState,
     TriggerRecord,
     TriggerResult,
@@ -68,6 +69,16 @@ def rejoin_record(message: decision_pb2.Rejoin) -> RejoinRecord:
         rung=Rung(message.rung) if message.rung else None,
         bootstrap_peers=tuple(message.bootstrap_peers),
         node_name=message.node_name,
+        restart=_restart_record(message.restart) if message.HasField("restart") else None,
+    )
+
+
+def _restart_record(message: decision_pb2.RestartRecord) -> RestartRecord:
+    return RestartRecord(
+        age=seconds(message.age_ms),
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
+        duration=seconds(message.duration_ms),
+        error=message.error,
     )
 
 

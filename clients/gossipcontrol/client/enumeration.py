@@ -82,6 +82,8 @@ class Cause(OpenEnum):
     OUTBOUND_ROT = 7
     INBOUND_ROT = 8
     PARTITION = 9
+    ASKED = 10
+    """Another node rejoined in vain: this one is asked to rejoin towards it."""
 
 
 class DecisionKind(OpenEnum):
@@ -136,6 +138,8 @@ class Rung(OpenEnum):
     RESUBSCRIBE = 3
     """Leave the topic and subscribe again."""
     RESTART_ADVISED = 4
+    ASK_PEER = 5
+    """Another node is asked to rejoin towards this one; the last that is tried before a restart is advised."""
 
 
 class Capability(OpenEnum):

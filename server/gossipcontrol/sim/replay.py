@@ -46,6 +46,7 @@ class Replay:
         self._label = trial.label
         self._began_at = record.triggers[0].trigger.arrived_at
         self._recorder = Recorder(trial.deciding, "replay", trial.liveness)
+        self._recorder.core.deciding.ask_nobody()  # the record has the triggers of those that were asked
         self._timeline = Timeline(self._began_at - LEAD)
         self._nodes = {node.node_id: node for node in record.nodes}
         self._sessions: dict[str, str] = {}

@@ -188,7 +188,7 @@ def test_an_unknown_host_is_parked_and_its_nodes_take_over_as_they_attach(lab: L
     assert lab.announcements[0][1].outcome is Outcome.SPLIT
     lab.advance(600)
     lab.attach("n3", host_id="h")
-    assert len(lab.starts) == 3
+    assert sum(start.causes == (Cause.RESUME,) for _, start in lab.starts) == 3
 
 
 def test_an_unknown_host_that_is_reported_again_stays_parked_for_its_nodes(lab: Lab) -> None:
@@ -261,7 +261,7 @@ def test_a_message_newer_than_the_start_verifies(lab: Lab) -> None:
 
 def test_without_proof_the_ladder_is_climbed_as_far_as_the_agent_can(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.report_unheard("q")
+    lab.report_unheard("q", "r")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(120)
@@ -284,7 +284,7 @@ def test_a_node_that_is_alone_climbs_no_ladder(lab: Lab) -> None:
 
 def test_a_proof_that_comes_late_spares_the_next_attempt(lab: Lab) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=frozenset({Capability.RESUBSCRIBE})))
-    lab.report_unheard("q")
+    lab.report_unheard("q", "r")
     lab.answer(RejoinRequested("n"))
     lab.finish()
     lab.advance(7)
@@ -457,7 +457,7 @@ def test_the_global_limit_delays_and_shares_fairly(lab_with: Callable[[Parameter
     assert answer.decisions[2].start_at == pytest.approx(1001.0)
     lab.answer(NetworkChanged("h2"))
     lab.advance(60)
-    order = [start.node_id for _, start in lab.starts]
+    order = [start.node_id for _, start in lab.starts if start.causes != (Cause.ASKED,)]
     assert len(order) == 7
     assert order.index("small") == 3
 

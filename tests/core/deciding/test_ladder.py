@@ -48,7 +48,7 @@ def test_rebind_comes_before_resubscribe_and_advice_at_the_end(
     lab: Lab, capabilities: frozenset[Capability], rungs: list[Rung]
 ) -> None:
     lab.handle(NodeAttached("n", "s", ("a",), capabilities=capabilities))
-    lab.report_unheard("q")
+    lab.report_unheard("q", "r")
     (advice,) = advices(lab, RejoinRequested("n"), 600)
     assert [start.rung for _, start in lab.starts] == rungs
     assert (advice.node_id, advice.store_id, advice.rejoin_id) == ("n", "a", lab.starts[-1][1].rejoin_id)

@@ -64,11 +64,13 @@ def check_books(lab: Lab) -> None:
     assert {one.state for one in parked} <= {State.PARKED}
     held = [slot.awaiting_recovery for slot in slots if slot.awaiting_recovery is not None]
     assert {one.state for one in held} <= {State.AWAITING_RECOVERY}
+    asking = [slot.asking for slot in slots if slot.asking is not None]
+    assert {one.state for one in asking} <= {State.ASKING}
     counts = lab.core.counts()
     assert counts.running == len(running)
     assert counts.parked == len(parked) + sum(one.state is State.PARKED for one in waiting)
     assert counts.queued == sum(one.state is not State.PARKED for one in waiting)
-    assert all(one.deadline is not None for one in (*running, *parked, *held))
+    assert all(one.deadline is not None for one in (*running, *parked, *held, *asking))
     assert all((one.deadline is None) is (one.state is State.QUEUED) for one in waiting)
 
 

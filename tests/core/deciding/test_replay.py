@@ -314,7 +314,17 @@ def test_an_advice_that_life_outdated_stays_outdated() -> None:
 
 
 LINKS: dict[type[Any], set[str]] = {
-    Slot: {"node", "store", "running", "waiting", "awaiting_recovery", "neighbors", "alive_at", "reported_at"},
+    Slot: {
+        "node",
+        "store",
+        "running",
+        "waiting",
+        "awaiting_recovery",
+        "asking",
+        "neighbors",
+        "alive_at",
+        "reported_at",
+    },
     Node: {"slots", "parked"},
     Host: {"nodes", "parked"},
     Store: {"slots"},
@@ -344,7 +354,9 @@ ATTRIBUTES = {
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
     "Expansion": "_stores_per_node _registry _policy _answers is_pool_full",
     "Policy": "_parameters _history _reads _scheduler _lifecycle reserved",
-    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation _starts",
+    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation _starts "
+    "_asker",
+    "PeerAsker": "_registry _policy _reads _output",
     "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",

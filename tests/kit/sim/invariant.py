@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from gossipcontrol.server.core.deciding.parameter import Parameters
-from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome
-from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome
+from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, AskPeer, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     LivenessReported,
     NeighborChanged,
@@ -76,9 +76,7 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken], frozen: Sequence[I
     limit = parameters.window + len(starts) / parameters.rate + SLACK
     for index, one in enumerate(taken):
         for effect in one.effects:
-            if not isinstance(effect, AnswerTrigger) or effect.replayed:
-                continue
-            for decision in effect.decisions:
+            for decision in _decisions(effect):
                 if decision.kind in (DecisionKind.DUPLICATE, DecisionKind.SKIPPED):
                     continue
                 slot = (decision.node_id, decision.store_id)
@@ -95,6 +93,13 @@ def _coverage(parameters: Parameters, taken: Sequence[Taken], frozen: Sequence[I
                     continue
                 if not any(one.at <= at <= one.at + delay for at in (*detached[decision.node_id], *restarted)):
                     yield f"coverage: {slot} triggered at {one.at:.3f} starts {delay:.3f} s later, limit {limit:.3f}"
+
+
+def _decisions(effect: Effect) -> Sequence[Decision]:
+    """What was decided about triggers, from outside and of nodes that are asked to rejoin towards others."""
+    if isinstance(effect, AskPeer):
+        return [effect.decision]
+    return effect.decisions if isinstance(effect, AnswerTrigger) and not effect.replayed else ()
 
 
 def _addressed(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
@@ -166,9 +171,8 @@ def _quiet(parameters: Parameters, taken: Sequence[Taken]) -> Iterator[str]:
             neighbors.clear()  # reports are not logged: after a restart no neighbour is known until a report comes
         _follow(neighbors, one)
         for effect in one.effects:
-            if isinstance(effect, AnswerTrigger):
-                wanted.update(decision.node_id for decision in effect.decisions)
-                everyone = everyone or any(not decision.node_id for decision in effect.decisions)
+            wanted.update(decision.node_id for decision in _decisions(effect))
+            everyone = everyone or any(not decision.node_id for decision in _decisions(effect))
         for effect in one.effects:
             if not isinstance(effect, StartRejoin):
                 continue

@@ -38,6 +38,7 @@ CONTRACT = {
     "gossipcontrol_rejoin_queue_length": set[str](),
     "gossipcontrol_rejoins_parked": set[str](),
     "gossipcontrol_escalations_total": {"rung"},
+    "gossipcontrol_restart_commands_total": {"outcome"},
     "gossipcontrol_network_changes_total": {"platform", "kind"},
     "gossipcontrol_agents_attached": set[str](),
     "gossipcontrol_peers": {"state"},

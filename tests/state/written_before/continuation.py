@@ -12,7 +12,9 @@ from gossipcontrol.server.core.effect import (
     AcceptNode,
     AdviseRestart,
     AnnounceRejoin,
+    AnnounceRestart,
     AnswerTrigger,
+    AskPeer,
     Effect,
     ForgetSlots,
     RefuseNode,
@@ -147,7 +149,7 @@ def _shown(effect: Effect) -> dict[str, Any]:
             return {"effect": "answer", "cause": cause, "decisions": decisions, "again": effect.replayed}
         case RefuseReuse():
             return {"effect": "refuse reuse", "request": effect.request_id}
-        case ForgetSlots() | RefuseUnknown() | RefuseState():
+        case ForgetSlots() | RefuseUnknown() | RefuseState() | AskPeer() | AnnounceRestart():
             raise AssertionError(f"an old file leads to {effect}")
         case RefuseTrigger():
             return {"effect": "refuse", "retry": effect.retry_in}

@@ -143,6 +143,7 @@ CALLS: Mapping[str, Call] = {
             "neighbor.up": _CLAIM,
             "neighbor.age_ms": _CLAIM,
             "rejoin_result.*": "answers a command that was sent over this stream",
+            "restart_result.*": "answers an advice about this stream's node; kept for rejoins of that node only",
             **_below("sync_result", _SYNC_CLAIMS),
             "goodbye.reason": "for people",
             **_below("intentions", _INTENTION),

@@ -38,6 +38,7 @@ from gossipcontrol.server.core.event import (
     NodesWoke,
     RejoinFinished,
     RejoinRequested,
+    RestartFinished,
     ServiceStarted,
     StartDelayed,
     SuspicionEnded,
@@ -133,6 +134,7 @@ class Core:
         self._handlers: dict[type[Any], Callable[[Any, float], Turn]] = {
             RejoinRequested: self._decide,
             RejoinFinished: self._decide,
+            RestartFinished: self._decide,
             StartDelayed: self._decide,
             SuspicionEnded: self._decide,
             ForgetRequested: self._decide,

@@ -42,6 +42,8 @@ class Cause(IntEnum):
     OUTBOUND_ROT = 7, CauseTraits(urgency=4, is_proved_by_recovery=True, named_by=NamedBy.SERVICE)
     INBOUND_ROT = 8, CauseTraits(urgency=4, is_proved_by_recovery=True, named_by=NamedBy.SERVICE)
     PARTITION = 9, CauseTraits(urgency=4, is_proved_by_recovery=True, named_by=NamedBy.SERVICE)
+    ASKED = 10, CauseTraits(urgency=4, named_by=NamedBy.SERVICE)
+    """Another node of the store rejoined in vain, and this one is to rejoin towards it."""
 
     urgency: int
     is_refutable: bool
@@ -54,6 +56,10 @@ class Cause(IntEnum):
         cause._value_ = number
         cause.urgency, cause.is_refutable, cause.is_proved_by_recovery, cause.named_by = traits
         return cause
+
+
+MOVES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
+"""Causes after which a node may be dialled elsewhere than before, and paths that were gone may be back."""
 
 
 class DecisionKind(IntEnum):
@@ -82,12 +88,14 @@ class Outcome(IntEnum):
 
 
 class Rung(IntEnum):
-    """What an agent is asked to do."""
+    """What an agent is asked to do. The order of the numbers is not that of the ladder: see ``ladder``."""
 
     REJOIN = 1
     REBIND = 2
     RESUBSCRIBE = 3
     RESTART_ADVISED = 4
+    ASK_PEER = 5
+    """Another node of the store rejoins towards this one."""
 
 
 class Capability(IntEnum):

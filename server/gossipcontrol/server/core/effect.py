@@ -126,6 +126,18 @@ class AnnounceRejoin:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPeer:
+    """A node is asked to rejoin towards another one, whose rejoin stays unproved: what was decided about it."""
+
+    decision: Decision
+    """About the node that is asked."""
+    asker_id: str
+    """The node whose rejoin stays unproved."""
+    rejoin_id: str
+    """That rejoin."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdviseRestart:
     """The last rung: nothing that the agent can do helped. Once per episode; the service never kills anything."""
 
@@ -134,7 +146,31 @@ class AdviseRestart:
     node_id: str
     store_id: str
     detail: str
+    session_id: str = ""
+    """The stream on which its agent is told, for it may have a command of the operator; empty: none is told now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceRestart:
+    """Tell operators what became of the command that a node's agent ran because a restart was advised."""
+
+    rejoin_id: str
+    node_id: str
+    store_id: str
+    exit_code: int | None
+    duration: float
+    error: str
 
 
 Refusal = RefuseTrigger | RefuseReuse | RefuseUnknown | RefuseState | RefuseNode
-Effect = AnswerTrigger | Refusal | AcceptNode | StartRejoin | AnnounceRejoin | AdviseRestart | ForgetSlots
+Effect = (
+    AnswerTrigger
+    | Refusal
+    | AcceptNode
+    | StartRejoin
+    | AnnounceRejoin
+    | AskPeer
+    | AdviseRestart
+    | AnnounceRestart
+    | ForgetSlots
+)

@@ -215,6 +215,19 @@ class RejoinFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartFinished:
+    """A node's agent ran the operator's command because a restart was advised."""
+
+    node_id: str
+    rejoin_id: str
+    exit_code: int | None = None
+    """None: it did not end by itself, or could not be started."""
+    duration: float = 0.0
+    """Seconds that it took."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """The deadline of ``next_deadline`` has come."""
 
@@ -277,6 +290,7 @@ DecidingEvent = (
     | LivenessReported
     | NeighborChanged
     | RejoinFinished
+    | RestartFinished
     | TimePassed
     | StartDelayed
     | StoreSeen

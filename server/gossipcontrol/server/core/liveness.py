@@ -52,6 +52,8 @@ SKIPPED = 4096
 UNTRUSTED_LATENESS = 1e9
 """Lateness (seconds) of a report that proves nothing about the silence of others."""
 
+SUSPECT, OFFLINE, ASLEEP, LEFT = PeerState.SUSPECT, PeerState.OFFLINE, PeerState.ASLEEP, PeerState.LEFT
+
 WORDS = (LivenessReported, NeighborChanged, NodeAttached, SyncFinished)
 """Events by which the service hears from a node."""
 
@@ -350,11 +352,13 @@ class Liveness:
     def last_heard(self, store_id: str, identity: str | None = None) -> Iterator[tuple[str, float, bool]]:
         """The peers of a store that were ever heard, when, and whether each spoke itself; the most recent first.
 
-        Without those that only one identity names, unless it is the one that asks (None: all).
+        None known to be away, and without those that only one identity names, unless it is the one that asks (None:
+        all).
         """
         store, table = self.presence.stores.get(store_id), self.presence.table
         if store is not None:
-            heard_at, reported_at, namers, skipped = table.heard_at, table.reported_at, table.namers, 0
+            heard_at, reported_at, states = table.heard_at, table.reported_at, table.states
+            namers, skipped = table.namers, 0
             for peer_id, row in reversed(store.index.items()):
                 if namers[row] and identity is not None and namers[row] != identity:
                     skipped += 1
@@ -364,7 +368,7 @@ class Liveness:
                 heard, reported = heard_at[row], reported_at[row]
                 # As table.seen_at(), written out, because a start looks at many peers.
                 at = heard if heard > reported else reported  # noqa: FURB136 - max() costs twice as much
-                if at > NEVER:
+                if at > NEVER and (states[row] <= SUSPECT or not self._is_away(store, peer_id, row)):
                     yield peer_id, at, reported > NEVER
 
     def has_others(self, store_id: str, node_id: str) -> bool:
@@ -374,12 +378,49 @@ class Liveness:
 
     def are_others_away(self, store_id: str, node_id: str) -> bool:
         """Whether the store has other peers, all of which are offline, asleep or have left."""
+        others, present = self._count_others(store_id, node_id)
+        return others > 0 == present
+
+    def has_one_other(self, store_id: str, node_id: str) -> bool:
+        """Whether just one other peer of the store is not offline, asleep or gone: two devices, the commonest shape."""
+        return self._count_others(store_id, node_id)[1] == 1
+
+    def _count_others(self, store_id: str, node_id: str) -> tuple[int, int]:
+        """Number of other peers of a store, and of those that are not away."""
+        store = self.presence.stores.get(store_id)
+        if store is None:
+            return 0, 0
+        others = len(store.index) - (node_id in store.index)
+        away = sum(store.counts[state] for state in AWAY) - (self.presence.state(store_id, node_id) in AWAY)
+        apart = (peer_id for peer_id in self.presence.mute_peers(store) if peer_id != node_id)
+        return others, others - away + sum(self._is_apart(store, peer_id) for peer_id in apart)
+
+    def _is_apart(self, store: Store, peer_id: str) -> bool:
+        """Whether a peer is offline because nobody hears it, although its agent is attached: it is there, cut off."""
+        state = self.presence.state(store.store_id, peer_id)
+        return state == OFFLINE and self.presence.is_mute(store, peer_id) and self.roster.can_sync(peer_id) is not None
+
+    def takes_part(self, store_id: str, peer_id: str) -> bool:
+        """Whether a peer with an agent is there: online, or merely cut off from the others."""
         store = self.presence.stores.get(store_id)
         if store is None:
             return False
-        others = len(store.index) - (node_id in store.index)
-        away = sum(store.counts[state] for state in AWAY) - (self.presence.state(store_id, node_id) in AWAY)
-        return 0 < others == away
+        return self.presence.state(store_id, peer_id) is PeerState.ONLINE or self._is_apart(store, peer_id)
+
+    def is_away(self, store_id: str, peer_id: str) -> bool:
+        """Whether a peer is known to be away: it said so, or it reported to this service and fell silent.
+
+        That a peer which never reported here is silent proves nothing where each node has a service of its own.
+        """
+        store = self.presence.stores.get(store_id)
+        row = store.index.get(peer_id) if store is not None else None
+        return store is not None and row is not None and self._is_away(store, peer_id, row)
+
+    def _is_away(self, store: Store, peer_id: str, row: int) -> bool:
+        state = self.presence.table.states[row]
+        if state == OFFLINE:
+            return self.presence.table.reported_at[row] > NEVER and not self._is_apart(store, peer_id)
+        return state in (ASLEEP, LEFT)
 
     def neighbor_graph(self, store_id: str, now: float) -> NeighborGraph | None:
         """How a store's nodes are linked; None: nothing was reported of it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.drivers.driver import DISCONNECTED, AttachedSessions, Result
-from gossipcontrol.server.wire.encode import rejoin_command
+from gossipcontrol.server.wire.encode import rejoin_command, restart_advice
 from gossipcontrol.server.wire.encode_presence import sync_command
 
 
@@ -40,6 +40,11 @@ class AgentDriver(AttachedSessions):
         waiting = self._attempts.get((node_id, rejoin_id, attempt))
         if waiting is not None and not waiting.done():
             waiting.set_result(result)
+
+    def advise(self, advice: AdviseRestart) -> bool:
+        """Tell the node's agent, which ignores it if it is older; not over a stream that came later."""
+        session = self.session(advice.node_id)
+        return session is not None and session.session_id == advice.session_id and session.offer(restart_advice(advice))
 
     def sync(self, wanted: SyncWanted, addresses: Sequence[str]) -> bool:
         """Ask a node to sync with a peer; not sent while its agent is behind, for it will be wanted again."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gossipcontrol.server.core.decision import Capability
-from gossipcontrol.server.core.effect import StartRejoin
+from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.finding import SyncWanted
 from gossipcontrol.server.rpc.session import Session
 
@@ -65,6 +65,10 @@ class Driver(Protocol):
         """Ask a node to sync with a peer at these addresses; returns whether the request was sent."""
         ...
 
+    def advise(self, advice: AdviseRestart) -> bool:
+        """Tell who speaks for a node that a restart is advised; returns whether it was told."""
+        ...
+
 
 class AttachedSessions:
     """The newest session of each node that a driver can act for."""
@@ -98,6 +102,11 @@ class AttachedSessions:
 
     def finish(self, node_id: str, rejoin_id: str, attempt: int, result: Result) -> None:
         """Ignore a node's result: only drivers whose nodes report theirs take it."""
+
+    def advise(self, advice: AdviseRestart) -> bool:
+        """Tell nobody: only drivers with an agent can."""
+        del advice
+        return False
 
     @property
     def count(self) -> int:

@@ -12,7 +12,9 @@ from gossipcontrol.server.core.effect import (
     AcceptNode,
     AdviseRestart,
     AnnounceRejoin,
+    AnnounceRestart,
     AnswerTrigger,
+    AskPeer,
     Effect,
     ForgetSlots,
     RefuseNode,
@@ -68,7 +70,9 @@ class EventLog:
             AnswerTrigger: self._answered,
             StartRejoin: self._started,
             AnnounceRejoin: self._announced,
+            AskPeer: self._asked,
             AdviseRestart: self._advised,
+            AnnounceRestart: self._restarted,
             AcceptNode: self._accepted,
             RefuseNode: self._refused,
             ForgetSlots: self._forgot,
@@ -90,7 +94,7 @@ class EventLog:
         show = self._effects.get(type(effect))
         if show is not None:
             show(effect, at)
-        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin):
+        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin | AskPeer | AnnounceRestart):
             self._rejoins_changed()
 
     def show_finding(self, finding: CoreFinding) -> None:
@@ -167,6 +171,20 @@ class EventLog:
             detail=announced.detail,
         )
 
+    def _asked(self, asked: AskPeer, at: float) -> None:
+        self._metrics.count_asked(asked)
+        decision = asked.decision
+        self._log.info(
+            "peer asked",
+            node=decision.node_id,
+            store=decision.store_id,
+            towards=asked.asker_id,
+            unproved=asked.rejoin_id,
+            decision=decision.kind.name.lower(),
+            rejoin=decision.rejoin_id,
+            reason=explain_decision(decision, at),
+        )
+
     def _advised(self, advice: AdviseRestart, at: float) -> None:
         del at
         self._metrics.count_advice()
@@ -176,6 +194,22 @@ class EventLog:
             node=advice.node_id,
             store=advice.store_id,
             detail=advice.detail,
+        )
+
+    def _restarted(self, restart: AnnounceRestart, at: float) -> None:
+        """Whether or not the command succeeded; what its node does afterwards is seen by others."""
+        del at
+        is_ok = restart.exit_code == 0
+        self._metrics.count_restart(is_ok)
+        log = self._log.info if is_ok else self._log.warning
+        log(
+            "restart command ended",
+            rejoin=restart.rejoin_id,
+            node=restart.node_id,
+            store=restart.store_id,
+            exit_code=restart.exit_code,
+            seconds=restart.duration,
+            error=restart.error,
         )
 
     def _accepted(self, accepted: AcceptNode, at: float) -> None:

@@ -10,7 +10,7 @@ import grpc
 from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.core.deciding.record import Counts
 from gossipcontrol.server.core.decision import Cause, DecisionKind, Outcome, Rung
-from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, AskPeer, StartRejoin
 from gossipcontrol.server.core.event import ChangeKind
 from gossipcontrol.server.core.memory import MemoryBudget
 from gossipcontrol.server.errors import PermissionDenied, Unauthenticated
@@ -50,6 +50,7 @@ class Metrics:
         self._rejoins = _rejoins(registry)
         self._start_delay, self._duration = _rejoin_times(registry)
         self._escalations = _escalations(registry)
+        self._restarts = _restarts(registry)
         self._changes = _changes(registry)
         self._unrecognized = _unrecognized(registry)
         self._shed = Counter(
@@ -108,9 +109,18 @@ class Metrics:
         if start.rung > Rung.REJOIN:
             self._escalations[start.rung].inc()
 
+    def count_asked(self, asked: AskPeer) -> None:
+        """Count that a node was asked to rejoin towards another one."""
+        self._escalations[Rung.ASK_PEER].inc()
+        self._triggers[Cause.ASKED - 1][asked.decision.kind - 1].inc()
+
     def count_advice(self) -> None:
         """Count an advice to restart a node."""
         self._escalations[Rung.RESTART_ADVISED].inc()
+
+    def count_restart(self, is_ok: bool) -> None:
+        """Count a restart command that an agent ran."""
+        self._restarts[is_ok].inc()
 
     def count_end(self, announced: AnnounceRejoin) -> None:
         """Count a rejoin that ended."""
@@ -188,9 +198,22 @@ def _rejoin_times(registry: CollectorRegistry) -> tuple[Histogram, Histogram]:
 
 def _escalations(registry: CollectorRegistry) -> dict[Rung, Counter]:
     family = Counter(
-        "gossipcontrol_escalations", "Attempts above rejoin, and advices to restart.", ("rung",), registry=registry
+        "gossipcontrol_escalations",
+        "Attempts above rejoin, knocks, and advices to restart.",
+        ("rung",),
+        registry=registry,
     )
     return {rung: family.labels(rung.name.lower()) for rung in Rung if rung > Rung.REJOIN}
+
+
+def _restarts(registry: CollectorRegistry) -> dict[bool, Counter]:
+    family = Counter(
+        "gossipcontrol_restart_commands",
+        "Restart commands that agents ran because a restart was advised, by outcome.",
+        ("outcome",),
+        registry=registry,
+    )
+    return {True: family.labels("ok"), False: family.labels("failed")}
 
 
 def _changes(registry: CollectorRegistry) -> dict[tuple[int, ChangeKind], Counter]:

@@ -172,6 +172,8 @@ class AgentStreams:
                 check_admitted(self._dispatcher.submit(event).effects)
             case "rejoin_result":
                 self._finish(session, frame.rejoin_result)
+            case "restart_result":
+                self._dispatcher.submit(decode.restart_finished(frame.restart_result, session.node_id))
             case "register":
                 await self._register(session, frame.register)
             case "goodbye":

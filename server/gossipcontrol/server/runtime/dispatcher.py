@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from gossipcontrol.server.core.core import Core
-from gossipcontrol.server.core.effect import AnswerTrigger, Effect, StartRejoin
+from gossipcontrol.server.core.effect import AdviseRestart, AnswerTrigger, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     Event,
     NetworkChanged,
@@ -109,6 +109,8 @@ class Dispatcher:
                 if late and not self._still_runs(effect, at):
                     continue  # what waited for the disk is over by now
                 self._start(effect)
+            elif isinstance(effect, AdviseRestart) and effect.session_id:
+                self._driver.advise(effect)
             self._events.show_effect(effect, at)
 
     def _still_runs(self, start: StartRejoin, at: float) -> bool:

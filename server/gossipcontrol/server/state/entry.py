@@ -20,6 +20,7 @@ LOGGED: dict[str, type[Any]] = {
         events.NodeAttached,
         events.NodeDetached,
         events.RejoinFinished,
+        events.RestartFinished,
         events.TimePassed,
         events.StartDelayed,
         events.StoreSeen,

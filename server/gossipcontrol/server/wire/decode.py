@@ -13,6 +13,7 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     NodeAttached,
     RejoinRequested,
+    RestartFinished,
 )
 from gossipcontrol.server.errors import InvalidRequest
 from gossipcontrol.server.wire.limits import (
@@ -162,6 +163,17 @@ def check_rejoin_result(result: attach_pb2.RejoinResult) -> None:
     if result.ok and result.error:
         violations.append(("rejoin_result.error", "must be empty when ok"))
     refuse(violations)
+
+
+def restart_finished(result: attach_pb2.RestartResult, node_id: str) -> RestartFinished:
+    """The event of a RestartResult frame; raises InvalidRequest."""
+    violations: Violations = []
+    check_text(result.rejoin_id, "restart_result.rejoin_id", SHORT_ID_BYTES, violations, required=True)
+    check_age(result.duration_ms, "restart_result.duration_ms", violations)
+    check_text(result.error, "restart_result.error", ERROR_BYTES, violations)
+    refuse(violations)
+    exit_code = result.exit_code if result.HasField("exit_code") else None
+    return RestartFinished(node_id, result.rejoin_id, exit_code, result.duration_ms / 1000, result.error)
 
 
 def check_goodbye(goodbye: attach_pb2.Goodbye) -> None:

@@ -10,12 +10,13 @@ from gossipcontrol.server.core.deciding.record import (
     Explanation,
     Forecast,
     RejoinRecord,
+    Restart,
     Seen,
     StoreRecord,
     TriggerRecord,
 )
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Outcome
-from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, StartRejoin
+from gossipcontrol.server.core.effect import AcceptNode, AdviseRestart, AnswerTrigger, StartRejoin
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.wire.reasons import (
     explain_decision,
@@ -110,6 +111,15 @@ def rejoin_command(start: StartRejoin) -> attach_pb2.AttachResponse:
     )
 
 
+def restart_advice(advice: AdviseRestart) -> attach_pb2.AttachResponse:
+    """What an agent is told of an advice: it may have a command of the operator."""
+    return attach_pb2.AttachResponse(
+        restart_advice=attach_pb2.RestartAdvice(
+            rejoin_id=advice.rejoin_id, store_id=advice.store_id, reason=advice.detail
+        )
+    )
+
+
 def rejoin_message(rejoin: RejoinRecord, now: float) -> decision_pb2.Rejoin:
     """One rejoin with its triggers."""
     return decision_pb2.Rejoin(
@@ -127,6 +137,18 @@ def rejoin_message(rejoin: RejoinRecord, now: float) -> decision_pb2.Rejoin:
         trigger_count=rejoin.trigger_count,
         rung=int(rejoin.rung),  # type: ignore[arg-type]
         bootstrap_peers=rejoin.bootstrap,
+        restart=_restart_message(rejoin.restart, now),
+    )
+
+
+def _restart_message(restart: Restart | None, now: float) -> decision_pb2.RestartRecord | None:
+    if restart is None:
+        return None
+    return decision_pb2.RestartRecord(
+        age_ms=age_ms(restart.at, now),
+        exit_code=restart.exit_code,
+        duration_ms=span_ms(restart.duration),
+        error=restart.error,
     )
 
 

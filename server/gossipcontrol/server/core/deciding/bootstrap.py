@@ -75,19 +75,26 @@ class Bootstrap:
         self._fresh = fresh
         self._load = NamingRate(spread)
 
-    def choose(self, slot: Slot, since: float, now: float, bridge: Sequence[str] = ()) -> tuple[str, ...]:
+    def choose(
+        self, slot: Slot, since: float, now: float, bridge: Sequence[str] = (), *, only_bridge: bool = False
+    ) -> tuple[str, ...]:
         """At most ``fanout`` peers: fresh before stale, those that speak themselves before those that others heard.
 
         Then seldom named before often named, then the fresher, then by lot. What only one identity names is for its own
         nodes: others could be sent anywhere.
 
+        None that is known to be away: a dial in vain can make a node deaf to a peer for good.
+
         Before all, peers of the other side of a partition, but where there is room for more than one they leave room.
+        With ``only_bridge`` nobody else is named, for a node that has neighbours would lose one to another.
         This looks at liveness and changes nothing; ``name`` takes the choice, also when a replay recalls it.
         Neighbours that gave a sign of life after ``since``, when the oldest trigger came, are present: not named.
         """
         stale_at = now - self._fresh
         ranked: list[tuple[bool, bool, int, int, int, str]] = []
         far = [one for one in bridge if self._named(slot, one, since, now) is not None][: max(1, self._fanout - 1)]
+        if only_bridge and far:
+            return tuple(far)
         load, instants, lately = self._load, self._load.instants, now - SECOND
         own_id, neighbors, spread = slot.node.node_id, slot.neighbors, self._spread
         identity, draw = slot.node.speaker or own_id, crc32(f"{own_id} {now!r}".encode())
@@ -109,6 +116,8 @@ class Bootstrap:
     def _named(self, slot: Slot, peer_id: str, since: float, now: float) -> int | None:
         """How often a peer was named of late; None when it must not be: itself, a present neighbour, or too often."""
         if peer_id == slot.node.node_id or slot.neighbors.get(peer_id, NEVER) > since:
+            return None
+        if self._registry.liveness.is_away(slot.store.store_id, peer_id):
             return None
         named = self._load.of(peer_id, now)
         return named if named < self._spread else None

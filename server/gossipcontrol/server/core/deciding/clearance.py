@@ -8,7 +8,6 @@ from gossipcontrol.server.core.deciding.history import History
 from gossipcontrol.server.core.deciding.lifecycle import TRANSITIONS, Move
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
-from gossipcontrol.server.core.deciding.rejoin import State
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
 from gossipcontrol.server.core.effect import ForgetSlots, RefuseState, RefuseUnknown
 from gossipcontrol.server.core.event import NEVER, CancelRequested, ForgetRequested
@@ -123,5 +122,5 @@ class Clearance:
         elif rejoin.state not in TRANSITIONS:
             self._output.refuse(RefuseState(f"rejoin {rejoin.rejoin_id} has ended as {rejoin.outcome.name}"))
         else:
-            move = Move.GIVE_UP if rejoin.state is State.AWAITING_RECOVERY else Move.DROP
+            move = Move.DROP if Move.DROP in TRANSITIONS[rejoin.state] else Move.GIVE_UP
             self._scheduler.lifecycle.end(rejoin, move, CANCELLED, now)

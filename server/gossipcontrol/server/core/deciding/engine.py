@@ -20,6 +20,7 @@ from gossipcontrol.server.core.deciding.history import HISTORY_READS, History
 from gossipcontrol.server.core.deciding.intake import Intake
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.peer_asker import PeerAsker
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead, RecordedReads
@@ -42,6 +43,7 @@ from gossipcontrol.server.core.event import (
     RejoinFinished,
     RejoinProved,
     RejoinRequested,
+    RestartFinished,
     ServiceStarted,
     StartDelayed,
     StoreSeen,
@@ -76,6 +78,7 @@ class Engine:
         self._scheduler = Scheduler(parameters, registry, history, reads, output)
         self._lifecycle = self._scheduler.lifecycle
         self._policy = policy = Policy(parameters, history, reads, self._scheduler)
+        self._scheduler.use(PeerAsker(registry, policy, reads, output))
         self._answers = answers = Answers(parameters)
         expansion = Expansion(parameters.stores_per_node, registry, policy, answers)
         self.intake = intake = Intake(registry, history, policy, answers, expansion, output)
@@ -90,6 +93,7 @@ class Engine:
             LivenessReported: self._on_reported,
             NeighborChanged: self._on_neighbor_changed,
             RejoinFinished: self._scheduler.on_finished,
+            RestartFinished: self._scheduler.on_restarted,
             NodeAttached: self._on_attached,
             NodeDetached: self._on_detached,
             TimePassed: _nothing_more,
@@ -144,6 +148,10 @@ class Engine:
         if len(facts) > 1:
             found += [Fact(now, fact) for fact in facts[1:]]
         return found
+
+    def ask_nobody(self) -> None:
+        """Ask no node to rejoin towards another one: whoever replays triggers has those that led to."""
+        self._scheduler.use(None)
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing waits."""
@@ -231,7 +239,7 @@ class Engine:
         self.registry.replace_neighbors(
             slot, {peer_id: max(up_at, heard.get(peer_id, NEVER)) for peer_id, up_at in event.neighbors.items()}
         )
-        if self._scheduler.unproved(slot) is None and not slot.restart_advised:
+        if self._scheduler.unproved(slot) is None and slot.asking is None and not slot.restart_advised:
             return
         prove = self._scheduler.prove
         for peer_id, up_at in event.neighbors.items():

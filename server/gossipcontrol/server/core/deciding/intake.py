@@ -13,7 +13,7 @@ from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.registry import STRANGER_PLACES, Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import ASKED_BY, BRIDGE, EVIDENCE, Rejoin, Trigger
-from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule
+from gossipcontrol.server.core.decision import MOVES, Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger, RefuseUnknown
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
@@ -21,8 +21,6 @@ SLICE = 1000
 """Decisions after which the rest of a trigger waits for the next turn of the event loop: some 8 ms."""
 QUEUE_FULL = "the queue of rejoins is full"
 POOL_FULL = f"{STRANGER_PLACES} rejoins are parked for nodes that never registered, all that may be"
-MOVES = frozenset({Cause.NETWORK_CHANGE, Cause.RESUME})
-"""Causes after which a node may be dialled elsewhere than before."""
 
 
 class Intake:

@@ -20,7 +20,7 @@ from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.registry import Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
 from gossipcontrol.server.core.deciding.timer import Timers
-from gossipcontrol.server.core.decision import Outcome, Rule
+from gossipcontrol.server.core.decision import Outcome, Rule, Rung
 
 
 class Move(IntEnum):
@@ -40,6 +40,7 @@ class Move(IntEnum):
     EXPIRE = 12, "no agent attached in time"
     DROP = 13, "there is nothing left to do"
     SPLIT = 14, "its stores are known now, and each has a rejoin of its own"
+    ASK = 15, "it has no rung left, and another node is asked to rejoin towards it"
 
     text: str
 
@@ -82,6 +83,7 @@ TRANSITIONS: dict[State, dict[Move, State]] = {
         Move.PROVE: State.VERIFIED,
         Move.RETRY: State.WAITING,
         Move.HOLD: State.AWAITING_RECOVERY,
+        Move.ASK: State.ASKING,
         Move.DETACH: State.PARKED,
         Move.FAIL: State.FAILED,
         Move.GIVE_UP: State.UNVERIFIED,
@@ -91,18 +93,25 @@ TRANSITIONS: dict[State, dict[Move, State]] = {
         Move.PROVE: State.VERIFIED,
         Move.GIVE_UP: State.UNVERIFIED,
     },
+    State.ASKING: {
+        Move.PROVE: State.VERIFIED,
+        Move.GIVE_UP: State.UNVERIFIED,
+    },
 }
 """What may happen to a rejoin in each state; a state that is no key ends it."""
 
 OUTCOMES = {state: Outcome[state.name] for state in State if state.name in Outcome.__members__} | {
     State.QUEUED: Outcome.WAITING,
     State.AWAITING_RECOVERY: Outcome.RUNNING,
+    State.ASKING: Outcome.RUNNING,
 }
 """What clients see of each state but NEW, which lasts no longer than the decision."""
 
 
 class Lifecycle:
-    """Carries out the moves of every rejoin. A slot holds at most one that waits, one that runs and one on probation.
+    """Carries out the moves of every rejoin.
+
+    A slot holds at most one that waits, one that runs, one on probation, and one for which another node was asked.
 
     ``waiting``, ``parked`` and ``running`` count rejoins over the whole service: in a window, backing off or in the
     fair queue; parked; carried out by agents.
@@ -125,6 +134,7 @@ class Lifecycle:
             State.PARKED: self._release_parked,
             State.RUNNING: self._release_running,
             State.AWAITING_RECOVERY: self._release_recovering,
+            State.ASKING: self._release_asking,
         }
 
     # Time.
@@ -189,6 +199,14 @@ class Lifecycle:
         self.slot(rejoin).awaiting_recovery = rejoin
         self.set_deadline(rejoin, until)
 
+    def ask(self, rejoin: Rejoin, until: float, detail: str) -> None:
+        """Wait for what another node does, at most until this instant."""
+        self._leave(rejoin, Move.ASK)
+        self.slot(rejoin).asking = rejoin
+        rejoin.rung, rejoin.detail = Rung.ASK_PEER, detail
+        self.set_deadline(rejoin, until)
+        self._output.emit(rejoin.announce())
+
     def end(self, rejoin: Rejoin, move: Move, detail: str, now: float) -> None:
         """It is over, and operators hear of it."""
         self._leave(rejoin, move)
@@ -231,6 +249,9 @@ class Lifecycle:
     def _release_recovering(self, rejoin: Rejoin) -> None:
         self.slot(rejoin).awaiting_recovery = None
 
+    def _release_asking(self, rejoin: Rejoin) -> None:
+        self.slot(rejoin).asking = None
+
     def _unbind(self, rejoin: Rejoin) -> None:
         """Take a parked rejoin from the slot, node or host that holds it."""
         if rejoin.store_id:
@@ -266,7 +287,7 @@ class Lifecycle:
         if rejoin.outcome is Outcome.WAITING and rejoin.queued:
             return State.QUEUED
         if rejoin.outcome is Outcome.RUNNING and self.slot(rejoin).running is not rejoin:
-            return State.AWAITING_RECOVERY
+            return State.ASKING if self.slot(rejoin).asking is rejoin else State.AWAITING_RECOVERY
         return State[rejoin.outcome.name]
 
 

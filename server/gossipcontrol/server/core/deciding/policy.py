@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from gossipcontrol.server.core.deciding.admission import DryLane, Lane
 from gossipcontrol.server.core.deciding.history import History
+from gossipcontrol.server.core.deciding.ladder import higher
 from gossipcontrol.server.core.deciding.lifecycle import Move
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import UNSEEN, Seen
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Slot
-from gossipcontrol.server.core.deciding.rejoin import Rejoin, State, Trigger
+from gossipcontrol.server.core.deciding.rejoin import BRIDGE, Rejoin, State, Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
-from gossipcontrol.server.core.decision import Decision, DecisionKind, Rule
+from gossipcontrol.server.core.decision import MOVES, Cause, Decision, DecisionKind, Rule
 
 
 class Policy:
@@ -69,6 +70,8 @@ class Policy:
             return self._refute(slot, trigger, seen)
         if trigger.cause.is_proved_by_recovery:
             slot.active_rot |= {trigger.cause}
+        if trigger.cause in MOVES:
+            slot.restart_advised = False  # whatever was in vain before may work now
         rejoin = slot.waiting
         if rejoin is not None:
             return self._coalesce(rejoin, trigger, kind, rule, at, seen)
@@ -101,11 +104,13 @@ class Policy:
     ) -> Decision:
         if rejoin.uncovered_at is None:
             rejoin.uncovered_at = trigger.arrived_at
-        if trigger.bridge:
+        if trigger.cause is Cause.ASKED:
+            rejoin.bridge = tuple(dict.fromkeys([*trigger.bridge, *rejoin.bridge]))[:BRIDGE]
+        elif trigger.bridge:
             rejoin.bridge = trigger.bridge
         if rejoin.rejoin_only:
             rejoin.rejoin_only = trigger.rejoin_only
-        rejoin.first_rung = max(rejoin.first_rung, trigger.first_rung)
+        rejoin.first_rung = higher(rejoin.first_rung, trigger.first_rung)
         if trigger.cause.urgency < rejoin.urgency:
             self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:

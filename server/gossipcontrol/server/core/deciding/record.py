@@ -67,6 +67,15 @@ class TriggerRecord:
     """Who asked; empty: the service itself."""
 
 
+class Restart(NamedTuple):
+    """What became of the command that a node's agent ran because a restart was advised."""
+
+    at: float
+    exit_code: int | None
+    duration: float
+    error: str
+
+
 @dataclass(frozen=True, slots=True)
 class RejoinRecord:
     """One rejoin with the triggers that share it; instants are service time."""
@@ -90,6 +99,7 @@ class RejoinRecord:
     """Oldest first; the first and the newest 15 are kept."""
     trigger_count: int
     bootstrap: tuple[str, ...]
+    restart: Restart | None = None
 
 
 @dataclass(frozen=True, slots=True)

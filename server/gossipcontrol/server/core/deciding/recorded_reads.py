@@ -56,3 +56,13 @@ class RecordedReads:
         if self._recorded:
             found = self._recorded[0] == yes
         return found and self.read(lambda: yes) == yes
+
+    def read_named(self, name: RecordedRead, find: Callable[[], str]) -> str:
+        """An id that older logs lack: it is recorded behind ``name``, which begins no other answer, unless empty."""
+        if self._recorded:
+            known = self._recorded[0]
+            return self.read(lambda: known)[-1] if known[:-1] == name else ""
+        found = find()
+        if found:
+            self.answers.append((*name, found))
+        return found

@@ -16,7 +16,7 @@ from gossipcontrol.server.core.decision import Capability, Cause, Outcome, Rung
 from gossipcontrol.server.core.event import NEIGHBORS, NEVER, NodeAttached
 from gossipcontrol.server.core.liveness import Liveness
 
-SLOT_LINKS = ("node", "store", "running", "waiting", "awaiting_recovery")
+SLOT_LINKS = ("node", "store", "running", "waiting", "awaiting_recovery", "asking")
 SLOT_UNSAVED = (*SLOT_LINKS, "neighbors", "alive_at", "reported_at")
 """Presence rebuilds itself within one report interval."""
 DROPPED_STARTS = 10_000
@@ -29,6 +29,8 @@ OLDEST = 64
 """Nodes looked at to find whose parked rejoins expire first."""
 CONFIRM_TIME = 60.0
 """Seconds that an agent has to register its addresses after a change of its network; earlier versions do not."""
+ASKED = 16
+"""Most nodes remembered that were asked to rejoin towards another one: they take turns."""
 NODE_LINKS = ("slots", "parked", "parked_count", "names")
 HOST_LINKS = ("nodes", "parked")
 STORE_LINKS = ("store_id", "slots", "is_strange")
@@ -59,6 +61,10 @@ class Slot:
     """The rot that the node is suspected of now."""
     highest_rung: Rung | None = field(default=None, metadata=formerly("tried"))
     """The highest rung tried since then."""
+    asking: Rejoin | None = None
+    """The rejoin that has no rung left and waits for what another node does."""
+    asked: tuple[str, ...] = ()
+    """The nodes that were asked to rejoin towards this one, the last one last; at most ``ASKED``."""
 
     def see_neighbor(self, peer_id: str, alive_at: float) -> None:
         """A present neighbour gave a sign of life; beyond ``NEIGHBORS`` a further one is not remembered."""
@@ -100,6 +106,8 @@ class Node:
     """The identity that registered it; empty where callers have none."""
     names: int = 0
     """Peers and neighbours that reports of it added, as long as it has not registered."""
+    told_at: float = NEVER
+    """When its agent was last told that a restart is advised."""
 
     @property
     def attached(self) -> bool:
@@ -426,10 +434,11 @@ class Registry:
             if not node.registered:
                 self.strangers[node.node_id] = node
             node.parked = get(one["parked"])
-            for store_id, running, waiting, *recovering, fields in one["slots"]:
+            for store_id, running, waiting, *held, fields in one["slots"]:
                 slot = self.slot(node, store_id)
                 slot.running, slot.waiting = get(running), get(waiting)
-                slot.awaiting_recovery = get(recovering[0]) if recovering else None
+                slot.awaiting_recovery = get(held[0]) if held else None
+                slot.asking = get(held[1]) if len(held) > 1 else None
                 for name, value in decode_fields(fields, Slot, SLOT_UNSAVED).items():
                     setattr(slot, name, value)
             waiting = (node.parked, *(slot.waiting for slot in node.slots.values()))
@@ -464,7 +473,7 @@ _HOST, _STORE = layout_of(Host, HOST_LINKS), layout_of(Store, STORE_LINKS)
 # A rejoin that is linked does not change its id, nor a slot its store.
 REGISTRY_READS: dict[type[Any], Read] = {
     Node: lambda node: (_NODE.read(node), node.parked, tuple(node.slots.values())),
-    Slot: lambda slot: (_SLOT.read(slot), slot.running, slot.waiting, slot.awaiting_recovery),
+    Slot: lambda slot: (_SLOT.read(slot), slot.running, slot.waiting, slot.awaiting_recovery, slot.asking),
     Host: lambda host: (_HOST.read(host), host.parked, tuple(host.nodes)),
     Store: _STORE.read,
 }

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from gossipcontrol.server.core.codec import formerly
-from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Seen, TriggerRecord
+from gossipcontrol.server.core.deciding.record import UNSEEN, RejoinRecord, Restart, Seen, TriggerRecord
 from gossipcontrol.server.core.decision import Cause, Decision, DecisionKind, Outcome, Rule, Rung
 from gossipcontrol.server.core.effect import AnnounceRejoin, BootstrapPeer
 
@@ -47,6 +47,8 @@ class State(IntEnum):
     EXPIRED = 9
     SKIPPED = 10
     SPLIT = 11
+    ASKING = 12
+    """Carried out in vain as far as the agent can, and another node was asked to rejoin towards this one."""
 
 
 class Trigger(NamedTuple):
@@ -130,6 +132,9 @@ class Rejoin:
     decision: Decision | None = None
     """The last decision of a trigger that shares it: the same for all, as long as it starts at the same time."""
 
+    restart: Restart | None = None
+    """What became of the restart that was advised because of it."""
+
     @property
     def kept_triggers(self) -> int:
         """Number of triggers that are kept."""
@@ -176,6 +181,17 @@ class Rejoin:
         """Whether it runs for rot alone, so that a sign of life proves nothing."""
         return self.cause.is_proved_by_recovery and all(cause.is_proved_by_recovery for cause in self.causes or ())
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether it runs for another node alone."""
+        return self.cause is Cause.ASKED and not self.causes
+
+    def take_over(self, other: Rejoin) -> None:
+        """Follow on another one of the same node: one that runs for another node alone goes on for this one as well."""
+        if self.is_asked and not other.is_asked:
+            self.causes = set(other.all_causes())
+            self.rejoin_only = other.rejoin_only
+
     def announce(self) -> AnnounceRejoin:
         """What the service tells of where it stands now."""
         return AnnounceRejoin(
@@ -213,4 +229,5 @@ class Rejoin:
             ),
             trigger_count=self.trigger_count,
             bootstrap=tuple(peer.peer_id for peer in self.bootstrap),
+            restart=self.restart,
         )

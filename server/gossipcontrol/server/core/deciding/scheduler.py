@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.deciding.admission import Admission
 from gossipcontrol.server.core.deciding.bootstrap import Bootstrap
 from gossipcontrol.server.core.deciding.capture import Capture
 from gossipcontrol.server.core.deciding.history import History
-from gossipcontrol.server.core.deciding.ladder import can_carry_out, next_rung
-from gossipcontrol.server.core.deciding.lifecycle import Lifecycle, Move
+from gossipcontrol.server.core.deciding.ladder import can_carry_out, higher, next_rung, top_rung
+from gossipcontrol.server.core.deciding.lifecycle import TRANSITIONS, Lifecycle, Move
 from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.probation import Probation
+from gossipcontrol.server.core.deciding.record import Restart
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
-from gossipcontrol.server.core.decision import Capability, Rule
-from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
+from gossipcontrol.server.core.decision import Capability, Cause, Rule, Rung
+from gossipcontrol.server.core.effect import AdviseRestart, AnnounceRestart, StartRejoin
 from gossipcontrol.server.core.event import (
+    NEVER,
     AdviceOutdated,
     RejoinFinished,
     RejoinProved,
+    RestartFinished,
     StartDelayed,
     SuspicionEnded,
 )
@@ -31,11 +37,22 @@ RECOVERED = "the end of what was suspected"
 NOT_RECOVERED = "the suspicion ended, but nothing shows that the node recovered"
 SUSPICION_OVER = "what was suspected ended before it started"
 REFUTED = "fresh neighbours came before it started"
+ASKER_WELL = "the node that it was to rejoin towards has a fresh neighbour again"
 STREAM_ENDED = "the agent's stream ended before it was verified"
 DUE, DUE_STARTS = 1000, 50
 """Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
+RESTART_INTERVAL = 600.0
+"""Seconds within which the agent of a node is told only once that a restart is advised, even if it restarts itself."""
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
+
+
+class Asker(Protocol):
+    """What asks another node to rejoin towards one."""
+
+    def ask(self, slot: Slot, rejoin: Rejoin, now: float) -> tuple[str, float] | None:
+        """Ask one because of this rejoin; returns its id and when it starts, None where nobody can be asked."""
+        ...
 
 
 class Scheduler:
@@ -55,6 +72,11 @@ class Scheduler:
         self._probation = Probation(parameters.trial_time, self.lifecycle)
         self._starts = 0
         """Attempts begun; only differences count."""
+        self._asker: Asker | None = None
+
+    def use(self, asker: Asker | None) -> None:
+        """Have others asked by this one, which needs the policy, which needs the scheduler."""
+        self._asker = asker
 
     # Time.
 
@@ -88,12 +110,16 @@ class Scheduler:
             self.lifecycle.queue(rejoin, now)
 
     def _skip_if_refuted(self, rejoin: Rejoin, now: float) -> bool:
-        """Skip a rejoin that waits only for what fresh neighbours refute, if they came meanwhile."""
-        if not all(cause.is_refutable for cause in rejoin.all_causes()):
+        """Skip a rejoin that waits only for what fresh neighbours refute, its own or the asker's, if they came."""
+        causes, slot = rejoin.all_causes(), self.lifecycle.slot(rejoin)
+        guesses = [cause for cause in causes if cause is not Cause.ASKED]
+        if not all(cause.is_refutable for cause in guesses):
             return False
-        if not self.is_fresh(self._reads.instant(self.lifecycle.slot(rejoin).alive_at), now):
+        if guesses and not self.is_fresh(self._reads.instant(slot.alive_at), now):
             return False
-        self.lifecycle.end(rejoin, Move.DROP, REFUTED, now)
+        if Cause.ASKED in causes and not self._reads.instant(_alive_at(slot, rejoin.bridge)) > rejoin.latest_at():
+            return False
+        self.lifecycle.end(rejoin, Move.DROP, REFUTED if guesses else ASKER_WELL, now)
         return True
 
     def is_fresh(self, alive_at: float, now: float) -> bool:
@@ -124,7 +150,8 @@ class Scheduler:
         rejoin.attempts += 1
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
-        peer_ids = self._reads.read(lambda: self._bootstrap.choose(slot, since, now, rejoin.bridge))
+        choose = self._bootstrap.choose
+        peer_ids = self._reads.read(lambda: choose(slot, since, now, rejoin.bridge, only_bridge=rejoin.is_asked))
         rejoin.bootstrap = self._bootstrap.name(peer_ids, now)
         self.lifecycle.set_deadline(rejoin, now + self._parameters.verify_timeout)
         self._output.emit(
@@ -146,9 +173,9 @@ class Scheduler:
         """While rot stands, each trigger tries the next rung; none is tried that is known to be in vain."""
         if not rejoin.attempts and rejoin.is_proved_by_recovery() and self._probation.begin(slot, rejoin, now):
             detail = f"{rejoin.rung.name.lower()}, the last rung, was tried before, and what was suspected still stands"
-            self._advise_restart(slot, rejoin, detail)
+            self._advise_restart(slot, rejoin, detail, now)
         if not rejoin.rejoin_only and can_carry_out(rejoin.first_rung, slot.node.capabilities):
-            rejoin.rung = max(rejoin.rung, rejoin.first_rung)
+            rejoin.rung = higher(rejoin.rung, rejoin.first_rung)
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""
@@ -192,6 +219,8 @@ class Scheduler:
         slot = self.lifecycle.slot(rejoin)
         if rejoin.state is State.AWAITING_RECOVERY:
             self._probation.forget(slot, "nobody suspected it any longer, and nobody cleared it", now)
+        elif rejoin.state is State.ASKING:
+            self._fail(slot, rejoin, rejoin.detail, now)
         elif not rejoin.is_proved_by_recovery():
             self._climb(slot, rejoin, now)
         elif slot.active_rot:
@@ -200,28 +229,67 @@ class Scheduler:
             self.lifecycle.end(rejoin, Move.GIVE_UP, NOT_RECOVERED, now)
 
     def _climb(self, slot: Slot, rejoin: Rejoin, now: float) -> None:
-        """No proof came: try the next rung that the agent can carry out, if there is one."""
+        """No proof came: have another node help, and try the next rung that the agent can carry out."""
         answered = "carried out" if rejoin.acknowledged else "no answer from the agent"
-        detail = f"{answered}, but no neighbour and no message within {self._parameters.verify_timeout:g} s"
-        rung = next_rung(rejoin.rung, slot.node.capabilities)
         is_alone = len(slot.store.slots) == 1 and not self._reads.whether(
             self._registry.liveness.has_others(slot.store.store_id, slot.node.node_id)
         )
         if is_alone:
-            detail = f"{answered}, but no other peer of this store is known"
-        is_futile = rejoin.rejoin_only or self._waits_for_absent_peers(slot, rejoin)
-        if is_futile:
-            detail = f"{answered}, but no other peer of this store is online"
-        if rung is None or is_alone or is_futile:
-            self.lifecycle.end(rejoin, Move.GIVE_UP, detail, now)
-            if not is_alone:
-                self._advise_restart(slot, rejoin, detail)
+            self.lifecycle.end(rejoin, Move.GIVE_UP, f"{answered}, but no other peer of this store is known", now)
             return
+        is_asked = rejoin.is_asked
+        if not is_asked and (rejoin.rejoin_only or self._waits_for_absent_peers(slot, rejoin)):
+            self._fail(slot, rejoin, f"{answered}, but no other peer of this store is online", now)
+            return
+        detail = f"{answered}, but no neighbour and no message within {self._parameters.verify_timeout:g} s"
+        is_pair = not is_asked and self._is_one_of_two(slot)
+        asked = self._ask_peer(slot, rejoin, is_pair, now)
+        if asked is not None:
+            detail = f"{detail}; {asked[0]} is asked to rejoin towards it"
+        rung = None if is_asked else (top_rung if is_pair else next_rung)(rejoin.rung, slot.node.capabilities)
+        if rung is not None:
+            self._climb_to(rung, slot, rejoin, is_pair, detail, now)
+        elif asked is not None and asked[1] + self._parameters.verify_timeout > now:
+            self._wait_for_peer(slot, rejoin, asked[1], detail, now)
+        else:
+            self._fail(slot, rejoin, detail, now)
+
+    def _climb_to(self, rung: Rung, slot: Slot, rejoin: Rejoin, is_pair: bool, detail: str, now: float) -> None:
+        """Try a rung after a wait that grows; of two devices, neither of which others may help, after the window."""
         rejoin.climbs += 1
-        wait = self._parameters.window * min(2.0**rejoin.climbs, BACKOFF_CAP)
+        wait = self._parameters.window * (1.0 if is_pair else min(2.0**rejoin.climbs, BACKOFF_CAP))
         follower = slot.waiting or rejoin
         follower.rung, follower.climbs = rung, rejoin.climbs
         self._retry(rejoin, (rejoin.started_at or now) + wait, Move.GIVE_UP, detail, now)
+
+    def _ask_peer(self, slot: Slot, rejoin: Rejoin, is_pair: bool, now: float) -> tuple[str, float] | None:
+        """Have another node rejoin towards this one; of two, the other's own start since then is as good."""
+        if self._asker is None:
+            return None
+        if is_pair and rejoin.first_started_at is not None:
+            others = (one for one in slot.store.slots.values() if one is not slot and one.node.attached)
+            started = [(one.last_start_at, one.node.node_id) for one in others]
+            at, node_id = max(started, default=(NEVER, ""))
+            if at >= rejoin.first_started_at:
+                return node_id, at
+        return self._asker.ask(slot, rejoin, now)
+
+    def _wait_for_peer(self, slot: Slot, rejoin: Rejoin, starts_at: float, detail: str, now: float) -> None:
+        """The agent has no rung left, but what another node does may still prove it, in its proof time."""
+        if slot.asking is not None:
+            self.lifecycle.end(slot.asking, Move.GIVE_UP, f"{slot.asking.detail}; {rejoin.rejoin_id} follows", now)
+        starts_at = min(starts_at, now + self._parameters.window)
+        self.lifecycle.ask(rejoin, starts_at + self._parameters.verify_timeout, detail)
+
+    def _fail(self, slot: Slot, rejoin: Rejoin, detail: str, now: float) -> None:
+        """Nothing is left to try: a person or a supervisor should know."""
+        self.lifecycle.end(rejoin, Move.GIVE_UP, detail, now)
+        self._advise_restart(slot, rejoin, detail, now)
+
+    def _is_one_of_two(self, slot: Slot) -> bool:
+        store_id, node_id = slot.store.store_id, slot.node.node_id
+        is_pair = self._registry.liveness.has_one_other(store_id, node_id)
+        return self._reads.whether_named(("", "one other", store_id, node_id), is_pair)
 
     def _waits_for_absent_peers(self, slot: Slot, rejoin: Rejoin) -> bool:
         """Whether a node merely guesses that it is cut off while all others are away; a probe will find them."""
@@ -237,17 +305,40 @@ class Scheduler:
         """Wait for a further attempt, not before the window ends; a rejoin that waits already serves as it."""
         slot = self.lifecycle.slot(rejoin)
         if slot.waiting is not None:
+            slot.waiting.take_over(rejoin)
             self.lifecycle.end(rejoin, otherwise, f"{detail}; {slot.waiting.rejoin_id} follows", now)
             return
         self.lifecycle.wait(rejoin, Move.RETRY, Rule.BACKOFF, max(at, slot.last_start_at + self._parameters.window))
         rejoin.detail = f"{detail}; attempt {rejoin.attempts + 1} follows"
         self._output.emit(rejoin.announce())
 
-    def _advise_restart(self, slot: Slot, rejoin: Rejoin, detail: str) -> None:
+    def _advise_restart(self, slot: Slot, rejoin: Rejoin, detail: str, now: float) -> None:
         """The last rung, once per episode: nobody is called again for what they know, nor because peers are away."""
         if not slot.restart_advised and not rejoin.rejoin_only and not self._are_others_away(slot):
             slot.restart_advised = True
-            self._output.emit(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail))
+            session_id = self._session_to_tell(slot.node, now)
+            self._output.emit(AdviseRestart(rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, detail, session_id))
+
+    @staticmethod
+    def _session_to_tell(node: Node, now: float) -> str:
+        """The stream on which an agent is told of an advice, at most now and then, however many stores it is about."""
+        if not node.attached or node.told_at + RESTART_INTERVAL > now:
+            return ""
+        node.told_at = now
+        return node.session_id
+
+    def on_restarted(self, event: RestartFinished, now: float) -> None:
+        """What became of the operator's command; once for each rejoin of the node whose agent says so."""
+        rejoin = self._history.get(event.rejoin_id)
+        if rejoin is None or rejoin.node_id != event.node_id or rejoin.restart is not None:
+            self._output.changed_nothing = True
+            return
+        rejoin.restart = Restart(now, event.exit_code, event.duration, event.error)
+        self._output.emit(
+            AnnounceRestart(
+                rejoin.rejoin_id, rejoin.node_id, rejoin.store_id, event.exit_code, event.duration, event.error
+            )
+        )
 
     # Proofs.
 
@@ -267,16 +358,15 @@ class Scheduler:
         if slot.restart_advised and not slot.active_rot and alive_at > slot.last_start_at:
             slot.restart_advised = False
             self._output.log(AdviceOutdated(slot.node.node_id, slot.store.store_id))
-        rejoin = self.unproved(slot)
-        if rejoin is None or rejoin.started_at is None or alive_at <= rejoin.started_at:
-            return
-        self._output.log(RejoinProved(rejoin.rejoin_id, proof))
-        self._verify(rejoin, proof, now)
+        for rejoin in (self.unproved(slot), slot.asking):
+            if rejoin is not None and rejoin.started_at is not None and alive_at > rejoin.started_at:
+                self._output.log(RejoinProved(rejoin.rejoin_id, proof))
+                self._verify(rejoin, proof, now)
 
     def on_proved(self, event: RejoinProved, now: float) -> None:
         """The logged form of a proof."""
         rejoin = self._history.get(event.rejoin_id)
-        if rejoin is not None and rejoin.state in (State.RUNNING, State.AWAITING_RECOVERY, State.WAITING, State.QUEUED):
+        if rejoin is not None and Move.PROVE in TRANSITIONS.get(rejoin.state, ()):
             self._verify(rejoin, event.what, now)
 
     def _verify(self, rejoin: Rejoin, proof: str, now: float) -> None:
@@ -300,7 +390,7 @@ class Scheduler:
         elif held is not None:
             self._probation.give_up(slot, NOT_RECOVERED, now)
             if slot.node.attached and next_rung(held.rung, slot.node.capabilities) is None:
-                self._advise_restart(slot, held, NOT_RECOVERED)
+                self._advise_restart(slot, held, NOT_RECOVERED, now)
         if waiting is not None and waiting.is_proved_by_recovery():
             self.lifecycle.end(waiting, Move.DROP, SUSPICION_OVER, now)
 
@@ -327,22 +417,29 @@ class Scheduler:
         """Park what waits or runs for a node: a command on a lost stream may never have arrived."""
         expires_at = now + self._parameters.park_time
         for slot in node.slots.values():
-            self._probation.give_up(slot, "the agent's stream ended before it showed whether it helped", now)
+            self._stop_holding(slot, "the agent's stream ended before it showed whether it helped", now)
             running, waiting = slot.running, slot.waiting
             if running is not None and waiting is None:
                 running.detail = STREAM_ENDED
                 self.lifecycle.park(running, Move.DETACH, expires_at)
             elif running is not None and waiting is not None:
+                waiting.take_over(running)
                 self.lifecycle.end(running, Move.FAIL, f"{STREAM_ENDED}; {waiting.rejoin_id} follows", now)
             if waiting is not None and waiting.state is not State.PARKED:
                 self.lifecycle.park(waiting, Move.DETACH, expires_at)
 
     def drop(self, slot: Slot, reason: str, now: float) -> None:
         """End what waits or runs in a slot that goes away."""
-        self._probation.give_up(slot, reason, now)
+        self._stop_holding(slot, reason, now)
         for rejoin in (slot.running, slot.waiting):
             if rejoin is not None:
                 self.lifecycle.end(rejoin, Move.DROP, reason, now)
+
+    def _stop_holding(self, slot: Slot, detail: str, now: float) -> None:
+        """End what runs no more, and waits for something that would show whether it helped."""
+        self._probation.give_up(slot, detail, now)
+        if slot.asking is not None:
+            self.lifecycle.end(slot.asking, Move.GIVE_UP, detail, now)
 
     def split(self, parked: Rejoin, node: Node, now: float) -> None:
         """End a rejoin of a host or node without known stores: each store of the node that came has one of its own."""
@@ -374,3 +471,9 @@ class Scheduler:
         self.admission.load(plain["admission"], self._history.get)
         self._bootstrap.load(plain["bootstrap"])
         self.lifecycle.load(plain)
+
+
+def _alive_at(slot: Slot, node_ids: Sequence[str]) -> float:
+    """Since when all of these nodes of a store have had a sign of life of a neighbour."""
+    asked_by = (slot.store.slots.get(node_id) for node_id in node_ids)
+    return min((one.alive_at for one in asked_by if one is not None), default=NEVER)

@@ -123,6 +123,11 @@ class Presence:
         """Whether the peer is mute, so that only its broadcasts count as signs of life."""
         return store.index.get(peer_id, -1) in self._mute_since
 
+    def mute_peers(self, store: Store) -> list[str]:
+        """The mute peers of a store."""
+        mute = self._mute_since
+        return [peer_id for peer_id, row in store.index.items() if row in mute] if mute else []
+
     # Signs of life.
 
     def ensure_store(self, store_id: str) -> Store:
