@@ -19,6 +19,7 @@ from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -85,6 +86,8 @@ class CoreParameters:
     knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
     memory: int = 0
     """Bytes that all books may take; 0: no limit."""
+    sizes: TurnSizes = field(default_factory=TurnSizes)
+    """How much one turn decides; nothing that an operator need tune."""
 
 
 class Journaling(Enum):
@@ -111,7 +114,7 @@ class Core:
         self.parameters = parameters = parameters or CoreParameters()
         self.liveness = Liveness(parameters.liveness)
         self.knowledge = knowledge or KnowledgeStore(parameters.knowledge)
-        self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
+        self.deciding = Engine(parameters.deciding, self.liveness, id_prefix, parameters.sizes)
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
         self.liveness.use(self._registry)

@@ -15,6 +15,7 @@ from gossipcontrol.server.core.deciding.probation import Probation
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Capability, Rule
 from gossipcontrol.server.core.effect import AdviseRestart, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -32,8 +33,6 @@ NOT_RECOVERED = "the suspicion ended, but nothing shows that the node recovered"
 SUSPICION_OVER = "what was suspected ended before it started"
 REFUTED = "fresh neighbours came before it started"
 STREAM_ENDED = "the agent's stream ended before it was verified"
-DUE, DUE_STARTS = 1000, 50
-"""Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
 BACKOFF_CAP = 10
 """The ladder waits at most this many windows between two rungs."""
 
@@ -42,14 +41,21 @@ class Scheduler:
     """Decides when a rejoin starts, what proves it, and what follows an attempt that was not proved."""
 
     def __init__(
-        self, parameters: Parameters, registry: Registry, history: History, reads: RecordedReads, output: Output
+        self,
+        parameters: Parameters,
+        sizes: TurnSizes,
+        registry: Registry,
+        history: History,
+        reads: RecordedReads,
+        output: Output,
     ) -> None:
         self._parameters = parameters
+        self._sizes = sizes
         self._registry = registry
         self._history = history
         self._reads = reads
         self._output = output
-        self.admission = Admission(parameters.rate, parameters.burst)
+        self.admission = Admission(parameters.rate, parameters.burst, sizes.trigger_starts)
         self.lifecycle = Lifecycle(self.admission, registry, history, output)
         self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._probation = Probation(parameters.trial_time, self.lifecycle)
@@ -60,8 +66,8 @@ class Scheduler:
 
     def advance(self, now: float) -> None:
         """Do what is due, up to a bound: the rest is due still, and follows in the next turns."""
-        lifecycle, most = self.lifecycle, self._starts + DUE_STARTS
-        for _ in range(DUE):
+        lifecycle, most = self.lifecycle, self._starts + self._sizes.due_starts
+        for _ in range(self._sizes.due):
             if self._starts >= most or (rejoin := lifecycle.pop_due(now)) is None:
                 break
             match rejoin.state:
@@ -71,7 +77,7 @@ class Scheduler:
                     self._admit(rejoin, now)
                 case _:
                     self._time_out(rejoin, now)
-        for _ in range(DUE):
+        for _ in range(self._sizes.due):
             if self._starts >= most or (rejoin := self.admission.pop(now)) is None:
                 break
             if not self._skip_if_refuted(rejoin, now):
