@@ -50,6 +50,7 @@ from gossipcontrol.server.core.finding import (
     IdShared,
     NodeSuspected,
     OfferSync,
+    OverloadChanged,
     PresenceChanged,
     StartSync,
     SyncWanted,
@@ -324,7 +325,7 @@ class Core:
 
     def _act(self, turn: Turn, finding: Finding, now: float) -> None:
         match finding:
-            case PresenceChanged() | DeafnessChanged():
+            case PresenceChanged() | DeafnessChanged() | OverloadChanged():
                 turn.findings.append(finding)
             case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only, first_rung):
                 triggers = self.can_ask(node_id, store_id)

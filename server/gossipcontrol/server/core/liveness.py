@@ -24,7 +24,7 @@ from gossipcontrol.server.core.event import (
     SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.finding import DeafnessChanged, Finding, PresenceChanged
+from gossipcontrol.server.core.finding import DeafnessChanged, Finding, HearingChanged, OverloadChanged, PresenceChanged
 from gossipcontrol.server.core.presence.pacer import ReportPacer
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.presence import Presence
@@ -100,6 +100,8 @@ class Liveness:
         self.roster: Roster = roster or EmptyRoster()
         self.diagnosis = Diagnosis(parameters, self.presence, self.roster)
         self._reporters: dict[str, Reporter] = {}
+        self._is_overloaded = False
+        """Whether it was last found to be."""
         self._arrivals: dict[str, dict[str, None]] = {}
         """Nodes that attached, and their stores of which presence is yet to be told; of one that has gone, none."""
         self._arrivals_at = NEVER
@@ -127,7 +129,7 @@ class Liveness:
         presence = self.presence
         if presence.started_at is None:
             presence.started_at = now
-        due_at, heard = presence.next_at(), list[Finding]()
+        due_at, heard = presence.next_at(), list[HearingChanged]()
         if due_at is not None and due_at <= now:
             if now - due_at > SERVICE_BEHIND:
                 self._pacer.on_behind(now)
@@ -142,6 +144,10 @@ class Liveness:
         if type(event) in WORDS and presence.hearing.hear(now):
             heard = [DeafnessChanged(None)]
         self._handlers[type(event)](event, now)
+        since = self.overloaded_since()
+        if (since is None) is self._is_overloaded:
+            self._is_overloaded = since is not None
+            heard.append(OverloadChanged(since))
         found = self.diagnosis.handle(event, now)
         if not presence.changed:
             return [*heard, *found] if heard else found
@@ -415,8 +421,8 @@ class Liveness:
         return self.presence.hearing.deaf_since()
 
     def overloaded_since(self) -> float | None:
-        """Since when the service has heard too few of its reporters (service time); None while it hears enough."""
-        return self.presence.overload.since()
+        """Since when the service has heard some, but too few of its reporters (service time); None otherwise."""
+        return None if self.presence.hearing.is_deaf else self.presence.overload.since()
 
     def counts(self) -> LivenessCounts:
         """The gauges over all stores."""
