@@ -24,7 +24,7 @@ from gossipcontrol.server.state.recovery import recover, take_snapshot, take_sna
 from gossipcontrol.server.state.sqlite import SqliteJournal
 
 from tests.kit.until import until
-from tests.state.crash_images import Call, acknowledge, power_cuts, record
+from tests.state.crash_images import acknowledge, power_cuts, record
 
 CUTS = int(os.environ.get("GOSSIPCONTROL_CUTS", "60"))
 EVENTS = 60
