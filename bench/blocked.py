@@ -120,7 +120,7 @@ class Lab:
     async def longest(self) -> dict[str, Any]:
         """The longest turn since the last question."""
         self._result.unlink(missing_ok=True)
-        os.kill(self._process.pid, signal.SIGUSR1)
+        os.kill(self._process.pid, signal.SIGUSR2)
         await until(self._result.exists, "the service told its longest turn", LIMIT)
         answer: dict[str, Any] = json.loads(self._result.read_text())
         return answer

@@ -1,7 +1,7 @@
 """The service with an event loop that measures its turns: ``python -m bench.measured_service RESULT``.
 
 Asyncio's own loop instead of uvloop, whose turns cannot be seen; the callbacks are the same. A turn is one pass of the
-loop, in CPU seconds of its thread: waiting and other processes do not count. SIGUSR1 writes the longest since the last
+loop, in CPU seconds of its thread: waiting and other processes do not count. SIGUSR2 writes the longest since the last
 one to the file RESULT as JSON, with the callback in it that took longest, and begins again.
 """
 
@@ -84,7 +84,7 @@ def main() -> None:
         partial.write_text(json.dumps(result))
         partial.rename(target)
 
-    signal.signal(signal.SIGUSR1, tell)
+    signal.signal(signal.SIGUSR2, tell)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(serve(config, make_logger(config.log)))
 

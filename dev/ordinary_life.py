@@ -47,6 +47,8 @@ class Device:
     state: str = "unknown"
     silent: int = 0
     """Minutes for which it has been silent."""
+    seen_at: int = 0
+    """The last minute in which it was there."""
 
 
 @dataclass
@@ -138,9 +140,21 @@ def live(site: Site, minutes: int) -> Series:
         online = states["online"]
         is_cut = online == 0 and before >= 2 and not told
         recorder.deaf = 0 if online else recorder.deaf + 60 * (is_cut or recorder.deaf > 0)
+        recorder.overloaded = recorder.overloaded + 60 if _hears_few(site, minute) else 0
         recorder.record(minute, states, moved, site.random)
         before = online
     return recorder.series
+
+
+def _hears_few(site: Site, minute: int) -> bool:
+    """Whether fewer than half of 50 or more that were there within ten minutes, and did not say that they go, are."""
+    expected = online = 0
+    for device in site.devices:
+        if device.state == "online":
+            device.seen_at = minute
+            online += 1
+        expected += device.state in ("online", "suspect", "offline") and minute - device.seen_at <= 10
+    return expected >= 50 and online < expected / 2
 
 
 def _step(site: Site, minute: int, *, deaf: int) -> tuple[int, bool]:
@@ -168,7 +182,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.series: Series = {}
-        self.deaf = 0
+        self.deaf = self.overloaded = 0
         self._minutes = 0
         self._counts: Counter[str] = Counter()
         self._parted = 0
@@ -188,6 +202,7 @@ class Recorder:
             'process_open_fds{job="gossipcontrol",instance="i"}': 60 + online,
             'process_max_fds{job="gossipcontrol",instance="i"}': 65536,
             name("deaf_seconds"): self.deaf,
+            name("overloaded_seconds"): self.overloaded,
             name("state_accepting"): 1,
             name("agents_attached"): online,
             name("partitions", store="notes"): 1 if self._parted else 0,
@@ -261,9 +276,15 @@ TROUBLES: Mapping[str, Difference] = {
     "Down": {"*": _gone, 'up{job="gossipcontrol",instance="i"}': _is(0)},
     "Deaf": {
         name("deaf_seconds"): lambda old, minute: 60.0 * (minute + 1),
+        name("overloaded_seconds"): lambda old, minute: 60.0 * (minute + 1),
         name("agents_attached"): _is(0),
         name("store_peers", store="notes", state="online"): _is(0),
         name("store_peers", store="notes", state="suspect"): _is(300),
+    },
+    "Overloaded": {
+        name("overloaded_seconds"): lambda old, minute: 60.0 * (minute + 1),
+        name("store_peers", store="notes", state="online"): _is(100),
+        name("store_peers", store="notes", state="suspect"): _is(200),
     },
     "StateFailing": {name("state_accepting"): _is(0)},
     "RestartAdvised": {name("escalations_total", rung="restart_advised"): lambda old, minute: 1.0},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.effect import AnnounceRejoin, AnswerTrigger, Effect, StartRejoin
 from gossipcontrol.server.core.event import (
     NEVER,
@@ -32,9 +33,10 @@ class Lab:
     starts: list[tuple[float, StartRejoin]] = field(default_factory=list[tuple[float, StartRejoin]])
     announcements: list[tuple[float, AnnounceRejoin]] = field(default_factory=list[tuple[float, AnnounceRejoin]])
     findings: list[CoreFinding] = field(default_factory=list[CoreFinding])
+    sizes: TurnSizes = field(default_factory=TurnSizes)
 
     def __post_init__(self) -> None:
-        self.core = Core(CoreParameters(deciding=self.parameters), id_prefix="t")
+        self.core = Core(CoreParameters(deciding=self.parameters, sizes=self.sizes), id_prefix="t")
 
     def turn(self, event: Event) -> Turn:
         """Let an event happen now."""

@@ -9,7 +9,6 @@ from statistics import median
 from typing import NamedTuple
 
 from gossipcontrol.server.core.core import Core, CoreParameters
-from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import RejoinRecord, TriggerRecord
 from gossipcontrol.server.core.decision import Capability, Outcome
 from gossipcontrol.server.state.backup import BackupError, back_up
@@ -72,11 +71,11 @@ def read_record(path: Path, last: float | None = None) -> Record:
     """The record in a state file, which may be in use; ``last``: of its last seconds only. Raises ScenarioError."""
     try:
         loaded = _load(path)
-        written = written_with(loaded) or Parameters()
-        core = recover(loaded, CoreParameters(deciding=written))
+        written = written_with(loaded, CoreParameters())
+        core = recover(loaded, written)
     except (BackupError, StateError) as error:
         raise ScenarioError(f"{path}: {error}") from error
-    record = _record(core, Trial("replayed", written), last)
+    record = _record(core, Trial("replayed", written.deciding), last)
     if not record.triggers:
         raise ScenarioError(f"{path}: no trigger is recorded there{'' if last is None else f' in its last {last:g} s'}")
     return record

@@ -354,16 +354,17 @@ ATTRIBUTES = {
     "Explainer": "_park_time _registry _history _policy _answers _expansion",
     "Expansion": "_stores_per_node _registry _policy _answers is_pool_full",
     "Policy": "_parameters _history _reads _scheduler _lifecycle reserved",
-    "Scheduler": "_parameters _registry _history _reads _output admission lifecycle _bootstrap _probation _starts "
-    "_asker",
+    "Scheduler": (
+        "_parameters _sizes _registry _history _reads _output admission lifecycle _bootstrap _probation _starts _asker"
+    ),
     "PeerAsker": "_registry _policy _reads _output",
     "Lifecycle": "_admission _registry _history _output _timers _release wake_at waiting parked running",
     "Probation": "_time _lifecycle",
     "Bootstrap": "_registry _fanout _spread _fresh _load",
     "NamingRate": "_most _named",
-    "Intake": "_registry _history _policy _answers _expansion _output _rest has_more",
+    "Intake": "_sizes _registry _history _policy _answers _expansion _output _rest has_more",
     "Answers": "_requests _generations",
-    "Admission": "_limiter _queue",
+    "Admission": "_limiter _queue _at_once _room",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _pushes _length",
     "Timers": "_heap _former _pushes _stood",

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 
 import pytest
-from gossipcontrol.server.core.core import DEPARTURES
-from gossipcontrol.server.core.deciding.intake import SLICE
+from gossipcontrol.server.core.codec import encode, resolve
+from gossipcontrol.server.core.core import DEPARTURES, CoreParameters
+from gossipcontrol.server.core.deciding.explain import EXPLAINED
 from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.turn_size import FORMER, TurnSizes
+from gossipcontrol.server.core.decision import DecisionKind
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect, StartRejoin
-from gossipcontrol.server.core.event import ChangeKind, NetworkChanged, NodeAttached, RejoinRequested, TimePassed
+from gossipcontrol.server.core.event import (
+    ChangeKind,
+    Event,
+    NetworkChanged,
+    NodeAttached,
+    NodeDetached,
+    RejoinRequested,
+    TimePassed,
+)  # fmt: skip
 from gossipcontrol.server.core.finding import PresenceChanged
+from gossipcontrol.server.core.liveness import ARRIVALS
 from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.state.journal import Loaded
+from gossipcontrol.server.state.recovery import recover, take_snapshot, written_with
 
 from tests.core.deciding.test_replay import LoggingLab, restored, shown
 from tests.kit.core_lab import Lab
@@ -25,10 +41,23 @@ def crowded(lab: Lab) -> None:
     """One host with many nodes, each with many stores."""
     for number in range(NODES):
         lab.handle(NodeAttached(f"n{number}", "s", tuple(f"s{store}" for store in range(STORES)), host_id="h"))
+    finish(lab)
+
+
+def finish(lab: Lab) -> list[Turn]:
+    """Let the turns follow in which the rest of it all is done."""
+    turns = list[Turn]()
+    while (deadline := lab.core.next_deadline()) is not None and deadline <= lab.now:
+        turns.append(lab.turn(TimePassed()))
+    return turns
 
 
 def decided(effects: Sequence[Effect]) -> int:
     return sum(len(one.decisions) for one in effects if isinstance(one, AnswerTrigger))
+
+
+def started(effects: Sequence[Effect]) -> int:
+    return sum(isinstance(one, StartRejoin) for one in effects)
 
 
 def test_a_change_of_a_crowded_host_is_answered_at_once_and_decided_in_slices() -> None:
@@ -37,12 +66,11 @@ def test_a_change_of_a_crowded_host_is_answered_at_once_and_decided_in_slices() 
     first = lab.handle(NetworkChanged("h", boot_id="b", generation=1, request_id="q"))
     (answer,) = [one for one in first if isinstance(one, AnswerTrigger)]
     assert answer.total == ALL
-    turns = [decided(first)]
-    while lab.core.next_deadline() == lab.now:
-        turns.append(decided(lab.handle(TimePassed())))
+    effects = [first, *(turn.effects for turn in finish(lab))]
+    turns = list(map(decided, effects))
     assert sum(turns) == ALL
-    assert max(turns) <= SLICE + STORES
-    assert len(turns) >= ALL // (SLICE + STORES)
+    assert max(turns) <= TurnSizes().decisions, "also where one node has more stores"
+    assert max(map(started, effects)) <= TurnSizes().trigger_starts
     assert len({(start.node_id, start.store_id) for _, start in lab.starts}) == ALL, "every store is covered"
 
 
@@ -55,7 +83,7 @@ def test_a_crash_between_two_slices_loses_nothing() -> None:
     assert shown(restored(lab.parameters, None, lab.log)) == shown(lab.core)
     again = restored(lab.parameters, json.dumps(lab.core.save()), ())
     started = {(start.node_id, start.store_id) for _, start in lab.starts}
-    while again.deciding.next_deadline() == again.decided_at:
+    while (deadline := again.deciding.next_deadline()) is not None and deadline <= again.decided_at:
         effects = again.handle(TimePassed(), lab.now).effects
         started |= {(one.node_id, one.store_id) for one in effects if isinstance(one, StartRejoin)}
     assert len(started) == ALL
@@ -66,8 +94,7 @@ def test_what_is_left_keeps_its_places_in_the_queue() -> None:
     crowded(lab)
     lab.handle(NetworkChanged("h", boot_id="b", generation=1))
     assert decided(lab.handle(RejoinRequested("other", tuple(f"x{number}" for number in range(500))))) == 0
-    while lab.core.next_deadline() == lab.now:
-        lab.handle(TimePassed())
+    finish(lab)
     assert lab.core.counts().queued <= ALL
 
 
@@ -75,7 +102,7 @@ def test_an_explanation_of_a_crowded_host_is_bounded_and_counts_all() -> None:
     lab = Lab()
     crowded(lab)
     forecast = lab.core.foretell(NetworkChanged("h", boot_id="b", generation=1), lab.now)
-    assert (len(forecast.explanations), forecast.total) == (SLICE, ALL)
+    assert (len(forecast.explanations), forecast.total) == (EXPLAINED, ALL)
 
 
 @pytest.mark.parametrize("kind", [ChangeKind.SLEEPING, ChangeKind.RESUMED])
@@ -83,14 +110,81 @@ def test_a_crowded_host_falls_asleep_and_wakes_in_slices(kind: ChangeKind) -> No
     lab = Lab(Parameters(rate=1e6, burst=10**6))
     crowded(lab)
     turns = [lab.turn(NetworkChanged("h", kind=ChangeKind.SLEEPING, boot_id="b", generation=1))]
-    while lab.core.next_deadline() == lab.now:
-        turns.append(lab.turn(TimePassed()))
+    turns += finish(lab)
     told = [{one.store_id for one in turn.findings if isinstance(one, PresenceChanged)} for turn in turns]
     assert max(map(len, told)) <= DEPARTURES, "also of one node with many stores"
     if kind is ChangeKind.RESUMED:
         lab.handle(NetworkChanged("h", kind=kind, boot_id="b", generation=2))
-        while lab.core.next_deadline() == lab.now:
-            lab.handle(TimePassed())
+        finish(lab)
     wanted = PeerState.ASLEEP if kind is ChangeKind.SLEEPING else PeerState.ONLINE
     states = {peer.state for store in range(STORES) for peer in lab.core.liveness.peers(f"s{store}")}
     assert states == {wanted}
+
+
+def test_a_node_with_many_stores_reaches_presence_in_slices() -> None:
+    lab = Lab()
+    stores = tuple(f"s{number}" for number in range(3 * ARRIVALS))
+    turns = [lab.turn(NodeAttached("n", "s", stores)), *finish(lab)]
+    told = [{one.store_id for one in turn.findings if isinstance(one, PresenceChanged)} for turn in turns]
+    assert max(map(len, told)) <= ARRIVALS
+    assert set.union(*told) == set(stores)
+    assert lab.turn(NodeAttached("n", "s", stores)).findings == [], "nothing new"
+
+
+@pytest.mark.parametrize("leaves", [NodeDetached("n", "s", left=True), NetworkChanged("h", kind=ChangeKind.SLEEPING)])
+def test_a_node_that_goes_before_presence_knows_all_its_stores_is_nowhere_online(leaves: Event) -> None:
+    lab = Lab()
+    stores = tuple(f"s{number}" for number in range(3 * ARRIVALS))
+    lab.handle(NodeAttached("n", "s", stores, host_id="h"))
+    lab.handle(leaves)
+    finish(lab)
+    states = {peer.state for store_id in stores for peer in lab.core.liveness.peers(store_id)}
+    assert states == {PeerState.LEFT if isinstance(leaves, NodeDetached) else PeerState.ASLEEP}
+
+
+def test_a_node_with_many_stores_takes_over_in_slices_what_its_host_waited_for() -> None:
+    lab = LoggingLab(Parameters(rate=1e6, burst=10**6))
+    stores = tuple(f"s{number}" for number in range(2 * TurnSizes().decisions + 1))
+    lab.handle(NetworkChanged("h", boot_id="b", generation=1))
+    first = lab.turn(NodeAttached("n", "s", stores, host_id="h"))
+    assert 0 < started(first.effects) <= TurnSizes().trigger_starts
+    assert lab.core.counts().queued + started(first.effects) == TurnSizes().decisions
+    again = restored(lab.parameters, json.dumps(lab.core.save()), ())
+    turns = finish(lab)
+    assert max(started(turn.effects) for turn in turns) <= TurnSizes().trigger_starts
+    assert {start.store_id for _, start in lab.starts} == set(stores)
+    assert shown(restored(lab.parameters, None, lab.log)) == shown(lab.core), "a replay decides the same slices"
+    while (deadline := again.deciding.next_deadline()) is not None and deadline <= again.decided_at:
+        again.handle(TimePassed(), lab.now)
+    assert again.counts() == dataclasses.replace(lab.core.counts(), peers=0), "a snapshot between them loses none"
+
+
+def test_no_trigger_begins_more_attempts_at_once_than_one_turn_may() -> None:
+    lab, stores = Lab(), tuple(f"s{number}" for number in range(100))
+    lab.handle(NodeAttached("n", "s", stores))
+    finish(lab)
+    foretold = lab.core.foretell(RejoinRequested("n"), lab.now)
+    answer = lab.answer(RejoinRequested("n"))
+    kinds = [one.kind for one in answer.decisions]
+    assert kinds.count(DecisionKind.STARTED) == TurnSizes().trigger_starts
+    assert {one.start_at for one in answer.decisions} == {lab.now}, "the limiter would allow all"
+    assert [one.decision.kind for one in foretold.explanations] == kinds
+    finish(lab)
+    assert {at for at, _ in lab.starts} == {lab.now}
+    assert len(lab.starts) == len(stores)
+
+
+def test_a_log_without_a_mark_is_replayed_with_the_sizes_of_earlier_versions() -> None:
+    lab = LoggingLab(Parameters(rate=1e6, burst=10**6), sizes=FORMER)
+    crowded(lab)
+    before = lab.core.capture()
+    snapshot = {"parameters": encode(lab.parameters), "core": json.loads(json.dumps(resolve(before)))}
+    first = lab.handle(NetworkChanged("h", boot_id="b", generation=1))
+    assert decided(first) == started(first) == 2 * STORES, "as earlier versions did"
+    core = recover(Loaded(snapshot, lab.log[NODES:]), CoreParameters(deciding=lab.parameters))
+    assert core.save() == lab.core.save()
+    assert core.parameters.sizes == TurnSizes(), "and it goes on with the present ones"
+    marked = resolve(take_snapshot(core))
+    assert written_with(Loaded(marked), CoreParameters()).sizes == TurnSizes()
+    effects = core.handle(TimePassed(), lab.now).effects
+    assert decided(effects) == TurnSizes().decisions

@@ -74,6 +74,20 @@ def test_many_nodes_that_report_rarely_fall_silent_at_once_as_well() -> None:
     assert states(lab) == {SUSPECT}
 
 
+@pytest.mark.parametrize(("before", "is_deaf"), [(5, True), (6, False)])
+def test_half_of_those_that_reported_must_fall_silent_at_once(before: int, is_deaf: bool) -> None:
+    """Some may have died just before the cut; where most had, the rest may have died like them."""
+    lab = reporting(NODES)
+    report(lab, NODES)
+    lab.advance(1.9)
+    for _ in range(2):
+        report(lab, NODES[before:])
+        lab.advance(2.0)
+    report(lab, NODES[before:])  # the others reported 6 s ago: too early for at once, late enough to count
+    lab.advance(300.0)
+    assert (lab.liveness.deaf_since() is not None) is is_deaf
+
+
 def test_streams_that_end_with_the_uplink_and_nodes_that_come_back_late_change_nothing() -> None:
     lab = reporting(NODES)
     for node_id in NODES:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 from gossipcontrol.server.core.event import LivenessReported, NodesSlept, TimePassed
+from gossipcontrol.server.core.finding import OverloadChanged
 from gossipcontrol.server.core.presence.overload import KNOWN_FOR, MAX_KNOWN, MIN_REPORTERS, Overload
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
@@ -259,3 +260,24 @@ def test_what_is_remembered_is_bounded() -> None:
         overload.record_wait(f"n{number}", number * 1e-5)
     assert len(overload._heard) == MAX_KNOWN  # pyright: ignore[reportPrivateUsage]
     assert len(overload._waited) == MAX_KNOWN  # pyright: ignore[reportPrivateUsage]
+
+
+def overload(lab: Lab) -> list[bool]:
+    """Whether the service heard too few, change by change."""
+    return [one.since is not None for one in lab.findings if isinstance(one, OverloadChanged)]
+
+
+def test_an_overload_is_told_when_it_begins_and_when_it_ends() -> None:
+    fleet = Fleet(100)
+    fleet.run(7, fixed)
+    assert overload(fleet.lab) == [True]
+    fleet.run(2)
+    assert overload(fleet.lab) == [True, False]
+
+
+def test_a_service_that_is_deaf_does_not_say_that_it_hears_few() -> None:
+    fleet = Fleet(100)
+    fleet.lab.advance(300.0)
+    assert fleet.lab.liveness.deaf_since() is not None
+    assert fleet.lab.liveness.overloaded_since() is None
+    assert overload(fleet.lab)[-1:] in ([], [False])

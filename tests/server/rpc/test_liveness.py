@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from gossipcontrol.cli.status import read_status
 from gossipcontrol.client import Client
 from gossipcontrol.server.config import Config, Metrics
+from gossipcontrol.server.core.presence.overload import MIN_REPORTERS
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc, liveness_pb2
 from gossipcontrol.v1.attach_pb2 import Goodbye, NeighborEvent
@@ -199,6 +201,36 @@ async def test_a_service_that_hears_nobody_says_so_and_calls_nobody_offline(tmp_
         await report(stub, "n")
         assert await client.warnings() == ()
         assert len(service.lines("nodes are heard again")) == 1
+
+
+async def test_a_service_that_hears_few_says_so_and_calls_nobody_offline(tmp_path: Path) -> None:
+    """A service that took a part of the reports of 20,000 healthy nodes called all of them offline."""
+    one_each = [LivenessReport(node_id=f"n{number}", store_id="a") for number in range(MIN_REPORTERS)]
+    everybody = PeerLivenessRequest(reports=one_each)
+    async with (
+        serving(settings(tmp_path, liveness=replace(STEADY, offline_after=4.0))) as service,
+        connected(service.address) as stub,
+        Client(service.address) as client,
+    ):
+        await stub.PeerLiveness(everybody)
+        assert "gossipcontrol_overloaded_seconds 0.0\n" in await service.scrape()
+
+        async def is_overloaded() -> bool:
+            await report(stub, "n0")  # one is heard all the time, so the service is not deaf
+            return any("fewer than half of the nodes" in one for one in await client.warnings())
+
+        await until(is_overloaded, "the service says that it hears few")
+        assert "gossipcontrol_overloaded_seconds 0.0\n" not in await service.scrape()
+        assert "gossipcontrol_deaf_seconds 0.0" in await service.scrape()
+        (line,) = service.lines("few nodes are heard")
+        assert line["level"] == "warning"
+        (trouble,) = [one for one in (await read_status(client)).troubles if one.subject == "fleet"]
+        assert trouble.cure.startswith("give its host more processor time"), "as doctor prints it"
+        assert await state(stub, "n1") != "OFFLINE"
+        await stub.PeerLiveness(everybody)
+        assert await client.warnings() == ()
+        assert "gossipcontrol_overloaded_seconds 0.0\n" in await service.scrape()
+        assert len(service.lines("enough nodes are heard")) == 1
 
 
 async def test_a_host_that_sleeps_makes_its_nodes_asleep_until_it_wakes(stub: Stub) -> None:

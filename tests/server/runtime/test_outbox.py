@@ -9,6 +9,7 @@ from gossipcontrol.server.config import Log, Retry
 from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.core import Core, CoreParameters, Journaling
 from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Outcome
 from gossipcontrol.server.core.event import (
     Event,
@@ -325,16 +326,16 @@ async def test_what_a_commit_releases_leaves_in_order_and_in_slices(monkeypatch:
     """One commit that released what 97,000 decisions had led to used to take 65 ms in one go."""
     monkeypatch.setattr(outbox_module, "SLICE_TIME", 0.0)
     desk = Desk()
-    stores = tuple(f"s{number}" for number in range(40))
+    stores = tuple(f"s{number}" for number in range(TurnSizes().trigger_starts))
     desk.dispatcher.submit(NodeAttached("n", "s", stores))
     desk.dispatcher.submit(RejoinRequested("n"))
     desk.journal.commit()
     passes, first = 0, len(desk.driver.started)
-    while len(desk.driver.started) < 40:
+    while len(desk.driver.started) < len(stores):
         passes += 1
         await asyncio.sleep(0)
     assert first < 2
-    assert passes >= 40
+    assert passes >= len(stores)
     assert [start.store_id for start in desk.driver.started] == list(stores)
     await desk.dispatcher.close()
 

@@ -19,6 +19,7 @@ from gossipcontrol.server.core.deciding.engine import Engine
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
@@ -51,6 +52,7 @@ from gossipcontrol.server.core.finding import (
     IdShared,
     NodeSuspected,
     OfferSync,
+    OverloadChanged,
     PresenceChanged,
     StartSync,
     SyncWanted,
@@ -88,6 +90,8 @@ class CoreParameters:
     knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
     memory: int = 0
     """Bytes that all books may take; 0: no limit."""
+    sizes: TurnSizes = field(default_factory=TurnSizes)
+    """How much one turn decides; nothing that an operator need tune."""
 
 
 class Journaling(Enum):
@@ -116,7 +120,7 @@ class Core:
         starts = StartRate(window=allowed.window, rate=allowed.rate, burst=allowed.burst)
         self.liveness = Liveness(parameters.liveness, starts=starts)
         self.knowledge = knowledge or KnowledgeStore(parameters.knowledge)
-        self.deciding = Engine(parameters.deciding, self.liveness, id_prefix)
+        self.deciding = Engine(parameters.deciding, self.liveness, id_prefix, parameters.sizes)
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
         self.liveness.use(self._registry)
@@ -331,7 +335,7 @@ class Core:
 
     def _act(self, turn: Turn, finding: Finding, now: float) -> None:
         match finding:
-            case PresenceChanged() | DeafnessChanged():
+            case PresenceChanged() | DeafnessChanged() | OverloadChanged():
                 turn.findings.append(finding)
             case NodeSuspected(node_id, store_id, cause, evidence, bridge, rejoin_only, first_rung):
                 triggers = self.can_ask(node_id, store_id)

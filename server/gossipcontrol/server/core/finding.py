@@ -66,6 +66,14 @@ class DeafnessChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class OverloadChanged:
+    """The service hears fewer than half of the nodes that report; or it hears enough of them again."""
+
+    since: float | None
+    """When that began (service time); None: it hears enough again."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncWanted:
     """A node should sync a store directly with a peer: they never meet, or to see whether a partition has ended."""
 
@@ -86,8 +94,11 @@ class OfferSync(SyncWanted):
     """No driver can act for the node: it is asked with the answer to its next report."""
 
 
-Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted | DeafnessChanged
+HearingChanged = DeafnessChanged | OverloadChanged
+"""What is found of the service itself."""
+
+Finding = PresenceChanged | NodeSuspected | SuspicionEnded | SyncWanted | HearingChanged
 """What liveness finds. That a suspicion ended is said once of whatever became a trigger, however it ends."""
 
-CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared | IdShared | DeafnessChanged
+CoreFinding = PresenceChanged | NodeSuspected | SuspicionEnded | StartSync | WritesUnshared | IdShared | HearingChanged
 """What leaves the core, once it has turned findings into triggers and knows whom it can ask."""

@@ -25,7 +25,7 @@ from gossipcontrol.server.core.event import (
     SyncFinished,
     TimePassed,
 )
-from gossipcontrol.server.core.finding import DeafnessChanged, Finding, PresenceChanged
+from gossipcontrol.server.core.finding import DeafnessChanged, Finding, HearingChanged, OverloadChanged, PresenceChanged
 from gossipcontrol.server.core.presence.pacer import ReportPacer
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.presence import Presence
@@ -39,6 +39,8 @@ SERVICE_BEHIND = 0.5
 """Seconds by which a deadline is served late that show that the event loop has more to do than it can."""
 SERVICE_PAUSE = 2.0
 """Seconds by which a deadline is served late that show that the service itself stood still, or was overloaded."""
+ARRIVALS = 200
+"""Stores of nodes that attached which presence takes in one turn: some 1 ms; the others follow in the next turns."""
 MAX_REPORTERS = 65_536
 """Most nodes whose reports are followed; more than the registry of nodes holds by default."""
 EVICTION_SCAN = 16
@@ -110,6 +112,12 @@ class Liveness:
         self.roster: Roster = roster or EmptyRoster()
         self.diagnosis = Diagnosis(parameters, self.presence, self.roster, starts)
         self._reporters: dict[str, Reporter] = {}
+        self._is_overloaded = False
+        """Whether it was last found to be."""
+        self._arrivals: dict[str, dict[str, None]] = {}
+        """Nodes that attached, and their stores of which presence is yet to be told; of one that has gone, none."""
+        self._arrivals_at = NEVER
+        """When it was last told of some."""
         self._advanced_at = NEVER
         """When presence was last advanced."""
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
@@ -133,7 +141,7 @@ class Liveness:
         presence = self.presence
         if presence.started_at is None:
             presence.started_at = now
-        due_at, heard = presence.next_at(), list[Finding]()
+        due_at, heard = presence.next_at(), list[HearingChanged]()
         if due_at is not None and due_at <= now:
             if now - due_at > SERVICE_BEHIND:
                 self._pacer.on_behind(now)
@@ -148,6 +156,10 @@ class Liveness:
         if type(event) in WORDS and presence.hearing.hear(now):
             heard = [DeafnessChanged(None)]
         self._handlers[type(event)](event, now)
+        since = self.overloaded_since()
+        if (since is None) is self._is_overloaded:
+            self._is_overloaded = since is not None
+            heard.append(OverloadChanged(since))
         found = self.diagnosis.handle(event, now)
         if not presence.changed:
             return [*heard, *found] if heard else found
@@ -161,6 +173,8 @@ class Liveness:
 
     def next_deadline(self) -> float | None:
         """The service time at which TimePassed is due; None when nothing can change by itself."""
+        if self._arrivals:
+            return self._arrivals_at
         return earliest(self.presence.next_at(), self.diagnosis.next_deadline())
 
     # Events.
@@ -170,6 +184,7 @@ class Liveness:
         store = presence.ensure_store(event.store_id)
         reporter = self._ensure_reporter(node_id)
         if event.going_to_sleep:
+            self._arrivals.get(node_id, {}).pop(event.store_id, None)
             presence.mark_departed(event.store_id, node_id, PeerState.ASLEEP, now)
         reported_at = reporter.reported_at(event.store_id)
         presence.on_self_report(store, node_id, now)
@@ -200,12 +215,34 @@ class Liveness:
         kept = before.stores if before is not None and before.session_id == event.session_id else {}
         stores = {store_id: kept.get(store_id, Report()) for store_id in event.store_ids}
         self._reporters[event.node_id] = Reporter(stores, event.session_id)
-        for store_id in stores.keys() - kept.keys():
+        earlier = self._arrivals.pop(event.node_id, ())
+        came = [store_id for store_id in stores if store_id not in kept or store_id in earlier]
+        if came:
+            self._arrivals[event.node_id] = dict.fromkeys(came)
+            self._take_arrivals(now)
+
+    def _take_arrivals(self, now: float) -> None:
+        """Note that nodes are in the stores with which they attached, up to a bound."""
+        room, self._arrivals_at = ARRIVALS, now
+        while self._arrivals and room:
+            node_id, left = next(iter(self._arrivals.items()))
+            room -= self._arrive(node_id, islice(left, room), now)
+
+    def _arrive(self, node_id: str, store_ids: Iterable[str], now: float) -> int:
+        """Note that a node is in those stores, which were left to note; returns how many they were."""
+        came = list(store_ids)
+        left = self._arrivals.get(node_id, {})
+        for store_id in came:
+            del left[store_id]
             store = self.presence.ensure_store(store_id)
-            self.presence.on_self_report(store, event.node_id, now, clears_departure=True)
+            self.presence.on_self_report(store, node_id, now, clears_departure=True)
             self.presence.drop_if_empty(store)
+        if not left:
+            self._arrivals.pop(node_id, None)
+        return len(came)
 
     def _on_node_detached(self, event: NodeDetached, now: float) -> None:
+        self._arrivals.pop(event.node_id, None)
         self._reporters.pop(event.node_id, None)
         if event.left:
             self.presence.forget_reporter(event.node_id)
@@ -215,6 +252,10 @@ class Liveness:
     def _on_nodes_slept(self, event: NodesSlept, now: float) -> None:
         for node_id in event.node_ids:
             self.presence.forget_reporter(node_id)
+            came = self._arrivals.get(node_id, {})
+            self._arrive(
+                node_id, came if event.store_ids is None else [one for one in event.store_ids if one in came], now
+            )
             for store_id in self._stores_of(node_id, event.store_ids):
                 self.presence.mark_departed(store_id, node_id, PeerState.ASLEEP, now)
 
@@ -231,7 +272,8 @@ class Liveness:
         self.presence.drop_if_empty(store)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> None:
-        """Nothing to do: ``handle`` has advanced what was due."""
+        """Go on with nodes that attached; ``handle`` has advanced what was due."""
+        self._take_arrivals(now)
 
     def _stores_of(self, node_id: str, store_ids: Collection[str] | None = None) -> list[str]:
         """The stores of a node that anything is known of, or those among ``store_ids``."""
@@ -444,8 +486,8 @@ class Liveness:
         return self.presence.hearing.deaf_since()
 
     def overloaded_since(self) -> float | None:
-        """Since when the service has heard too few of its reporters (service time); None while it hears enough."""
-        return self.presence.overload.since()
+        """Since when the service has heard some, but too few of its reporters (service time); None otherwise."""
+        return None if self.presence.hearing.is_deaf else self.presence.overload.since()
 
     def counts(self) -> LivenessCounts:
         """The gauges over all stores."""

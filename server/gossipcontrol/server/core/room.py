@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from gossipcontrol.server.core.deciding.intake import SLICE
 from gossipcontrol.server.core.deciding.registry import Node, Registry
 from gossipcontrol.server.core.event import (
     ForgetRequested,
@@ -44,6 +43,8 @@ QUIET_NODE = 3600.0
 """Seconds without an agent and a report after which a known node makes room for another."""
 PLACE = REJOIN + TRIGGER + DECISION
 """Bytes of a decision with a rejoin of its own."""
+CHARGED = 1000
+"""Most decisions of a trigger that the budget is asked for at once; with the slices that follow it is counted again."""
 EVICTED = 1000
 """Most nodes forgotten for one event."""
 FEW_NEIGHBORS = 16
@@ -84,8 +85,8 @@ class Room:
         if is_strange:
             return self._ask_for_stranger(event, wanted, now)
         over = self._budget.take(wanted)
-        if wanted > SLICE * PLACE:
-            self._budget.recount()  # the last node of a slice is decided as a whole, and other slices follow
+        if wanted > CHARGED * PLACE:
+            self._budget.recount()  # other slices follow
         evicted: list[ForgetRequested] = []
         if over > 0:
             evicted, over = self._evict(over, self._evictable(event, now))
@@ -145,7 +146,7 @@ class Room:
             node_ids = event.node_ids or self._registry.nodes_on(event.host_id) or ("",)
             places = sum([max(1, len(self._registry.store_ids(node_id))) for node_id in node_ids])
             new = sum([node_id not in self._registry.nodes for node_id in node_ids])
-            return new * NODE + HOST + ANSWER + min(places, SLICE) * PLACE
+            return new * NODE + HOST + ANSWER + min(places, CHARGED) * PLACE
         if isinstance(event, NodeAttached):
             return STREAM + HOST + self._slots(event.node_id, event.store_ids)
         names = 1 if isinstance(event, NeighborChanged) else self._new_names(event)

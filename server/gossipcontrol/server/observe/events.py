@@ -21,7 +21,14 @@ from gossipcontrol.server.core.effect import (
     StartRejoin,
 )
 from gossipcontrol.server.core.event import SuspicionEnded
-from gossipcontrol.server.core.finding import CoreFinding, DeafnessChanged, IdShared, NodeSuspected, WritesUnshared
+from gossipcontrol.server.core.finding import (
+    CoreFinding,
+    DeafnessChanged,
+    IdShared,
+    NodeSuspected,
+    OverloadChanged,
+    WritesUnshared,
+)
 from gossipcontrol.server.observe.calls import readable_peer
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
@@ -83,6 +90,7 @@ class EventLog:
             WritesUnshared: self._unshared,
             IdShared: self._shared,
             DeafnessChanged: self._deafness_changed,
+            OverloadChanged: self._overload_changed,
         }
 
     def note_origin(self, answer: AnswerTrigger, request_id: str, peer: str) -> None:
@@ -263,4 +271,15 @@ class EventLog:
             "no node is heard",
             since=datetime.fromtimestamp(found.since, UTC).isoformat(timespec="seconds"),
             hint="all nodes fell silent at once, so the service may be cut off; nobody becomes offline meanwhile",
+        )
+
+    def _overload_changed(self, found: OverloadChanged) -> None:
+        if found.since is None:
+            self._log.info("enough nodes are heard")
+            return
+        self._log.warning(
+            "few nodes are heard",
+            since=datetime.fromtimestamp(found.since, UTC).isoformat(timespec="seconds"),
+            hint="fewer than half of the nodes that reported do so now: the service may have more to do than it can; "
+            "nobody becomes offline meanwhile",
         )

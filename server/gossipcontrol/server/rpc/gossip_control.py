@@ -35,7 +35,7 @@ from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller, current_identity
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
-from gossipcontrol.server.wire.reasons import explain_deafness, explain_shared_ids
+from gossipcontrol.server.wire.reasons import explain_deafness, explain_overload, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
@@ -316,7 +316,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     def _warnings(self, now: float) -> list[str]:
         """What an operator should know of the service as a whole."""
         deaf = explain_deafness(self._core.liveness.deaf_since(), now)
-        return [*deaf, *explain_shared_ids(self._core.shared_ids(now))]
+        overloaded = explain_overload(self._core.liveness.overloaded_since(), now)
+        return [*deaf, *overloaded, *explain_shared_ids(self._core.shared_ids(now))]
 
     async def Explain(
         self, request: gossip_control_pb2.ExplainRequest, context: Context

@@ -9,6 +9,7 @@ from dataclasses import replace
 from gossipcontrol.server.core.codec import CodecError, Plain, decode, encode
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.deciding.parameter import Parameters
+from gossipcontrol.server.core.deciding.turn_size import FORMER, TurnSizes
 from gossipcontrol.server.core.knowledge.codec import read_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
@@ -18,6 +19,8 @@ from gossipcontrol.server.state.journal import KnowledgeSnapshot, Loaded, Loaded
 
 MOVED = frozenset({"peers_per_store", "peer_age"})
 """Parameters that earlier snapshots have, and that decide nothing any longer: they are liveness's now."""
+SIZES = "turn"
+"""The mark beside the parameters: how much one turn decided. An earlier version refuses a snapshot that has it."""
 
 
 def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStore | None = None) -> Core:
@@ -26,13 +29,13 @@ def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStor
     The log is replayed with the parameters under which it was written: others would decide otherwise.
     """
     try:
-        written = written_with(loaded) or parameters.deciding
-        core = Core(replace(parameters, deciding=written), knowledge=knowledge)
+        written = written_with(loaded, parameters)
+        core = Core(written, knowledge=knowledge)
         if loaded.snapshot:
             core.load(loaded.snapshot["core"])
         for fact in loaded.entries:
             core.replay(fact)
-        if written == parameters.deciding:
+        if written == parameters:
             return core
         changed = Core(parameters, knowledge=knowledge)
         changed.load(core.save())
@@ -41,14 +44,17 @@ def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStor
     return changed
 
 
-def written_with(loaded: Loaded) -> Parameters | None:
-    """The parameters under which the log was written; None in a state without a snapshot, which does not say."""
-    return _parameters(loaded.snapshot["parameters"]) if loaded.snapshot else None
+def written_with(loaded: Loaded, parameters: CoreParameters) -> CoreParameters:
+    """These parameters, but those of deciding as they were when the log was written.
 
-
-def _parameters(plain: Plain) -> Parameters:
-    parameters: Parameters = decode({name: one for name, one in plain.items() if name not in MOVED}, Parameters)
-    return parameters
+    A state without a snapshot does not say: nothing but the sizes of turns can have been others.
+    """
+    if not loaded.snapshot:
+        return replace(parameters, sizes=FORMER) if loaded.entries else parameters
+    plain = {name: one for name, one in loaded.snapshot["parameters"].items() if name not in MOVED}
+    mark = plain.pop(SIZES, None)
+    sizes = FORMER if mark is None else decode(mark, TurnSizes)
+    return replace(parameters, deciding=decode(plain, Parameters), sizes=sizes)
 
 
 def take_snapshot(core: Core) -> Plain:
@@ -58,7 +64,7 @@ def take_snapshot(core: Core) -> Plain:
 
 def take_snapshot_slices(core: Core) -> Slices[Plain]:
     """The same in slices, as it is at the first of them, whatever events come between them."""
-    parameters = encode(core.parameters.deciding)
+    parameters = encode(core.parameters.deciding) | {SIZES: encode(core.parameters.sizes)}
     return {"parameters": parameters, "core": (yield from core.capture_slices())}
 
 

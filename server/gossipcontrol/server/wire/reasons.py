@@ -122,3 +122,14 @@ def explain_deafness(since: float | None, now: float) -> list[str]:
         f"no node has been heard for {now - since:.0f} s: all fell silent at once, so the service may be cut off; "
         "nobody becomes offline meanwhile"
     ]
+
+
+def explain_overload(since: float | None, now: float) -> list[str]:
+    """A sentence if the service hears too few nodes since an instant (service time)."""
+    if since is None:
+        return []
+    return [
+        f"fewer than half of the nodes that reported have been heard for {now - since:.0f} s, so the service may have "
+        "more to do than it can, and nobody becomes offline meanwhile: give its host more processor time, or mend the "
+        "network of those that are not heard"
+    ]

@@ -31,6 +31,10 @@ class Gcra:
         """The earliest instant at which a take succeeds."""
         return self._arrival_at - self._tolerance
 
+    def after(self, count: int, now: float) -> float:
+        """The earliest instant at which a take succeeds after so many others, each as early as it may."""
+        return max(now, max(now, self._arrival_at) + count * self.interval - self._tolerance)
+
     def take(self, now: float) -> bool:
         """Take one if it is allowed now."""
         if now < self._arrival_at - self._tolerance:
@@ -143,37 +147,50 @@ class Lane(Protocol):
 class DryLane:
     """Admission as it would go on, without any of it happening."""
 
-    def __init__(self, limiter: Gcra, queued: int) -> None:
+    def __init__(self, limiter: Gcra, queued: int, room: int) -> None:
         self._limiter = limiter
         self._queued = queued
+        self._room = room
 
     def take(self, now: float) -> bool:
         """Whether a rejoin would start at once."""
-        return not self._queued and self._limiter.take(now)
+        if self._queued or not self._room or not self._limiter.take(now):
+            return False
+        self._room -= 1
+        return True
 
     def estimate(self, now: float) -> float:
         """When a rejoin that queues now would start; it counts as queued from here on."""
         self._queued += 1
-        return max(now, self._limiter.next_at()) + (self._queued - 1) * self._limiter.interval
+        return self._limiter.after(self._queued - 1, now)
 
 
 class Admission:
     """Says when a due rejoin may start: at once, or in its turn when the limiter allows."""
 
-    def __init__(self, rate: float, burst: int) -> None:
+    def __init__(self, rate: float, burst: int, at_once: int) -> None:
         self._limiter = Gcra(rate, burst)
         self._queue = FairQueue()
+        self._at_once = self._room = at_once
+        """Most that start at once with one event, and how many more may with this one."""
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def dry(self) -> DryLane:
         """A lane to try things out on."""
-        return DryLane(self._limiter.copy(), len(self._queue))
+        return DryLane(self._limiter.copy(), len(self._queue), self._at_once)
+
+    def begin(self) -> None:
+        """An event begins."""
+        self._room = self._at_once
 
     def take(self, now: float) -> bool:
-        """Whether a rejoin may start at once: nobody waits, and the limiter allows it."""
-        return not len(self._queue) and self._limiter.take(now)
+        """Whether a rejoin may start at once: nobody waits, not too many did with this event, the limiter allows it."""
+        if len(self._queue) or not self._room or not self._limiter.take(now):
+            return False
+        self._room -= 1
+        return True
 
     def push(self, rejoin: Rejoin) -> None:
         """Queue a rejoin, or move it after its urgency rose."""
@@ -199,7 +216,7 @@ class Admission:
 
     def estimate(self, now: float) -> float:
         """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""
-        return max(now, self._limiter.next_at()) + len(self._queue) * self._limiter.interval
+        return self._limiter.after(len(self._queue), now)
 
     def save(self) -> Plain:
         """Limiter and queue."""

@@ -25,8 +25,8 @@ from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedRead, RecordedReads
 from gossipcontrol.server.core.deciding.registry import REGISTRY_READS, STRANGER_STORES, Host, Node, Registry, Slot
-from gossipcontrol.server.core.deciding.rejoin import Trigger
 from gossipcontrol.server.core.deciding.scheduler import Scheduler
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.effect import AcceptNode, RefuseNode, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -69,19 +69,22 @@ class Engine:
     named a new store; liveness itself is not logged.
     """
 
-    def __init__(self, parameters: Parameters, liveness: Liveness, id_prefix: str = "") -> None:
+    def __init__(
+        self, parameters: Parameters, liveness: Liveness, id_prefix: str = "", sizes: TurnSizes | None = None
+    ) -> None:
         self._parameters = parameters
+        sizes = sizes or TurnSizes()
         self.registry = registry = Registry(parameters.node_limit, liveness)
         self._history = history = History(id_prefix, parameters.history_limit, parameters.history_age)
         self._reads = reads = RecordedReads()
         self._output = output = Output()
-        self._scheduler = Scheduler(parameters, registry, history, reads, output)
+        self._scheduler = Scheduler(parameters, sizes, registry, history, reads, output)
         self._lifecycle = self._scheduler.lifecycle
         self._policy = policy = Policy(parameters, history, reads, self._scheduler)
         self._scheduler.use(PeerAsker(registry, policy, reads, output))
         self._answers = answers = Answers(parameters)
         expansion = Expansion(parameters.stores_per_node, registry, policy, answers)
-        self.intake = intake = Intake(registry, history, policy, answers, expansion, output)
+        self.intake = intake = Intake(sizes, registry, history, policy, answers, expansion, output)
         self._explainer = Explainer(parameters, registry, history, policy, answers, expansion)
         self.catalog = Catalog(registry, history)
         self.clearance = clearance = Clearance(parameters.idle_age, registry, history, self._scheduler, output)
@@ -116,6 +119,7 @@ class Engine:
         output, kind = self._output, type(event)
         self._reads.begin(recorded)
         output.begin()
+        self._scheduler.admission.begin()
         # A new run parks first: what fell due while it was away would start on streams that are gone, or count as
         # tried in vain though its command may never have left. So it is with a command that leaves late.
         is_due = now >= self._lifecycle.wake_at and kind is not ServiceStarted and kind is not StartDelayed
@@ -213,8 +217,7 @@ class Engine:
             if host.parked is not None:
                 self._scheduler.split(host.parked, node, now)
         for cause in causes:
-            for slot in node.slots.values():
-                self._policy.decide(slot, Trigger(cause, now))
+            self.intake.take_over(node, cause, now)
         return len(node.slots) if causes else 0
 
     def _changed_lately(self, host: Host, now: float) -> bool:

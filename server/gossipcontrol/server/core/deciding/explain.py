@@ -8,7 +8,7 @@ from gossipcontrol.server.core.deciding.admission import DryLane
 from gossipcontrol.server.core.deciding.answers import Answers, digest_of
 from gossipcontrol.server.core.deciding.expansion import Expansion, Group, NewSlot, Target, Unknown, UnknownStore
 from gossipcontrol.server.core.deciding.history import History
-from gossipcontrol.server.core.deciding.intake import SLICE, restate
+from gossipcontrol.server.core.deciding.intake import restate
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.record import UNSEEN, Explanation, Forecast
@@ -17,6 +17,9 @@ from gossipcontrol.server.core.deciding.rejoin import Rejoin, Trigger
 from gossipcontrol.server.core.decision import Decision, DecisionKind, Rule
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 from gossipcontrol.server.core.slices import Slices
+
+EXPLAINED = 1000
+"""Most decisions that one explanation foretells."""
 
 
 class Explainer:
@@ -61,7 +64,7 @@ class Explainer:
             for one in self._explain(group, host_id, trigger, lane):
                 yield
                 explained.append(one)
-                if len(explained) == SLICE:
+                if len(explained) == EXPLAINED:
                     return Forecast(tuple(explained), total=total)
         return Forecast(tuple(explained), total=total)
 

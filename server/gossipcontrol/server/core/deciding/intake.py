@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from gossipcontrol.server.core.codec import Plain, decode, encode
 from gossipcontrol.server.core.deciding.answers import Answer, Answers, digest_of
@@ -13,14 +14,25 @@ from gossipcontrol.server.core.deciding.output import Output
 from gossipcontrol.server.core.deciding.policy import Policy
 from gossipcontrol.server.core.deciding.registry import STRANGER_PLACES, Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import ASKED_BY, BRIDGE, EVIDENCE, Rejoin, Trigger
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import MOVES, Cause, Decision, DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseReuse, RefuseTrigger, RefuseUnknown
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
 
-SLICE = 1000
-"""Decisions after which the rest of a trigger waits for the next turn of the event loop: some 8 ms."""
 QUEUE_FULL = "the queue of rejoins is full"
 POOL_FULL = f"{STRANGER_PLACES} rejoins are parked for nodes that never registered, all that may be"
+
+
+class Part(NamedTuple):
+    """Stores of a node about which nothing is decided yet."""
+
+    node_id: str
+    store_ids: tuple[str, ...] = ()
+    """None: all that it has."""
+
+
+Sliced = NetworkChanged | RejoinRequested
+"""What is decided in slices: a change of very many stores, or what a node with many of them takes over."""
 
 
 class Intake:
@@ -28,6 +40,7 @@ class Intake:
 
     def __init__(
         self,
+        sizes: TurnSizes,
         registry: Registry,
         history: History,
         policy: Policy,
@@ -35,14 +48,15 @@ class Intake:
         expansion: Expansion,
         output: Output,
     ) -> None:
+        self._sizes = sizes
         self._registry = registry
         self._history = history
         self._policy = policy
         self._answers = answers
         self._expansion = expansion
         self._output = output
-        self._rest: deque[tuple[NetworkChanged, deque[str]]] = deque()
-        """Changes of which nodes are left, and those nodes: they are decided slice by slice."""
+        self._rest: deque[tuple[Sliced, deque[Part]]] = deque()
+        """Triggers of which something is left, and what: it is decided slice by slice."""
         self.has_more = False
         """Whether a slice is left to decide."""
 
@@ -75,7 +89,7 @@ class Intake:
         groups = self._groups(event, now)
         if groups is None:
             return
-        first, rest = _split(groups)
+        first, rest = self._split(groups)
         trigger = _of_change(event, cause, now)
         if cause in MOVES:
             # Before anything starts: no command may name where these nodes were.
@@ -85,7 +99,7 @@ class Intake:
         decide = self._decide_named if event.node_ids else self._decide_host
         decisions = tuple(decide(event, first, trigger))
         if rest:
-            self._rest.append((event, deque(group.node_id for group in rest)))
+            self._rest.append((event, deque(Part(group.node_id, tuple(group.store_ids)) for group in rest)))
             self._reserve()
         self._answer(
             event, cause, decisions, now, total=len(decisions) + sum(group.places for group in rest) if rest else 0
@@ -93,27 +107,81 @@ class Intake:
 
     def decide_slice(self, now: float) -> None:
         """Decide about further nodes of a change that concerns very many: each slice is one turn of the event loop."""
-        event, node_ids = self._rest[0]
-        cause = event.kind.cause
+        event, parts = self._rest[0]
+        cause = event.kind.cause if isinstance(event, NetworkChanged) else event.cause
         assert cause is not None, "an announced sleep decides nothing"
-        trigger, decisions = _of_change(event, cause, now), list[Decision]()
-        while node_ids and len(decisions) < SLICE:
-            node = self._registry.nodes.get(node_ids.popleft())
-            if node is not None:
-                decided = self._decide_group(Group(node.node_id, node), trigger)
-                if event.node_ids:
-                    self._answers.remember_change(event, node.node_id, decided, now)
-                decisions += decided
-        if not node_ids:
+        trigger = _of_change(event, cause, now) if isinstance(event, NetworkChanged) else Trigger(cause, now)
+        decisions = list[Decision]()
+        while parts and len(decisions) < self._sizes.decisions:
+            part = parts.popleft()
+            node = self._registry.nodes.get(part.node_id)
+            if node is None:
+                continue
+            is_first = not part.store_ids
+            if self._sizes.splits_nodes:
+                part, left = self._cut(part, node, self._sizes.decisions - len(decisions))
+                if left is not None:
+                    parts.appendleft(left)
+            decided = self._decide_part(part, node, trigger)
+            if isinstance(event, NetworkChanged) and event.node_ids and is_first:
+                self._answers.remember_change(event, node.node_id, decided, now)
+            decisions += decided
+        if not parts:
             self._rest.popleft()
         self._reserve()
-        self._output.emit(AnswerTrigger(cause, tuple(decisions), is_rest=True))
+        if isinstance(event, NetworkChanged):
+            self._output.emit(AnswerTrigger(cause, tuple(decisions), is_rest=True))
+
+    def take_over(self, node: Node, cause: Cause, now: float) -> None:
+        """Decide about all stores of a node that was unknown when a trigger came; the rest of many in later slices."""
+        trigger, slots = Trigger(cause, now), list(node.slots.values())
+        end = self._sizes.decisions if self._sizes.splits_nodes else len(slots)
+        for slot in slots[:end]:
+            self._policy.decide(slot, trigger)
+        if slots[end:]:
+            left = Part(node.node_id, tuple(slot.store.store_id for slot in slots[end:]))
+            self._rest.append((RejoinRequested(node.node_id, (), cause), deque([left])))
+            self._reserve()
+
+    def _decide_part(self, part: Part, node: Node, trigger: Trigger) -> list[Decision]:
+        """Decide about a node, or about those of its stores that it still has."""
+        if not part.store_ids:
+            return self._decide_group(Group(node.node_id, node), trigger)
+        slots, decide = node.slots, self._policy.decide
+        return [decide(slots[store_id], trigger) for store_id in part.store_ids if store_id in slots]
+
+    @staticmethod
+    def _cut(part: Part, node: Node, room: int) -> tuple[Part, Part | None]:
+        """What there is room for, and what is left of a part."""
+        if len(part.store_ids or node.slots) <= room:
+            return part, None
+        store_ids = part.store_ids or tuple(node.slots)
+        return Part(node.node_id, store_ids[:room]), Part(node.node_id, store_ids[room:])
+
+    def _split(self, groups: Sequence[Group]) -> tuple[Sequence[Group], Sequence[Group]]:
+        """Those to be decided now, and what is left of known nodes for later slices."""
+        count = 0
+        for index, group in enumerate(groups):
+            if count >= self._sizes.decisions and _may_wait(groups[index:]):
+                return groups[:index], groups[index:]
+            count += group.places
+            left = count - self._sizes.decisions
+            if left > 0 and self._sizes.splits_nodes and group.node is not None and _may_wait(groups[index:]):
+                kept, later = _halves(group, group.node, group.places - left)
+                return [*groups[:index], kept], [later, *groups[index + 1 :]]
+        return groups, ()
 
     def _reserve(self) -> None:
         """Keep places in the queue for what is left."""
         self.has_more = bool(self._rest)
-        nodes = (self._registry.nodes.get(node_id) for _, node_ids in self._rest for node_id in node_ids)
-        self._policy.reserved = sum(len(node.slots) or 1 for node in nodes if node is not None)
+        self._policy.reserved = sum(self._places_left())
+
+    def _places_left(self) -> Iterator[int]:
+        for _, parts in self._rest:
+            for part in parts:
+                node = self._registry.nodes.get(part.node_id)
+                if node is not None:
+                    yield len(part.store_ids or node.slots) or 1
 
     def _decide_host(self, event: NetworkChanged, groups: Sequence[Group], trigger: Trigger) -> list[Decision]:
         """All nodes of a host, or the host itself if none of its nodes is known."""
@@ -222,11 +290,11 @@ class Intake:
 
     def save(self) -> Plain:
         """What is left of changes that are decided in slices."""
-        return [[encode(event), list(node_ids)] for event, node_ids in self._rest]
+        return [_save_rest(event, parts) for event, parts in self._rest]
 
     def load(self, plain: Plain) -> None:
         """Take it over; registry and policy are there already."""
-        self._rest = deque((decode(event, NetworkChanged), deque(node_ids)) for event, node_ids in plain)
+        self._rest = deque(_load_rest(*one) for one in plain)
         self._reserve()
 
     def _groups(self, event: RejoinRequested | NetworkChanged, now: float) -> list[Group] | None:
@@ -244,14 +312,27 @@ class Intake:
         return groups
 
 
-def _split(groups: Sequence[Group]) -> tuple[Sequence[Group], Sequence[Group]]:
-    """Those to be decided now, and the known nodes that are left for later slices."""
-    count = 0
-    for index, group in enumerate(groups):
-        if count >= SLICE and all(one.node is not None and one.earlier is None for one in groups[index:]):
-            return groups[:index], groups[index:]
-        count += group.places
-    return groups, ()
+def _may_wait(groups: Sequence[Group]) -> bool:
+    """Whether all of these are known nodes about which nothing is decided yet."""
+    return all(group.node is not None and group.earlier is None for group in groups)
+
+
+def _halves(group: Group, node: Node, count: int) -> tuple[Group, Group]:
+    """The first stores of a group, so many, and the others."""
+    store_ids = list(group.store_ids or node.slots)
+    return Group(group.node_id, node, store_ids[:count]), Group(group.node_id, node, store_ids[count:])
+
+
+def _save_rest(event: Sliced, parts: Sequence[Part]) -> Plain:
+    """Earlier snapshots have whole nodes of changes only, each as its id."""
+    left = [[part.node_id, list(part.store_ids)] if part.store_ids else part.node_id for part in parts]
+    return [encode(event), left] if isinstance(event, NetworkChanged) else [encode(event), left, "taken over"]
+
+
+def _load_rest(event: Plain, left: Sequence[Plain], *taken_over: str) -> tuple[Sliced, deque[Part]]:
+    parts = deque(Part(one) if isinstance(one, str) else Part(one[0], tuple(one[1])) for one in left)
+    kind: type[Sliced] = RejoinRequested if taken_over else NetworkChanged
+    return decode(event, kind), parts
 
 
 def _of_change(event: NetworkChanged, cause: Cause, now: float) -> Trigger:

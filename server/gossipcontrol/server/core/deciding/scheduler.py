@@ -19,6 +19,7 @@ from gossipcontrol.server.core.deciding.record import Restart
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.deciding.rejoin import Rejoin, State
+from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Capability, Cause, Rule, Rung
 from gossipcontrol.server.core.effect import AdviseRestart, AnnounceRestart, StartRejoin
 from gossipcontrol.server.core.event import (
@@ -39,8 +40,6 @@ SUSPICION_OVER = "what was suspected ended before it started"
 REFUTED = "fresh neighbours came before it started"
 ASKER_WELL = "the node that it was to rejoin towards has a fresh neighbour again"
 STREAM_ENDED = "the agent's stream ended before it was verified"
-DUE, DUE_STARTS = 1000, 50
-"""Most rejoins that are due, and most attempts that begin, in one turn of the event loop: each takes some 5 ms."""
 RESTART_INTERVAL = 600.0
 """Seconds within which the agent of a node is told only once that a restart is advised, even if it restarts itself."""
 BACKOFF_CAP = 10
@@ -59,14 +58,21 @@ class Scheduler:
     """Decides when a rejoin starts, what proves it, and what follows an attempt that was not proved."""
 
     def __init__(
-        self, parameters: Parameters, registry: Registry, history: History, reads: RecordedReads, output: Output
+        self,
+        parameters: Parameters,
+        sizes: TurnSizes,
+        registry: Registry,
+        history: History,
+        reads: RecordedReads,
+        output: Output,
     ) -> None:
         self._parameters = parameters
+        self._sizes = sizes
         self._registry = registry
         self._history = history
         self._reads = reads
         self._output = output
-        self.admission = Admission(parameters.rate, parameters.burst)
+        self.admission = Admission(parameters.rate, parameters.burst, sizes.trigger_starts)
         self.lifecycle = Lifecycle(self.admission, registry, history, output)
         self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._probation = Probation(parameters.trial_time, self.lifecycle)
@@ -82,8 +88,8 @@ class Scheduler:
 
     def advance(self, now: float) -> None:
         """Do what is due, up to a bound: the rest is due still, and follows in the next turns."""
-        lifecycle, most = self.lifecycle, self._starts + DUE_STARTS
-        for _ in range(DUE):
+        lifecycle, most = self.lifecycle, self._starts + self._sizes.due_starts
+        for _ in range(self._sizes.due):
             if self._starts >= most or (rejoin := lifecycle.pop_due(now)) is None:
                 break
             match rejoin.state:
@@ -93,7 +99,7 @@ class Scheduler:
                     self._admit(rejoin, now)
                 case _:
                     self._time_out(rejoin, now)
-        for _ in range(DUE):
+        for _ in range(self._sizes.due):
             if self._starts >= most or (rejoin := self.admission.pop(now)) is None:
                 break
             if not self._skip_if_refuted(rejoin, now):

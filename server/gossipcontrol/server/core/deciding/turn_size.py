@@ -1,0 +1,27 @@
+"""How much one turn of the event loop decides; a log is replayed with the sizes under which it was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNBOUNDED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnSizes:
+    """Counts, each for some 1 to 3 ms of CPU: a turn may need all of them."""
+
+    decisions: int = 300
+    """Decisions after which the rest of a trigger waits for the next turn."""
+    splits_nodes: bool = True
+    """Whether that may be between two stores of one node."""
+    due: int = 250
+    """Most rejoins of which the deadline has come."""
+    due_starts: int = 20
+    """Most attempts that begin because they are due, or because their turn has come."""
+    trigger_starts: int = 20
+    """Most attempts that begin with their trigger; further ones queue, and begin in the next turns."""
+
+
+FORMER = TurnSizes(decisions=1000, splits_nodes=False, due=1000, due_starts=50, trigger_starts=UNBOUNDED)
+"""Those of logs without a mark: of earlier versions."""
