@@ -80,14 +80,24 @@ class Sightings:
 class Lease:
     """One replica's part in it: first it waits for its turn, then it renews until it is released or lost."""
 
-    def __init__(self, ledger: Ledger, holder: str, address: str, *, now: Callable[[], float] = boottime) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        holder: str,
+        address: str,
+        trouble: Callable[[str], None] = lambda why: None,
+        *,
+        now: Callable[[], float] = boottime,
+    ) -> None:
+        self.trouble = trouble
+        """Told why the ledger cannot be asked, and the empty text when it can."""
         self.epoch = 0
         self.service_time: Callable[[], float] = lambda: 0.0
         """What the owner's renewals say of it."""
         self.owner: Owner | None = None
         """As last seen."""
-        self.owner_seen_at = 0.0
-        """When it was last seen to renew, on this replica's clock."""
+        self.seen: tuple[float, float] | None = None
+        """Service time of the last renewal that was seen to happen, and when that was on this replica's clock."""
         self._ledger = ledger
         self._mine = Owner(holder=holder, address=address, epoch=0)
         self._now = now
@@ -108,17 +118,21 @@ class Lease:
                 register = await self._ledger.register(REGISTER)
                 may_take = sightings.see(register, self._now())
                 self._note(register, changed)
+                self.trouble("")
                 if may_take and await self._take(register):
                     return
-            except Late:
+            except Late as error:
                 sightings.miss()
+                self.trouble(str(error))
             await asyncio.sleep(LOOK_INTERVAL)
 
     def _note(self, register: Register, changed: Callable[[], None]) -> None:
         if register.revision == self._register.revision:
             return
         before, self.owner = self.owner, read_owner(register.value)
-        self._register, self.owner_seen_at = register, self._now()
+        if self._register.revision and self.owner and self.owner.at:
+            self.seen = (self.owner.at, self._now())
+        self._register = register
         if self.owner and (before is None or before.epoch != self.owner.epoch):
             changed()
 
@@ -176,12 +190,14 @@ class Lease:
             value = value or self._next()
             try:
                 renewed = await self._ledger.swap(REGISTER, value, self._register.revision)
-            except Late:
+            except Late as error:
+                self.trouble(str(error))
                 await asyncio.sleep(LOOK_INTERVAL)
                 continue  # the same is tried again, for it may have been done
             if renewed is None:
                 await self._lose(lost)
                 return
+            self.trouble("")
             self._register, self._renewed_at, value = renewed, began_at, b""
             self._news.set()
             await asyncio.sleep(max(0.0, RENEW_INTERVAL - (self._now() - began_at)))

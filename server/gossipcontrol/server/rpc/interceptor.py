@@ -84,10 +84,13 @@ class WrappingServer:
         turns: Turns | None = None,
         authenticate: Authenticate = EVERYBODY,
         traces: CallTraces | None = None,
+        admit: Callable[[], None] | None = None,
     ) -> None:
         self.server = server
         self._turns = turns or Turns()
         self._traces = traces
+        self._admit = admit
+        """Raises NotOwner while another replica may own the state; None: there is no other."""
         self._metrics = metrics
         self._log = log
         self._calls = CallLog(log)
@@ -121,6 +124,8 @@ class WrappingServer:
             shown = request if self._calls.shows_calls else None
             try:
                 caller = gate.caller(context)
+                if self._admit is not None:
+                    self._admit()
                 with self._turns.call(context.peer(), caller.identity.account) as own:
                     response = await own.run(lambda: behaviour(request, context, caller))
                     response = gate.show(caller.identity, response)
