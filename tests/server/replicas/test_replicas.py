@@ -18,6 +18,7 @@ from gossipcontrol.server.config import Config, Etcd, Listen, Metrics, State
 from gossipcontrol.server.config import Log as LogConfig
 from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.replicas import lease
 from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -26,6 +27,13 @@ from tests.kit.ports import free_ports
 from tests.kit.until import until
 
 pytestmark = needs_etcd
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No replica takes over because a busy machine stood still."""
+    monkeypatch.setattr(lease, "UNSEEN_TIME", 30.0)
+    monkeypatch.setattr(lease, "SURE_TIME", 25.0)
 
 
 class Running:

@@ -24,6 +24,8 @@ UNSEEN_TIME = 1.5
 """Seconds without a renewal after which a standby takes over."""
 CALM_TIME = 0.8
 """Seconds for which etcd must have answered before: after an election its owner could not renew either."""
+LOOK_GAP = 0.5
+"""Seconds between two looks of a standby that has gone on all the time."""
 SURE_TIME = 1.2
 """Seconds after a renewal for which nobody else can own the ledger; below UNSEEN_TIME, for clocks that differ."""
 
@@ -61,11 +63,14 @@ class Sightings:
         self._revision = -1
         self._since = 0.0
         self._calm_since: float | None = None
+        self._looked_at = 0.0
 
     def see(self, register: Register, now: float) -> bool:
         """The register as it is now; returns whether its owner may be replaced."""
-        if self._calm_since is None:
+        # A standby that stood still itself knows as little as one that could not read.
+        if self._calm_since is None or now - self._looked_at > LOOK_GAP:
             self._calm_since = now
+        self._looked_at = now
         if register.revision != self._revision:
             self._revision, self._since = register.revision, now
         owner = read_owner(register.value)
