@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from gossipcontrol.server.state.ledger import Fenced, Register
 
+Carry = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Carries out one step: a test makes delays, pauses and lost answers of it."""
 
-async def at_once() -> None:
-    """Do not wait."""
+
+async def at_once(step: Callable[[], Any]) -> Any:
+    """Carry out a step now."""
+    return step()
 
 
 class MemoryLedger:
-    """``before`` and ``after`` are awaited around each step: a test makes pauses and lost answers of them."""
+    """What is stored."""
 
     def __init__(self) -> None:
         self.entries: dict[int, bytes] = {}
@@ -21,11 +26,9 @@ class MemoryLedger:
         self.stored: dict[tuple[str, int], bytes] = {}
         self._revision = 0
 
-    def link(
-        self, before: Callable[[], Awaitable[None]] = at_once, after: Callable[[], Awaitable[None]] = at_once
-    ) -> MemoryLedgerLink:
+    def link(self, carry: Carry = at_once) -> MemoryLedgerLink:
         """One owner's way to it."""
-        return MemoryLedgerLink(self, before, after)
+        return MemoryLedgerLink(self, carry)
 
     def append(self, seq: int, body: bytes) -> None:
         """Append, unless somebody else has."""
@@ -42,70 +45,63 @@ class MemoryLedger:
             found = self.registers[name] = Register(value, self._revision)
         return found if found.value == value else None
 
+    def delete(self, name: str) -> None:
+        """Delete chunks."""
+        for key in [key for key in self.stored if key[0] == name]:
+            del self.stored[key]
+
+    def cut(self, seq: int) -> None:
+        """Delete entries."""
+        for one in [one for one in self.entries if one < seq]:
+            del self.entries[one]
+
 
 class MemoryLedgerLink:
     """The interface of ``Ledger``."""
 
-    def __init__(
-        self, shared: MemoryLedger, before: Callable[[], Awaitable[None]], after: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, shared: MemoryLedger, carry: Carry) -> None:
         self._shared = shared
-        self._before = before
-        self._after = after
+        self._carry = carry
 
     async def last(self) -> int:
-        await self._before()
-        last = self._shared.head
-        await self._after()
-        return last
+        found: int = await self._carry(lambda: self._shared.head)
+        return found
 
     async def append(self, seq: int, body: bytes) -> None:
-        await self._before()
-        self._shared.append(seq, body)
-        await self._after()
+        await self._carry(lambda: self._shared.append(seq, body))
 
     async def read(self, start: int) -> AsyncIterator[tuple[int, bytes]]:
-        await self._before()
-        for seq in sorted(self._shared.entries):
+        found = await self._carry(lambda: sorted(self._shared.entries.items()))
+        for seq, body in found:
             if seq >= start:
-                yield seq, self._shared.entries[seq]
+                yield seq, body
 
     async def register(self, name: str) -> Register:
-        await self._before()
-        found = self._shared.registers.get(name, Register(b"", 0))
-        await self._after()
+        found: Register = await self._carry(lambda: self._shared.registers.get(name, Register(b"", 0)))
         return found
 
     async def swap(self, name: str, value: bytes, revision: int) -> Register | None:
-        await self._before()
-        swapped = self._shared.swap(name, value, revision)
-        await self._after()
-        return swapped
+        found: Register | None = await self._carry(lambda: self._shared.swap(name, value, revision))
+        return found
 
     async def put_chunk(self, name: str, number: int, body: bytes) -> None:
-        await self._before()
-        self._shared.stored[name, number] = body
-        await self._after()
+        await self._carry(lambda: self._shared.stored.update({(name, number): body}))
 
     async def chunks(self, name: str) -> AsyncIterator[bytes]:
-        await self._before()
-        for key in sorted(self._shared.stored):
+        found = await self._carry(lambda: sorted(self._shared.stored.items()))
+        for key, body in found:
             if key[0] == name:
-                yield self._shared.stored[key]
+                yield body
 
     async def chunk_names(self) -> set[str]:
-        await self._before()
-        return {name for name, _ in self._shared.stored}
+        names: set[str] = await self._carry(lambda: {name for name, _ in self._shared.stored})
+        return names
 
     async def delete_chunks(self, name: str) -> None:
-        await self._before()
-        for key in [key for key in self._shared.stored if key[0] == name]:
-            del self._shared.stored[key]
+        await self._carry(lambda: self._shared.delete(name))
 
     async def cut(self, seq: int) -> None:
-        await self._before()
-        for one in [one for one in self._shared.entries if one < seq]:
-            del self._shared.entries[one]
+        await self._carry(lambda: self._shared.cut(seq))
 
     async def close(self) -> None:
         """Nothing is open."""
