@@ -138,7 +138,7 @@ class App:
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
         self._hub.close(Stopping("the service is stopping"))
-        drain = self._config.limits.drain
+        drain = 0.0 if self._loss else self._config.limits.drain  # whoever waits is refused already
         stops = [server.stop(drain) for server in self._servers]
         await asyncio.gather(*stops, *([self._connect.stop(drain)] if self._connect else []))
         await self._close()

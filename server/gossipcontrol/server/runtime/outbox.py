@@ -244,7 +244,7 @@ class Outbox:
 
     async def _leave_snapshot(self, now: float) -> None:
         """As ``begin``, but in slices, unless events come meanwhile or the file is lost."""
-        if not self._journal.durable or self._journal.shared:
+        if not self._journal.durable or self._journal.shared or self._loss:
             return
         self._give_up_capture()
         before = self._appended
