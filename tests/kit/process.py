@@ -77,6 +77,12 @@ class Process:
         )
         self._reader = asyncio.create_task(self._read(self._process))
 
+    async def ended(self, within: float = 30.0) -> int:
+        """Wait until it ends by itself; returns the exit code."""
+        assert self._process is not None
+        async with asyncio.timeout(within):
+            return await self._process.wait()
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; returns the exit code."""
         assert self._process is not None

@@ -21,7 +21,8 @@ def test_the_default_path_follows_the_user(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("BACKEND", "etcd", "GOSSIPCONTROL_STATE_BACKEND: 'etcd' is not one of sqlite, memory"),
+        ("BACKEND", "redis", "GOSSIPCONTROL_STATE_BACKEND: 'redis' is not one of sqlite, etcd, memory"),
+        ("BACKEND", "etcd", 'etcd.endpoints: must be given for state.backend = "etcd"'),
         ("DURABILITY", "some", "GOSSIPCONTROL_STATE_DURABILITY: 'some' is not one of process, full"),
         ("PATH", "", "GOSSIPCONTROL_STATE_PATH: must name a file; to store nothing, set state.backend to memory"),
         ("MAX_BYTES", "1000", "GOSSIPCONTROL_STATE_MAX_BYTES: must be at least 1048576 (1 MiB), is 1000"),

@@ -13,6 +13,9 @@ from gossipcontrol.server.config import Config, ConfigError, overrides, read_con
 from gossipcontrol.system.printable import printable
 from gossipcontrol.system.stream import write_utf8
 
+LOST = 75
+"""Exit code of a replica that another has replaced: EX_TEMPFAIL of sysexits.h, for it is to be started again."""
+
 if TYPE_CHECKING:
     from gossipcontrol.server.access.authority import Authority
     from gossipcontrol.server.access.table import Table
@@ -239,6 +242,8 @@ def _authority(directory: Path) -> Authority:
 def _state_path(context: click.Context) -> Path:
     """The state file of the configuration."""
     config = _read(context.parent.params["path"] if context.parent else None)
+    if config.state.backend == "etcd":
+        raise click.UsageError("state.backend is etcd: there is no state file; see `etcdctl snapshot save`")
     if config.state.backend == "memory":
         raise click.UsageError("state.backend is memory: there is no state file")
     return Path(config.state.path)
@@ -260,7 +265,7 @@ def _read(path: Path | None) -> Config:
 
 def _serve(config: Config, read: Callable[[], Config]) -> int:
     # Imported late, so that `check` starts fast.
-    from gossipcontrol.server.errors import StartError
+    from gossipcontrol.server.errors import OwnershipLost, StartError
     from gossipcontrol.server.observe.log import make_logger
     from gossipcontrol.server.process import serve
 
@@ -270,6 +275,9 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     except StartError as error:
         click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
         return 1
+    except OwnershipLost as error:
+        click.echo(f"gossipcontrol-server: {printable(str(error))}; started again, this one stands by", err=True)
+        return LOST
     return 0
 
 

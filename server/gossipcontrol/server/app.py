@@ -7,9 +7,9 @@ import secrets
 import ssl
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +26,7 @@ from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.errors import PermissionDenied, StartError, Stopping, Unauthenticated
+from gossipcontrol.server.errors import OwnershipLost, PermissionDenied, StartError, Stopping, Unauthenticated
 from gossipcontrol.server.memory_limit import memory_limit
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
@@ -35,6 +35,8 @@ from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.tasks import log_tasks
+from gossipcontrol.server.replicas.replica import Replica
+from gossipcontrol.server.replicas.standby import Standby
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.health import BoundedHealth, HubHealth
 from gossipcontrol.server.rpc.intention_source import IntentionSource
@@ -50,9 +52,9 @@ from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.turns import Turns
-from gossipcontrol.server.state.journal import Journal, StateError
+from gossipcontrol.server.state.journal import Journal, Loaded, StateError
 from gossipcontrol.server.state.memory import MemoryJournal
-from gossipcontrol.server.state.recovery import recover, recover_book
+from gossipcontrol.server.state.recovery import recover, recover_book, written_with
 from gossipcontrol.server.state.sqlite import SqliteJournal
 from gossipcontrol.server.status_page.event_stream import RejoinNews
 from gossipcontrol.server.status_page.page_guard import OnDenied, PageGuard
@@ -103,7 +105,14 @@ class App:
         self._obstacle = "the service is starting"
         self._started_at = time.monotonic()
         self._is_open = False
+        self._outbox: Outbox | None = None
+        self._replica: Replica | None = None
+        """This one's part among several; None: there are no others."""
+        self._loss = self._etcd_trouble = ""
         self.is_serving = False
+        self.is_standing_by = False
+        self.lost = asyncio.Event()
+        """Set once another replica has taken over: this one must stop."""
 
     @property
     def tcp_port(self) -> int:
@@ -115,18 +124,25 @@ class App:
         """Whether calls have spans."""
         return self._traces is not None
 
-    async def start(self) -> None:
-        """Read the state and serve; raises StartError, and has then let go of everything."""
+    async def start(self, standing_by: Callable[[], None] = lambda: None) -> None:
+        """Read the state and serve; raises StartError, and has then let go of everything.
+
+        With replicas it first waits for its turn, and can be cancelled meanwhile; ``standing_by`` is called then.
+        """
         try:
-            self._open()
+            self._entrances = Entrances(self._config, self._warn_of_access)
+            if self._config.state.backend == "etcd":
+                await self._open_shared(standing_by)
+            else:
+                self._open()
             await self._serve()
             self.is_serving = True
-        except StartError:
+        except (StartError, asyncio.CancelledError):
             await self._abandon()
             raise
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, let calls under way end for the drain time, and go."""
+        """Say NOT_SERVING, let calls under way end for the drain time, and go; raises OwnershipLost."""
         self._log.info("stopping")
         self._obstacle = "the service is stopping"
         self.is_serving = False
@@ -134,12 +150,14 @@ class App:
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
         self._hub.close(Stopping("the service is stopping"))
-        drain = self._config.limits.drain
+        drain = 0.0 if self._loss else self._config.limits.drain  # whoever waits is refused already
         stops = [server.stop(drain) for server in self._servers]
         await asyncio.gather(*stops, *(listener.stop(drain) for listener in self._connects))
         await self._close()
         await asyncio.to_thread(self._stop_pages)
         self._log.info("stopped")
+        if self._loss:
+            raise OwnershipLost(self._loss)
 
     def apply(self, config: Config) -> None:
         """Take over what can change while the service runs (``reload.LIVE``)."""
@@ -164,19 +182,66 @@ class App:
 
     def _open(self) -> None:
         """Read the state, and make the parts around a core that goes on where the last run ended."""
-        self._entrances = Entrances(self._config, self._warn_of_access)
-        config, journal = self._config, open_journal(self._config.state)
-        limit = memory_limit(config)
-        parameters = CoreParameters(
-            deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge, memory=limit
-        )
+        journal = open_journal(self._config.state)
         try:
             loaded = journal.load()
-            store, whole = recover_book(loaded.knowledge, config.knowledge)
-            core = recover(loaded, parameters, store)
+            core, whole = self._recover(loaded)
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
+        self._go_on(journal, loaded, core, whole)
+
+    async def _open_shared(self, standing_by: Callable[[], None]) -> None:
+        """The same with the state that replicas share, once it is this one's turn."""
+        config = self._config
+        replica = self._replica = Replica(config.etcd, config.state, self._warn_of_etcd)
+
+        def changed() -> None:
+            owner = replica.lease.owner
+            self._log.info("standing by", owner=owner and (owner.address or owner.holder), epoch=owner and owner.epoch)
+
+        standby = Standby(
+            self._entrances, server_options(config.limits), SERVICES, replica.refusal,
+            lambda path, error: self._log.error("page failed", path=path, exc_info=error),
+        )  # fmt: skip
+        try:
+            await standby.start(config.metrics.address)
+            self.is_standing_by = True
+            standing_by()
+            journal = await replica.take_over(changed, self._lose)
+            self.is_standing_by = False
+            loaded = journal.load()
+            # In a thread, so that the lease is renewed meanwhile.
+            core, whole = await asyncio.to_thread(self._recover, loaded)
+        except StateError as error:
+            raise StartError(str(error)) from error
+        finally:
+            self.is_standing_by = False
+            await standby.stop()
+        if self._loss:
+            raise StartError(self._loss)
+        self._log.info("owner", epoch=replica.lease.epoch, entries=len(loaded.entries))
+        self._go_on(journal, replace(loaded, clock=replica.reading() or loaded.clock), core, whole)
+        replica.lease.service_time = self._dispatcher.clock.now
+
+    def _recover(self, loaded: Loaded) -> tuple[Core, bool]:
+        """The core, and whether all of its knowledge must be kept anew; raises StateError."""
+        config = self._config
+        parameters = CoreParameters(
+            deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge, memory=memory_limit(config)
+        )
+        store, whole = recover_book(loaded.knowledge, config.knowledge)
+        return recover(loaded, parameters, store), whole
+
+    def _lose(self, why: str) -> None:
+        """Another replica has taken over."""
+        self._loss = self._loss or why
+        if self._outbox is not None:
+            self._outbox.lose(why)
+        self.lost.set()
+
+    def _go_on(self, journal: Journal, loaded: Loaded, core: Core, whole: bool) -> None:
+        """Make the parts around a core that is as the last run left it."""
         run_id = uuid.uuid4().hex[:8]
         clock = ServiceClock(floor=loaded.last_at, boot_id=boot_id(), reading=loaded.clock)
         if abs(clock.jumped) > JUMP:
@@ -186,10 +251,14 @@ class App:
         self.metrics.show_memory(core.memory)
         self._turns = Turns()
         self._quotas = Quotas(config.identity_limits, self.metrics.count_limited)
-        outbox = Outbox(journal, core, self.metrics, self._log, clock, self._show_health, self._turns)
+        outbox = self._outbox = Outbox(
+            journal, core, self.metrics, self._log, clock, self._show_health, self._turns, self._lose
+        )
         self._make_runtime(core, clock, outbox)
         self._is_open = True
-        outbox.begin(clock.now(), whole=whole)
+        # A log that goes on with the same parameters needs no snapshot, which would hold up what comes.
+        if whole or not journal.shared or written_with(loaded) != self._config.deciding:
+            outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
         self._make_service(run_id)
 
@@ -220,6 +289,13 @@ class App:
     def _denied(self, method: str, peer: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
         self.metrics.count_denied(error)
         self._calls.denied(method, peer, identity, error)
+
+    def _warn_of_etcd(self, why: str) -> None:
+        if why and not self._etcd_trouble:
+            self._log.warning("etcd not reached", why=why)
+        elif self._etcd_trouble and not why:
+            self._log.info("etcd reached again")
+        self._etcd_trouble = why
 
     def _warn_of_access(self, error: Exception) -> None:
         self._log.error("access not reloaded", mistake=str(error))
@@ -255,6 +331,7 @@ class App:
             self._traces,
             self._quotas,
             self._calls,
+            self._replica.admit if self._replica else None,
         )
         target = cast("grpc.aio.Server", wrapping)
         gossip_control_pb2_grpc.add_GossipControlServicer_to_server(self._service, target)
@@ -321,11 +398,15 @@ class App:
             await listener.stop(0)
         if self._is_open:
             await self._close()
+        elif self._replica:
+            await self._replica.let_go()
 
     async def _close(self) -> None:
         self._knowledge.close()
         self._sampler.close()
         await self._dispatcher.close()
+        if self._replica:
+            await self._replica.let_go()
         if self._traces:
             await asyncio.to_thread(self._traces.close)
 
@@ -389,6 +470,8 @@ class App:
 
     def _find_obstacle(self) -> str:
         """What keeps the service from taking triggers; empty: nothing."""
+        if self._loss:
+            return self._loss
         if self._obstacle or self._dispatcher.outbox.accepts:
             return self._obstacle
         return "the state cannot be written, so triggers are refused"

@@ -142,13 +142,35 @@ class State:
     """Where the state is stored, and what it survives."""
 
     backend: str = "sqlite"
-    """``sqlite``: acknowledged once it is in the file; ``memory``: lost with the process."""
+    """``sqlite``: acknowledged once in the file; ``etcd``: once on most members; ``memory``: lost with the process."""
     path: str = field(default_factory=default_state)
     """The SQLite file; its directory is created if needed."""
     durability: str = "process"
     """What an acknowledged trigger survives: ``process``, a crash of the service; ``full``, a power failure too."""
     max_bytes: int = 1 << 30
     """Largest size of the file; when full, the service refuses triggers, and from half on, intentions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Etcd:
+    """The etcd that replicas share, for ``state.backend = "etcd"``: one replica serves, the others stand by."""
+
+    endpoints: str = ""
+    """Its members, ``HOST:PORT``, with commas."""
+    cell: str = "default"
+    """Name of the state that the replicas share; services with states of their own need other names."""
+    address: str = ""
+    """Where clients reach this replica, which standbys tell them while it serves; empty: they do not."""
+    authority: str = ""
+    """Path of the certificates that sign those of etcd, in PEM; empty: no TLS."""
+    certificate: str = ""
+    """Path of this replica's certificate chain for etcd, in PEM; empty: none."""
+    key: str = ""
+    """Path of its key, in PEM."""
+    user: str = ""
+    """Name of a user of etcd; empty: etcd asks for none."""
+    password_file: str = ""
+    """Path of a file with the user's password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +186,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     identity_limits: IdentityLimits = field(default_factory=IdentityLimits)
     state: State = field(default_factory=State)
+    etcd: Etcd = field(default_factory=Etcd)
     deciding: Parameters = field(default_factory=Parameters)
     liveness: LivenessParameters = field(default_factory=LivenessParameters)
     knowledge: KnowledgeParameters = field(default_factory=KnowledgeParameters)
@@ -188,6 +211,7 @@ def read_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     built = {name: _section(name, kind, document.get(name, {}), environ, mistakes) for name, kind in sections.items()}
     mistakes += _homeless(document, environ, built)
     mistakes += _unguarded(built["listen"], built["access"])
+    mistakes += _unshared(built["state"], built["etcd"])
     if mistakes:
         raise ConfigError(mistakes)
     return Config(**built)
@@ -259,6 +283,19 @@ def _unguarded(listen: Listen, access: Access) -> list[str]:
     if access.revoked and not access.authority:
         mistakes.append("access.authority: must be given for access.revoked, whose signature it verifies")
     return list(dict.fromkeys(mistakes))
+
+
+def _unshared(state: State, etcd: Etcd) -> list[str]:
+    """What replicas need and have not."""
+    needed = {"endpoints": state.backend == "etcd", "key": etcd.certificate, "certificate": etcd.key}
+    needed |= {"authority": etcd.certificate, "password_file": etcd.user}
+    because = {"endpoints": 'state.backend = "etcd"', "key": "etcd.certificate", "certificate": "etcd.key"}
+    because |= {"authority": "etcd.certificate", "password_file": "etcd.user"}
+    return [
+        f"etcd.{key}: must be given for {because[key]}"
+        for key, is_needed in needed.items()
+        if is_needed and not getattr(etcd, key)
+    ]
 
 
 def _table(document: Mapping[str, Any], section: str) -> Mapping[str, Any]:
@@ -338,6 +375,11 @@ def _check(section: str, key: str, where: str, value: Any) -> list[str]:
         return _check_address(where, value, loopback=_ADDRESSES[section, key])
     if (section, key) == ("listen", "http_origins"):
         return [f"{where}: {one!r} is not SCHEME://HOST[:PORT]" for one in origins(value) if not _ORIGIN.fullmatch(one)]
+    if (section, key) == ("etcd", "endpoints"):
+        return [mistake for one in members(value) for mistake in _check_address(where, one, loopback=False)]
+    if (section, key) == ("etcd", "cell"):
+        named = _CELL.fullmatch(value)
+        return [] if named else [f"{where}: {value!r} is not 1 to 64 letters, digits, dots, dashes or underscores"]
     if (section, key) == ("traces", "endpoint"):
         is_url = not value or _COLLECTOR.fullmatch(value)
         return [] if is_url else [f"{where}: {value!r} is not http://HOST:PORT or https://HOST:PORT"]
@@ -361,6 +403,13 @@ def origins(text: str) -> frozenset[str]:
     return frozenset(one.strip() for one in text.split(",") if one.strip())
 
 
+def members(endpoints: str) -> list[str]:
+    """The members of etcd that ``etcd.endpoints`` lists."""
+    return [one.strip() for one in endpoints.split(",") if one.strip()]
+
+
+_CELL = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""A name that can stand in a key of etcd."""
 _ADDRESSES = {
     ("listen", "tcp"): True,
     ("listen", "tls"): False,
@@ -381,7 +430,7 @@ _MAX = {int: 2**31 - 1, float: 30 * 86_400.0}
 _CHOICES = {
     ("log", "format"): ("logfmt", "json"),
     ("log", "level"): ("debug", "info", "warning", "error"),
-    ("state", "backend"): ("sqlite", "memory"),
+    ("state", "backend"): ("sqlite", "etcd", "memory"),
     ("state", "durability"): ("process", "full"),
 }
 

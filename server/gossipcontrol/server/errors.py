@@ -18,6 +18,14 @@ JITTER = 0.2
 """Largest part by which the delay until a retry differs from client to client."""
 
 
+OWNER_TRAILER = "gossipcontrol-owner"
+"""Key of the trailing metadata that says where the owner is."""
+
+
+class OwnershipLost(Exception):
+    """Another replica has taken over, so this process must end; the message says who."""
+
+
 class StartError(Exception):
     """The service cannot start; the message names what is in the way."""
 
@@ -129,6 +137,20 @@ class StateFailing(GossipControlError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the state cannot be written, so triggers and intentions are refused: {why}")
+
+
+class NotOwner(GossipControlError):
+    """Another replica serves, or soon will; ``owner`` is where clients reach it, as far as it is known."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+    def __init__(self, why: str, owner: str = "") -> None:
+        super().__init__(why)
+        self.owner = owner
+
+    def trailers(self) -> Sequence[tuple[str, str]]:
+        """Where the owner is, for programs."""
+        return ((OWNER_TRAILER, self.owner),) if self.owner else ()
 
 
 class Stopping(GossipControlError):

@@ -18,7 +18,10 @@ from gossipcontrol.server.supervisor import Supervisor
 
 
 async def serve(config: Config, log: Logger, read: Callable[[], Config] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; ``read`` reads the configuration again at SIGHUP. Raises StartError."""
+    """Serve until SIGTERM or SIGINT; ``read`` reads the configuration again at SIGHUP.
+
+    Raises StartError, or OwnershipLost.
+    """
     check_descriptors(config, log)
     stopped, supervisor, lines = asyncio.Event(), Supervisor(), take_library_lines(log)
     app, collector = App(config, log), Collector()
@@ -33,10 +36,11 @@ async def serve(config: Config, log: Logger, read: Callable[[], Config] | None =
     handle_signals(stopped.set, reload, app.dump)
     collector.tune()
     try:
-        await app.start()
+        if not await _start(app, stopped, supervisor.ready):
+            return
         collector.start()
         supervisor.ready()
-        await stopped.wait()
+        await _first(stopped, app.lost)
         supervisor.stopping()
         await app.stop()
     finally:
@@ -44,3 +48,24 @@ async def serve(config: Config, log: Logger, read: Callable[[], Config] | None =
         collector.close()
         logging.getLogger().removeHandler(lines)
         log.close()
+
+
+async def _start(app: App, stopped: asyncio.Event, standing_by: Callable[[], None]) -> bool:
+    """Start; False: it was stopped while it stood by."""
+    starting, waiting = asyncio.create_task(app.start(standing_by)), asyncio.create_task(stopped.wait())
+    await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if app.is_standing_by:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
+    await starting
+    return True
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()

@@ -24,7 +24,7 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.core.turn import Fact, Turn
 from gossipcontrol.server.drivers.fake import FakeDriver
-from gossipcontrol.server.errors import Overloaded, StateFailing
+from gossipcontrol.server.errors import NotOwner, Overloaded, StateFailing
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.observe.metrics import Metrics
@@ -113,6 +113,29 @@ async def test_while_nothing_is_kept_triggers_are_refused_and_time_stands_still(
     assert (desk.health, desk.accepting()) == ([False, True], 1.0)
     assert len(desk.driver.started) == 1, "what was decided before is done in the end"
     await desk.dispatcher.close()
+
+
+async def test_once_another_owner_has_taken_over_nothing_that_was_not_kept_leaves() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.journal.commit()
+    waiting = asyncio.create_task(desk.dispatcher.settle(RejoinRequested("n")))
+    await turn()
+    assert desk.journal.listener is not None
+    desk.journal.listener.fenced("the replica at two has taken over")
+    with pytest.raises(NotOwner, match="two has taken over"):
+        await waiting
+    for refused in (desk.dispatcher.settle(RejoinRequested("n")), desk.outbox.kept()):
+        with pytest.raises(NotOwner, match="two has taken over"):
+            await refused
+    entries = len(desk.journal.entries)
+    desk.dispatcher.submit(TimePassed())
+    desk.dispatcher.submit(RejoinRequested("n"))
+    desk.journal.commit()
+    await turn()
+    assert (desk.driver.started, len(desk.journal.entries), desk.health) == ([], entries, [False])
+    await desk.dispatcher.close()
+    assert len(desk.journal.snapshots) == 0
 
 
 async def test_a_command_that_is_over_when_the_disk_returns_is_not_sent() -> None:

@@ -91,10 +91,13 @@ class WrappingServer:
         traces: CallTraces | None = None,
         quotas: Quotas | None = None,
         calls: CallLog | None = None,
+        admit: Callable[[], None] | None = None,
     ) -> None:
         self.server = server
         self._turns = turns or Turns()
         self._traces = traces
+        self._admit = admit
+        """Raises NotOwner while another replica may own the state; None: there is no other."""
         self._metrics = metrics
         self._log = log
         self._calls = CallLog(log) if calls is None else calls
@@ -142,6 +145,8 @@ class WrappingServer:
             identity = ""
             try:
                 caller = gate.caller(context)
+                if self._admit is not None:
+                    self._admit()
                 identity = caller.identity.name
                 reader.set(caller.identity)
                 with self._turns.call(context.peer(), caller.identity.account) as own:

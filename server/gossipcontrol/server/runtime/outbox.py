@@ -17,7 +17,7 @@ from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.knowledge.codec import write_event
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
-from gossipcontrol.server.errors import StateFailing
+from gossipcontrol.server.errors import NotOwner, StateFailing
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
@@ -60,6 +60,7 @@ class Outbox:
         clock: ServiceClock,
         on_change: Callable[[bool], None],
         turns: Turns | None = None,
+        on_lost: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._journal = journal
         self._core = core
@@ -67,6 +68,9 @@ class Outbox:
         self._log = log
         self._clock = clock
         self._on_change = on_change
+        self._on_lost = on_lost
+        self._loss = ""
+        """Why another owner's word holds now: nothing is kept or carried out any more."""
         self._turns = turns or Turns()
         self._capturing: asyncio.Task[None] | None = None
         """A snapshot of deciding that is being captured."""
@@ -91,12 +95,12 @@ class Outbox:
     @property
     def accepts(self) -> bool:
         """Whether events can be kept."""
-        return not self._failure
+        return not self._failure and not self._loss
 
     @property
     def journaling(self) -> Journaling:
         """Whether what is decided now will be kept soon, and so carried out soon."""
-        if self._failure:
+        if not self.accepts:
             return Journaling.FAILING
         return Journaling.LATE if self._clock.now() - self._waiting_since > LATE_AFTER else Journaling.KEEPING
 
@@ -104,7 +108,7 @@ class Outbox:
         """Begin; the snapshot with which a run begins holds its parameters."""
         self._perform, self._on_commit = perform, on_commit
         observe = self._metrics.state_commit.observe
-        self._journal.start(JournalListener(self._committed, self._failed, observe, self._clock.reading))
+        self._journal.start(JournalListener(self._committed, self._failed, observe, self._clock.reading, self.lose))
 
     def begin(self, now: float, *, whole: bool = False) -> None:
         """Keep the state with which this run begins, and its parameters; ``whole``: that of knowledge as well."""
@@ -122,6 +126,8 @@ class Outbox:
         Returns the number of the last fact, to be waited for; 0 if nothing must be kept.
         """
         assert self._perform is not None
+        if self._loss:
+            return 0
         number = self._append(turn) if self._journal.durable and turn.facts else 0
         if turn.effects:
             late = self._kept < self._appended
@@ -208,7 +214,9 @@ class Outbox:
             self._capturing = None
 
     def check(self) -> None:
-        """Raise StateFailing while events cannot be kept."""
+        """Raise StateFailing while events cannot be kept, NotOwner once another replica keeps them."""
+        if self._loss:
+            raise NotOwner(self._loss)
         if self._failure:
             raise StateFailing(self._failure)
 
@@ -217,7 +225,9 @@ class Outbox:
         return self._journal.has_room()
 
     async def kept(self, number: int | None = None) -> None:
-        """Wait until everything so far, or up to a number, is kept; raises StateFailing when that fails."""
+        """Wait until everything so far, or up to a number, is kept; raises StateFailing or NotOwner when that fails."""
+        if self._loss:
+            raise NotOwner(self._loss)
         number = self._appended if number is None else number
         if self._journal.durable and self._kept < number:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -229,11 +239,12 @@ class Outbox:
         if self._resume is not None:
             self._resume.cancel()
         await self._leave_snapshot(now)
+        self._give_up_capture()
         await asyncio.to_thread(self._journal.close)
 
     async def _leave_snapshot(self, now: float) -> None:
         """As ``begin``, but in slices, unless events come meanwhile or the file is lost."""
-        if not self._journal.durable:
+        if not self._journal.durable or self._journal.shared or self._loss:
             return
         self._give_up_capture()
         before = self._appended
@@ -245,6 +256,8 @@ class Outbox:
 
     def _committed(self, number: int) -> None:
         assert self._perform is not None
+        if self._loss:
+            return
         self._kept = number
         # What came while it was committed waits for the next commit only.
         self._waiting_since = math.inf if number >= self._appended else self._clock.now()
@@ -270,6 +283,22 @@ class Outbox:
             waiter.set_exception(StateFailing(why))
         if self._journal.wants_snapshot():
             self.begin(max(self._core.decided_at, self._logged_at))
+
+    def lose(self, why: str) -> None:
+        """Another owner has taken over: what was decided and not kept has not happened, and none of it may leave."""
+        if self._loss:
+            return
+        self._loss = why
+        self._held.clear()
+        if self._resume is not None:
+            self._resume.cancel()
+        self._give_up_capture()
+        self._metrics.state_accepting.set(0)
+        self._log.error("ownership lost", why=why)
+        for waiter in self._take_waiters(self._appended):
+            waiter.set_exception(NotOwner(why))
+        self._on_change(False)
+        self._on_lost(why)
 
     def _take_waiters(self, number: int) -> Iterable[asyncio.Future[None]]:
         """Those that wait for facts up to this number, and still wait."""

@@ -52,8 +52,12 @@ def write_entry(fact: Fact) -> tuple[float, str, str, str]:
 
 def read_entry(at: float, kind: str, fields: str, reads: str) -> Fact:
     """The fact; raises CodecError."""
+    return read_plain(at, kind, json.loads(fields), json.loads(reads))
+
+
+def read_plain(at: float, kind: str, fields: Plain, reads: Plain) -> Fact:
+    """The fact from JSON that is parsed already; raises CodecError."""
     if kind not in LOGGED:
         raise CodecError(f"{kind} is no event that is logged: was this written by a newer version?")
-    plain: Plain = json.loads(fields)
-    event: DecidingEvent = LOGGED[kind](**decode_fields(plain, LOGGED[kind]))
-    return Fact(at, event, decode(json.loads(reads), tuple[RecordedRead, ...]))
+    event: DecidingEvent = LOGGED[kind](**decode_fields(fields, LOGGED[kind]))
+    return Fact(at, event, decode(reads, tuple[RecordedRead, ...]))

@@ -14,6 +14,7 @@ class FakeJournal:
     """A durable journal that a test controls."""
 
     durable = True
+    shared = False
 
     def __init__(self) -> None:
         self.entries: list[Fact | KnowledgeEntry] = []

@@ -84,6 +84,8 @@ class JournalListener:
     """A commit took this many seconds."""
     clock: Callable[[], ClockReading] | None = None
     """How the clocks stand now; called in the thread that writes."""
+    fenced: Callable[[str], None] = lambda _: None
+    """Another owner has taken over, and who: nothing will be written any more, and nothing else is called again."""
 
 
 class Journal(Protocol):
@@ -91,6 +93,8 @@ class Journal(Protocol):
 
     durable: bool
     """Whether callers must wait until what they appended is committed."""
+    shared: bool
+    """Whether another replica may go on with the log at any time, so that a run need not end with a snapshot."""
 
     def load(self) -> Loaded:
         """What an earlier run left; raises StateError."""

@@ -14,6 +14,7 @@ class MemoryJournal:
     """A journal without a log."""
 
     durable = False
+    shared = False
 
     def load(self) -> Loaded:
         """Nothing."""

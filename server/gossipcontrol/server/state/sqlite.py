@@ -34,6 +34,7 @@ class SqliteJournal:
     """From ``start`` on, the writer thread owns the file and reports to the event loop."""
 
     durable = True
+    shared = False
 
     def __init__(self, path: Path, *, full: bool = False, max_bytes: int = 1 << 30) -> None:
         self._file = StateFile(path, full=full, max_bytes=max_bytes)

@@ -1,0 +1,105 @@
+"""One replica's way to the state that several share: it waits for its turn, claims, and lets go at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from gossipcontrol.server.config import Etcd, State, members
+from gossipcontrol.server.errors import NotOwner, StartError
+from gossipcontrol.server.replicas.lease import Lease
+from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
+from gossipcontrol.server.state.etcd_ledger import EtcdLedger
+from gossipcontrol.server.state.journal import ClockReading, StateError
+from gossipcontrol.server.state.ledger import Fenced, Late
+from gossipcontrol.server.state.ledger_journal import RETRY, LedgerJournal
+from gossipcontrol.system.boot import boot_id, boottime
+
+
+class Replica:
+    """Made for one run of the service; ``trouble`` is told why etcd cannot be asked, and nothing once it can.
+
+    Raises StartError if the files for etcd cannot be read.
+    """
+
+    def __init__(self, etcd: Etcd, state: State, trouble: Callable[[str], None]) -> None:
+        self._max_bytes = state.max_bytes
+        self._ledger = EtcdLedger(EtcdClient(_access(etcd)), etcd.cell)
+        holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self.lease = Lease(self._ledger, holder, etcd.address, trouble)
+
+    async def take_over(self, changed: Callable[[], None], lost: Callable[[str], None]) -> LedgerJournal:
+        """Wait for this replica's turn, and read what the last owner left; raises StartError.
+
+        ``changed`` is called when another replica becomes the owner, ``lost`` when that happens after this one.
+        """
+        await self.lease.wait(changed)
+        self.lease.start(lost)
+        journal = LedgerJournal(self._ledger, self.lease, max_bytes=self._max_bytes)
+        while True:
+            try:
+                await journal.claim()
+            except Late as error:
+                self.lease.trouble(str(error))
+                await asyncio.sleep(RETRY)
+            except (Fenced, StateError) as error:
+                raise StartError(str(error)) from error
+            else:
+                return journal
+
+    def refusal(self) -> NotOwner:
+        """What a standby says to its callers."""
+        owner = self.lease.owner
+        if self.lease.epoch:
+            return NotOwner("this replica is taking over")
+        if owner is None or owner.released:
+            return NotOwner("this replica stands by; none serves yet")
+        place = owner.address or owner.holder
+        return NotOwner(f"this replica stands by; {place} serves", owner.address)
+
+    def admit(self) -> None:
+        """Raise NotOwner while another replica may have taken over."""
+        if not self.lease.is_sure():
+            raise NotOwner("this replica cannot renew its lease in etcd, so another may have taken over")
+
+    def reading(self) -> ClockReading | None:
+        """How this replica's clocks stand to service time, as it saw the last owner's; None if it saw none renew."""
+        seen = self.lease.seen
+        if seen is None:
+            return None
+        at, seen_at = seen
+        return ClockReading(boot_id(), at - seen_at, at + boottime() - seen_at - time.time())
+
+    async def let_go(self) -> None:
+        """Release the lease, so that a standby takes over at once, and close the connections."""
+        with suppress(Late):
+            await self.lease.release()
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; a lease that is held runs out."""
+        await self.lease.close()
+        await self._ledger.close()
+
+
+def _access(etcd: Etcd) -> EtcdAccess:
+    try:
+        return EtcdAccess(
+            endpoints=members(etcd.endpoints),
+            authority=_read(etcd.authority),
+            certificate=_read(etcd.certificate),
+            key=_read(etcd.key),
+            user=etcd.user,
+            password=(_read(etcd.password_file) or b"").decode().strip(),
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"etcd: {error}") from error
+
+
+def _read(path: str) -> bytes | None:
+    return Path(path).read_bytes() if path else None

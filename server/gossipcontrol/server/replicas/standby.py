@@ -1,0 +1,89 @@
+"""What a replica listens with while another one owns the state: it refuses, and says who serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+from gossipcontrol.server.access.entrance import Entrance
+from gossipcontrol.server.config import LOOPBACK
+from gossipcontrol.server.errors import NotOwner, StartError
+from gossipcontrol.server.rpc.health import BoundedHealth
+from gossipcontrol.server.rpc.listener import describe_error
+from gossipcontrol.server.runtime.turns import Turns
+from gossipcontrol.server.status_page.bridge import Bridge
+from gossipcontrol.server.status_page.health import Health
+from gossipcontrol.server.status_page.server import PageServer
+from gossipcontrol.server.status_page.site import Site
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+class Standby:
+    """The listeners of a standby: the same addresses as those of an owner, so it must end before that begins.
+
+    ``refusal`` makes the error that every call gets. Readiness is false, liveness is true.
+    """
+
+    def __init__(
+        self,
+        entrances: Iterable[Entrance],
+        options: list[tuple[str, int]],
+        services: Iterable[str],
+        refusal: Callable[[], NotOwner],
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        self._entrances = entrances
+        self._services = services
+        self._refusal = refusal
+        self._failed = failed
+        self._server = grpc.aio.server(options=options)
+        self._pages: PageServer | None = None
+
+    async def start(self, pages: str) -> None:
+        """Listen, and serve the probes at the address ``pages``; raises StartError."""
+        status = BoundedHealth()
+        health_pb2_grpc.add_HealthServicer_to_server(status, self._server)
+        self._server.add_generic_rpc_handlers((_Refusing(self._refusal),))
+        for name in ("", *self._services):
+            await status.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        for entrance in self._entrances:
+            entrance.listen(self._server)
+        if pages:
+            self._start_pages(pages)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Let go of the addresses at once."""
+        if self._pages is not None:
+            await asyncio.to_thread(self._pages.close)
+        await self._server.stop(None)
+
+    def _start_pages(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        health = Health(Bridge(asyncio.get_running_loop(), Turns()), lambda: str(self._refusal()))
+        routes = {"/healthz": health.live, "/readyz": health.ready}
+        try:
+            self._pages = PageServer(
+                host.strip("[]"), int(port), Site(routes, {}, self._failed, is_local=host in LOOPBACK)
+            )
+        except OSError as error:
+            raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
+
+
+class _Refusing(grpc.GenericRpcHandler):
+    """Refuses every call; as a stream, which also answers a client that expects one message."""
+
+    def __init__(self, refusal: Callable[[], NotOwner]) -> None:
+        self._refusal = refusal
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The same for every method."""
+        del handler_call_details
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, requests: Any, context: Any) -> None:
+        del requests
+        error = self._refusal()
+        await context.abort(error.code, str(error), error.trailers())

@@ -1,0 +1,145 @@
+"""Snapshots in a ledger: written in chunks beside the log, then named in the manifest, then the log is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.state.entry import KnowledgeEntry
+from gossipcontrol.server.state.journal import ClockReading, KnowledgeSnapshot
+from gossipcontrol.server.state.ledger import Fenced, Late, Ledger
+from gossipcontrol.server.state.ledger_entry import Batch, pack_batch
+from gossipcontrol.server.state.ledger_manifest import REGISTER, Manifest, Stored, read_manifest, write_manifest
+from gossipcontrol.server.state.pack import Packer
+
+CHUNK_BYTES = 1 << 19
+"""Bytes of a chunk; etcd takes at most 1.5 MiB."""
+PACK_TIME = 0.02
+"""Seconds for which a thread packs before the event loop goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotJob:
+    """A snapshot to be written."""
+
+    number: int
+    """It holds all facts with smaller numbers."""
+    at: float
+    plain: Plain = None
+    """That of deciding; None: there is none."""
+    knowledge: KnowledgeSnapshot | None = None
+    is_whole: bool = False
+    """Whether ``knowledge`` is that of all stores."""
+    is_barrier: bool = False
+    """Whether later facts may be kept only after it, because they are decided with other parameters."""
+
+
+class Snapshots:
+    """Writes one snapshot at a time, and knows what of the log none covers."""
+
+    def __init__(self, ledger: Ledger, epoch: int) -> None:
+        self.manifest = Manifest()
+        self._ledger = ledger
+        self._epoch = epoch
+        self._revision = 0
+        """Of the manifest's register."""
+        self._batches: deque[tuple[int, int]] = deque()
+        """Entries of the log after the manifest's, each with the largest number of a fact in it."""
+        self._uncovered: dict[int, KnowledgeEntry] = {}
+        """Facts of knowledge by number that no snapshot of a store covers."""
+        self._writing = asyncio.Lock()
+
+    def begin(self, manifest: Manifest, revision: int, entries: Iterable[tuple[int, KnowledgeEntry]]) -> None:
+        """Go on from what was read."""
+        self.manifest, self._revision = manifest, revision
+        self._uncovered.update(entries)
+
+    def add(self, seq: int, batch: Batch) -> None:
+        """A batch was appended."""
+        self._batches.append((seq, batch.entries[-1][0]))
+        self._uncovered.update((number, one) for number, one in batch.entries if isinstance(one, KnowledgeEntry))
+
+    async def write(self, job: SnapshotJob, clock: ClockReading | None) -> None:
+        """Write a snapshot, once everything that it covers is appended; raises Late, Fenced."""
+        async with self._writing:
+            name = f"{self._epoch}-{job.number}"
+            before, manifest = self.manifest, replace(self.manifest, epoch=self._epoch, clock=clock)
+            if job.knowledge is not None:
+                manifest = await self._write_stores(name, job, job.knowledge, manifest)
+            uncovered = {n: one for n, one in self._uncovered.items() if n >= _covered(manifest, one.store_id)}
+            if job.plain is not None:
+                manifest = await self._write_deciding(name, job, manifest, uncovered)
+            await self._swap(manifest)
+            self._uncovered = {n: one for n, one in self._uncovered.items() if n in uncovered or n >= job.number}
+            while self._batches and self._batches[0][0] <= manifest.seq:
+                self._batches.popleft()
+        with contextlib.suppress(Late):  # what is left goes with the next snapshot, or with the next owner
+            for unused in before.names() - manifest.names():
+                await self._ledger.delete_chunks(unused)
+            await self.cut()
+
+    async def cut(self) -> None:
+        """Delete the log that snapshots cover; raises Late."""
+        if self.manifest.seq:
+            await self._ledger.cut(self.manifest.seq)
+
+    async def clean(self) -> None:
+        """Delete chunks that an owner left who died while it wrote them; raises Late."""
+        async with self._writing:
+            for unused in await self._ledger.chunk_names() - self.manifest.names():
+                await self._ledger.delete_chunks(unused)
+
+    async def _write_deciding(
+        self, name: str, job: SnapshotJob, manifest: Manifest, uncovered: dict[int, KnowledgeEntry]
+    ) -> Manifest:
+        packer = Packer(job.plain)
+        while (body := await asyncio.to_thread(packer.step, PACK_TIME)) is None:
+            pass
+        seq = max([manifest.seq, *(seq for seq, number in self._batches if number < job.number)])
+        tail = [(number, one) for number, one in sorted(uncovered.items()) if number < job.number]
+        packed = await asyncio.to_thread(pack_batch, Batch(None, tail)) if tail else b""
+        return replace(
+            manifest,
+            seq=seq,
+            deciding=await self._put(f"{name}-d", job, _cut(body)),
+            tail=await self._put(f"{name}-t", job, _cut(packed)) if tail else Stored(),
+        )
+
+    async def _write_stores(
+        self, name: str, job: SnapshotJob, knowledge: KnowledgeSnapshot, manifest: Manifest
+    ) -> Manifest:
+        stores = {} if job.is_whole else dict(manifest.stores)
+        for index, (store_id, capture) in enumerate(knowledge.stores.items()):
+            stores[store_id] = await self._put(f"{name}-{index}", job, capture.parts())
+        return replace(manifest, stores=stores, shared=knowledge.shared, shared_number=job.number)
+
+    async def _put(self, name: str, job: SnapshotJob, parts: Iterator[bytes]) -> Stored:
+        chunks = size = 0
+        while (part := await asyncio.to_thread(partial(next, parts, None))) is not None:
+            await self._ledger.put_chunk(name, chunks, part)
+            chunks, size = chunks + 1, size + len(part)
+        return Stored(name, chunks, size, job.number, float(job.at))
+
+    async def _swap(self, manifest: Manifest) -> None:
+        """Put the manifest in the place of the last one, also of one that an older owner wrote meanwhile."""
+        value = await asyncio.to_thread(write_manifest, manifest)
+        while (swapped := await self._ledger.swap(REGISTER, value, self._revision)) is None:
+            found = await self._ledger.register(REGISTER)
+            if read_manifest(found.value).epoch > self._epoch:
+                raise Fenced("another replica has taken over")
+            self._revision = found.revision
+        self.manifest, self._revision = manifest, swapped.revision
+
+
+def _covered(manifest: Manifest, store_id: str) -> int:
+    """The number from which on facts of a store are in no snapshot of it."""
+    return manifest.stores[store_id].number if store_id in manifest.stores else 0
+
+
+def _cut(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + CHUNK_BYTES] for start in range(0, len(body), CHUNK_BYTES))

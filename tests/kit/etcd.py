@@ -1,0 +1,90 @@
+"""Real servers of etcd on free ports, with short elections; what they store ends with them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from gossipcontrol.etcd.v3 import etcd_pb2
+from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
+from gossipcontrol.server.state.ledger import Late
+
+from tests.kit.ports import free_ports
+from tests.kit.until import until
+
+ETCD = shutil.which("etcd")
+needs_etcd = pytest.mark.skipif(ETCD is None, reason="needs etcd: apt-get install etcd-server")
+
+
+@dataclass
+class Etcd:
+    """A running cluster."""
+
+    endpoints: list[str]
+    processes: list[asyncio.subprocess.Process]
+    commands: list[list[str]]
+
+    async def kill(self, number: int) -> None:
+        """Kill a member as by a power cut."""
+        self.processes[number].kill()
+        await self.processes[number].wait()
+
+    async def start(self, number: int) -> None:
+        """Start a member (again)."""
+        self.processes[number] = await _spawn(self.commands[number])
+
+    async def until_ready(self) -> None:
+        """Wait until a majority answers."""
+        client = EtcdClient(EtcdAccess(endpoints=self.endpoints))
+
+        async def answers() -> bool:
+            try:
+                await client.range(etcd_pb2.RangeRequest(key=b"ready"))
+            except Late:
+                return False
+            return True
+
+        try:
+            await until(answers, "etcd answers")
+        finally:
+            await client.close()
+
+
+@asynccontextmanager
+async def running_etcd(directory: Path, members: int = 1, *flags: str) -> AsyncGenerator[Etcd]:
+    """Run so many members; kill them at the end."""
+    ports = free_ports(2 * members)
+    clients, peers = ports[:members], ports[members:]
+    cluster = ",".join(f"m{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers))
+    commands = [
+        [
+            ETCD or "etcd", "--name", f"m{number}", "--data-dir", str(directory / f"etcd{number}"),
+            "--listen-client-urls", f"http://127.0.0.1:{client}",
+            "--advertise-client-urls", f"http://127.0.0.1:{client}",
+            "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls",
+            f"http://127.0.0.1:{peer}", "--initial-cluster", cluster, "--log-level", "error", *flags,
+        ]
+        for number, (client, peer) in enumerate(zip(clients, peers, strict=True))
+    ]  # fmt: skip
+    endpoints = [f"127.0.0.1:{port}" for port in clients]
+    etcd = Etcd(endpoints, [await _spawn(command) for command in commands], commands)
+    try:
+        await etcd.until_ready()
+        yield etcd
+    finally:
+        for process in etcd.processes:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+            await process.wait()
+
+
+async def _spawn(command: list[str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )

@@ -1,0 +1,123 @@
+"""Replicas on a real etcd, in one process: one serves, the others refuse, and one takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from gossipcontrol.client.channel import open_channel
+from gossipcontrol.server.app import App
+from gossipcontrol.server.config import Config, Etcd, Listen, Metrics, State
+from gossipcontrol.server.config import Log as LogConfig
+from gossipcontrol.server.errors import OWNER_TRAILER
+from gossipcontrol.server.observe.log import make_logger
+from gossipcontrol.server.replicas import lease
+from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.kit.etcd import needs_etcd, running_etcd
+from tests.kit.ports import free_ports
+from tests.kit.until import until
+
+pytestmark = needs_etcd
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No replica takes over because a busy machine stood still."""
+    monkeypatch.setattr(lease, "UNSEEN_TIME", 30.0)
+    monkeypatch.setattr(lease, "SURE_TIME", 25.0)
+
+
+class Running:
+    """A replica, and a client of it."""
+
+    def __init__(self, directory: Path, endpoints: list[str], name: str) -> None:
+        socket, self.pages = directory / f"{name}.sock", free_ports(1)[0]
+        self.app = App(
+            Config(
+                listen=Listen(socket=str(socket), tcp=""),
+                metrics=Metrics(address=f"127.0.0.1:{self.pages}"),
+                state=State(backend="etcd"),
+                etcd=Etcd(endpoints=",".join(endpoints), address=f"{name}.example:7443"),
+            ),
+            make_logger(LogConfig(level="error")),
+        )
+        self.starting = asyncio.create_task(self.app.start())
+        self.channel = open_channel(f"unix:{socket}")
+        self.stub = gossip_control_pb2_grpc.GossipControlStub(self.channel)
+
+    async def health(self) -> int:
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        return int(answer.status)
+
+    async def ready(self) -> tuple[int, str]:
+        def ask() -> tuple[int, str]:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.pages}/readyz") as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read().decode()
+
+        return await asyncio.to_thread(ask)
+
+    async def rejoin(self, request_id: str) -> gossip_control_pb2.RejoinResponse:
+        request = gossip_control_pb2.RejoinRequest(request_id=request_id, node_id="n", park_unknown=True)
+        return await self.stub.Rejoin(request, wait_for_ready=True, timeout=20)
+
+    async def stop(self) -> None:
+        await self.channel.close()
+        if self.app.is_serving:
+            await self.app.stop()
+        self.starting.cancel()
+        await asyncio.gather(self.starting, return_exceptions=True)
+
+
+@asynccontextmanager
+async def replicas(directory: Path, *names: str) -> AsyncGenerator[list[Running]]:
+    async with running_etcd(directory) as etcd:
+        running: list[Running] = []
+        try:
+            for name in names:
+                running.append(Running(directory, etcd.endpoints, name))
+                if not running[1:]:
+                    await running[0].starting
+            for one in running[1:]:
+                await until(lambda one=one: one.app.is_standing_by, "it stands by")
+            yield running
+        finally:
+            for one in running:
+                await one.stop()
+
+
+async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_stops(tmp_path: Path) -> None:
+    async with replicas(tmp_path, "one", "two") as (one, two):
+        assert await one.health() == health_pb2.HealthCheckResponse.SERVING
+        assert (await one.ready())[0] == 200
+        answered = await one.rejoin("00000000-0000-4000-8000-000000000001")
+
+        assert await two.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+        await until(lambda: two.app._replica is not None and two.app._replica.lease.owner is not None, "it looked")
+        assert await two.ready() == (503, "this replica stands by; one.example:7443 serves\n")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await two.rejoin("00000000-0000-4000-8000-000000000002")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert refused.value.details() == "this replica stands by; one.example:7443 serves"
+        assert dict(refused.value.trailing_metadata() or ())[OWNER_TRAILER] == "one.example:7443"
+
+        before = one.app._dispatcher.clock.now()
+        await one.app.stop()
+        await two.starting
+        assert 0 <= two.app._dispatcher.clock.now() - before < 20, "service time goes on"
+        again = await two.rejoin("00000000-0000-4000-8000-000000000001")
+        assert again.replayed
+        assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in answered.decisions]

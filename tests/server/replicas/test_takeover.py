@@ -1,0 +1,52 @@
+"""Owners that are stopped and killed under triggers, as processes of their own on a real etcd."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.kit.etcd import needs_etcd, running_etcd
+from tests.kit.replicas import Fleet, cluster
+from tests.kit.until import until
+
+LOST = 75
+
+
+@needs_etcd
+@pytest.mark.waits(12)
+@pytest.mark.timeout(180)
+async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    async with (
+        running_etcd(tmp_path) as etcd,
+        cluster(tmp_path, etcd.endpoints, 3, deciding_window="0.2", deciding_verify_timeout="0.2") as replicas,
+        Fleet(list(replicas.replicas), ["n0", "n1"], 3, pause=0.02) as fleet,
+    ):
+        first = replicas.owner()
+        await until(lambda: set(fleet.attached.values()) == {first} and len(fleet.attached) == 2, "agents attached")
+        await fleet.until_more(30)
+        replicas.replicas[first].freeze()
+        asked_in_vain = fleet.ask_only(first)
+        second = await replicas.until_owner(first)
+        await fleet.until_more(30)
+        thawed_at = time.monotonic()
+        replicas.replicas[first].thaw()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await asked_in_vain
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        await replicas.replicas[first].wait_for("ownership lost", 30)
+        assert await replicas.replicas[first].ended() == LOST
+        late = [one for one in fleet.commands if one[1] == first and one[0] > thawed_at]
+        assert late == [], "commands of an owner that was replaced"
+
+        await until(lambda: set(fleet.attached.values()) == {second} and len(fleet.attached) == 2, "attached again")
+        await fleet.until_more(30)
+        await replicas.replicas[second].stop(signal.SIGKILL)
+        third = await replicas.until_owner(second)
+        await fleet.until_more(30)
+        assert await fleet.lost(third) == []
+        assert len({one[2:] for one in fleet.commands}) == len(fleet.commands), "no attempt is commanded twice"
+        assert {one[1] for one in fleet.commands} == {first, second, third}

@@ -1,0 +1,116 @@
+"""One contract of ledgers, over the one in memory and over a real etcd."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
+from gossipcontrol.server.state.etcd_ledger import EtcdLedger
+from gossipcontrol.server.state.ledger import Fenced, Late, Ledger
+
+from tests.kit.etcd import Etcd, needs_etcd, running_etcd
+from tests.kit.memory_ledger import MemoryLedger
+
+
+@asynccontextmanager
+async def etcd_ledger(etcd: Etcd, cell: str = "test") -> AsyncIterator[Ledger]:
+    ledger = EtcdLedger(EtcdClient(EtcdAccess(endpoints=etcd.endpoints)), cell)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def read(ledger: Ledger, start: int = 1) -> list[tuple[int, bytes]]:
+    return [one async for one in ledger.read(start)]
+
+
+async def check_contract(one: Ledger, other: Ledger) -> None:
+    """Whatever is behind it: two owners, of which each sees what the other did."""
+    assert await one.last() == 0
+    await one.append(1, b"one")
+    await one.append(2, b"two")
+    await one.append(2, b"two")  # an answer was lost, so the same is asked again
+    assert await other.last() == 2
+    with pytest.raises(Fenced):
+        await other.append(2, b"claim")
+    await other.append(3, b"claim")
+    for seq, body in ((2, b"two"), (3, b"three"), (4, b"four"), (9, b"nine")):
+        if seq != 4:
+            with pytest.raises(Fenced):
+                await one.append(seq, body)
+    assert await read(one) == [(1, b"one"), (2, b"two"), (3, b"claim")]
+    await other.cut(3)
+    assert await read(one) == await read(one, 3) == [(3, b"claim")]
+    assert await one.last() == 3
+    await other.append(4, b"four")
+
+    assert await one.register("lease") == (b"", 0)
+    first = await one.swap("lease", b"mine", 0)
+    assert first is not None
+    assert await other.register("lease") == first
+    assert await other.swap("lease", b"his", 0) is None
+    second = await other.swap("lease", b"his", first.revision)
+    assert second is not None
+    assert second.revision > first.revision
+    assert await other.swap("lease", b"his", first.revision) == second, "asked again"
+    assert await one.swap("lease", b"mine", first.revision) is None
+
+    for number in (1, 0, 10):
+        await one.put_chunk("s-1", number, bytes([number]) * 1000)
+    await one.put_chunk("s-10", 0, b"another")
+    assert [chunk async for chunk in other.chunks("s-1")] == [bytes([number]) * 1000 for number in (0, 1, 10)]
+    assert await one.chunk_names() == {"s-1", "s-10"}
+    await other.delete_chunks("s-1")
+    assert [chunk async for chunk in one.chunks("s-1")] == []
+    assert [chunk async for chunk in one.chunks("s-10")] == [b"another"]
+
+
+async def test_the_ledger_in_memory() -> None:
+    shared = MemoryLedger()
+    await check_contract(shared.link(), shared.link())
+
+
+@needs_etcd
+async def test_the_ledger_in_etcd(tmp_path: Path) -> None:
+    async with running_etcd(tmp_path) as etcd, etcd_ledger(etcd) as one, etcd_ledger(etcd) as other:
+        await check_contract(one, other)
+        async with etcd_ledger(etcd, "another") as another:
+            assert await another.last() == 0, "cells have nothing in common"
+
+
+@needs_etcd
+async def test_a_long_log_is_read_in_order(tmp_path: Path) -> None:
+    async with running_etcd(tmp_path) as etcd, etcd_ledger(etcd) as ledger:
+        for seq in range(1, 411):
+            await ledger.append(seq, b"%d" % seq)
+        assert await read(ledger, 3) == [(seq, b"%d" % seq) for seq in range(3, 411)]
+
+
+@needs_etcd
+@pytest.mark.waits(3)
+async def test_appends_go_on_when_a_member_of_three_is_killed(tmp_path: Path) -> None:
+    flags = ("--heartbeat-interval", "50", "--election-timeout", "500")
+    async with running_etcd(tmp_path, 3, *flags) as etcd, etcd_ledger(etcd) as ledger:
+        await ledger.append(1, b"1")
+        for killed in range(3):
+            await etcd.kill(killed)
+            for seq in (2 + 2 * killed, 3 + 2 * killed):
+                await ledger.append(seq, b"%d" % seq)
+            await etcd.start(killed)
+        assert await read(ledger) == [(seq, b"%d" % seq) for seq in range(1, 8)]
+
+
+@needs_etcd
+async def test_an_etcd_without_space_says_what_an_operator_can_do(tmp_path: Path) -> None:
+    async with running_etcd(tmp_path, 1, "--quota-backend-bytes", "1000000") as etcd, etcd_ledger(etcd) as ledger:
+        with pytest.raises(Late, match=r"etcd has no space left .* defragment it or raise --quota-backend-bytes"):
+            await fill(ledger)
+
+
+async def fill(ledger: Ledger) -> None:
+    for seq in range(1, 100):
+        await ledger.append(seq, bytes(100_000))
