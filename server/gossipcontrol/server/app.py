@@ -250,14 +250,14 @@ class App:
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
         self._turns = Turns()
-        self._quotas = Quotas(config.identity_limits, self.metrics.count_limited)
+        self._quotas = Quotas(self._config.identity_limits, self.metrics.count_limited)
         outbox = self._outbox = Outbox(
             journal, core, self.metrics, self._log, clock, self._show_health, self._turns, self._lose
         )
         self._make_runtime(core, clock, outbox)
         self._is_open = True
         # A log that goes on with the same parameters needs no snapshot, which would hold up what comes.
-        if whole or not journal.shared or written_with(loaded) != self._config.deciding:
+        if whole or not journal.shared or written_with(loaded, core.parameters) != core.parameters:
             outbox.begin(clock.now(), whole=whole)
         self._dispatcher.submit(ServiceStarted(run_id))
         self._make_service(run_id)
