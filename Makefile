@@ -2,7 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTOS := $(wildcard proto/gossipcontrol/*/*.proto proto/gossipcontrol/*/*/*.proto clients/gossipcontrol/lattice/*.proto)
+PROTOS := $(wildcard proto/gossipcontrol/*/*.proto proto/gossipcontrol/*/*/*.proto)
+PROTOS += $(wildcard clients/gossipcontrol/lattice/*.proto)
 
 .PHONY: setup run demo test clients lint type bench lock clean
 .DEFAULT_GOAL := help

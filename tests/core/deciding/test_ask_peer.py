@@ -15,7 +15,6 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinRequested,
-    SyncFinished,
 )
 from gossipcontrol.server.core.turn import Turn
 
@@ -50,9 +49,10 @@ class StoreLab(LoggingLab):
         self.handle(RejoinRequested(node_id, ("a",), cause))
 
     def speak(self, *node_ids: str) -> None:
-        """Nodes give a word of their own, which says nothing of their neighbours."""
+        """Nodes report, with the neighbours that they have."""
         for node_id in node_ids:
-            self.handle(SyncFinished(node_id, "a", "x", False))
+            slot = self.core.deciding.registry.find_slot(node_id, "a")
+            self.handle(LivenessReported(node_id, "a", neighbors=dict(slot.neighbors) if slot else {}))
 
     def of(self, node_id: str) -> list[tuple[float, Rung, tuple[Cause, ...]]]:
         """What a node was told to do, and how long after the beginning."""
@@ -122,7 +122,7 @@ def test_nodes_take_turns_and_one_that_lists_the_asker_comes_last() -> None:
         lab.rejoin("n")
         lab.advance(20)
         lab.speak("n", "p", "q", "r")
-    assert [one.decision.node_id for _, one in lab.asked] == ["q", "r", "q", "r"]
+    assert [one.decision.node_id for _, one in lab.asked if one.asker_id == "n"] == ["q", "r", "q", "r"]
 
 
 def test_nobody_is_asked_who_is_away_or_has_no_agent() -> None:

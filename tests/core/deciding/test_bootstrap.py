@@ -258,4 +258,4 @@ def test_the_neighbours_of_a_node_that_moved_are_asked_to_sync_with_it() -> None
     register(lab, "n")
     assert [one for one in lab.findings if isinstance(one, StartSync)] == [], "nowhere to be found"
     register(lab, "n", "192.168.50.1:1")
-    assert [one for one in lab.findings if isinstance(one, StartSync)] == [StartSync("p", "a", "n")]
+    assert [one for one in lab.findings if isinstance(one, StartSync)] == [StartSync("p", "a", "n", nonce=1)]
