@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         PeerKnowledge,
         PeerLag,
         RecordResult,
+        UndoneChange,
     )
     from gossipcontrol.client.knowledge import Knowledge
     from gossipcontrol.client.liveness import (
@@ -92,7 +93,7 @@ else:
         ),
         "gossipcontrol.client.intention": (
             "AuthorLag", "ChainPosition", "Frontier", "Intention", "IntentionBatch", "Member", "PeerKnowledge",
-            "PeerLag", "RecordResult",
+            "PeerLag", "RecordResult", "UndoneChange",
         ),
         "gossipcontrol.client.knowledge": ("Knowledge",),
         "gossipcontrol.client.liveness": (
@@ -111,5 +112,5 @@ __all__ = [
     "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate",
     "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "Rule", "Rung", "SeenState", "StatusCode", "Store",
     "StoreNode", "StoreView", "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord", "TriggerResult",
-    "UnreachableError", "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
+    "UndoneChange", "UnreachableError", "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
 ]  # fmt: skip
