@@ -47,7 +47,7 @@ async def test_the_command_prints_the_matrix_and_sentences(socket: Path) -> None
     ]
     assert "raspi: 2 behind alice, last proof" in output
     assert "3 intentions not yet held by all, 3 intentions at risk" in output
-    code, output, _ = await run(socket, "members", "remove", "s", "ras")
+    code, output, _ = await run(socket, "members", "remove", "s", "ras", "--now")
     assert (code, output.strip()) == (0, "removed from s: raspi; 1 active members")
     code, output, _ = await run(socket, "knowledge", "s", "--holds", b"alice0".hex(), "--json")
     shown = json.loads(output)

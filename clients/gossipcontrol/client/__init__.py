@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         PeerKnowledge,
         PeerLag,
         RecordResult,
+        UndoneChange,
     )
     from gossipcontrol.client.knowledge import Knowledge
     from gossipcontrol.client.liveness import (
@@ -93,7 +94,7 @@ else:
         ),
         "gossipcontrol.client.intention": (
             "AuthorLag", "ChainPosition", "Frontier", "Intention", "IntentionBatch", "Member", "PeerKnowledge",
-            "PeerLag", "RecordResult",
+            "PeerLag", "RecordResult", "UndoneChange",
         ),
         "gossipcontrol.client.knowledge": ("Knowledge",),
         "gossipcontrol.client.liveness": (
@@ -112,5 +113,6 @@ __all__ = [
     "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate",
     "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "RestartRecord", "Rule", "Rung", "SeenState",
     "StatusCode", "Store", "StoreNode", "StoreView", "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord",
-    "TriggerResult", "UnreachableError", "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
+    "TriggerResult", "UndoneChange", "UnreachableError", "UnsupportedError", "check_address", "default_address",
+    "unrecognized_numbers",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from gossipcontrol.client.decision import (
     TriggerResult,
 )
 from gossipcontrol.client.enumeration import Cause, Outcome, PeerState
-from gossipcontrol.client.intention import Frontier, Member, PeerKnowledge, PeerLag
+from gossipcontrol.client.intention import Frontier, Member, PeerKnowledge, PeerLag, UndoneChange
 from gossipcontrol.client.liveness import LivenessReport, LivenessResult, SyncResult
 from gossipcontrol.client.presence import Peer
 from gossipcontrol.client.store import Store
@@ -193,10 +193,19 @@ def frontier(store_id: str) -> Call[peer_knowledge_pb2.GetStabilityFrontierRespo
 
 
 def change_members(
-    store_id: str, added: Sequence[Member], removed: Sequence[str]
+    store_id: str, added: Sequence[Member], removed: Sequence[str], hold: float | None = None
 ) -> Call[peer_knowledge_pb2.ChangeMembersResponse, int]:
     """Change the membership of a store."""
     request = peer_knowledge_pb2.ChangeMembersRequest(
-        store_id=store_id, added=map(encode.member, added), removed_peer_ids=removed
+        store_id=store_id,
+        added=map(encode.member, added),
+        removed_peer_ids=removed,
+        hold_ms=None if hold is None else encode.milliseconds(hold),
     )
     return Call(PeerKnowledgeStub, "ChangeMembers", request, decode_knowledge.active_count)
+
+
+def undo_members(store_id: str) -> Call[peer_knowledge_pb2.ChangeMembersResponse, UndoneChange]:
+    """Undo the newest change of the membership of a store."""
+    request = peer_knowledge_pb2.ChangeMembersRequest(store_id=store_id, undo=True)
+    return Call(PeerKnowledgeStub, "ChangeMembers", request, decode_knowledge.undone_change)

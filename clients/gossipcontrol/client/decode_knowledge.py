@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from gossipcontrol.client.decode import seconds
-from gossipcontrol.client.intention import AuthorLag, ChainPosition, Frontier, PeerKnowledge, PeerLag, RecordResult
+from gossipcontrol.client.intention import (
+    AuthorLag,
+    ChainPosition,
+    Frontier,
+    PeerKnowledge,
+    PeerLag,
+    RecordResult,
+    UndoneChange,
+)
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 
@@ -47,6 +55,11 @@ def frontier(message: pb.GetStabilityFrontierResponse) -> Frontier:
 def active_count(message: pb.ChangeMembersResponse) -> int:
     """Number of active peers."""
     return message.active
+
+
+def undone_change(message: pb.ChangeMembersResponse) -> UndoneChange:
+    """What an undo did."""
+    return UndoneChange(tuple(message.restored_peer_ids), message.active, message.frontier_may_have_risen)
 
 
 def _position(message: pb.ChainPosition) -> ChainPosition:

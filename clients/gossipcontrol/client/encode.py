@@ -126,7 +126,7 @@ def _intention(intention: Intention) -> peer_knowledge_pb2.Intention:
 
 def member(one: Member) -> peer_knowledge_pb2.Member:
     """A peer of a store."""
-    return peer_knowledge_pb2.Member(peer_id=one.peer_id, incarnation=one.incarnation)
+    return peer_knowledge_pb2.Member(peer_id=one.peer_id, incarnation=one.incarnation, lower=one.lower)
 
 
 def capabilities(numbers: Sequence[int]) -> list[Capability.ValueType]:

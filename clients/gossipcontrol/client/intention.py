@@ -128,4 +128,18 @@ class Member:
 
     peer_id: str
     incarnation: str = ""
-    """The least incarnation that it is in."""
+    """The least incarnation that it is in; a time may be at most a day ahead."""
+    lower: bool = False
+    """Whether it is in this one even if it was in a greater, which counts no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoneChange:
+    """What an undo of a change of members did."""
+
+    peer_ids: tuple[str, ...]
+    """The peers that stand as before the change."""
+    active: int
+    """Number of active members."""
+    frontier_may_have_risen: bool
+    """Whether others may have pruned what a restored peer lacks: it needs a backup then, or a new life."""

@@ -6,7 +6,15 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from gossipcontrol.client import call, decode_knowledge, encode
-from gossipcontrol.client.intention import Frontier, IntentionBatch, Member, PeerKnowledge, PeerLag, RecordResult
+from gossipcontrol.client.intention import (
+    Frontier,
+    IntentionBatch,
+    Member,
+    PeerKnowledge,
+    PeerLag,
+    RecordResult,
+    UndoneChange,
+)
 from gossipcontrol.client.transport import Transport
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from gossipcontrol.v1 import peer_knowledge_pb2_grpc
@@ -61,6 +69,23 @@ class Knowledge:
         """What all active peers of a store provably hold."""
         return await self._transport.call(call.frontier(store_id))
 
-    async def change_members(self, store_id: str, *, added: Sequence[Member] = (), removed: Sequence[str] = ()) -> int:
-        """Add peers to a store, or remove them for good; returns the number of active peers."""
-        return await self._transport.call(call.change_members(store_id, added, removed))
+    async def change_members(
+        self,
+        store_id: str,
+        *,
+        added: Sequence[Member] = (),
+        removed: Sequence[str] = (),
+        hold: float | None = None,
+    ) -> int:
+        """Add peers to a store, or remove them for good; returns the number of active peers.
+
+        The removed hold the stability frontier back for ``hold`` seconds yet; None: as the service is configured.
+        """
+        return await self._transport.call(call.change_members(store_id, added, removed, hold))
+
+    async def undo_members(self, store_id: str) -> UndoneChange:
+        """Undo the newest change of a store's members; not tried again by itself, for that would undo another one.
+
+        Raises ClientError (FAILED_PRECONDITION) if there is none.
+        """
+        return await self._transport.call_once(call.undo_members(store_id))

@@ -71,6 +71,14 @@ class Transport:
         """The answer as a value."""
         return call.decode(await self.message(call))
 
+    async def call_once(self, call: Call[Any, T]) -> T:
+        """The answer as a value of a call that must not be made twice; raises ClientError."""
+        method = call.method(self.channel)
+        try:
+            return call.decode(await method(call.request, timeout=self.timeout, metadata=trace_context()))
+        except grpc.RpcError as error:
+            raise client_error(error) from error
+
     async def each(self, call: ListCall[Any, T]) -> AsyncIterator[T]:
         """Every item of every page."""
         walk = PageWalk(call)

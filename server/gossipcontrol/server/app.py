@@ -310,7 +310,7 @@ class App:
         self._traces = open_traces(self._config.traces)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
-        source = IntentionSource(self._words)
+        source = IntentionSource(self._words, self._dispatcher.clock.now)
         self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
             unrecognized.note, source, self._quotas,

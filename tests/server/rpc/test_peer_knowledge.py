@@ -194,7 +194,7 @@ async def test_a_wrong_frame_of_an_agent_ends_its_stream(service: Service) -> No
 
 async def test_membership(service: Service) -> None:
     await service.record(one("alice1"), one("bob1", "", "alice1"), one("dead1"))
-    change = pb.ChangeMembersRequest(store_id="s", removed_peer_ids=["dead"])
+    change = pb.ChangeMembersRequest(store_id="s", removed_peer_ids=["dead"], hold_ms=0)
     assert (await service.knowledge.ChangeMembers(change)).active == 2
     frontier = await service.knowledge.GetStabilityFrontier(pb.GetStabilityFrontierRequest(store_id="s"))
     assert places(frontier.frontier) == [("alice", 1, b"alice1")]
@@ -321,7 +321,7 @@ async def test_a_large_batch_lets_others_go_first_and_is_acknowledged_as_a_whole
     """The public report: one full batch, or one that released thousands, blocked every other call."""
     dispatcher = service.dispatcher
     wanted = chain("alice", 2000)
-    event = intentions_recorded(pb.IntentionBatch(store_id="s", intentions=wanted[:1000]), "batch.", "log-1", 7)
+    event = intentions_recorded(pb.IntentionBatch(store_id="s", intentions=wanted[:1000]), "batch.", 1e9, "log-1", 7)
     seen: list[int] = []
 
     async def watch() -> None:

@@ -192,7 +192,14 @@ CALLS: Mapping[str, Call] = {
     f"{_KNOWLEDGE}GetStabilityFrontier": Call(_READERS, {"store_id": READ}, {}),
     f"{_KNOWLEDGE}GetLag": Call(_READERS, {"store_id": READ}, {"peer_id": "a filter", **_PAGE}),
     f"{_KNOWLEDGE}ChangeMembers": Call(
-        (Role.ADMIN,), {"store_id": KEEP_STORE}, {"added.*": "of the store", "removed_peer_ids": "of the store"}
+        (Role.ADMIN,),
+        {"store_id": KEEP_STORE},
+        {
+            "added.*": "of the store",
+            "removed_peer_ids": "of the store",
+            "undo": "of the store",
+            "hold_ms": "of the store",
+        },
     ),
 }
 """Every call by its path."""

@@ -13,7 +13,7 @@ from gossipcontrol.server.core.knowledge.record import PeerLag
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
 from gossipcontrol.server.core.knowledge.view import View
 from gossipcontrol.server.core.slices import Slices
-from gossipcontrol.server.errors import InvalidRequest, NotFound
+from gossipcontrol.server.errors import InvalidRequest, NotFound, Precondition
 from gossipcontrol.server.rpc.intention_source import IntentionSource
 from gossipcontrol.server.rpc.interceptor import CallerContext
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
@@ -119,18 +119,36 @@ class PeerKnowledgeService(peer_knowledge_pb2_grpc.PeerKnowledgeServicer):
         return response
 
     async def ChangeMembers(self, request: pb.ChangeMembersRequest, context: Context) -> pb.ChangeMembersResponse:
-        """Add and remove peers."""
+        """Add and remove peers, or undo the newest change."""
         del context
-        event = decode_knowledge.members_changed(request)
-        await self._dispatcher.submit(event)
+        tracker = self._store.tracker(request.store_id)
+        label_of = tracker.incarnation_label if tracker else _unknown_label
+        hold = self._store.parameters.removal_hold
+        event = decode_knowledge.members_changed(request, self._clock.now(), hold, label_of)
+        if event.undo and not (tracker and tracker.membership.changes):
+            raise Precondition(f"store {event.store_id} has no change of members that can be undone")
+        undone = await self._dispatcher.change_members(event)
         await self._dispatcher.kept()
-        return pb.ChangeMembersResponse(active=self._tracker(event.store_id).active_count)
+        tracker = self._tracker(event.store_id)
+        leaving = len(tracker.membership.leaving)
+        return pb.ChangeMembersResponse(
+            active=tracker.active_count - sum(map(tracker.active, tracker.membership.leaving)),
+            leaving=leaving,
+            restored_peer_ids=undone.peer_ids,
+            frontier_may_have_risen=undone.has_risen,
+        )
 
     def _tracker(self, store_id: str) -> Tracker:
         tracker = self._store.tracker(store_id)
         if tracker is None:
             raise NotFound(f"no intention of store {store_id} was recorded")
         return tracker
+
+
+def _unknown_label(peer_id: str) -> str:
+    """The incarnation of a peer of a store that is not known."""
+    del peer_id
+    return ""
 
 
 def _check_order(request: pb.RecordIntentionsRequest, sender_id: str, sequence: int) -> None:

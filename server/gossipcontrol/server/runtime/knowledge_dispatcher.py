@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, MembersChanged
+from gossipcontrol.server.core.knowledge.membership import Undone
 from gossipcontrol.server.core.knowledge.store import Outcome
 from gossipcontrol.server.core.knowledge.tracker import Recorded
 from gossipcontrol.server.errors import Overloaded
@@ -55,12 +56,14 @@ class KnowledgeDispatcher:
         self._pending: dict[str, None] = {}
         """Stores in which something is pending, the next first."""
         self._step_timer: asyncio.TimerHandle | None = None
+        self._departure_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Show the gauges of all stores, and go on with what is pending."""
         for store_id in self.store.store_ids():
             self._show(store_id)
             self._go_on(store_id)
+        self._await_departures()
 
     async def submit(self, event: KnowledgeEvent) -> Recorded:
         """Handle an event now, a large batch in parts between which other work goes on; durable once ``kept`` returns.
@@ -75,6 +78,35 @@ class KnowledgeDispatcher:
             total = Recorded(*(sum(pair) for pair in zip(total, recorded, strict=True)))
             await self._outbox.kept(self._numbers.get(event.store_id, 0) - UNCOMMITTED_LIMIT)
         return total
+
+    async def change_members(self, event: MembersChanged) -> Undone:
+        """Change the members of a store; returns what an undo did. Raises as ``submit`` does."""
+        self._outbox.check()
+        outcome = self._record(event)
+        self._go_on(event.store_id)
+        self._await_departures()
+        if outcome.full:
+            raise Overloaded(outcome.full, NO_ROOM_RETRY)
+        await self._outbox.kept(self._numbers.get(event.store_id, 0) - UNCOMMITTED_LIMIT)
+        return outcome.undone or Undone()
+
+    def _await_departures(self, least: float = 0.0) -> None:
+        """Have a step when the next removed member counts no longer."""
+        if self._departure_timer is not None:
+            self._departure_timer.cancel()
+            self._departure_timer = None
+        due = self.store.next_departure()
+        if due is not None:
+            wait = max(least, due - self.clock.now())
+            self._departure_timer = asyncio.get_running_loop().call_later(wait, self._depart)
+
+    def _depart(self) -> None:
+        """Submit an empty batch to each store in which somebody's time is over."""
+        self._departure_timer = None
+        for store_id in self.store.departing(self.clock.now()) if self._outbox.accepts else ():
+            self._record(IntentionsRecorded(store_id, ()))
+            self._go_on(store_id)
+        self._await_departures(STEP_RETRY)
 
     def _parts(self, event: KnowledgeEvent) -> Iterator[KnowledgeEvent]:
         """The event, or its intentions in parts of which the last has the sequence."""
@@ -122,7 +154,7 @@ class KnowledgeDispatcher:
 
     def close(self) -> None:
         """Stop the timers."""
-        for timer in (self._timer, self._step_timer):
+        for timer in (self._timer, self._step_timer, self._departure_timer):
             if timer is not None:
                 timer.cancel()
         if self._refreshing is not None:

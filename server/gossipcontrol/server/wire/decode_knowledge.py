@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, Member, MembersChanged
 from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.wire.incarnation import check_incarnation
 from gossipcontrol.server.wire.limits import (
     DEPENDENCIES,
     HASH_BYTES,
@@ -15,6 +17,7 @@ from gossipcontrol.server.wire.limits import (
     SHORT_ID_BYTES,
     SIGNATURE_BYTES,
     Violations,
+    check_age,
     check_count,
     check_hash,
     check_page_size,
@@ -26,9 +29,9 @@ from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 
 def intentions_recorded(
-    batch: pb.IntentionBatch, prefix: str, sender_id: str = "", sequence: int = 0
+    batch: pb.IntentionBatch, prefix: str, now: float, sender_id: str = "", sequence: int = 0
 ) -> IntentionsRecorded:
-    """The event of a batch; ``prefix`` is the path of the batch in its message. Raises InvalidRequest."""
+    """The event of a batch; ``prefix`` is its path in its message, ``now`` the Unix time. Raises InvalidRequest."""
     violations: Violations = []
     check_text(batch.store_id, f"{prefix}store_id", ID_BYTES, violations, required=True)
     check_text(sender_id, "sender_id", ID_BYTES, violations, required=sequence > 0)
@@ -36,7 +39,7 @@ def intentions_recorded(
     if check_count(len(batch.intentions), f"{prefix}intentions", INTENTIONS, violations):
         for index, one in enumerate(batch.intentions):
             if not _is_valid(one):
-                _check_intention(one, f"{prefix}intentions[{index}].", violations)
+                _check_intention(one, f"{prefix}intentions[{index}].", now, violations)
             intentions.append(_intention(one))
     refuse(violations)
     return IntentionsRecorded(batch.store_id, tuple(intentions), sender_id, sequence)
@@ -65,11 +68,12 @@ def _is_valid(one: pb.Intention) -> bool:
     )
 
 
-def _check_intention(one: pb.Intention, prefix: str, violations: Violations) -> None:
+def _check_intention(one: pb.Intention, prefix: str, now: float, violations: Violations) -> None:
     check_text(one.author_id, f"{prefix}author_id", ID_BYTES, violations, required=True)
     check_hash(one.hash, f"{prefix}hash", violations, required=True)
     check_hash(one.store_prev, f"{prefix}store_prev", violations)
     check_text(one.incarnation, f"{prefix}incarnation", SHORT_ID_BYTES, violations)
+    check_incarnation(one.incarnation, f"{prefix}incarnation", now, violations)
     if len(one.signature) > SIGNATURE_BYTES:
         violations.append((f"{prefix}signature", f"must be at most {SIGNATURE_BYTES} bytes, is {len(one.signature)}"))
     if not check_count(len(one.dependencies), f"{prefix}dependencies", DEPENDENCIES, violations):
@@ -82,22 +86,34 @@ def _check_intention(one: pb.Intention, prefix: str, violations: Violations) -> 
         violations.append((f"{prefix}store_prev", "must not be the intention's own hash"))
 
 
-def members_changed(request: pb.ChangeMembersRequest) -> MembersChanged:
-    """The event of a ChangeMembers call; raises InvalidRequest."""
+def members_changed(
+    request: pb.ChangeMembersRequest, now: float, hold: float, label_of: Callable[[str], str]
+) -> MembersChanged:
+    """The event of a ChangeMembers call; raises InvalidRequest.
+
+    ``now`` is the Unix time, ``hold`` for how long the removed still count if the request does not say, and
+    ``label_of`` gives the incarnation that a peer is in.
+    """
     violations: Violations = []
     check_text(request.store_id, "store_id", ID_BYTES, violations, required=True)
     added = check_texts([one.peer_id for one in request.added], "added", MEMBERS, ID_BYTES, violations)
     removed = check_texts(request.removed_peer_ids, "removed_peer_ids", MEMBERS, ID_BYTES, violations)
     for index, one in enumerate(request.added[:MEMBERS]):
         check_text(one.incarnation, f"added[{index}].incarnation", SHORT_ID_BYTES, violations)
+        known = "" if one.lower else label_of(one.peer_id)
+        check_incarnation(one.incarnation, f"added[{index}].incarnation", now, violations, known)
+    if request.HasField("hold_ms"):
+        check_age(request.hold_ms, "hold_ms", violations)
+        hold = request.hold_ms / 1000
+    if request.undo and (request.added or request.removed_peer_ids):
+        violations.append(("undo", "must not be given with added or removed_peer_ids"))
     if set(added) & set(removed):
         violations.append(("removed_peer_ids", "must not name a peer that is added"))
-    if not request.added and not request.removed_peer_ids:
-        violations.append(("added", "must be given unless removed_peer_ids are given"))
+    if not request.added and not request.removed_peer_ids and not request.undo:
+        violations.append(("added", "must be given unless removed_peer_ids are given, or undo"))
     refuse(violations)
-    return MembersChanged(
-        request.store_id, tuple(Member(one.peer_id, one.incarnation) for one in request.added), removed
-    )
+    members = tuple(Member(one.peer_id, one.incarnation, one.lower) for one in request.added)
+    return MembersChanged(request.store_id, members, removed, hold, request.undo)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from gossipcontrol.server.core.knowledge.intention import Intention
 def write_event(event: KnowledgeEvent, room: int) -> bytes:
     """Encode an event, with the room that its store had then."""
     if isinstance(event, MembersChanged):
-        added = [(member.peer_id, member.incarnation) for member in event.added]
-        return pack({"added": added, "removed": event.removed}, ())
+        added = [(member.peer_id, member.incarnation, member.lower) for member in event.added]
+        return pack({"added": added, "removed": event.removed, "hold": event.hold, "undo": event.undo}, ())
     header, columns = pack_intentions(event.intentions)
     if event.identity:
         header |= {"identity": event.identity, "authored": event.authored.hex()}
@@ -27,8 +27,9 @@ def read_event(store_id: str, body: bytes) -> tuple[KnowledgeEvent, int]:
     """Decode what ``write_event`` wrote; raises ValueError, KeyError, IndexError or TypeError."""
     header, columns, _ = unpack(body)
     if "added" in header:
-        added = tuple(Member(peer_id, label) for peer_id, label in header["added"])
-        return MembersChanged(store_id, added, tuple(header["removed"])), 0
+        added = tuple(Member(*member) for member in header["added"])
+        hold, undo = header.get("hold", 0.0), header.get("undo", False)
+        return MembersChanged(store_id, added, tuple(header["removed"]), hold, undo), 0
     intentions = tuple(unpack_intentions(header, columns))
     word = header.get("identity", ""), bytes.fromhex(header.get("authored", ""))
     return IntentionsRecorded(store_id, intentions, header["sender"], header["sequence"], *word), header["room"]

@@ -27,6 +27,8 @@ class Member:
 
     peer_id: str
     incarnation: str = ""
+    lower: bool = False
+    """Whether it is in this one even if it was in a greater, which counts no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class MembersChanged:
     store_id: str
     added: tuple[Member, ...] = ()
     removed: tuple[str, ...] = ()
+    hold: float = 0.0
+    """Seconds for which the removed still count, so that an undo within them restores everything."""
+    undo: bool = False
+    """Whether the newest change that can be undone is undone; nothing else is changed then."""
 
 
 KnowledgeEvent = IntentionsRecorded | MembersChanged

@@ -19,6 +19,8 @@ class KnowledgeParameters:
     """Most chains of one author, so that an author that forks without end takes no room from others."""
     member_limit: int = 10_000
     """Most peers that were added or removed by name."""
+    removal_hold: float = 3600.0
+    """Seconds for which a removed member still holds the frontier back, so that an undo loses nothing."""
     intention_limit: int = 2_000_000
     """Most intentions retained over all stores, about 220 bytes each; more are refused until frontiers move."""
     recent: int = 8192

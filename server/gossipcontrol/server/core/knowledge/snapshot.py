@@ -64,8 +64,7 @@ class Capture:
             "cached": len(self._cached),
             "order": graph.order,
             "dropped": tracker.floating.dropped,
-            "added": dict(tracker.added),
-            "removed": sorted(tracker.removed),
+            **tracker.membership.capture(),
             "forget_at": tracker.forget_at,
             "levels": len(self._levels),
         }
@@ -248,7 +247,7 @@ def restore(body: bytes, parameters: KnowledgeParameters) -> Tracker:
         graph.adopt(chain)
     graph.order, tracker.forget_at = header["order"], header["forget_at"]
     at = _restore_graph(tracker, body, at, lanes, header["cached"])
-    tracker.added, tracker.removed = dict(header["added"]), set(header["removed"])
+    tracker.membership.restore(header)
     tracker.recall_peers()
     fields, columns, at = unpack(body, at)
     absent: list[list[int]] = fields["missing"]

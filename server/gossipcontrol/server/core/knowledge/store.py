@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from gossipcontrol.server.core.knowledge import snapshot
 from gossipcontrol.server.core.knowledge.answer import stability_slices, unshared_slices
-from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent
+from gossipcontrol.server.core.knowledge.event import IntentionsRecorded, KnowledgeEvent, MembersChanged
+from gossipcontrol.server.core.knowledge.membership import Undone
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.record import StoreCounts, Unshared
 from gossipcontrol.server.core.knowledge.tracker import Recorded, Tracker
@@ -30,6 +31,8 @@ class Outcome(NamedTuple):
     """What the log must keep of the event; None when it changed nothing."""
     room: int = 0
     """The room that the store had. A replay needs it, since it may be ahead in other stores."""
+    undone: Undone | None = None
+    """What an undo of a change of members did."""
 
 
 class KnowledgeStore:
@@ -70,13 +73,13 @@ class KnowledgeStore:
                 return Outcome(Recorded(), f"{self.parameters.store_limit} stores are tracked already")
             tracker = self._trackers[event.store_id] = Tracker(self.parameters)
         if not isinstance(event, IntentionsRecorded):
-            self._retained -= tracker.graph.retained
-            refused = tracker.change_members(event.added, event.removed)
-            self._retained += tracker.graph.retained
-            return Outcome(Recorded(refused=refused), "no further member can be remembered" if refused else "", event)
-        was_pending = tracker.is_pending
+            return self._change_members(tracker, event, now)
+        is_due = tracker.membership.is_due(now)
+        was_pending = tracker.is_pending or is_due
         others = self._retained - tracker.graph.retained
         tracker.room = self.parameters.intention_limit - others if room is None else room
+        if is_due:
+            tracker.depart(now)
         recorded = tracker.record(event.intentions, now, event.identity, event.authored)
         self._retained = others + tracker.graph.retained
         # How much of what was pending went on depends on all of the event.
@@ -87,6 +90,19 @@ class KnowledgeStore:
             self._remember_sequence(sender_key(event.identity, event.sender_id), event.sequence)
             fact = fact or replace(event, intentions=(), authored=b"")
         return Outcome(recorded, "", fact, tracker.room)
+
+    def _change_members(self, tracker: Tracker, event: MembersChanged, now: float) -> Outcome:
+        self._retained -= tracker.graph.retained
+        refused, undone = 0, None
+        if tracker.membership.is_due(now):
+            tracker.depart(now)
+        if event.undo:
+            undone = tracker.undo_members()
+        else:
+            refused = tracker.change_members(event.added, event.removed, now, event.hold)
+        self._retained += tracker.graph.retained
+        full = "no further member can be remembered" if refused else ""
+        return Outcome(Recorded(refused=refused), full, event, undone=undone)
 
     def _lack(self, event: IntentionsRecorded, recorded: Recorded) -> str:
         """Which limit was in the way."""
@@ -112,6 +128,15 @@ class KnowledgeStore:
         """Whether the next event of a store goes on with something; an event without intentions does."""
         tracker = self._trackers.get(store_id)
         return tracker is not None and tracker.is_pending
+
+    def next_departure(self) -> float | None:
+        """When the next removed member counts no longer (service time); None: nobody is about to leave."""
+        times = [at for tracker in self._trackers.values() for at in tracker.membership.leaving.values()]
+        return min(times, default=None)
+
+    def departing(self, now: float) -> list[str]:
+        """The stores in which somebody's time is over: their next event lets go of them."""
+        return [store_id for store_id, tracker in self._trackers.items() if tracker.membership.is_due(now)]
 
     @property
     def store_count(self) -> int:

@@ -13,6 +13,7 @@ from gossipcontrol.server.core.knowledge.floating import Floating
 from gossipcontrol.server.core.knowledge.forgetting import Forgetting
 from gossipcontrol.server.core.knowledge.graph import Graph, Joined
 from gossipcontrol.server.core.knowledge.intention import Intention
+from gossipcontrol.server.core.knowledge.membership import Membership, Undone
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.unproven import Unproven, Verdict
 from gossipcontrol.server.core.knowledge.vector import meet
@@ -68,9 +69,7 @@ class Tracker:
         """Author -> the identity that proved its first intention; those that came without an identity are not in it."""
         self._brought: dict[str, int] = {}
         """Identity -> how many authors it brought in."""
-        self.added: dict[str, str] = {}
-        """Peers added by name -> the lowest incarnation each may be in."""
-        self.removed: set[str] = set()
+        self.membership = Membership(parameters.member_limit)
         self.room = parameters.intention_limit
         """Most intentions retained in this store."""
         self.forget_at = parameters.keep
@@ -187,33 +186,43 @@ class Tracker:
         chains, retained = len(graph.chains), graph.retained
         vectors = chains + graph.cached_count + retained // graph.stride
         hashes = self.floating.named + self.unproven.named + len(graph.names)
-        hashes += len(self.added) + len(self.removed) + len(self.brought_in)
+        hashes += self.membership.size + len(self.brought_in)
         fixed = TRACKER + chains * CHAIN + retained * INTENTION + hashes * HASH
         return fixed + vectors * (VECTOR + LANE_BYTES * chains)
 
-    def change_members(self, added: Iterable[Member], removed: Iterable[str]) -> int:
-        """Add and remove peers; return how many could not be remembered."""
+    def change_members(
+        self, added: Sequence[Member], removed: Sequence[str], now: float = 0.0, hold: float = 0.0
+    ) -> int:
+        """Add and remove peers; return how many could not be remembered. The removed count for ``hold`` seconds yet."""
         self.version += 1
-        refused = 0
-        for member in added:
-            self.removed.discard(member.peer_id)
-            known = self.added.get(member.peer_id)
-            if known is None and len(self.added) + len(self.removed) >= self._parameters.member_limit:
-                refused += 1
-            else:
-                self.added[member.peer_id] = max(known or "", member.incarnation)
-            self._renew(member.peer_id)
-        for peer_id in removed:
-            if peer_id not in self.removed and len(self.added) + len(self.removed) >= self._parameters.member_limit:
-                refused += 1
-            else:
-                self.removed.add(peer_id)
-                self._enlist(peer_id)
+        labels = {one.peer_id: self._labels(one.peer_id) for one in added if one.lower}
+        refused = self.membership.change(added, removed, labels, now + hold if hold > 0 else None)
+        for peer_id in (*(one.peer_id for one in added), *removed):
+            self._renew(peer_id)
+        self._forget_more()
+        return refused
+
+    def undo_members(self) -> Undone:
+        """Have the peers of the newest change stand as before it."""
+        self.version += 1
+        undone = self.membership.undo()
+        for peer_id in undone.peer_ids:
+            self._renew(peer_id)
+        self._forget_more()
+        return undone
+
+    def depart(self, now: float) -> None:
+        """Those who were removed and whose time is over count no longer."""
+        for peer_id in self.membership.depart(now):
+            self._renew(peer_id)
+        self._forget_more()
+
+    def _forget_more(self) -> None:
+        """Members have changed, so more may be stable."""
         if self.graph.retained > self._parameters.keep:
             if self.forgetting:
                 self.forgetting.again = True
             self._forget()
-        return refused
 
     @property
     def is_pending(self) -> bool:
@@ -327,7 +336,7 @@ class Tracker:
         if self.forgetting is None and graph.retained > parameters.keep:
             self.forgetting = Forgetting()
         if self.forgetting is not None:
-            if not self.forgetting.step(graph, self.added, self._held, parameters.name_limit):
+            if not self.forgetting.step(graph, self.membership.added, self._held, parameters.name_limit):
                 return
             self.forgetting = Forgetting() if self.forgetting.again and graph.retained > parameters.keep else None
         self.forget_at = max(
@@ -347,7 +356,8 @@ class Tracker:
             self.forgetting.include(self.vector(peer_id), self.graph.guard)
 
     def _enlist(self, peer_id: str) -> None:
-        is_peer = peer_id in self.added or peer_id in self.removed or peer_id in self.graph.incarnations
+        members = self.membership
+        is_peer = peer_id in members.added or peer_id in members.removed or peer_id in self.graph.incarnations
         if is_peer and peer_id not in self.newest:
             self.newest[peer_id] = None
             insort(self._roster, peer_id)
@@ -357,7 +367,7 @@ class Tracker:
 
     def recall_peers(self) -> None:
         """Set what follows from a restored graph and restored members."""
-        for peer_id in sorted({*self.graph.incarnations, *self.added, *self.removed}):
+        for peer_id in sorted({*self.graph.incarnations, *self.membership.added, *self.membership.removed}):
             self._renew(peer_id)
 
     def recall_pending(self, ready: Iterable[bytes], come: Sequence[bytes], *, begun: bool) -> None:
@@ -380,15 +390,23 @@ class Tracker:
     @property
     def active_count(self) -> int:
         """Number of peers that count for the stability frontier."""
-        return len(self._roster) - len(self.removed)
+        return len(self._roster) - len(self.membership.removed)
 
     def active(self, peer_id: str) -> bool:
         """Whether a peer counts for the stability frontier."""
-        return peer_id not in self.removed and (peer_id in self.graph.incarnations or peer_id in self.added)
+        members = self.membership
+        return peer_id not in members.removed and (peer_id in self.graph.incarnations or peer_id in members.added)
 
     def incarnation_label(self, peer_id: str) -> str:
         """The label of a peer's newest incarnation."""
-        return max(self.added.get(peer_id, ""), *self.graph.incarnations.get(peer_id, ()), "")
+        return max(self._labels(peer_id))
+
+    def _labels(self, peer_id: str) -> list[str]:
+        """The labels of a peer's incarnations that count."""
+        members = self.membership
+        labels = [members.added.get(peer_id, ""), *self.graph.incarnations.get(peer_id, ()), ""]
+        voided = members.voided.get(peer_id)
+        return [one for one in labels if one not in voided] or [""] if voided else labels
 
     def newest_incarnation(self, peer_id: str) -> Incarnation | None:
         """A peer's newest incarnation; None when it has proved nothing in it."""

@@ -60,7 +60,7 @@ class View:
             for chain in graph.chains
         ]  # fmt: skip
         self.peers: dict[str, PeerView] = {}
-        newest, removed, peers = tracker.newest, tracker.removed, self.peers
+        newest, removed, peers = tracker.newest, tracker.membership.removed, self.peers
         for peer_id in tracker.peers() if peer_ids is None else peer_ids:
             incarnation, is_active = newest[peer_id], peer_id not in removed
             peers[peer_id] = (
