@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +21,8 @@ import uvloop
 
 METHOD = "/bench.Echo/Echo"
 COLUMNS = "columns"
+CERTIFICATE, KEY = "BENCH_CERTIFICATE", "BENCH_KEY"
+"""Variables with the paths of PEM files, with which it serves over TLS."""
 Parse = Callable[[bytes], Any]
 
 
@@ -35,10 +39,18 @@ async def _serve(port: int, size: int, options: list[tuple[str, Any]], method: s
         name: grpc.unary_unary_rpc_method_handler(echo, request_deserializer=parse)
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    _listen(server, f"127.0.0.1:{port}")
     await server.start()
     print(json.dumps({"event": "serving"}), flush=True)
     await server.wait_for_termination()
+
+
+def _listen(server: grpc.aio.Server, address: str) -> None:
+    if CERTIFICATE in os.environ:
+        pair = (Path(os.environ[KEY]).read_bytes(), Path(os.environ[CERTIFICATE]).read_bytes())
+        server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    else:
+        server.add_insecure_port(address)
 
 
 def _parser(name: str) -> Parse:

@@ -37,8 +37,13 @@ class Load:
         return self.server_share / self.rate * 1e6
 
 
-def run(port: int, method: str, message: bytes, *, calls: int, in_flight: int, server_pid: int) -> Load:
-    """Call ``/package.Service/Method`` with one message; raises RuntimeError with h2load's output if a call failed."""
+def run(
+    port: int, method: str, message: bytes, *, calls: int, in_flight: int, server_pid: int, token: str = ""
+) -> Load:
+    """Call ``/package.Service/Method`` with one message, over TLS where there is a token to show.
+
+    Raises RuntimeError with h2load's output if a call failed.
+    """
     connections = min(in_flight, 4)
     with tempfile.NamedTemporaryFile() as body:
         body.write(b"\0" + len(message).to_bytes(4, "big") + message)
@@ -46,7 +51,9 @@ def run(port: int, method: str, message: bytes, *, calls: int, in_flight: int, s
         command = (
             "h2load", f"--requests={calls}", f"--clients={connections}", "--threads=1",
             f"--max-concurrent-streams={in_flight // connections}", f"--data={body.name}",
-            "--header=content-type: application/grpc", "--header=te: trailers", f"http://127.0.0.1:{port}{method}",
+            "--header=content-type: application/grpc", "--header=te: trailers",
+            *((f"--header=authorization: Bearer {token}",) if token else ()),
+            f"http{'s' if token else ''}://127.0.0.1:{port}{method}",
         )  # fmt: skip
         client_before, server_before, started_at = _children_seconds(), process_seconds(server_pid), time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=True)

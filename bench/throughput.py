@@ -32,6 +32,7 @@ from pyrate_limiter import InMemoryBucket, Limiter, Rate
 from bench import h2load
 from bench.echo import METHOD
 from bench.echo_process import echo_server
+from bench.hub import TOKEN, found, hub
 from bench.report import Figure, arguments, at_least, show
 from tests.kit.ports import free_ports
 from tests.kit.process import service
@@ -75,6 +76,54 @@ async def measure_service(turns: int, calls: int) -> dict[str, Figure]:
         await echo.wait_for("serving", 30)
         targets = [(CHANGE, ports[0], pids[0]), (CHANGE, ports[1], pids[1]), (METHOD, ports[2], echo.pid)]
         return await asyncio.to_thread(_in_turns, targets, request.SerializeToString(), turns, calls)
+
+
+async def measure_over_tls(turns: int, calls: int) -> dict[str, Figure]:
+    """Measure a hub and the bare server, both over TLS and without, in turns; the hub's callers show a token."""
+    request = gossip_control_pb2.ReportNetworkChangeRequest(
+        host_id="0123456789abcdef0123456789abcdef", kind=gossip_control_pb2.NETWORK_CHANGE_KIND_CHANGED,
+        platform=gossip_control_pb2.PLATFORM_LINUX, detail="eth0 via 192.0.2.1; 192.0.2.77",
+    )  # fmt: skip
+    plain, tokens, bare, bare_tls = ports = free_ports(4)
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gossipcontrol-")))
+        files = found(directory)
+        where = {"listen_tcp": f"127.0.0.1:{plain}", "listen_tls_tokens": f"127.0.0.1:{tokens}"}
+        serving = await enter(hub(directory, files, **where))
+        client = await enter(MessageClient(f"127.0.0.1:{plain}", timeout=30))
+        await client.serving()
+        agent = Agent(SilentNode(["notes"]), f"127.0.0.1:{plain}", host_id=request.host_id)
+        stack.callback(asyncio.create_task(agent.run()).cancel)
+        await agent.attached.wait()
+        call = Call(GossipControlStub, "ReportNetworkChange", request, decode.trigger_result)
+        size = (await client.message(call)).ByteSize()
+        echoes = [await enter(echo_server(bare, size)), await enter(echo_server(bare_tls, size, pair=files.pair))]
+        for echo in echoes:
+            await echo.wait_for("serving", 30)
+        methods, pids = (CHANGE, CHANGE, METHOD, METHOD), (serving.pid, serving.pid, *(one.pid for one in echoes))
+        targets = list(zip(methods, ports, pids, ("", TOKEN, "", TOKEN), strict=True))
+        return await asyncio.to_thread(_ratios, targets, request.SerializeToString(), turns, calls)
+
+
+def _ratios(targets: Sequence[tuple[str, int, int, str]], message: bytes, turns: int, calls: int) -> dict[str, Figure]:
+    """The hub against the bare server, without TLS and over it, by calls and by CPU time."""
+    shown: dict[str, Figure] = {}
+    for in_flight in IN_FLIGHT[1:]:
+        seen: list[list[h2load.Load]] = []
+        for turn in range(turns + 1):
+            loads = [
+                h2load.run(port, method, message, calls=calls, in_flight=in_flight, server_pid=pid, token=token)
+                for method, port, pid, token in targets
+            ]
+            seen += [loads] if turn else []  # the first turn warms up
+        plain, tls, bare, bare_tls = ([loads[index] for loads in seen] for index in range(4))
+        for what, ours, theirs in (("no TLS", plain, bare), ("TLS", tls, bare_tls)):
+            shown[f"ratio, hub, {what}, {in_flight} in flight"] = Figure(_ratio(ours, theirs), "%")
+            for name, runs in (("hub", ours), ("bare server", theirs)):
+                cpu = statistics.median(one.server_us for one in runs)
+                shown[f"CPU per call, {name}, {what}, {in_flight} in flight"] = Figure(cpu, "us")
+    return shown
 
 
 def _in_turns(targets: Sequence[tuple[str, int, int]], message: bytes, turns: int, calls: int) -> dict[str, Figure]:
@@ -159,12 +208,16 @@ def _pyrate() -> Callable[[int], object]:
 
 
 def main() -> None:
-    chosen = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--tls", action="store_true", help="only the hub beside the bare server over TLS")
+    chosen = parser.parse_args()
     if missing := h2load.what_is_missing():
         sys.exit(missing)
     turns, calls, decisions = (1, 2_000, 20_000) if chosen.quick else (7, 20_000, 200_000)
-    figures = asyncio.run(measure_service(turns, calls))
-    show("throughput", {**figures, **measure_core(turns, decisions)}, chosen.as_json)
+    figures = {} if chosen.tls else asyncio.run(measure_service(turns, calls))
+    figures |= asyncio.run(measure_over_tls(turns, calls))
+    figures |= {} if chosen.tls else measure_core(turns, decisions)
+    show("throughput", figures, chosen.as_json)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ package gossipcontrol
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,13 +32,26 @@ type Client struct {
 	service    pb.GossipControlClient
 }
 
-// New returns a client of the service at address, for example 127.0.0.1:7420. It connects with the first report.
-// The service has no TLS of its own, and listens on loopback and a Unix socket only.
+// New returns a client of the service at address: 127.0.0.1:7420 for one on this machine, or tls:hub.example.org:7443
+// for a hub, which is reached over TLS with the credentials of the environment. It connects with the first report.
 func New(address string) (*Client, error) {
-	connection, err := grpc.NewClient(address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithNoProxy(),
-	)
+	if where, isHub := strings.CutPrefix(address, "tls:"); isHub {
+		return NewTLS(where, CredentialsFromEnvironment())
+	}
+	return connect(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+}
+
+// NewTLS returns a client of the hub at address, for example hub.example.org:7443.
+func NewTLS(address string, shown Credentials) (*Client, error) {
+	options, err := shown.options()
+	if err != nil {
+		return nil, err
+	}
+	return connect(address, options...)
+}
+
+func connect(address string, options ...grpc.DialOption) (*Client, error) {
+	connection, err := grpc.NewClient(address, options...)
 	if err != nil {
 		return nil, err
 	}

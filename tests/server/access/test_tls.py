@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from gossipcontrol.server.access.authority import AUTHORITY
 from gossipcontrol.server.access.tls import TlsError, TlsFiles, server_credentials
 
+from tests.kit.http2_client import header_block
 from tests.kit.hub import Hub, hub
 from tests.kit.tls import greet, trusting
 from tests.kit.until import DEADLINE
@@ -93,3 +95,43 @@ async def test_a_new_certificate_of_the_hub_counts_from_the_next_handshake_on(ru
 def address(running: Hub) -> tuple[str, int]:
     """Where the hub takes tokens, so that no certificate of a client is needed."""
     return "127.0.0.1", running.service.app.ports["listen.tls_tokens"]
+
+
+def list_stores(running: Hub, context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession]:
+    """(what the hub answers to ListStores, the session of TLS), on a connection that asks to go on with a session."""
+    port = running.service.app.ports["listen.tls"]
+    request = b"\0\0\0\0\0"
+    with (
+        socket.create_connection(("127.0.0.1", port), DEADLINE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost", session=session) as wrapped,
+    ):
+        wrapped.settimeout(DEADLINE)
+        wrapped.sendall(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+            + frame(4, 0, 0)
+            + frame(1, 4, 1, header_block("/gossipcontrol.v1.GossipControl/ListStores"))
+            + frame(0, 1, 1, request)
+        )
+        received = b""
+        while b"grpc-status" not in received:
+            received += wrapped.recv(65_536)
+        assert wrapped.session_reused is (session is not None)
+        assert wrapped.session is not None
+        return received, wrapped.session
+
+
+def frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
+    """A frame of HTTP/2."""
+    return len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body
+
+
+async def test_a_resumed_session_has_its_certificate_and_ends_with_it(running: Hub) -> None:
+    """It is not verified again, so that what counts is the revocation list at each call."""
+    context = trusting(running, "laptop-1")
+    first, session = await asyncio.to_thread(list_stores, running, context, None)
+    again, _ = await asyncio.to_thread(list_stores, running, context, session)
+    assert b"revoked" not in first + again
+    running.authority.revoke("laptop-1")
+    running.look()
+    refused, _ = await asyncio.to_thread(list_stores, running, context, session)
+    assert b"the client certificate is revoked" in refused

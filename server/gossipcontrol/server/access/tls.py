@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from gossipcontrol.server.access.fresh import Fresh
@@ -59,8 +59,27 @@ def server_credentials(files: TlsFiles, failed: Callable[[Exception], None]) -> 
     """
     paths = [path for path in files if path is not None]
     current = Fresh(paths, lambda: _configuration(files), failed)
-    demands_certificate = files.clients is not None
-    return grpc.dynamic_ssl_server_credentials(current(), current, demands_certificate)
+    first = current()
+    changes: Any = _Changes(current, first)  # the stubs do not know that None means no change
+    return grpc.dynamic_ssl_server_credentials(first, changes, files.clients is not None)
+
+
+class _Changes:
+    """The configuration when it has changed, else None: gRPC would make everything anew, and forget its sessions."""
+
+    def __init__(
+        self, current: Callable[[], grpc.ServerCertificateConfiguration], first: grpc.ServerCertificateConfiguration
+    ) -> None:
+        self._current = current
+        self._given = first
+
+    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by a thread of gRPC's before each handshake."""
+        current = self._current()
+        if current is self._given:
+            return None
+        self._given = current
+        return current
 
 
 def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:

@@ -1,0 +1,78 @@
+"""The client of Go against a real hub: with a certificate, with a token, and with what must not come in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from gossipcontrol.client import Credentials
+from gossipcontrol.server.access.table import digest_of
+
+from tests.clients.built import LANGUAGES, Built, Finished, build
+from tests.kit.hub import TABLE, Hub, hub
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
+
+TOKEN = "a-token-of-a-phone"
+ROWS = f"""{TABLE}
+[[identity]]
+name = "phone"
+tokens = [{{ sha256 = "{digest_of(TOKEN)}" }}]
+roles = ["agent"]
+nodes = ["phone"]
+stores = ["*"]
+"""
+
+
+@pytest.fixture(scope="session")
+def go() -> Built:
+    return build(next(one for one in LANGUAGES if one.name == "go"))
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Hub]:
+    async with hub(tmp_path, ROWS) as one:
+        yield one
+
+
+async def report(go: Built, monkeypatch: pytest.MonkeyPatch, address: str, node: str, shown: Credentials) -> Finished:
+    """Report about a node with these credentials."""
+    for key in ("authority", "certificate", "key", "token"):
+        monkeypatch.setenv(f"GOSSIPCONTROL_TLS_{key}".upper(), getattr(shown, key))
+    return await go.report(address, node, seconds=5)
+
+
+async def test_a_certificate_speaks_for_its_own_node_only(
+    go: Built, running: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = running.credentials("laptop-1")
+    own = await report(go, monkeypatch, running.address, "laptop-1", shown)
+    assert (own.code, own.output.split()[-1]) == (0, "DECISION_KIND_PARKED"), own.errors
+    other = await report(go, monkeypatch, running.address, "laptop-2", shown)
+    assert other.code == 1
+    assert "PermissionDenied" in other.errors
+    assert "node_ids[0]: is not in the nodes" in other.errors
+
+
+async def test_a_token_comes_in_where_tokens_are_taken(
+    go: Built, running: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = await report(go, monkeypatch, running.token_address, "phone", running.bearer_credentials(TOKEN))
+    assert own.code == 0, own.errors
+    wrong = await report(go, monkeypatch, running.token_address, "phone", running.bearer_credentials("wrong"))
+    assert wrong.code == 1
+    assert "Unauthenticated" in wrong.errors
+
+
+async def test_what_must_not_come_in_does_not(go: Built, running: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.authority.issue("laptop-9", -0.01)
+    for address, shown, why in (
+        (running.address, running.credentials("laptop-9"), "connection error"),
+        (running.address, running.bearer_credentials(TOKEN), "connection error"),
+        (running.address, Credentials(), "unknown authority"),
+        (running.address.removeprefix("tls:"), running.credentials("laptop-1"), "error reading server preface"),
+    ):
+        done = await report(go, monkeypatch, address, "laptop-1", shown)
+        assert done.code == 1
+        assert why in done.errors
