@@ -215,15 +215,16 @@ impl Agent {
         self.shared.suspend().await;
     }
 
-    /// Peers may be reached again: join every topic, and report.
+    /// Peers may be reached again, as when the app comes to the foreground: join every topic, dial the neighbours anew,
+    /// for they may have given the node up meanwhile, and report.
     pub async fn resume(&self) {
-        self.shared.network_is_back().await;
+        self.shared.network_is_back(true).await;
     }
 
     /// The network changed: connect to the service at once if there is no stream, else see whether the stream still
     /// works; join the stores in which there is no neighbour.
     pub async fn network_changed(&self) {
-        self.shared.network_is_back().await;
+        self.shared.network_is_back(false).await;
     }
 
     /// Whether the service has the node registered.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, Instant};
 
+use crate::clock;
 use crate::shared::Shared;
 
 /// Interfaces of containers and tunnels: they come and go without changing how peers are reached.
@@ -53,6 +54,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_AWAY: Duration = Duration::from_millis(25);
 /// Time without a network after which it is looked for less often.
 const HOPE: Duration = Duration::from_secs(600);
+/// Time between two looks above which this process, or the host, slept: its peers may have given it up meanwhile.
+const FROZEN: Duration = Duration::from_secs(10);
 
 /// Which interfaces count by name: those that match a pattern of `include`, and all that match none of `ignore`.
 #[derive(Clone, Debug, Default)]
@@ -151,12 +154,18 @@ pub(crate) async fn follow(shared: Arc<Shared>, filter: Filter) {
     network.look(&interfaces());
     let mut away_since = network.is_away().then(Instant::now);
     loop {
+        let looked = clock::now();
         sleep(match away_since {
             Some(since) if since.elapsed() < HOPE => LOOK_AWAY,
             _ => LOOK,
         })
         .await;
+        let slept = clock::now().saturating_sub(looked);
         let has_changed = network.look(&interfaces());
+        if slept >= FROZEN && !network.is_away() {
+            shared.emit("network", &format!("resumed: after {} s", slept.as_secs()));
+            shared.network_is_back(true).await;
+        }
         match (away_since, network.is_away()) {
             (None, true) => {
                 away_since = Some(Instant::now());
@@ -168,11 +177,11 @@ pub(crate) async fn follow(shared: Arc<Shared>, filter: Filter) {
             (Some(_), false) => {
                 away_since = None;
                 shared.emit("network", &summary(&network));
-                shared.network_is_back().await;
+                shared.network_is_back(false).await;
             }
             (None, false) if has_changed => {
                 shared.emit("network", &summary(&network));
-                shared.network_is_back().await;
+                shared.network_is_back(false).await;
             }
             (None, false) => {}
         }

@@ -449,20 +449,24 @@ impl Shared {
         }
     }
 
-    /// The way to the peers and to the service has changed: take it at once.
-    pub(crate) async fn network_is_back(self: &Arc<Self>) {
+    /// The way to the peers and to the service has changed: take it at once. Neighbours are left alone unless `anew`: a
+    /// node that slept is one of theirs no longer.
+    pub(crate) async fn network_is_back(self: &Arc<Self>, anew: bool) {
         self.resume().await;
         self.network.send_modify(|count| *count += 1);
         self.register_again();
         for store in self.store_ids() {
-            let is_alone = self.store(&store).is_some_and(|one| *one.neighbors.borrow() == 0);
-            if is_alone {
-                let shared = self.clone();
-                tokio::spawn(async move {
-                    let peers = shared.strangers(&store, BOOTSTRAP);
-                    join_through(&shared, &store, &peers, RECONNECT).await.ok();
-                });
-            }
+            let neighbors: Vec<EndpointId> = {
+                let named = lock(&self.reports).neighbors(&store);
+                named.iter().filter_map(|one| one.parse().ok()).collect()
+            };
+            let peers = match (neighbors.is_empty(), anew) {
+                (true, _) => self.strangers(&store, BOOTSTRAP),
+                (false, true) => neighbors.into_iter().take(BOOTSTRAP).collect(),
+                (false, false) => continue,
+            };
+            let shared = self.clone();
+            tokio::spawn(async move { join_through(&shared, &store, &peers, RECONNECT).await.ok() });
         }
     }
 }
