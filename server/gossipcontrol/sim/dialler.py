@@ -37,7 +37,16 @@ class Dialler:
         chance: random.Random,
         reaches: Callable[[str, str], bool],
         runs: Callable[[str], bool],
+        *,
+        redials: bool = True,
+        link_life: tuple[float, float] = LINK_LIFE,
+        dial_time: float = DIAL_TIME,
     ) -> None:
+        self._redials = redials
+        """Whether a lost neighbour is dialled, by the transport before it calls it lost, and by shuffles: so with 0.35.
+        With 0.97, a node that has other neighbours was not seen to dial a lost one."""
+        self._link_life = link_life
+        self._dial_time = dial_time
         self.poisoned: set[Pair] = set()
         """(node, peer): the node has dialled the peer in vain, and never dials it again by itself."""
         self._overlay = overlay
@@ -114,12 +123,12 @@ class Dialler:
             if pair not in self._dials or not self._runs(pair[0]):
                 continue  # another connection has ended it, or its node stands still
             self._dials[pair] += SWEEP
-            if not self._try(pair) and self._dials[pair] >= DIAL_TIME:
+            if not self._try(pair) and self._dials[pair] >= self._dial_time:
                 del self._dials[pair]
                 self.poison(pair)
 
     def _shuffle(self, node_id: str) -> None:
-        if self._runs(node_id):
+        if self._redials and self._runs(node_id):
             left = self._shuffles_in.setdefault(node_id, self._chance.uniform(0.0, SHUFFLE)) - SWEEP
             self._shuffles_in[node_id] = left if left > 0 else SHUFFLE
             for peer_id in self._paths.known(node_id) if left <= 0 else ():
@@ -140,12 +149,12 @@ class Dialler:
         if not self._knows_any(node_id, peer_id):
             self._distrusted.setdefault(link, self._chance.uniform(*DISTRUST))
         self._vain[pair] = self._vain.get(pair, 0.0) + SWEEP
-        if self._vain[pair] >= self._life.setdefault(pair, self._chance.uniform(*LINK_LIFE)):
+        if self._vain[pair] >= self._life.setdefault(pair, self._chance.uniform(*self._link_life)):
             del self._vain[pair], self._life[pair]
             self._overlay.drop(node_id, peer_id)
             if self.can_dial(node_id, peer_id):
                 self._connect(node_id, peer_id)
-            else:
+            elif self._redials:
                 self.poison(pair)
 
     def _is_distrusted(self, link: frozenset[str]) -> bool:

@@ -17,6 +17,7 @@ Goodbye: Any = attach_pb2.Goodbye
 NeighborEvent: Any = attach_pb2.NeighborEvent
 Register: Any = attach_pb2.Register
 RejoinResult: Any = attach_pb2.RejoinResult
+RestartResult: Any = attach_pb2.RestartResult
 SyncResult: Any = attach_pb2.SyncResult
 ListRejoinsRequest: Any = gossip_control_pb2.ListRejoinsRequest
 ListStoresRequest: Any = gossip_control_pb2.ListStoresRequest
@@ -66,6 +67,7 @@ WRONG: list[tuple[Any, set[str]]] = [
     (RejoinRequest(node_id="n", cause=7), {"cause"}),
     (RejoinRequest(node_id="n", cause=8), {"cause"}),
     (RejoinRequest(node_id="n", cause=9), {"cause"}),
+    (RejoinRequest(node_id="n", cause=10), {"cause"}),
     (RejoinRequest(node_id="n", cause=99), {"cause"}),
     (RejoinRequest(node_id="n", cause=-1), {"cause"}),
     (RejoinRequest(request_id="x", store_ids=[""]), {"request_id", "node_id", "store_ids[0]"}),
@@ -135,7 +137,7 @@ WRONG: list[tuple[Any, set[str]]] = [
     (ListStoresRequest(page_size=1001), {"page_size"}),
     (ListStoresRequest(page_token=LONG), {"page_token"}),
     (ListRejoinsRequest(node_id=LONG, store_id=LONG), {"node_id", "store_id"}),
-    (ListRejoinsRequest(cause=10), {"cause"}),
+    (ListRejoinsRequest(cause=11), {"cause"}),
     (ListRejoinsRequest(outcome=10), {"outcome"}),
     (ListRejoinsRequest(page_size=1001), {"page_size"}),
     (ListRejoinsRequest(page_token="not a token"), {"page_token"}),
@@ -189,6 +191,12 @@ FRAMES: list[tuple[dict[str, Any], set[str]]] = [
         {"rejoin_result.error"},
     ),
     ({"rejoin_result": RejoinResult(rejoin_id="r", attempt=1, ok=True, error="e")}, {"rejoin_result.error"}),
+    ({"restart_result": RestartResult()}, {"restart_result.rejoin_id"}),
+    ({"restart_result": RestartResult(rejoin_id="r" * 65)}, {"restart_result.rejoin_id"}),
+    (
+        {"restart_result": RestartResult(rejoin_id="r", duration_ms=DAYS_30 + 1, error="e" * 1025)},
+        {"restart_result.duration_ms", "restart_result.error"},
+    ),
     ({"sync_result": SyncResult()}, {"sync_result.store_id", "sync_result.peer_id"}),
     ({"sync_result": SyncResult(store_id="a", peer_id="p", error="e" * 1025)}, {"sync_result.error"}),
     ({"sync_result": SyncResult(node_id="m", store_id="a", peer_id="p")}, {"sync_result.node_id"}),
