@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from gossipcontrol.server.core.event import NodeAttached, NodeDetached, NodesSlept, TimePassed
 from gossipcontrol.server.core.finding import DeafnessChanged
+from gossipcontrol.server.core.presence import hearing
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
 
@@ -86,6 +87,22 @@ def test_half_of_those_that_reported_must_fall_silent_at_once(before: int, is_de
     report(lab, NODES[before:])  # the others reported 6 s ago: too early for at once, late enough to count
     lab.advance(300.0)
     assert (lab.liveness.deaf_since() is not None) is is_deaf
+
+
+def test_those_that_died_long_before_the_cut_count_no_more() -> None:
+    lab = reporting(NODES[:5])
+    for _ in range(30):
+        report(lab, [NODES[0], NODES[4]])
+        lab.advance(2.0)
+    lab.advance(300.0)
+    assert lab.liveness.deaf_since() is not None
+
+
+def test_of_many_reporters_those_that_reported_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "MAX_REMEMBERED", 1)
+    lab = reporting(NODES[:2])
+    lab.advance(300.0)
+    assert lab.liveness.deaf_since() is None, "one cannot tell its own silence from the service's"
 
 
 def test_streams_that_end_with_the_uplink_and_nodes_that_come_back_late_change_nothing() -> None:
