@@ -7,8 +7,8 @@ import sys
 
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
-    "silence", "watch", "latency", "field", "trouble", "grpcio_version", "handshakes", "recover", "blocked", "hostile",
-    "soak", "serf",
+    "silence", "watch", "latency", "field", "trouble", "grpcio_version", "handshakes", "recover", "blocked",
+    "hostile", "soak", "serf", "takeover",
 )  # fmt: skip
 
 

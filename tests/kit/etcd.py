@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import urllib.request
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,6 +39,15 @@ class Etcd:
     async def start(self, number: int) -> None:
         """Start a member (again)."""
         self.processes[number] = await _spawn(self.commands[number])
+
+    def leader(self) -> int:
+        """Number of the member that leads."""
+        for number, endpoint in enumerate(self.endpoints):
+            if self.processes[number].returncode is None:
+                with urllib.request.urlopen(f"http://{endpoint}/metrics", timeout=5) as answer:
+                    if b"\netcd_server_is_leader 1\n" in answer.read():
+                        return number
+        raise AssertionError("no member of etcd leads")
 
     async def until_ready(self) -> None:
         """Wait until a majority answers."""

@@ -77,7 +77,7 @@ class Process:
         )
         self._reader = asyncio.create_task(self._read(self._process))
 
-    async def ended(self, within: float = 30.0) -> int:
+    async def ended(self, within: float = 60.0) -> int:
         """Wait until it ends by itself; returns the exit code."""
         assert self._process is not None
         async with asyncio.timeout(within):

@@ -7,10 +7,11 @@ import itertools
 import random
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
@@ -42,7 +43,7 @@ class Cluster:
     async def until_standing_by(self, *addresses: str) -> None:
         """Wait until these replicas have seen who serves."""
         for one in addresses:
-            await self.replicas[one].wait_for("standing by", 30)
+            await self.replicas[one].wait_for("standing by", 90)
 
 
 @asynccontextmanager
@@ -58,7 +59,7 @@ async def cluster(directory: Path, endpoints: list[str], count: int, **settings:
             one = service(None, place, log_to=None, state_backend="etcd", **settings)
             replicas[address] = await stack.enter_async_context(one)
             if not number:
-                await one.wait_for("serving", 30)
+                await one.wait_for("serving", 90)
         made = Cluster(replicas)
         await made.until_standing_by(*list(replicas)[1:])
         yield made
@@ -70,14 +71,15 @@ class Asked:
 
     answers: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """The rejoins by the request id of each trigger that was acknowledged."""
-    instants: list[float] = field(default_factory=list[float])
-    """When each of them was, by the monotonic clock."""
+    instants: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """When each of them was, by the monotonic clock, and by which replica."""
     refused: int = 0
     """Calls that had to be made again."""
 
-    def longest_gap(self) -> float:
-        """Seconds without an acknowledgement."""
-        return max((after - before for before, after in itertools.pairwise(self.instants)), default=0.0)
+    def first_after(self, instant: float, other_than: str) -> float | None:
+        """The first acknowledgement after an instant that is not this replica's; None: there is none yet."""
+        found = (at for at, address in reversed(self.instants) if at > instant and address != other_than)
+        return min(found, default=None)
 
 
 class Fleet:
@@ -116,12 +118,11 @@ class Fleet:
         wanted = len(self.asked.answers) + count
         await until(lambda: len(self.asked.answers) >= wanted, f"{count} more triggers are acknowledged", 60)
 
-    async def lost(self, address: str) -> list[str]:
-        """Acknowledged triggers that this replica does not know, or answers otherwise."""
+    async def lost(self) -> list[str]:
+        """Acknowledged triggers that the owner does not know, or answers otherwise."""
         found: list[str] = []
         for request_id, answer in list(self.asked.answers.items()):
-            request = gossip_control_pb2.RejoinRequest(request_id=request_id, node_id=self._node(request_id))
-            response = await self._stubs[address].Rejoin(request, timeout=20)
+            response, _ = await self._ask(request_id)
             if not response.replayed or tuple(one.rejoin_id for one in response.decisions) != answer:
                 found.append(request_id)
         return found
@@ -139,48 +140,52 @@ class Fleet:
         return self._nodes[int(request_id[:4], 16) % len(self._nodes)]
 
     async def _client(self) -> None:
-        turn = itertools.cycle(self._addresses)
-        address = next(turn)
         while True:
-            request_id = str(uuid.uuid4())
-            request = gossip_control_pb2.RejoinRequest(request_id=request_id, node_id=self._node(request_id))
-            request.park_unknown = True
-            while True:
-                try:
-                    answer = await self._stubs[address].Rejoin(request, timeout=CALL_TIME)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in _AGAIN:
-                        raise
-                    self.asked.refused += 1
-                    address = next(turn)
-                    await asyncio.sleep(0.02)
-                else:
-                    self.asked.answers[request_id] = tuple(one.rejoin_id for one in answer.decisions)
-                    self.asked.instants.append(time.monotonic())
-                    break
+            answer, address = await self._ask(request_id := str(uuid.uuid4()))
+            self.asked.answers[request_id] = tuple(one.rejoin_id for one in answer.decisions)
+            self.asked.instants.append((time.monotonic(), address))
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))
 
+    async def _ask(self, request_id: str) -> tuple[gossip_control_pb2.RejoinResponse, str]:
+        """Ask one replica after the other, beginning with the last that answered; the answer, and whose it is."""
+        request = gossip_control_pb2.RejoinRequest(
+            request_id=request_id, node_id=self._node(request_id), park_unknown=True
+        )
+        while True:
+            address = self._addresses[0]
+            try:
+                return await self._stubs[address].Rejoin(request, timeout=CALL_TIME), address
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _AGAIN:
+                    raise
+            self.asked.refused += 1
+            if address == self._addresses[0]:
+                self._addresses.append(self._addresses.pop(0))
+            await asyncio.sleep(0.02)
+
     async def _agent(self, node_id: str) -> None:
-        for address in itertools.cycle(self._addresses):
-            frames: asyncio.Queue[attach_pb2.AttachRequest] = asyncio.Queue()
-            register = attach_pb2.Register(node_id=node_id, store_ids=["s"], host_id=f"h-{node_id}")
-            frames.put_nowait(attach_pb2.AttachRequest(register=register))
-            with suppress(grpc.aio.AioRpcError):
-                async for frame in self._stubs[address].Attach(_sent(frames)):
+        register = attach_pb2.Register(node_id=node_id, store_ids=["s"], host_id=f"h-{node_id}")
+        for address in itertools.cycle(list(self._addresses)):
+            call = self._stubs[address].Attach()
+            try:
+                await call.write(attach_pb2.AttachRequest(register=register))
+                async for frame in call:
                     self.attached[node_id] = address
                     if frame.WhichOneof("frame") == "rejoin":
-                        self._carry_out(address, frame.rejoin, frames)
-            self.attached.pop(node_id, None)
+                        await self._carry_out(address, frame.rejoin, call)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                pass  # another replica may serve
+            finally:
+                call.cancel()
+                self.attached.pop(node_id, None)
             await asyncio.sleep(random.uniform(0.02, 0.1))
 
-    def _carry_out(
-        self, address: str, command: attach_pb2.RejoinCommand, frames: asyncio.Queue[attach_pb2.AttachRequest]
-    ) -> None:
+    async def _carry_out(self, address: str, command: attach_pb2.RejoinCommand, call: Any) -> None:
         self.commands.append((time.monotonic(), address, command.rejoin_id, command.attempt))
         result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt, ok=True)
         proof = attach_pb2.NeighborEvent(store_id=command.store_id, peer_id="p", up=True)
-        frames.put_nowait(attach_pb2.AttachRequest(rejoin_result=result))
-        frames.put_nowait(attach_pb2.AttachRequest(neighbor=proof))
+        await call.write(attach_pb2.AttachRequest(rejoin_result=result))
+        await call.write(attach_pb2.AttachRequest(neighbor=proof))
 
 
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -190,8 +195,3 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 300),
     ("grpc.use_local_subchannel_pool", 1),
 ]
-
-
-async def _sent(frames: asyncio.Queue[attach_pb2.AttachRequest]) -> AsyncIterator[attach_pb2.AttachRequest]:
-    while True:
-        yield await frames.get()
