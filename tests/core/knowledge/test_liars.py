@@ -91,7 +91,7 @@ class Field:
             assert proven <= peer.held.keys(), f"{peer.peer_id} is said to hold what it has not"
             if self.tracker.active(peer.peer_id):
                 shared.append(set(peer.held))
-        assert frontier <= set.intersection(*shared), "what is stable is held by every honest peer"
+        assert all(frontier <= held for held in shared), "what is stable is held by every honest peer"
 
     def settle(self) -> None:
         """Everybody honest has everything and says so, while the liars go on."""

@@ -157,8 +157,8 @@ def metrics_of(running: Hub) -> str:
 def stub(client: Client) -> peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub:
     """The calls themselves, for what the client does by itself."""
     made: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub
-    channel = client.knowledge._transport.channel  # pyright: ignore[reportPrivateUsage]
-    made = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel)
+    transport = client.knowledge._transport  # pyright: ignore[reportPrivateUsage]
+    made = peer_knowledge_pb2_grpc.PeerKnowledgeStub(transport.channel)
     return made
 
 

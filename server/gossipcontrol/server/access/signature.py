@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from gossipcontrol.server.core.knowledge.intention import Intention
 from gossipcontrol.server.errors import StartError
@@ -60,7 +60,7 @@ def load_verifier(name: str) -> Verifier | None:
         raise StartError(f"access.verifier: {name} cannot be imported as module:callable: {error}") from error
     if not callable(found):
         raise StartError(f"access.verifier: {name} is not callable")
-    return found
+    return cast("Verifier", found)
 
 
 def _ed25519() -> Verifier | None:
