@@ -1,4 +1,7 @@
-"""See gossip rot and recover: one of three real nodes is cut off, first without GossipControl and then with it."""
+"""See gossip rot and recover: one of three real nodes is cut off, first without GossipControl and then with it.
+
+Where the node in Rust is installed (docs/iroh-rust.md), the same is shown with it, on the current iroh-gossip.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gossipcontrol.cli.iroh_program import find_program
 from rich.console import Console
 from rich.table import Table
 
 from tests.kit.network import what_is_missing
+from tests.kit.process import PYTHON_NODE
 from tests.kit.recovery import CUT, Round, cut_off, restore
 from tests.kit.swarm import Swarm
 
@@ -25,12 +30,13 @@ TICK = 5.0
 console = Console()
 
 
-async def play(control: bool) -> Round:
-    """One act: start a swarm, cut one node off, restore its link, and tell what happens."""
+async def play(control: bool, program: Sequence[str]) -> Round:
+    """One act: start a swarm of this node, cut one off, restore its link, and tell what happens."""
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
-        console.rule("with GossipControl" if control else "without GossipControl")
+        engine = "iroh-gossip 0.35, in Python" if program == PYTHON_NODE else "iroh-gossip 0.101, in Rust"
+        console.rule(f"{'with' if control else 'without'} GossipControl: {engine}")
         _tell("starting three iroh-gossip nodes, each in its own network namespace")
-        async with Swarm(Path(directory), control=control) as swarm:
+        async with Swarm(Path(directory), control=control, program=program) as swarm:
             _tell("all three are neighbours; each sends a message every half second")
             if control:
                 _tell("the first host runs a watcher; its node's agent is attached")
@@ -87,18 +93,24 @@ def _cell(seconds: float | None) -> str:
     return f"not within {WATCHED_FOR:g} s" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
-async def _play_both() -> int:
-    without = await play(control=False)
-    with_it = await play(control=True)
+async def _play_both(program: Sequence[str]) -> bool:
+    without = await play(control=False, program=program)
+    with_it = await play(control=True, program=program)
     _close(without, with_it)
-    return 0 if with_it.delivered is not None else 1
+    return with_it.delivered is not None
+
+
+async def _play_all() -> int:
+    rust = find_program()
+    programs = [PYTHON_NODE, *([(rust,)] if rust else [])]
+    return 0 if all([await _play_both(program) for program in programs]) else 1
 
 
 def main() -> None:
-    """Play both acts; exits with what this machine lacks for them."""
+    """Play all acts; exits with what this machine lacks for them."""
     if missing := what_is_missing():
         sys.exit(f"the demo needs hosts that it can cut off. {missing}")
-    sys.exit(asyncio.run(_play_both()))
+    sys.exit(asyncio.run(_play_all()))
 
 
 if __name__ == "__main__":

@@ -18,11 +18,14 @@ from tests.kit.process import Process
 from tests.kit.recovery import CUT, cut_off
 from tests.kit.service_lab import Service
 from tests.kit.swarm import Swarm
+from tests.kit.until import until
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 SOON = 30.0
 """Seconds for what takes milliseconds on a quiet machine."""
+PAUSE = 0.1
+"""Seconds between two questions to the service."""
 AT_ONCE = 1.0
 """Seconds within which a node hears its peers again once the path to them is back."""
 
@@ -56,6 +59,11 @@ async def test_two_nodes_hear_each_other_and_the_service_sees_both(rust_agent: B
                 assert peers[said["node"]].name == "kitchen-laptop"
                 await client.rejoin(other)
                 await second.wait_for("result", SOON, detail="ok")
+
+                async def is_verified() -> bool:
+                    return [one.outcome async for one in client.list_rejoins()] == [Outcome.VERIFIED]
+
+                await until(is_verified, "the rejoin is verified", SOON, PAUSE)
         await first.wait_for("presence", SOON, peer=other, state="left")
 
 

@@ -161,12 +161,11 @@ async fn stay_joined(
             failures = 0;
             continue;
         }
+        failures += 1;
         let strangers = shared.strangers(&store, 64);
         if shared.is_suspended() || strangers.is_empty() {
-            failures = 0;
             continue;
         }
-        failures += 1;
         let chosen = strangers[rand::random_range(0..strangers.len())];
         join_through(&shared, &store, &[chosen], LONE_JOIN).await.ok();
     }
