@@ -127,7 +127,8 @@ async def test_a_stream_has_one_span(memory: InMemorySpanExporter, settings: Con
         await until(lambda: bool(memory.get_finished_spans()), "the stream has ended")
     [span] = memory.get_finished_spans()
     assert span.name == "gossipcontrol.v1.GossipControl/Attach"
-    assert attributes(span)["rpc.response.status_code"] == "CANCELLED"
+    # gRPC may tell the service of the end of what it reads before it tells it that the call was cancelled.
+    assert attributes(span)["rpc.response.status_code"] in ("CANCELLED", "OK")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from gossipcontrol.server.state import checksum, wal
@@ -18,6 +21,9 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the files that make up a database."""
 LOCK_SUFFIX = ".lock"
 """Of the file that the one service that writes has locked; it stays."""
+
+MAX_MENDS = 8
+"""Most words of a torn transaction that are tried; there are rarely more than three."""
 
 
 class LockedError(OSError):
@@ -68,7 +74,11 @@ class StateFile:
 
     def _connect(self, *, whole: bool = False) -> sqlite3.Connection:
         """Open and check the file, with ``whole`` every row of it: after a failure the rows are in memory too."""
-        wal.verify(self.path)
+        try:
+            wal.verify(self.path)
+        except wal.TornWordError as torn:
+            wal.write(torn.log, self._choose(torn))
+            whole = True
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Others may read, to make a backup; that nobody else writes is what the lock file is for.
@@ -77,9 +87,7 @@ class StateFile:
             connection.execute("PRAGMA journal_size_limit = 4194304")
             page: int = connection.execute("PRAGMA page_size").fetchone()[0]
             connection.execute(f"PRAGMA max_page_count = {max(16, self._max_bytes // page)}")
-            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise DamagedError(found.splitlines()[-1])
+            _check_pages(connection)
             migrate(connection)
             if whole:
                 checksum.verify(connection)
@@ -88,6 +96,24 @@ class StateFile:
             connection.close()
             raise
         return connection
+
+    def _choose(self, torn: wal.TornWordError) -> wal.Mend:
+        """The mend of the last transaction with which every page and row of a copy fits its checksum."""
+        for mend in torn.mends[:MAX_MENDS]:
+            with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f"{self.path.name}.") as directory:
+                copy = Path(directory) / self.path.name
+                for one in (self.path, torn.log):
+                    shutil.copyfile(one, copy.with_name(one.name))
+                try:
+                    wal.write(copy.with_name(torn.log.name), mend)
+                    wal.verify(copy)
+                    with closing(sqlite3.connect(copy)) as connection:
+                        _check_pages(connection)
+                        checksum.verify(connection)
+                except sqlite3.DatabaseError:
+                    continue
+                return mend
+        raise torn
 
     def reopen(self, whole: bool) -> sqlite3.Connection:
         """The connection, reopened after a failure; with ``whole``, a lost file is moved aside for a new one."""
@@ -124,3 +150,9 @@ class StateFile:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise DamagedError(found.splitlines()[-1])
