@@ -17,7 +17,6 @@ from pathlib import Path
 
 from bench.report import Figure, at_most, rounds_on_hosts, run, show
 from tests.kit.serf_cluster import SerfCluster, what_serf_needs
-from tests.kit.until import DEADLINE
 
 WATCHED_FOR = 90.0
 """Seconds for which Serf may recover by itself: it dials one failed member every 30."""
@@ -31,7 +30,7 @@ async def one_round(hosts: int, cut: str, *, control: bool) -> float | None:
     with tempfile.TemporaryDirectory(prefix="gossipcontrol-") as directory:
         async with SerfCluster(Path(directory), hosts=hosts, control=control) as cluster:
             await (cluster.host.link_down() if cut == "link" else cluster.host.unplug())
-            await cluster.last.wait_for_text(f"EventMemberFailed: {cluster.host.namespace}", DEADLINE)
+            await cluster.last.wait_for_text(f"EventMemberFailed: {cluster.host.namespace}", WATCHED_FOR)
             since = time.monotonic()
             await (cluster.host.link_up() if cut == "link" else cluster.host.plug())
             try:

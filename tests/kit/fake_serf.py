@@ -28,6 +28,10 @@ class FakeSerf:
         self.away: set[str] = set()
         """Members that nobody reaches."""
         self.health = 0
+        self.can_send = True
+        """Whether its host has a way out."""
+        self.looks = 0
+        """Calls of members."""
         self.auth_key = ""
         self.joins: list[list[str]] = []
         self.held: asyncio.Event | None = None
@@ -110,6 +114,7 @@ class FakeSerf:
             case "members" if self.reply is not None:
                 writer.write(self.reply)
             case "members":
+                self.looks += 1
                 self._send(writer, header, {"Members": [self._member(name) for name in self.statuses]})
             case "join":
                 await self._join(writer, sequence, [text(one) for one in body.get(b"Existing", [])])

@@ -11,9 +11,11 @@ from typing import Self
 
 from tests.kit.network import Host, Network, what_is_missing
 from tests.kit.process import CLIENT, Process, service, watcher
-from tests.kit.until import DEADLINE, until
+from tests.kit.until import until
 
 STORE = "fleet"
+START_TIME = 60.0
+"""Seconds within which everything starts."""
 
 
 def what_serf_needs() -> str:
@@ -57,30 +59,30 @@ class SerfCluster:
         self.agents = [await enter(self._serf(host)) for host in self.network.hosts]
         self.last = self.agents[-1]
         for agent in self.agents:
-            await agent.wait_for_text(f"EventMemberJoin: {self.host.namespace}", DEADLINE)
+            await agent.wait_for_text(f"EventMemberJoin: {self.host.namespace}", START_TIME)
         for host in self.network.hosts:
-            await self.agents[0].wait_for_text(f"EventMemberJoin: {host.namespace}", DEADLINE)
+            await self.agents[0].wait_for_text(f"EventMemberJoin: {host.namespace}", START_TIME)
         if self.controlled:
             self.service = await enter(service(None, self.directory))
-            await self.service.wait_for("serving", DEADLINE)
+            await self.service.wait_for("serving", START_TIME)
             self.watcher = await enter(watcher(self.host, self.directory))
             self.node = await enter(self._agent())
-            await self.watcher.wait_for("watching", DEADLINE)
-            await self.node.wait_for("attached", DEADLINE)
+            await self.watcher.wait_for("watching", START_TIME)
+            await self.node.wait_for("attached", START_TIME)
 
-    async def wait_until_alive(self, within: float = DEADLINE) -> None:
+    async def wait_until_alive(self, within: float = START_TIME) -> None:
         """Wait until the first member and the last one list all as alive; Serf's events come a second later."""
         everybody = {host.namespace for host in self.network.hosts}
 
         async def are_alive() -> bool:
             shown = [await self._members(host) for host in (self.network.hosts[-1], self.host)]
-            alive = [{line.split()[0] for line in text.splitlines() if " alive " in line} for text in shown]
+            alive = [{line.split()[0] for line in text.splitlines() if "alive" in line.split()} for text in shown]
             return alive == [everybody, everybody]
 
         await until(are_alive, "all members are alive", within, pause=0.02)
 
     async def _members(self, host: Host) -> str:
-        command = ("ip", "netns", "exec", host.namespace, "serf", "members", "-format=text")
+        command = ("ip", "netns", "exec", host.namespace, "serf", "members")
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         return (await process.communicate())[0].decode()
 

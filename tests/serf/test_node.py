@@ -14,7 +14,7 @@ from gossipcontrol.agent import BootstrapPeer, RejoinFailedError, Rung
 from gossipcontrol.agent.daemon import DaemonGoneError
 from gossipcontrol.serf import connection as connections
 from gossipcontrol.serf.connection import Connection, SerfGoneError
-from gossipcontrol.serf.node import DETECTION, OLDEST, SerfNode, age_of_word
+from gossipcontrol.serf.node import AGE_PER_POINT, SerfNode, age_of_word
 
 from tests.kit.fake_serf import FakeSerf
 from tests.kit.local_server import LocalServer
@@ -25,7 +25,7 @@ from tests.kit.until import until
 @asynccontextmanager
 async def beside(serf: FakeSerf) -> AsyncGenerator[tuple[SerfNode, NotingAgent, asyncio.Task[None]]]:
     """A node and its agent, while they follow Serf."""
-    node = await SerfNode.connect(serf.rpc, store_id="s")
+    node = await SerfNode.connect(serf.rpc, store_id="s", can_send=lambda members: serf.can_send)
     agent = NotingAgent(node)
     await node.begin(agent)
     task = asyncio.create_task(node.run(agent))
@@ -49,13 +49,38 @@ async def test_members_are_neighbours_as_long_as_they_are_alive() -> None:
         await until(lambda: not agent.neighbors, "the one that was reaped is down")
 
 
-async def test_serfs_word_is_as_old_as_its_detector_is_slow_and_older_when_serf_is_ill() -> None:
-    assert (age_of_word(0), age_of_word(1), age_of_word(8)) == (DETECTION, 2 * DETECTION, OLDEST)
+async def test_serfs_word_is_as_old_as_serf_is_ill() -> None:
+    assert (age_of_word(0), age_of_word(1), age_of_word(99)) == (0, AGE_PER_POINT, 8 * AGE_PER_POINT)
     async with FakeSerf.running("n1", n2="alive") as serf:
-        serf.health = 1
+        serf.health = 3
         async with beside(serf) as (_, agent, _):
-            assert 2 * DETECTION <= agent.ages["n2"] < 2 * DETECTION + 5
+            assert 3 * AGE_PER_POINT <= agent.ages["n2"] < 3 * AGE_PER_POINT + 5
             assert agent.direct == []
+
+
+async def test_the_word_of_a_serf_that_cannot_send_is_no_sign_of_life() -> None:
+    """With its link down Serf takes nobody for failed: a packet that cannot leave is no failure of its receiver."""
+    async with FakeSerf.running("n1", n2="alive") as serf:
+        serf.can_send = False
+        async with beside(serf) as (_, agent, _):
+            assert agent.neighbors == {"n2"}
+            assert agent.ages == {}
+
+
+async def test_members_that_serf_has_not_missed_yet_prove_no_rejoin() -> None:
+    async with FakeSerf.running("n1", n2="alive", n3="alive") as serf, beside(serf) as (node, agent, _):
+        serf.away = {"n2", "n3"}
+        agent.ages.clear()
+        with pytest.raises(RejoinFailedError):
+            await node.rejoin("s", (), Rung.REJOIN)
+        looked = serf.looks
+        await serf.event("member-update")
+        await until(lambda: serf.looks > looked + 1, "it looks at the members again")
+        assert agent.ages == {}
+        serf.away = set()
+        await node.rejoin("s", (), Rung.REJOIN)
+        await serf.event("member-update")
+        await until(lambda: set(agent.ages) == {"n2", "n3"}, "its word counts again once one has answered")
 
 
 async def test_a_rejoin_joins_two_of_the_failed_ones_and_waits_until_one_is_alive() -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.daemon import DaemonGoneError
 from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
+from gossipcontrol.agent.way_out import has_way_out
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.enumeration import Capability, Rung
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.client.intention import Member
 from gossipcontrol.client.race import run_until_first
-from gossipcontrol.iroh.host_addresses import source_addresses
 from gossipcontrol.lattice.calls import ACTIVE, REVOKED, Calls, StoreGoneError, StorePeer
 from gossipcontrol.lattice.intentions import IntentionFeed
 from gossipcontrol.lattice.rejoining import Step, plan
@@ -40,11 +40,6 @@ BUSY_SHARE = 4
 MEMBERS = 1000
 """Most changes of the membership in one call."""
 _logger = logging.getLogger("gossipcontrol.agent")
-
-
-def has_way_out() -> bool:
-    """Whether this host has a default route; nothing is sent."""
-    return bool(source_addresses())
 
 
 class LatticeNode:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.daemon import DaemonGoneError
 from gossipcontrol.agent.node import BootstrapPeer, RejoinFailedError, SyncFailedError
+from gossipcontrol.agent.way_out import has_way_out
 from gossipcontrol.client.enumeration import Capability, Rung
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.serf.connection import Connection, RefusedError, SerfGoneError
@@ -33,10 +34,14 @@ HEALTH_PERIOD = 5.0
 """Seconds between two looks at Serf's own health score."""
 DETECTION = 12.0
 """Seconds within which Serf notices that a member is dead; 6.6 to 11.6 were measured with three."""
-OLDEST = 25.0
-"""Highest age of what Serf's word says, in seconds: below the age at which the service suspects everybody."""
+AGE_PER_POINT = 2.0
+"""Seconds by which Serf's word counts as older for each point of its health score: an interval of its probes, twice."""
 MOST_ADDRESSES = 2
 """Most addresses in one join: Serf dials them one after the other, and serves no other join meanwhile."""
+
+
+CanSend = Callable[[Iterable[str]], bool]
+"""Whether the host can send to anybody, given addresses of members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,12 @@ class Rpc:
 
 
 def age_of_word(health_score: int) -> float:
-    """How old the sign of life is, at most, that Serf's word "alive" stands for, in seconds.
+    """How old a sign of life Serf's word "alive" is taken for, in seconds.
 
-    A member that died counts as alive until Serf's detector notices. A score above 0 says that the agent itself is
-    ill: it then probes less often, by this factor (Lifeguard), and its word is worth as much less.
+    A score above 0, at most 8, says that the Serf agent itself is ill and probes less often (Lifeguard). Its word is
+    worth as much less: from about 2 on it does not suffice where nobody else vouches for a member.
     """
-    return min(OLDEST, DETECTION * (1 + max(0, health_score)))
+    return AGE_PER_POINT * max(0, min(health_score, 8))
 
 
 class SerfNode:
@@ -69,8 +74,9 @@ class SerfNode:
 
     capabilities: Sequence[Capability] = ()
 
-    def __init__(self, rpc: Rpc, queries: Connection, name: str, store_id: str = "") -> None:
+    def __init__(self, rpc: Rpc, queries: Connection, name: str, store_id: str, can_send: CanSend) -> None:
         """Use ``connect``."""
+        self._can_send = can_send
         self.node_id = name
         self._store = store_id
         self._queries = queries
@@ -82,11 +88,15 @@ class SerfNode:
         self._wake = asyncio.Event()
         self._agent: Agent | None = None
         self._joined_at = float("-inf")
+        self._doubted_until = float("-inf")
+        """Until then Serf's word proves nothing: a rejoin may not be proved by members that Serf has not missed yet."""
         self._tried = 0
         """Joins so far: those without hints take turns over the members."""
 
     @classmethod
-    async def connect(cls, rpc: Rpc, *, store_id: str = "", store_tag: str = "") -> SerfNode:
+    async def connect(
+        cls, rpc: Rpc, *, store_id: str = "", store_tag: str = "", can_send: CanSend = has_way_out
+    ) -> SerfNode:
         """Ask Serf who it is; raises DaemonGoneError.
 
         A cluster is one store. Its id is ``store_id``, or the value of the tag ``store_tag`` of the Serf agent.
@@ -94,7 +104,7 @@ class SerfNode:
         queries = await rpc.open()
         try:
             name = text(part((await _ask(queries, "stats")).get(b"agent")).get(b"name"))
-            made = cls(rpc, queries, name, store_id)
+            made = cls(rpc, queries, name, store_id, can_send)
             await made._read_members()
             own = made._members.get(name)
             if own is None:
@@ -175,13 +185,16 @@ class SerfNode:
         assert self._agent is not None
         for name in sorted(before.keys() - self._members.keys()):
             self._agent.neighbor_down(self._store, name)
+        # A Serf that cannot send takes nobody for failed. One that was just told to join may not know better yet.
+        is_word_good = asked_at >= self._doubted_until and self._can_send(self.peer_addresses())
         for member in self._others():
             if member.status != ALIVE:
                 self._agent.neighbor_down(self._store, member.name)
                 continue
             self._agent.neighbor_up(self._store, member.name)
-            age = age_of_word(self._health) + time.monotonic() - asked_at
-            self._agent.heard(self._store, member.name, age=age, direct=False)
+            if is_word_good:
+                age = age_of_word(self._health) + time.monotonic() - asked_at
+                self._agent.heard(self._store, member.name, age=age, direct=False)
 
     async def _read_members(self) -> None:
         self._members = members(await _ask(self._queries, "members"))
@@ -203,6 +216,7 @@ class SerfNode:
         if not targets:
             raise RejoinFailedError("Serf knows no other member, and the service named none with an address")
         begun_at = time.monotonic()
+        self._doubted_until = begun_at + DETECTION
         try:
             joined, error = await self._joining.join([address for _, address in targets])
         except DaemonGoneError as error:
@@ -250,6 +264,7 @@ class SerfNode:
             if time.monotonic() >= self._joined_at + CONFIRM_TIME:
                 raise RejoinFailedError(f"Serf joined {', '.join(names)}, but lists none of them as alive")
             await asyncio.sleep(SOON)
+        self._doubted_until = float("-inf")
         assert self._agent is not None
         for name in alive if all_answered else ():
             self._agent.heard(self._store, name, age=time.monotonic() - begun_at, direct=True)
