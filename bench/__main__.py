@@ -7,7 +7,8 @@ import sys
 
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
-    "silence", "watch", "latency", "field", "trouble", "grpcio_version", "recover", "blocked", "hostile", "soak",
+    "liars", "silence", "watch", "latency", "field", "trouble", "grpcio_version", "recover", "blocked", "hostile",
+    "soak",
 )  # fmt: skip
 
 
