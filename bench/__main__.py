@@ -7,7 +7,7 @@ import sys
 
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
-    "silence", "watch", "latency", "field", "trouble", "grpcio_version", "handshakes", "recover", "blocked",
+    "liars", "silence", "watch", "latency", "field", "trouble", "grpcio_version", "handshakes", "recover", "blocked",
     "hostile", "soak", "serf", "takeover",
 )  # fmt: skip
 

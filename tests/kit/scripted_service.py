@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from gossipcontrol.server.core import core
+from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.finding import Finding
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
@@ -52,7 +53,8 @@ async def scripted(directory: Path, **sections: Any) -> AsyncGenerator[Scene]:
     """Run the service."""
     made: list[ScriptedLiveness] = []
 
-    def make(parameters: LivenessParameters) -> ScriptedLiveness:
+    def make(parameters: LivenessParameters, starts: StartRate) -> ScriptedLiveness:
+        del starts
         made.append(ScriptedLiveness(parameters))
         return made[-1]
 

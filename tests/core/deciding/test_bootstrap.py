@@ -10,8 +10,18 @@ from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.registry import CONFIRM_TIME
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE
 from gossipcontrol.server.core.decision import Capability, Cause
-from gossipcontrol.server.core.event import ChangeKind, LivenessReported, NetworkChanged, NodeAttached, RejoinRequested
+from gossipcontrol.server.core.event import (
+    AddressesProved,
+    ChangeKind,
+    ForgetRequested,
+    LivenessReported,
+    NetworkChanged,
+    NodeAttached,
+    RejoinRequested,
+    SyncFinished,
+)
 from gossipcontrol.server.core.finding import StartSync
+from gossipcontrol.server.core.turn import Fact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,6 +202,91 @@ def test_who_speaks_more_often_is_not_named_more_often(lab: Lab) -> None:
             lab.handle(LivenessReported("loud", "a"))
         times.update(named(lab, "n"))
     assert times["loud"] < 40, "its share of 3 places is 18"
+
+
+def doubt(lab: Lab, node_id: str, *addresses: str, matched: bool = False, speaker: str | None = None) -> None:
+    """Register a node of an identity whose stream comes from elsewhere."""
+    able, doubtful = frozenset({Capability.SYNC_WITH_PEER}), () if matched else addresses
+    lab.handle(
+        NodeAttached(
+            node_id,
+            f"s-{node_id}",
+            ("a",),
+            capabilities=able,
+            addresses=addresses,
+            speaker=node_id if speaker is None else speaker,
+            doubtful=doubtful,
+            matched=matched,
+        )
+    )
+
+
+def addresses(lab: Lab, node_id: str) -> tuple[str, ...]:
+    """The addresses with which a rejoin of the node n names another."""
+    lab.advance(7)
+    lab.answer(RejoinRequested("n"))
+    return next(peer.addresses for peer in lab.starts[-1][1].bootstrap if peer.peer_id == node_id)
+
+
+def reach(lab: Lab, node_id: str, peer_id: str, speaker: str) -> None:
+    """A node that is asked to sync with another reaches it."""
+    nonce = lab.core.asked_syncs.ask(node_id, "a", peer_id, lab.now)
+    lab.handle(SyncFinished(node_id, "a", peer_id, True, nonce=nonce, speaker=speaker))
+
+
+def test_nobody_is_sent_to_an_address_that_may_be_somebody_elses(lab: Lab) -> None:
+    """Everybody dialled the 16 addresses that a stranger had registered."""
+    doubt(lab, "n", "10.0.0.1:1", matched=True)
+    doubt(lab, "m", "10.0.0.9:1")
+    assert addresses(lab, "m") == () == lab.core.addresses("m")
+    reach(lab, "m2", "m", "m")
+    assert addresses(lab, "m") == (), "the word of its own identity"
+    reach(lab, "n", "m", "n")
+    assert addresses(lab, "m") == ("10.0.0.9:1",) == lab.core.addresses("m")
+    doubt(lab, "m", "10.0.0.9:1")
+    assert addresses(lab, "m") == ("10.0.0.9:1",), "registered again"
+    doubt(lab, "m", "10.0.0.8:1")
+    assert addresses(lab, "m") == (), "it says that it moved"
+
+
+def test_where_no_stream_comes_from_an_address_of_its_node_nothing_is_compared(lab: Lab) -> None:
+    """A proxy or a router stands before the service."""
+    doubt(lab, "n", "10.0.0.1:1")
+    doubt(lab, "m", "10.0.0.9:1")
+    assert addresses(lab, "m") == ("10.0.0.9:1",)
+    doubt(lab, "o", "10.0.0.5:1", matched=True)
+    assert addresses(lab, "m") == ()
+    lab.detach("o", "s-o")
+    lab.handle(ForgetRequested("o"))
+    assert addresses(lab, "m") == ("10.0.0.9:1",)
+
+
+def test_a_proof_of_addresses_is_kept_over_a_restart() -> None:
+    lab = Lab()
+    doubt(lab, "n", "10.0.0.1:1", matched=True)
+    doubt(lab, "m", "10.0.0.9:1")
+    nonce = lab.core.asked_syncs.ask("n", "a", "m", lab.now)
+    turn = lab.turn(SyncFinished("n", "a", "m", True, nonce=nonce, speaker="n"))
+    assert [fact.event for fact in turn.facts if isinstance(fact, Fact)] == [AddressesProved("m")]
+    again = Lab().core
+    again.load(lab.core.save())
+    assert again.addresses("m") == ("10.0.0.9:1",)
+    assert again.deciding.registry.matched == 1
+
+
+def test_an_address_is_named_at_most_ten_times_a_second_whoever_registers_it() -> None:
+    lab = Lab(Parameters(rate=1000.0, burst=1000))
+    for number in range(30):
+        doubt(lab, f"n{number}", f"10.0.1.{number}:1", "https://relay.example/", matched=True)
+    for number in range(30):
+        doubt(lab, f"liar{number}", "10.0.0.9:1", "https://relay.example/", matched=True, speaker="liar")
+    for number in range(30):
+        lab.answer(RejoinRequested(f"n{number}"))
+    lab.advance(3)
+    assert len(lab.starts) == 30
+    times = [at for at, start in lab.starts if any("10.0.0.9:1" in peer.addresses for peer in start.bootstrap)]
+    assert 0 < len([at for at in times if at < times[0] + 1.0 - 1e-6]) <= 10
+    assert all(len(start.bootstrap) == 3 for _, start in lab.starts), "a relay is not limited like that"
 
 
 def site(lab: Lab) -> None:

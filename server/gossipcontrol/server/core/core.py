@@ -24,6 +24,7 @@ from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
 from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
+    AddressesProved,
     CancelRequested,
     ChangeKind,
     DecidingEvent,
@@ -320,6 +321,11 @@ class Core:
         """The result of a sync that was asked for, of a node and store that have a place."""
         turn = Turn([], [], [])
         if self._registry.find_slot(event.node_id, event.store_id) is not None and self.asked_syncs.take(event, now):
+            peer = self._registry.nodes.get(event.peer_id)
+            if event.ok and peer is not None and peer.doubtful:
+                speaker = event.speaker or event.node_id
+                if speaker != (peer.speaker or peer.node_id):
+                    self._trigger(turn, AddressesProved(peer.node_id), now)
             self._observe(turn, event, now)
         return turn
 
@@ -350,7 +356,9 @@ class Core:
             case SyncWanted():
                 self._want_sync(turn, finding, now)
 
-    def _trigger(self, turn: Turn, event: RejoinRequested | SuspicionEnded | ForgetRequested, now: float) -> None:
+    def _trigger(
+        self, turn: Turn, event: RejoinRequested | SuspicionEnded | ForgetRequested | AddressesProved, now: float
+    ) -> None:
         """Decide about what was found, in the same turn."""
         decided = self._decide(event, now)
         turn.effects += decided.effects
@@ -407,7 +415,7 @@ class Core:
     def addresses(self, node_id: str) -> tuple[str, ...]:
         """Where peers may dial a node, as far as its agent has confirmed it."""
         node = self._registry.nodes.get(node_id)
-        return node.last_addresses(self.decided_at) if node else ()
+        return self._registry.given(node, node.last_addresses(self.decided_at)) if node else ()
 
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""

@@ -96,6 +96,10 @@ class NodeAttached:
     incarnation: str = ""
     agent: str = ""
     name: str = ""
+    doubtful: tuple[str, ...] = ()
+    """Addresses that its stream does not come from, so that they may be somebody else's."""
+    matched: bool = False
+    """Whether its stream comes from one of its addresses."""
     speaker: str = ""
     """The identity that says so; empty where callers have none: then each node is its own."""
 
@@ -257,6 +261,13 @@ class RejoinProved:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressesProved:
+    """A node of another identity reached this one: its addresses are given to others now."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AdviceOutdated:
     """A report showed life after a restart was advised: what is logged of such a report."""
 
@@ -295,6 +306,7 @@ DecidingEvent = (
     | StartDelayed
     | StoreSeen
     | RejoinProved
+    | AddressesProved
     | AdviceOutdated
     | SuspicionEnded
     | ForgetRequested

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gossipcontrol.server.core.decision import Cause, Rung
 from gossipcontrol.server.core.event import SuspicionEnded
@@ -80,7 +80,7 @@ class SyncWanted:
     node_id: str
     store_id: str
     peer_id: str
-    nonce: int = 0
+    nonce: int = field(default=0, compare=False)
     """The number of the request, once it is made: its result is to carry it."""
 
 

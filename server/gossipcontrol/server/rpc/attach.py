@@ -22,6 +22,7 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.turns import current_identity, metered
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
+from gossipcontrol.server.wire.source import vouch
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
 from gossipcontrol.v1 import attach_pb2
 
@@ -75,7 +76,7 @@ class AgentStreams:
         with self._registering(peer):
             register = await self._first_frame(frames)
         session = Session(register.node_id, next(self._session_ids), queued=self.queued)
-        session.speaker = current_identity()
+        session.speaker, session.peer = current_identity(), peer
         await self._register(session, register)
         reader = asyncio.create_task(metered(self._read(frames, session, context)))
         try:
@@ -115,7 +116,9 @@ class AgentStreams:
 
     async def _register(self, session: Session, register: attach_pb2.Register) -> None:
         event = decode.node_attached(register, session.session_id, self._note)
-        event = replace(event, speaker=session.speaker)
+        if session.speaker:
+            vouched = vouch(event.addresses, session.peer)
+            event = replace(event, speaker=session.speaker, **vouched._asdict())
         if register.node_id != session.node_id:
             raise InvalidRequest([("register.node_id", f"must stay {session.node_id} on one stream")])
         self._dispatcher.outbox.check()

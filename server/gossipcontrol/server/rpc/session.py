@@ -47,6 +47,8 @@ class Session:
         """Whether the agent said goodbye."""
         self.speaker = ""
         """The identity whose stream it is; empty where callers have none."""
+        self.peer = ""
+        """Where it comes from, as gRPC names it."""
         self.commands = CommandLog()
         self.reports = ReportShedder()
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()

@@ -25,6 +25,7 @@ LOGGED: dict[str, type[Any]] = {
         events.StartDelayed,
         events.StoreSeen,
         events.RejoinProved,
+        events.AddressesProved,
         events.AdviceOutdated,
         events.SuspicionEnded,
         events.ServiceStarted,

@@ -8,7 +8,7 @@ from itertools import islice
 from zlib import crc32
 
 from gossipcontrol.server.core.codec import Plain
-from gossipcontrol.server.core.deciding.registry import Registry, Slot
+from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.effect import BootstrapPeer
 from gossipcontrol.server.core.event import NEVER
 
@@ -65,6 +65,11 @@ class NamingRate:
         self._named = OrderedDict((peer_id, deque(named, maxlen=self._most)) for peer_id, named in plain)
 
 
+def _is_limited(address: str) -> bool:
+    """Whether an address is limited by itself; that of a relay, which many nodes have, is only with each node."""
+    return "://" not in address
+
+
 class Bootstrap:
     """Chooses bootstrap peers, and remembers whom it named."""
 
@@ -99,12 +104,15 @@ class Bootstrap:
         own_id, neighbors, spread = slot.node.node_id, slot.neighbors, self._spread
         identity, draw = slot.node.speaker or own_id, crc32(f"{own_id} {now!r}".encode())
         known = self._registry.liveness.last_heard(slot.store.store_id, identity)
+        nodes = self._registry.nodes if slot.node.speaker else None
         for peer_id, heard_at, speaks in islice(known, REACH):
             # As in _named, written out: a start looks at many peers, and a trigger begins hundreds of starts.
             if peer_id == own_id or peer_id in far or (neighbors and neighbors.get(peer_id, NEVER) > since):
                 continue
             times = instants.get(peer_id)
             named = 0 if times is None else len(times) if times[0] > lately else load.of(peer_id, now)
+            if nodes is not None and (node := nodes.get(peer_id)) is not None and node.speaker:
+                named = max(named, self._addresses_named(node, now))
             if named < spread:
                 lot = crc32(peer_id.encode(), draw)
                 ranked.append((heard_at <= stale_at, not speaks, named, int((now - heard_at) / FRESHER), lot, peer_id))
@@ -119,18 +127,28 @@ class Bootstrap:
             return None
         if self._registry.liveness.is_away(slot.store.store_id, peer_id):
             return None
-        named = self._load.of(peer_id, now)
+        named, node = self._load.of(peer_id, now), self._registry.nodes.get(peer_id)
+        if node is not None and node.speaker:
+            named = max(named, self._addresses_named(node, now))
         return named if named < self._spread else None
+
+    def _addresses_named(self, node: Node, now: float) -> int:
+        """How often an address of a node was named of late, whichever nodes it was named with."""
+        return max((self._load.of(one, now) for one in filter(_is_limited, node.addresses)), default=0)
 
     def name(self, peer_ids: Sequence[str], now: float) -> tuple[BootstrapPeer, ...]:
         """Count the peers as named now; with their confirmed addresses, or if no peer has any, with the last ones."""
         self._load.forget(now)
-        for peer_id in peer_ids:
-            self._load.name(peer_id, now)
-        nodes = [self._registry.nodes.get(peer_id) for peer_id in peer_ids]
-        addresses = [node.confirmed_addresses if node else () for node in nodes]
+        nodes, given = [self._registry.nodes.get(peer_id) for peer_id in peer_ids], self._registry.given
+        addresses = [given(node, node.confirmed_addresses) if node else () for node in nodes]
         if not any(addresses):
-            addresses = [node.last_addresses(now) if node else () for node in nodes]
+            addresses = [given(node, node.last_addresses(now)) if node else () for node in nodes]
+        limited = dict.fromkeys(peer_ids)
+        for node, where in zip(nodes, addresses, strict=True):
+            if node is not None and node.speaker:
+                limited.update(dict.fromkeys(filter(_is_limited, where)))
+        for one in limited:
+            self._load.name(one, now)
         return tuple(map(BootstrapPeer, peer_ids, addresses))
 
     def save(self) -> Plain:

@@ -31,6 +31,7 @@ from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.effect import AcceptNode, RefuseNode, StartRejoin
 from gossipcontrol.server.core.event import (
     NEVER,
+    AddressesProved,
     AdviceOutdated,
     CancelRequested,
     DecidingEvent,
@@ -103,6 +104,7 @@ class Engine:
             StartDelayed: self._scheduler.on_delayed,
             StoreSeen: self._on_store_seen,
             RejoinProved: self._scheduler.on_proved,
+            AddressesProved: self._on_addresses_proved,
             AdviceOutdated: self._on_advice_outdated,
             SuspicionEnded: self._on_suspicion_ended,
             ForgetRequested: clearance.on_forget,
@@ -191,6 +193,12 @@ class Engine:
         place = len(self._output.effects)
         unparked = self._scheduler.attach(node, now) + self._take_over(node, is_new_to_host, now)
         self._output.effects.insert(place, AcceptNode(node.node_id, node.session_id, unparked, is_new))
+
+    def _on_addresses_proved(self, event: AddressesProved, now: float) -> None:
+        del now
+        node = self.registry.nodes.get(event.node_id)
+        if node is not None:
+            node.doubtful = ()
 
     def _room_in(self, now: float) -> float:
         """Seconds until a place for a node may be free: what is parked for a stranger expires, or an agent goes."""

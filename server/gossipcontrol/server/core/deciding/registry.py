@@ -104,6 +104,10 @@ class Node:
     """That one, and the rejoins parked in its slots."""
     speaker: str = ""
     """The identity that registered it; empty where callers have none."""
+    doubtful: tuple[str, ...] = ()
+    """Those of its addresses that may be somebody else's: nobody has reached it since it registered them."""
+    matched: bool = False
+    """Whether its stream comes from one of its addresses."""
     names: int = 0
     """Peers and neighbours that reports of it added, as long as it has not registered."""
     told_at: float = NEVER
@@ -118,6 +122,14 @@ class Node:
     def confirmed_addresses(self) -> tuple[str, ...]:
         """Where it may be dialled, as its attached agent says since the last change of its network."""
         return self.addresses if self.attached and self.doubted_at == NEVER else ()
+
+    def take_addresses(self, event: NodeAttached) -> None:
+        """Take over what a registration says; what was proved of the same addresses stands."""
+        if not self.registered or event.addresses != self.addresses:
+            self.doubtful = event.doubtful
+        else:
+            self.doubtful = tuple(one for one in event.doubtful if one in self.doubtful)
+        self.addresses, self.doubted_at, self.matched = event.addresses, NEVER, event.matched
 
     def last_addresses(self, now: float) -> tuple[str, ...]:
         """Those, or where it was last, unless its network changed and its agent still has time to confirm them."""
@@ -173,6 +185,10 @@ class Registry:
         """What they named."""
         self.neighbors = 0
         """Neighbours of all slots."""
+        self.matched = 0
+        """Nodes whose streams come from one of their addresses. Where there are none, a proxy or a router may stand
+        before the service, and nothing can be compared.
+        """
         self._named = 0
         """Nodes with a name."""
         self._idle: OrderedDict[str, Node] = OrderedDict()
@@ -220,6 +236,12 @@ class Registry:
         """The nodes of a host."""
         host = self.hosts.get(host_id)
         return tuple(host.nodes) if host else ()
+
+    def given(self, node: Node, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of a node's addresses that others may be sent to."""
+        if not node.doubtful or not self.matched:
+            return addresses
+        return tuple(one for one in addresses if one not in node.doubtful)
 
     def forget_host(self, host: Host) -> None:
         """Drop a host without nodes and without a parked trigger."""
@@ -286,7 +308,9 @@ class Registry:
         self._named += bool(event.name) - bool(node.name)
         node.name = event.name
         node.capabilities = event.capabilities
-        node.addresses, node.doubted_at = event.addresses, NEVER
+        self.matched -= node.matched
+        node.take_addresses(event)
+        self.matched += node.matched
         if not node.registered:
             self.stranger_places -= node.parked_count
             self._forget_stranger(node)
@@ -375,6 +399,7 @@ class Registry:
         del self.nodes[node.node_id], self._idle[node.node_id]
         self.places -= 1
         self._named -= bool(node.name)
+        self.matched -= node.matched
         if not node.registered:
             self._forget_stranger(node)
 
@@ -455,6 +480,7 @@ class Registry:
             ((node_id, store_id), at) for node_id, store_id, at in plain.get("dropped", ())
         )
         self.attached = sum(node.attached for node in self.nodes.values())
+        self.matched = sum(node.matched for node in self.nodes.values())
         self._named = sum(bool(node.name) for node in self.nodes.values())
         self.stranger_places = sum(node.parked_count for node in self.nodes.values() if not node.registered)
         self.stranger_places += sum(host.parked is not None for host in self.hosts.values())
