@@ -60,6 +60,12 @@ def test_what_it_started_is_killed_too(tmp_path: Path) -> None:
     assert not process.exists() or process.read_text().split()[2] in "ZX"
 
 
+@pytest.mark.not_on_windows("signals are POSIX's")
+def test_a_signal_that_ended_it_is_told() -> None:
+    ended = run(("/bin/sh", "-c", "kill -TERM $$"), 60.0)
+    assert (ended.exit_code, ended.error) == (None, "ended by signal 15")
+
+
 def test_only_the_end_of_its_output_is_kept() -> None:
     assert len(run(python(f"print('x' * {10 * OUTPUT})"), 60.0).output) <= OUTPUT
 

@@ -31,7 +31,7 @@ class Ended(NamedTuple):
     """How a run of the command ended."""
 
     exit_code: int | None
-    """None: it was killed, or could not be started."""
+    """None: a signal ended it, or it could not be started."""
     duration: float
     error: str
     """Empty when it ended with 0."""
@@ -115,8 +115,9 @@ def run(command: Sequence[str], timeout: float) -> Ended:
         except OSError as error:
             return Ended(None, 0.0, f"{command[0]} cannot be started: {error.strerror or error}")
         try:
-            code: int | None = process.wait(timeout)
-            told = f"ended with {code}" if code else ""
+            ended = process.wait(timeout)
+            code = ended if ended >= 0 else None
+            told = f"ended with {ended}" if ended > 0 else f"ended by signal {-ended}" if ended else ""
         except subprocess.TimeoutExpired:
             _kill(process)
             process.wait()

@@ -126,7 +126,7 @@ class RestartRecord:
     age: float
     """Seconds since the agent reported it."""
     exit_code: int | None
-    """None: it did not end by itself, or could not be started."""
+    """None: a signal ended it, or it could not be started."""
     duration: float
     """Seconds that it took."""
     error: str

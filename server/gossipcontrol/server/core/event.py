@@ -225,7 +225,7 @@ class RestartFinished:
     node_id: str
     rejoin_id: str
     exit_code: int | None = None
-    """None: it did not end by itself, or could not be started."""
+    """None: a signal ended it, or it could not be started."""
     duration: float = 0.0
     """Seconds that it took."""
     error: str = ""
