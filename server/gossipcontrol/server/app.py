@@ -79,6 +79,8 @@ DESCRIPTORS = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"],
     peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"],
 )
+PENDING_CONNECTIONS = 4
+"""Connections full of calls that may wait for the event loop to take them; each call takes some kilobytes."""
 SERVICES = tuple(service.full_name for service in DESCRIPTORS)
 HEALTH = health.SERVICE_NAME
 
@@ -520,6 +522,10 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_concurrent_streams", limits.concurrent_calls),
+        # Beyond these, by default 1,000 and 3,000, gRPC cancels calls by chance, whoever sent them: one connection must
+        # not fill them.
+        ("grpc.server.max_pending_requests", PENDING_CONNECTIONS * limits.concurrent_calls),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_CONNECTIONS * limits.concurrent_calls),
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", 10_000),

@@ -142,6 +142,33 @@ def test_who_was_offline_before_stays_so() -> None:
     assert lab.state(NODES[0]) is OFFLINE
 
 
+def test_who_became_offline_before_it_was_seen_that_the_service_is_deaf_stays_so() -> None:
+    lab = reporting(NODES)
+    while lab.state(NODES[0]) is not SUSPECT:
+        report(lab, NODES[1:])
+        lab.advance(2.0)
+    for _ in range(7):
+        report(lab, NODES[1:])
+        lab.advance(2.0)
+    lab.advance(24.0)
+    assert lab.liveness.deaf_since() is None
+    assert lab.state(NODES[0]) is OFFLINE
+    lab.advance(300.0)
+    assert lab.liveness.deaf_since() is not None
+    for mute in (True, False):  # it is looked at again
+        lab.liveness.presence.set_mute("a", NODES[0], mute, lab.now)
+    assert lab.state(NODES[0]) is OFFLINE
+
+
+def test_a_deaf_service_that_stands_still_is_deaf_as_before() -> None:
+    lab = reporting(NODES)
+    lab.advance(300.0)
+    lab.now += 100.0
+    lab.handle(TimePassed())
+    lab.advance(300.0)
+    assert deafness(lab) == [True]
+
+
 def test_a_single_reporter_that_falls_silent_is_offline_as_ever() -> None:
     lab = reporting(["n0"])
     report(lab, ["n0"], store_id="b")  # in how many stores does not matter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import grpc
 from google.protobuf.message import Message
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2, peer_knowledge_pb2
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.service_lab import BareAgent, channel_to, connected, rejoin
+from tests.kit.service_lab import BareAgent, channel_to, config, connected, rejoin, serving
 from tests.kit.service_process import ServiceProcess, service_process
 from tests.kit.until import until
 
@@ -320,3 +322,14 @@ async def test_frames_in_any_order_leave_it_serving(tmp_path: Path) -> None:
         assert sum(codes.values()) == len(STREAMS) >= 150
         assert codes[REFUSED] > 0
         await served(running)
+
+
+async def test_calls_that_pile_up_while_the_loop_is_busy_are_served_not_cancelled(tmp_path: Path) -> None:
+    """GRPC cancels calls by chance where more than 1,000 wait, so a flood of one client failed calls of others."""
+    async with serving(config(tmp_path)) as service:
+        with grpc.insecure_channel(service.address) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            # The event loop takes none of them meanwhile, for this does not wait.
+            calls = [check.future(health_pb2.HealthCheckRequest()) for _ in range(1600)]
+            ended = await asyncio.to_thread(lambda: Counter(call.code() for call in calls))
+    assert ended == {grpc.StatusCode.OK: 1600}
