@@ -204,6 +204,7 @@ class Recorder:
             name("deaf_seconds"): self.deaf,
             name("overloaded_seconds"): self.overloaded,
             name("state_accepting"): 1,
+            name("owner"): 1,
             name("agents_attached"): online,
             name("partitions", store="notes"): 1 if self._parted else 0,
             name("store_staleness_seconds", store="notes"): 60 if states["suspect"] else 2,
@@ -287,6 +288,7 @@ TROUBLES: Mapping[str, Difference] = {
         name("store_peers", store="notes", state="suspect"): _is(200),
     },
     "StateFailing": {name("state_accepting"): _is(0)},
+    "NoOwner": {name("owner"): _is(0)},
     "RestartAdvised": {name("escalations_total", rung="restart_advised"): lambda old, minute: 1.0},
     "Partition": {name("partitions", store="notes"): _is(1)},
     "MassSilence": {

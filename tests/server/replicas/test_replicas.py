@@ -70,6 +70,14 @@ class Running:
 
         return await asyncio.to_thread(ask)
 
+    async def metrics(self) -> bytes:
+        def ask() -> bytes:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.pages}/metrics") as answer:
+                found: bytes = answer.read()
+                return found
+
+        return await asyncio.to_thread(ask)
+
     async def rejoin(self, request_id: str) -> gossip_control_pb2.RejoinResponse:
         request = gossip_control_pb2.RejoinRequest(request_id=request_id, node_id="n", park_unknown=True)
         return await self.stub.Rejoin(request, wait_for_ready=True, timeout=20)
@@ -108,6 +116,8 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         assert await two.health() == health_pb2.HealthCheckResponse.NOT_SERVING
         await until(lambda: two.app._replica is not None and two.app._replica.lease.owner is not None, "it looked")
         assert await two.ready() == (503, "this replica stands by; one.example:7443 serves\n")
+        assert b"\ngossipcontrol_owner 0.0\n" in await two.metrics()
+        assert b"\ngossipcontrol_owner 1.0\n" in await one.metrics()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await two.rejoin("00000000-0000-4000-8000-000000000002")
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

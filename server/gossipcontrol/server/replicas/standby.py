@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from gossipcontrol.server.access.entrance import Entrance
 from gossipcontrol.server.config import LOOPBACK
 from gossipcontrol.server.errors import NotOwner, StartError
+from gossipcontrol.server.observe.metrics import show_owner
 from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.status_page.bridge import Bridge
 from gossipcontrol.server.status_page.health import Health
-from gossipcontrol.server.status_page.server import PageServer
+from gossipcontrol.server.status_page.server import Application, PageServer
 from gossipcontrol.server.status_page.site import Site
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
+)
 
 
 class Standby:
@@ -64,10 +69,12 @@ class Standby:
         host, _, port = address.rpartition(":")
         health = Health(Bridge(asyncio.get_running_loop(), Turns()), lambda: str(self._refusal()))
         routes = {"/healthz": health.live, "/readyz": health.ready}
+        registry = CollectorRegistry()
+        show_owner(registry, 0)
+        metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
+        site = Site(routes, {"/metrics": metrics}, self._failed, is_local=host in LOOPBACK)
         try:
-            self._pages = PageServer(
-                host.strip("[]"), int(port), Site(routes, {}, self._failed, is_local=host in LOOPBACK)
-            )
+            self._pages = PageServer(host.strip("[]"), int(port), site)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
 
