@@ -328,8 +328,8 @@ async def test_calls_that_pile_up_while_the_loop_is_busy_are_served_not_cancelle
     """GRPC cancels calls by chance where more than 1,000 wait, so a flood of one client failed calls of others."""
     async with serving(config(tmp_path)) as service:
         with grpc.insecure_channel(service.address) as channel:
-            check = health_pb2_grpc.HealthStub(channel).Check
+            health: Any = health_pb2_grpc.HealthStub(channel)
             # The event loop takes none of them meanwhile, for this does not wait.
-            calls = [check.future(health_pb2.HealthCheckRequest()) for _ in range(1600)]
+            calls = [health.Check.future(health_pb2.HealthCheckRequest()) for _ in range(1600)]
             ended = await asyncio.to_thread(lambda: Counter(call.code() for call in calls))
     assert ended == {grpc.StatusCode.OK: 1600}
