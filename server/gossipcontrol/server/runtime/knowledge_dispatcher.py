@@ -187,7 +187,7 @@ class KnowledgeDispatcher:
 
     def _refresh(self) -> None:
         self._timer = None
-        if self._stale:
+        if self._stale and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh_next())
 
     async def _refresh_next(self) -> None:
@@ -197,7 +197,8 @@ class KnowledgeDispatcher:
         # The timer runs even when no gauge is outdated, so that the next event does not shorten the wait.
         self._timer = loop.call_later(GAUGE_INTERVAL, self._refresh)
         self._metrics.show(await in_slices(self.store.count_slices(store_id)))
-        self._timer.cancel()
+        if self._timer is not None:  # None: it ran out meanwhile, and began no second refresh
+            self._timer.cancel()
         wait = max(GAUGE_INTERVAL, (time.perf_counter() - started_at) / GAUGE_SHARE)
         self._timer = loop.call_later(wait, self._refresh)
 
