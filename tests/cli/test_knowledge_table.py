@@ -54,6 +54,16 @@ async def test_the_command_prints_the_matrix_and_sentences(socket: Path) -> None
     assert code == 0
     assert [(row["peer_id"], row["active"]) for row in shown["peers"]] == [("alice", True), ("raspi", False)]
     assert shown["frontier"] == [{"author_id": "alice", "position": 3, "hash": b"alice2".hex(), "incarnation": ""}]
+    code, output, _ = await run(socket, "members", "undo", "s")
+    assert (code, output.startswith("as before in s: raspi; 2 active members")) == (0, True)
+    assert "others may have pruned by it" in " ".join(output.split())
+    assert (await run(socket, "members", "remove", "s", "ras"))[0] == 0
+    code, output, _ = await run(socket, "members", "undo", "s", "--json")
+    undone = json.loads(output)
+    assert (code, undone["peer_ids"], undone["active_count"]) == (0, ["raspi"], 2)
+    assert undone["frontier_may_have_risen"] is False
+    code, _, errors = await run(socket, "members", "undo", "s")
+    assert (code, "no change of members that can be undone" in errors) == (1, True)
 
 
 async def test_the_commands_exit_codes(socket: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from gossipcontrol.client import Client, Intention, IntentionBatch, OverloadedError
+from gossipcontrol.client import Client, Intention, IntentionBatch, OverloadedError, RefusedError
 from gossipcontrol.server.access.identity import ANY, LOCAL, Identity, Role
 from gossipcontrol.server.access.signature import SignedIntention, load_verifier
 from gossipcontrol.server.access.word import MOST_WRONG, Words, speaks_for_all
@@ -209,6 +209,13 @@ async def test_a_signature_proves_whoever_carries_it(running: Hub) -> None:
     metrics = metrics_of(running)
     assert 'gossipcontrol_knowledge_signatures_total{result="right"} 3.0' in metrics
     assert 'gossipcontrol_knowledge_signatures_total{result="wrong"} 1.0' in metrics
+
+
+async def test_a_signature_that_is_too_long_is_refused_by_name(running: Hub) -> None:
+    made = [replace(chain(AUTHOR, 1)[0], signature=b"s" * 513)]
+    async with running.client("laptop-1") as carrier:
+        with pytest.raises(RefusedError, match=r"batch\.intentions\[0\]\.signature: must be at most 512 bytes"):
+            await record(carrier, made)
 
 
 async def test_nobody_skips_the_resume_of_another(running: Hub) -> None:

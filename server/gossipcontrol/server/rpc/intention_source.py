@@ -8,7 +8,7 @@ from gossipcontrol.server.access.identity import Identity
 from gossipcontrol.server.access.word import Words, speaks_for_all
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.runtime.slices import in_slices
-from gossipcontrol.server.wire.decode_knowledge import intentions_recorded
+from gossipcontrol.server.wire.decode_knowledge import intentions_recorded, signatures
 from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 
 
@@ -26,4 +26,4 @@ class IntentionSource:
         event = intentions_recorded(batch, prefix, self._clock(), sender_id, sequence)
         if speaks_for_all(identity):
             return event
-        return await in_slices(self._words.weigh(event, [one.signature for one in batch.intentions], identity))
+        return await in_slices(self._words.weigh(event, signatures(batch, prefix), identity))

@@ -45,6 +45,18 @@ def intentions_recorded(
     return IntentionsRecorded(batch.store_id, tuple(intentions), sender_id, sequence)
 
 
+def signatures(batch: pb.IntentionBatch, prefix: str) -> list[bytes]:
+    """The signature of each intention; raises InvalidRequest. Read only where one is needed, for it costs time."""
+    found = [one.signature for one in batch.intentions]
+    violations: Violations = []
+    for index, one in enumerate(found):
+        if len(one) > SIGNATURE_BYTES:
+            what = f"must be at most {SIGNATURE_BYTES} bytes, is {len(one)}"
+            violations.append((f"{prefix}intentions[{index}].signature", what))
+    refuse(violations)
+    return found
+
+
 def _intention(one: pb.Intention) -> Intention:
     return Intention(
         one.author_id, one.hash, one.store_prev, tuple(one.dependencies), one.acknowledgement, one.incarnation
@@ -60,7 +72,6 @@ def _is_valid(one: pb.Intention) -> bool:
         and 0 < len(one.hash) <= HASH_BYTES
         and len(one.store_prev) <= HASH_BYTES
         and not one.incarnation
-        and not one.signature
         and len(lengths) <= DEPENDENCIES
         and (not lengths or 0 < min(lengths) <= max(lengths) <= HASH_BYTES)
         and one.hash != one.store_prev
@@ -74,8 +85,6 @@ def _check_intention(one: pb.Intention, prefix: str, now: float, violations: Vio
     check_hash(one.store_prev, f"{prefix}store_prev", violations)
     check_text(one.incarnation, f"{prefix}incarnation", SHORT_ID_BYTES, violations)
     check_incarnation(one.incarnation, f"{prefix}incarnation", now, violations)
-    if len(one.signature) > SIGNATURE_BYTES:
-        violations.append((f"{prefix}signature", f"must be at most {SIGNATURE_BYTES} bytes, is {len(one.signature)}"))
     if not check_count(len(one.dependencies), f"{prefix}dependencies", DEPENDENCIES, violations):
         return
     for index, name in enumerate(one.dependencies):
