@@ -31,8 +31,8 @@ SHOWN = {"text", "mermaid"}
 """Languages that nothing runs."""
 CLIENT = {"go", "rust", "ts", "kotlin", "swift"}
 """Languages of the clients: a block shows lines of the client beside it, which is built and run, or parsed."""
-RUN = {"python", "toml", "yaml", "promql", "sh", "console"} | CLIENT
-"""Languages with a test of their own; the last two in test_commands.py."""
+RUN = {"python", "toml", "yaml", "promql", "sh", "console", "nginx"} | CLIENT
+"""Languages with a test of their own; those of commands in test_commands.py, nginx in tests/server/access/."""
 
 QUIET_TIME = 1.0
 """Seconds for which a task that should go on is watched."""
