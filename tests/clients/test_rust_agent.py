@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from gossipcontrol.client import Client, Outcome, PeerState
 
 from tests.clients.built import LIMIT, Built
 from tests.kit.cluster import STORE
+from tests.kit.hub import TABLE, hub
 from tests.kit.markdown import TOP
 from tests.kit.network import needs_namespaces
 from tests.kit.process import Process
@@ -37,10 +38,10 @@ async def test_the_crate_passes_its_own_checks(rust_agent: Built) -> None:
     assert "test result: ok" in done.output
 
 
-def node(built: Built, name: str, *flags: str) -> Process:
+def node(built: Built, name: str, *flags: str, environment: Mapping[str, str] | None = None) -> Process:
     """A reference node, which is not yet started."""
-    command = str(built.directory / built.language.command[0])
-    return Process(name, command, "--json", "--store", STORE, "--heartbeat", "0.1", "--no-watch", *flags)
+    command = (str(built.directory / built.language.command[0]), "--json", "--store", STORE, "--heartbeat", "0.1")
+    return Process(name, *command, "--no-watch", *flags, environment=environment)
 
 
 async def test_two_nodes_hear_each_other_and_the_service_sees_both(rust_agent: Built, service: Service) -> None:
@@ -74,6 +75,19 @@ async def test_a_node_attaches_again_to_a_service_that_came_back(rust_agent: Bui
         await one.wait_for("detached", SOON)
         await one.wait_for("unattached", SOON)
         assert await one.stop() == 0
+
+
+async def test_a_node_attaches_over_tls_with_its_certificate(rust_agent: Built, tmp_path: Path) -> None:
+    async with hub(tmp_path) as running:
+        shown = running.credentials("laptop-1")
+        files = {"AUTHORITY": shown.authority, "CERTIFICATE": shown.certificate, "KEY": shown.key}
+        environment = {f"GOSSIPCONTROL_TLS_{name}": path for name, path in files.items()}
+        async with node(rust_agent, "node", "--address", running.address, environment=environment) as one:
+            node_id = (await one.wait_for("node", SOON))["node"]
+            refused = await one.wait_for("unattached", SOON)
+            assert "PermissionDenied" in refused["detail"]
+            running.write_table(TABLE.replace('nodes = ["{name}"]', f'nodes = ["{node_id}"]'))
+            await one.wait_for("attached", SOON)
 
 
 async def test_wrong_options_are_refused_with_a_reason(rust_agent: Built) -> None:
