@@ -1,8 +1,9 @@
 """How long Serf's members take to be alive again after a cut, with and without GossipControl.
 
 Clusters of two and of three agents of the Debian package, with the default configuration, on hosts of their own. The
-first host is cut off until it failed and 15 s longer, by its link or by its cable, and restored; the time ends when it and the last
-member list all as alive. In one run some clusters have a service, a watcher and our agent on the first host.
+first host is cut off until it failed and 15 s longer, by its link or by its cable, and restored; the time ends when it
+and the last member list all as alive. In one run some clusters have a service, a watcher and our agent on the first
+host.
 """
 
 from __future__ import annotations

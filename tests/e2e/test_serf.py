@@ -19,8 +19,7 @@ SOON = 5.0
 Without GossipControl 16 to 29 were measured.
 """
 HELD = 15.0
-"""Seconds for which a cut goes on once the member failed: sooner, the others still spread that it did, and it refutes it.
-"""
+"""Seconds for which a cut goes on once the member failed: until then it would hear that it failed, and refute it."""
 PATIENCE = 90.0
 """Seconds for what takes a few on a quiet machine."""
 
