@@ -9,7 +9,7 @@ home=$PWD/.venv/windows
 module=github.com/kluctl/go-embed-python@v0.0.0-3.11.11-20241219-1 # Apache-2.0; CPython 3.11.11 for several systems
 packages=(
     grpcio grpcio-health-checking grpcio-reflection grpcio-status protobuf prometheus-client tenacity click rich
-    werkzeug pytest pytest-asyncio pytest-timeout hypothesis colorama
+    werkzeug msgpack pytest pytest-asyncio pytest-timeout hypothesis colorama
 )
 needed() { command -v "$1" >/dev/null || { echo "the program $1 is missing: apt-get install $2" >&2 && exit 1; }; }
 needed wine "wine wine64"
