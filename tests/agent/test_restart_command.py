@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 from gossipcontrol.agent import Agent, AgentEvent
-from gossipcontrol.agent.restart_command import INTERVAL, OUTPUT, RestartCommand, run, split_command
+from gossipcontrol.agent.restart_command import INTERVAL, OUTPUT, RestartCommand, kill, run, split_command, start
 from gossipcontrol.cli.restart_option import restart_option
 from gossipcontrol.cli.table import restarted
 from gossipcontrol.client import Client, LivenessReport, PeerObservation
@@ -53,11 +54,23 @@ def test_what_does_not_end_is_killed() -> None:
 
 
 @pytest.mark.not_on_windows("a process group is POSIX's")
-def test_what_it_started_is_killed_too(tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    run(("/bin/sh", "-c", f"sleep 600 & echo $! > {pid}; wait"), 0.5)
-    process = Path(f"/proc/{pid.read_text().strip()}/stat")
-    assert not process.exists() or process.read_text().split()[2] in "ZX"
+async def test_what_it_started_is_killed_too(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    script = f"sleep 600 & echo $! > {told}.new; mv {told}.new {told}; wait"
+    with tempfile.TemporaryFile() as output:
+        process = start(("/bin/sh", "-c", script), output)
+        await until(told.exists, "it has started another")
+        kill(process)
+        process.wait()
+    stat = Path(f"/proc/{told.read_text().strip()}/stat")
+
+    def is_gone() -> bool:
+        try:
+            return stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+        except OSError:
+            return True
+
+    await until(is_gone, "what it started is gone")
 
 
 @pytest.mark.not_on_windows("signals are POSIX's")

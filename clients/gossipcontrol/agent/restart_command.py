@@ -111,7 +111,7 @@ def run(command: Sequence[str], timeout: float) -> Ended:
     began_at = time.monotonic()
     with tempfile.TemporaryFile() as output:
         try:
-            process = _start(command, output)
+            process = start(command, output)
         except OSError as error:
             return Ended(None, 0.0, f"{command[0]} cannot be started: {error.strerror or error}")
         try:
@@ -119,13 +119,14 @@ def run(command: Sequence[str], timeout: float) -> Ended:
             code = ended if ended >= 0 else None
             told = f"ended with {ended}" if ended > 0 else f"ended by signal {-ended}" if ended else ""
         except subprocess.TimeoutExpired:
-            _kill(process)
+            kill(process)
             process.wait()
             code, told = None, f"killed after {timeout:g} s"
         return Ended(code, time.monotonic() - began_at, told, _end_of(output))
 
 
-def _start(command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own; raises OSError."""
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
@@ -139,7 +140,7 @@ def _start(command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the command, and on POSIX what it started."""
     if sys.platform == "win32":
         process.kill()

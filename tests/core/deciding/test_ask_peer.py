@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
 from gossipcontrol.server.core.deciding.ladder import LADDER, higher
+from gossipcontrol.server.core.deciding.record import Restart
 from gossipcontrol.server.core.decision import Capability, Cause, NamedBy, Outcome, Rung
-from gossipcontrol.server.core.effect import AdviseRestart, AskPeer
+from gossipcontrol.server.core.effect import AdviseRestart, AnnounceRestart, AskPeer
 from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
@@ -15,6 +17,7 @@ from gossipcontrol.server.core.event import (
     NodeAttached,
     NodeDetached,
     RejoinRequested,
+    RestartFinished,
 )
 from gossipcontrol.server.core.turn import Turn
 
@@ -248,6 +251,40 @@ def test_a_change_of_the_network_begins_a_new_episode() -> None:
     lab.advance(30)
     assert len(lab.advised) == 2
     replays(lab)
+
+
+# What an agent with a restart command is told, and says.
+
+
+def test_the_agent_of_a_node_is_told_once_in_ten_minutes_however_many_stores_it_is_about() -> None:
+    """A restarted agent knows nothing of the command that it has just run."""
+    lab = stores("n", "p")
+    for number in range(40):
+        lab.handle(NetworkChanged("h-n", boot_id="b", generation=number))
+        lab.advance(20)
+        lab.speak("n", "p")
+    assert len(lab.advised) == 40
+    told = [one.session_id for _, one in lab.advised if one.session_id]
+    assert told == ["s-n", "s-n"], "in 800 s"
+    replays(lab)
+
+
+def test_what_became_of_a_restart_is_kept_once_and_only_for_a_rejoin_of_that_node() -> None:
+    lab = stores("n", "p")
+    lab.rejoin("n")
+    lab.advance(30)
+    [(_, advice)] = lab.advised
+    stranger = lab.turn(RestartFinished("p", advice.rejoin_id, 0, 1.0))
+    assert (stranger.effects, stranger.facts) == ([], [])
+    ended = RestartFinished("n", advice.rejoin_id, 3, 1.5, "ended with 3")
+    assert lab.handle(ended) == [AnnounceRestart(advice.rejoin_id, "n", "a", 3, 1.5, "ended with 3")]
+    assert lab.turn(RestartFinished("n", advice.rejoin_id, 0, 1.0)).facts == []
+    [kept] = [one.restart for one in lab.core.catalog.rejoins() if one.rejoin_id == advice.rejoin_id]
+    assert kept == Restart(lab.now, 3, 1.5, "ended with 3")
+    replays(lab)
+    again = StoreLab(lab.parameters, lab.now)
+    again.core.load(json.loads(json.dumps(lab.core.save())))
+    assert [one.restart for one in again.core.catalog.rejoins()] == [one.restart for one in lab.core.catalog.rejoins()]
 
 
 # Whom nobody is told to dial.
