@@ -38,7 +38,7 @@ async def test_a_trigger_of_many_stores_has_one_line(service: Service, stub: Stu
     await agent.register("n", *(f"s{number}" for number in range(LOGGED_DECISIONS + 1)))
     await stub.Rejoin(rejoin("n"))
     [line] = service.lines("decided")
-    assert (line["decisions"], line["started"]) == (LOGGED_DECISIONS + 1, LOGGED_DECISIONS + 1)
+    assert (line["decisions"], line["started"], line["scheduled"]) == (LOGGED_DECISIONS + 1, LOGGED_DECISIONS, 1)
 
 
 async def test_the_life_of_a_rejoin_can_be_read(service: Service, stub: Stub) -> None:
