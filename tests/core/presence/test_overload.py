@@ -281,3 +281,14 @@ def test_a_service_that_is_deaf_does_not_say_that_it_hears_few() -> None:
     assert fleet.lab.liveness.deaf_since() is not None
     assert fleet.lab.liveness.overloaded_since() is None
     assert overload(fleet.lab)[-1:] in ([], [False])
+
+
+def test_the_longest_interval_counts_no_longer_than_a_node_may_follow_it() -> None:
+    overload, nodes = Overload(2.0, SETTLE), [f"n{number}" for number in range(2 * MIN_REPORTERS)]
+    for now in range(40):
+        for node in nodes:
+            overload.record_report(node, 10.0 if now == 0 else 2.0, float(now))
+    for now in range(40, 44):
+        for node in nodes[: MIN_REPORTERS - 1]:
+            overload.record_report(node, 2.0, float(now))
+    assert overload.since() == 39.0 + 1.5 * 2.0

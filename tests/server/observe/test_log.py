@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import pytest
 from gossipcontrol.server.config import Log
-from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.observe.events import LOGGED_DECISIONS
 from gossipcontrol.server.observe.log import Logger, make_logger
 from gossipcontrol.v1 import gossip_control_pb2_grpc
@@ -39,8 +38,7 @@ async def test_a_trigger_of_many_stores_has_one_line(service: Service, stub: Stu
     await agent.register("n", *(f"s{number}" for number in range(LOGGED_DECISIONS + 1)))
     await stub.Rejoin(rejoin("n"))
     [line] = service.lines("decided")
-    started = TurnSizes().trigger_starts  # the rest of them start in later turns
-    assert (line["decisions"], line["started"]) == (LOGGED_DECISIONS + 1, started)
+    assert (line["decisions"], line["started"], line["scheduled"]) == (LOGGED_DECISIONS + 1, LOGGED_DECISIONS, 1)
 
 
 async def test_the_life_of_a_rejoin_can_be_read(service: Service, stub: Stub) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from gossipcontrol.client.channel import open_blocking_channel
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2, peer_knowledge_pb2
 from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest, ListStoresRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -327,7 +328,7 @@ async def test_frames_in_any_order_leave_it_serving(tmp_path: Path) -> None:
 async def test_calls_that_pile_up_while_the_loop_is_busy_are_served_not_cancelled(tmp_path: Path) -> None:
     """GRPC cancels calls by chance where more than 1,000 wait, so a flood of one client failed calls of others."""
     async with serving(config(tmp_path)) as service:
-        with grpc.insecure_channel(service.address) as channel:
+        with open_blocking_channel(service.address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             # The event loop takes none of them meanwhile, for this does not wait.
             calls = [health.Check.future(health_pb2.HealthCheckRequest()) for _ in range(1600)]
