@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[str, type[Message]]] = {
 EXPECTED = frozenset({
     grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
 })  # fmt: skip
 CUT_OFF = "Internal error from Core"
 """What gRPC's own client says, instead of the status, when a stream ends while it writes."""
