@@ -81,14 +81,19 @@ def test_bytes_are_limited_but_one_request_may_be_larger_than_all_that_is_left()
     one.charge(1)
 
 
-async def test_a_stream_waits_instead_of_ending() -> None:
-    loop = asyncio.get_running_loop()
-    one, limited = quota(loop.time, requests=1000)
-    began_at = loop.time()
-    for _ in range(int(1000 * BURST) + 100):
+async def test_a_stream_waits_instead_of_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, waits = Clock(), list[float]()
+    one, limited = quota(clock, requests=2)
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    for _ in range(int(2 * BURST) + 4):
         await one.pace(1)
-    assert loop.time() - began_at > 0.05
-    assert limited["requests"] > 0
+    assert 1 <= sum(waits) <= 2.5
+    assert limited == {"requests": 4}
 
 
 def test_places_are_given_back() -> None:
