@@ -60,9 +60,9 @@ class Replica:
         rate, loop = world.chance.uniform(0.95, 1.05), asyncio.get_running_loop()
         self._link = world.ledger.link(self._carry)
         self._lease = Lease(self._link, name, "", now=lambda: loop.time() * rate)
-        self._waiting: list[tuple[int, str]] = []
+        self.waiting: list[tuple[int, str]] = []
         self._gone = asyncio.Event()
-        self._journal: LedgerJournal | None = None
+        self.journal: LedgerJournal | None = None
         self.running = asyncio.create_task(self._run())
 
     async def pause(self, seconds: float) -> None:
@@ -112,10 +112,8 @@ class Replica:
             self._world.fenced += 1
         finally:
             await self._lease.close()
-            if self._journal is not None:
-                for task in self._journal._tasks:
-                    task.cancel()
-                await asyncio.gather(*self._journal._tasks, return_exceptions=True)
+            if self.journal is not None:
+                await self.journal.abandon()
 
     async def _own(self) -> None:
         journal = LedgerJournal(self._link, self._lease)
@@ -125,7 +123,7 @@ class Replica:
                 break
             except Late:
                 await asyncio.sleep(0.1)
-        self._journal, loaded = journal, journal.load()
+        self.journal, loaded = journal, journal.load()
         known: list[str] = [*loaded.snapshot["core"]] if loaded.snapshot else []
         known += [one.event.request_id for one in loaded.entries if isinstance(one.event, RejoinRequested)]
         if not self._world.acknowledged <= set(known):
@@ -142,22 +140,22 @@ class Replica:
                 return
             self._world.triggers += 1
             known.append(name := f"t{self._world.triggers}")
-            self._waiting.append((journal.append([Fact(1.0, RejoinRequested("n", request_id=name))]), name))
+            self.waiting.append((journal.append([Fact(1.0, RejoinRequested("n", request_id=name))]), name))
             if journal.wants_snapshot():
                 journal.compact({"core": list(known)}, 1.0, journal.mark())
 
     def _committed(self, number: int) -> None:
         """Effects leave, and callers are answered: only the newest owner may do that."""
-        while self._waiting and self._waiting[0][0] <= number:
+        while self.waiting and self.waiting[0][0] <= number:
             if self._gone.is_set() or self._world.newest_claim() != self._lease.epoch:
                 self._world.wrong.append("an older owner acts after a newer claim")
-            self._world.acknowledged.add(self._waiting.pop(0)[1])
+            self._world.acknowledged.add(self.waiting.pop(0)[1])
             self._world.effects += 1
 
     def _fenced(self, why: str) -> None:
         self._world.wrong += [why] if "cannot" in why else []
         self._world.fenced += 1
-        self._world.held += len(self._waiting)
+        self._world.held += len(self.waiting)
         self._gone.set()
 
 
@@ -180,7 +178,7 @@ async def live(seed: int) -> World:
         await one.die()
     world.trouble = 0.0
     last = Replica(world, "last")
-    while not (acknowledged := len(world.acknowledged)) or last._journal is None or not last._waiting:
+    while not (acknowledged := len(world.acknowledged)) or last.journal is None or not last.waiting:
         await asyncio.sleep(0.05)
     while len(world.acknowledged) == acknowledged:
         await asyncio.sleep(0.05)

@@ -114,8 +114,12 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         answered = await one.rejoin("00000000-0000-4000-8000-000000000001")
 
         assert await two.health() == health_pb2.HealthCheckResponse.NOT_SERVING
-        await until(lambda: two.app._replica is not None and two.app._replica.lease.owner is not None, "it looked")
-        assert await two.ready() == (503, "this replica stands by; one.example:7443 serves\n")
+        expected = (503, "this replica stands by; one.example:7443 serves\n")
+
+        async def knows() -> bool:
+            return await two.ready() == expected
+
+        await until(knows, "it says who serves")
         assert b"\ngossipcontrol_owner 0.0\n" in await two.metrics()
         assert b"\ngossipcontrol_owner 1.0\n" in await one.metrics()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -124,10 +128,8 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         assert refused.value.details() == "this replica stands by; one.example:7443 serves"
         assert dict(refused.value.trailing_metadata() or ())[OWNER_TRAILER] == "one.example:7443"
 
-        before = one.app._dispatcher.clock.now()
         await one.app.stop()
         await two.starting
-        assert 0 <= two.app._dispatcher.clock.now() - before < 20, "service time goes on"
         again = await two.rejoin("00000000-0000-4000-8000-000000000001")
         assert again.replayed
         assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in answered.decisions]

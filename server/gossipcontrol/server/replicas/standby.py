@@ -88,7 +88,7 @@ class _Refusing(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The same for every method."""
         del handler_call_details
-        return grpc.stream_stream_rpc_method_handler(self._refuse)
+        return cast("Any", grpc.stream_stream_rpc_method_handler(self._refuse))
 
     async def _refuse(self, requests: Any, context: Any) -> None:
         del requests

@@ -184,11 +184,14 @@ class LedgerJournal:
     async def _close(self) -> None:
         self._closing = True
         self._news.set()
-        writing, working = self._tasks
-        await asyncio.wait([writing], timeout=CLOSE_TIME)
-        for task in (writing, working):
+        await asyncio.wait(self._tasks[:1], timeout=CLOSE_TIME)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End at once; what waits is not appended."""
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(writing, working, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # The tasks.
 

@@ -67,9 +67,11 @@ def read_manifest(body: bytes) -> Manifest:
     if (form := plain.pop("format")) != FORMAT:
         raise ValueError(f"the register of snapshots has format {form}: was it written by a newer version?")
     stores = {store_id: Stored(**one) for store_id, one in plain.pop("stores").items()}
-    clock = plain.pop("clock")
+    clock, deciding, tail = (plain.pop(name) for name in ("clock", "deciding", "tail"))
     return Manifest(
-        **{**plain, "deciding": Stored(**plain["deciding"]), "tail": Stored(**plain["tail"])},
+        **plain,
+        deciding=Stored(**deciding),
+        tail=Stored(**tail),
         stores=stores,
         clock=ClockReading(**clock) if clock else None,
     )
