@@ -54,7 +54,7 @@ def test_what_does_not_end_is_killed() -> None:
 
 
 @pytest.mark.not_on_windows("a process group is POSIX's")
-async async def test_what_it_started_is_killed_too(tmp_path: Path) -> None:
+async def test_what_it_started_is_killed_too(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {told}.new; mv {told}.new {told}; wait"
     with tempfile.TemporaryFile() as output:
