@@ -75,6 +75,7 @@ async def write(path: Path) -> None:
     journal, committed, capturing = SqliteJournal(path, full=True), list[int](), None
     journal.load()
     journal.start(JournalListener(committed.append, lambda why: None, lambda seconds: None))
+    number = 0
     for count, (core, facts) in enumerate(run()):
         if count == 0:
             number = journal.snapshot(take_snapshot(core), 1000.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Told:
 
 
 @asynccontextmanager
-async def opener(kind: str, directory: Path) -> AsyncIterator[Open]:
+async def opener(kind: str, directory: Path) -> AsyncGenerator[Open]:
     """Opens what the run before has left."""
     if kind == "sqlite":
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.kit.memory_ledger import MemoryLedger
 
 
 @asynccontextmanager
-async def etcd_ledger(etcd: Etcd, cell: str = "test") -> AsyncIterator[Ledger]:
+async def etcd_ledger(etcd: Etcd, cell: str = "test") -> AsyncGenerator[Ledger]:
     ledger = EtcdLedger(EtcdClient(EtcdAccess(endpoints=etcd.endpoints)), cell)
     try:
         yield ledger

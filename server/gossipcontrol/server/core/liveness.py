@@ -150,11 +150,11 @@ class Liveness:
             if now - max(due_at, self._advanced_at) > SERVICE_PAUSE:
                 presence.on_service_paused(now)
             if presence.judge_hearing(now):
-                heard = [DeafnessChanged(presence.hearing.deaf_since())]
+                heard.append(DeafnessChanged(presence.hearing.deaf_since()))
             presence.advance(now)
             self._advanced_at = now
         if type(event) in WORDS and presence.hearing.hear(now):
-            heard = [DeafnessChanged(None)]
+            heard.append(DeafnessChanged(None))
         self._handlers[type(event)](event, now)
         since = self.overloaded_since()
         if (since is None) is self._is_overloaded:

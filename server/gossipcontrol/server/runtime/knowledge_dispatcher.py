@@ -190,6 +190,10 @@ class KnowledgeDispatcher:
         if self._stale and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh_next())
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:  # None: it ran out during a refresh, and began no second one
+            self._timer.cancel()
+
     async def _refresh_next(self) -> None:
         store_id = next(iter(self._stale))
         del self._stale[store_id]
@@ -197,8 +201,7 @@ class KnowledgeDispatcher:
         # The timer runs even when no gauge is outdated, so that the next event does not shorten the wait.
         self._timer = loop.call_later(GAUGE_INTERVAL, self._refresh)
         self._metrics.show(await in_slices(self.store.count_slices(store_id)))
-        if self._timer is not None:  # None: it ran out meanwhile, and began no second refresh
-            self._timer.cancel()
+        self._stop_timer()
         wait = max(GAUGE_INTERVAL, (time.perf_counter() - started_at) / GAUGE_SHARE)
         self._timer = loop.call_later(wait, self._refresh)
 
