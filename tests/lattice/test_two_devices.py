@@ -19,13 +19,16 @@ NOTES = store(1)
 
 
 @asynccontextmanager
-async def attached(service: Service, devices: list[FakeDaemon]) -> AsyncGenerator[None]:
+async def attached(
+    service: Service, devices: list[FakeDaemon], restart_command: tuple[str, ...] = ()
+) -> AsyncGenerator[None]:
     """An agent beside each daemon, attached to the service."""
     async with AsyncExitStack() as stack:
         for device in devices:
             node = await LatticeNode.connect(device.socket, can_dial=lambda: True)
             stack.push_async_callback(node.close)
-            agent = Agent(node, service.address, host_id=f"host-{device.node_id[:4]}")
+            host_id = f"host-{device.node_id[:4]}"
+            agent = Agent(node, service.address, host_id=host_id, restart_command=restart_command)
             await node.begin(agent)
             following = asyncio.create_task(node.run(agent))
             stack.push_async_callback(stop, following)
@@ -55,6 +58,29 @@ async def test_two_devices_that_dialled_each_other_in_vain_are_advised_to_restar
         assert not a.seen_at
         await b.stop()
         await b.start()
+        assert a.seen_at
+
+
+@ends_soon
+async def test_the_operators_restart_command_is_carried_out_and_recorded(service: Service, tmp_path: Path) -> None:
+    told = tmp_path / "restart"
+    command = ("touch", str(told))  # a real one would be: systemctl --user restart lattice
+    async with (
+        daemons(tmp_path, "a", "b") as [a, b],
+        Client(service.address) as client,
+        attached(service, [a, b], command),
+    ):
+        a.network.cut(a, long=True)
+        a.network.heal(a)
+        await client.rejoin(a.node_id, [NOTES])
+        await until(told.exists, "the command ran")
+
+        async def is_recorded() -> bool:
+            return any(one.restart is not None and one.restart.exit_code == 0 for one in await rejoins(client))
+
+        await until(is_recorded, "its outcome is in the record of the rejoin")
+        await a.stop()
+        await a.start()
         assert a.seen_at
 
 

@@ -18,6 +18,7 @@ from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id, check_name
 from gossipcontrol.cli.document import event_line
 from gossipcontrol.cli.output import say
+from gossipcontrol.cli.restart_option import restart_option
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.errors import AddressError
 from gossipcontrol.client.presence import PeerChange
@@ -43,6 +44,7 @@ class DaemonOptions:
     name: str
     watch: bool
     filter: Filter
+    restart_command: tuple[str, ...]
     as_json: bool
 
 
@@ -51,7 +53,7 @@ def daemon_options(command: Callable[..., None]) -> Callable[..., None]:
 
     def run(
         address: str | None, host_id: str, name: str, watch: bool, include: tuple[str, ...], ignore: tuple[str, ...],
-        as_json: bool, **own: Any,
+        restart_command: tuple[str, ...], as_json: bool, **own: Any,
     ) -> None:  # fmt: skip
         try:
             service = check_address(address) if address else default_address()
@@ -63,7 +65,8 @@ def daemon_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.BadParameter(str(error), param_hint="--name") from None
         check_option(host_id or "unnamed", "--host-id")
         chosen = Filter.default(include=include, ignore=ignore)
-        command(DaemonOptions(service, host_id or own_host_id(), name, watch, chosen, as_json), **own)
+        common = DaemonOptions(service, host_id or own_host_id(), name, watch, chosen, restart_command, as_json)
+        command(common, **own)
 
     options = (
         click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port."),
@@ -72,6 +75,7 @@ def daemon_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--watch/--no-watch", default=True, help="Reconnect to the service when the network changes."),
         click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern."),
         click.option("--ignore", multiple=True, help="Further interfaces to ignore; a pattern."),
+        restart_option,
         click.option("--json", "as_json", is_flag=True, help="One JSON object per line."),
     )
     for option in reversed(options):
@@ -96,7 +100,7 @@ class _SpeakingAgent(Agent):
         self.present = PresentLife(node)
         super().__init__(
             self.present, options.address, host_id=options.host_id, name=options.name,
-            on_event=run.agent_event, on_peer=run.peer_changed,
+            on_event=run.agent_event, on_peer=run.peer_changed, restart_command=options.restart_command,
         )  # fmt: skip
         self._run = run
         self._up: set[tuple[str, str]] = set()
