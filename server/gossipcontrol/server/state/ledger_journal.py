@@ -19,6 +19,7 @@ from gossipcontrol.server.state.journal import (
     JournalStats,
     KnowledgeSnapshot,
     Loaded,
+    StateError,
 )
 from gossipcontrol.server.state.ledger import Fenced, Late, Ledger
 from gossipcontrol.server.state.ledger_entry import Batch, pack_batch, read_epoch, write_entries
@@ -86,7 +87,12 @@ class LedgerJournal:
             with contextlib.suppress(Fenced):  # an older owner was faster: read on
                 await self._ledger.append(self._last, claim)
                 break
-        found = await read_ledger(self._ledger, self._last)
+        await self._snapshots.claim()
+        try:
+            found = await read_ledger(self._ledger, self._last)
+        except StateError:
+            await self._snapshots.check_owner()  # a newer one may have cut what this one was to read
+            raise
         self._loaded, self._number, self._reading = found.loaded, found.number, found.loaded.clock
         self._snapshots.begin(found.manifest, found.revision, found.loaded.knowledge.entries)
         self._log_bytes, self._facts = found.log_bytes, found.entries

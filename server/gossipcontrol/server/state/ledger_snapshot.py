@@ -12,7 +12,7 @@ from functools import partial
 from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import ClockReading, KnowledgeSnapshot
-from gossipcontrol.server.state.ledger import Fenced, Late, Ledger
+from gossipcontrol.server.state.ledger import Fenced, Late, Ledger, Register
 from gossipcontrol.server.state.ledger_entry import Batch, pack_batch
 from gossipcontrol.server.state.ledger_manifest import REGISTER, Manifest, Stored, read_manifest, write_manifest
 from gossipcontrol.server.state.pack import Packer
@@ -54,6 +54,22 @@ class Snapshots:
         """Facts of knowledge by number that no snapshot of a store covers."""
         self._writing = asyncio.Lock()
 
+    async def claim(self) -> None:
+        """Make the manifest this owner's, so that no older owner swaps it any more; raises Late, Fenced."""
+        while True:
+            found = await self.check_owner()
+            mine = replace(read_manifest(found.value), epoch=self._epoch)
+            value = await asyncio.to_thread(write_manifest, mine)
+            if await self._ledger.swap(REGISTER, value, found.revision) is not None:
+                return
+
+    async def check_owner(self) -> Register:
+        """The manifest's register; raises Late, and Fenced if it is a newer owner's."""
+        found = await self._ledger.register(REGISTER)
+        if read_manifest(found.value).epoch > self._epoch:
+            raise Fenced("another replica has taken over")
+        return found
+
     def begin(self, manifest: Manifest, revision: int, entries: Iterable[tuple[int, KnowledgeEntry]]) -> None:
         """Go on from what was read."""
         self.manifest, self._revision = manifest, revision
@@ -92,7 +108,8 @@ class Snapshots:
         """Delete chunks that an owner left who died while it wrote them; raises Late."""
         async with self._writing:
             for unused in await self._ledger.chunk_names() - self.manifest.names():
-                await self._ledger.delete_chunks(unused)
+                if _epoch_of(unused) < self._epoch:  # else this or a newer owner writes them
+                    await self._ledger.delete_chunks(unused)
 
     async def _write_deciding(
         self, name: str, job: SnapshotJob, manifest: Manifest, uncovered: dict[int, KnowledgeEntry]
@@ -126,14 +143,19 @@ class Snapshots:
         return Stored(name, chunks, size, job.number, float(job.at))
 
     async def _swap(self, manifest: Manifest) -> None:
-        """Put the manifest in the place of the last one, also of one that an older owner wrote meanwhile."""
+        """Put the manifest in the place of the last one."""
         value = await asyncio.to_thread(write_manifest, manifest)
         while (swapped := await self._ledger.swap(REGISTER, value, self._revision)) is None:
             found = await self._ledger.register(REGISTER)
-            if read_manifest(found.value).epoch > self._epoch:
+            if read_manifest(found.value).epoch != self._epoch:
                 raise Fenced("another replica has taken over")
-            self._revision = found.revision
+            self._revision = found.revision  # of an earlier swap of this owner, whose answer did not come
         self.manifest, self._revision = manifest, swapped.revision
+
+
+def _epoch_of(name: str) -> int:
+    """The owner that writes, or wrote, chunks of this name."""
+    return int(name.partition("-")[0])
 
 
 def _covered(manifest: Manifest, store_id: str) -> int:
