@@ -312,7 +312,10 @@ class LedgerJournal:
             self._policy.resize({store_id: one.size for store_id, one in stores.items()})
         elif job.knowledge is not None:
             (store_id,) = job.knowledge.stores
-            self._policy.end(job.number, stores[store_id].size)
+            if store_id in stores:
+                self._policy.end(job.number, stores[store_id].size)
+            else:  # a snapshot of all stores, which came first, does not have it any more
+                self._policy.give_up(job.number)
 
     def _give_up(self, job: SnapshotJob) -> None:
         """The snapshot is due again later."""

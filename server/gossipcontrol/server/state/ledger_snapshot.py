@@ -83,6 +83,8 @@ class Snapshots:
     async def write(self, job: SnapshotJob, clock: ClockReading | None) -> None:
         """Write a snapshot, once everything that it covers is appended; raises Late, Fenced."""
         async with self._writing:
+            if (job := _still_wanted(job, self.manifest)) is None:
+                return
             name = f"{self._epoch}-{job.number}"
             before, manifest = self.manifest, replace(self.manifest, epoch=self._epoch, clock=clock)
             if job.knowledge is not None:
@@ -151,6 +153,17 @@ class Snapshots:
                 raise Fenced("another replica has taken over")
             self._revision = found.revision  # of an earlier swap of this owner, whose answer did not come
         self.manifest, self._revision = manifest, swapped.revision
+
+
+def _still_wanted(job: SnapshotJob, manifest: Manifest) -> SnapshotJob | None:
+    """What of a job is newer than the manifest: one that held up the log was written before those that waited."""
+    if job.plain is not None and job.number < manifest.deciding.number:
+        job = replace(job, plain=None)
+    if job.knowledge is not None and not job.is_whole:
+        stores = {one: kept for one, kept in job.knowledge.stores.items() if job.number >= _covered(manifest, one)}
+        is_newer = bool(stores) and job.number >= manifest.shared_number
+        job = replace(job, knowledge=replace(job.knowledge, stores=stores) if is_newer else None)
+    return job if job.plain is not None or job.knowledge is not None else None
 
 
 def _epoch_of(name: str) -> int:
