@@ -83,8 +83,10 @@ class Snapshots:
     async def write(self, job: SnapshotJob, clock: ClockReading | None) -> None:
         """Write a snapshot, once everything that it covers is appended; raises Late, Fenced."""
         async with self._writing:
-            if (job := _still_wanted(job, self.manifest)) is None:
+            wanted = _still_wanted(job, self.manifest)
+            if wanted is None:
                 return
+            job = wanted
             name = f"{self._epoch}-{job.number}"
             before, manifest = self.manifest, replace(self.manifest, epoch=self._epoch, clock=clock)
             if job.knowledge is not None:
