@@ -286,6 +286,11 @@ impl Reader {
                 }
                 Some(ToAgent::Sync(command)) => obey::sync(&self.shared, command),
                 Some(ToAgent::Ack(ack)) => self.acknowledged(ack),
+                Some(ToAgent::RestartAdvice(advice)) => {
+                    let mut event = AgentEvent::new("restart", advice.reason);
+                    (event.store_id, event.rejoin_id) = (advice.store_id, advice.rejoin_id);
+                    self.shared.emit_event(event);
+                }
                 // The answer to a further registration, or a frame of a newer service.
                 Some(ToAgent::Registered(_)) | None => {}
             }

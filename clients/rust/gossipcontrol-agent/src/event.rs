@@ -3,7 +3,8 @@
 /// Something that a person may want to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentEvent {
-    /// `attached`, `detached`, `unattached`, `addresses`, `command`, `result`, `sync`, `lost`, `network`, `error`.
+    /// `attached`, `detached`, `unattached`, `addresses`, `command`, `result`, `sync`, `restart` (it is advised; the
+    /// app, or a person, does it), `lost`, `network`, `error`.
     pub what: &'static str,
     /// In words.
     pub detail: String,

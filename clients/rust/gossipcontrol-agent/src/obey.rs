@@ -206,6 +206,7 @@ pub(crate) fn sync(shared: &Arc<Shared>, command: SyncWithPeer) {
             ok: outcome.is_ok(),
             error: error_text(outcome.err().as_deref().unwrap_or("")),
             node_id: String::new(),
+            nonce: command.nonce,
         };
         shared.queue().syncs.push_back((clock::now(), result));
         shared.wanted.notify_one();
