@@ -43,10 +43,10 @@ def test_every_flag_is_handed_over() -> None:
     assert "--no-control" in Flags("", "h", "", 1, 0, True, False, None).words()
 
 
-def run(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command where the stand-in is installed."""
     command = (sys.executable, "-m", "gossipcontrol.cli", "agent", "iroh", "--store", "s", "--no-control", *flags)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | variables
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
@@ -64,3 +64,14 @@ def test_a_program_that_is_wanted_and_missing_is_an_error(tmp_path: Path, monkey
     done = run(tmp_path, "--engine", "rust")
     assert done.returncode == 2
     assert "gossipcontrol-iroh is not installed" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [("--engine", "python"), ("--restart-command", "true")], ids=["chosen", "needed"])
+def test_the_node_in_python_without_its_package_says_what_to_install(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Where the program in Rust is installed, the package need not be; it was a traceback."""
+    stand_in(tmp_path)
+    hidden = "raise ModuleNotFoundError(\"No module named 'iroh'\", name='iroh')"
+    (tmp_path / "iroh.py").write_text(hidden, encoding="utf-8")
+    done = run(tmp_path, *flags, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert done.returncode == 2
+    assert "this command needs the package iroh: pip install 'gossipcontrol[iroh]'" in done.stderr

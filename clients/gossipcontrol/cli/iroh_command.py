@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from gossipcontrol.agent.report_builder import check_id, check_name
+from gossipcontrol.cli.extra import missing_package
 from gossipcontrol.cli.iroh_program import PROGRAM, VARIABLE, Flags, find_program, run_program
 from gossipcontrol.cli.restart_option import restart_option
 from gossipcontrol.client.address import check_address, default_address
@@ -79,7 +80,10 @@ def iroh(
     if program is not None:
         flags = Flags(service, host_id or own_host_id(), name, heartbeat, size, watch, as_json, key_file)
         run_program(program, flags, stores, peers, include, ignore)
-    running = import_module("gossipcontrol.cli.iroh_run")
+    try:  # late: the program in Rust does without the package
+        running = import_module("gossipcontrol.cli.iroh_run")
+    except ModuleNotFoundError as error:
+        raise click.UsageError(missing_package(error, "iroh")) from error
     chosen, key = Filter.default(include=include, ignore=ignore), _key(key_file)
     options = running.Options(
         stores, peers, service, key, host_id, name, heartbeat, size, watch, chosen, restart_command, as_json

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from gossipcontrol.cli.extra import missing_package
 from gossipcontrol.cli.output import guard_logging
 from gossipcontrol.system.printable import printable
 from gossipcontrol.system.stream import write_utf8
@@ -57,9 +58,7 @@ class LateGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(f"gossipcontrol.cli.{module}"), cmd_name)
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(cmd_name, "iroh")
-            need = f"this command needs the package {error.name}: pip install 'gossipcontrol[{extra}]'"
-            return _unavailable(cmd_name, line, need)
+            return _unavailable(cmd_name, line, missing_package(error, EXTRAS.get(cmd_name, "iroh")))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
