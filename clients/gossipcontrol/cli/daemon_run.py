@@ -13,18 +13,15 @@ from typing import Any
 import click
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.daemon import DaemonGoneError, DaemonNode, PresentLife
-from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id, check_name
-from gossipcontrol.cli.document import event_line
-from gossipcontrol.cli.output import say
+from gossipcontrol.cli.agent_output import AgentOutput
 from gossipcontrol.cli.restart_option import restart_option
 from gossipcontrol.client.address import check_address, default_address
 from gossipcontrol.client.errors import AddressError
-from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
-from gossipcontrol.system.stop import on_stop
+from gossipcontrol.system.stop import until_stopped
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.watcher import make_watcher
@@ -126,7 +123,7 @@ class _SpeakingAgent(Agent):
         self.attached.clear()
 
 
-class DaemonRun:
+class DaemonRun(AgentOutput):
     """Connects to the daemon whenever it is there, and attaches its node for as long as it lives.
 
     The node is attached only while its daemon can be reached: what is not asked, nobody can say. A stop of this
@@ -134,6 +131,7 @@ class DaemonRun:
     """
 
     def __init__(self, options: DaemonOptions, what: str, connect: Callable[[], Awaitable[DaemonNode]]) -> None:
+        super().__init__(as_json=options.as_json)
         self._options = options
         self._what = what
         """The daemon, and where it is: ``Serf at 127.0.0.1:7373``."""
@@ -147,15 +145,10 @@ class DaemonRun:
         """Run until SIGTERM or SIGINT."""
         # The command prints the agent's events itself; what the node raises is still logged.
         logging.getLogger("gossipcontrol.agent").setLevel(logging.ERROR)
-        works = [self._serve(), self._until_stopped()]
+        works = [self._serve(), until_stopped()]
         if self._options.watch:
             works.append(self._watch())
         await run_until_first(*works)
-
-    async def _until_stopped(self) -> None:
-        stopped = asyncio.Event()
-        on_stop(stopped.set)
-        await stopped.wait()
 
     async def _serve(self) -> None:
         failures = 0
@@ -230,19 +223,3 @@ class DaemonRun:
         """The network is back."""
         if self._agent is not None:
             self._agent.resume()
-
-    def agent_event(self, event: AgentEvent) -> None:
-        """Print what the agent says."""
-        text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id, event.peer_id[:10])))
-        self.say(event.what, f"{text}: {event.detail}", store=event.store_id, rejoin=event.rejoin_id,
-                 peer=event.peer_id, detail=event.detail)  # fmt: skip
-
-    def peer_changed(self, store: str, change: PeerChange) -> None:
-        """Print that the service sees a peer differently."""
-        state = "absent" if change.after is None else str(change.after)
-        text = f"{store}: {change.peer_id[:10]} is {state}"
-        self.say("presence", text, store=store, peer=change.peer_id, state=state)
-
-    def say(self, what: str, text: str, **fields: object) -> None:
-        """Print one event."""
-        say(event_line(what, fields) if self._options.as_json else text)

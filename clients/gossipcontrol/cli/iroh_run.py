@@ -11,17 +11,14 @@ from typing import Any
 
 import click
 from gossipcontrol.agent.agent import Agent
-from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.outage_guard import OutageGuard
-from gossipcontrol.cli.document import event_line
+from gossipcontrol.cli.agent_output import AgentOutput
 from gossipcontrol.cli.line_throttle import LineThrottle
-from gossipcontrol.cli.output import say
-from gossipcontrol.client.presence import PeerChange
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.iroh.node import IrohNode
 from gossipcontrol.iroh.sync import reason
 from gossipcontrol.iroh.topic import GossipEvent
-from gossipcontrol.system.stop import on_stop
+from gossipcontrol.system.stop import until_stopped
 from gossipcontrol.watch.host import host_id as own_host_id
 from gossipcontrol.watch.scope import Filter
 from gossipcontrol.watch.watcher import make_watcher
@@ -70,10 +67,11 @@ class _PausingNode:
         await self._node.resume()
 
 
-class Run:
+class Run(AgentOutput):
     """The node, its agent and their output."""
 
     def __init__(self, options: Options) -> None:
+        super().__init__(as_json=options.as_json)
         self._options = options
         self._agent: Agent | None = None
         self._heard_lines = LineThrottle(HEARD_EVERY)
@@ -101,10 +99,10 @@ class Run:
         if options.address:
             host_id = options.host_id or own_host_id()
             self._agent = Agent(
-                node, options.address, host_id=host_id, name=options.name, on_event=self._agent_event,
-                on_peer=self._peer, restart_command=self._options.restart_command,
+                node, options.address, host_id=host_id, name=options.name, on_event=self.agent_event,
+                on_peer=self.peer_changed, restart_command=options.restart_command,
             )  # fmt: skip
-        self._say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
+        self.say("node", f"node {node.node_id} at {', '.join(node.addresses())}", node=node.node_id,
                   addresses=list(node.addresses()))  # fmt: skip
         for store_id in options.stores:
             await node.join(store_id)
@@ -119,9 +117,7 @@ class Run:
         await run_until_first(*works)
 
     async def _until_stopped(self) -> None:
-        stopped = asyncio.Event()
-        on_stop(stopped.set)
-        await stopped.wait()
+        await until_stopped()
         if self._agent is not None:
             await self._agent.leave()
             # The agent's run ends with its goodbye, and all the rest with it.
@@ -145,14 +141,14 @@ class Run:
 
             def lost() -> None:
                 guard.lost()
-                self._say("lost", "network lost; waiting for it to come back")
+                self.say("lost", "network lost; waiting for it to come back")
 
             watcher = make_watcher(self._options.filter, peers=node.peer_addresses)
             async for change in watcher.changes(on_lost=lost, on_back=guard.back):
                 agent.network_changed()
                 reconnecting.close()
                 reconnecting.callback(asyncio.create_task(node.reconnect()).cancel)
-                self._say("network", f"{change.kind.label}: {change.detail}", generation=change.generation)
+                self.say("network", f"{change.kind.label}: {change.detail}", generation=change.generation)
 
     def _gossip(self, event: GossipEvent) -> None:
         agent, store = self._agent, event.store_id
@@ -161,30 +157,17 @@ class Run:
             case "up":
                 if agent is not None:
                     agent.neighbor_up(store, event.peer_id)
-                self._say("up", f"{store}: neighbour {peer} is up", store=store, peer=event.peer_id)
+                self.say("up", f"{store}: neighbour {peer} is up", store=store, peer=event.peer_id)
             case "down":
                 if agent is not None:
                     agent.neighbor_down(store, event.peer_id)
-                self._say("down", f"{store}: neighbour {peer} is down", store=store, peer=event.peer_id)
+                self.say("down", f"{store}: neighbour {peer} is down", store=store, peer=event.peer_id)
             case "heard":
                 if agent is not None:
                     agent.received(store, event.peer_id, direct=event.direct)
                 if self._options.as_json or self._heard_lines.allows(store, event.peer_id):
-                    self._say("heard", f"{store}: heard {peer}", store=store, peer=event.peer_id, direct=event.direct)
+                    self.say("heard", f"{store}: heard {peer}", store=store, peer=event.peer_id, direct=event.direct)
             case "synced":
-                self._say("synced", f"{store}: synced with {peer}, {event.detail}", store=store, peer=event.peer_id)
+                self.say("synced", f"{store}: synced with {peer}, {event.detail}", store=store, peer=event.peer_id)
             case _:
-                self._say("error", f"{store}: {event.detail}", store=store, detail=event.detail)
-
-    def _agent_event(self, event: AgentEvent) -> None:
-        text = " ".join(filter(None, (event.what, event.store_id, event.rejoin_id, event.peer_id[:10])))
-        self._say(event.what, f"{text}: {event.detail}", store=event.store_id, rejoin=event.rejoin_id,
-                  peer=event.peer_id, detail=event.detail)  # fmt: skip
-
-    def _peer(self, store: str, change: PeerChange) -> None:
-        state = "absent" if change.after is None else str(change.after)
-        text = f"{store}: {change.peer_id[:10]} is {state}"
-        self._say("presence", text, store=store, peer=change.peer_id, state=state)
-
-    def _say(self, what: str, text: str, **fields: object) -> None:
-        say(event_line(what, fields) if self._options.as_json else text)
+                self.say("error", f"{store}: {event.detail}", store=store, detail=event.detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -22,7 +21,7 @@ from gossipcontrol.client.enumeration import PeerState
 from gossipcontrol.client.errors import ClientError
 from gossipcontrol.client.presence import Peer, PeerChange, Presence, PresenceUpdate
 from gossipcontrol.client.race import run_until_first
-from gossipcontrol.system.stop import on_stop
+from gossipcontrol.system.stop import until_stopped
 from rich.text import Text
 
 STATES = {str(state): state for state in PeerState}
@@ -40,7 +39,7 @@ async def peers(client: MessageClient, store_id: str, state: str | None, watch: 
     store_id = await resolve_store(client, store_id)
     if watch:
         await run_until_first(
-            _Follower(wanted, as_json, partial(words_of, client.address)).follow(client, store_id), _until_stopped()
+            _Follower(wanted, as_json, partial(words_of, client.address)).follow(client, store_id), until_stopped()
         )
         return 0
     found = [peer async for peer in client.messages(call.list_peers(store_id, wanted))]
@@ -112,12 +111,6 @@ class _Follower:
 
     def _say(self, what: str, text: str, **fields: object) -> None:
         say_event(what, text, fields, as_json=self._as_json)
-
-
-async def _until_stopped() -> None:
-    stopped = asyncio.Event()
-    on_stop(stopped.set)
-    await stopped.wait()
 
 
 def _state(state: PeerState | None) -> str:

@@ -36,3 +36,10 @@ else:
         loop = asyncio.get_running_loop()
         for one in SIGNALS:
             loop.add_signal_handler(one, stop)
+
+
+async def until_stopped() -> None:
+    """Return when a signal asks this program to end."""
+    stopped = asyncio.Event()
+    on_stop(stopped.set)
+    await stopped.wait()
