@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from gossipcontrol.client import Client, PeerState
 
 from tests.kit.network import Host, Network
 from tests.kit.process import Line, Process
+from tests.kit.started import Started
 
 STORE = "notes"
 
 
-class Cluster:
-    """``async with`` starts every process, and stops them at the end, also when one of them fails to start.
+class Cluster(Started):
+    """Nodes with a service and watchers.
 
     Unix sockets cross network namespaces, so a test reaches the service of the nodes from outside.
     """
@@ -27,13 +25,13 @@ class Cluster:
     """Only where the cluster is controlled."""
 
     def __init__(self, directory: Path, *, control: bool) -> None:
+        super().__init__()
         self.directory = directory
         self.controlled = control
         self.nodes: list[Process] = []
         self.ids: list[str] = []
         self.watchers: list[Process] = []
         """Those of the first hosts."""
-        self._stack = AsyncExitStack()
 
     @property
     def address(self) -> str:
@@ -71,23 +69,6 @@ class Cluster:
             peers = [peer async for peer in client.list_peers(STORE)]
         away = (PeerState.ASLEEP, PeerState.OFFLINE)
         return [peer.peer_id for peer in peers if peer.peer_id in self.ids and peer.state in away]
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
-    async def _start(self) -> None:
-        """Start every process, and enter it in the stack that stops it."""
-        raise NotImplementedError
 
 
 def contact(line: Line, host: Host) -> str:

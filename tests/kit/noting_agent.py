@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
 from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.daemon import DaemonNode
 from gossipcontrol.client.presence import Peer
+
+Node = TypeVar("Node", bound=DaemonNode)
 
 
 class NotingAgent(Agent):
@@ -46,3 +53,17 @@ class NotingAgent(Agent):
 
     def peers(self, store_id: str) -> list[Peer]:
         return super().peers(store_id) if self.view is None else self.view
+
+
+@asynccontextmanager
+async def following(node: Node) -> AsyncGenerator[tuple[Node, NotingAgent, asyncio.Task[None]]]:
+    """A node and its agent, while they follow the daemon; the node is closed at the end."""
+    agent = NotingAgent(node)
+    await node.begin(agent)
+    task = asyncio.create_task(node.run(agent))
+    try:
+        yield node, agent, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await node.close()

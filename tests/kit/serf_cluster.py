@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.kit.network import Host, Network, what_is_missing
 from tests.kit.process import CLIENT, Process, service, watcher
+from tests.kit.started import Started
 from tests.kit.until import until
 
 STORE = "fleet"
@@ -25,33 +23,20 @@ def what_serf_needs() -> str:
     return "" if shutil.which("serf") else "the program serf is missing: apt-get install serf"
 
 
-class SerfCluster:
+class SerfCluster(Started):
     """Serf agents, with a service, a watcher and an agent of ours on the first host where ``control``."""
 
     def __init__(self, directory: Path, *, hosts: int = 3, control: bool = True, flags: tuple[str, ...] = ()) -> None:
+        super().__init__()
         self.network = Network(hosts)
         self.directory = directory
         self.controlled = control
         self._flags = flags
-        self._stack = AsyncExitStack()
 
     @property
     def host(self) -> Host:
         """The first host."""
         return self.network.hosts[0]
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context

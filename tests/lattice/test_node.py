@@ -18,7 +18,7 @@ from gossipcontrol.lattice.calls import default_socket
 from gossipcontrol.lattice.node import LatticeNode
 
 from tests.kit.fake_lattice import FakeDaemon, daemons, store
-from tests.kit.noting_agent import NotingAgent
+from tests.kit.noting_agent import NotingAgent, following
 from tests.kit.service_lab import Service
 from tests.kit.until import until
 
@@ -31,15 +31,8 @@ async def beside(
 ) -> AsyncGenerator[tuple[LatticeNode, NotingAgent, asyncio.Task[None]]]:
     """A node and its agent, while they follow the daemon."""
     node = await LatticeNode.connect(daemon.socket, client, lambda: has_way_out)
-    agent = NotingAgent(node)
-    await node.begin(agent)
-    task = asyncio.create_task(node.run(agent))
-    try:
-        yield node, agent, task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await node.close()
+    async with following(node) as parts:
+        yield parts
 
 
 async def test_without_the_authority_that_we_set_the_daemon_refuses_every_call(tmp_path: Path) -> None:

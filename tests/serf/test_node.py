@@ -18,7 +18,7 @@ from gossipcontrol.serf.node import AGE_PER_POINT, SerfNode, age_of_word
 
 from tests.kit.fake_serf import FakeSerf
 from tests.kit.local_server import LocalServer
-from tests.kit.noting_agent import NotingAgent
+from tests.kit.noting_agent import NotingAgent, following
 from tests.kit.until import until
 
 
@@ -26,15 +26,8 @@ from tests.kit.until import until
 async def beside(serf: FakeSerf) -> AsyncGenerator[tuple[SerfNode, NotingAgent, asyncio.Task[None]]]:
     """A node and its agent, while they follow Serf."""
     node = await SerfNode.connect(serf.rpc, store_id="s", can_send=lambda members: serf.can_send)
-    agent = NotingAgent(node)
-    await node.begin(agent)
-    task = asyncio.create_task(node.run(agent))
-    try:
-        yield node, agent, task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await node.close()
+    async with following(node) as parts:
+        yield parts
 
 
 async def test_members_are_neighbours_as_long_as_they_are_alive() -> None:
