@@ -29,3 +29,7 @@ class IdentityLimits:
     def by_key(self) -> Mapping[str, int]:
         """The same by name."""
         return {key: getattr(self, key) for key in self.__slots__}
+
+
+LIMITS = tuple(IdentityLimits().by_key)
+"""Names of the limits."""

@@ -14,8 +14,6 @@ from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.runtime.turns import current_call
 
-LIMITS = tuple(IdentityLimits().by_key)
-"""Names of the limits."""
 BURST = 10.0
 """Seconds of a rate that may come at once."""
 LEAST_WAIT = 0.01

@@ -6,7 +6,7 @@ import hmac
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from gossipcontrol.server.access.identity import ANY, FLEET_MARK, Identity, Role, Scope
-from gossipcontrol.server.access.identity_limits import IdentityLimits
+from gossipcontrol.server.access.identity_limits import LIMITS
 
 NAME = "{name}"
 """Stands in a scope for the name in the caller's certificate, so that one row gives each of many its own."""
@@ -30,7 +30,6 @@ _TOKEN_KEYS = ("sha256", "until")
 _TOKEN_SHAPE = "{sha256 = '...', until = 2027-01-31T00:00:00Z}"
 _SOCKET_KEYS = ("path", "group", "mode")
 _SOCKET_SHAPE = "{path = '/run/...', group = '...', mode = '0660'}"
-_LIMITS = tuple(IdentityLimits().by_key)
 _EVERY_FLEET = "*"
 _FLEET = re.compile("[a-z0-9][a-z0-9-]{0,31}")
 _MOST = 2**31 - 1
@@ -86,13 +85,7 @@ class Table:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = tuple(rows)
-        self._fleets = {
-            one: row.identity.fleet
-            for row in self.rows
-            for scope in Scope
-            for one in getattr(row.identity, scope.value)
-            if row.identity.fleet and _is_id(one)
-        }
+        self._fleets = {one: fleet for _, one, fleet in _ids_of_fleets(self.rows)}
         """Fleets of the ids that rows name one by one."""
 
     def is_of(self, fleet: str, value: str) -> bool:
@@ -177,6 +170,14 @@ def _is_id(pattern: str) -> bool:
     return not set(pattern) & set("*?[]{}")
 
 
+def _ids_of_fleets(rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
+    """The (scope, id, fleet) of each id that a row names by itself."""
+    for row in rows:
+        if fleet := row.identity.fleet:
+            for scope in Scope:
+                yield from ((scope.value, one, fleet) for one in getattr(row.identity, scope.value) if _is_id(one))
+
+
 def _check_fleets(path: Path, rows: Sequence[Row], tables: Sequence[Mapping[str, Any]]) -> list[str]:
     """Rows that say nothing of fleets where others do, and ids that rows of two fleets name."""
     if all("fleet" not in one for one in tables):
@@ -184,14 +185,7 @@ def _check_fleets(path: Path, rows: Sequence[Row], tables: Sequence[Mapping[str,
     where = "fleet: must be given where other rows have one; '*' is all fleets"
     both = zip(rows, tables, strict=True)
     mistakes = [f"{row.identity.line}: {where}" for row, one in both if "fleet" not in one]
-    named = {
-        (scope.value, one, row.identity.fleet)
-        for row in rows
-        for scope in Scope
-        for one in getattr(row.identity, scope.value)
-        if row.identity.fleet and _is_id(one)
-    }
-    fleets = Counter((scope, one) for scope, one, _ in named)
+    fleets = Counter((scope, one) for scope, one, _ in set(_ids_of_fleets(rows)))
     twice = sorted(one for one, count in fleets.items() if count > 1)
     return [*mistakes, *(f"{path}: {scope}: {one} is in two fleets" for scope, one in twice)]
 
@@ -287,8 +281,8 @@ class _Reader:
             return ()
         limits = cast("dict[str, object]", given)
         for key, value in limits.items():
-            if key not in _LIMITS:
-                self._wrong("limits", f"unknown key {key}; known are {', '.join(_LIMITS)}")
+            if key not in LIMITS:
+                self._wrong("limits", f"unknown key {key}; known are {', '.join(LIMITS)}")
             elif type(value) is not int or not 0 < value <= _MOST:
                 self._wrong("limits", f"{key} must be a whole number from 1 to {_MOST}")
         return tuple((key, value) for key, value in limits.items() if isinstance(value, int))
