@@ -150,10 +150,8 @@ class Snapshots:
         """Put the manifest in the place of the last one."""
         value = await asyncio.to_thread(write_manifest, manifest)
         while (swapped := await self._ledger.swap(REGISTER, value, self._revision)) is None:
-            found = await self._ledger.register(REGISTER)
-            if read_manifest(found.value).epoch != self._epoch:
-                raise Fenced("another replica has taken over")
-            self._revision = found.revision  # of an earlier swap of this owner, whose answer did not come
+            # It may have been done by an earlier swap of this owner, whose answer did not come.
+            self._revision = (await self.check_owner()).revision
         self.manifest, self._revision = manifest, swapped.revision
 
 

@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
     node_id: str
     store_ids: tuple[str, ...] = ()
-    """None: all that it has."""
+    """Empty: all that it has."""
 
 
 Sliced = NetworkChanged | RejoinRequested
