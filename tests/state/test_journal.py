@@ -132,7 +132,11 @@ class Written:
         assert loaded.last_at <= self.at
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "ledger", pytest.param("etcd", marks=needs_etcd)])
+# Of the faults found so far, each showed in a quarter of the histories.
+KINDS = ["sqlite", *["ledger"] * 6, pytest.param("etcd", marks=needs_etcd)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_was_committed_is_there_again(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_entry, "ENTRY_BYTES", 700)
     monkeypatch.setattr(ledger_entry, "COMPRESSED_FROM", 1500)
