@@ -15,8 +15,8 @@ tests=(tests/core tests/client tests/agent tests/cli)
 left_out=(
     core/test_liveness_property.py core/test_purity.py core/test_composition.py core/deciding/test_property.py
     core/knowledge/test_ancestry.py core/knowledge/test_cost.py core/knowledge/test_oracle.py
-    core/diagnosis/test_mute.py core/diagnosis/test_links_cost.py core/presence/test_consistency.py
-    core/repair/test_silence.py core/diagnosis/test_neighbor_graph.py
+    core/diagnosis/test_diagnosis.py core/diagnosis/test_mute.py core/diagnosis/test_links_cost.py
+    core/diagnosis/test_neighbor_graph.py core/presence/test_consistency.py core/repair/test_silence.py
 )
 plots=tests/cli/test_simulate_command.py
 options=("${left_out[@]/#/--ignore=tests/}" --deselect "$plots::test_a_plot_is_drawn_beside_the_table"
