@@ -28,7 +28,7 @@ from gossipcontrol.server.core.room import (
     Room,
 )
 from gossipcontrol.server.core.turn import Fact
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 LIMIT = 1_000_000
@@ -198,6 +198,7 @@ HOST_EVENTS = st.tuples(st.sampled_from("rrrhhnwadftk"), st.integers(0, 5), st.i
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(HOST_EVENTS, max_size=40), st.sampled_from([150_000, 400_000, 10**9]))
+@example([("r", 0, 0, 0), ("a", 0, 0, 23), ("a", 1, 0, 23), ("r", 0, 0, 5)], 400_000)  # peers are asked with the last
 def test_the_budget_never_takes_the_books_for_emptier_than_they_are(
     steps: list[tuple[str, int, int, int]], limit: int
 ) -> None:

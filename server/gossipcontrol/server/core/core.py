@@ -163,8 +163,8 @@ class Core:
             self.memory.recount()
             return self._handlers[type(event)](event, now)
         forgotten, refused = self._room.ask(event, now)
-        if self.deciding.intake.has_more:
-            self.memory.recount()  # a slice of an earlier trigger may be decided with this event
+        if self.deciding.has_due(now):
+            self.memory.recount()  # what is due comes with this event: slices of earlier triggers, peers that are asked
         if not forgotten and refused is None:
             return self._handlers[type(event)](event, now)
         return self._handle_short(event, forgotten, refused, now)

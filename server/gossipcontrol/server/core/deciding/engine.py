@@ -163,6 +163,10 @@ class Engine:
         """The service time at which TimePassed is due; None when nothing waits."""
         return self.handled_at if self.intake.has_more else self._lifecycle.next_deadline()
 
+    def has_due(self, now: float) -> bool:
+        """Whether the next event has more done than it asks for."""
+        return self.intake.has_more or self._lifecycle.wake_at <= now
+
     def runs(self, start: StartRejoin) -> bool:
         """Whether this attempt still runs."""
         return self._scheduler.runs(start)
