@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tests.kit.cluster import STORE
 from tests.kit.fleet import Fleet
 from tests.kit.http import fetch
 from tests.kit.ports import free_ports
+from tests.kit.process import PYTHON_NODE
 from tests.kit.until import until
 
 SOON = 60.0
@@ -122,13 +123,16 @@ async def observed(
     bare: Collection[int] = (),
     silent: Collection[int] = (),
     size: int = 0,
+    program: Sequence[str] = PYTHON_NODE,
     **liveness: float,
 ) -> AsyncGenerator[ObservedFleet]:
     """A fleet whose service has these liveness parameters, once every node is online."""
     (port,) = free_ports(1)
     settings = {f"liveness_{name}": str(value) for name, value in liveness.items()}
     settings["metrics_address"] = f"127.0.0.1:{port}"
-    fleet = Fleet(directory, near=near, beyond=beyond, bare=bare, silent=silent, size=size, settings=settings)
+    fleet = Fleet(
+        directory, near=near, beyond=beyond, bare=bare, silent=silent, size=size, settings=settings, program=program
+    )
     async with fleet, Client(fleet.address) as client:
         made = ObservedFleet(fleet, client, port)
         watching = asyncio.create_task(made.watch())

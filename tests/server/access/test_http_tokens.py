@@ -117,11 +117,15 @@ async def test_a_scraper_and_a_browser_read_the_pages_and_an_admin_more(running:
 
 async def test_a_stream_of_events_ends_with_its_token(running: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "HEARTBEAT", 0.05)
-    reading = asyncio.ensure_future(page(running, "/api/events", f"Bearer {SCRAPER}"))
-    await until(lambda: running.service.app.connections()["http_streams"] == 1, "it is open")
+    context = ssl.create_default_context(cafile=str(running.authority.path(AUTHORITY, "crt")))
+    port = running.service.app.metrics_port
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
+    writer.write(f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {SCRAPER}\r\n\r\n".encode())
+    await asyncio.wait_for(reader.readuntil(b"retry:"), DEADLINE)
     running.write_table(TABLE)
-    got = await asyncio.wait_for(reading, DEADLINE)
-    assert got.body.startswith("retry:")
+    await asyncio.wait_for(reader.read(), DEADLINE)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_one_who_says_nothing_holds_up_nobody(running: Hub) -> None:
