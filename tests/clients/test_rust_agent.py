@@ -12,6 +12,7 @@ from gossipcontrol.client import Client, Outcome, PeerState
 
 from tests.clients.built import LIMIT, Built
 from tests.kit.cluster import STORE
+from tests.kit.fleet import Fleet
 from tests.kit.hub import TABLE, hub
 from tests.kit.markdown import TOP
 from tests.kit.network import needs_namespaces
@@ -100,6 +101,30 @@ async def test_wrong_options_are_refused_with_a_reason(rust_agent: Built) -> Non
         done = await rust_agent.run(command, "--store", STORE, *flags)
         assert (done.code, done.output) == (2, "")
         assert reason in done.errors
+
+
+@needs_namespaces
+@pytest.mark.waits(10)
+async def test_a_path_that_loses_large_packets_keeps_no_message_back(rust_agent: Built, tmp_path: Path) -> None:
+    """A VPN with a smaller MTU and no ICMP: QUIC finds the size that passes, and nobody rejoins for it."""
+    program = (str(rust_agent.directory / rust_agent.language.command[0]),)
+    async with (
+        Fleet(tmp_path, near=2, heartbeat=0.2, size=4000, program=program) as fleet,
+        Client(fleet.address) as client,
+    ):
+        first, second = fleet.nodes
+        await first.wait_for("heard", SOON, peer=fleet.ids[1])
+        await second.wait_for("heard", SOON, peer=fleet.ids[0])
+        await fleet.network.narrow()
+
+        async def is_lost() -> bool:
+            return await fleet.network.lost() > 0
+
+        await until(is_lost, "large packets are lost", SOON, PAUSE)
+        since = time.time()
+        await first.wait_for("heard", SOON, count=10, after=since, peer=fleet.ids[1])
+        await second.wait_for("heard", SOON, count=10, after=since, peer=fleet.ids[0])
+        assert not [one async for one in client.list_rejoins()]
 
 
 @pytest.fixture

@@ -175,6 +175,19 @@ class Network:
         """Put the cable back."""
         await _ip(f"-n {self.hub} link set cable0 up")
 
+    async def narrow(self) -> None:
+        """Lose packets of 1,280 bytes and more between all hosts, without an ICMP message: a path-MTU black hole."""
+        for host in self.hosts:
+            # The kernel cuts what a program gave it in one piece before the link, not behind it.
+            await host.run("ip", "link", "set", "eth0", "gso_max_segs", "1")
+        await self.on_hub("sh", "-c", "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
+        await self.on_hub("iptables", "-A", "FORWARD", "-m", "length", "--length", "1280:65535", "-j", "DROP")
+
+    async def lost(self) -> int:
+        """How many packets were lost since the path is narrow."""
+        words = await _output("ip", "netns", "exec", self.hub, "iptables", "-nvxL", "FORWARD")
+        return int(words[words.index("DROP") - 2])
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
