@@ -78,8 +78,12 @@ def take_snapshot(core: Core) -> Plain:
 
 def take_snapshot_slices(core: Core) -> Slices[Plain]:
     """The same in slices, as it is at the first of them, whatever events come between them."""
-    parameters = encode(core.parameters.deciding) | {SIZES: encode(core.parameters.sizes)}
-    return {"parameters": parameters, "core": (yield from core.capture_slices())}
+    return {"parameters": take_parameters(core), "core": (yield from core.capture_slices())}
+
+
+def take_parameters(core: Core) -> Plain:
+    """Those under which the log after a snapshot is written, as ``written_with`` reads them."""
+    return encode(core.parameters.deciding) | {SIZES: encode(core.parameters.sizes)}
 
 
 def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tuple[KnowledgeStore, bool]:
