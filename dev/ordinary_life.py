@@ -205,6 +205,8 @@ class Recorder:
             name("overloaded_seconds"): self.overloaded,
             name("state_accepting"): 1,
             name("owner"): 1,
+            name("standby_lag_entries"): 0,
+            name("replay_diverged_total"): 0,
             name("agents_attached"): online,
             name("partitions", store="notes"): 1 if self._parted else 0,
             name("store_staleness_seconds", store="notes"): 60 if states["suspect"] else 2,
@@ -289,6 +291,7 @@ TROUBLES: Mapping[str, Difference] = {
     },
     "StateFailing": {name("state_accepting"): _is(0)},
     "NoOwner": {name("owner"): _is(0)},
+    "ReplayDiverged": {name("replay_diverged_total"): lambda old, minute: 1.0},
     "RestartAdvised": {name("escalations_total", rung="restart_advised"): lambda old, minute: 1.0},
     "Partition": {name("partitions", store="notes"): _is(1)},
     "MassSilence": {

@@ -11,7 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from gossipcontrol.server.config import Etcd, State, members
+from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.errors import NotOwner, StartError
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.server.replicas.follower import Follower
 from gossipcontrol.server.replicas.lease import Lease
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.etcd_ledger import EtcdLedger
@@ -27,30 +30,68 @@ class Replica:
     Raises StartError if the files for etcd cannot be read.
     """
 
-    def __init__(self, etcd: Etcd, state: State, trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, etcd: Etcd, state: State, parameters: CoreParameters, trouble: Callable[[str], None], log: Logger
+    ) -> None:
         self._max_bytes = state.max_bytes
         self._ledger = EtcdLedger(EtcdClient(_access(etcd)), etcd.cell)
         holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self.lease = Lease(self._ledger, holder, etcd.address, trouble)
+        self._follower = Follower(self._ledger, parameters, log)
+        self._journal: LedgerJournal | None = None
+        """Of the owner."""
 
     async def take_over(self, changed: Callable[[], None], lost: Callable[[str], None]) -> LedgerJournal:
         """Wait for this replica's turn, and read what the last owner left; raises StartError.
 
         ``changed`` is called when another replica becomes the owner, ``lost`` when that happens after this one.
         """
-        await self.lease.wait(changed)
+        following = asyncio.get_running_loop().create_task(self._follower.run())
+        try:
+            await self.lease.wait(changed)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         self.lease.start(lost)
         journal = LedgerJournal(self._ledger, self.lease, max_bytes=self._max_bytes)
         while True:
             try:
-                await journal.claim()
+                await journal.claim(self._follower.drain)
             except Late as error:
                 self.lease.trouble(str(error))
                 await asyncio.sleep(RETRY)
             except (Fenced, StateError) as error:
                 raise StartError(str(error)) from error
             else:
+                self._journal = journal
                 return journal
+
+    async def recovered(self) -> tuple[Core, bool] | None:
+        """After ``take_over``: the core as this replica followed it, and whether all knowledge must be kept anew.
+
+        None: it did not follow, so the core must be recovered.
+        """
+        return await self._follower.finish()
+
+    @property
+    def position(self) -> int:
+        """The last entry of the log that is in this replica's memory; 0: it loads a snapshot."""
+        return self._journal.last if self._journal else self._follower.position
+
+    @property
+    def lag(self) -> int:
+        """How many entries of the log it is behind."""
+        return 0 if self._journal else self._follower.lag
+
+    @property
+    def diverged(self) -> int:
+        """How often its replay had other effects than what the owner decided."""
+        return self._follower.diverged
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it serves, or could at once."""
+        return self._journal is not None or self._follower.is_warm
 
     def refusal(self) -> NotOwner:
         """What a standby says to its callers."""
@@ -83,6 +124,7 @@ class Replica:
 
     async def close(self) -> None:
         """Close the connections; a lease that is held runs out."""
+        await self._follower.close()
         await self.lease.close()
         await self._ledger.close()
 

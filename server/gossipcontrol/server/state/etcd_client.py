@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,12 @@ PAUSE = 0.05
 """Seconds between two tries that failed at once."""
 MESSAGE_BYTES = 64 << 20
 """Largest answer; the requests keep below etcd's own limit of 1.5 MiB."""
-_KV, _AUTH = "/etcdserverpb.KV/", "/etcdserverpb.Auth/"
+WATCH_TIME = 1.0
+"""Seconds in which a watch must begin."""
+_KV, _AUTH, _WATCH = "/etcdserverpb.KV/", "/etcdserverpb.Auth/", "/etcdserverpb.Watch/Watch"
+_LEADER = ("hasleader", "true")
+"""Has a member that is cut off from the others end a watch."""
+_NO_DELETIONS = 1
 _FULL = "database space exceeded"
 _OLD_TOKEN = "invalid auth token"
 _COMPACTED = "required revision has been compacted"
@@ -81,6 +86,45 @@ class EtcdClient:
             if _COMPACTED not in str(error):
                 raise
 
+    async def watch(self, key: bytes, end: bytes, revision: int) -> AsyncGenerator[Sequence[etcd_pb2.KeyValue]]:
+        """The new values of keys from this revision on, as one endpoint tells them; ends when it tells no more.
+
+        That is so when it is gone or cut off, or has forgotten the revision: whoever needs the rest reads the keys.
+        """
+        create = etcd_pb2.WatchCreateRequest(
+            key=key, range_end=end, start_revision=revision, filters=[_NO_DELETIONS], fragment=True
+        )
+        call: Any = None
+        try:
+            metadata = await self._metadata()
+            call = self._channels[self._current].stream_stream(
+                _WATCH,
+                request_serializer=etcd_pb2.WatchRequest.SerializeToString,
+                response_deserializer=etcd_pb2.WatchResponse.FromString,
+            )(metadata=(_LEADER, *metadata))
+            async with asyncio.timeout(WATCH_TIME):
+                await call.write(etcd_pb2.WatchRequest(create_request=create))
+                answer = await call.read()
+            while isinstance(answer, etcd_pb2.WatchResponse) and not answer.canceled:
+                yield [one.kv for one in answer.events]
+                answer = await call.read()
+            if isinstance(answer, etcd_pb2.WatchResponse) and not answer.compact_revision:
+                self._distrust(answer.cancel_reason)
+        except grpc.aio.AioRpcError as error:
+            self._distrust(error.details() or "")
+        except (TimeoutError, asyncio.InvalidStateError):  # the latter is what a call says that has ended already
+            self._distrust("")
+        finally:
+            if call is not None:
+                call.cancel()
+
+    def _distrust(self, why: str) -> None:
+        """Ask another endpoint, or with another token, from now on."""
+        if _OLD_TOKEN in why:
+            self._token = ""
+        else:
+            self._current = (self._current + 1) % len(self._channels)
+
     async def close(self) -> None:
         """Close the connections."""
         for channel in self._channels:
@@ -94,24 +138,26 @@ class EtcdClient:
                 return await self._call(method, request, kind)
             except grpc.aio.AioRpcError as error:
                 why = _explain(error, self._access.endpoints[self._current])
-                if _OLD_TOKEN in (error.details() or ""):
-                    self._token = ""
-                elif error.code() not in _ELSEWHERE:
+                said = error.details() or ""
+                if _OLD_TOKEN not in said and error.code() not in _ELSEWHERE:
                     raise Late(why) from error
-                else:
-                    self._current = (self._current + 1) % len(self._channels)
+                self._distrust(said)
             if time.monotonic() >= until:
                 raise Late(why)
             await asyncio.sleep(PAUSE)
 
     async def _call(self, method: str, request: Message, kind: type[Any]) -> Any:
-        channel = self._channels[self._current]
+        metadata = await self._metadata()
+        return await _send(self._channels[self._current], method, request, kind, metadata)
+
+    async def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """The token, where etcd asks for one."""
         if self._access.user and not self._token:
             asked = etcd_pb2.AuthenticateRequest(name=self._access.user, password=self._access.password)
-            given = await _send(channel, f"{_AUTH}Authenticate", asked, etcd_pb2.AuthenticateResponse, None)
+            channel = self._channels[self._current]
+            given = await _send(channel, f"{_AUTH}Authenticate", asked, etcd_pb2.AuthenticateResponse, ())
             self._token = given.token
-        metadata = (("token", self._token),) if self._token else None
-        return await _send(channel, method, request, kind, metadata)
+        return (("token", self._token),) if self._token else ()
 
 
 _ELSEWHERE = (
@@ -125,7 +171,7 @@ _ELSEWHERE = (
 
 
 async def _send(
-    channel: grpc.aio.Channel, method: str, request: Message, kind: type[Any], metadata: tuple[tuple[str, str]] | None
+    channel: grpc.aio.Channel, method: str, request: Message, kind: type[Any], metadata: tuple[tuple[str, str], ...]
 ) -> Any:
     call: Any = channel.unary_unary(
         method, request_serializer=type(request).SerializeToString, response_deserializer=kind.FromString
