@@ -23,7 +23,7 @@ from gossipcontrol.server.access.word import Words
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
-from gossipcontrol.server.core.event import ServiceStarted
+from gossipcontrol.server.core.event import OwnerChanged, ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import OwnershipLost, PermissionDenied, StartError, Stopping, Unauthenticated
@@ -261,7 +261,8 @@ class App:
         # A log that goes on with the same parameters needs no snapshot, which would hold up what comes.
         if whole or not journal.shared or written_with(loaded, core.parameters) != core.parameters:
             outbox.begin(clock.now(), whole=whole)
-        self._dispatcher.submit(ServiceStarted(run_id))
+        epoch = self._replica.lease.epoch if self._replica else 0
+        self._dispatcher.submit(OwnerChanged(run_id, epoch) if epoch > 1 else ServiceStarted(run_id))
         self._make_service(run_id)
 
     def _make_runtime(self, core: Core, clock: ServiceClock, outbox: Outbox) -> None:

@@ -38,6 +38,7 @@ from gossipcontrol.server.core.event import (
     NodeDetached,
     NodesSlept,
     NodesWoke,
+    OwnerChanged,
     RejoinFinished,
     RejoinRequested,
     RestartFinished,
@@ -78,6 +79,8 @@ ASKING = (RejoinRequested, NetworkChanged, NodeAttached, LivenessReported, Neigh
 """Events that may name what is not known yet."""
 DEPARTURES = 16
 """Stores of nodes that slept or woke of which liveness is told in one turn: with 100 nodes in each, some 4 ms."""
+LOST_AGENTS = 32
+"""Most nodes that are detached in one turn because their agents did not come back after the owner changed."""
 TOLD = 8
 """Most neighbours that are asked to sync with a node that moved: an active view of iroh-gossip holds 5."""
 
@@ -153,6 +156,7 @@ class Core:
             IntentionsRecorded: self._on_knowledge,
             MembersChanged: self._on_knowledge,
             ServiceStarted: self._on_service_started,
+            OwnerChanged: self._on_service_started,
             TimePassed: self._on_time_passed,
         }
 
@@ -193,7 +197,8 @@ class Core:
         soft = earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
         if journaling is not Journaling.KEEPING:
             return soft
-        return earliest(earliest(soft, self.deciding.next_deadline()), self.deciding.clearance.next_deadline())
+        hard = earliest(self.deciding.next_deadline(), self.deciding.returns_by())
+        return earliest(earliest(soft, hard), self.deciding.clearance.next_deadline())
 
     def replay(self, fact: Fact) -> None:
         """Decide again what the log kept; nothing of it leaves, and liveness hears nothing of it."""
@@ -244,7 +249,7 @@ class Core:
     def _on_attached(self, event: NodeAttached, now: float) -> Turn:
         """A registration, the first of a stream or a further one."""
         before = self._registry.nodes.get(event.node_id)
-        replaces = before is not None and before.attached and before.session_id != event.session_id
+        replaces = before is not None and before.reachable and before.session_id != event.session_id
         known = frozenset[str](before.addresses if before is not None else ())
         is_renamed = event.name != self._registry.name(event.node_id)
         turn = self._on_agent(event, now)
@@ -293,13 +298,16 @@ class Core:
             self.asked_syncs.renew(one.node_id, one.store_id, one.peer_id, one.nonce, now)
         return turn
 
-    def _on_service_started(self, event: ServiceStarted, now: float) -> Turn:
+    def _on_service_started(self, event: ServiceStarted | OwnerChanged, now: float) -> Turn:
         self._scanner.arm(now)
         return self._decide(event, now)
 
     def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
         turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [], [])
         if self._journaling is Journaling.KEEPING:
+            for lost in self.deciding.lost_agents(now, LOST_AGENTS):
+                self._trigger(turn, lost, now)
+                self._observe(turn, lost, now)
             for aged in self.deciding.clearance.aged_out(now):
                 self._trigger(turn, aged, now)
         self._tell_departures(turn, now)
@@ -357,7 +365,10 @@ class Core:
                 self._want_sync(turn, finding, now)
 
     def _trigger(
-        self, turn: Turn, event: RejoinRequested | SuspicionEnded | ForgetRequested | AddressesProved, now: float
+        self,
+        turn: Turn,
+        event: RejoinRequested | SuspicionEnded | ForgetRequested | AddressesProved | NodeDetached,
+        now: float,
     ) -> None:
         """Decide about what was found, in the same turn."""
         decided = self._decide(event, now)
@@ -401,12 +412,12 @@ class Core:
     def can_ask(self, node_id: str, store_id: str) -> bool:
         """Whether a rejoin that nobody waits for would be kept, and a driver can act for the node in that store."""
         slot = self._registry.find_slot(node_id, store_id)
-        return slot is not None and slot.node.attached and self._journaling is not Journaling.FAILING
+        return slot is not None and slot.node.reachable and self._journaling is not Journaling.FAILING
 
     def capabilities(self, node_id: str) -> frozenset[Capability] | None:
-        """What the attached agent of a node can do; None when none is attached."""
+        """What the attached agent of a node can do; None when none can be asked."""
         node = self._registry.nodes.get(node_id)
-        return node.capabilities if node is not None and node.attached else None
+        return node.capabilities if node is not None and node.reachable else None
 
     def name(self, node_id: str) -> str:
         """What people call a node; empty when it has no name, or is not known."""
