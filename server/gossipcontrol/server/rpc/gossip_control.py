@@ -27,6 +27,7 @@ from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.session import Run
 from gossipcontrol.server.rpc.stranger_credit import StrangerCredit
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
@@ -57,7 +58,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         dispatcher: Dispatcher,
         driver: Driver,
         metrics: Metrics,
-        run_id: str,
+        run: Run,
         knowledge_dispatcher: KnowledgeDispatcher,
         subscriptions: SubscriptionHub,
         staleness: StalenessSampler,
@@ -86,8 +87,12 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._naming = Naming(dispatcher.core.name)
         self._answers = ReportAnswers(self._liveness, resume_tokens, self._naming)
         self._streams = AgentStreams(
-            dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report, source
+            dispatcher, driver, knowledge_dispatcher, self._answers, run, note, metrics.count_shed_report, source
         )
+
+    def hand_over(self) -> None:
+        """Another replica goes on: the streams that end now do not mean that their agents are gone."""
+        self._streams.hands_over = True
 
     def unregistered(self) -> int:
         """Number of streams that have not registered their node."""
