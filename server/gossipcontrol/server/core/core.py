@@ -15,7 +15,7 @@ from typing import Any
 from gossipcontrol.server.core.books import add_books
 from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.deadline import earliest
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.deciding.engine import RETURN_TIME, Engine
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
@@ -72,6 +72,7 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.asked_syncs import AskedSyncs
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, NoRoom, Room
+from gossipcontrol.server.core.settling import Settling
 from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
@@ -128,6 +129,7 @@ class Core:
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
         self.liveness.use(self._registry)
+        self.settling = Settling(self._registry)
         self._offers = SyncOffers()
         self.asked_syncs = AskedSyncs()
         self.memory = MemoryBudget(parameters.memory)
@@ -156,7 +158,7 @@ class Core:
             IntentionsRecorded: self._on_knowledge,
             MembersChanged: self._on_knowledge,
             ServiceStarted: self._on_service_started,
-            OwnerChanged: self._on_service_started,
+            OwnerChanged: self._on_owner_changed,
             TimePassed: self._on_time_passed,
         }
 
@@ -298,7 +300,15 @@ class Core:
             self.asked_syncs.renew(one.node_id, one.store_id, one.peer_id, one.nonce, now)
         return turn
 
-    def _on_service_started(self, event: ServiceStarted | OwnerChanged, now: float) -> Turn:
+    def _on_service_started(self, event: ServiceStarted, now: float) -> Turn:
+        self._scanner.arm(now)
+        return self._decide(event, now)
+
+    def _on_owner_changed(self, event: OwnerChanged, now: float) -> Turn:
+        """What the former owner knew of presence is gone; agents report it once they are back."""
+        duration = max(RETURN_TIME, self.parameters.liveness.report_ceiling)
+        self.settling.begin(now, duration)
+        self.liveness.presence.settles_at = now + duration
         self._scanner.arm(now)
         return self._decide(event, now)
 
@@ -451,6 +461,11 @@ class Core:
     def shared_ids(self, now: float) -> dict[str, list[str]]:
         """Ids that two seem to use, by kind: ``node``, ``host``."""
         return {"node": self._node_ids.shared(now), "host": self._host_ids.shared(now)}
+
+    @property
+    def returning(self) -> int:
+        """Number of nodes whose agents have yet to come back after the owner changed."""
+        return len(self._registry.returning)
 
     def counts(self) -> Counts:
         """The gauges of deciding."""
