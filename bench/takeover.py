@@ -93,14 +93,16 @@ async def measure(directory: Path, rounds: int) -> dict[str, Figure]:
         for kind in KINDS:
             shown[f"{kind}, median"] = Figure(median(measured.took[kind]), "s")
             shown[f"{kind}, longest of {rounds}"] = at_most(max(measured.took[kind]), "s", TARGET)
-        twice = sum(count - 1 for count in Counter(one[2:] for one in fleet.commands).values())
+        twice = sum(count - 1 for count in Counter(one[1:] for one in fleet.commands).values())
+        again = len(fleet.commands) - twice - len({one[2:] for one in fleet.commands})
         return {
             **shown,
             "triggers acknowledged": Figure(len(fleet.asked.answers), "triggers"),
             "of these lost": at_most(len(lost), "triggers", 0),
             "commands carried out": Figure(len(fleet.commands), "commands"),
             "of a replaced owner": at_most(measured.late, "commands", 0),
-            "attempts commanded twice": at_most(twice, "commands", 0),
+            "sent again by a new owner": Figure(again, "commands"),
+            "attempts commanded twice by one owner": at_most(twice, "commands", 0),
         }
 
 

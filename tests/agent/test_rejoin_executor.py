@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from gossipcontrol.agent import rejoin_executor
 from gossipcontrol.agent.node import RejoinFailedError
 from gossipcontrol.agent.rejoin_executor import RejoinExecutor
 from gossipcontrol.v1.attach_pb2 import RejoinCommand, RejoinResult
@@ -84,3 +85,15 @@ async def test_closing_stops_what_is_under_way() -> None:
     await until(lambda: bool(node.rejoins), "it is under way")
     await executor.close()
     assert executor.undelivered == {}
+
+
+async def test_what_is_under_way_is_remembered_however_many_came_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejoin_executor, "REMEMBERED", 2)
+    node = FakeNode()
+    node.held = asyncio.Event()
+    executor = RejoinExecutor(node, lambda: None)
+    for attempt in (1, 2, 3, 4, 1):
+        executor.submit(command(attempt))
+    node.held.set()
+    await result_of(executor, 4)
+    assert len(node.rejoins) == 4

@@ -31,6 +31,8 @@ class Lab:
     parameters: Parameters = field(default_factory=Parameters)
     now: float = 1000.0
     starts: list[tuple[float, StartRejoin]] = field(default_factory=list[tuple[float, StartRejoin]])
+    repeats: list[tuple[float, StartRejoin]] = field(default_factory=list[tuple[float, StartRejoin]])
+    """Starts that were sent again after the owner changed."""
     announcements: list[tuple[float, AnnounceRejoin]] = field(default_factory=list[tuple[float, AnnounceRejoin]])
     findings: list[CoreFinding] = field(default_factory=list[CoreFinding])
     sizes: TurnSizes = field(default_factory=TurnSizes)
@@ -41,7 +43,9 @@ class Lab:
     def turn(self, event: Event) -> Turn:
         """Let an event happen now."""
         turn = self.core.handle(event, self.now)
-        self.starts += [(self.now, effect) for effect in turn.effects if isinstance(effect, StartRejoin)]
+        for effect in turn.effects:
+            if isinstance(effect, StartRejoin):
+                (self.repeats if effect.again else self.starts).append((self.now, effect))
         self.announcements += [(self.now, effect) for effect in turn.effects if isinstance(effect, AnnounceRejoin)]
         self.findings += turn.findings
         return turn

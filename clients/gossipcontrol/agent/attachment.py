@@ -56,6 +56,7 @@ class Attachment:
             raise ConnectionError(await self._end())
         if frame.WhichOneof("frame") != "registered":
             raise ConnectionError("the service did not confirm the registration")
+        self._state.owner.begin(frame.registered.cell, frame.owner_epoch)
         self._command_at = boottime()
         self.set_interval(frame.registered.next_report_ms)
         self._state.queue.neighbor_events.clear()
@@ -64,6 +65,8 @@ class Attachment:
     async def read(self) -> None:
         """Handle every frame until the agent leaves; raises ConnectionError when the stream ends before that."""
         while isinstance(frame := await self._call.read(), attach_pb2.AttachResponse):
+            if not self._state.owner.admits(frame.owner_epoch):
+                continue
             match frame.WhichOneof("frame"):
                 case "rejoin":
                     self._commands, self._command_at = self._commands + 1, boottime()

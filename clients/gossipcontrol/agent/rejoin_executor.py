@@ -12,8 +12,9 @@ from gossipcontrol.agent.node import BootstrapPeer, Node, RejoinFailedError
 from gossipcontrol.client.enumeration import Rung
 from gossipcontrol.v1 import attach_pb2
 
-REMEMBERED = 256
-"""Most results remembered, so that a command that comes again is not carried out again."""
+REMEMBERED = 4096
+"""Most results remembered, so that a command that comes again is not carried out again: after the owner changed, that
+is one for each store in which a rejoin runs."""
 AT_ONCE = 64
 """Most rejoins carried out side by side."""
 
@@ -42,8 +43,9 @@ class RejoinExecutor:
                 self._finish(key, result)
             return
         self._results[key] = None
-        if len(self._results) > REMEMBERED:
-            self._results.popitem(last=False)
+        oldest = next(iter(self._results))
+        if len(self._results) > REMEMBERED and self._results[oldest] is not None:  # what is under way is remembered
+            del self._results[oldest]
         task = asyncio.get_running_loop().create_task(self._carry_out(key, command))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -11,6 +11,7 @@ from gossipcontrol.agent.event import AgentEvent
 from gossipcontrol.agent.faults import Faults
 from gossipcontrol.agent.node import Node
 from gossipcontrol.agent.own_addresses import OwnAddresses
+from gossipcontrol.agent.owner import Owner
 from gossipcontrol.agent.presence_cache import PresenceCache
 from gossipcontrol.agent.rejoin_executor import RejoinExecutor
 from gossipcontrol.agent.report_builder import ReportBuilder
@@ -42,6 +43,7 @@ class AgentState:
         self.syncs = SyncExecutor(node, self.queue.wanted.set, faults=self.faults)
         self.presence = PresenceCache(self._peer_changed)
         self.addresses = OwnAddresses(node, self.queue.add_registration, self.faults, on_change=self._addresses_changed)
+        self.owner = Owner()
         self.awaiting_proof: dict[str, float] = {}
         """Stores in which a rejoin began, and no message was received since -> when the command came."""
         self.paused = False

@@ -82,6 +82,9 @@ class _Follower:
         if self._is_lost:
             self._is_lost = False
             self._say("found", "the service is back")
+        if update.view.settling:
+            self._say("settling", "another replica has taken over; waiting until it knows who is online")
+            return
         if update.lagged:
             self._say("lagged", "some changes were lost; this is the current state")
         for change in self._presence.apply(update.view, more=update.more):

@@ -42,6 +42,8 @@ class StoreView:
     delta: bool = False
     """Whether it is laid over what the reader has; else it replaces that."""
     removed_peer_ids: tuple[str, ...] = ()
+    settling: bool = False
+    """Whether the service has just taken over from another replica, and does not know yet who is online."""
 
 
 @dataclass(frozen=True, slots=True)

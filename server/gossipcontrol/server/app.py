@@ -23,7 +23,7 @@ from gossipcontrol.server.access.word import Words
 from gossipcontrol.server.config import LOOPBACK, Config, Limits, State, Traces, origins
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
-from gossipcontrol.server.core.event import ServiceStarted
+from gossipcontrol.server.core.event import OwnerChanged, ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import OwnershipLost, PermissionDenied, StartError, Stopping, Unauthenticated
@@ -44,6 +44,7 @@ from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.session import Run
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.clock import JUMP, LONGEST_AWAY, ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
@@ -149,6 +150,8 @@ class App:
         self._obstacle = "the service is stopping"
         self.is_serving = False
         await self._health.enter_graceful_shutdown()
+        if self._replica:
+            self._service.hand_over()
         for session in self._agents.sessions():
             session.close(Stopping("the service is stopping"))
         self._hub.close(Stopping("the service is stopping"))
@@ -248,7 +251,8 @@ class App:
 
     def _go_on(self, journal: Journal, loaded: Loaded, core: Core, whole: bool) -> None:
         """Make the parts around a core that is as the last run left it."""
-        run_id = uuid.uuid4().hex[:8]
+        epoch = self._replica.lease.epoch if self._replica else 0
+        run = Run(uuid.uuid4().hex[:8], self._config.etcd.cell if self._replica else "", epoch)
         clock = ServiceClock(floor=loaded.last_at, boot_id=boot_id(), reading=loaded.clock)
         if abs(clock.jumped) > JUMP:
             self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
@@ -266,8 +270,9 @@ class App:
         # A log that goes on with the same parameters needs no snapshot, which would hold up what comes.
         if whole or not journal.shared or written_with(loaded, core.parameters) != core.parameters:
             outbox.begin(clock.now(), whole=whole)
-        self._dispatcher.submit(ServiceStarted(run_id))
-        self._make_service(run_id)
+        changes_owner = journal.shared and epoch > 1
+        self._dispatcher.submit(OwnerChanged(run.run_id, epoch) if changes_owner else ServiceStarted(run.run_id))
+        self._make_service(run)
 
     def _make_runtime(self, core: Core, clock: ServiceClock, outbox: Outbox) -> None:
         config, log = self._config, self._log
@@ -313,13 +318,13 @@ class App:
     def _count_streams(self) -> int:
         return self._agents.count + self._hub.count + self._health.count
 
-    def _make_service(self, run_id: str) -> None:
+    def _make_service(self, run: Run) -> None:
         self._traces = open_traces(self._config.traces)
         tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         source = IntentionSource(self._words, self._dispatcher.clock.now)
         self._service = service = GossipControlService(
-            self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
+            self._dispatcher, self._agents, self.metrics, run, self._knowledge, self._hub, self._sampler, tokens,
             unrecognized.note, source, self._quotas,
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)

@@ -18,6 +18,7 @@ from gossipcontrol.server.core.event import (
     NeighborChanged,
     NetworkChanged,
     NodeAttached,
+    OwnerChanged,
     RejoinRequested,
     StartDelayed,
     SuspicionEnded,
@@ -42,7 +43,7 @@ actions = st.lists(
     st.tuples(
         st.sampled_from((
             "rejoin", "change", "named", "rot", "cleared", "attach", "detach", "meet", "part", "hear", "delayed",
-            "done", "failed", "gave up",
+            "done", "failed", "gave up", "owner changed",
         )),
         st.one_of(st.just(0.0), st.floats(0.001, 2.0), st.floats(2.0, 30.0)),
         st.sampled_from(NODES),
@@ -135,6 +136,10 @@ class Schedule:
         if self.lab.starts:
             self.lab.finish(-1 - number % len(self.lab.starts), error="no route")
 
+    def owner_changed(self, node_id: str, number: int) -> None:
+        del node_id
+        self.lab.handle(OwnerChanged(f"r{number}", number))
+
 
 class Crowded(Schedule):
     """The same where books are full: a trigger may be refused, and a change names two nodes."""
@@ -188,6 +193,9 @@ def test_each_rejoin_ends_once_and_the_gauges_count_what_there_is(chosen: Parame
         )  # fmt: skip
     ends = Counter(announced.rejoin_id for _, announced in run.lab.announcements if announced.outcome in ENDED)
     assert set(ends.values()) <= {1}
+    attempts = [(start.rejoin_id, start.attempt) for _, start in run.lab.starts]
+    assert len(set(attempts)) == len(attempts)
+    assert {(start.rejoin_id, start.attempt) for _, start in run.lab.repeats} <= set(attempts)
 
 
 @given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 2), actions)

@@ -364,7 +364,7 @@ ATTRIBUTES = {
     "catalog _handlers handled_at clearance",
     "Registry": "_limit liveness nodes hosts stores attached store_order places stranger_places "
     "_dropped_starts _idle _named strangers strange_slots strange_stores strange_names neighbors "
-    "matched",
+    "matched returning",
     # When it looks for what aged out is no part of what is decided: what it finds is logged.
     "Clearance": "_registry _history _scheduler _output _look_at _left _idle_age _look_every _started_at",
     "History": "_prefix _limit _age _rejoins _blocks _block_order _by_request _ended _skipped _ends _count triggers",

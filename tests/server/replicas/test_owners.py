@@ -13,7 +13,7 @@ from gossipcontrol.server.core.event import RejoinRequested
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.replicas.lease import Lease
 from gossipcontrol.server.state import ledger_journal
-from gossipcontrol.server.state.journal import JournalListener
+from gossipcontrol.server.state.journal import JournalListener, Loaded
 from gossipcontrol.server.state.ledger import Fenced, Late
 from gossipcontrol.server.state.ledger_entry import read_epoch
 from gossipcontrol.server.state.ledger_journal import LedgerJournal
@@ -55,11 +55,13 @@ class Replica:
 
     def __init__(self, world: World, name: str) -> None:
         self._world = world
+        self._name = name
         self._awake = asyncio.Event()
         self._awake.set()
         rate, loop = world.chance.uniform(0.95, 1.05), asyncio.get_running_loop()
+        self._now = lambda: loop.time() * rate
         self._link = world.ledger.link(self._carry)
-        self._lease = Lease(self._link, name, "", now=lambda: loop.time() * rate)
+        self._lease = Lease(self._link, name, "", now=self._now)
         self.waiting: list[tuple[int, str]] = []
         self._gone = asyncio.Event()
         self.journal: LedgerJournal | None = None
@@ -115,15 +117,18 @@ class Replica:
             if self.journal is not None:
                 await self.journal.abandon()
 
-    async def _own(self) -> None:
-        journal = LedgerJournal(self._link, self._lease)
+    async def _claim(self, journal: LedgerJournal) -> Loaded:
         while True:
             try:
                 await journal.claim()
                 break
             except Late:
                 await asyncio.sleep(0.1)
-        self.journal, loaded = journal, journal.load()
+        self.journal = journal
+        return journal.load()
+
+    async def _own(self) -> None:
+        loaded = await self._claim(journal := LedgerJournal(self._link, self._lease))
         known: list[str] = [*loaded.snapshot["core"]] if loaded.snapshot else []
         known += [one.event.request_id for one in loaded.entries if isinstance(one.event, RejoinRequested)]
         # One that was slow to read may have been replaced meanwhile; it finds out with its first append.
@@ -161,13 +166,13 @@ class Replica:
         self._gone.set()
 
 
-async def live(seed: int) -> World:
-    world, loop = World(seed), asyncio.get_running_loop()
-    chance, replicas = world.chance, list[Replica]()
+async def disturb(world: World, make: Callable[[str], Replica]) -> None:
+    """Two or three replicas at any time, some of which are paused and killed; none is left in the end."""
+    loop, chance, replicas = asyncio.get_running_loop(), world.chance, list[Replica]()
     count = chance.choice((2, 3))
     while loop.time() < SECONDS:
         while len(replicas) < count:
-            replicas.append(Replica(world, f"r{chance.randrange(1 << 30)}"))
+            replicas.append(make(f"r{chance.randrange(1 << 30)}"))
         await asyncio.sleep(chance.expovariate(0.5))
         for one in [one for one in replicas if one.running.done()]:
             replicas.remove(one)
@@ -179,6 +184,11 @@ async def live(seed: int) -> World:
     for one in replicas:
         await one.die()
     world.trouble = 0.0
+
+
+async def live(seed: int) -> World:
+    world = World(seed)
+    await disturb(world, lambda name: Replica(world, name))
     last = Replica(world, "last")
     while not (acknowledged := len(world.acknowledged)) or last.journal is None or not last.waiting:
         await asyncio.sleep(0.05)

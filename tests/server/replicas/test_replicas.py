@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from gossipcontrol.server.config import Log as LogConfig
 from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.replicas import lease
-from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.kit.etcd import needs_etcd, running_etcd
 from tests.kit.ports import free_ports
+from tests.kit.service_lab import BareAgent
 from tests.kit.until import until
 
 pytestmark = needs_etcd
@@ -82,6 +83,9 @@ class Running:
         request = gossip_control_pb2.RejoinRequest(request_id=request_id, node_id="n", park_unknown=True)
         return await self.stub.Rejoin(request, wait_for_ready=True, timeout=20)
 
+    async def list_rejoins(self) -> Sequence[decision_pb2.Rejoin]:
+        return (await self.stub.ListRejoins(gossip_control_pb2.ListRejoinsRequest(), timeout=20)).rejoins
+
     async def stop(self) -> None:
         await self.channel.close()
         if self.app.is_serving:
@@ -139,3 +143,37 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         again = await two.rejoin("00000000-0000-4000-8000-000000000001")
         assert again.replayed
         assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in answered.decisions]
+
+
+async def test_a_rejoin_that_runs_goes_on_under_the_new_owner_with_the_attempt_that_its_agent_has(
+    tmp_path: Path,
+) -> None:
+    async with replicas(tmp_path, "one", "two") as (one, two):
+        before = BareAgent(one.stub)
+        registered = await before.register("n", "a")
+        asked = await one.rejoin("00000000-0000-4000-8000-000000000001")
+        first = await before.receive("rejoin")
+        assert (registered.cell, first.owner_epoch) == ("default", 1)
+        await one.app.stop()
+        await two.starting
+
+        found = await two.list_rejoins()
+        assert [(rejoin.rejoin_id, rejoin.outcome) for rejoin in found] == [
+            (asked.decisions[0].rejoin_id, decision_pb2.REJOIN_OUTCOME_RUNNING)
+        ]
+        assert "the owner changed" in found[0].detail
+        after = BareAgent(two.stub)
+        registered = await after.register("n", "a")
+        again = await after.receive("rejoin")
+        assert (again.rejoin.rejoin_id, again.rejoin.attempt) == (first.rejoin.rejoin_id, 1)
+        assert (registered.cell, registered.unparked, again.owner_epoch) == ("default", 0, 2)
+        await after.send(rejoin_result=attach_pb2.RejoinResult(rejoin_id=first.rejoin.rejoin_id, attempt=1, ok=True))
+        await after.send(neighbor=attach_pb2.NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
+
+        async def verified() -> bool:
+            return [rejoin.outcome for rejoin in await two.list_rejoins()] == [decision_pb2.REJOIN_OUTCOME_VERIFIED]
+
+        await until(verified, "it is verified")
+        assert "sent again, because the owner changed" in (await two.list_rejoins())[0].detail
+        before.call.cancel()
+        after.call.cancel()

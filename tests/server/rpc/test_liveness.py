@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from gossipcontrol.cli.status import read_status
 from gossipcontrol.client import Client
-from gossipcontrol.server.config import Config, Metrics
+from gossipcontrol.server import app
+from gossipcontrol.server.config import Config, Metrics, State
+from gossipcontrol.server.core.event import OwnerChanged
 from gossipcontrol.server.core.presence.overload import MIN_REPORTERS
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2_grpc, liveness_pb2
@@ -31,7 +34,7 @@ from gossipcontrol.v1.liveness_pb2 import LivenessReport, PeerObservation, PeerS
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving
-from tests.kit.until import until
+from tests.kit.until import DEADLINE, until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 QUICK = LivenessParameters(
@@ -157,6 +160,42 @@ async def test_a_version_of_an_earlier_run_means_nothing(tmp_path: Path) -> None
     async with serving(settings(tmp_path)) as second, connected(second.address) as stub:
         view = await report(stub, "n", "q", known=known.version)
         assert (set(states(view)), view.delta) == ({"n", "q"}, False)
+
+
+async def test_a_new_owner_says_that_presence_settles_until_all_nodes_have_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(tmp_path, state=State(path=str(tmp_path / "state")))
+    async with serving(chosen) as first, connected(first.address) as stub:
+        await report(stub, "n", "p")
+        held = await report(stub, "m")
+        token = (await next_update(stub.WatchPeers(WatchPeersRequest(store_id="a")))).resume_token
+    monkeypatch.setattr(app, "ServiceStarted", lambda run_id: OwnerChanged(run_id, 2))
+    async with serving(chosen) as second, connected(second.address) as stub, Client(second.address) as client:
+        watching = stub.WatchPeers(WatchPeersRequest(store_id="a", resume_token=token))
+        update = await next_update(watching)
+        assert (update.view.settling, update.view.delta, update.resume_token) == (True, True, token)
+        view = await report(stub, "n", "p", known=held.version)
+        assert view == StoreView(store_id="a", version=held.version, delta=True, settling=True)
+        assert (await stub.ListPeers(ListPeersRequest(store_id="a"))).settling
+        assert [one.settling for one in (await stub.ListStores(ListStoresRequest())).stores] == [True]
+        assert (await client.warnings())[0].startswith("another replica has taken over: for up to 1")
+        await report(stub, "m")
+        update = await next_update(watching)
+        assert (states(update.view), update.lagged, update.view.settling) == (
+            dict.fromkeys("mnp", "ONLINE"),
+            True,
+            False,
+        )
+        view = await report(stub, "n", "p", known=held.version)
+        assert (set(states(view)), view.delta, view.settling) == (set("mnp"), False, False)
+        assert not (await stub.ListPeers(ListPeersRequest(store_id="a"))).settling
+
+
+async def next_update(call: Any) -> WatchPeersResponse:
+    response = await asyncio.wait_for(call.read(), DEADLINE)
+    assert isinstance(response, WatchPeersResponse)
+    return response
 
 
 async def test_silence_is_seen_by_itself_and_told_to_watchers(quick_stub: Stub) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from gossipcontrol.server.core.books import add_books
 from gossipcontrol.server.core.codec import Plain, resolve
 from gossipcontrol.server.core.deadline import earliest
-from gossipcontrol.server.core.deciding.engine import Engine
+from gossipcontrol.server.core.deciding.engine import RETURN_TIME, Engine
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.record import Counts, Forecast
 from gossipcontrol.server.core.deciding.registry import Node
@@ -38,6 +38,7 @@ from gossipcontrol.server.core.event import (
     NodeDetached,
     NodesSlept,
     NodesWoke,
+    OwnerChanged,
     RejoinFinished,
     RejoinRequested,
     RestartFinished,
@@ -71,6 +72,7 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.repair.asked_syncs import AskedSyncs
 from gossipcontrol.server.core.repair.sync_offers import SyncOffers
 from gossipcontrol.server.core.room import KNOWLEDGE_SHARE, NO_ROOM, Asking, NoRoom, Room
+from gossipcontrol.server.core.settling import Settling
 from gossipcontrol.server.core.slices import Slices, finish
 from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
@@ -78,6 +80,8 @@ ASKING = (RejoinRequested, NetworkChanged, NodeAttached, LivenessReported, Neigh
 """Events that may name what is not known yet."""
 DEPARTURES = 16
 """Stores of nodes that slept or woke of which liveness is told in one turn: with 100 nodes in each, some 4 ms."""
+LOST_AGENTS = 32
+"""Most nodes that are detached in one turn because their agents did not come back after the owner changed."""
 TOLD = 8
 """Most neighbours that are asked to sync with a node that moved: an active view of iroh-gossip holds 5."""
 
@@ -125,6 +129,7 @@ class Core:
         self.catalog = self.deciding.catalog
         self._registry = self.deciding.registry
         self.liveness.use(self._registry)
+        self.settling = Settling(self._registry)
         self._offers = SyncOffers()
         self.asked_syncs = AskedSyncs()
         self.memory = MemoryBudget(parameters.memory)
@@ -153,6 +158,7 @@ class Core:
             IntentionsRecorded: self._on_knowledge,
             MembersChanged: self._on_knowledge,
             ServiceStarted: self._on_service_started,
+            OwnerChanged: self._on_owner_changed,
             TimePassed: self._on_time_passed,
         }
 
@@ -193,7 +199,8 @@ class Core:
         soft = earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
         if journaling is not Journaling.KEEPING:
             return soft
-        return earliest(earliest(soft, self.deciding.next_deadline()), self.deciding.clearance.next_deadline())
+        hard = earliest(self.deciding.next_deadline(), self.deciding.returns_by())
+        return earliest(earliest(soft, hard), self.deciding.clearance.next_deadline())
 
     def replay(self, fact: Fact) -> Sequence[Effect]:
         """Decide again what the log kept; nothing of it may leave, and liveness hears nothing of it."""
@@ -244,7 +251,7 @@ class Core:
     def _on_attached(self, event: NodeAttached, now: float) -> Turn:
         """A registration, the first of a stream or a further one."""
         before = self._registry.nodes.get(event.node_id)
-        replaces = before is not None and before.attached and before.session_id != event.session_id
+        replaces = before is not None and before.reachable and before.session_id != event.session_id
         known = frozenset[str](before.addresses if before is not None else ())
         is_renamed = event.name != self._registry.name(event.node_id)
         turn = self._on_agent(event, now)
@@ -297,9 +304,20 @@ class Core:
         self._scanner.arm(now)
         return self._decide(event, now)
 
+    def _on_owner_changed(self, event: OwnerChanged, now: float) -> Turn:
+        """What the former owner knew of presence is gone; agents report it once they are back."""
+        duration = max(RETURN_TIME, self.parameters.liveness.report_ceiling)
+        self.settling.begin(now, duration)
+        self.liveness.presence.settles_at = now + duration
+        self._scanner.arm(now)
+        return self._decide(event, now)
+
     def _on_time_passed(self, event: TimePassed, now: float) -> Turn:
         turn = self._decide(event, now) if self._journaling is Journaling.KEEPING else Turn([], [], [])
         if self._journaling is Journaling.KEEPING:
+            for lost in self.deciding.lost_agents(now, LOST_AGENTS):
+                self._trigger(turn, lost, now)
+                self._observe(turn, lost, now)
             for aged in self.deciding.clearance.aged_out(now):
                 self._trigger(turn, aged, now)
         self._tell_departures(turn, now)
@@ -357,7 +375,10 @@ class Core:
                 self._want_sync(turn, finding, now)
 
     def _trigger(
-        self, turn: Turn, event: RejoinRequested | SuspicionEnded | ForgetRequested | AddressesProved, now: float
+        self,
+        turn: Turn,
+        event: RejoinRequested | SuspicionEnded | ForgetRequested | AddressesProved | NodeDetached,
+        now: float,
     ) -> None:
         """Decide about what was found, in the same turn."""
         decided = self._decide(event, now)
@@ -401,12 +422,12 @@ class Core:
     def can_ask(self, node_id: str, store_id: str) -> bool:
         """Whether a rejoin that nobody waits for would be kept, and a driver can act for the node in that store."""
         slot = self._registry.find_slot(node_id, store_id)
-        return slot is not None and slot.node.attached and self._journaling is not Journaling.FAILING
+        return slot is not None and slot.node.reachable and self._journaling is not Journaling.FAILING
 
     def capabilities(self, node_id: str) -> frozenset[Capability] | None:
-        """What the attached agent of a node can do; None when none is attached."""
+        """What the attached agent of a node can do; None when none can be asked."""
         node = self._registry.nodes.get(node_id)
-        return node.capabilities if node is not None and node.attached else None
+        return node.capabilities if node is not None and node.reachable else None
 
     def name(self, node_id: str) -> str:
         """What people call a node; empty when it has no name, or is not known."""
@@ -440,6 +461,11 @@ class Core:
     def shared_ids(self, now: float) -> dict[str, list[str]]:
         """Ids that two seem to use, by kind: ``node``, ``host``."""
         return {"node": self._node_ids.shared(now), "host": self._host_ids.shared(now)}
+
+    @property
+    def returning(self) -> int:
+        """Number of nodes whose agents have yet to come back after the owner changed."""
+        return len(self._registry.returning)
 
     def counts(self) -> Counts:
         """The gauges of deciding."""

@@ -106,6 +106,8 @@ class StartRejoin:
     timeout: float
     delay: float | None
     """Seconds from the arrival of the oldest trigger that this start covers; None when it is a retry for none."""
+    again: bool = False
+    """Whether it is sent again after the owner changed: an agent that had it answers with the result that it has."""
 
 
 @dataclass(frozen=True, slots=True)

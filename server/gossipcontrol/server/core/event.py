@@ -293,6 +293,16 @@ class ServiceStarted:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class OwnerChanged:
+    """Another replica decides from now on. The streams ended with the former owner, but the agents come back."""
+
+    run_id: str
+    """Prefix of the ids of rejoins, as for ``ServiceStarted``."""
+    epoch: int
+    """Of the new owner; larger than that of every owner before."""
+
+
 DecidingEvent = (
     RejoinRequested
     | NetworkChanged
@@ -312,6 +322,7 @@ DecidingEvent = (
     | ForgetRequested
     | CancelRequested
     | ServiceStarted
+    | OwnerChanged
 )
 """What deciding takes; all but reports may stand in the log."""
 

@@ -152,9 +152,10 @@ class EventLog:
 
     def _started(self, start: StartRejoin, at: float) -> None:
         del at
-        self._metrics.count_start(start)
+        if not start.again:
+            self._metrics.count_start(start)
         self._log.info(
-            "rejoin started",
+            "rejoin sent again" if start.again else "rejoin started",
             rejoin=start.rejoin_id,
             node=start.node_id,
             store=start.store_id,

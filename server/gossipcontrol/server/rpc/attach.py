@@ -17,7 +17,7 @@ from gossipcontrol.server.rpc.intention_source import IntentionSource
 from gossipcontrol.server.rpc.interceptor import CallerContext
 from gossipcontrol.server.rpc.refusal import check_admitted
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
-from gossipcontrol.server.rpc.session import QueuedBytes, Session
+from gossipcontrol.server.rpc.session import QueuedBytes, Run, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.turns import current_identity, metered
@@ -39,7 +39,7 @@ Write = Callable[[attach_pb2.AttachResponse], Awaitable[None]]
 
 
 class AgentStreams:
-    """Serves every agent's stream; session ids begin with ``run_id``."""
+    """Serves every agent's stream."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AgentStreams:
         driver: Driver,
         knowledge: KnowledgeDispatcher,
         answers: ReportAnswers,
-        run_id: str,
+        run: Run,
         note: Note,
         on_shed: Callable[[], None],
         source: IntentionSource,
@@ -63,7 +63,10 @@ class AgentStreams:
         self._unregistered: Counter[str] = Counter()
         """Streams that have not registered yet, by connection."""
         self.queued = QueuedBytes()
-        self._session_ids = (f"{run_id}-s{number}" for number in itertools.count(1))
+        self._run = run
+        self._session_ids = (f"{run.run_id}-s{number}" for number in itertools.count(1))
+        self.hands_over = False
+        """Whether another replica goes on: streams that end from now on do not mean that their agents are gone."""
 
     @property
     def unregistered(self) -> int:
@@ -75,7 +78,7 @@ class AgentStreams:
         peer = context.peer()
         with self._registering(peer):
             register = await self._first_frame(frames)
-        session = Session(register.node_id, next(self._session_ids), queued=self.queued)
+        session = Session(register.node_id, next(self._session_ids), queued=self.queued, epoch=self._run.epoch)
         session.speaker, session.peer = current_identity(), peer
         await self._register(session, register)
         reader = asyncio.create_task(metered(self._read(frames, session, context)))
@@ -85,7 +88,8 @@ class AgentStreams:
             session.close()
             reader.cancel()
             self._driver.detach(session)
-            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
+            if session.left or not self.hands_over:
+                self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
 
     @contextmanager
     def _registering(self, peer: str) -> Generator[None]:
@@ -126,7 +130,7 @@ class AgentStreams:
         # Before the event, because the core may start parked rejoins at once; undone if the node is refused.
         replaced = self._driver.attach(session)
         accepted = await self._admit(session, event, replaced)
-        session.send(encode.registered(accepted, self._answers.next_report_ms(self._clock.now())))
+        session.send(encode.registered(accepted, self._answers.next_report_ms(self._clock.now()), self._run.cell))
         if replaced is not None:
             replaced.cut(Replaced("a newer stream of this node has attached"))
 

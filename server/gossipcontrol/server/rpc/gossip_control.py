@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -27,15 +29,16 @@ from gossipcontrol.server.rpc.progress import WRITE_TIME, write_within
 from gossipcontrol.server.rpc.refusal import check_admitted, check_cleared, reused, trigger_answer
 from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.session import Run
 from gossipcontrol.server.rpc.stranger_credit import StrangerCredit
-from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
+from gossipcontrol.server.rpc.subscriptions import Subscription, SubscriptionHub
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
 from gossipcontrol.server.runtime.slices import Slice, in_slices
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller, current_identity
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
-from gossipcontrol.server.wire.reasons import explain_deafness, explain_overload, explain_shared_ids
+from gossipcontrol.server.wire.reasons import explain_deafness, explain_overload, explain_settling, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
@@ -43,6 +46,8 @@ PAGE_WEIGHT = 10_000
 """Nodes, about 1 MB, after which a page of stores ends early."""
 PEER_TIME = 0.000005
 """Seconds that a peer in a report takes, if it is new."""
+SETTLING_LOOK = 0.5
+"""Seconds between two looks whether presence is known after the owner changed."""
 _UNKNOWN = frozenset({Rule.UNKNOWN_NODE, Rule.UNKNOWN_HOST})
 _WITHOUT_AGENT = _UNKNOWN | {Rule.NOT_ATTACHED}
 T = TypeVar("T")
@@ -57,7 +62,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         dispatcher: Dispatcher,
         driver: Driver,
         metrics: Metrics,
-        run_id: str,
+        run: Run,
         knowledge_dispatcher: KnowledgeDispatcher,
         subscriptions: SubscriptionHub,
         staleness: StalenessSampler,
@@ -81,13 +86,18 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._subscriptions = subscriptions
         self._staleness = staleness
         self._liveness = dispatcher.core.liveness
+        self._settling = dispatcher.core.settling
         self._resume_tokens = resume_tokens
         self._credit = StrangerCredit(time.monotonic)
         self._naming = Naming(dispatcher.core.name)
-        self._answers = ReportAnswers(self._liveness, resume_tokens, self._naming)
+        self._answers = ReportAnswers(self._liveness, self._settling, resume_tokens, self._naming)
         self._streams = AgentStreams(
-            dispatcher, driver, knowledge_dispatcher, self._answers, run_id, note, metrics.count_shed_report, source
+            dispatcher, driver, knowledge_dispatcher, self._answers, run, note, metrics.count_shed_report, source
         )
+
+    def hand_over(self) -> None:
+        """Another replica goes on: the streams that end now do not mean that their agents are gone."""
+        self._streams.hands_over = True
 
     def unregistered(self) -> int:
         """Number of streams that have not registered their node."""
@@ -237,6 +247,11 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         lagged = query.resumed and query.version is None
         cursor = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
         with self._subscriptions.subscribe(query.store_id, context.peer()) as subscription:
+            if self._settling.is_settling(query.store_id, self._clock.now()):
+                view = encode_presence.settling_message(query.store_id)
+                held = gossip_control_pb2.WatchPeersResponse(view=view, resume_token=request.resume_token)
+                await write_within(context.write, held, WRITE_TIME)
+                await self._settled(query.store_id, subscription)
             while True:
                 await subscription.wait()
                 with subscription.work():
@@ -249,6 +264,14 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                 # A slow reader holds up this call only.
                 await write_within(context.write, message, WRITE_TIME)
                 subscription.again()
+
+    async def _settled(self, store_id: str, subscription: Subscription) -> None:
+        """Return once the presence of a store is known after the owner changed; raises what ends the subscription."""
+        while self._settling.is_settling(store_id, now := self._clock.now()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(SETTLING_LOOK, self._settling.left(now))):
+                    await subscription.wait()
+        subscription.again()
 
     # Queries.
 
@@ -263,7 +286,11 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         page, more = await _page(found, query.page_size)
         messages = [encode_presence.peer_message(peer, now) for peer in page]
         self._naming.peers(messages)
-        return gossip_control_pb2.ListPeersResponse(peers=messages, next_page_token=page[-1].peer_id if more else "")
+        return gossip_control_pb2.ListPeersResponse(
+            peers=messages,
+            next_page_token=page[-1].peer_id if more else "",
+            settling=self._settling.is_settling(query.store_id, now),
+        )
 
     async def ListRejoins(
         self, request: gossip_control_pb2.ListRejoinsRequest, context: Context
@@ -317,7 +344,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         """What an operator should know of the service as a whole."""
         deaf = explain_deafness(self._core.liveness.deaf_since(), now)
         overloaded = explain_overload(self._core.liveness.overloaded_since(), now)
-        return [*deaf, *overloaded, *explain_shared_ids(self._core.shared_ids(now))]
+        changed = explain_settling(self._settling.left(now), self._core.returning)
+        return [*changed, *deaf, *overloaded, *explain_shared_ids(self._core.shared_ids(now))]
 
     async def Explain(
         self, request: gossip_control_pb2.ExplainRequest, context: Context
@@ -349,7 +377,8 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     def _store(self, store: StoreRecord, now: float) -> gossip_control_pb2.Store:
         counts = self._liveness.store_counts(store.store_id)
         stalest_at = self._staleness.stalest_at(store.store_id)
-        return encode_presence.store_message(store, counts, stalest_at, now)
+        settling = self._settling.is_settling(store.store_id, now)
+        return encode_presence.store_message(store, counts, stalest_at, now, settling=settling)
 
 
 def _asked_by() -> str:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from gossipcontrol.server.core.liveness import Liveness
+from gossipcontrol.server.core.settling import Settling
 from gossipcontrol.server.rpc.naming import Naming
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.wire.encode import span_ms
-from gossipcontrol.server.wire.encode_presence import LISTED_PEERS, view_message
+from gossipcontrol.server.wire.encode_presence import LISTED_PEERS, settling_message, view_message
 from gossipcontrol.v1 import liveness_pb2
 
 
 class ReportAnswers:
     """Reads presence for both ways to report: the PeerLiveness call and an agent's stream."""
 
-    def __init__(self, liveness: Liveness, resume_tokens: ResumeTokens, naming: Naming) -> None:
+    def __init__(self, liveness: Liveness, settling: Settling, resume_tokens: ResumeTokens, naming: Naming) -> None:
         self._liveness = liveness
+        self._settling = settling
         self._resume_tokens = resume_tokens
         self._naming = naming
 
     def view(self, store_id: str, known_version: int, now: float) -> liveness_pb2.StoreView:
-        """The store's peers, or what changed since the version that the sender holds."""
+        """The store's peers, or what changed since the version that the sender holds; nothing while it settles."""
+        if self._settling.is_settling(store_id, now):
+            return settling_message(store_id, known_version)
         view = self._liveness.view(store_id, self._resume_tokens.version(known_version), LISTED_PEERS)
         message = view_message(view, self._resume_tokens, now)
         self._naming.peers(message.peers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from gossipcontrol.server.core.decision import Capability
 from gossipcontrol.server.errors import Overloaded
@@ -22,6 +23,17 @@ OFFER_FRAMES = 64
 """Number of waiting frames from which on frames that may be dropped are dropped."""
 
 
+class Run(NamedTuple):
+    """One run of the service."""
+
+    run_id: str
+    """Ids of sessions begin with it."""
+    cell: str = ""
+    """Name of the state that it shares with other replicas; empty: there are none."""
+    epoch: int = 0
+    """As the owner of that state."""
+
+
 class QueuedBytes:
     """The bytes of the frames that wait in all sessions."""
 
@@ -38,6 +50,7 @@ class Session:
         session_id: str,
         capabilities: frozenset[Capability] = frozenset(),
         queued: QueuedBytes | None = None,
+        epoch: int = 0,
     ) -> None:
         self.node_id = node_id
         self.session_id = session_id
@@ -54,6 +67,8 @@ class Session:
         self._frames: asyncio.Queue[AttachResponse | Exception | None] = asyncio.Queue()
         self._bytes = 0
         self._queued = queued or QueuedBytes()
+        self._epoch = epoch
+        """What every frame says of its sender; 0: nothing."""
         self._closed = False
         self._registered = False
         """Whether the first frame, the answer to the registration, was queued."""
@@ -65,6 +80,8 @@ class Session:
         if self._closed:
             return
         self._registered = True
+        if self._epoch:
+            frame.owner_epoch = self._epoch
         size = frame.ByteSize()
         waiting = self._frames.qsize()
         if waiting >= BACKLOG_FRAMES or (waiting and self._bytes + size > BACKLOG_BYTES):

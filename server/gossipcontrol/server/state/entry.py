@@ -29,6 +29,7 @@ LOGGED: dict[str, type[Any]] = {
         events.AdviceOutdated,
         events.SuspicionEnded,
         events.ServiceStarted,
+        events.OwnerChanged,
     )
 }
 """What may stand in the log."""

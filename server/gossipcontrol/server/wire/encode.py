@@ -85,11 +85,11 @@ def change_response(answer: AnswerTrigger, now: float) -> Slices[gossip_control_
     )
 
 
-def registered(accepted: AcceptNode, next_report_ms: int) -> attach_pb2.AttachResponse:
+def registered(accepted: AcceptNode, next_report_ms: int, cell: str = "") -> attach_pb2.AttachResponse:
     """The answer to a Register frame."""
     return attach_pb2.AttachResponse(
         registered=attach_pb2.Registered(
-            session_id=accepted.session_id, next_report_ms=next_report_ms, unparked=accepted.unparked
+            session_id=accepted.session_id, next_report_ms=next_report_ms, unparked=accepted.unparked, cell=cell
         )
     )
 

@@ -32,6 +32,11 @@ def view_message(view: View, resume_tokens: ResumeTokens, now: float) -> livenes
     return _store_view(view.store_id, view.peers, view, resume_tokens, now)
 
 
+def settling_message(store_id: str, known_version: int = 0) -> liveness_pb2.StoreView:
+    """No view yet, as the owner changed: the reader keeps what it holds."""
+    return liveness_pb2.StoreView(store_id=store_id, version=known_version, delta=True, settling=True)
+
+
 def update_message(
     store_id: str, update: PresenceUpdate, resume_tokens: ResumeTokens, now: float
 ) -> gossip_control_pb2.WatchPeersResponse:
@@ -73,7 +78,7 @@ def sync_command(wanted: SyncWanted, addresses: Sequence[str]) -> attach_pb2.Att
 
 
 def store_message(
-    store: StoreRecord, counts: LivenessCounts, stalest_at: float | None, now: float
+    store: StoreRecord, counts: LivenessCounts, stalest_at: float | None, now: float, *, settling: bool = False
 ) -> gossip_control_pb2.Store:
     """One store with its nodes and its presence."""
     message = encode.store_message(store, now)
@@ -84,4 +89,5 @@ def store_message(
         message.stalest_age_ms = age_ms(stalest_at, now)
     message.pairs_unsynced = counts.pairs_unsynced
     message.partitioned = bool(counts.partitioned)
+    message.settling = settling
     return message

@@ -114,6 +114,15 @@ def explain_shared_ids(shared: Mapping[str, Sequence[str]]) -> list[str]:
     return told[:WARNINGS]
 
 
+def explain_settling(left: float, returning: int) -> list[str]:
+    """A sentence while presence is not known yet after the owner changed; ``left`` seconds at most."""
+    if not left:
+        return []
+    agents = f"the agents of {returning} nodes have" if returning != 1 else "the agent of 1 node has"
+    yet = f"{agents} yet to attach again, and " if returning else ""
+    return [f"another replica has taken over: {yet}for up to {left:.0f} s peers that are online may be missing"]
+
+
 def explain_deafness(since: float | None, now: float) -> list[str]:
     """A sentence if the service hears nobody since an instant (service time)."""
     if since is None:

@@ -7,6 +7,7 @@ The rules stand in ``docs/algorithm/deciding.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from gossipcontrol.server.core.codec import Plain
@@ -41,6 +42,7 @@ from gossipcontrol.server.core.event import (
     NetworkChanged,
     NodeAttached,
     NodeDetached,
+    OwnerChanged,
     RejoinFinished,
     RejoinProved,
     RejoinRequested,
@@ -58,6 +60,10 @@ from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
 NODE_RETRY = 60.0
 """Seconds until a retry where every node that is known has an agent, or a rejoin of a known node is parked for it."""
+RETURN_TIME = 15.0
+"""Seconds that agents have to attach again after the owner changed: they try at least every 5 s."""
+RUNS_ANEW = frozenset({ServiceStarted, OwnerChanged, StartDelayed})
+"""Before these nothing that is due is done."""
 NOT_LOGGED = frozenset({LivenessReported, NeighborChanged, TimePassed})
 """Of these the log keeps only what they led to."""
 
@@ -110,6 +116,7 @@ class Engine:
             ForgetRequested: clearance.on_forget,
             CancelRequested: clearance.on_cancel,
             ServiceStarted: self._on_service_started,
+            OwnerChanged: self._on_owner_changed,
         }
 
     def handle(self, event: DecidingEvent, now: float, recorded: Sequence[RecordedRead] = ()) -> Turn:
@@ -124,7 +131,7 @@ class Engine:
         self._scheduler.admission.begin()
         # A new run parks first: what fell due while it was away would start on streams that are gone, or count as
         # tried in vain though its command may never have left. So it is with a command that leaves late.
-        is_due = now >= self._lifecycle.wake_at and kind is not ServiceStarted and kind is not StartDelayed
+        is_due = now >= self._lifecycle.wake_at and kind not in RUNS_ANEW
         if is_due:
             self._scheduler.advance(now)
         if kind in NOT_LOGGED:
@@ -188,13 +195,16 @@ class Engine:
             )
             return
         is_new = node.session_id != event.session_id
-        if node.attached and is_new:
+        is_back = node.returns_by is not None
+        if node.attached and is_new and not is_back:
             self._scheduler.detach(node, now)
         is_new_to_host = bool(event.host_id) and node.host_id != event.host_id
         self.registry.attach(node, event, now)
         self._replace_stores(node, event.store_ids, now)
         # The answer comes before the commands that the attachment leads to.
         place = len(self._output.effects)
+        if is_back:
+            self._scheduler.send_again(node, now)
         unparked = self._scheduler.attach(node, now) + self._take_over(node, is_new_to_host, now)
         self._output.effects.insert(place, AcceptNode(node.node_id, node.session_id, unparked, is_new))
 
@@ -314,6 +324,27 @@ class Engine:
                 self._scheduler.detach(node, now)
                 self.registry.detach(node, now)
             self._scheduler.forget_rot(node, now)
+
+    def _on_owner_changed(self, event: OwnerChanged, now: float) -> None:
+        """The nodes stay attached for a while, though no command can be sent: their agents come back."""
+        self._history.rename(event.run_id)
+        self.clearance.on_started(now)
+        self._scheduler.admission.clamp(now)
+        for node in self.registry.nodes.values():
+            self._scheduler.await_return(node, now)
+            if node.attached:
+                self.registry.await_return(node, now + RETURN_TIME)
+
+    def lost_agents(self, now: float, most: int) -> list[NodeDetached]:
+        """Agents that have not come back in time after the owner changed, at most so many."""
+        returning = self.registry.returning.values()
+        lost = (node for node in returning if node.returns_by is not None and node.returns_by <= now)
+        return [NodeDetached(node.node_id, node.session_id) for node in islice(lost, most)]
+
+    def returns_by(self) -> float | None:
+        """When the agents must be back that have not come back yet after the owner changed; None: all have."""
+        node = next(iter(self.registry.returning.values()), None)
+        return node.returns_by if node is not None else None
 
     # What is known.
 

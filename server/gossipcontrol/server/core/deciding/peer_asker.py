@@ -66,11 +66,11 @@ class PeerAsker:
         return min(ranked)[-1] if ranked else ""
 
     def _candidates(self, slot: Slot) -> Iterator[Slot]:
-        """Attached nodes that take part; not one that is about to try again itself, for it dials others soon."""
+        """Nodes with an agent that take part; not one that is about to try again itself, for it dials others soon."""
         liveness, store_id = self._registry.liveness, slot.store.store_id
         for one in islice(slot.store.slots.values(), REACH):
             backs_off = one.waiting is not None and one.waiting.rule is Rule.BACKOFF
-            can_be_asked = one is not slot and one.node.attached and not backs_off
+            can_be_asked = one is not slot and one.node.reachable and not backs_off
             if can_be_asked and liveness.takes_part(store_id, one.node.node_id):
                 yield one
 

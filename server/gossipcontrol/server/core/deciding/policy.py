@@ -13,7 +13,7 @@ from gossipcontrol.server.core.deciding.record import UNSEEN, Seen
 from gossipcontrol.server.core.deciding.recorded_reads import RecordedReads
 from gossipcontrol.server.core.deciding.registry import Slot
 from gossipcontrol.server.core.deciding.rejoin import BRIDGE, Rejoin, State, Trigger
-from gossipcontrol.server.core.deciding.scheduler import Scheduler
+from gossipcontrol.server.core.deciding.scheduler import AWAY, Scheduler
 from gossipcontrol.server.core.decision import MOVES, Cause, Decision, DecisionKind, Rule
 
 
@@ -37,7 +37,7 @@ class Policy:
         if rejoin is not None:
             return self._evaluate_waiting(slot, rejoin, now)
         window_ends_at = slot.last_start_at + self._parameters.window
-        if not slot.node.session_id:
+        if not slot.node.reachable:
             return DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
         if window_ends_at > now:
             return DecisionKind.SCHEDULED, Rule.WINDOW, window_ends_at
@@ -60,7 +60,7 @@ class Policy:
     def see(self, slot: Slot, alive_at: float) -> Seen:
         """What a decision about the slot sees now."""
         waiting_id = slot.waiting.rejoin_id if slot.waiting else ""
-        return Seen(bool(slot.node.session_id), slot.last_start_at, alive_at, waiting_id, self._lifecycle.waiting)
+        return Seen(slot.node.reachable, slot.last_start_at, alive_at, waiting_id, self._lifecycle.waiting)
 
     def decide(self, slot: Slot, trigger: Trigger) -> Decision:
         """Leading edge now; every further trigger shares one trailing run."""
@@ -83,6 +83,8 @@ class Policy:
             self._lifecycle.wait(rejoin, Move.DELAY, rule, at)
         elif kind is DecisionKind.PARKED:
             self._lifecycle.park(rejoin, Move.PARK, at)
+            if slot.node.attached:
+                rejoin.detail = AWAY
         else:
             self._lifecycle.queue(rejoin, now)
         self._history.add_trigger(rejoin, trigger, kind, rule, seen)
@@ -155,7 +157,7 @@ class Policy:
         return (
             slot
             for slot in slots
-            if slot.waiting is not None or (slot.node.attached and slot.last_start_at + window <= now)
+            if slot.waiting is not None or (slot.node.reachable and slot.last_start_at + window <= now)
         )
 
     def retry_in(self, now: float) -> float:

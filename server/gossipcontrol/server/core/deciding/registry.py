@@ -112,11 +112,19 @@ class Node:
     """Peers and neighbours that reports of it added, as long as it has not registered."""
     told_at: float = NEVER
     """When its agent was last told that a restart is advised."""
+    returns_by: float | None = None
+    """Until when its agent may attach again, for the stream ended with the owner that was replaced; None: it need not.
+    """
 
     @property
     def attached(self) -> bool:
-        """Whether an agent of it is attached."""
+        """Whether an agent of it is attached, or has yet to come back from the owner that was replaced."""
         return bool(self.session_id)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether commands can be sent to its agent."""
+        return bool(self.session_id) and self.returns_by is None
 
     @property
     def confirmed_addresses(self) -> tuple[str, ...]:
@@ -193,6 +201,8 @@ class Registry:
         """Nodes with a name."""
         self._idle: OrderedDict[str, Node] = OrderedDict()
         """Nodes without an agent for which nothing is parked; the one idle longest first."""
+        self.returning: dict[str, Node] = {}
+        """Nodes whose agents have yet to come back from the owner that was replaced; all have the same time left."""
 
     def node(self, node_id: str, now: float, kept: Collection[Node] = ()) -> Node | None:
         """The node, made known if there is room; None when there is none. None of those ``kept`` goes for it."""
@@ -218,9 +228,9 @@ class Registry:
         return host
 
     def can_sync(self, node_id: str) -> bool | None:
-        """Whether the node's agent can sync with a peer on request; None: no agent is attached."""
+        """Whether the node's agent can sync with a peer on request; None: none can be asked."""
         node = self.nodes.get(node_id)
-        return Capability.SYNC_WITH_PEER in node.capabilities if node is not None and node.attached else None
+        return Capability.SYNC_WITH_PEER in node.capabilities if node is not None and node.reachable else None
 
     def store_ids(self, node_id: str) -> Collection[str]:
         """The stores of a node."""
@@ -305,6 +315,7 @@ class Registry:
             about_to_change(host := self.host(node.host_id))
             host.nodes[node.node_id] = node
         node.session_id, node.speaker = event.session_id, event.speaker
+        self._end_return(node)
         self._named += bool(event.name) - bool(node.name)
         node.name = event.name
         node.capabilities = event.capabilities
@@ -324,12 +335,23 @@ class Registry:
         """The node's agent is gone."""
         self.attached -= node.attached
         node.session_id = ""
+        self._end_return(node)
         node.seen_at = now
         for slot in node.slots.values():
             self.neighbors -= len(slot.neighbors)
             slot.neighbors.clear()  # their last sign of life stays, and refutes as long as it is fresh
         if not node.parked_count:
             self._idle[node.node_id] = node
+
+    def await_return(self, node: Node, by: float) -> None:
+        """The stream ended with the owner that was replaced: the agent may attach again until this instant."""
+        node.returns_by = by
+        self.returning[node.node_id] = node
+
+    def _end_return(self, node: Node) -> None:
+        if node.returns_by is not None:
+            node.returns_by = None
+            del self.returning[node.node_id]
 
     def count_parked(self, node_id: str, change: int) -> None:
         """So many more rejoins are parked for a node, or fewer; it may become idle, or be so no longer."""
@@ -480,6 +502,7 @@ class Registry:
             ((node_id, store_id), at) for node_id, store_id, at in plain.get("dropped", ())
         )
         self.attached = sum(node.attached for node in self.nodes.values())
+        self.returning = {node.node_id: node for node in self.nodes.values() if node.returns_by is not None}
         self.matched = sum(node.matched for node in self.nodes.values())
         self._named = sum(bool(node.name) for node in self.nodes.values())
         self.stranger_places = sum(node.parked_count for node in self.nodes.values() if not node.registered)

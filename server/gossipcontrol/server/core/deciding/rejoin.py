@@ -110,6 +110,8 @@ class Rejoin:
     """How often it climbed the ladder."""
     acknowledged: bool = False
     """Whether the agent said that it carried out the running attempt."""
+    sent_again: bool = False
+    """Whether the last attempt was sent again, because the owner changed while it ran."""
     first_started_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None

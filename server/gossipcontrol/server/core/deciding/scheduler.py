@@ -40,6 +40,9 @@ SUSPICION_OVER = "what was suspected ended before it started"
 REFUTED = "fresh neighbours came before it started"
 ASKER_WELL = "the node that it was to rejoin towards has a fresh neighbour again"
 STREAM_ENDED = "the agent's stream ended before it was verified"
+AWAY = "the owner changed, and the node's agent has not attached again yet"
+ROT_FORGOTTEN = "the owner changed before it showed whether it helped"
+SENT_AGAIN = "sent again, because the owner changed"
 RESTART_INTERVAL = 600.0
 """Seconds within which the agent of a node is told only once that a restart is advised, even if it restarts itself."""
 BACKOFF_CAP = 10
@@ -102,13 +105,13 @@ class Scheduler:
         for _ in range(self._sizes.due):
             if self._starts >= most or (rejoin := self.admission.pop(now)) is None:
                 break
-            if not self._skip_if_refuted(rejoin, now):
+            if not self._skip_if_refuted(rejoin, now) and not self._park_if_away(rejoin, now):
                 self.start(rejoin, now)
         lifecycle.settle()
 
     def _admit(self, rejoin: Rejoin, now: float) -> None:
         """Its window or backoff is over."""
-        if self._skip_if_refuted(rejoin, now):
+        if self._skip_if_refuted(rejoin, now) or self._park_if_away(rejoin, now):
             return
         if self.admission.take(now):
             self.start(rejoin, now)
@@ -126,6 +129,14 @@ class Scheduler:
         if Cause.ASKED in causes and not self._reads.instant(_alive_at(slot, rejoin.bridge)) > rejoin.latest_at():
             return False
         self.lifecycle.end(rejoin, Move.DROP, REFUTED if guesses else ASKER_WELL, now)
+        return True
+
+    def _park_if_away(self, rejoin: Rejoin, now: float) -> bool:
+        """Let a rejoin that would start wait for an agent that has yet to come back from the former owner."""
+        if self.lifecycle.slot(rejoin).node.reachable:
+            return False
+        self.lifecycle.park(rejoin, Move.DETACH, now + self._parameters.park_time)
+        rejoin.detail = AWAY
         return True
 
     def is_fresh(self, alive_at: float, now: float) -> bool:
@@ -153,6 +164,7 @@ class Scheduler:
         self._starts += 1
         slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
         rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, ""
+        rejoin.sent_again = False
         rejoin.attempts += 1
         if rejoin.first_started_at is None:
             rejoin.first_started_at = now
@@ -160,6 +172,10 @@ class Scheduler:
         peer_ids = self._reads.read(lambda: choose(slot, since, now, rejoin.bridge, only_bridge=rejoin.is_asked))
         rejoin.bootstrap = self._bootstrap.name(peer_ids, now)
         self.lifecycle.set_deadline(rejoin, now + self._parameters.verify_timeout)
+        self._send(slot, rejoin, delay)
+
+    def _send(self, slot: Slot, rejoin: Rejoin, delay: float | None) -> None:
+        """Have the agent carry out the attempt that runs."""
         self._output.emit(
             StartRejoin(
                 rejoin_id=rejoin.rejoin_id,
@@ -172,6 +188,7 @@ class Scheduler:
                 bootstrap=rejoin.bootstrap,
                 timeout=self._parameters.verify_timeout * RESULT_SHARE,
                 delay=delay,
+                again=rejoin.sent_again,
             )
         )
 
@@ -211,10 +228,13 @@ class Scheduler:
         rejoin = self._running(event.rejoin_id, event.attempt)
         if rejoin is None:
             return
-        slot = self.lifecycle.slot(rejoin)
-        slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
         if rejoin.attempts == 1:
             rejoin.first_started_at = now
+        self._begin_again(self.lifecycle.slot(rejoin), rejoin, now)
+
+    def _begin_again(self, slot: Slot, rejoin: Rejoin, now: float) -> None:
+        """The proof time of the attempt that runs begins now, and the window of its slot with it."""
+        slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
         self.lifecycle.set_deadline(rejoin, now + self._parameters.verify_timeout)
         waiting = slot.waiting
         if waiting is not None and waiting.state is State.WAITING and waiting.deadline is not None:
@@ -223,7 +243,11 @@ class Scheduler:
     def _time_out(self, rejoin: Rejoin, now: float) -> None:
         """The proof time, or the time on probation, is over."""
         slot = self.lifecycle.slot(rejoin)
-        if rejoin.state is State.AWAITING_RECOVERY:
+        returns_by = slot.node.returns_by
+        if returns_by is not None:
+            # Nobody can say anything about it before the agent is back.
+            self.lifecycle.set_deadline(rejoin, max(returns_by, now) + self._parameters.verify_timeout)
+        elif rejoin.state is State.AWAITING_RECOVERY:
             self._probation.forget(slot, "nobody suspected it any longer, and nobody cleared it", now)
         elif rejoin.state is State.ASKING:
             self._fail(slot, rejoin, rejoin.detail, now)
@@ -328,7 +352,7 @@ class Scheduler:
     @staticmethod
     def _session_to_tell(node: Node, now: float) -> str:
         """The stream on which an agent is told of an advice, at most now and then, however many stores it is about."""
-        if not node.attached or node.told_at + RESTART_INTERVAL > now:
+        if not node.reachable or node.told_at + RESTART_INTERVAL > now:
             return ""
         node.told_at = now
         return node.session_id
@@ -378,7 +402,8 @@ class Scheduler:
     def _verify(self, rejoin: Rejoin, proof: str, now: float) -> None:
         assert rejoin.started_at is not None
         rejoin.verified_after = now - (rejoin.first_started_at or rejoin.started_at)
-        self.lifecycle.end(rejoin, Move.PROVE, f"verified by {proof}", now)
+        again = f"; {SENT_AGAIN}" if rejoin.sent_again else ""
+        self.lifecycle.end(rejoin, Move.PROVE, f"verified by {proof}{again}", now)
 
     def on_suspicion_ended(self, slot: Slot, ended: SuspicionEnded, now: float) -> None:
         """Rot stands no longer: what ran because of it worked if the node recovered; what waits has nothing to do."""
@@ -407,6 +432,26 @@ class Scheduler:
 
     # Agents come and go.
 
+    def await_return(self, node: Node, now: float) -> None:
+        """The owner changed: what runs goes on once the agent is back, and what would start waits for it."""
+        for slot in node.slots.values():
+            self._probation.forget(slot, ROT_FORGOTTEN, now)
+            if slot.running is not None and node.attached:
+                slot.running.detail = AWAY
+
+    def send_again(self, node: Node, now: float) -> None:
+        """The agent is back, and nobody knows which commands of the former owner it had: those that run are repeated.
+
+        Under the same attempt, so that an agent that had one answers with its result and carries out nothing twice.
+        """
+        for slot in node.slots.values():
+            rejoin = slot.running
+            if rejoin is not None:
+                self._begin_again(slot, rejoin, now)
+                rejoin.acknowledged, rejoin.sent_again = False, True
+                rejoin.detail = f"attempt {rejoin.attempts} was {SENT_AGAIN}"
+                self._send(slot, rejoin, None)
+
     def attach(self, node: Node, now: float) -> int:
         """Let what was parked for a node go on; returns how many rejoins that were."""
         unparked = 0
@@ -414,6 +459,7 @@ class Scheduler:
             rejoin = slot.waiting
             if rejoin is not None and rejoin.state is State.PARKED:
                 unparked += 1
+                rejoin.detail = "" if rejoin.detail == AWAY else rejoin.detail
                 start_at = max(now, slot.last_start_at + self._parameters.window)
                 self.lifecycle.wait(rejoin, Move.ATTACH, Rule.WINDOW, start_at)
         self.advance(now)

@@ -56,6 +56,8 @@ class Presence:
         """At least the version of every store that was forgotten."""
         self.started_at: float | None = None
         """When the service began to listen, or went on after a pause of its own."""
+        self.settles_at = NEVER
+        """Until when nobody becomes OFFLINE, for another owner of the state heard them until now."""
         self._resumed_at = NEVER
         settle = parameters.suspect_ceiling + parameters.offline_after
         self.hearing = Hearing(parameters.suspect_ceiling, settle)
@@ -346,7 +348,7 @@ class Presence:
             max(self._alive_at(row), self._resumed_at) + self._detector.timeout(row, self.table.store_of(row)),
             self._mute_since.get(row, NEVER),
         )
-        settled_at = (self.started_at or now) + self._next_report(now)
+        settled_at = max((self.started_at or now) + self._next_report(now), self.settles_at)
         offline_at, hearing = max(since + self._parameters.offline_after, settled_at), self.hearing
         if hearing.deaf_at is not None and offline_at > hearing.deaf_at:
             offline_at = max(offline_at, (now if hearing.ended_at is None else hearing.ended_at) + hearing.settle)
