@@ -60,6 +60,7 @@ from gossipcontrol.server.status_page.event_stream import RejoinNews
 from gossipcontrol.server.status_page.page_guard import OnDenied, PageGuard
 from gossipcontrol.server.status_page.pages import Pages, make_site
 from gossipcontrol.server.status_page.server import PageServer
+from gossipcontrol.server.wire.encode_replicas import replicas_response
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
 from gossipcontrol.v1 import (
@@ -315,11 +316,14 @@ class App:
         source = IntentionSource(self._words, self._dispatcher.clock.now)
         self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run_id, self._knowledge, self._hub, self._sampler, tokens,
-            unrecognized.note, source, self._quotas,
+            unrecognized.note, source, self._quotas, self._list_replicas,
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
         self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
         self._knowledge_service = PeerKnowledgeService(self._knowledge, source)
+
+    def _list_replicas(self) -> gossip_control_pb2.ListReplicasResponse:
+        return replicas_response(self._replica.roster.listed() if self._replica else (), self._config.state)
 
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""

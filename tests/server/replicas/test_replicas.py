@@ -12,13 +12,15 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
+from gossipcontrol.cli.main import main
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.app import App
 from gossipcontrol.server.config import Config, Etcd, Listen, Metrics, State
 from gossipcontrol.server.config import Log as LogConfig
 from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
-from gossipcontrol.server.replicas import lease
+from gossipcontrol.server.replicas import lease, roster
 from gossipcontrol.v1 import gossip_control_pb2, gossip_control_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -133,3 +135,48 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         again = await two.rejoin("00000000-0000-4000-8000-000000000001")
         assert again.replayed
         assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in answered.decisions]
+
+
+async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "INTERVAL", 0.05)
+    async with replicas(tmp_path, "one", "two") as (one, two):
+        replica, request = vars(two.app)["_replica"], gossip_control_pb2.ListReplicasRequest()
+
+        async def rows() -> list[gossip_control_pb2.Replica]:
+            return list((await one.stub.ListReplicas(request)).replicas)
+
+        async def lists_both() -> bool:
+            found = await rows()
+            return len(found) == 2 and found[1].epoch == 1
+
+        await until(lists_both, "both are listed")
+        owner, standby = await rows()
+        assert (owner.address, owner.role, owner.epoch, owner.lag_entries) == ("one.example:7443", 1, 1, 0)
+        assert (standby.address, standby.role, standby.HasField("lag_entries")) == ("two.example:7443", 2, False)
+        assert (standby.version, standby.format) == (owner.version, owner.format)
+        monkeypatch.setattr(type(replica), "position", property(lambda self: owner.applied_entry - 1))
+
+        async def lists_the_lag() -> bool:
+            return [found.HasField("lag_entries") for found in await rows()] == [True, True]
+
+        await until(lists_the_lag, "a standby that follows says how far it is")
+        assert (await rows())[1].lag_entries >= 1
+        socket = f"unix:{tmp_path / 'two.sock'}"
+        shown = await asyncio.to_thread(CliRunner().invoke, main, ["replicas", "--address", socket])
+        assert (shown.exit_code, shown.output) == (
+            3, f"gossipcontrol: {socket}: this replica stands by; one.example:7443 serves\n"
+        )  # fmt: skip
+        shown = await asyncio.to_thread(
+            CliRunner().invoke, main, ["replicas", "--address", f"unix:{tmp_path / 'one.sock'}"]
+        )
+        assert shown.output.split()[:8] == [
+            "ADDRESS", "ROLE", "EPOCH", "LAG", "SEEN", "VERSION", "REPLICA", "one.example:7443",
+        ]  # fmt: skip
+        await two.stop()
+
+        async def lists_one() -> bool:
+            return len(await rows()) == 1
+
+        await until(lists_one, "one that stopped is not listed any more")

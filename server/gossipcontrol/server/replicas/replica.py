@@ -8,15 +8,19 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from gossipcontrol.server.config import Etcd, State, members
 from gossipcontrol.server.errors import NotOwner, StartError
 from gossipcontrol.server.replicas.lease import Lease
+from gossipcontrol.server.replicas.roster import Notice, Roster
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.etcd_ledger import EtcdLedger
+from gossipcontrol.server.state.etcd_notices import EtcdNotices
 from gossipcontrol.server.state.journal import ClockReading, StateError
 from gossipcontrol.server.state.ledger import Fenced, Late
+from gossipcontrol.server.state.ledger_entry import FORMAT
 from gossipcontrol.server.state.ledger_journal import RETRY, LedgerJournal
 from gossipcontrol.system.boot import boot_id, boottime
 
@@ -29,15 +33,22 @@ class Replica:
 
     def __init__(self, etcd: Etcd, state: State, trouble: Callable[[str], None]) -> None:
         self._max_bytes = state.max_bytes
-        self._ledger = EtcdLedger(EtcdClient(_access(etcd)), etcd.cell)
-        holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        self.lease = Lease(self._ledger, holder, etcd.address, trouble)
+        client = EtcdClient(_access(etcd))
+        self._ledger = EtcdLedger(client, etcd.cell)
+        self._holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._address = etcd.address
+        self.lease = Lease(self._ledger, self._holder, etcd.address, trouble)
+        self.roster = Roster(EtcdNotices(client, self._ledger, etcd.cell), self._notice)
+        self._journal: LedgerJournal | None = None
+        """Claimed by this replica; None: it stands by."""
+        self._notice_count = 0
 
     async def take_over(self, changed: Callable[[], None], lost: Callable[[str], None]) -> LedgerJournal:
         """Wait for this replica's turn, and read what the last owner left; raises StartError.
 
         ``changed`` is called when another replica becomes the owner, ``lost`` when that happens after this one.
         """
+        self.roster.start()
         await self.lease.wait(changed)
         self.lease.start(lost)
         journal = LedgerJournal(self._ledger, self.lease, max_bytes=self._max_bytes)
@@ -50,7 +61,26 @@ class Replica:
             except (Fenced, StateError) as error:
                 raise StartError(str(error)) from error
             else:
+                self._journal = journal
+                self.roster.write_soon()
                 return journal
+
+    @property
+    def position(self) -> int | None:
+        """Number of the last log entry that is in memory; None: the log is read when this replica takes over."""
+        return self._journal.last if self._journal else None
+
+    def _notice(self) -> Notice:
+        """What this replica says of itself."""
+        self._notice_count += 1
+        lease, is_owner = self.lease, self._journal is not None
+        last = lease.owner
+        return Notice(
+            holder=self._holder, address=self._address, is_owner=is_owner,
+            epoch=lease.epoch or (last.epoch if last else 0), applied=self.position,
+            head=self.position if is_owner else None, version=version("gossipcontrol"), format=FORMAT,
+            at=lease.service_time() if is_owner else last.at if last else 0.0, number=self._notice_count,
+        )  # fmt: skip
 
     def refusal(self) -> NotOwner:
         """What a standby says to its callers."""
@@ -84,6 +114,7 @@ class Replica:
     async def close(self) -> None:
         """Close the connections; a lease that is held runs out."""
         await self.lease.close()
+        await self.roster.stop()
         await self._ledger.close()
 
 

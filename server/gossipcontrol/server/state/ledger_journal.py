@@ -100,6 +100,11 @@ class LedgerJournal:
         for _, one in found.loaded.knowledge.entries:
             self._policy.add(one.store_id, len(one.body) + ENTRY_BYTES)
 
+    @property
+    def last(self) -> int:
+        """Number of the last entry of the log."""
+        return self._last
+
     def load(self) -> Loaded:
         """What was read when it was claimed."""
         loaded, self._loaded = self._loaded, Loaded()
