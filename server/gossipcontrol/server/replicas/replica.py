@@ -33,7 +33,7 @@ class Replica:
 
     def __init__(self, etcd: Etcd, state: State, trouble: Callable[[str], None]) -> None:
         self._max_bytes = state.max_bytes
-        client = EtcdClient(_access(etcd))
+        client = EtcdClient(_access(etcd), lambda: _read_access(etcd))
         self._ledger = EtcdLedger(client, etcd.cell)
         self._holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._address = etcd.address
@@ -120,16 +120,21 @@ class Replica:
 
 def _access(etcd: Etcd) -> EtcdAccess:
     try:
-        return EtcdAccess(
-            endpoints=members(etcd.endpoints),
-            authority=_read(etcd.authority),
-            certificate=_read(etcd.certificate),
-            key=_read(etcd.key),
-            user=etcd.user,
-            password=(_read(etcd.password_file) or b"").decode().strip(),
-        )
+        return _read_access(etcd)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"etcd: {error}") from error
+
+
+def _read_access(etcd: Etcd) -> EtcdAccess:
+    """What the files say now; raises OSError, UnicodeDecodeError."""
+    return EtcdAccess(
+        endpoints=members(etcd.endpoints),
+        authority=_read(etcd.authority),
+        certificate=_read(etcd.certificate),
+        key=_read(etcd.key),
+        user=etcd.user,
+        password=(_read(etcd.password_file) or b"").decode().strip(),
+    )
 
 
 def _read(path: str) -> bytes | None:
