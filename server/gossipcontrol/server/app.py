@@ -34,6 +34,7 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
+from gossipcontrol.server.observe.metrics_replicas import show_replicas
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.replicas.replica import Replica
 from gossipcontrol.server.replicas.standby import Standby
@@ -250,6 +251,7 @@ class App:
         if abs(clock.jumped) > JUMP:
             self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
         self.metrics = Metrics(core.counts)
+        show_replicas(self.metrics.registry, self._replica)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
         self._turns = Turns()
@@ -478,6 +480,8 @@ class App:
         """What keeps the service from taking triggers; empty: nothing."""
         if self._loss:
             return self._loss
+        if self._replica and (obstacle := self._replica.obstacle()):
+            return self._obstacle or obstacle
         if self._obstacle or self._dispatcher.outbox.accepts:
             return self._obstacle
         return "the state cannot be written, so triggers are refused"

@@ -37,11 +37,17 @@ class Replica:
         self._ledger = EtcdLedger(client, etcd.cell)
         self._holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._address = etcd.address
-        self.lease = Lease(self._ledger, self._holder, etcd.address, trouble)
+        self.lease = Lease(self._ledger, self._holder, etcd.address, self._note_trouble)
+        self._tell = trouble
         self.roster = Roster(EtcdNotices(client, self._ledger, etcd.cell), self._notice)
         self._journal: LedgerJournal | None = None
         """Claimed by this replica; None: it stands by."""
-        self._notice_count = 0
+        self._trouble = ""
+        """Why etcd cannot be asked."""
+
+    def _note_trouble(self, why: str) -> None:
+        self._trouble = why
+        self._tell(why)
 
     async def take_over(self, changed: Callable[[], None], lost: Callable[[str], None]) -> LedgerJournal:
         """Wait for this replica's turn, and read what the last owner left; raises StartError.
@@ -72,14 +78,13 @@ class Replica:
 
     def _notice(self) -> Notice:
         """What this replica says of itself."""
-        self._notice_count += 1
         lease, is_owner = self.lease, self._journal is not None
         last = lease.owner
         return Notice(
             holder=self._holder, address=self._address, is_owner=is_owner,
             epoch=lease.epoch or (last.epoch if last else 0), applied=self.position,
             head=self.position if is_owner else None, version=version("gossipcontrol"), format=FORMAT,
-            at=lease.service_time() if is_owner else last.at if last else 0.0, number=self._notice_count,
+            at=lease.service_time() if is_owner else last.at if last else 0.0,
         )  # fmt: skip
 
     def refusal(self) -> NotOwner:
@@ -94,8 +99,15 @@ class Replica:
 
     def admit(self) -> None:
         """Raise NotOwner while another replica may have taken over."""
-        if not self.lease.is_sure():
-            raise NotOwner("this replica cannot renew its lease in etcd, so another may have taken over")
+        if obstacle := self.obstacle():
+            raise NotOwner(obstacle)
+
+    def obstacle(self) -> str:
+        """Why this owner does not serve now; empty: it does."""
+        if self.lease.is_sure():
+            return ""
+        why = f": {self._trouble}" if self._trouble else ""
+        return f"this replica cannot renew its lease in etcd, so another may have taken over{why}"
 
     def reading(self) -> ClockReading | None:
         """How this replica's clocks stand to service time, as it saw the last owner's; None if it saw none renew."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, cast
 
 from gossipcontrol.server.state.ledger import Late
@@ -14,6 +14,8 @@ from gossipcontrol.system.boot import boottime
 
 INTERVAL = 2.0
 """Seconds between two notices of a replica."""
+LIVE_TIME = 15.0
+"""Seconds without a new notice after which a replica does not count as a standby any more."""
 GONE_TIME = 60.0
 """Seconds without a new notice after which the owner deletes the last one; by its own clock, so no other is trusted."""
 MOST = 64
@@ -126,7 +128,8 @@ class Roster:
         self._mine = mine
         self._now = now
         self._seen: dict[str, tuple[bytes, float]] = {}
-        """By holder: its last notice, and when it came."""
+        """By holder: its last notice, and when it came. Another thread reads it, so it is replaced, not changed."""
+        self._count = 0
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -159,6 +162,10 @@ class Roster:
                 rows.append(Listed(notice, "replaced" if notice.is_owner else "standby", now - since))
         return rows[:MOST]
 
+    def standbys(self) -> list[Listed]:
+        """The replicas that can take over."""
+        return [one for one in self.listed() if one.role == "standby" and one.age < LIVE_TIME]
+
     async def _run(self) -> None:
         while True:
             self._news.clear()
@@ -170,24 +177,27 @@ class Roster:
 
     async def exchange(self) -> None:
         """Say how this replica is, and, as the owner, hear of the others; raises Late."""
-        mine = self._mine()
-        await self._notices.put(mine.holder, write_notice(await self._with_head(mine)))
+        mine = await self._next()
+        await self._notices.put(mine.holder, write_notice(mine))
         if not mine.is_owner:
-            self._seen.clear()
+            self._seen = {}
             return
         found, now = await self._notices.all(2 * MOST), self._now()
         before = self._seen
-        self._seen = {
+        seen = {
             holder: before[holder] if before.get(holder, (b"", 0.0))[0] == value else (value, now)
             for holder, value in found.items()
         }
-        for holder in [holder for holder, (_, since) in self._seen.items() if now - since > GONE_TIME]:
+        gone = [holder for holder, (_, since) in seen.items() if now - since > GONE_TIME]
+        self._seen = {holder: one for holder, one in seen.items() if holder not in gone}
+        for holder in gone:
             await self._notices.delete(holder)
-            del self._seen[holder]
 
-    async def _with_head(self, mine: Notice) -> Notice:
-        """The notice of a hot standby says how far the log is, as asked before the notice of its own place is made."""
-        if mine.is_owner or mine.applied is None:
-            return mine
-        head = await self._notices.head()
-        return Notice(**asdict(self._mine()) | {"head": head})
+    async def _next(self) -> Notice:
+        """The next notice; a hot standby asks how far the log is before it looks how far it is itself."""
+        self._count += 1
+        mine = self._mine()
+        if mine.applied is not None and not mine.is_owner:
+            head = await self._notices.head()
+            mine = replace(self._mine(), head=head)
+        return replace(mine, number=self._count)
