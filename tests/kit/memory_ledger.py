@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from gossipcontrol.server.state.ledger import Fenced, Register
+from gossipcontrol.server.state.ledger import Cut, Fenced, Register
 
 Carry = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Carries out one step: a test makes delays, pauses and lost answers of it."""
@@ -24,6 +25,8 @@ class MemoryLedger:
         self.head = 0
         self.registers: dict[str, Register] = {}
         self.stored: dict[tuple[str, int], bytes] = {}
+        self.followers: set[asyncio.Event] = set()
+        """Set when there is another entry."""
         self._revision = 0
 
     def link(self, carry: Carry = at_once) -> MemoryLedgerLink:
@@ -34,6 +37,8 @@ class MemoryLedger:
         """Append, unless somebody else has."""
         if self.head == seq - 1:
             self.entries[seq], self.head = body, seq
+            for one in self.followers:
+                one.set()
         elif self.head != seq or self.entries.get(seq) != body:
             raise Fenced(f"the log's last entry is {self.head}, not {seq - 1}")
 
@@ -75,6 +80,21 @@ class MemoryLedgerLink:
         for seq, body in found:
             if seq >= start:
                 yield seq, body
+
+    async def follow(self, start: int) -> AsyncGenerator[tuple[int, bytes]]:
+        news = asyncio.Event()
+        self._shared.followers.add(news)
+        try:
+            while True:
+                news.clear()
+                async for seq, body in self.read(start):
+                    if seq != start:
+                        raise Cut(f"entry {start} is not there any more")
+                    yield seq, body
+                    start = seq + 1
+                await news.wait()
+        finally:
+            self._shared.followers.discard(news)
 
     async def register(self, name: str) -> Register:
         found: Register = await self._carry(lambda: self._shared.registers.get(name, Register(b"", 0)))

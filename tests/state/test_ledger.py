@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.etcd_ledger import EtcdLedger
-from gossipcontrol.server.state.ledger import Fenced, Ledger
+from gossipcontrol.server.state.ledger import Cut, Fenced, Ledger
 
 from tests.kit.etcd import Etcd, needs_etcd, running_etcd
 from tests.kit.memory_ledger import MemoryLedger
@@ -46,7 +47,17 @@ async def check_contract(one: Ledger, other: Ledger) -> None:
     await other.cut(3)
     assert await read(one) == await read(one, 3) == [(3, b"claim")]
     assert await one.last() == 3
-    await other.append(4, b"four")
+    async with aclosing(one.follow(4)) as stream, aclosing(one.follow(2)) as late:
+        waiting = [asyncio.ensure_future(anext(stream))]
+        await other.append(4, b"four")
+        await other.append(5, b"five")
+        assert [await waiting[0], await anext(stream)] == [(4, b"four"), (5, b"five")]
+        waiting = [asyncio.ensure_future(anext(stream))]
+        await other.cut(5)
+        await other.append(6, b"six")
+        assert await waiting[0] == (6, b"six"), "who has read what is cut off goes on"
+        with pytest.raises(Cut):
+            await anext(late)
 
     assert await one.register("lease") == (b"", 0)
     first = await one.swap("lease", b"mine", 0)
@@ -88,22 +99,41 @@ async def test_a_long_log_is_read_in_order(tmp_path: Path) -> None:
         for seq in range(1, 411):
             await ledger.append(seq, b"%d" % seq)
         assert await read(ledger, 3) == [(seq, b"%d" % seq) for seq in range(3, 411)]
-        reading = ledger.read(1)
-        seen = [(await anext(reading))[0]]
-        await ledger.cut(300)  # and compacts: whoever reads on finds what is left, and sees what is missing
-        seen += [seq async for seq, _ in reading]
-        assert seen == [*range(1, 201), *range(300, 411)]
+        async with aclosing(ledger.follow(5)) as stream, aclosing(ledger.follow(5)) as slow:
+            assert [await anext(stream) for _ in range(406)] == await read(ledger, 5)
+            assert await anext(slow) == (5, b"5")
+            await ledger.cut(400)
+            with pytest.raises(Cut):
+                [_ async for _ in slow]
+
+
+@needs_etcd
+async def test_a_watch_from_a_revision_that_etcd_has_forgotten_ends(tmp_path: Path) -> None:
+    async with running_etcd(tmp_path) as etcd:
+        client = EtcdClient(EtcdAccess(endpoints=etcd.endpoints))
+        for number in range(3):
+            await client.put(b"a", b"%d" % number)
+        await client.compact(4)
+        assert [one async for some in client.watch(b"a", b"b", 2) for one in some] == []
+        await client.close()
 
 
 @needs_etcd
 @pytest.mark.waits(3)
 async def test_appends_go_on_when_a_member_of_three_is_killed(tmp_path: Path) -> None:
     flags = ("--heartbeat-interval", "50", "--election-timeout", "500")
-    async with running_etcd(tmp_path, 3, *flags) as etcd, etcd_ledger(etcd) as ledger:
+    async with (
+        running_etcd(tmp_path, 3, *flags) as etcd,
+        etcd_ledger(etcd) as ledger,
+        etcd_ledger(etcd) as follower,
+        AsyncExitStack() as stack,
+    ):
         await ledger.append(1, b"1")
+        stream = await stack.enter_async_context(aclosing(follower.follow(1)))
         for killed in range(3):
             await etcd.kill(killed)
             for seq in (2 + 2 * killed, 3 + 2 * killed):
                 await ledger.append(seq, b"%d" % seq)
+                assert await anext(stream) == (seq - 1, b"%d" % (seq - 1))
             await etcd.start(killed)
         assert await read(ledger) == [(seq, b"%d" % seq) for seq in range(1, 8)]

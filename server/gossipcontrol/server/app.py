@@ -31,7 +31,7 @@ from gossipcontrol.server.memory_limit import memory_limit
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
-from gossipcontrol.server.observe.metrics import Metrics
+from gossipcontrol.server.observe.metrics import Metrics, show_standby
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.metrics_replicas import show_replicas
@@ -198,7 +198,7 @@ class App:
     async def _open_shared(self, standing_by: Callable[[], None]) -> None:
         """The same with the state that replicas share, once it is this one's turn."""
         config = self._config
-        replica = self._replica = Replica(config.etcd, config.state, self._warn_of_etcd)
+        replica = self._replica = Replica(config.etcd, config.state, self._parameters(), self._warn_of_etcd, self._log)
 
         def changed() -> None:
             owner = replica.lease.owner
@@ -206,7 +206,7 @@ class App:
 
         standby = Standby(
             self._entrances, server_options(config.limits), SERVICES, replica.refusal,
-            lambda path, error: self._log.error("page failed", path=path, exc_info=error),
+            lambda path, error: self._log.error("page failed", path=path, exc_info=error), replica,
         )  # fmt: skip
         try:
             await standby.start(config.metrics.address)
@@ -215,8 +215,10 @@ class App:
             journal = await replica.take_over(changed, self._lose)
             self.is_standing_by = False
             loaded = journal.load()
-            # In a thread, so that the lease is renewed meanwhile.
-            core, whole = await asyncio.to_thread(self._recover, loaded)
+            followed, has_followed = await replica.recovered(), True
+            if followed is None:  # in a thread, so that the lease is renewed meanwhile
+                followed, has_followed = await asyncio.to_thread(self._recover, loaded), False
+            core, whole = followed
         except StateError as error:
             raise StartError(str(error)) from error
         finally:
@@ -224,18 +226,20 @@ class App:
             await standby.stop()
         if self._loss:
             raise StartError(self._loss)
-        self._log.info("owner", epoch=replica.lease.epoch, entries=len(loaded.entries))
+        self._log.info("owner", epoch=replica.lease.epoch, entries=len(loaded.entries), followed=has_followed)
         self._go_on(journal, replace(loaded, clock=replica.reading() or loaded.clock), core, whole)
         replica.lease.service_time = self._dispatcher.clock.now
 
     def _recover(self, loaded: Loaded) -> tuple[Core, bool]:
         """The core, and whether all of its knowledge must be kept anew; raises StateError."""
+        store, whole = recover_book(loaded.knowledge, self._config.knowledge)
+        return recover(loaded, self._parameters(), store), whole
+
+    def _parameters(self) -> CoreParameters:
         config = self._config
-        parameters = CoreParameters(
+        return CoreParameters(
             deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge, memory=memory_limit(config)
         )
-        store, whole = recover_book(loaded.knowledge, config.knowledge)
-        return recover(loaded, parameters, store), whole
 
     def _lose(self, why: str) -> None:
         """Another replica has taken over."""
@@ -254,6 +258,7 @@ class App:
         show_replicas(self.metrics.registry, self._replica)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
+        show_standby(self.metrics.registry, self._replica)
         self._turns = Turns()
         self._quotas = Quotas(self._config.identity_limits, self.metrics.count_limited)
         outbox = self._outbox = Outbox(

@@ -31,6 +31,7 @@ from gossipcontrol.server.core.event import (
 from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.slices import finish
 from gossipcontrol.server.core.turn import Fact, Turn
+from gossipcontrol.server.state.effects_checksum import checksum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,10 +45,14 @@ class LoggingLab(Lab):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.log: list[Fact] = []
+        self.checksums: dict[int, int] = {}
+        """Of the effects of each turn, by the length of the log after it."""
 
     def turn(self, event: Event) -> Turn:
         turn = super().turn(event)
-        self.log += [fact for fact in turn.facts if isinstance(fact, Fact)]
+        if facts := [fact for fact in turn.facts if isinstance(fact, Fact)]:
+            self.log += facts
+            self.checksums[len(self.log)] = checksum(turn.effects)
         return turn
 
 
@@ -82,6 +87,17 @@ def restored(chosen: Parameters, snapshot: str | None, log: Sequence[Fact]) -> C
     return core
 
 
+def checksums(chosen: Parameters, run: LoggingLab) -> dict[int, int]:
+    """Of the effects that the facts of each turn have in a replay."""
+    core, found, effects = Core(CoreParameters(deciding=chosen), id_prefix="t"), dict[int, int](), list[Effect]()
+    for number, fact in enumerate(run.log, 1):
+        effects += core.replay(fact)
+        if number in run.checksums:
+            found[number] = checksum(effects)
+            effects.clear()
+    return found
+
+
 def future(core: Core, now: float) -> list[list[Effect]]:
     """What a core does from now on, as every node asks for a rejoin, attaches again and time passes."""
     effects: list[list[Effect]] = []
@@ -114,6 +130,7 @@ def test_a_snapshot_and_the_log_after_it_give_the_same_state(
     from_log = restored(chosen, None, run.lab.log)
     assert shown(from_snapshot) == shown(run.lab.core)
     assert shown(from_log) == shown(run.lab.core)
+    assert checksums(chosen, run.lab) == run.lab.checksums, "whoever replays finds the same effects"
     assert future(from_snapshot, run.lab.now) == future(from_log, run.lab.now)
 
 

@@ -22,7 +22,7 @@ from gossipcontrol.server.core.deciding.registry import Node
 from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.server.core.diagnosis.rot_budget import StartRate
-from gossipcontrol.server.core.effect import AnswerTrigger, RefuseNode, RefuseTrigger, StartRejoin
+from gossipcontrol.server.core.effect import AnswerTrigger, Effect, RefuseNode, RefuseTrigger, StartRejoin
 from gossipcontrol.server.core.event import (
     AddressesProved,
     CancelRequested,
@@ -195,10 +195,10 @@ class Core:
             return soft
         return earliest(earliest(soft, self.deciding.next_deadline()), self.deciding.clearance.next_deadline())
 
-    def replay(self, fact: Fact) -> None:
-        """Decide again what the log kept; nothing of it leaves, and liveness hears nothing of it."""
+    def replay(self, fact: Fact) -> Sequence[Effect]:
+        """Decide again what the log kept; nothing of it may leave, and liveness hears nothing of it."""
         self.memory.recount()
-        self.deciding.handle(fact.event, fact.at, fact.reads)
+        return self.deciding.handle(fact.event, fact.at, fact.reads).effects
 
     # Deciding.
 

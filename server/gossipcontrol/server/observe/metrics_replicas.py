@@ -12,15 +12,9 @@ def show_replicas(registry: CollectorRegistry, replica: Replica | None) -> None:
     owner = show_owner(registry, 1)
     epoch = Gauge("gossipcontrol_epoch", "Number of owners so far; 0 without replicas.", registry=registry)
     standbys = Gauge("gossipcontrol_standbys", "Replicas that can take over.", registry=registry)
-    lag = Gauge(
-        "gossipcontrol_standby_lag_entries",
-        "Log entries that the standby furthest behind has yet to apply; 0 without one that follows the log.",
-        registry=registry,
-    )
     if replica is None:
         return
     lease, roster = replica.lease, replica.roster
     owner.set_function(lease.is_sure)
     epoch.set_function(lambda: lease.epoch)
     standbys.set_function(lambda: len(roster.standbys()))
-    lag.set_function(lambda: max((one.lag or 0 for one in roster.standbys()), default=0))

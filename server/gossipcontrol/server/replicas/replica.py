@@ -12,7 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gossipcontrol.server.config import Etcd, State, members
+from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.errors import NotOwner, StartError
+from gossipcontrol.server.observe.log import Logger
+from gossipcontrol.server.replicas.follower import Follower
 from gossipcontrol.server.replicas.lease import Lease
 from gossipcontrol.server.replicas.roster import Notice, Roster
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
@@ -31,7 +34,9 @@ class Replica:
     Raises StartError if the files for etcd cannot be read.
     """
 
-    def __init__(self, etcd: Etcd, state: State, trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, etcd: Etcd, state: State, parameters: CoreParameters, trouble: Callable[[str], None], log: Logger
+    ) -> None:
         self._max_bytes = state.max_bytes
         client = EtcdClient(_access(etcd), lambda: _read_access(etcd))
         self._ledger = EtcdLedger(client, etcd.cell)
@@ -40,8 +45,9 @@ class Replica:
         self.lease = Lease(self._ledger, self._holder, etcd.address, self._note_trouble)
         self._tell = trouble
         self.roster = Roster(EtcdNotices(client, self._ledger, etcd.cell), self._notice)
+        self._follower = Follower(self._ledger, parameters, log)
         self._journal: LedgerJournal | None = None
-        """Claimed by this replica; None: it stands by."""
+        """Of the owner."""
         self._trouble = ""
         """Why etcd cannot be asked."""
 
@@ -55,12 +61,17 @@ class Replica:
         ``changed`` is called when another replica becomes the owner, ``lost`` when that happens after this one.
         """
         self.roster.start()
-        await self.lease.wait(changed)
+        following = asyncio.get_running_loop().create_task(self._follower.run())
+        try:
+            await self.lease.wait(changed)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         self.lease.start(lost)
         journal = LedgerJournal(self._ledger, self.lease, max_bytes=self._max_bytes)
         while True:
             try:
-                await journal.claim()
+                await journal.claim(self._follower.drain)
             except Late as error:
                 self.lease.trouble(str(error))
                 await asyncio.sleep(RETRY)
@@ -71,10 +82,32 @@ class Replica:
                 self.roster.write_soon()
                 return journal
 
+    async def recovered(self) -> tuple[Core, bool] | None:
+        """After ``take_over``: the core as this replica followed it, and whether all knowledge must be kept anew.
+
+        None: it did not follow, so the core must be recovered.
+        """
+        return await self._follower.finish()
+
     @property
-    def position(self) -> int | None:
-        """Number of the last log entry that is in memory; None: the log is read when this replica takes over."""
-        return self._journal.last if self._journal else None
+    def position(self) -> int:
+        """The last entry of the log that is in this replica's memory; 0: it loads a snapshot."""
+        return self._journal.last if self._journal else self._follower.position
+
+    @property
+    def lag(self) -> int:
+        """How many entries of the log it is behind."""
+        return 0 if self._journal else self._follower.lag
+
+    @property
+    def diverged(self) -> int:
+        """How often its replay had other effects than what the owner decided."""
+        return self._follower.diverged
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it serves, or could at once."""
+        return self._journal is not None or self._follower.is_warm
 
     def _notice(self) -> Notice:
         """What this replica says of itself."""
@@ -82,7 +115,7 @@ class Replica:
         last = lease.owner
         return Notice(
             holder=self._holder, address=self._address, is_owner=is_owner,
-            epoch=lease.epoch or (last.epoch if last else 0), applied=self.position,
+            epoch=lease.epoch or (last.epoch if last else 0), applied=self.position if self.is_warm else None,
             head=self.position if is_owner else None, version=version("gossipcontrol"), format=FORMAT,
             at=lease.service_time() if is_owner else last.at if last else 0.0,
         )  # fmt: skip
@@ -125,6 +158,7 @@ class Replica:
 
     async def close(self) -> None:
         """Close the connections; a lease that is held runs out."""
+        await self._follower.close()
         await self.lease.close()
         await self.roster.stop()
         await self._ledger.close()

@@ -10,7 +10,7 @@ import grpc
 from gossipcontrol.server.access.entrance import Entrance
 from gossipcontrol.server.config import LOOPBACK
 from gossipcontrol.server.errors import NotOwner, StartError
-from gossipcontrol.server.observe.metrics import show_owner
+from gossipcontrol.server.observe.metrics import Following, show_owner, show_standby
 from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.runtime.turns import Turns
@@ -38,11 +38,13 @@ class Standby:
         services: Iterable[str],
         refusal: Callable[[], NotOwner],
         failed: Callable[[str, Exception], None],
+        following: Following | None = None,
     ) -> None:
         self._entrances = entrances
         self._services = services
         self._refusal = refusal
         self._failed = failed
+        self._following = following
         self._server = grpc.aio.server(options=options)
         self._pages: PageServer | None = None
 
@@ -71,6 +73,7 @@ class Standby:
         routes = {"/healthz": health.live, "/readyz": health.ready}
         registry = CollectorRegistry()
         show_owner(registry, 0)
+        show_standby(registry, self._following)
         metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
         site = Site(routes, {"/metrics": metrics}, self._failed, is_local=host in LOOPBACK)
         try:

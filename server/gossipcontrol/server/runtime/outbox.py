@@ -164,7 +164,7 @@ class Outbox:
     def _append(self, turn: Turn) -> int:
         now = turn.facts[-1].at
         entries = [fact if isinstance(fact, Fact) else _entry(fact) for fact in turn.facts]
-        number = self._appended = self._journal.append(entries)
+        number = self._appended = self._journal.append(entries, turn.effects)
         if turn.outcome is None:
             self._waiting_since = min(self._waiting_since, now)
         self._logged_at = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,12 @@ PAUSE = 0.05
 """Seconds between two tries that failed at once."""
 MESSAGE_BYTES = 64 << 20
 """Largest answer; the requests keep below etcd's own limit of 1.5 MiB."""
-_KV, _AUTH = "/etcdserverpb.KV/", "/etcdserverpb.Auth/"
+WATCH_TIME = 1.0
+"""Seconds in which a watch must begin."""
+_KV, _AUTH, _WATCH = "/etcdserverpb.KV/", "/etcdserverpb.Auth/", "/etcdserverpb.Watch/Watch"
+_LEADER = ("hasleader", "true")
+"""Has a member that is cut off from the others end a watch."""
+_NO_DELETIONS = 1
 _FULL = "database space exceeded"
 _OLD_TOKENS = ("invalid auth token", "revision of auth store is old")
 """What etcd says to a token that is too old, or that was given before users or roles changed."""
@@ -93,6 +98,42 @@ class EtcdClient:
         except Late as error:
             if _COMPACTED not in str(error):
                 raise
+
+    async def watch(self, key: bytes, end: bytes, revision: int) -> AsyncGenerator[Sequence[etcd_pb2.KeyValue]]:
+        """The new values of keys from this revision on, as one endpoint tells them; ends when it tells no more.
+
+        That is so when it is gone or cut off, or has forgotten the revision: whoever needs the rest reads the keys.
+        """
+        create = etcd_pb2.WatchCreateRequest(
+            key=key, range_end=end, start_revision=revision, filters=[_NO_DELETIONS], fragment=True
+        )
+        call: Any = None
+        number, token = self._current, self._token
+        try:
+            metadata = await self._metadata(number)
+            call = self._channels[number].stream_stream(
+                _WATCH,
+                request_serializer=etcd_pb2.WatchRequest.SerializeToString,
+                response_deserializer=etcd_pb2.WatchResponse.FromString,
+            )(metadata=(_LEADER, *metadata))
+            async with asyncio.timeout(WATCH_TIME):
+                await call.write(etcd_pb2.WatchRequest(create_request=create))
+                answer = await call.read()
+            while isinstance(answer, etcd_pb2.WatchResponse) and not answer.canceled:
+                yield [one.kv for one in answer.events]
+                answer = await call.read()
+            if isinstance(answer, etcd_pb2.WatchResponse) and not answer.compact_revision:
+                self._distrust(answer.cancel_reason, number, token)
+        except grpc.aio.AioRpcError as error:
+            self._distrust(error.details() or "", number, token)
+        except (TimeoutError, asyncio.InvalidStateError):  # the latter is what a call says that has ended already
+            self._distrust("", number, token)
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise  # else the connection was renewed
+        finally:
+            if call is not None:
+                call.cancel()
 
     async def close(self) -> None:
         """Close the connections."""

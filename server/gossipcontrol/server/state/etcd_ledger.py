@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 
 from gossipcontrol.etcd.v3 import etcd_pb2
-from gossipcontrol.server.state.etcd_client import EtcdClient
-from gossipcontrol.server.state.ledger import Fenced, Register
+from gossipcontrol.server.state.etcd_client import PAUSE, EtcdClient
+from gossipcontrol.server.state.ledger import Cut, Fenced, Register
 
 FORMAT = 1
 """Of the keys; it stands in each of them."""
@@ -50,7 +52,26 @@ class EtcdLedger:
     async def read(self, start: int) -> AsyncIterator[tuple[int, bytes]]:
         """The entries from this number on, in order."""
         async for key, body in self._page(self._log(start), self._key("log0"), PAGE_ENTRIES):
-            yield int(key.rpartition(b"/")[2]), body
+            yield _seq(key), body
+
+    async def follow(self, start: int) -> AsyncGenerator[tuple[int, bytes]]:
+        """The entries from this number on, and all that come later; raises Cut, Late."""
+        end = self._key("log0")
+        while True:
+            request = etcd_pb2.RangeRequest(key=self._log(start), range_end=end, limit=PAGE_ENTRIES)
+            answer = await self._client.range(request)
+            for seq, body in _entries(answer.kvs, start):
+                yield seq, body
+                start = seq + 1
+            if answer.more:
+                continue
+            watch = self._client.watch(self._log(start), end, answer.header.revision + 1)
+            async with aclosing(watch) as changes:
+                async for some in changes:
+                    for seq, body in _entries(some, start):
+                        yield seq, body
+                        start = seq + 1
+            await asyncio.sleep(PAUSE)
 
     async def register(self, name: str) -> Register:
         """The register of this name."""
@@ -118,6 +139,19 @@ class EtcdLedger:
 
     def _log(self, seq: int) -> bytes:
         return self._key(f"log/{seq:016}")
+
+
+def _seq(key: bytes) -> int:
+    return int(key.rpartition(b"/")[2])
+
+
+def _entries(found: Sequence[etcd_pb2.KeyValue], start: int) -> Iterator[tuple[int, bytes]]:
+    """The entries from this number on; raises Cut where one is missing."""
+    for one in found:
+        if (seq := _seq(one.key)) != start:
+            raise Cut(f"entry {start} of the log is not there any more")
+        yield seq, one.value
+        start += 1
 
 
 def _register(found: Sequence[etcd_pb2.KeyValue]) -> Register:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded
@@ -41,7 +42,7 @@ class FakeJournal:
         """Keep the listener."""
         self.listener = listener
 
-    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry], effects: Sequence[Effect] = ()) -> int:
         """Add to the list."""
         self.entries += entries
         self._number += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.knowledge.snapshot import Capture
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state.entry import KnowledgeEntry
@@ -104,8 +105,11 @@ class Journal(Protocol):
         """Begin to write; call it in the event loop."""
         ...
 
-    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
-        """Queue entries; returns the number of the last."""
+    def append(self, entries: Sequence[Fact | KnowledgeEntry], effects: Sequence[Effect] = ()) -> int:
+        """Queue the entries of a turn; returns the number of the last.
+
+        A log that is shared keeps a checksum of the effects that the turn had, for those that replay it.
+        """
         ...
 
     def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:

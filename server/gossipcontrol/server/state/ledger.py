@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple, Protocol
 
 
@@ -12,6 +12,10 @@ class Fenced(Exception):
 
 class Late(Exception):
     """Whether it was done is not known, and the same must be tried again; the message is for an operator."""
+
+
+class Cut(Exception):
+    """An entry that is wanted was deleted: a snapshot covers it."""
 
 
 class Register(NamedTuple):
@@ -42,6 +46,13 @@ class Ledger(Protocol):
 
     def read(self, start: int) -> AsyncIterator[tuple[int, bytes]]:
         """The entries from this number on, in order."""
+        ...
+
+    def follow(self, start: int) -> AsyncGenerator[tuple[int, bytes]]:
+        """The same and all that come later, as they come, without an end.
+
+        Raises ``Cut`` where an entry is missing, and ``Late`` after a while without an answer: ask again for the next.
+        """
         ...
 
     async def register(self, name: str) -> Register:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gossipcontrol.server.core.turn import Fact
@@ -30,6 +30,11 @@ class Batch(NamedTuple):
     clock: ClockReading | None
     """How the owner's clocks stood, where that was new."""
     entries: Sequence[Numbered]
+    checksums: Mapping[int, int] | None = None
+    """Of the effects of a turn, by the number of its last fact, unless it had none; None: an earlier version wrote it.
+
+    Earlier versions read a batch that has them, for they look for nothing but the clock and the rows.
+    """
 
 
 def pack_batch(batch: Batch) -> bytes:
@@ -43,7 +48,9 @@ def pack_batch(batch: Batch) -> bytes:
         else:
             rows.append(json.dumps([number, float(one.at), one.kind, one.store_id, len(one.body)]))
             blobs.append(one.body)
-    text = f'{{"clock":{json.dumps(batch.clock and _plain(batch.clock))},"rows":[{",".join(rows)}]}}'.encode()
+    clock = json.dumps(batch.clock and _plain(batch.clock))
+    effects = "" if batch.checksums is None else f',"effects":{json.dumps([*batch.checksums.items()])}'
+    text = f'{{"clock":{clock}{effects},"rows":[{",".join(rows)}]}}'.encode()
     content = b"".join([len(text).to_bytes(4), text, *blobs])
     return b"\1" + zlib.compress(content, 1) if len(content) >= COMPRESSED_FROM else b"\0" + content
 
@@ -60,7 +67,8 @@ def unpack_batch(body: bytes) -> Batch:
             end += more
         else:
             entries.append((number, read_plain(at, kind, what, more)))
-    return Batch(ClockReading(*plain["clock"]) if plain["clock"] else None, entries)
+    checksums = dict(plain["effects"]) if "effects" in plain else None
+    return Batch(ClockReading(*plain["clock"]) if plain["clock"] else None, entries, checksums)
 
 
 def write_entries(epoch: int, body: bytes) -> list[bytes]:
@@ -79,6 +87,8 @@ class BatchReader:
     """Puts the entries of a ledger together. What an owner did not finish was never acknowledged, and is left out."""
 
     def __init__(self) -> None:
+        self.batch_epoch = 0
+        """Of the owner that wrote the last batch."""
         self._epoch = 0
         self._pieces: list[bytes] = []
 
@@ -93,7 +103,10 @@ class BatchReader:
             return None
         body = b"".join(self._pieces)
         self._pieces.clear()
-        return unpack_batch(body) if body else None
+        if not body:
+            return None
+        self.batch_epoch = epoch
+        return unpack_batch(body)
 
 
 def _split(entry: bytes) -> tuple[bool, int, bytes]:

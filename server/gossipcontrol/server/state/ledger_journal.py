@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state.clock_table import differs
+from gossipcontrol.server.state.effects_checksum import checksum
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.fence import Fence
 from gossipcontrol.server.state.journal import (
@@ -23,7 +25,7 @@ from gossipcontrol.server.state.journal import (
 )
 from gossipcontrol.server.state.ledger import Fenced, Late, Ledger
 from gossipcontrol.server.state.ledger_entry import Batch, pack_batch, read_epoch, write_entries
-from gossipcontrol.server.state.ledger_reading import read_ledger
+from gossipcontrol.server.state.ledger_reading import Found, read_ledger
 from gossipcontrol.server.state.ledger_snapshot import SnapshotJob, Snapshots
 from gossipcontrol.server.state.log_table import ENTRY_BYTES
 from gossipcontrol.server.state.snapshot_policy import MIN_LOG_BYTES, SnapshotPolicy
@@ -63,6 +65,8 @@ class LedgerJournal:
         """Last entry of the log."""
         self._number = 0
         self._queue: deque[tuple[int, Item]] = deque()
+        self._checksums: dict[int, int] = {}
+        """Of the effects of turns that are queued, by the number of the last fact."""
         self._news = asyncio.Event()
         self._jobs: asyncio.Queue[SnapshotJob] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,8 +80,8 @@ class LedgerJournal:
         self._snapshot_from = 0.0
         """Monotonic instant from which on snapshots may be tried again."""
 
-    async def claim(self) -> None:
-        """Append the first entry of this owner, and read all before it; raises Fenced, Late, StateError."""
+    async def claim(self, read: Callable[[Ledger, int], Awaitable[Found]] = read_ledger) -> None:
+        """Append the first entry of this owner, and ``read`` all before it; raises Fenced, Late, StateError."""
         [claim] = write_entries(self._fence.epoch, b"")
         while True:
             self._last = await self._ledger.last() + 1
@@ -89,7 +93,7 @@ class LedgerJournal:
                 break
         await self._snapshots.claim()
         try:
-            found = await read_ledger(self._ledger, self._last)
+            found = await read(self._ledger, self._last)
         except StateError:
             await self._snapshots.check_owner()  # a newer one may have cut what this one was to read
             raise
@@ -102,7 +106,7 @@ class LedgerJournal:
 
     @property
     def last(self) -> int:
-        """Number of the last entry of the log."""
+        """The last entry of the log."""
         return self._last
 
     def load(self) -> Loaded:
@@ -115,13 +119,15 @@ class LedgerJournal:
         self._listener, self._loop = listener, asyncio.get_running_loop()
         self._tasks = [self._loop.create_task(one) for one in (self._write(), self._work())]
 
-    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry], effects: Sequence[Effect] = ()) -> int:
         """Queue entries for the next append."""
         for one in entries:
             if type(one) is KnowledgeEntry:
                 self._policy.add(one.store_id, len(one.body) + ENTRY_BYTES)
         self._queue.extend(enumerate(entries, self._number + 1))
         self._number += len(entries)
+        if effects and (found := checksum(effects)):
+            self._checksums[self._number] = found
         self._news.set()
         return self._number
 
@@ -241,7 +247,8 @@ class LedgerJournal:
             entries.append((number, one))
             size += len(one.body) if isinstance(one, KnowledgeEntry) else 0
             self._queue.popleft()
-        return Batch(self._new_reading(), entries)
+        checksums = {number: self._checksums.pop(number) for number, _ in entries if number in self._checksums}
+        return Batch(self._new_reading(), entries, checksums)
 
     def _new_reading(self) -> ClockReading | None:
         """How the clocks stand, when that is new."""

@@ -31,6 +31,11 @@ class Stored:
     at: float = 0.0
     """Service time of what it holds."""
 
+    @property
+    def epoch(self) -> int:
+        """The owner that wrote it; 0: there is none."""
+        return epoch_of(self.name) if self.name else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
@@ -52,6 +57,16 @@ class Manifest:
     def names(self) -> set[str]:
         """The names of all chunks that are needed."""
         return {one.name for one in (self.deciding, self.tail, *self.stores.values()) if one.name}
+
+
+def epoch_of(name: str) -> int:
+    """The owner that writes, or wrote, chunks of this name."""
+    return int(name.partition("-")[0])
+
+
+def covered(manifest: Manifest, store_id: str) -> int:
+    """The number from which on facts of a store are in no snapshot of it."""
+    return manifest.stores[store_id].number if store_id in manifest.stores else 0
 
 
 def write_manifest(manifest: Manifest) -> bytes:

@@ -14,7 +14,15 @@ from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import ClockReading, KnowledgeSnapshot
 from gossipcontrol.server.state.ledger import Fenced, Late, Ledger, Register
 from gossipcontrol.server.state.ledger_entry import Batch, pack_batch
-from gossipcontrol.server.state.ledger_manifest import REGISTER, Manifest, Stored, read_manifest, write_manifest
+from gossipcontrol.server.state.ledger_manifest import (
+    REGISTER,
+    Manifest,
+    Stored,
+    covered,
+    epoch_of,
+    read_manifest,
+    write_manifest,
+)
 from gossipcontrol.server.state.pack import Packer
 
 CHUNK_BYTES = 1 << 19
@@ -91,7 +99,7 @@ class Snapshots:
             before, manifest = self.manifest, replace(self.manifest, epoch=self._epoch, clock=clock)
             if job.knowledge is not None:
                 manifest = await self._write_stores(name, job, job.knowledge, manifest)
-            uncovered = {n: one for n, one in self._uncovered.items() if n >= _covered(manifest, one.store_id)}
+            uncovered = {n: one for n, one in self._uncovered.items() if n >= covered(manifest, one.store_id)}
             if job.plain is not None:
                 manifest = await self._write_deciding(name, job, manifest, uncovered)
             await self._swap(manifest)
@@ -112,7 +120,7 @@ class Snapshots:
         """Delete chunks that an owner left who died while it wrote them; raises Late."""
         async with self._writing:
             for unused in await self._ledger.chunk_names() - self.manifest.names():
-                if _epoch_of(unused) < self._epoch:  # else this or a newer owner writes them
+                if epoch_of(unused) < self._epoch:  # else this or a newer owner writes them
                     await self._ledger.delete_chunks(unused)
 
     async def _write_deciding(
@@ -160,20 +168,10 @@ def _still_wanted(job: SnapshotJob, manifest: Manifest) -> SnapshotJob | None:
     if job.plain is not None and job.number < manifest.deciding.number:
         job = replace(job, plain=None)
     if job.knowledge is not None and not job.is_whole:
-        stores = {one: kept for one, kept in job.knowledge.stores.items() if job.number >= _covered(manifest, one)}
+        stores = {one: kept for one, kept in job.knowledge.stores.items() if job.number >= covered(manifest, one)}
         is_newer = bool(stores) and job.number >= manifest.shared_number
         job = replace(job, knowledge=replace(job.knowledge, stores=stores) if is_newer else None)
     return job if job.plain is not None or job.knowledge is not None else None
-
-
-def _epoch_of(name: str) -> int:
-    """The owner that writes, or wrote, chunks of this name."""
-    return int(name.partition("-")[0])
-
-
-def _covered(manifest: Manifest, store_id: str) -> int:
-    """The number from which on facts of a store are in no snapshot of it."""
-    return manifest.stores[store_id].number if store_id in manifest.stores else 0
 
 
 def _cut(body: bytes) -> Iterator[bytes]:

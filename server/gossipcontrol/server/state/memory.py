@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import JournalListener, JournalStats, KnowledgeSnapshot, Loaded
@@ -23,9 +24,9 @@ class MemoryJournal:
     def start(self, listener: JournalListener) -> None:
         """Nothing: the listener is never called."""
 
-    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry], effects: Sequence[Effect] = ()) -> int:
         """Nothing is stored."""
-        del entries
+        del entries, effects
         return 0
 
     def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:

@@ -15,6 +15,7 @@ from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.slices import Slices, finish
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import KnowledgeSnapshot, Loaded, LoadedKnowledge, StateError
 
 MOVED = frozenset({"peers_per_store", "peer_age"})
@@ -29,18 +30,31 @@ def recover(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStor
     The log is replayed with the parameters under which it was written: others would decide otherwise.
     """
     try:
-        written = written_with(loaded, parameters)
-        core = Core(written, knowledge=knowledge)
-        if loaded.snapshot:
-            core.load(loaded.snapshot["core"])
+        core = load_core(loaded, parameters, knowledge)
         for fact in loaded.entries:
             core.replay(fact)
-        if written == parameters:
-            return core
-        changed = Core(parameters, knowledge=knowledge)
-        changed.load(core.save())
+        return change_core(core, parameters, knowledge)
     except (CodecError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(error) from error
+
+
+def load_core(loaded: Loaded, parameters: CoreParameters, knowledge: KnowledgeStore | None) -> Core:
+    """The core as the snapshot has it, with the parameters under which the log after it was written.
+
+    Raises CodecError, KeyError, TypeError or ValueError.
+    """
+    core = Core(written_with(loaded, parameters), knowledge=knowledge)
+    if loaded.snapshot:
+        core.load(loaded.snapshot["core"])
+    return core
+
+
+def change_core(core: Core, parameters: CoreParameters, knowledge: KnowledgeStore | None) -> Core:
+    """A core of the same state with these parameters, and this book."""
+    if core.parameters == parameters and knowledge in (None, core.knowledge):
+        return core
+    changed = Core(parameters, knowledge=knowledge)
+    changed.load(core.save())
     return changed
 
 
@@ -64,8 +78,12 @@ def take_snapshot(core: Core) -> Plain:
 
 def take_snapshot_slices(core: Core) -> Slices[Plain]:
     """The same in slices, as it is at the first of them, whatever events come between them."""
-    parameters = encode(core.parameters.deciding) | {SIZES: encode(core.parameters.sizes)}
-    return {"parameters": parameters, "core": (yield from core.capture_slices())}
+    return {"parameters": take_parameters(core), "core": (yield from core.capture_slices())}
+
+
+def take_parameters(core: Core) -> Plain:
+    """Those under which the log after a snapshot is written, as ``written_with`` reads them."""
+    return encode(core.parameters.deciding) | {SIZES: encode(core.parameters.sizes)}
 
 
 def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tuple[KnowledgeStore, bool]:
@@ -74,22 +92,41 @@ def recover_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> tu
     That is so when the parameters are not those under which it was written, for a replay needs the latter.
     """
     try:
-        written = decode(loaded.shared["parameters"], KnowledgeParameters) if loaded.shared else parameters
-        book = KnowledgeStore(written)
-        book.load(loaded.shared["senders"] if loaded.shared else (), loaded.stores)
+        book = load_book(loaded, parameters)
         for number, entry in loaded.entries:
-            event, room = read_event(entry.store_id, entry.body)
-            if isinstance(event, IntentionsRecorded) and number <= loaded.shared_number:
-                event = replace(event, sender_id="", sequence=0)
-            book.handle(event, entry.at, room)
-        if loaded.shared and written == parameters:
+            replay_entry(book, entry, is_in_senders=number <= loaded.shared_number)
+        if loaded.shared and book.parameters == parameters:
             return book, False
-        stores = {store_id: b"".join(book.capture(store_id).parts()) for store_id in book.store_ids()}
-        changed = KnowledgeStore(parameters)
-        changed.load(book.senders(), stores)
+        return change_book(book, parameters), True
     except (CodecError, KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
         raise _unreadable(error) from error
-    return changed, True
+
+
+def load_book(loaded: LoadedKnowledge, parameters: KnowledgeParameters) -> KnowledgeStore:
+    """The book as the snapshots have it, with the parameters under which the log after them was written.
+
+    Raises CodecError, KeyError, TypeError, ValueError, IndexError or zlib.error.
+    """
+    written = decode(loaded.shared["parameters"], KnowledgeParameters) if loaded.shared else parameters
+    book = KnowledgeStore(written)
+    book.load(loaded.shared["senders"] if loaded.shared else (), loaded.stores)
+    return book
+
+
+def replay_entry(book: KnowledgeStore, entry: KnowledgeEntry, *, is_in_senders: bool) -> None:
+    """Let a book go on with what the log kept; raises as ``load_book`` does."""
+    event, room = read_event(entry.store_id, entry.body)
+    if isinstance(event, IntentionsRecorded) and is_in_senders:
+        event = replace(event, sender_id="", sequence=0)
+    book.handle(event, entry.at, room)
+
+
+def change_book(book: KnowledgeStore, parameters: KnowledgeParameters) -> KnowledgeStore:
+    """A book of the same state with these parameters."""
+    stores = {store_id: b"".join(book.capture(store_id).parts()) for store_id in book.store_ids()}
+    changed = KnowledgeStore(parameters)
+    changed.load(book.senders(), stores)
+    return changed
 
 
 def take_book(book: KnowledgeStore, store_ids: Iterable[str], now: float) -> KnowledgeSnapshot:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gossipcontrol.server.core.codec import CodecError, Plain
+from gossipcontrol.server.core.effect import Effect
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import clock_table, knowledge_table, log_table
 from gossipcontrol.server.state.entry import KnowledgeEntry
@@ -96,7 +97,7 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._write, args=(loop, listener), name="state", daemon=True)
         self._thread.start()
 
-    def append(self, entries: Sequence[Fact | KnowledgeEntry]) -> int:
+    def append(self, entries: Sequence[Fact | KnowledgeEntry], effects: Sequence[Effect] = ()) -> int:
         """Queue entries for the next transaction."""
         for one in entries:
             if type(one) is KnowledgeEntry:
