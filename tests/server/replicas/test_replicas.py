@@ -135,8 +135,15 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         assert refused.value.details() == "this replica stands by; one.example:7443 serves"
         assert dict(refused.value.trailing_metadata() or ())[OWNER_TRAILER] == "one.example:7443"
 
+
+        async def follows() -> bool:
+            replica = two.app._replica  # pyright: ignore[reportPrivateUsage]
+            return replica is not None and replica.is_warm and b"_lag_entries 0.0\n" in await two.metrics()
+
+        await until(follows, "it has replayed the owner's log")
         await one.app.stop()
         await two.starting
+        assert b"gossipcontrol_replay_diverged_total 0.0\n" in await two.metrics()
         again = await two.rejoin("00000000-0000-4000-8000-000000000001")
         assert again.replayed
         assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in answered.decisions]

@@ -87,9 +87,9 @@ class BatchReader:
     """Puts the entries of a ledger together. What an owner did not finish was never acknowledged, and is left out."""
 
     def __init__(self) -> None:
-        self.batch_epoch = 0
+        self.batch_epoch: int = 0
         """Of the owner that wrote the last batch."""
-        self._epoch = 0
+        self._epoch: int = 0
         self._pieces: list[bytes] = []
 
     def take(self, entry: bytes) -> Batch | None:
