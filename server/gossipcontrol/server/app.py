@@ -209,7 +209,8 @@ class App:
             lambda path, error: self._log.error("page failed", path=path, exc_info=error), replica,
         )  # fmt: skip
         try:
-            await standby.start(config.metrics.address)
+            host = config.metrics.address.rpartition(":")[0]
+            await standby.start(config.metrics.address, *self._page_access(host, self._calls.denied))
             self.is_standing_by = True
             standing_by()
             journal = await replica.take_over(changed, self._lose)
@@ -444,23 +445,26 @@ class App:
             troubled=self._dispatcher.core.liveness.diagnosis.troubled_nodes, name=self._dispatcher.core.name,
             news=self._news, failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
         )  # fmt: skip
-        loop, access = asyncio.get_running_loop(), self._config.access
-        is_guarded = host not in LOOPBACK and bool(access.identities)
-        guard = PageGuard(self._entrances.table, self._page_denied(loop)) if is_guarded else None
-        context = self._entrances.context() if is_guarded and access.certificate else None
-        site = make_site(pages, loop, is_local=host in LOOPBACK, guard=guard)
+        guard, context = self._page_access(host, self._denied)
+        site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK, guard=guard)
         try:
             self._page_server = PageServer(host.strip("[]"), int(port), site, context)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
         self.metrics_port = self._page_server.port
 
-    def _page_denied(self, loop: asyncio.AbstractEventLoop) -> OnDenied:
-        def denied(path: str, client: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self._denied, path, client, identity, error)
+    def _page_access(self, host: str, denied: OnDenied) -> tuple[PageGuard | None, ssl.SSLContext | None]:
+        """Who may read the pages, and their TLS, where other hosts reach them; raises StartError."""
+        access, loop = self._config.access, asyncio.get_running_loop()
+        if host in LOOPBACK or not access.identities:
+            return None, None
 
-        return denied
+        def tell(path: str, client: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(denied, path, client, identity, error)
+
+        context = self._entrances.context() if access.certificate else None
+        return PageGuard(self._entrances.table, tell), context
 
     def _graph(self, store_id: str) -> NeighborGraph | None:
         return self._dispatcher.core.liveness.neighbor_graph(store_id, self._dispatcher.clock.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Sequence
@@ -16,8 +17,10 @@ from click.testing import CliRunner
 from gossipcontrol.cli.main import main
 from gossipcontrol.client.channel import open_channel
 from gossipcontrol.etcd.v3 import etcd_pb2
+from gossipcontrol.server.access.authority import AUTHORITY, Authority
+from gossipcontrol.server.access.hub import found_hub
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Etcd, Listen, Metrics, State
+from gossipcontrol.server.config import Access, Config, Etcd, Listen, Metrics, State
 from gossipcontrol.server.config import Log as LogConfig
 from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
@@ -45,13 +48,14 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 class Running:
     """A replica, and a client of it."""
 
-    def __init__(self, directory: Path, etcd: EtcdServers, name: str) -> None:
+    def __init__(self, directory: Path, etcd: EtcdServers, name: str, access: Access | None = None) -> None:
         self.etcd = etcd
         socket, self.pages = directory / f"{name}.sock", free_ports(1)[0]
         self.app = App(
             Config(
                 listen=Listen(socket=str(socket), tcp=""),
-                metrics=Metrics(address=f"127.0.0.1:{self.pages}"),
+                metrics=Metrics(address=f"{'0.0.0.0' if access else '127.0.0.1'}:{self.pages}"),
+                access=access or Access(),
                 state=State(backend="etcd"),
                 etcd=Etcd(endpoints=",".join(etcd.endpoints), address=f"{name}.example:7443"),
             ),
@@ -135,7 +139,6 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         assert refused.value.details() == "this replica stands by; one.example:7443 serves"
         assert dict(refused.value.trailing_metadata() or ())[OWNER_TRAILER] == "one.example:7443"
 
-
         async def follows() -> bool:
             replica = two.app._replica  # pyright: ignore[reportPrivateUsage]
             return replica is not None and replica.is_warm and b"_lag_entries 0.0\n" in await two.metrics()
@@ -199,6 +202,35 @@ async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_
             return len(await rows()) == 1
 
         await until(lists_one, "one that stopped is not listed any more")
+
+
+async def test_the_page_of_a_standby_is_reached_and_guarded_like_that_of_an_owner(tmp_path: Path) -> None:
+    """Before, a scraper of https found plain HTTP there, and a probe could not ask both in one way."""
+    authority = Authority(tmp_path / "hub")
+    found_hub(authority, ["localhost"], 7443, 1)
+    access = Access(
+        identities=str(authority.directory / "identities.toml"), certificate=str(authority.path("hub", "crt")),
+        key=str(authority.path("hub", "key")),
+    )  # fmt: skip
+    async with replicas(tmp_path, "one") as [one]:
+        two = Running(tmp_path, one.etcd, "two", access)
+        context = ssl.create_default_context(cafile=str(authority.path(AUTHORITY, "crt")))
+
+        def status(path: str) -> int:
+            url = f"https://localhost:{two.pages}{path}"
+            try:
+                with urllib.request.urlopen(url, context=context) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code
+
+        try:
+            await until(lambda: two.app.is_standing_by, "it stands by")
+            paths = ("/healthz", "/readyz", "/metrics")
+            assert [await asyncio.to_thread(status, path) for path in paths] == [200, 503, 401]
+        finally:
+            await two.stop()
 
 
 async def test_an_etcd_without_space_refuses_triggers_says_so_and_loses_nothing(
