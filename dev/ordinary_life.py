@@ -29,6 +29,12 @@ EVERY = "2m"
 SLOW, FAST = "0.5", "0.005"
 """Two buckets of commits."""
 
+ETCD_SIZE, ETCD_QUOTA = (
+    'etcd_mvcc_db_total_size_in_bytes{instance="e"}',
+    'etcd_server_quota_backend_bytes{instance="e"}',
+)
+"""Of one member of etcd, by its own names."""
+
 Series = dict[str, list[float | None]]
 """Values by series, one per minute; None: nothing was scraped."""
 Hours = Callable[[int], bool]
@@ -205,8 +211,12 @@ class Recorder:
             name("overloaded_seconds"): self.overloaded,
             name("state_accepting"): 1,
             name("owner"): 1,
-            name("standby_lag_entries"): 0,
+            name("epoch"): 3,
+            name("standbys"): 2,
+            name("standby_lag_entries"): moved,
             name("replay_diverged_total"): 0,
+            ETCD_SIZE: 300e6 + 100e6 * math.sin(minute / 300),
+            ETCD_QUOTA: 2e9,
             name("agents_attached"): online,
             name("partitions", store="notes"): 1 if self._parted else 0,
             name("store_staleness_seconds", store="notes"): 60 if states["suspect"] else 2,
@@ -292,6 +302,9 @@ TROUBLES: Mapping[str, Difference] = {
     "StateFailing": {name("state_accepting"): _is(0)},
     "NoOwner": {name("owner"): _is(0)},
     "ReplayDiverged": {name("replay_diverged_total"): lambda old, minute: 1.0},
+    "NoStandby": {name("standbys"): _is(0)},
+    "StandbyLag": {name("standby_lag_entries"): _grows(1000)},
+    "EtcdFull": {ETCD_SIZE: _is(1.7e9)},
     "RestartAdvised": {name("escalations_total", rung="restart_advised"): lambda old, minute: 1.0},
     "Partition": {name("partitions", store="notes"): _is(1)},
     "MassSilence": {

@@ -19,7 +19,7 @@ from gossipcontrol.cli.document import plain
 from gossipcontrol.cli.main import main
 from gossipcontrol.client import Client, LivenessReport, PeerObservation
 from gossipcontrol.v1 import liveness_pb2
-from gossipcontrol.v1.gossip_control_pb2 import Store, StoreNode
+from gossipcontrol.v1.gossip_control_pb2 import ListReplicasResponse, Replica, Store, StoreNode
 
 from tests.kit.intentions import batch, chain
 from tests.kit.markdown import TOP
@@ -44,6 +44,8 @@ COMMANDS = {
 }
 """Each command with which this service answers something in every list; those that run on are in ``EVENTS``."""
 EVENTS = {"watch", "agent"}
+MESSAGES = {"replicas": ListReplicasResponse(replicas=[Replica()])}
+"""What commands print of a service that is not here."""
 
 
 def test_milliseconds_are_seconds_and_nothing_is_left_out() -> None:
@@ -113,6 +115,11 @@ async def test_every_command_gives_the_fields_that_are_documented(tmp_path: Path
         assert found == {name: documented()[name] for name in COMMANDS}
 
 
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_fields_of_a_message_are_documented(name: str) -> None:
+    assert fields({"version": 1, "ts": 0.0, **plain(MESSAGES[name])}) == documented()[name]
+
+
 def _run(service: Service, *words: str) -> str:
     if words[0] == "simulate":
         return CliRunner().invoke(main, [words[0], str(TOP / words[1]), *words[2:], "--json"]).stdout
@@ -124,5 +131,5 @@ def _run(service: Service, *words: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(main.list_commands(click.Context(main))))
 def test_every_command_has_its_fields_documented(name: str) -> None:
-    assert name in COMMANDS.keys() | EVENTS
+    assert name in COMMANDS.keys() | EVENTS | MESSAGES.keys()
     assert name in documented()

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from gossipcontrol.cli.main import COMMANDS, main
+from gossipcontrol.cli.replicas_command import show_replicas
+from gossipcontrol.client.replica import ReplicaList
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
 from tests.kit.address import local_address
@@ -133,6 +135,17 @@ async def test_a_change_is_reported_for_a_host_or_for_nodes(service: Service, ki
     for where in (("--host-id", "h"), ("--node", "n", "--node", "m", "--park")):
         decisions = await read(service, "report", kind, *where, "--detail", "wlan0 up")
         assert len(decisions) == (0 if kind == "sleep" else where.count("--node") or 1)
+
+
+async def test_one_service_says_that_it_has_no_replicas(service: Service) -> None:
+    assert (await run(service, "replicas")).stdout == "one service, state in memory only: no replicas\n"
+    assert await read(service, "replicas") == {"replicas": [], "backend": "memory", "path": ""}
+    shown = ReplicaList((), "sqlite", "/var/lib/gossipcontrol/state.db")
+    with CliRunner().isolation() as (output, *_):
+        show_replicas(shown)
+    assert output.getvalue().decode().replace("\n", " ").strip() == (
+        "one service, state in /var/lib/gossipcontrol/state.db: no replicas"
+    )
 
 
 async def test_stores_and_rejoins_are_listed(service: Service) -> None:

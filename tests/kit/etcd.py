@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gossipcontrol.etcd.v3 import etcd_pb2
@@ -30,6 +32,8 @@ class Etcd:
     endpoints: list[str]
     processes: list[asyncio.subprocess.Process]
     commands: list[list[str]]
+    access: EtcdAccess
+    """With which it is asked whether it is ready."""
 
     async def kill(self, number: int) -> None:
         """Kill a member as by a power cut."""
@@ -39,6 +43,19 @@ class Etcd:
     async def start(self, number: int) -> None:
         """Start a member (again)."""
         self.processes[number] = await _spawn(self.commands[number])
+
+    async def operate(self, path: str, token: str = "", **fields: Any) -> dict[str, Any]:
+        """A call of the first member's HTTP gateway, as an operator's tool makes it."""
+
+        def post() -> dict[str, Any]:
+            headers = {"Authorization": token} if token else {}
+            url = f"http://{self.endpoints[0]}/v3/{path}"
+            request = urllib.request.Request(url, json.dumps(fields).encode(), headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+
+        return await asyncio.to_thread(post)
 
     def leader(self) -> int:
         """Number of the member that leads."""
@@ -51,7 +68,7 @@ class Etcd:
 
     async def until_ready(self) -> None:
         """Wait until a majority answers."""
-        client = EtcdClient(EtcdAccess(endpoints=self.endpoints))
+        client = EtcdClient(self.access)
 
         async def answers() -> bool:
             try:
@@ -67,23 +84,27 @@ class Etcd:
 
 
 @asynccontextmanager
-async def running_etcd(directory: Path, members: int = 1, *flags: str) -> AsyncGenerator[Etcd]:
-    """Run so many members; kill them at the end."""
+async def running_etcd(
+    directory: Path, members: int = 1, *flags: str, access: Callable[[list[str]], EtcdAccess] | None = None
+) -> AsyncGenerator[Etcd]:
+    """Run so many members, with TLS if ``access`` makes that of a client; kill them at the end."""
+    scheme = "https" if access else "http"
     ports = free_ports(2 * members)
     clients, peers = ports[:members], ports[members:]
     cluster = ",".join(f"m{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers))
     commands = [
         [
             ETCD or "etcd", "--name", f"m{number}", "--data-dir", str(directory / f"etcd{number}"),
-            "--listen-client-urls", f"http://127.0.0.1:{client}",
-            "--advertise-client-urls", f"http://127.0.0.1:{client}",
+            "--listen-client-urls", f"{scheme}://127.0.0.1:{client}",
+            "--advertise-client-urls", f"{scheme}://127.0.0.1:{client}",
             "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls",
             f"http://127.0.0.1:{peer}", "--initial-cluster", cluster, "--log-level", "error", *flags,
         ]
         for number, (client, peer) in enumerate(zip(clients, peers, strict=True))
     ]  # fmt: skip
     endpoints = [f"127.0.0.1:{port}" for port in clients]
-    etcd = Etcd(endpoints, [await _spawn(command) for command in commands], commands)
+    asked_with = access(endpoints) if access else EtcdAccess(endpoints=endpoints)
+    etcd = Etcd(endpoints, [await _spawn(command) for command in commands], commands, asked_with)
     try:
         await etcd.until_ready()
         yield etcd

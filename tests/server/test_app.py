@@ -133,7 +133,7 @@ async def test_reflection_lists_and_describes_the_services(service: Service) -> 
     [control] = [one for one in file.service if one.name == "GossipControl"]
     assert {method.name for method in control.method} == {
         "Rejoin", "ReportNetworkChange", "PeerLiveness", "Attach", "WatchPeers", "ListPeers", "ListStores",
-        "ListRejoins", "Explain", "Forget", "CancelRejoin",
+        "ListRejoins", "Explain", "Forget", "CancelRejoin", "ListReplicas",
     }  # fmt: skip
 
 

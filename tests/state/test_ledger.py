@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.etcd_ledger import EtcdLedger
-from gossipcontrol.server.state.ledger import Cut, Fenced, Late, Ledger
+from gossipcontrol.server.state.ledger import Cut, Fenced, Ledger
 
 from tests.kit.etcd import Etcd, needs_etcd, running_etcd
 from tests.kit.memory_ledger import MemoryLedger
@@ -137,15 +137,3 @@ async def test_appends_go_on_when_a_member_of_three_is_killed(tmp_path: Path) ->
                 assert await anext(stream) == (seq - 1, b"%d" % (seq - 1))
             await etcd.start(killed)
         assert await read(ledger) == [(seq, b"%d" % seq) for seq in range(1, 8)]
-
-
-@needs_etcd
-async def test_an_etcd_without_space_says_what_an_operator_can_do(tmp_path: Path) -> None:
-    async with running_etcd(tmp_path, 1, "--quota-backend-bytes", "1000000") as etcd, etcd_ledger(etcd) as ledger:
-        with pytest.raises(Late, match=r"etcd has no space left .* defragment it or raise --quota-backend-bytes"):
-            await fill(ledger)
-
-
-async def fill(ledger: Ledger) -> None:
-    for seq in range(1, 100):
-        await ledger.append(seq, bytes(100_000))

@@ -62,6 +62,8 @@ def requests(client: Release) -> dict[str, Any]:
     if "Forget" in {method.name for method in client.methods()}:
         made["CancelRejoin"] = client.message("CancelRejoinRequest")
         made["Forget"] = client.message("ForgetRequest", store_id="a")
+    if "ListReplicas" in {method.name for method in client.methods()}:
+        made["ListReplicas"] = client.message("ListReplicasRequest")
     for message in made.values():
         add_everywhere(message)
     return made

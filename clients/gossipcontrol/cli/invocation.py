@@ -17,6 +17,8 @@ from gossipcontrol.client.errors import AddressError, ClientError, UnreachableEr
 P = ParamSpec("P")
 
 FAILED, UNREACHABLE = 1, 3
+STANDBY = "this replica "
+"""How what a replica that does not serve says begins: it says who does."""
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 _timeout = click.option(
     "--timeout", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, metavar="SECONDS",
@@ -48,6 +50,9 @@ def _complain(address: str, error: ClientError) -> int:
     if not isinstance(error, UnreachableError):
         say(f"gossipcontrol: {words_of(address, error)}", error=True)
         return FAILED
+    if str(error).startswith(STANDBY):
+        say(f"gossipcontrol: {address}: {error}", error=True)
+        return UNREACHABLE
     try:
         say(f"gossipcontrol: no service at {address}: {why_unreachable(address, str(error))}", error=True)
     except Denied as denied:

@@ -22,6 +22,10 @@ COMMANDS = {
     "peers": ("peers_command", "Show who is online, suspected, offline or asleep in a store."),
     "rejoin": ("rejoin_command", "Have a node rejoin these stores, or all it has."),
     "rejoins": ("rejoins_command", "List rejoins, newest first: what was decided, why, and how they ended."),
+    "replicas": (
+        "replicas_command",
+        "List the replicas of the service: who owns the state, and how far behind others are.",
+    ),
     "report": ("report_command", "Report what happened to a host, for scripts and hooks."),
     "simulate": ("simulate_command", "Try configurations on a scenario, or on what the service recorded."),
     "status": ("status_command", "Say whether the service serves, and what it knows."),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Outcome,
         PeerState,
         Platform,
+        ReplicaRole,
         Rule,
         Rung,
         unrecognized_numbers,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         SyncResult,
     )
     from gossipcontrol.client.presence import Peer, PeerChange, Presence, PresenceUpdate, StoreView
+    from gossipcontrol.client.replica import Replica, ReplicaList
     from gossipcontrol.client.store import Store, StoreNode
     from gossipcontrol.client.sync_client import SyncClient
 else:
@@ -85,8 +87,8 @@ else:
             "RejoinRecord", "RejoinTrigger", "RestartRecord", "SeenState", "TriggerRecord", "TriggerResult",
         ),
         "gossipcontrol.client.enumeration": (
-            "Capability", "Cause", "ChangeKind", "DecisionKind", "Outcome", "PeerState", "Platform", "Rule", "Rung",
-            "unrecognized_numbers",
+            "Capability", "Cause", "ChangeKind", "DecisionKind", "Outcome", "PeerState", "Platform", "ReplicaRole",
+            "Rule", "Rung", "unrecognized_numbers",
         ),
         "gossipcontrol.client.errors": (
             "AddressError", "ClientError", "CredentialsError", "DeniedError", "NotFoundError", "OverloadedError",
@@ -101,6 +103,7 @@ else:
             "LivenessReport", "LivenessResult", "Neighbor", "PeerObservation", "SyncRequest", "SyncResult",
         ),
         "gossipcontrol.client.presence": ("Peer", "PeerChange", "Presence", "PresenceUpdate", "StoreView"),
+        "gossipcontrol.client.replica": ("Replica", "ReplicaList"),
         "gossipcontrol.client.store": ("Store", "StoreNode"),
         "gossipcontrol.client.sync_client": ("SyncClient",),
     })  # fmt: skip
@@ -110,9 +113,9 @@ __all__ = [
     "Credentials", "CredentialsError", "Decision", "DecisionKind", "DeniedError", "ExplainResult", "Explanation",
     "ForgetResult", "Frontier", "Intention", "IntentionBatch", "Knowledge", "LivenessReport", "LivenessResult",
     "Member", "Neighbor", "NetworkChange", "NotFoundError", "Outcome", "OverloadedError", "PastTrigger", "Peer",
-    "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate",
-    "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "RestartRecord", "Rule", "Rung", "SeenState",
-    "StatusCode", "Store", "StoreNode", "StoreView", "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord",
-    "TriggerResult", "UndoneChange", "UnreachableError", "UnsupportedError", "check_address", "default_address",
-    "unrecognized_numbers",
+    "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence",
+    "PresenceUpdate", "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "Replica", "ReplicaList",
+    "ReplicaRole", "RestartRecord", "Rule", "Rung", "SeenState", "StatusCode", "Store", "StoreNode", "StoreView",
+    "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord", "TriggerResult", "UndoneChange", "UnreachableError",
+    "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
 ]  # fmt: skip

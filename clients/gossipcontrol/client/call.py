@@ -20,6 +20,7 @@ from gossipcontrol.client.enumeration import Cause, Outcome, PeerState
 from gossipcontrol.client.intention import Frontier, Member, PeerKnowledge, PeerLag, UndoneChange
 from gossipcontrol.client.liveness import LivenessReport, LivenessResult, SyncResult
 from gossipcontrol.client.presence import Peer
+from gossipcontrol.client.replica import ReplicaList
 from gossipcontrol.client.store import Store
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, liveness_pb2, peer_knowledge_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
@@ -136,6 +137,11 @@ def list_stores(node_id: str) -> ListCall[gossip_control_pb2.Store, Store]:
     """The stores of a node, or all."""
     request = gossip_control_pb2.ListStoresRequest(node_id=node_id)
     return ListCall(GossipControlStub, "ListStores", request, lambda page: page.stores, decode.store)
+
+
+def list_replicas() -> Call[gossip_control_pb2.ListReplicasResponse, ReplicaList]:
+    """The replicas of the service."""
+    return Call(GossipControlStub, "ListReplicas", gossip_control_pb2.ListReplicasRequest(), decode.replica_list)
 
 
 def warnings() -> Call[gossip_control_pb2.ListStoresResponse, tuple[str, ...]]:

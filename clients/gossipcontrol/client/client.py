@@ -23,6 +23,7 @@ from gossipcontrol.client.knowledge import Knowledge
 from gossipcontrol.client.liveness import LivenessReport, LivenessResult, SyncResult
 from gossipcontrol.client.presence import Peer, PresenceUpdate
 from gossipcontrol.client.presence_stream import OnLoss, PresenceStream
+from gossipcontrol.client.replica import ReplicaList
 from gossipcontrol.client.store import Store
 from gossipcontrol.client.transport import Transport
 
@@ -109,6 +110,10 @@ class Client:
     def list_stores(self, node_id: str = "") -> AsyncIterator[Store]:
         """Stores by id, of one node or of all."""
         return self._transport.each(call.list_stores(node_id))
+
+    async def list_replicas(self) -> ReplicaList:
+        """The replicas of the service, the owner first; none where one service has its state for itself."""
+        return await self._transport.call(call.list_replicas())
 
     def list_rejoins(
         self,

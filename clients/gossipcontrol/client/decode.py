@@ -14,9 +14,10 @@ from gossipcontrol.client.decision import (
     TriggerRecord,
     TriggerResult,
 )
-from gossipcontrol.client.enumeration import Cause, DecisionKind, Outcome, PeerState, Rule, Rung
+from gossipcontrol.client.enumeration import Cause, DecisionKind, Outcome, PeerState, ReplicaRole, Rule, Rung
 from gossipcontrol.client.liveness import LivenessResult, SyncRequest
 from gossipcontrol.client.presence import Peer, PresenceUpdate, StoreView
+from gossipcontrol.client.replica import Replica, ReplicaList
 from gossipcontrol.client.store import Store, StoreNode
 from gossipcontrol.v1 import decision_pb2, gossip_control_pb2, liveness_pb2
 
@@ -201,3 +202,22 @@ def _sync_request(message: liveness_pb2.SyncWithPeer) -> SyncRequest:
 def causes(numbers: Iterable[int]) -> list[Cause]:
     """The causes of a command."""
     return [Cause(number) for number in numbers]
+
+
+def replica_list(message: gossip_control_pb2.ListReplicasResponse) -> ReplicaList:
+    """The replicas."""
+    return ReplicaList(tuple(map(_replica, message.replicas)), message.backend, message.path)
+
+
+def _replica(message: gossip_control_pb2.Replica) -> Replica:
+    return Replica(
+        replica_id=message.replica_id,
+        address=message.address,
+        role=ReplicaRole(message.role),
+        epoch=message.epoch,
+        applied_entry=message.applied_entry if message.HasField("applied_entry") else None,
+        lag_entries=message.lag_entries if message.HasField("lag_entries") else None,
+        seen_age=seconds(message.seen_age_ms),
+        version=message.version,
+        format=message.format,
+    )

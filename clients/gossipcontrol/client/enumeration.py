@@ -70,6 +70,16 @@ class PeerState(OpenEnum):
     """Named, but never heard."""
 
 
+class ReplicaRole(OpenEnum):
+    """What a replica of the service does."""
+
+    OWNER = 1
+    """It decides and answers."""
+    STANDBY = 2
+    REPLACED = 3
+    """It was the owner before, and has died or not ended yet."""
+
+
 class Cause(OpenEnum):
     """Why a rejoin is wanted."""
 

@@ -24,6 +24,7 @@ from gossipcontrol.client.enumeration import Cause, Outcome, PeerState
 from gossipcontrol.client.liveness import LivenessReport, LivenessResult, SyncResult
 from gossipcontrol.client.presence import Peer, PresenceUpdate
 from gossipcontrol.client.presence_stream import OnLoss, PresenceStream
+from gossipcontrol.client.replica import ReplicaList
 from gossipcontrol.client.store import Store
 
 
@@ -113,6 +114,10 @@ class SyncClient:
     def list_stores(self, node_id: str = "") -> Iterator[Store]:
         """Stores by id, of one node or of all."""
         return self._transport.each(call.list_stores(node_id))
+
+    def list_replicas(self) -> ReplicaList:
+        """The replicas of the service, the owner first; none where one service has its state for itself."""
+        return self._transport.call(call.list_replicas())
 
     def list_rejoins(
         self,

@@ -34,6 +34,7 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, show_standby
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
+from gossipcontrol.server.observe.metrics_replicas import show_replicas
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.replicas.replica import Replica
 from gossipcontrol.server.replicas.standby import Standby
@@ -61,6 +62,7 @@ from gossipcontrol.server.status_page.event_stream import RejoinNews
 from gossipcontrol.server.status_page.page_guard import OnDenied, PageGuard
 from gossipcontrol.server.status_page.pages import Pages, make_site
 from gossipcontrol.server.status_page.server import PageServer
+from gossipcontrol.server.wire.encode_replicas import replicas_response
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
 from gossipcontrol.v1 import (
@@ -210,7 +212,8 @@ class App:
             lambda path, error: self._log.error("page failed", path=path, exc_info=error), replica,
         )  # fmt: skip
         try:
-            await standby.start(config.metrics.address)
+            host = config.metrics.address.rpartition(":")[0]
+            await standby.start(config.metrics.address, *self._page_access(host, self._calls.denied))
             self.is_standing_by = True
             standing_by()
             journal = await replica.take_over(changed, self._lose)
@@ -257,6 +260,7 @@ class App:
         if abs(clock.jumped) > JUMP:
             self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
         self.metrics = Metrics(core.counts)
+        show_replicas(self.metrics.registry, self._replica)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
         show_standby(self.metrics.registry, self._replica)
@@ -325,11 +329,14 @@ class App:
         source = IntentionSource(self._words, self._dispatcher.clock.now)
         self._service = service = GossipControlService(
             self._dispatcher, self._agents, self.metrics, run, self._knowledge, self._hub, self._sampler, tokens,
-            unrecognized.note, source, self._quotas,
+            unrecognized.note, source, self._quotas, self._list_replicas,
         )  # fmt: skip
         self._dispatcher.core.memory.add("streams", service.unregistered, STREAM, outside=True)
         self._dispatcher.core.memory.add("queues", service.queued_bytes, outside=True)
         self._knowledge_service = PeerKnowledgeService(self._knowledge, source)
+
+    def _list_replicas(self) -> gossip_control_pb2.ListReplicasResponse:
+        return replicas_response(self._replica.roster.listed() if self._replica else (), self._config.state)
 
     def _make_server(self, authenticate: Authenticate, *, is_private: bool) -> WrappingServer:
         """A server for some ways in, whose callers are told apart by ``authenticate``."""
@@ -443,23 +450,26 @@ class App:
             troubled=self._dispatcher.core.liveness.diagnosis.troubled_nodes, name=self._dispatcher.core.name,
             news=self._news, failed=lambda path, error: self._log.error("page failed", path=path, exc_info=error),
         )  # fmt: skip
-        loop, access = asyncio.get_running_loop(), self._config.access
-        is_guarded = host not in LOOPBACK and bool(access.identities)
-        guard = PageGuard(self._entrances.table, self._page_denied(loop)) if is_guarded else None
-        context = self._entrances.context() if is_guarded and access.certificate else None
-        site = make_site(pages, loop, is_local=host in LOOPBACK, guard=guard)
+        guard, context = self._page_access(host, self._denied)
+        site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK, guard=guard)
         try:
             self._page_server = PageServer(host.strip("[]"), int(port), site, context)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
         self.metrics_port = self._page_server.port
 
-    def _page_denied(self, loop: asyncio.AbstractEventLoop) -> OnDenied:
-        def denied(path: str, client: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self._denied, path, client, identity, error)
+    def _page_access(self, host: str, denied: OnDenied) -> tuple[PageGuard | None, ssl.SSLContext | None]:
+        """Who may read the pages, and their TLS, where other hosts reach them; raises StartError."""
+        access, loop = self._config.access, asyncio.get_running_loop()
+        if host in LOOPBACK or not access.identities:
+            return None, None
 
-        return denied
+        def tell(path: str, client: str, identity: str, error: PermissionDenied | Unauthenticated) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(denied, path, client, identity, error)
+
+        context = self._entrances.context() if access.certificate else None
+        return PageGuard(self._entrances.table, tell), context
 
     def _graph(self, store_id: str) -> NeighborGraph | None:
         return self._dispatcher.core.liveness.neighbor_graph(store_id, self._dispatcher.clock.now())
@@ -484,6 +494,8 @@ class App:
         """What keeps the service from taking triggers; empty: nothing."""
         if self._loss:
             return self._loss
+        if self._replica and (obstacle := self._replica.obstacle()):
+            return self._obstacle or obstacle
         if self._obstacle or self._dispatcher.outbox.accepts:
             return self._obstacle
         return "the state cannot be written, so triggers are refused"

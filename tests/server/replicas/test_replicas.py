@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Sequence
@@ -12,16 +13,24 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
+from gossipcontrol.cli.main import main
 from gossipcontrol.client.channel import open_channel
+from gossipcontrol.etcd.v3 import etcd_pb2
+from gossipcontrol.server.access.authority import AUTHORITY, Authority
+from gossipcontrol.server.access.hub import found_hub
 from gossipcontrol.server.app import App
-from gossipcontrol.server.config import Config, Etcd, Listen, Metrics, State
+from gossipcontrol.server.config import Access, Config, Etcd, Listen, Metrics, State
 from gossipcontrol.server.config import Log as LogConfig
 from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
-from gossipcontrol.server.replicas import lease
+from gossipcontrol.server.replicas import lease, roster
+from gossipcontrol.server.state.etcd_client import EtcdClient
+from gossipcontrol.server.state.ledger import Late
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.kit.etcd import Etcd as EtcdServers
 from tests.kit.etcd import needs_etcd, running_etcd
 from tests.kit.ports import free_ports
 from tests.kit.service_lab import BareAgent
@@ -40,16 +49,18 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 class Running:
     """A replica, and a client of it."""
 
-    def __init__(self, directory: Path, endpoints: list[str], name: str) -> None:
+    def __init__(self, directory: Path, etcd: EtcdServers, name: str, access: Access | None = None) -> None:
+        self.etcd = etcd
         socket, self.pages = directory / f"{name}.sock", free_ports(1)[0]
         self.app = App(
             Config(
                 listen=Listen(socket=str(socket), tcp=""),
-                metrics=Metrics(address=f"127.0.0.1:{self.pages}"),
+                metrics=Metrics(address=f"{'0.0.0.0' if access else '127.0.0.1'}:{self.pages}"),
+                access=access or Access(),
                 state=State(backend="etcd"),
-                etcd=Etcd(endpoints=",".join(endpoints), address=f"{name}.example:7443"),
+                etcd=Etcd(endpoints=",".join(etcd.endpoints), address=f"{name}.example:7443"),
             ),
-            make_logger(LogConfig(level="error")),
+            make_logger(LogConfig(level="warning")),
         )
         self.starting = asyncio.create_task(self.app.start())
         self.channel = open_channel(f"unix:{socket}")
@@ -95,12 +106,12 @@ class Running:
 
 
 @asynccontextmanager
-async def replicas(directory: Path, *names: str) -> AsyncGenerator[list[Running]]:
-    async with running_etcd(directory) as etcd:
+async def replicas(directory: Path, *names: str, flags: Sequence[str] = ()) -> AsyncGenerator[list[Running]]:
+    async with running_etcd(directory, 1, *flags) as etcd:
         running: list[Running] = []
         try:
             for name in names:
-                running.append(Running(directory, etcd.endpoints, name))
+                running.append(Running(directory, etcd, name))
                 if not running[1:]:
                     await running[0].starting
             for one in running[1:]:
@@ -177,3 +188,138 @@ async def test_a_rejoin_that_runs_goes_on_under_the_new_owner_with_the_attempt_t
         assert "sent again, because the owner changed" in (await two.list_rejoins())[0].detail
         before.call.cancel()
         after.call.cancel()
+
+
+async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "INTERVAL", 0.05)
+    async with replicas(tmp_path, "one", "two") as (one, two):
+        replica, request = vars(two.app)["_replica"], gossip_control_pb2.ListReplicasRequest()
+
+        async def rows() -> list[gossip_control_pb2.Replica]:
+            return list((await one.stub.ListReplicas(request)).replicas)
+
+        async def lists_both() -> bool:
+            found = await rows()
+            return len(found) == 2 and found[1].epoch == 1
+
+        await until(lists_both, "both are listed")
+        owner, standby = await rows()
+        assert (owner.address, owner.role, owner.epoch, owner.lag_entries) == ("one.example:7443", 1, 1, 0)
+        assert (standby.address, standby.role) == ("two.example:7443", 2)
+        assert (standby.version, standby.format) == (owner.version, owner.format)
+        monkeypatch.setattr(type(replica), "position", property(lambda self: owner.applied_entry - 1))
+
+        async def lists_the_lag() -> bool:
+            return [found.HasField("lag_entries") for found in await rows()] == [True, True]
+
+        await until(lists_the_lag, "a standby that follows says how far it is")
+        assert (await rows())[1].lag_entries >= 1
+        socket = f"unix:{tmp_path / 'two.sock'}"
+        printed = await asyncio.to_thread(CliRunner().invoke, main, ["replicas", "--address", socket])
+        assert (printed.exit_code, printed.output) == (
+            3, f"gossipcontrol: {socket}: this replica stands by; one.example:7443 serves\n"
+        )  # fmt: skip
+        printed = await asyncio.to_thread(
+            CliRunner().invoke, main, ["replicas", "--address", f"unix:{tmp_path / 'one.sock'}"]
+        )
+        assert printed.output.split()[:8] == [
+            "ADDRESS", "ROLE", "EPOCH", "LAG", "SEEN", "VERSION", "REPLICA", "one.example:7443",
+        ]  # fmt: skip
+        page = await one.metrics()
+        for shown in (b"owner 1.0", b"epoch 1.0", b"standbys 1.0"):
+            assert b"\ngossipcontrol_%s\n" % shown in page
+        monkeypatch.setattr(lease, "SURE_TIME", 0.0)
+        assert b"\ngossipcontrol_owner 0.0\n" in await one.metrics(), "it cannot renew its lease"
+        assert (await one.ready())[0] == 503
+        monkeypatch.setattr(lease, "SURE_TIME", 25.0)
+        await two.stop()
+
+        async def lists_one() -> bool:
+            return len(await rows()) == 1
+
+        await until(lists_one, "one that stopped is not listed any more")
+
+
+async def test_the_page_of_a_standby_is_reached_and_guarded_like_that_of_an_owner(tmp_path: Path) -> None:
+    """Before, a scraper of https found plain HTTP there, and a probe could not ask both in one way."""
+    authority = Authority(tmp_path / "hub")
+    found_hub(authority, ["localhost"], 7443, 1)
+    access = Access(
+        identities=str(authority.directory / "identities.toml"), certificate=str(authority.path("hub", "crt")),
+        key=str(authority.path("hub", "key")),
+    )  # fmt: skip
+    async with replicas(tmp_path, "one") as [one]:
+        two = Running(tmp_path, one.etcd, "two", access)
+        context = ssl.create_default_context(cafile=str(authority.path(AUTHORITY, "crt")))
+
+        def status(path: str) -> int:
+            url = f"https://localhost:{two.pages}{path}"
+            try:
+                with urllib.request.urlopen(url, context=context) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code
+
+        try:
+            await until(lambda: two.app.is_standing_by, "it stands by")
+            paths = ("/healthz", "/readyz", "/metrics")
+            assert [await asyncio.to_thread(status, path) for path in paths] == [200, 503, 401]
+        finally:
+            await two.stop()
+
+
+async def test_an_etcd_without_space_refuses_triggers_says_so_and_loses_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with replicas(tmp_path, "one", flags=("--quota-backend-bytes", "2000000")) as [one]:
+        kept = await one.rejoin("00000000-0000-4000-8000-000000000001")
+        await fill(one.etcd)
+        with pytest.raises(grpc.aio.AioRpcError, match=r"etcd has no space left.*raise --quota") as refused:
+            await one.rejoin("00000000-0000-4000-8000-000000000002")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        page = await one.metrics()
+        assert b"\ngossipcontrol_state_accepting 0.0\n" in page
+        assert b"state_failures_total 0.0\n" not in page
+        assert (await one.ready())[0] == 503
+
+        await make_room(one.etcd)
+
+        async def is_well() -> bool:
+            return (await one.ready())[0] == 200
+
+        await until(is_well, "it goes on once the alarm is gone", 60)
+        assert len((await one.rejoin("00000000-0000-4000-8000-000000000002")).decisions) == 1
+        again = await one.rejoin("00000000-0000-4000-8000-000000000001")
+        assert again.replayed
+        assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in kept.decisions]
+    assert "etcd has no space left" in capfd.readouterr().err
+
+
+async def fill(etcd: EtcdServers) -> None:
+    """Use up the quota, as another user of this etcd, until it is refused."""
+    client = EtcdClient(etcd.access)
+    try:
+        for number in range(1000):
+            await client.put(b"other/%d" % number, bytes(200_000))
+    except Late:
+        return
+    finally:
+        await client.close()
+
+
+async def make_room(etcd: EtcdServers) -> None:
+    """What an operator does: delete, compact, defragment, disarm."""
+    client = EtcdClient(etcd.access)
+    try:
+        await client.delete_range(b"other/", b"other0")
+        found = await client.range(etcd_pb2.RangeRequest(key=b"other/"))
+        await client.compact(found.header.revision)
+    finally:
+        await client.close()
+    await etcd.operate("maintenance/defragment")
+    listed = await etcd.operate("maintenance/alarm", action="GET")
+    for one in listed["alarms"]:
+        await etcd.operate("maintenance/alarm", action="DEACTIVATE", memberID=one["memberID"], alarm=one["alarm"])

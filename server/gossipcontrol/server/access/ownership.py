@@ -177,6 +177,7 @@ CALLS: Mapping[str, Call] = {
     f"{_CONTROL}CancelRejoin": Call(
         (Role.ADMIN,), {}, {"rejoin_id": "names no store, so only who owns everything may"}, whole=(Scope.STORES,)
     ),
+    f"{_CONTROL}ListReplicas": Call(_READERS, {}, {}),
     f"{_KNOWLEDGE}RecordIntentions": Call(
         STORE.roles,
         {"batch.store_id": STORE},

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from gossipcontrol.server.access.identity import LOCAL, Identity, Scope
+from gossipcontrol.server.access.identity import LOCAL, Identity, Role, Scope
 from gossipcontrol.server.access.ownership import READ
 from gossipcontrol.server.errors import NotFound
-from gossipcontrol.v1.gossip_control_pb2 import ExplainResponse, ListRejoinsResponse, ListStoresResponse
+from gossipcontrol.v1.gossip_control_pb2 import (
+    ExplainResponse,
+    ListRejoinsResponse,
+    ListReplicasResponse,
+    ListStoresResponse,
+)
 
 reader: ContextVar[Identity] = ContextVar("reader", default=LOCAL)
 """Whose call runs now, so that pages are made of the rows that it may read, and their tokens name no other."""
@@ -44,6 +49,11 @@ def _explanation(identity: Identity, answer: ExplainResponse) -> None:
         answer.decision_count = len(answer.decisions)
 
 
+def _replicas(identity: Identity, answer: ListReplicasResponse) -> None:
+    if Role.ADMIN not in identity.roles:
+        answer.path = ""
+
+
 def current_reads(store_id: str) -> bool:
     """Whether whose call runs now may read a store."""
     identity = reader.get()
@@ -61,4 +71,9 @@ def _keep(rows: Any, is_kept: Callable[[Any], bool]) -> None:
         rows.extend(kept)
 
 
-_BY_CALL: dict[str, LeaveOut] = {"ListStores": _stores, "ListRejoins": _rejoins, "Explain": _explanation}
+_BY_CALL: dict[str, LeaveOut] = {
+    "ListStores": _stores,
+    "ListRejoins": _rejoins,
+    "Explain": _explanation,
+    "ListReplicas": _replicas,
+}

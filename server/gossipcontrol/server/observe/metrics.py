@@ -64,7 +64,6 @@ class Metrics:
         self._request_count, self._request_seconds = _requests(registry)
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
         _build(registry)
-        show_owner(registry, 1)
 
     def show_state(self, stats: Callable[[], JournalStats]) -> None:
         """Show the sizes of the log."""
@@ -291,11 +290,11 @@ def _state(registry: CollectorRegistry) -> tuple[Histogram, Counter, Gauge]:
     return commit, failures, accepting
 
 
-def show_owner(registry: CollectorRegistry, value: int) -> None:
+def show_owner(registry: CollectorRegistry, value: int) -> Gauge:
     """Whether this replica serves; one without others does."""
-    Gauge("gossipcontrol_owner", "1 on the replica that serves, 0 on those that stand by.", registry=registry).set(
-        value
-    )
+    owner = Gauge("gossipcontrol_owner", "1 on the replica that serves, 0 on those that stand by.", registry=registry)
+    owner.set(value)
+    return owner
 
 
 class Following(Protocol):

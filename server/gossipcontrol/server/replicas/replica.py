@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from gossipcontrol.server.config import Etcd, State, members
@@ -16,10 +17,13 @@ from gossipcontrol.server.errors import NotOwner, StartError
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.replicas.follower import Follower
 from gossipcontrol.server.replicas.lease import Lease
+from gossipcontrol.server.replicas.roster import Notice, Roster
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.etcd_ledger import EtcdLedger
+from gossipcontrol.server.state.etcd_notices import EtcdNotices
 from gossipcontrol.server.state.journal import ClockReading, StateError
 from gossipcontrol.server.state.ledger import Fenced, Late
+from gossipcontrol.server.state.ledger_entry import FORMAT
 from gossipcontrol.server.state.ledger_journal import RETRY, LedgerJournal
 from gossipcontrol.system.boot import boot_id, boottime
 
@@ -34,18 +38,29 @@ class Replica:
         self, etcd: Etcd, state: State, parameters: CoreParameters, trouble: Callable[[str], None], log: Logger
     ) -> None:
         self._max_bytes = state.max_bytes
-        self._ledger = EtcdLedger(EtcdClient(_access(etcd)), etcd.cell)
-        holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        self.lease = Lease(self._ledger, holder, etcd.address, trouble)
+        client = EtcdClient(_access(etcd), lambda: _read_access(etcd))
+        self._ledger = EtcdLedger(client, etcd.cell)
+        self._holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._address = etcd.address
+        self.lease = Lease(self._ledger, self._holder, etcd.address, self._note_trouble)
+        self._tell = trouble
+        self.roster = Roster(EtcdNotices(client, self._ledger, etcd.cell), self._notice)
         self._follower = Follower(self._ledger, parameters, log)
         self._journal: LedgerJournal | None = None
         """Of the owner."""
+        self._trouble = ""
+        """Why etcd cannot be asked."""
+
+    def _note_trouble(self, why: str) -> None:
+        self._trouble = why
+        self._tell(why)
 
     async def take_over(self, changed: Callable[[], None], lost: Callable[[str], None]) -> LedgerJournal:
         """Wait for this replica's turn, and read what the last owner left; raises StartError.
 
         ``changed`` is called when another replica becomes the owner, ``lost`` when that happens after this one.
         """
+        self.roster.start()
         following = asyncio.get_running_loop().create_task(self._follower.run())
         try:
             await self.lease.wait(changed)
@@ -64,6 +79,7 @@ class Replica:
                 raise StartError(str(error)) from error
             else:
                 self._journal = journal
+                self.roster.write_soon()
                 return journal
 
     async def recovered(self) -> tuple[Core, bool] | None:
@@ -93,6 +109,17 @@ class Replica:
         """Whether it serves, or could at once."""
         return self._journal is not None or self._follower.is_warm
 
+    def _notice(self) -> Notice:
+        """What this replica says of itself."""
+        lease, is_owner = self.lease, self._journal is not None
+        last = lease.owner
+        return Notice(
+            holder=self._holder, address=self._address, is_owner=is_owner,
+            epoch=lease.epoch or (last.epoch if last else 0), applied=self.position if self.is_warm else None,
+            head=self.position if is_owner else None, version=version("gossipcontrol"), format=FORMAT,
+            at=lease.service_time() if is_owner else last.at if last else 0.0,
+        )  # fmt: skip
+
     def refusal(self) -> NotOwner:
         """What a standby says to its callers."""
         owner = self.lease.owner
@@ -105,8 +132,15 @@ class Replica:
 
     def admit(self) -> None:
         """Raise NotOwner while another replica may have taken over."""
-        if not self.lease.is_sure():
-            raise NotOwner("this replica cannot renew its lease in etcd, so another may have taken over")
+        if obstacle := self.obstacle():
+            raise NotOwner(obstacle)
+
+    def obstacle(self) -> str:
+        """Why this owner does not serve now; empty: it does."""
+        if self.lease.is_sure():
+            return ""
+        why = f": {self._trouble}" if self._trouble else ""
+        return f"this replica cannot renew its lease in etcd, so another may have taken over{why}"
 
     def reading(self) -> ClockReading | None:
         """How this replica's clocks stand to service time, as it saw the last owner's; None if it saw none renew."""
@@ -126,21 +160,27 @@ class Replica:
         """Close the connections; a lease that is held runs out."""
         await self._follower.close()
         await self.lease.close()
+        await self.roster.stop()
         await self._ledger.close()
 
 
 def _access(etcd: Etcd) -> EtcdAccess:
     try:
-        return EtcdAccess(
-            endpoints=members(etcd.endpoints),
-            authority=_read(etcd.authority),
-            certificate=_read(etcd.certificate),
-            key=_read(etcd.key),
-            user=etcd.user,
-            password=(_read(etcd.password_file) or b"").decode().strip(),
-        )
+        return _read_access(etcd)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"etcd: {error}") from error
+
+
+def _read_access(etcd: Etcd) -> EtcdAccess:
+    """What the files say now; raises OSError, UnicodeDecodeError."""
+    return EtcdAccess(
+        endpoints=members(etcd.endpoints),
+        authority=_read(etcd.authority),
+        certificate=_read(etcd.certificate),
+        key=_read(etcd.key),
+        user=etcd.user,
+        password=(_read(etcd.password_file) or b"").decode().strip(),
+    )
 
 
 def _read(path: str) -> bytes | None:

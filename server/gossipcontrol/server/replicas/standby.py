@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.status_page.bridge import Bridge
 from gossipcontrol.server.status_page.health import Health
 from gossipcontrol.server.status_page.server import Application, PageServer
-from gossipcontrol.server.status_page.site import Site
+from gossipcontrol.server.status_page.site import Guard, Site
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import (
     CollectorRegistry,
@@ -48,8 +49,8 @@ class Standby:
         self._server = grpc.aio.server(options=options)
         self._pages: PageServer | None = None
 
-    async def start(self, pages: str) -> None:
-        """Listen, and serve the probes at the address ``pages``; raises StartError."""
+    async def start(self, pages: str, guard: Guard | None = None, context: ssl.SSLContext | None = None) -> None:
+        """Listen, and serve the probes at the address ``pages`` as an owner would; raises StartError."""
         status = BoundedHealth()
         health_pb2_grpc.add_HealthServicer_to_server(status, self._server)
         self._server.add_generic_rpc_handlers((_Refusing(self._refusal),))
@@ -58,7 +59,7 @@ class Standby:
         for entrance in self._entrances:
             entrance.listen(self._server)
         if pages:
-            self._start_pages(pages)
+            self._start_pages(pages, guard, context)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -67,7 +68,7 @@ class Standby:
             await asyncio.to_thread(self._pages.close)
         await self._server.stop(None)
 
-    def _start_pages(self, address: str) -> None:
+    def _start_pages(self, address: str, guard: Guard | None, context: ssl.SSLContext | None) -> None:
         host, _, port = address.rpartition(":")
         health = Health(Bridge(asyncio.get_running_loop(), Turns()), lambda: str(self._refusal()))
         routes = {"/healthz": health.live, "/readyz": health.ready}
@@ -75,9 +76,9 @@ class Standby:
         show_owner(registry, 0)
         show_standby(registry, self._following)
         metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
-        site = Site(routes, {"/metrics": metrics}, self._failed, is_local=host in LOOPBACK)
+        site = Site(routes, {"/metrics": metrics}, self._failed, is_local=host in LOOPBACK, guard=guard)
         try:
-            self._pages = PageServer(host.strip("[]"), int(port), site)
+            self._pages = PageServer(host.strip("[]"), int(port), site, context)
         except OSError as error:
             raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
 

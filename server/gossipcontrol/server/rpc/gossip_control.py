@@ -70,7 +70,9 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         note: Note,
         source: IntentionSource,
         quotas: Quotas,
+        list_replicas: Callable[[], gossip_control_pb2.ListReplicasResponse],
     ) -> None:
+        self._list_replicas = list_replicas
         self._note = note
         self._quotas = quotas
         quotas.is_parked = self._is_parked
@@ -339,6 +341,13 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             next_page_token=page[-1].store_id if more else "",
             warnings=() if query.after else self._warnings(now),
         )
+
+    async def ListReplicas(
+        self, request: gossip_control_pb2.ListReplicasRequest, context: Context
+    ) -> gossip_control_pb2.ListReplicasResponse:
+        """The replicas of the service."""
+        del request, context
+        return self._list_replicas()
 
     def _warnings(self, now: float) -> list[str]:
         """What an operator should know of the service as a whole."""

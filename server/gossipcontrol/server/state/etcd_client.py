@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,10 @@ CALL_TIME = 0.3
 """Seconds in which an endpoint must answer; then the next one is asked the same."""
 PATIENCE = 5.0
 """Seconds after which a call that no endpoint answers is given up: an election takes one or two."""
+AUTHENTICATE_TIME = 1.0
+"""Seconds in which an endpoint must answer to a password: it hashes it, which takes a tenth of a second or more."""
+RENEW_INTERVAL = 5.0
+"""Seconds between two looks at the files of certificates and password."""
 PAUSE = 0.05
 """Seconds between two tries that failed at once."""
 MESSAGE_BYTES = 64 << 20
@@ -28,7 +33,8 @@ _LEADER = ("hasleader", "true")
 """Has a member that is cut off from the others end a watch."""
 _NO_DELETIONS = 1
 _FULL = "database space exceeded"
-_OLD_TOKEN = "invalid auth token"
+_OLD_TOKENS = ("invalid auth token", "revision of auth store is old")
+"""What etcd says to a token that is too old, or that was given before users or roles changed."""
 _COMPACTED = "required revision has been compacted"
 
 
@@ -50,13 +56,20 @@ class EtcdAccess:
 
 
 class EtcdClient:
-    """Calls with a short timeout; a call may be carried out twice, so it must not matter."""
+    """Calls with a short timeout; a call may be carried out twice, so it must not matter.
 
-    def __init__(self, access: EtcdAccess) -> None:
+    ``read_access`` reads the files again (it may raise OSError or ValueError): what has changed is taken once etcd
+    accepts it, so certificates and passwords can be replaced while the service runs.
+    """
+
+    def __init__(self, access: EtcdAccess, read_access: Callable[[], EtcdAccess] | None = None) -> None:
         self._access = access
+        self._read_access = read_access
         self._channels = [_open(access, endpoint) for endpoint in access.endpoints]
         self._current = 0
         self._token = ""
+        self._authenticating = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
 
     async def range(self, request: etcd_pb2.RangeRequest) -> etcd_pb2.RangeResponse:
         """Read keys, as they are by the will of a majority."""
@@ -95,9 +108,10 @@ class EtcdClient:
             key=key, range_end=end, start_revision=revision, filters=[_NO_DELETIONS], fragment=True
         )
         call: Any = None
+        number, token = self._current, self._token
         try:
-            metadata = await self._metadata()
-            call = self._channels[self._current].stream_stream(
+            metadata = await self._metadata(number)
+            call = self._channels[number].stream_stream(
                 _WATCH,
                 request_serializer=etcd_pb2.WatchRequest.SerializeToString,
                 response_deserializer=etcd_pb2.WatchResponse.FromString,
@@ -109,55 +123,95 @@ class EtcdClient:
                 yield [one.kv for one in answer.events]
                 answer = await call.read()
             if isinstance(answer, etcd_pb2.WatchResponse) and not answer.compact_revision:
-                self._distrust(answer.cancel_reason)
+                self._distrust(answer.cancel_reason, number, token)
         except grpc.aio.AioRpcError as error:
-            self._distrust(error.details() or "")
+            self._distrust(error.details() or "", number, token)
         except (TimeoutError, asyncio.InvalidStateError):  # the latter is what a call says that has ended already
-            self._distrust("")
+            self._distrust("", number, token)
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise  # else the connection was renewed
         finally:
             if call is not None:
                 call.cancel()
 
-    def _distrust(self, why: str) -> None:
-        """Ask another endpoint, or with another token, from now on."""
-        if _OLD_TOKEN in why:
-            self._token = ""
-        else:
-            self._current = (self._current + 1) % len(self._channels)
-
     async def close(self) -> None:
         """Close the connections."""
-        for channel in self._channels:
-            await channel.close()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await _close(self._channels)
 
     async def _ask(self, method: str, request: Message, kind: type[Any]) -> Any:
         """Ask one endpoint after the other; raises Late, with what the last one said."""
+        if self._read_access is not None and self._renewing is None:
+            self._renewing = asyncio.get_running_loop().create_task(self._renew(self._read_access))
         until = time.monotonic() + PATIENCE
         while True:
+            number, token = self._current, self._token
             try:
-                return await self._call(method, request, kind)
+                return await self._call(number, method, request, kind)
             except grpc.aio.AioRpcError as error:
-                why = _explain(error, self._access.endpoints[self._current])
-                said = error.details() or ""
-                if _OLD_TOKEN not in said and error.code() not in _ELSEWHERE:
+                why, said = _explain(error, self._access.endpoints[number]), error.details() or ""
+                if not _is_old_token(said) and error.code() not in _ELSEWHERE:
                     raise Late(why) from error
-                self._distrust(said)
+                self._distrust(said, number, token)
+            except (asyncio.CancelledError, asyncio.InvalidStateError):
+                if _is_being_cancelled():
+                    raise
+                why = "etcd: the connection was renewed"  # while this call was under way
             if time.monotonic() >= until:
                 raise Late(why)
             await asyncio.sleep(PAUSE)
 
-    async def _call(self, method: str, request: Message, kind: type[Any]) -> Any:
-        metadata = await self._metadata()
-        return await _send(self._channels[self._current], method, request, kind, metadata)
+    def _distrust(self, why: str, number: int, token: str) -> None:
+        """Ask another endpoint, or with another token, from now on, unless another call has seen to that."""
+        if _is_old_token(why):
+            self._token = "" if self._token == token else self._token
+        elif self._current == number:
+            self._current = (number + 1) % len(self._channels)
 
-    async def _metadata(self) -> tuple[tuple[str, str], ...]:
+    async def _call(self, number: int, method: str, request: Message, kind: type[Any]) -> Any:
+        metadata = await self._metadata(number)
+        return await _send(self._channels[number], method, request, kind, metadata)
+
+    async def _metadata(self, number: int) -> Metadata:
         """The token, where etcd asks for one."""
         if self._access.user and not self._token:
-            asked = etcd_pb2.AuthenticateRequest(name=self._access.user, password=self._access.password)
-            channel = self._channels[self._current]
-            given = await _send(channel, f"{_AUTH}Authenticate", asked, etcd_pb2.AuthenticateResponse, ())
-            self._token = given.token
-        return (("token", self._token),) if self._token else ()
+            async with self._authenticating:
+                if not self._token:
+                    self._token = await _authenticate(self._channels[number], self._access)
+        return _with_token(self._token)
+
+    # Certificates and passwords that are replaced.
+
+    async def _renew(self, read_access: Callable[[], EtcdAccess]) -> None:
+        while True:
+            await asyncio.sleep(RENEW_INTERVAL)
+            with suppress(OSError, ValueError):  # they are being replaced just now
+                access = read_access()
+                if access != self._access:
+                    await self._try(access)
+
+    async def _try(self, access: EtcdAccess) -> None:
+        """Go on with new connections if one of them works: a mistake in the files must not cost the old ones."""
+        channels = [_open(access, endpoint) for endpoint in access.endpoints]
+        try:
+            for step in range(len(channels)):
+                number = (self._current + step) % len(channels)
+                token = await _is_accepted(channels[number], access)
+                if token is not None:
+                    channels, self._channels = self._channels, channels
+                    self._access, self._token, self._current = access, token, number
+                    await asyncio.sleep(AUTHENTICATE_TIME)  # calls under way end
+                    return
+        finally:
+            await _close(channels)
+
+
+Metadata = tuple[tuple[str, str], ...]
+_NOTHING = etcd_pb2.RangeRequest(key=b"gc")
+"""A read of a key that is not there."""
 
 
 _ELSEWHERE = (
@@ -170,13 +224,54 @@ _ELSEWHERE = (
 """An endpoint that answers so may be the only one that does."""
 
 
+def _is_being_cancelled() -> bool:
+    """Whether it is the task that is cancelled, not just a call whose channel was closed."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _is_old_token(said: str) -> bool:
+    return any(one in said for one in _OLD_TOKENS)
+
+
 async def _send(
-    channel: grpc.aio.Channel, method: str, request: Message, kind: type[Any], metadata: tuple[tuple[str, str], ...]
-) -> Any:
+    channel: grpc.aio.Channel, method: str, request: Message, kind: type[Any], metadata: Metadata,
+    within: float = CALL_TIME,
+) -> Any:  # fmt: skip
     call: Any = channel.unary_unary(
         method, request_serializer=type(request).SerializeToString, response_deserializer=kind.FromString
     )
-    return await call(request, timeout=CALL_TIME, metadata=metadata)
+    return await call(request, timeout=within, metadata=metadata)
+
+
+async def _authenticate(channel: grpc.aio.Channel, access: EtcdAccess) -> str:
+    """A token for further calls."""
+    asked = etcd_pb2.AuthenticateRequest(name=access.user, password=access.password)
+    kind = etcd_pb2.AuthenticateResponse
+    given = await _send(channel, f"{_AUTH}Authenticate", asked, kind, (), AUTHENTICATE_TIME)
+    return str(given.token)
+
+
+async def _is_accepted(channel: grpc.aio.Channel, access: EtcdAccess) -> str | None:
+    """The token (empty where none is asked for) with which etcd answers a call; None: it does not."""
+    token, kind = "", etcd_pb2.RangeResponse
+    try:
+        if access.user:
+            token = await _authenticate(channel, access)
+        await _send(channel, f"{_KV}Range", _NOTHING, kind, _with_token(token), AUTHENTICATE_TIME)
+    except grpc.aio.AioRpcError as error:
+        is_known = error.code() is grpc.StatusCode.PERMISSION_DENIED
+        return token if is_known else None
+    return token
+
+
+def _with_token(token: str) -> Metadata:
+    return (("token", token),) if token else ()
+
+
+async def _close(channels: Sequence[grpc.aio.Channel]) -> None:
+    for channel in channels:
+        await channel.close()
 
 
 def _explain(error: grpc.aio.AioRpcError, endpoint: str) -> str:
