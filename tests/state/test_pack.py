@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 
-from gossipcontrol.server.core.codec import Later, resolve
+from gossipcontrol.server.core.codec import Later, LaterList, resolve
+from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.state.pack import PIECE, Packer, pack
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,3 +27,22 @@ def test_what_is_packed_piece_by_piece_is_the_same_json(plain: object) -> None:
     while (body := packer.step(0.0)) is None:
         pass
     assert zlib.decompress(body).decode() == wanted
+
+
+def test_what_was_captured_is_freed_bit_by_bit_once_it_is_written() -> None:
+    """Freed at once, what was captured of 200,000 slots held up every thread for 80 ms."""
+    captured, left = ["a", "b", "c"], list[int]()
+
+    def release() -> Slices[None]:
+        while captured:
+            captured.pop()
+            yield
+
+    plain = {"nodes": LaterList(lambda: captured, lambda one: one, release=release)}
+    assert zlib.decompress(pack(plain)) == zlib.decompress(pack(plain)), "it may have to be written again"
+    packer, body = Packer(plain), None
+    while body is None:
+        body = packer.step(0.0)
+        left.append(len(captured))
+    assert zlib.decompress(body) == b'{"nodes":["a","b","c"]}'
+    assert left[-4:] == [2, 1, 0, 0]

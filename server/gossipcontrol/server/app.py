@@ -500,6 +500,10 @@ class App:
             return self._obstacle
         return "the state cannot be written, so triggers are refused"
 
+    def accounted_bytes(self) -> int:
+        """The bytes for which the books account."""
+        return self._dispatcher.core.memory.used()
+
     def connections(self) -> dict[str, int]:
         """What is open, by kind."""
         requests, streams = self._page_server.connections() if self._page_server else (0, 0)

@@ -38,7 +38,7 @@ async def serve(config: Config, log: Logger, read: Callable[[], Config] | None =
     try:
         if not await _start(app, stopped, supervisor.ready):
             return
-        collector.start()
+        collector.start(app.accounted_bytes)
         supervisor.ready()
         await _first(stopped, app.lost)
         supervisor.stopping()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -188,3 +190,22 @@ def test_a_log_without_a_mark_is_replayed_with_the_sizes_of_earlier_versions() -
     assert written_with(Loaded(marked), CoreParameters()).sizes == TurnSizes()
     effects = core.handle(TimePassed(), lab.now).effects
     assert decided(effects) == TurnSizes().decisions
+
+
+def test_the_first_slice_of_a_snapshot_makes_nothing_for_each_of_what_waits() -> None:
+    """It copied the queue of each node and looked up each request id and network event: 55 ms with 200,000 slots."""
+    lab, names = Lab(Parameters(rate=1.0, burst=1)), ("s", "t")
+    for number in range(600):
+        lab.handle(NodeAttached(f"n{number}", "s", names, host_id=f"h{number}"))
+        lab.handle(NetworkChanged(f"h{number}", boot_id="b", generation=1))
+        lab.handle(RejoinRequested(f"n{number}", names[:1], request_id=f"r{number}"))
+    assert lab.core.counts().queued >= 2 * 600 - 1
+    gc.disable()
+    try:
+        before, slices = sys.getallocatedblocks(), lab.core.capture_slices()
+        next(slices)
+        first = sys.getallocatedblocks() - before
+        slices.close()
+    finally:
+        gc.enable()
+    assert first < 200

@@ -17,6 +17,8 @@ from operator import attrgetter
 from types import UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from gossipcontrol.server.core.slices import Slices
+
 T = TypeVar("T")
 Plain = Any
 """What ``json`` writes and reads."""
@@ -52,14 +54,21 @@ class Later:
 class LaterList:
     """A list of which each element is made when it is written, and again when it is written again.
 
-    What ``values`` gives must change no more.
+    What ``values`` gives must change no more. ``release`` frees in slices what this list and those beside it are made
+    of, once nobody will write them again.
     """
 
-    __slots__ = ("_encode", "_values", "is_heavy")
+    __slots__ = ("_encode", "_values", "is_heavy", "release")
 
     def __init__(
-        self, values: Callable[[], Iterable[Any]], encode: Callable[[Any], Plain], *, is_heavy: bool = False
+        self,
+        values: Callable[[], Iterable[Any]],
+        encode: Callable[[Any], Plain],
+        *,
+        is_heavy: bool = False,
+        release: Callable[[], Slices[None]] | None = None,
     ) -> None:
+        self.release = release
         self._values = values
         self._encode = encode
         self.is_heavy = is_heavy

@@ -126,7 +126,7 @@ class Snapshots:
     async def _write_deciding(
         self, name: str, job: SnapshotJob, manifest: Manifest, uncovered: dict[int, KnowledgeEntry]
     ) -> Manifest:
-        packer = Packer(job.plain)
+        packer = Packer(job.plain, keeps=job.is_barrier)
         while (body := await asyncio.to_thread(packer.step, PACK_TIME)) is None:
             pass
         seq = max([manifest.seq, *(seq for seq, number in self._batches if number < job.number)])

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import cast
 
 from gossipcontrol.server.core.codec import LaterList, LaterMap, Plain, resolve
+from gossipcontrol.server.core.slices import Slices
 
 PIECE = 100
 """List elements encoded at a time: about a millisecond."""
@@ -19,9 +20,13 @@ NESTING = 5
 
 
 class Packer:
-    """Packs in steps: the event loop can run between two pieces, a commit between two steps."""
+    """Packs in steps: the event loop can run between two pieces, a commit between two steps.
 
-    def __init__(self, plain: Plain) -> None:
+    Its last steps free what was captured, unless it ``keeps`` that; freed at once, it holds up every thread.
+    """
+
+    def __init__(self, plain: Plain, *, keeps: bool = False) -> None:
+        self._releases = [] if keeps else list(_releases(plain))
         self._pieces = _pieces(plain, NESTING)
         self._compressor = zlib.compressobj(1)
         self._packed: list[bytes] = []
@@ -33,14 +38,27 @@ class Packer:
             self._packed.append(self._compressor.compress(piece))
             if time.perf_counter() >= until:
                 return None
+        for slices in self._releases:
+            for _ in slices:
+                if time.perf_counter() >= until:
+                    return None
         return b"".join([*self._packed, self._compressor.flush()])
 
 
 def pack(plain: Plain) -> bytes:
-    """Pack in one step."""
-    body = Packer(plain).step()
+    """Pack in one step; it can be packed again."""
+    body = Packer(plain, keeps=True).step()
     assert body is not None, "it had all the time"
     return body
+
+
+def _releases(plain: Plain) -> Iterator[Slices[None]]:
+    """What frees the parts of it."""
+    if isinstance(plain, dict):
+        for value in cast("dict[str, Plain]", plain).values():
+            yield from _releases(value)
+    elif isinstance(plain, LaterList) and plain.release is not None:
+        yield plain.release()
 
 
 def _pieces(plain: Plain, nesting: int) -> Iterator[bytes]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from gossipcontrol.server.core.codec import LaterList, Plain
+from gossipcontrol.server.core.deciding.capture import Capture, Read, about_to_change
 from gossipcontrol.server.core.deciding.rejoin import Rejoin
 from gossipcontrol.server.core.decision import Cause, Outcome
 from gossipcontrol.server.core.event import NEVER
@@ -55,11 +57,29 @@ class Gcra:
         self._arrival_at = float(plain)
 
 
+Entry = tuple[int, int, Rejoin]
+"""Urgency, number of its push, and what waits."""
+
+
+@dataclass(slots=True, eq=False)
+class NodeQueue:
+    """What waits of one node, as a heap."""
+
+    node_id: str
+    entries: list[Entry] = field(default_factory=list[Entry])
+
+
+ADMISSION_READS: dict[type[Any], Read] = {NodeQueue: lambda queue: tuple(queue.entries)}
+"""How a snapshot reads what waits."""
+
+
 class FairQueue:
     """Round robin over nodes; within a node by urgency, then by arrival. Removed entries are passed over when met."""
 
     def __init__(self) -> None:
-        self._nodes: OrderedDict[str, list[tuple[int, int, Rejoin]]] = OrderedDict()
+        self._nodes: dict[str, NodeQueue] = {}
+        self._order: deque[NodeQueue] = deque()
+        """Whose turn is next. An OrderedDict would be copied by looking up each of its keys."""
         self._pushes = 0
         self._length = 0
 
@@ -73,7 +93,12 @@ class FairQueue:
             self._length += 1
         self._pushes += 1
         rejoin.place = self._pushes
-        heapq.heappush(self._nodes.setdefault(rejoin.node_id, []), (rejoin.urgency, self._pushes, rejoin))
+        queue = self._nodes.get(rejoin.node_id)
+        if queue is None:
+            queue = self._nodes[rejoin.node_id] = NodeQueue(rejoin.node_id)
+            self._order.append(queue)
+        about_to_change(queue)
+        heapq.heappush(queue.entries, (rejoin.urgency, self._pushes, rejoin))
 
     def remove(self, rejoin: Rejoin) -> None:
         """Take a rejoin out, wherever it is."""
@@ -83,34 +108,39 @@ class FairQueue:
 
     def pop(self) -> Rejoin:
         """The next rejoin; raises IndexError when there is none."""
-        while self._nodes:
-            node_id, entries = self._nodes.popitem(last=False)
-            rejoin = self._pop_entry(entries)
-            if entries:
-                self._nodes[node_id] = entries
+        while self._order:
+            queue = self._order.popleft()
+            about_to_change(queue)
+            rejoin = self._pop_entry(queue.entries)
+            if queue.entries:
+                self._order.append(queue)
+            else:
+                del self._nodes[queue.node_id]
             if rejoin is not None:
                 self.remove(rejoin)
                 return rejoin
         raise IndexError("the queue is empty")
 
-    def save(self) -> Plain:
+    def capture(self, capture: Capture) -> Plain:
         """Every node in its turn with its entries, passed-over ones too, for they hold a place in the round."""
-        nodes = [(node_id, tuple(entries)) for node_id, entries in self._nodes.items()]
-        return {"pushes": self._pushes, "nodes": LaterList(lambda: nodes, _save_entries, is_heavy=True)}
+        queues = tuple(self._order)
+        capture.expect(queues)
+        nodes = LaterList(lambda: queues, lambda queue: _save_entries(queue.node_id, capture.of(queue)), is_heavy=True)
+        return {"pushes": self._pushes, "nodes": nodes}
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
         """Take over saved entries; a sorted list is a heap."""
         self._pushes = plain["pushes"]
         self._nodes.clear()
         for node_id, saved in plain["nodes"]:
-            self._nodes[node_id] = [
-                (urgency, place, get(rejoin_id) or _gone(rejoin_id)) for urgency, place, rejoin_id in saved
-            ]
-        queued = {rejoin.rejoin_id for entries in self._nodes.values() for *_, rejoin in entries if rejoin.queued}
+            entries = [(urgency, place, get(rejoin_id) or _gone(rejoin_id)) for urgency, place, rejoin_id in saved]
+            self._nodes[node_id] = NodeQueue(node_id, entries)
+        self._order = deque(self._nodes.values())
+        queued = {rejoin.rejoin_id for queue in self._nodes.values() for *_, rejoin in queue.entries if rejoin.queued}
         self._length = len(queued)
 
     @staticmethod
-    def _pop_entry(entries: list[tuple[int, int, Rejoin]]) -> Rejoin | None:
+    def _pop_entry(entries: list[Entry]) -> Rejoin | None:
         while entries:
             _, place, rejoin = heapq.heappop(entries)
             if rejoin.queued and rejoin.place == place:
@@ -118,12 +148,11 @@ class FairQueue:
         return None
 
 
-def _order(entry: tuple[int, int, Rejoin]) -> tuple[int, int]:
+def _order(entry: Entry) -> tuple[int, int]:
     return entry[:2]
 
 
-def _save_entries(node: tuple[str, Sequence[tuple[int, int, Rejoin]]]) -> Plain:
-    node_id, entries = node
+def _save_entries(node_id: str, entries: Sequence[Entry]) -> Plain:
     return [node_id, [[urgency, place, rejoin.rejoin_id] for urgency, place, rejoin in sorted(entries, key=_order)]]
 
 
@@ -218,9 +247,9 @@ class Admission:
         """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""
         return self._limiter.after(len(self._queue), now)
 
-    def save(self) -> Plain:
+    def capture(self, capture: Capture) -> Plain:
         """Limiter and queue."""
-        return {"limiter": self._limiter.save(), "queue": self._queue.save()}
+        return {"limiter": self._limiter.save(), "queue": self._queue.capture(capture)}
 
     def load(self, plain: Plain, get: Callable[[str], Rejoin | None]) -> None:
         """Take them over."""

@@ -14,6 +14,10 @@ from gossipcontrol.server.core.slices import Slices
 
 EACH = 100
 """Objects read between two pauses: some 0.1 ms."""
+PARTS = 64
+"""Parts of what was read: a dictionary that grows moves all of it, 12 ms for 400,000 objects."""
+RELEASED = 1000
+"""Objects freed between two pauses: about a millisecond."""
 
 Read = Callable[[Any], Any]
 
@@ -25,7 +29,8 @@ class Capture:
         self._reads = reads
         self._last = {kind: dataclasses.fields(kind)[-1].name for kind in reads}
         """An object without its last field is being made."""
-        self._records: dict[Any, Any] = {}
+        self._records: list[dict[Any, Any]] = [{} for _ in range(PARTS)]
+        """By address, so that all parts are of about the same size."""
         self._expected: list[Iterable[Any]] = []
 
     def begin(self) -> None:
@@ -58,10 +63,20 @@ class Capture:
 
     def of(self, one: Any) -> Any:
         """What was read of an object, now at the latest."""
-        if one not in self._records:
+        records = self._records[(id(one) >> 4) % PARTS]
+        if one not in records:
             is_new = not hasattr(one, self._last[type(one)])
-            self._records[one] = None if is_new else self._reads[type(one)](one)
-        return self._records[one]
+            records[one] = None if is_new else self._reads[type(one)](one)
+        return records[one]
+
+    def release(self) -> Slices[None]:
+        """Forget what was read; nothing more may be asked for. All at once holds up every thread, 80 ms for 400,000."""
+        while self._records:
+            part = self._records.pop()
+            while part:
+                for _ in range(min(RELEASED, len(part))):
+                    part.popitem()
+                yield
 
 
 _under_way: dict[type[Any], list[Capture]] = {}

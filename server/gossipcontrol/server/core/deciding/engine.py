@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.deciding.admission import ADMISSION_READS
 from gossipcontrol.server.core.deciding.answers import Answers
 from gossipcontrol.server.core.deciding.capture import Capture
 from gossipcontrol.server.core.deciding.catalog import Catalog
@@ -376,7 +377,7 @@ class Engine:
 
         Most of it is yet to be encoded: at any time, and in any thread.
         """
-        capture = Capture(REGISTRY_READS | HISTORY_READS)
+        capture = Capture(REGISTRY_READS | HISTORY_READS | ADMISSION_READS)
         capture.begin()
         try:
             plain = {

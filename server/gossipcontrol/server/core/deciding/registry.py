@@ -463,7 +463,9 @@ class Registry:
         capture.expect(stores)
         capture.expect(slot for node in nodes for slot in capture.of(node)[2])
         return {
-            "nodes": LaterList(lambda: nodes, lambda node: _encode_node(capture, node), is_heavy=True),
+            "nodes": LaterList(
+                lambda: nodes, lambda node: _encode_node(capture, node), is_heavy=True, release=capture.release
+            ),
             "hosts": LaterList(lambda: hosts, lambda host: _encode_host(capture.of(host)), is_heavy=True),
             "stores": LaterMap(lambda: ((store.store_id, _STORE.encode(capture.of(store))) for store in stores)),
             "detached": list(self._idle),

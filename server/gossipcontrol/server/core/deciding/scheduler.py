@@ -515,7 +515,7 @@ class Scheduler:
 
     def capture(self, capture: Capture) -> Plain:
         """What ``load`` needs besides the rejoins and slots themselves."""
-        saved = {"admission": self.admission.save(), "bootstrap": self._bootstrap.save()}
+        saved = {"admission": self.admission.capture(capture), "bootstrap": self._bootstrap.save()}
         return {**self.lifecycle.capture(capture), **saved}
 
     def load(self, plain: Plain) -> None:
