@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The etcd of Debian, with which the tests run: docker build -f deploy/docker/etcd.Dockerfile -t gossipcontrol-etcd:3.4 .
+# The etcd of Debian, with which the tests run:
+# docker build -f deploy/docker/etcd.Dockerfile -t gossipcontrol-etcd:3.4 .
 FROM debian:bookworm-slim
 # Debian's own updates decide about the version.
 # hadolint ignore=DL3008
