@@ -75,18 +75,21 @@ class Dispatcher:
         """What is decided together with others."""
         outbox.start(self._perform, self._arm, self._decide_waiting)
 
-    def submit(self, event: Event, caller: str | None = None) -> Turn:
-        """Let an event happen now; its effects are performed once it is kept, and returned already.
+    def submit(self, event: Event) -> Turn:
+        """Let an event happen now; its effects are performed once it is kept, and returned already."""
+        turn = self._handle(event, None)
+        self._arm()
+        return turn
 
-        ``caller`` is whose event it is, if that is not whose call runs now.
-        """
-        turn = self.core.handle(event, self.clock.now(), self.outbox.journaling)
+    def _handle(self, event: Event, caller: str | None) -> Turn:
+        """Let an event happen; ``caller`` is whose it is, None: whose call runs now."""
+        now = self.clock.now()
+        turn = self.core.handle(event, now, self.outbox.journaling_at(now))
         for finding in turn.findings:
             self._carry_out(finding)
         if isinstance(event, RejoinRequested | NetworkChanged):
             self._note_origin(event, turn.effects, current_caller() if caller is None else caller)
         turn.number = self.outbox.put(turn, self.core.decided_at)
-        self._arm()
         return turn
 
     def _note_origin(self, event: RejoinRequested | NetworkChanged, effects: Sequence[Effect], caller: str) -> None:
@@ -112,6 +115,8 @@ class Dispatcher:
 
     def _decide_waiting(self) -> None:
         """Decide what came together, for the time of a slice; the rest follows in the next pass of the event loop."""
+        if not self._waiting:
+            return
         until = time.perf_counter() + SLICE_TIME
         while self._waiting:
             waiting = self._waiting.popleft()
@@ -119,7 +124,8 @@ class Dispatcher:
                 self._decide(waiting)
             if time.perf_counter() >= until and self._waiting:
                 self.outbox.gathering.again()
-                return
+                break
+        self._arm()
 
     def _decide(self, waiting: Waiting) -> None:
         call = waiting.call
@@ -127,7 +133,7 @@ class Dispatcher:
             call.begin_step()
         try:
             self.outbox.check()
-            waiting.effects = self.submit(waiting.event, waiting.caller).effects
+            waiting.effects = self._handle(waiting.event, waiting.caller).effects
         except Exception as error:  # noqa: BLE001 - it is the error of that call, and the others are decided
             waiting.done.set_exception(error)
         else:

@@ -106,9 +106,13 @@ class Outbox:
     @property
     def journaling(self) -> Journaling:
         """Whether what is decided now will be kept soon, and so carried out soon."""
-        if not self.accepts:
+        return self.journaling_at(self._clock.now())
+
+    def journaling_at(self, now: float) -> Journaling:
+        """The same, for who has the service time already."""
+        if self._failure or self._loss:
             return Journaling.FAILING
-        return Journaling.LATE if self._clock.now() - self._waiting_since > LATE_AFTER else Journaling.KEEPING
+        return Journaling.LATE if now - self._waiting_since > LATE_AFTER else Journaling.KEEPING
 
     def start(self, perform: Perform, on_commit: Callable[[], None], decide: Callable[[], None]) -> None:
         """Begin; the snapshot with which a run begins holds its parameters. ``decide`` decides what waits for it."""
@@ -195,7 +199,7 @@ class Outbox:
         if turn.outcome is None:
             self._waiting_since = min(self._waiting_since, now)
         self._logged_at = now
-        if self._clock.now() >= self._capture_from:
+        if self._capture_from == -math.inf or self._clock.now() >= self._capture_from:
             try:
                 self._compact(now, knows=turn.outcome is not None)
             except Exception as error:  # noqa: BLE001 - what was decided is logged, and must leave all the same

@@ -129,9 +129,12 @@ class Turns:
         now = self.clock()
         if peer.startswith(LOCAL_PEER) or not peer:
             return Account(now)
-        self._forget(now)
-        account = self._accounts.setdefault(peer, Account(now))
-        self._accounts.move_to_end(peer)
+        account = self._accounts.get(peer)
+        if account is None:
+            self._forget(now)
+            account = self._accounts[peer] = Account(now)
+        else:
+            self._accounts.move_to_end(peer)
         return account
 
     def _forget(self, now: float) -> None:
