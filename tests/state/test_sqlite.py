@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,9 @@ async def test_short_transactions_are_made_in_the_event_loop(path: Path, monkeyp
     for _ in range(3):
         await loops.keep(*ENTRIES[1:])
     assert loops.by == [LOOP] * 3
+    connection = loops.journal._file.present()
+    for wait in ("busy_timeout", "wal_autocheckpoint"):
+        assert connection.execute(f"PRAGMA {wait}").fetchone() == (0,), "nothing is waited for in the event loop"
     number = loops.journal.snapshot({"core": "x"}, 1002.0)
     await until(lambda: loops.told.committed == number, "the journal commits", COMMITTED)
     await loops.keep(ENTRIES[0])
@@ -428,4 +432,33 @@ async def test_a_close_keeps_what_the_event_loop_has_not_committed(path: Path, m
     loops.journal.append(ENTRIES[1:])
     loops.journal.close()
     assert loops.by == ["state"]
+    assert read(path) == (None, ENTRIES, 1002.0)
+
+
+async def test_the_event_loop_commits_nothing_before_it_has_heard_of_the_threads_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is kept would seem to go backwards."""
+    held: list[Callable[[], object]] = []
+
+    def hold(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
+        held.append(partial(callback, *arguments))
+
+    monkeypatch.setattr(sqlite_module, "_call", hold)
+    loops = Loops(path, monkeypatch)
+    loops.journal.start(loops.told.listener)
+    first = loops.journal.append(ENTRIES[:1])
+    await until(lambda: len(held) == 3, "the thread has committed", COMMITTED)
+    second = loops.journal.append(ENTRIES[1:])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert loops.by == ["state"]
+    heard: list[int] = []
+    for one in held:
+        one()
+        heard.append(loops.told.committed)
+    assert heard == [0, first, first]
+    await until(lambda: loops.told.committed == second, "the journal commits", COMMITTED)
+    assert loops.by == ["state", LOOP]
+    await asyncio.to_thread(loops.journal.close)
     assert read(path) == (None, ENTRIES, 1002.0)
