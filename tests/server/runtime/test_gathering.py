@@ -74,19 +74,19 @@ def test_once_another_call_has_arrived_it_is_waited_for_and_not_much_longer() ->
 
 def test_as_many_as_came_together_are_waited_for_and_sometimes_more() -> None:
     async def scene(desk: Desk) -> None:
-        desk.come(3)
+        desk.come(4)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         for _ in range(PROBE):
             assert desk.gathering.is_waiting()
             desk.come()
-            desk.come(2)
+            desk.come(3)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        assert desk.together == [3] * (1 + PROBE), "no more are waited for"
+        assert desk.together == [4] * (1 + PROBE), "no more are waited for"
         for _ in range(6):
             desk.come()
-            await desk.pause(STEP / 2)
+            await desk.pause(STEP / 4)
         await desk.pause(2 * STEP)
         assert desk.together[-1] == 6, "more have come meanwhile"
 
@@ -139,3 +139,22 @@ def test_a_call_that_arrived_and_was_cancelled_counts_no_longer() -> None:
     arrivals.began()
     arrivals.arrived()
     assert arrivals.are_pending()
+
+
+def test_one_moment_in_which_few_came_does_not_end_the_waiting_and_one_alone_does() -> None:
+    async def scene(desk: Desk) -> None:
+        desk.come(20)
+        await desk.pause(STEP)
+        desk.come(2)
+        await desk.pause(2 * STEP)
+        for _ in range(15):
+            desk.come()
+            await desk.pause(STEP / 40)
+        assert desk.together == [20, 2, 15]
+        await desk.pause(2 * STEP)
+        desk.come()
+        await desk.pause(2 * STEP)
+        assert desk.together[3:] == [1]
+        assert not desk.gathering.is_waiting()
+
+    virtually(scene)

@@ -7,17 +7,20 @@ import math
 import time
 from collections.abc import Callable
 
-STEPS = 4
+STEPS = 2
 """Most steps for which a call waits for others."""
-STEP = 0.001
-"""Seconds of a step, the least that uvloop's timers can count. If nothing came in one, nothing more is waited for."""
+STEP = 0.002
+"""Seconds of a step. If nothing came in one, nothing more is waited for. uvloop counts whole milliseconds, and from the
+beginning of a pass, so one of them may be over at once."""
 RECENT = 0.02
 """Seconds after many came within which as many are expected: to answer them takes some milliseconds."""
 VAIN_TIME = 0.005
 """Seconds without waiting after one waited for others in vain; doubled each further time."""
 LONGEST_VAIN_TIME = 0.16
+DECAY = 0.75
+"""Share of those who were expected that is expected again, if fewer came, but more than one."""
 PROBE = 8
-"""Of so many times, one waits for more than came the last time."""
+"""Times that no more than the expected are waited for, before one waits for more: fewer after few came."""
 
 
 class Gathering:
@@ -37,7 +40,7 @@ class Gathering:
         self._came = self._came_before = 0
         """In all, and before this step."""
         self._expected = 0
-        """How many came together last."""
+        """How many are waited for: as came together last, or a little fewer than before."""
         self._steps = 0
         """Of waiting that are left; 0 while it does not wait."""
         self._cuts = 0
@@ -58,7 +61,7 @@ class Gathering:
                 self._wait(STEPS)
             else:
                 self._due = asyncio.get_running_loop().call_soon(self._look)
-        elif self._steps and self._came == self._expected and self._cuts < PROBE:
+        elif self._steps and self._came >= self._expected > 1 and self._cuts < min(PROBE, 2 * self._came):
             self._cuts += 1
             self._due.cancel()
             self._soon()
@@ -107,7 +110,9 @@ class Gathering:
         self._fire()
 
     def _fire(self) -> None:
-        self._expected, self._came = self._came, 0
+        came, self._came = self._came, 0
+        # A moment in which the machine did something else says little about how many come.
+        self._expected = max(came, int(self._expected * DECAY)) if came > 1 else came
         self._due, self._steps = None, 0
         try:
             self._run()
