@@ -8,6 +8,9 @@ import shutil
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, Rejoin
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import file as file_module
 from gossipcontrol.server.state import log_table
+from gossipcontrol.server.state import sqlite as sqlite_module
+from gossipcontrol.server.state import writer as writer_module
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
 from gossipcontrol.server.state.journal import JournalListener, KnowledgeSnapshot, StateError
@@ -296,3 +301,167 @@ async def test_a_fault_of_the_writer_is_told_and_does_not_end_it(path: Path, mon
     await until(lambda: told.committed >= number, "the journal commits", COMMITTED)
     journal.close()
     assert told.failures == [f"{path}: RecursionError('too deep')"]
+
+
+class Loops:
+    """A journal whose file the event loop has, and in which thread each transaction was made."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, *, full: bool = False) -> None:
+        self.journal, self.told = SqliteJournal(path, full=full), Told()
+        self.journal.load()
+        self.by: list[str] = []
+        for name in ("commit", "commit_short"):
+            inner = getattr(FileWriter, name)
+            monkeypatch.setattr(FileWriter, name, self._noting(inner))
+
+    def _noting(self, inner: Callable[[FileWriter, Batch], object]) -> Callable[[FileWriter, Batch], object]:
+        def noted(writer: FileWriter, batch: Batch) -> object:
+            self.by.append(threading.current_thread().name)
+            return inner(writer, batch)
+
+        return noted
+
+    async def keep(self, *entries: Fact) -> None:
+        number = self.journal.append(entries)
+        await until(lambda: self.told.committed >= number, "the journal commits", COMMITTED)
+
+    async def start(self) -> None:
+        """Start, and wait until the file is the loop's."""
+        self.journal.start(self.told.listener)
+        await self.keep(ENTRIES[0])
+        await until(lambda: self.journal._is_loops(), "the loop has the file", COMMITTED)
+        self.by.clear()
+
+
+LOOP = threading.current_thread().name
+
+
+async def test_short_transactions_are_made_in_the_event_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    for _ in range(3):
+        await loops.keep(*ENTRIES[1:])
+    assert loops.by == [LOOP] * 3
+    connection = loops.journal._file.present()
+    for wait in ("busy_timeout", "wal_autocheckpoint"):
+        assert connection.execute(f"PRAGMA {wait}").fetchone() == (0,), "nothing is waited for in the event loop"
+    number = loops.journal.snapshot({"core": "x"}, 1002.0)
+    await until(lambda: loops.told.committed == number, "the journal commits", COMMITTED)
+    await loops.keep(ENTRIES[0])
+    await loops.keep(ENTRIES[1])
+    assert loops.by[3:] == ["state", "state", LOOP], "what follows a snapshot may sync the disk"
+    await asyncio.to_thread(loops.journal.close)
+    assert read(path) == ({"core": "x"}, ENTRIES[:2], 1002.0)
+
+
+async def test_with_syncs_every_transaction_is_made_in_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = Loops(path, monkeypatch, full=True)
+    loops.journal.start(loops.told.listener)
+    for _ in range(3):
+        await loops.keep(*ENTRIES)
+    assert set(loops.by) == {"state"}
+    await asyncio.to_thread(loops.journal.close)
+
+
+@pytest.mark.parametrize("stores", [1, 2000])
+async def test_a_long_transaction_is_left_to_the_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch, stores: int
+) -> None:
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    names = tuple(f"s{number}" for number in range(stores))
+    await loops.keep(
+        *[Fact(1001.0, NodeAttached("n", "s", names))] * (1 if stores > 1 else sqlite_module.LOOP_ROWS + 1)
+    )
+    assert loops.by == ["state"]
+    await asyncio.to_thread(loops.journal.close)
+
+
+async def test_after_a_slow_commit_the_thread_commits_for_a_while(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "SLOW_COMMIT", 0.0)
+    monkeypatch.setattr(sqlite_module, "SLOW_TIME", 0.05)
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    await loops.keep(ENTRIES[1])
+    await loops.keep(ENTRIES[2])
+    assert loops.by == [LOOP, "state"]
+    while loops.by[-1] != LOOP:
+        await loops.keep(ENTRIES[3])
+    await asyncio.to_thread(loops.journal.close)
+
+
+async def test_what_the_event_loop_cannot_write_the_thread_tries_and_tells(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock of another program is waited for in the thread only: it would stop the event loop for a second."""
+    monkeypatch.setattr(file_module, "LOCK_TIME", 0.05)
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        before = loops.told.committed
+        number = loops.journal.append(ENTRIES[1:])
+        await until(lambda: bool(loops.told.failures), "the journal reports a failure", COMMITTED)
+        assert loops.told.committed == before
+        assert "locked" in loops.told.failures[0]
+        other.execute("ROLLBACK")
+    await until(lambda: loops.told.committed == number, "the journal commits", COMMITTED)
+    assert loops.by[0] == LOOP
+    assert set(loops.by[1:]) == {"state"}
+    await asyncio.to_thread(loops.journal.close)
+    assert read(path) == (None, ENTRIES, 1002.0)
+
+
+async def test_the_thread_copies_into_the_file_what_the_event_loop_has_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 40)
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    for _ in range(60):
+        await loops.keep(ENTRIES[1])
+    assert "state" in loops.by
+    assert loops.by.count(LOOP) > loops.by.count("state")
+    assert Path(f"{path}-wal").stat().st_size < 120 * 4096
+    await asyncio.to_thread(loops.journal.close)
+
+
+async def test_a_close_keeps_what_the_event_loop_has_not_committed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    loops.journal.append(ENTRIES[1:])
+    loops.journal.close()
+    loops.journal.append(ENTRIES[:1])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert loops.by == ["state"], "what comes after the end is nobody's"
+    assert read(path) == (None, ENTRIES, 1002.0)
+
+
+async def test_the_event_loop_commits_nothing_before_it_has_heard_of_the_threads_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is kept would seem to go backwards."""
+    held: list[Callable[[], object]] = []
+
+    def hold(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
+        held.append(partial(callback, *arguments))
+
+    monkeypatch.setattr(sqlite_module, "_call", hold)
+    loops = Loops(path, monkeypatch)
+    loops.journal.start(loops.told.listener)
+    first = loops.journal.append(ENTRIES[:1])
+    await until(lambda: len(held) == 3, "the thread has committed", COMMITTED)
+    second = loops.journal.append(ENTRIES[1:])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert loops.by == ["state"]
+    heard: list[int] = []
+    for one in held:
+        one()
+        heard.append(loops.told.committed)
+    assert heard == [0, first, first]
+    await until(lambda: loops.told.committed == second, "the journal commits", COMMITTED)
+    assert loops.by == ["state", LOOP]
+    await asyncio.to_thread(loops.journal.close)
+    assert read(path) == (None, ENTRIES, 1002.0)

@@ -11,6 +11,7 @@ from gossipcontrol.server.core.core import Core, CoreParameters, Journaling
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Outcome
+from gossipcontrol.server.core.effect import AnswerTrigger, Effect
 from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
@@ -31,6 +32,7 @@ from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.rpc.session import Session
+from gossipcontrol.server.runtime import gathering as gathering_module
 from gossipcontrol.server.runtime import outbox as outbox_module
 from gossipcontrol.server.runtime import slices as slices_module
 from gossipcontrol.server.runtime.clock import ServiceClock
@@ -83,6 +85,87 @@ async def test_an_answer_and_a_command_wait_for_the_commit() -> None:
     assert answer.done()
     assert [start.node_id for start in desk.driver.started] == ["n"]
     await desk.dispatcher.close()
+
+
+async def gathered(desk: Desk, monkeypatch: pytest.MonkeyPatch, *events: Event) -> list[asyncio.Task[list[Effect]]]:
+    """Calls that wait for each other before they are decided."""
+    monkeypatch.setattr(gathering_module, "RECENT", 60.0)
+    for _ in range(2):
+        desk.dispatcher.submit(RejoinRequested("n"))
+    await turn()
+    assert desk.outbox.gathers
+    tasks = [asyncio.create_task(desk.dispatcher.settle(event)) for event in events]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_calls_that_come_together_are_decided_in_order_before_one_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    events = [RejoinRequested("n", request_id=f"q{number}") for number in range(3)]
+    answers = await gathered(desk, monkeypatch, *events)
+    assert len(desk.journal.entries) == 2, "none is decided yet"
+    await until(lambda: len(desk.journal.entries) > 2, "they are decided")
+    assert [one.event for one in desk.journal.entries[2:] if isinstance(one, Fact)] == events
+    assert not any(one.done() for one in answers)
+    desk.journal.commit()
+    for answer in answers:
+        assert any(isinstance(effect, AnswerTrigger) for effect in await answer)
+    await desk.dispatcher.close()
+
+
+async def test_a_call_that_is_cancelled_before_it_is_decided_has_not_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    events = [RejoinRequested("n", request_id=one) for one in ("q", "r")]
+    cancelled, other = await gathered(desk, monkeypatch, *events)
+    cancelled.cancel()
+    await until(lambda: len(desk.journal.entries) == 3, "the other is decided")
+    desk.journal.commit()
+    await other
+    assert [one.event for one in desk.journal.entries[2:] if isinstance(one, Fact)] == events[1:]
+    await desk.dispatcher.close()
+
+
+async def test_calls_that_are_yet_to_be_decided_are_refused_once_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    answers = await gathered(desk, monkeypatch, RejoinRequested("n"), RejoinRequested("n"))
+    desk.journal.fail("disk full")
+    for answer in answers:
+        with pytest.raises(StateFailing, match="disk full"):
+            await answer
+    assert len(desk.journal.entries) == 2
+    await desk.dispatcher.close()
+
+
+async def test_a_fault_in_one_decision_is_the_error_of_that_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    handle = desk.core.handle
+
+    def faulty(event: Event, now: float, journaling: Journaling) -> Turn:
+        if getattr(event, "request_id", "") == "bad":
+            raise RecursionError("too deep")
+        return handle(event, now, journaling)
+
+    monkeypatch.setattr(desk.core, "handle", faulty)
+    bad, good = await gathered(desk, monkeypatch, RejoinRequested("n", request_id="bad"), RejoinRequested("n"))
+    with pytest.raises(RecursionError):
+        await bad
+    desk.journal.commit()
+    await good
+    await desk.dispatcher.close()
+
+
+async def test_what_waits_to_be_decided_at_the_close_is_decided_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    (answer,) = await gathered(desk, monkeypatch, RejoinRequested("n", request_id="q"))
+    closing = asyncio.create_task(desk.dispatcher.close())
+    await until(lambda: len(desk.journal.entries) == 3, "it is decided")
+    desk.journal.commit()
+    await answer
+    await closing
 
 
 async def test_a_repeated_request_is_not_answered_before_the_first_is_kept() -> None:

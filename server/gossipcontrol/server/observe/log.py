@@ -22,6 +22,8 @@ BATCH_TIME = 0.01
 """Seconds for which lines wait after one was written, to be written together."""
 
 
+CACHED_LENGTH = 128
+"""Characters of the longest text that is kept in memory as it is written."""
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]*").fullmatch
 """Text that logfmt writes as it is: printable ASCII without a space, a quote, ``=`` or a backslash."""
 
@@ -131,9 +133,14 @@ def json_line(line: Line) -> str:
 
 
 def _text(value: object) -> str:
+    if type(value) is str:
+        return _cached(value) if len(value) <= CACHED_LENGTH else _quoted(value)
     if value is None:
         return ""
-    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return ("true" if value else "false") if isinstance(value, bool) else _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
     if _PLAIN(text):
         return text
     shown = printable(text.replace("\\", "\\\\"))
@@ -141,6 +148,10 @@ def _text(value: object) -> str:
         return text  # letters of other scripts
     quoted = shown.replace('"', '\\"')
     return f'"{quoted}"'
+
+
+_cached = lru_cache(maxsize=2048)(_quoted)
+"""For names, causes and reasons, which thousands of lines share."""
 
 
 def _stamp(at: float) -> str:

@@ -37,6 +37,8 @@ _LATENCIES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1
 _PLATFORM_NAMES = {
     number: name.removeprefix("PLATFORM_").lower() for name, number in gossip_control_pb2.Platform.items()
 }
+TALLIED = 256
+"""Calls that are counted together at most."""
 _ENDED = frozenset(Outcome) - {Outcome.WAITING, Outcome.PARKED, Outcome.RUNNING}
 
 
@@ -45,6 +47,8 @@ class Metrics:
 
     def __init__(self, counts: Callable[[], Counts]) -> None:
         self.registry = registry = CollectorRegistry()
+        self._tallies = _Tallies()
+        registry.register(self._tallies)  # first, so that the others show what it counts
         ProcessCollector(registry=registry)
         registry.register(_CountsCollector(counts))
         self._triggers = _triggers(registry)
@@ -132,10 +136,12 @@ class Metrics:
 
     def requests(self, rpc: str) -> RequestMetrics:
         """The metrics of one RPC."""
-        return RequestMetrics(
+        requests = RequestMetrics(
             {code: self._request_count.labels(rpc, code.name) for code in grpc.StatusCode},
             lambda code: self._request_seconds.labels(rpc, code.name),
         )
+        self._tallies.add(requests.tally)
+        return requests
 
 
 class RequestMetrics:
@@ -148,11 +154,23 @@ class RequestMetrics:
         self._ok = counters[grpc.StatusCode.OK]
         self._seconds = seconds
         self._ok_seconds = seconds(grpc.StatusCode.OK)
+        self._untallied: list[float] = []
+        """How long calls took that are yet to be counted: many in a row cost less than one by one."""
 
     def ok(self, seconds: float) -> None:
         """Count a unary call that succeeded."""
-        self._ok.inc()
-        self._ok_seconds.observe(seconds)
+        self._untallied.append(seconds)
+        if len(self._untallied) >= TALLIED:
+            self.tally()
+
+    def tally(self) -> None:
+        """Count what is yet to be counted."""
+        seconds, self._untallied = self._untallied, []
+        if seconds:
+            self._ok.inc(len(seconds))
+        observe = self._ok_seconds.observe
+        for one in seconds:
+            observe(one)
 
     def ended(self, code: grpc.StatusCode, seconds: float | None = None) -> None:
         """Count a call that ended with this code; without a time for streams, whose length says nothing."""
@@ -319,6 +337,23 @@ def show_standby(registry: CollectorRegistry, following: Following | None) -> No
 def _build(registry: CollectorRegistry) -> None:
     family = Gauge("gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry)
     family.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
+
+
+class _Tallies(Collector):
+    """Has everything counted before a scrape reads it; it has no metrics of its own."""
+
+    def __init__(self) -> None:
+        self._tally: list[Callable[[], None]] = []
+
+    def add(self, tally: Callable[[], None]) -> None:
+        """Call this before each scrape."""
+        self._tally.append(tally)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing."""
+        for tally in self._tally:
+            tally()
+        return iter(())
 
 
 class _CountsCollector(Collector):

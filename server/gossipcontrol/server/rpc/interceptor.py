@@ -22,6 +22,7 @@ from gossipcontrol.server.errors import GossipControlError, InvalidRequest, Perm
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics, RequestMetrics
+from gossipcontrol.server.runtime.arrivals import Arrivals
 from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.wire.pieces import PIECE, TooManyFields, parse_slices
@@ -114,7 +115,8 @@ class WrappingServer:
         """Add the handlers of a service, wrapped."""
         wrapped = {name: self._wrap(f"/{service}/{name}", handler) for name, handler in handlers.items()}
         self.handlers |= {f"/{service}/{name}": handler for name, handler in wrapped.items()}
-        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        inner = grpc.method_handlers_generic_handler(service, wrapped)
+        self.server.add_generic_rpc_handlers((_Counting(inner, self._turns.arrivals),))
 
     def _wrap(self, method: str, inner: Handler) -> Handler:
         make, kind = _WRAP[inner.request_streaming, inner.response_streaming]
@@ -143,6 +145,7 @@ class WrappingServer:
             started_at = time.perf_counter()
             shown = request if self._calls.shows_calls else None
             identity = ""
+            self._turns.arrivals.began()
             try:
                 caller = gate.caller(context)
                 if self._admit is not None:
@@ -190,6 +193,21 @@ class WrappingServer:
             await context.abort(error.code, str(error), _trailers(error))
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
+
+
+class _Counting(grpc.GenericRpcHandler):
+    """Finds the handler of a call, which gRPC wants before it reads the request, and counts the call."""
+
+    def __init__(self, inner: grpc.GenericRpcHandler, arrivals: Arrivals) -> None:
+        self._inner = inner
+        self._arrivals = arrivals
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        """The handler; None: it is a call of another service."""
+        found = self._inner.service(handler_call_details)
+        if found is not None:
+            self._arrivals.arrived()
+        return found
 
 
 class CallerContext:

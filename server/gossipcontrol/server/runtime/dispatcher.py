@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from gossipcontrol.server.core.core import Core
@@ -24,7 +26,21 @@ from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.outbox import LATE_AFTER, Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
-from gossipcontrol.server.runtime.turns import current_caller
+from gossipcontrol.server.runtime.turns import SLICE_TIME, Call, current_call, current_caller
+
+
+class Waiting:
+    """An event that is decided together with others, and who waits for it."""
+
+    __slots__ = ("call", "caller", "done", "effects", "event")
+
+    def __init__(self, event: Event, caller: str, call: Call | None, done: asyncio.Future[None]) -> None:
+        self.event = event
+        self.caller = caller
+        self.call = call
+        """To whose account it is charged."""
+        self.done = done
+        self.effects: list[Effect] = []
 
 
 class Dispatcher:
@@ -55,31 +71,76 @@ class Dispatcher:
         self._presence_changed = presence_changed
         self._ticker = Ticker(clock, self._tick)
         self._attempts: set[asyncio.Task[None]] = set()
-        outbox.start(self._perform, self._arm)
+        self._waiting: deque[Waiting] = deque()
+        """What is decided together with others."""
+        outbox.start(self._perform, self._arm, self._decide_waiting)
 
     def submit(self, event: Event) -> Turn:
         """Let an event happen now; its effects are performed once it is kept, and returned already."""
-        turn = self.core.handle(event, self.clock.now(), self.outbox.journaling)
-        for finding in turn.findings:
-            self._carry_out(finding)
-        if isinstance(event, RejoinRequested | NetworkChanged):
-            self._note_origin(event, turn.effects)
-        turn.number = self.outbox.put(turn, self.core.decided_at)
+        turn = self._handle(event, None)
         self._arm()
         return turn
 
-    def _note_origin(self, event: RejoinRequested | NetworkChanged, effects: Sequence[Effect]) -> None:
+    def _handle(self, event: Event, caller: str | None) -> Turn:
+        """Let an event happen; ``caller`` is whose it is, None: whose call runs now."""
+        now = self.clock.now()
+        turn = self.core.handle(event, now, self.outbox.journaling_at(now))
+        for finding in turn.findings:
+            self._carry_out(finding)
+        if isinstance(event, RejoinRequested | NetworkChanged):
+            self._note_origin(event, turn.effects, current_caller() if caller is None else caller)
+        turn.number = self.outbox.put(turn, self.core.decided_at)
+        return turn
+
+    def _note_origin(self, event: RejoinRequested | NetworkChanged, effects: Sequence[Effect], caller: str) -> None:
         """Remember who asked for what is decided, for its log line; the core does not know callers."""
         for effect in effects:
             if type(effect) is AnswerTrigger:
-                self._events.note_origin(effect, event.request_id, current_caller())
+                self._events.note_origin(effect, event.request_id, caller)
 
     async def settle(self, event: Event) -> list[Effect]:
         """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""
         self.outbox.check()
-        turn = self.submit(event)
-        await self.outbox.kept()
-        return turn.effects
+        is_trigger = isinstance(event, RejoinRequested | NetworkChanged)
+        if not (is_trigger and (self._waiting or self.outbox.gathers)):
+            turn = self.submit(event)
+            await self.outbox.kept()
+            return turn.effects
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(event, current_caller(), current_call(), done)
+        self._waiting.append(waiting)
+        self.outbox.gathering.came()
+        await done
+        return waiting.effects
+
+    def _decide_waiting(self) -> None:
+        """Decide what came together, for the time of a slice; the rest follows in the next pass of the event loop."""
+        if not self._waiting:
+            return
+        until = time.perf_counter() + SLICE_TIME
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done.done():  # else its call was cancelled
+                self._decide(waiting)
+            if time.perf_counter() >= until and self._waiting:
+                self.outbox.gathering.again()
+                break
+        self._arm()
+
+    def _decide(self, waiting: Waiting) -> None:
+        call = waiting.call
+        if call is not None:
+            call.begin_step()
+        try:
+            self.outbox.check()
+            waiting.effects = self._handle(waiting.event, waiting.caller).effects
+        except Exception as error:  # noqa: BLE001 - it is the error of that call, and the others are decided
+            waiting.done.set_exception(error)
+        else:
+            self.outbox.release_when_kept(waiting.done)
+        finally:
+            if call is not None:
+                call.end_step()
 
     async def close(self) -> None:
         """Stop the timer and every attempt under way."""

@@ -22,6 +22,7 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.collector import set_aside
+from gossipcontrol.server.runtime.gathering import Gathering
 from gossipcontrol.server.runtime.slices import in_slices
 from gossipcontrol.server.runtime.turns import SLICE_TIME, Turns, metered
 from gossipcontrol.server.state.entry import KnowledgeEntry
@@ -91,6 +92,11 @@ class Outbox:
         self._logged_at = 0.0
         """Instant of the last fact."""
         self._failure = ""
+        self.gathering = Gathering(self._decide_and_commit, self._turns.arrivals.are_pending)
+        self._decide: Callable[[], None] = lambda: None
+        self._commit: Callable[[], None] | None = None
+        """Has the journal commit what was appended, if it is waiting for that."""
+        self._is_deciding = False
 
     @property
     def accepts(self) -> bool:
@@ -100,15 +106,38 @@ class Outbox:
     @property
     def journaling(self) -> Journaling:
         """Whether what is decided now will be kept soon, and so carried out soon."""
-        if not self.accepts:
-            return Journaling.FAILING
-        return Journaling.LATE if self._clock.now() - self._waiting_since > LATE_AFTER else Journaling.KEEPING
+        return self.journaling_at(self._clock.now())
 
-    def start(self, perform: Perform, on_commit: Callable[[], None]) -> None:
-        """Begin; the snapshot with which a run begins holds its parameters."""
-        self._perform, self._on_commit = perform, on_commit
+    def journaling_at(self, now: float) -> Journaling:
+        """The same, for who has the service time already."""
+        if self._failure or self._loss:
+            return Journaling.FAILING
+        return Journaling.LATE if now - self._waiting_since > LATE_AFTER else Journaling.KEEPING
+
+    def start(self, perform: Perform, on_commit: Callable[[], None], decide: Callable[[], None]) -> None:
+        """Begin; the snapshot with which a run begins holds its parameters. ``decide`` decides what waits for it."""
+        self._perform, self._on_commit, self._decide = perform, on_commit, decide
         observe = self._metrics.state_commit.observe
-        self._journal.start(JournalListener(self._committed, self._failed, observe, self._clock.reading, self.lose))
+        listener = JournalListener(
+            self._committed, self._failed, observe, self._clock.reading, self.lose, self._commit_soon
+        )
+        self._journal.start(listener)
+
+    def _commit_soon(self, commit: Callable[[], None]) -> None:
+        self._commit = commit
+        if not self._is_deciding:
+            self.gathering.again()
+
+    def _decide_and_commit(self) -> None:
+        """Decide what came together, and have it committed in one transaction."""
+        self._is_deciding = True
+        try:
+            self._decide()
+        finally:
+            self._is_deciding = False
+        if self._commit is not None:
+            commit, self._commit = self._commit, None
+            commit()
 
     def begin(self, now: float, *, whole: bool = False) -> None:
         """Keep the state with which this run begins, and its parameters; ``whole``: that of knowledge as well."""
@@ -164,11 +193,13 @@ class Outbox:
     def _append(self, turn: Turn) -> int:
         now = turn.facts[-1].at
         entries = [fact if isinstance(fact, Fact) else _entry(fact) for fact in turn.facts]
+        if not self._is_deciding:
+            self.gathering.came()
         number = self._appended = self._journal.append(entries, turn.effects)
         if turn.outcome is None:
             self._waiting_since = min(self._waiting_since, now)
         self._logged_at = now
-        if self._clock.now() >= self._capture_from:
+        if self._capture_from == -math.inf or self._clock.now() >= self._capture_from:
             try:
                 self._compact(now, knows=turn.outcome is not None)
             except Exception as error:  # noqa: BLE001 - what was decided is logged, and must leave all the same
@@ -231,13 +262,34 @@ class Outbox:
         number = self._appended if number is None else number
         if self._journal.durable and self._kept < number:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            insort(self._waiters, (number, next(self._tickets), waiter))
+            self._add_waiter(number, waiter)
             await waiter
+
+    def release_when_kept(self, waiter: asyncio.Future[None]) -> None:
+        """As ``kept``, for who waits already."""
+        if self._kept < self._appended:
+            self._add_waiter(self._appended, waiter)
+        else:
+            waiter.set_result(None)
+
+    def _add_waiter(self, number: int, waiter: asyncio.Future[None]) -> None:
+        one = (number, next(self._tickets), waiter)
+        if self._waiters and number < self._waiters[-1][0]:
+            insort(self._waiters, one)
+        else:
+            self._waiters.append(one)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether what comes now is decided together with others."""
+        return self._journal.durable and self.gathering.is_waiting()
 
     async def close(self, now: float) -> None:
         """Leave a snapshot, so that the next start reads no log, and close the journal."""
         if self._resume is not None:
             self._resume.cancel()
+        if self.gathering.cancel():
+            self._decide_and_commit()
         await self._leave_snapshot(now)
         self._give_up_capture()
         await asyncio.to_thread(self._journal.close)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from gossipcontrol.server.runtime.arrivals import Arrivals
+
 SHARE = 0.25
 """Seconds of work per second that an account gains."""
 BURST = 0.5
@@ -96,6 +98,7 @@ class Turns:
         self._starting, self._going_on = _Queue(), _Queue()
         self._used = 0.0
         """Seconds of work in this pass."""
+        self.arrivals = Arrivals()
         self._armed = False
         self._started = 0
         """Calls that began since a slice of one under way had its turn."""
@@ -126,9 +129,12 @@ class Turns:
         now = self.clock()
         if peer.startswith(LOCAL_PEER) or not peer:
             return Account(now)
-        self._forget(now)
-        account = self._accounts.setdefault(peer, Account(now))
-        self._accounts.move_to_end(peer)
+        account = self._accounts.get(peer)
+        if account is None:
+            self._forget(now)
+            account = self._accounts[peer] = Account(now)
+        else:
+            self._accounts.move_to_end(peer)
         return account
 
     def _forget(self, now: float) -> None:

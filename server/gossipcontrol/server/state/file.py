@@ -22,6 +22,10 @@ SUFFIXES = ("", "-wal", "-shm", "-journal")
 LOCK_SUFFIX = ".lock"
 """Of the file that the one service that writes has locked; it stays."""
 
+LOCK_TIME = 1.0
+"""Seconds for which a transaction waits for somebody else's."""
+CHECKPOINT_PAGES = 1000
+"""Pages of the write-ahead log after which a transaction ends with a checkpoint."""
 MAX_MENDS = 8
 """Most words of a torn transaction that are tried; there are rarely more than three."""
 
@@ -45,7 +49,7 @@ def lock(path: Path) -> int:
 
 
 class StateFile:
-    """One connection at a time, used by one thread at a time: the writer thread once it runs."""
+    """One connection at a time, used by one thread at a time."""
 
     def __init__(self, path: Path, *, full: bool, max_bytes: int) -> None:
         self.path = path
@@ -79,7 +83,7 @@ class StateFile:
         except wal.TornWordError as torn:
             wal.write(torn.log, self._choose(torn))
             whole = True
-        connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=LOCK_TIME, isolation_level=None, check_same_thread=False)
         try:
             # Others may read, to make a backup; that nobody else writes is what the lock file is for.
             connection.execute("PRAGMA journal_mode = WAL")
@@ -130,8 +134,7 @@ class StateFile:
                 raise
             self.lost = False
             return connection
-        # A deleted file still accepts writes, but nobody will ever read them.
-        if not self.path.exists() or self.path.stat().st_ino != self._inode:
+        if not self._is_there():
             self.drop()
             self.lost = True
             raise FileNotFoundError("the file was deleted or replaced")
@@ -144,6 +147,25 @@ class StateFile:
                 self.lost = True
                 raise
         return self._connection
+
+    def present(self) -> sqlite3.Connection:
+        """The connection, if it needs not be reopened; raises FileNotFoundError."""
+        if self._connection is None or not self._is_there():
+            raise FileNotFoundError("the file was closed, deleted or replaced")
+        return self._connection
+
+    def _is_there(self) -> bool:
+        """Whether it is the file that was opened: a deleted one accepts writes, but nobody will ever read them."""
+        try:
+            return self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def be_quick(self, quick: bool) -> None:
+        """Whether transactions make no checkpoint and wait for nobody from now on; raises sqlite3.Error."""
+        if self._connection is not None:
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {0 if quick else CHECKPOINT_PAGES}")
+            self._connection.execute(f"PRAGMA busy_timeout = {0 if quick else round(LOCK_TIME * 1000)}")
 
     def drop(self) -> None:
         """Close a connection that failed; the next try reopens and checks the file."""

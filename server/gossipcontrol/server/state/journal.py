@@ -87,6 +87,8 @@ class JournalListener:
     """How the clocks stand now; called in the thread that writes."""
     fenced: Callable[[str], None] = lambda _: None
     """Another owner has taken over, and who: nothing will be written any more, and nothing else is called again."""
+    soon: Callable[[Callable[[], None]], object] | None = None
+    """Calls something in the event loop once what came together is decided; None: in its next pass."""
 
 
 class Journal(Protocol):

@@ -1,4 +1,8 @@
-"""The SQLite backend: log and snapshots in one file in WAL mode, written by one thread."""
+"""The SQLite backend: log and snapshots in one file in WAL mode.
+
+Short transactions that need no sync of the disk are made in the event loop, because a thread costs each call more than
+they do. Everything else, and everything while the disk is slow or fails, is left to the writer thread.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from gossipcontrol.server.core.codec import CodecError, Plain
 from gossipcontrol.server.core.effect import Effect
@@ -29,10 +35,28 @@ STORE_SNAPSHOT_RETRY = 30.0
 """Seconds until the next snapshot of a store after one that failed."""
 CLOSE_TIME = 5.0
 """Seconds for which a stop waits for a failing disk."""
+LOOP_ROWS = 256
+"""Most rows of a transaction in the event loop: some 3 ms."""
+LOOP_WEIGHT = 1000
+"""Most names in them."""
+NAME_BYTES = 64
+"""Bytes of knowledge that count as a name."""
+SLOW_COMMIT = 0.01
+"""Seconds from which on a commit in the event loop was slow."""
+SLOW_TIME = 5.0
+"""Seconds after a slow commit in which the thread commits."""
+
+
+class Owner(Enum):
+    """Who may use the file now."""
+
+    THREAD = "the writer thread"
+    OFFERED = "nobody: the event loop has yet to hear what the thread committed"
+    LOOP = "the event loop"
 
 
 class SqliteJournal:
-    """From ``start`` on, the writer thread owns the file and reports to the event loop."""
+    """From ``start`` on, the event loop or the writer thread owns the file. With ``full`` it is always the thread."""
 
     durable = True
     shared = False
@@ -53,6 +77,16 @@ class SqliteJournal:
         self._policy = SnapshotPolicy(max_bytes)
         self._store_snapshot_from = 0.0
         """Monotonic instant from which on stores may be snapshotted."""
+        self._full = full
+        self._owner = Owner.THREAD
+        """The loop takes what is offered, and gives it up; the thread offers it, and takes it at the close."""
+        self._in_use = threading.Lock()
+        """Held during a transaction."""
+        self._thread_until = 0.0
+        """Monotonic instant until which the thread commits, because the disk is slow."""
+        self._is_soon = False
+        """Whether the event loop is about to commit."""
+        self._listener: JournalListener | None = None
 
     # Opening.
 
@@ -93,6 +127,7 @@ class SqliteJournal:
     def start(self, listener: JournalListener) -> None:
         """Start the writer thread."""
         loop = asyncio.get_running_loop()
+        self._listener = listener
         self._writer.clock = listener.clock
         self._thread = threading.Thread(target=self._write, args=(loop, listener), name="state", daemon=True)
         self._thread.start()
@@ -105,7 +140,10 @@ class SqliteJournal:
         with self._ready:
             self._queue += enumerate(entries, self._number + 1)
             self._number += len(entries)
-            self._ready.notify()
+            if self._owner is Owner.LOOP:
+                self._commit_soon()
+            else:
+                self._ready.notify()
             return self._number
 
     def snapshot(self, plain: Plain, at: float, knowledge: KnowledgeSnapshot | None = None) -> int:
@@ -141,7 +179,7 @@ class SqliteJournal:
         with self._ready:
             self._number += 1
             self._queue.append((self._number, item))
-            self._ready.notify()
+            self._leave_to_thread()
             return self._number
 
     def wants_snapshot(self) -> bool:
@@ -175,34 +213,122 @@ class SqliteJournal:
         self._file.drop()
         self._file.unlock()
 
+    def _commit_soon(self) -> None:
+        assert self._listener is not None
+        if not self._is_soon:
+            self._is_soon = True
+            (self._listener.soon or asyncio.get_running_loop().call_soon)(self._commit_here)
+
+    def _commit_here(self) -> None:
+        """Commit in the event loop what is queued, or leave it to the thread."""
+        self._is_soon = False
+        if not self._is_loops():
+            return
+        with self._in_use, self._ready:
+            if not self._is_loops() or not self._queue:
+                return  # it closes
+            if self._is_long():
+                self._leave_to_thread()
+                return
+            batch, self._queue, number = self._queue, [], self._number
+            started_at = time.perf_counter()
+            try:
+                self._writer.commit_short(batch)
+            except Exception:  # noqa: BLE001 - the thread tries again, and says why when it fails too
+                self._queue[:0] = batch
+                self._leave_to_thread()
+                return
+        self._heard(number, time.perf_counter() - started_at)
+
+    def _is_loops(self) -> bool:
+        return self._owner is Owner.LOOP
+
+    def _is_long(self) -> bool:
+        """Whether what is queued takes too long for the event loop, or needs a sync of the disk."""
+        if len(self._queue) > LOOP_ROWS or self._writer.needs_thread:
+            return True
+        return sum([_weight(item) for _, item in self._queue]) > LOOP_WEIGHT
+
+    def _heard(self, number: int, took: float) -> None:
+        """Tell of a commit in the event loop."""
+        assert self._listener is not None
+        if took > SLOW_COMMIT:
+            self._thread_until = time.monotonic() + SLOW_TIME
+            with self._ready:
+                self._leave_to_thread()
+        self._listener.observed(took)
+        self._listener.committed(number)
+
+    def _leave_to_thread(self) -> None:
+        """Let the thread have the file, if it is the loop's, and wake it; call it with ``_ready``."""
+        if self._owner is Owner.LOOP:
+            self._owner = Owner.THREAD
+        self._ready.notify()
+
+    def _take(self) -> None:
+        """Take the file that the thread has offered, and commit what came meanwhile."""
+        with self._ready:
+            if self._closing_at is not None or self._owner is not Owner.OFFERED:
+                return
+            self._owner = Owner.LOOP
+            if self._queue:
+                self._commit_soon()
+
     # In the writer thread.
 
     def _write(self, loop: asyncio.AbstractEventLoop, listener: JournalListener) -> None:
         batch: list[tuple[int, Item]] = []
         while True:
-            with self._ready:
-                while not (self._queue or batch or self._writer.is_busy or self._closing_at is not None):
-                    self._ready.wait()
-                batch += self._queue
-                self._queue.clear()
-                number, closing_at = self._number, self._closing_at
-            if not batch and (closing_at is not None or not self._writer.is_busy):
-                return
-            started_at = time.perf_counter()
-            try:
-                written = self._writer.commit(batch)
-            except Exception as error:  # noqa: BLE001 - a writer that ended would leave every call waiting for ever
-                self._abandon(loop)
-                why = str(error) if isinstance(error, (sqlite3.Error, OSError)) else repr(error)
-                _call(loop, listener.failed, f"{self._file.path}: {why}")
-                if closing_at is not None and time.monotonic() > closing_at:
+            self._wait(batch)
+            with self._in_use:
+                with self._ready:
+                    self._owner = Owner.THREAD
+                    batch += self._queue
+                    self._queue.clear()
+                    number, closing_at = self._number, self._closing_at
+                if not batch and (closing_at is not None or not self._writer.is_busy):
                     return
-                time.sleep(COMMIT_RETRY)
+                failure = self._commit(batch, number, loop, listener)
+            if failure is None:
+                batch.clear()
+                self._offer(loop)
                 continue
-            batch.clear()
-            self._record(written, loop)
-            _call(loop, listener.observed, time.perf_counter() - started_at)
-            _call(loop, listener.committed, number)
+            _call(loop, listener.failed, f"{self._file.path}: {failure}")
+            if closing_at is not None and time.monotonic() > closing_at:
+                return
+            time.sleep(COMMIT_RETRY)
+
+    def _wait(self, batch: list[tuple[int, Item]]) -> None:
+        """Wait until there is something to be written by the thread."""
+        with self._ready:
+            while self._closing_at is None and not (
+                self._owner is Owner.THREAD and (self._queue or batch or self._writer.is_busy)
+            ):
+                self._ready.wait()
+
+    def _commit(
+        self, batch: list[tuple[int, Item]], number: int, loop: asyncio.AbstractEventLoop, listener: JournalListener
+    ) -> str | None:
+        """Commit, and tell the loop; returns why that failed."""
+        started_at = time.perf_counter()
+        try:
+            written = self._writer.commit(batch)
+        except Exception as error:  # noqa: BLE001 - a writer that ended would leave every call waiting for ever
+            self._abandon(loop)
+            return str(error) if isinstance(error, (sqlite3.Error, OSError)) else repr(error)
+        self._record(written, loop)
+        _call(loop, listener.observed, time.perf_counter() - started_at)
+        _call(loop, listener.committed, number)
+        return None
+
+    def _offer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the event loop have the file, unless there is more to do that takes long."""
+        if self._full or not self._writer.is_settled or time.monotonic() < self._thread_until:
+            return
+        with self._ready:
+            if self._closing_at is None:
+                self._owner = Owner.OFFERED
+        _call(loop, self._take)
 
     def _record(self, written: Written, loop: asyncio.AbstractEventLoop) -> None:
         """Record which snapshots a transaction completed."""
@@ -228,3 +354,11 @@ def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *argum
     """Call in the loop, unless it has ended."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _weight(item: Item) -> int:
+    """About how many names a row has; more than a transaction in the event loop may have for what is no row."""
+    if type(item) is Fact:
+        event: Any = item.event
+        return len(item.reads) + len(getattr(event, "store_ids", ())) + len(getattr(event, "node_ids", ()))
+    return len(item.body) // NAME_BYTES if type(item) is KnowledgeEntry else LOOP_WEIGHT + 1

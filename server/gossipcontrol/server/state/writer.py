@@ -1,4 +1,4 @@
-"""Writes to the SQLite file in the journal's thread: everything that waits goes into one transaction."""
+"""Writes to the SQLite file: everything that waits goes into one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gossipcontrol.server.core.codec import Plain
 from gossipcontrol.server.core.turn import Fact
 from gossipcontrol.server.state import clock_table, knowledge_table, log_table
 from gossipcontrol.server.state.entry import KnowledgeEntry
-from gossipcontrol.server.state.file import StateFile
+from gossipcontrol.server.state.file import CHECKPOINT_PAGES, StateFile
 from gossipcontrol.server.state.journal import ClockReading, KnowledgeSnapshot
 from gossipcontrol.server.state.knowledge_table import StoreSnapshotWriter
 from gossipcontrol.server.state.log_table import Row, SnapshotWriter
@@ -57,6 +57,14 @@ class Abandoned(NamedTuple):
     """That of a store."""
 
 
+LEAST_PAGES = 4
+"""Pages that a short transaction writes at least: of the log, its tally, and one above them."""
+PAGE = 4000
+"""Bytes of rows in a page."""
+SETTLED_ROWS = 1000
+"""Rows of a transaction after which SQLite hardly makes a checkpoint by itself."""
+
+
 class _Plan(NamedTuple):
     """What a batch comes to: the last snapshots, and the rows that no snapshot of the batch covers."""
 
@@ -68,7 +76,7 @@ class _Plan(NamedTuple):
 
 
 class FileWriter:
-    """Owns the file while the journal's thread runs; a snapshot under way goes on with every transaction."""
+    """Owns the file while the journal runs; a snapshot under way goes on with every transaction of the thread."""
 
     def __init__(self, file: StateFile) -> None:
         self._file = file
@@ -84,17 +92,64 @@ class FileWriter:
         """That of a store under way."""
         self._abandoned: list[int] = []
         """Generations of abandoned snapshots, whose parts the next transaction deletes."""
+        self._unsynced = 0
+        """About how many pages short transactions have written since the last checkpoint."""
+        self._is_short = False
+        """Whether the last transaction was a short one."""
+        self._short_failed = False
+        self.is_settled = False
+        """Whether the next transaction needs no sync: after a checkpoint, which follows long ones, the first does."""
 
     @property
     def is_busy(self) -> bool:
         """Whether a snapshot is under way."""
         return self._store_snapshot is not None or self._snapshot is not None
 
+    @property
+    def needs_thread(self) -> bool:
+        """Whether the next transaction is to sync the disk, or to do more than to append facts."""
+        return self._unsynced >= CHECKPOINT_PAGES or self._short_failed or bool(self._abandoned)
+
+    def commit_short(self, batch: Batch) -> None:
+        """Append facts without a sync of the disk and without waiting for a lock; raises what ``commit`` raises.
+
+        What it leaves behind when it fails, the next ``commit`` clears up, because that takes time.
+        """
+        rows = _plan(batch).rows
+        self._short_failed, was_short, self._is_short = True, self._is_short, True
+        connection = self._file.present()
+        if not was_short:
+            self._file.be_quick(True)
+        connection.execute("BEGIN IMMEDIATE")
+        log_table.insert(connection, rows)
+        reading = self._write_clock(connection)
+        connection.execute("COMMIT")
+        self._short_failed, self._reading = False, reading
+        self.entries += len(rows)
+        self.log_bytes += sum(map(log_table.row_bytes, rows))
+        self._unsynced += LEAST_PAGES + sum(map(_size, rows)) // PAGE
+
+    def _end_short(self) -> None:
+        """Close a connection on which a short transaction failed; else copy what they wrote into the file in time."""
+        self._is_short = False
+        if self._short_failed:
+            self._short_failed = False
+            self._file.drop()
+            self._reading = None
+            return
+        connection = self._file.present()
+        self._file.be_quick(False)
+        if self._unsynced >= CHECKPOINT_PAGES:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._unsynced = 0
+
     def commit(self, batch: Batch) -> Written:
         """Write a batch and the next step of what is under way; raises sqlite3.Error or OSError, nothing written."""
         plan = _plan(batch)
-        connection = self._file.reopen(plan.knowledge is not None)
         try:
+            if self._is_short:
+                self._end_short()
+            connection = self._file.reopen(plan.knowledge is not None)
             connection.execute("BEGIN IMMEDIATE")
             written = self._write(connection, plan)
             reading = self._write_clock(connection)
@@ -105,6 +160,7 @@ class FileWriter:
             raise
         self._reading = reading
         self.entries, self.log_bytes = written.entries, written.log_bytes
+        self.is_settled = not self.is_busy and len(plan.rows) == len(batch) < SETTLED_ROWS
         self._go_on(batch, plan, written)
         return written
 
@@ -172,3 +228,7 @@ def _plan(batch: Batch) -> _Plan:
         elif type(item) is KnowledgeEntry and number > knowledge_number:
             rows.append(log_table.knowledge_row(number, item))
     return _Plan(snapshot_number, snapshot, knowledge_number, knowledge, rows)
+
+
+def _size(row: Row) -> int:
+    return len(row[3]) + len(row[4]) + len(row[6] or b"")

@@ -38,11 +38,12 @@ ENDS = {
 
 def explain_decision(decision: Decision, now: float) -> str:
     """What was decided and why, with times relative to ``now``."""
+    fixed = _WITHOUT_TIME.get((decision.kind, decision.rule))
+    if fixed is not None:
+        return fixed
     wait = f"{max(0.0, decision.start_at - now):.1f} s"
     reason = RULES[decision.rule]
     match decision.kind:
-        case DecisionKind.STARTED:
-            return f"starts now: {reason}"
         case DecisionKind.COALESCED:
             return f"shares rejoin {decision.rejoin_id}, which starts in {wait}: {reason}"
         case DecisionKind.SCHEDULED:
@@ -52,8 +53,14 @@ def explain_decision(decision: Decision, now: float) -> str:
             return f"starts nothing new: {reason}{led_to}"
         case DecisionKind.PARKED:
             return f"starts as soon as an agent attaches, or expires in {wait}: {reason}"
-        case DecisionKind.SKIPPED:
-            return f"starts nothing: {reason}"
+        case _:
+            raise AssertionError("what names neither a time nor a rejoin is said already")
+
+
+_WITHOUT_TIME = {
+    **{(DecisionKind.STARTED, rule): f"starts now: {reason}" for rule, reason in RULES.items()},
+    **{(DecisionKind.SKIPPED, rule): f"starts nothing: {reason}" for rule, reason in RULES.items()},
+}
 
 
 def explain_trigger(trigger: TriggerRecord) -> str:

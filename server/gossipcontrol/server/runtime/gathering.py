@@ -1,0 +1,120 @@
+"""When what came is decided and committed: at once while calls come alone, many together while many come."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+STEPS = 2
+"""Most steps for which a call waits for others."""
+STEP = 0.002
+"""Seconds of a step. If nothing came in one, nothing more is waited for. uvloop counts whole milliseconds, and from the
+beginning of a pass, so one of them may be over at once."""
+RECENT = 0.02
+"""Seconds after many came within which as many are expected: to answer them takes some milliseconds."""
+VAIN_TIME = 0.005
+"""Seconds without waiting after one waited for others in vain; doubled each further time."""
+LONGEST_VAIN_TIME = 0.16
+DECAY = 0.75
+"""Share of those who were expected that is expected again, if fewer came, but more than one."""
+PROBE = 8
+"""Times that no more than the expected are waited for, before one waits for more: fewer after few came."""
+
+
+class Gathering:
+    """Calls ``run`` in the event loop after something ``came``; ``others`` says whether further calls have arrived.
+
+    gRPC hands over one call after the other, however many there are. What comes alone waits for nobody. Once another
+    call has arrived before the last one was answered, what comes waits for more. Clients that wait for their answers
+    come again once they have them, so as many as came together are waited for, and no longer, but sometimes for more.
+    """
+
+    def __init__(
+        self, run: Callable[[], None], others: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run = run
+        self._others = others
+        self._clock = clock
+        self._came = self._came_before = 0
+        """In all, and before this step."""
+        self._expected = 0
+        """How many are waited for: as came together last, or a little fewer than before."""
+        self._steps = 0
+        """Of waiting that are left; 0 while it does not wait."""
+        self._cuts = 0
+        """Times in a row in which no more than the expected ones were waited for."""
+        self._ran_at = self._waits_from = -math.inf
+        self._vain_time = VAIN_TIME
+        self._due: asyncio.Handle | None = None
+
+    def is_waiting(self) -> bool:
+        """Whether what comes now waits for others."""
+        return self._steps > 0 if self._due is not None else self._expects_many()
+
+    def came(self) -> None:
+        """Something came."""
+        self._came += 1
+        if self._due is None:
+            if self._expects_many():
+                self._wait(STEPS)
+            else:
+                self._due = asyncio.get_running_loop().call_soon(self._look)
+        elif self._steps and self._came >= self._expected > 1 and self._cuts < min(PROBE, 2 * self._came):
+            self._cuts += 1
+            self._due.cancel()
+            self._soon()
+
+    def again(self) -> None:
+        """Run in the next pass of the event loop, unless that is due anyway."""
+        if self._due is None:
+            self._soon()
+
+    def cancel(self) -> bool:
+        """Do not run; returns whether that was due."""
+        if self._due is None:
+            return False
+        self._due.cancel()
+        self._due, self._came, self._steps = None, 0, 0
+        return True
+
+    def _soon(self) -> None:
+        self._steps = 0
+        self._due = asyncio.get_running_loop().call_soon(self._fire)
+
+    def _wait(self, steps: int) -> None:
+        self._steps, self._came_before = steps, self._came
+        self._due = asyncio.get_running_loop().call_later(STEP, self._step)
+
+    def _expects_many(self) -> bool:
+        return self._expected > 1 and self._clock() - self._ran_at < RECENT
+
+    def _look(self) -> None:
+        """Run, unless another call has arrived meanwhile."""
+        if self._others() and self._clock() >= self._waits_from:
+            self._wait(STEPS)
+        else:
+            self._fire()
+
+    def _step(self) -> None:
+        if self._came > self._came_before and self._steps > 1:
+            self._wait(self._steps - 1)
+            return
+        self._cuts = 0
+        if self._came > 1:
+            self._vain_time = VAIN_TIME
+        else:
+            self._waits_from = self._clock() + self._vain_time
+            self._vain_time = min(2 * self._vain_time, LONGEST_VAIN_TIME)
+        self._fire()
+
+    def _fire(self) -> None:
+        came, self._came = self._came, 0
+        # A moment in which the machine did something else says little about how many come.
+        self._expected = max(came, int(self._expected * DECAY)) if came > 1 else came
+        self._due, self._steps = None, 0
+        try:
+            self._run()
+        finally:
+            self._ran_at = self._clock()
