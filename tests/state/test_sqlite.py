@@ -354,6 +354,19 @@ async def test_short_transactions_are_made_in_the_event_loop(path: Path, monkeyp
     assert read(path) == ({"core": "x"}, ENTRIES[:2], 1002.0)
 
 
+async def test_what_the_event_loop_has_written_counts_as_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    await loops.keep(*ENTRIES[1:])
+    assert loops.by == [LOOP]
+    stats = loops.journal.stats()
+    await asyncio.to_thread(loops.journal.close)
+    again = SqliteJournal(path)
+    again.load()
+    assert again.stats() == stats
+    again.close()
+
+
 async def test_with_syncs_every_transaction_is_made_in_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loops = Loops(path, monkeypatch, full=True)
     loops.journal.start(loops.told.listener)
