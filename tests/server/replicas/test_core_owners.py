@@ -259,9 +259,12 @@ class Agent:
 
     def _tell(self) -> None:
         """Send results and, most times, what proves them."""
-        for key in list(self._executor.undelivered) if self._replica is not None else ():
+        replica = self._replica
+        if replica is None:
+            return
+        for key in list(self._executor.undelivered):
             result = self._executor.undelivered.pop(key)
-            asyncio.get_running_loop().call_later(self._world.delay(), self._arrive, self._replica, result)
+            asyncio.get_running_loop().call_later(self._world.delay(), self._arrive, replica, result)
 
     def _arrive(self, replica: CoreReplica, result: attach_pb2.RejoinResult) -> None:
         if replica.ended.is_set():
