@@ -53,7 +53,7 @@ class Dispatcher:
         self._events = events
         self._log = log
         self._presence_changed = presence_changed
-        self._ticker = Ticker(clock, self._tick)
+        self._ticker = Ticker(clock, self._tick, outbox.turns)
         self._attempts: set[asyncio.Task[None]] = set()
         outbox.start(self._perform, self._arm)
 
