@@ -314,6 +314,8 @@ class Loops:
         self.journal, self.told = SqliteJournal(path, full=full), Told()
         self.journal.load()
         self.by: list[str] = []
+        self.waits: list[int] = []
+        """The settings of the connection in which transactions of the loop were made."""
         for name in ("commit", "commit_short"):
             inner = getattr(FileWriter, name)
             monkeypatch.setattr(FileWriter, name, self._noting(inner))
@@ -321,7 +323,11 @@ class Loops:
     def _noting(self, inner: Callable[[FileWriter, Batch], object]) -> Callable[[FileWriter, Batch], object]:
         def noted(writer: FileWriter, batch: Batch) -> object:
             self.by.append(threading.current_thread().name)
-            return inner(writer, batch)
+            done = inner(writer, batch)
+            if self.by[-1] == LOOP:
+                for setting in ("busy_timeout", "wal_autocheckpoint"):
+                    self.waits += writer.file.present().execute(f"PRAGMA {setting}").fetchone()
+            return done
 
         return noted
 
@@ -333,7 +339,7 @@ class Loops:
         """Start, and wait until the file is the loop's."""
         self.journal.start(self.told.listener)
         await self.keep(ENTRIES[0])
-        await until(lambda: self.journal._is_loops(), "the loop has the file", COMMITTED)
+        await until(lambda: self.journal.commits_in_loop, "the loop has the file", COMMITTED)
         self.by.clear()
 
 
@@ -346,9 +352,7 @@ async def test_short_transactions_are_made_in_the_event_loop(path: Path, monkeyp
     for _ in range(3):
         await loops.keep(*ENTRIES[1:])
     assert loops.by == [LOOP] * 3
-    connection = loops.journal._file.present()
-    for wait in ("busy_timeout", "wal_autocheckpoint"):
-        assert connection.execute(f"PRAGMA {wait}").fetchone() == (0,), "nothing is waited for in the event loop"
+    assert loops.waits == [0, 0] * 3, "nothing is waited for in the event loop, and nothing copied"
     number = loops.journal.snapshot({"core": "x"}, 1002.0)
     await until(lambda: loops.told.committed == number, "the journal commits", COMMITTED)
     await loops.keep(ENTRIES[0])
