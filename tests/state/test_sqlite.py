@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from gossipcontrol.server.state import sqlite as sqlite_module
 from gossipcontrol.server.state import writer as writer_module
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.file import StateFile
-from gossipcontrol.server.state.journal import JournalListener, KnowledgeSnapshot, StateError
+from gossipcontrol.server.state.journal import ClockReading, JournalListener, KnowledgeSnapshot, StateError
 from gossipcontrol.server.state.pack import PIECE
 from gossipcontrol.server.state.schema import APPLICATION, STEPS
 from gossipcontrol.server.state.sqlite import SqliteJournal
@@ -306,10 +307,15 @@ async def test_a_fault_of_the_writer_is_told_and_does_not_end_it(path: Path, mon
 class Loops:
     """A journal whose file the event loop has, and in which thread each transaction was made."""
 
-    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, *, full: bool = False) -> None:
+    def __init__(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, *, full: bool = False, slow: float = COMMITTED
+    ) -> None:
+        monkeypatch.setattr(sqlite_module, "SLOW_COMMIT", slow)
         self.journal, self.told = SqliteJournal(path, full=full), Told()
         self.journal.load()
         self.by: list[str] = []
+        self.waits: list[int] = []
+        """The settings of the connection in which transactions of the loop were made."""
         for name in ("commit", "commit_short"):
             inner = getattr(FileWriter, name)
             monkeypatch.setattr(FileWriter, name, self._noting(inner))
@@ -317,7 +323,11 @@ class Loops:
     def _noting(self, inner: Callable[[FileWriter, Batch], object]) -> Callable[[FileWriter, Batch], object]:
         def noted(writer: FileWriter, batch: Batch) -> object:
             self.by.append(threading.current_thread().name)
-            return inner(writer, batch)
+            done = inner(writer, batch)
+            if self.by[-1] == LOOP:
+                for setting in ("busy_timeout", "wal_autocheckpoint"):
+                    self.waits += writer.file.present().execute(f"PRAGMA {setting}").fetchone()
+            return done
 
         return noted
 
@@ -329,7 +339,7 @@ class Loops:
         """Start, and wait until the file is the loop's."""
         self.journal.start(self.told.listener)
         await self.keep(ENTRIES[0])
-        await until(lambda: self.journal._is_loops(), "the loop has the file", COMMITTED)
+        await until(lambda: self.journal.commits_in_loop, "the loop has the file", COMMITTED)
         self.by.clear()
 
 
@@ -342,9 +352,7 @@ async def test_short_transactions_are_made_in_the_event_loop(path: Path, monkeyp
     for _ in range(3):
         await loops.keep(*ENTRIES[1:])
     assert loops.by == [LOOP] * 3
-    connection = loops.journal._file.present()
-    for wait in ("busy_timeout", "wal_autocheckpoint"):
-        assert connection.execute(f"PRAGMA {wait}").fetchone() == (0,), "nothing is waited for in the event loop"
+    assert loops.waits == [0, 0] * 3, "nothing is waited for in the event loop, and nothing copied"
     number = loops.journal.snapshot({"core": "x"}, 1002.0)
     await until(lambda: loops.told.committed == number, "the journal commits", COMMITTED)
     await loops.keep(ENTRIES[0])
@@ -352,6 +360,33 @@ async def test_short_transactions_are_made_in_the_event_loop(path: Path, monkeyp
     assert loops.by[3:] == ["state", "state", LOOP], "what follows a snapshot may sync the disk"
     await asyncio.to_thread(loops.journal.close)
     assert read(path) == ({"core": "x"}, ENTRIES[:2], 1002.0)
+
+
+async def test_what_the_event_loop_has_written_counts_as_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = Loops(path, monkeypatch)
+    await loops.start()
+    await loops.keep(*ENTRIES[1:])
+    assert loops.by == [LOOP]
+    stats = loops.journal.stats()
+    await asyncio.to_thread(loops.journal.close)
+    again = SqliteJournal(path)
+    again.load()
+    assert again.stats() == stats
+    again.close()
+
+
+async def test_how_the_clocks_stand_is_kept_by_the_event_loop_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = Loops(path, monkeypatch)
+    reading = ClockReading("boot", 1.0, 0.0)
+    loops.told.listener = replace(loops.told.listener, clock=lambda: reading)
+    await loops.start()
+    reading = ClockReading("boot", 1.0, 3600.0)
+    await loops.keep(ENTRIES[1])
+    assert loops.by == [LOOP]
+    await asyncio.to_thread(loops.journal.close)
+    again = SqliteJournal(path)
+    assert again.load().clock == reading
+    again.close()
 
 
 async def test_with_syncs_every_transaction_is_made_in_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,9 +413,8 @@ async def test_a_long_transaction_is_left_to_the_thread(
 
 
 async def test_after_a_slow_commit_the_thread_commits_for_a_while(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_module, "SLOW_COMMIT", 0.0)
     monkeypatch.setattr(sqlite_module, "SLOW_TIME", 0.05)
-    loops = Loops(path, monkeypatch)
+    loops = Loops(path, monkeypatch, slow=0.0)
     await loops.start()
     await loops.keep(ENTRIES[1])
     await loops.keep(ENTRIES[2])

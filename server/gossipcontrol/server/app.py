@@ -281,7 +281,7 @@ class App:
     def _make_runtime(self, core: Core, clock: ServiceClock, outbox: Outbox) -> None:
         config, log = self._config, self._log
         liveness_metrics = LivenessMetrics(self.metrics.registry, config.metrics.stores, core.liveness)
-        self._sampler = StalenessSampler(core.liveness, clock, liveness_metrics.observe_age)
+        self._sampler = StalenessSampler(core.liveness, clock, liveness_metrics.observe_age, self._turns)
         liveness_metrics.show_claims(core.claims_refused)
         liveness_metrics.show_stalest(self._sampler.stalest, clock.now)
         self._hub = SubscriptionHub(config.limits.watchers)
@@ -513,7 +513,7 @@ class App:
             "health_watches": self._health.count,
             "unregistered_streams": self._service.unregistered(),
             "queued_bytes": self._service.queued_bytes(),
-            "accounts": len(self._turns),
+            "accounts": self._turns.accounts,
             "http_requests": requests,
             "http_streams": streams,
         }

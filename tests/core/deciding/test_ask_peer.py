@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.deciding.ladder import LADDER, higher
 from gossipcontrol.server.core.deciding.record import Restart
 from gossipcontrol.server.core.decision import Capability, Cause, NamedBy, Outcome, Rung
@@ -18,6 +19,7 @@ from gossipcontrol.server.core.event import (
     NodeDetached,
     RejoinRequested,
     RestartFinished,
+    TimePassed,
 )
 from gossipcontrol.server.core.turn import Turn
 
@@ -116,6 +118,24 @@ def test_a_node_that_is_asked_keeps_its_window_and_is_waited_for() -> None:
     lab.advance(60)
     assert [at for at, _, _ in lab.of("p")] == [1.0, 7.0]
     assert [at - BEGAN for at, one in lab.advised if one.node_id == "n"] == [12.0]
+
+
+def test_a_node_whose_own_rejoin_is_due_too_is_asked_once_that_has_ended() -> None:
+    """As after a service that stood still: both are due in one turn, and what runs must not be forgotten."""
+    lab = StoreLab()
+    lab.join("n", "m")
+    for node_id in ("n", "m"):
+        lab.handle(LivenessReported(node_id, "a", {"z": lab.now}))
+        lab.rejoin(node_id)
+        lab.now += 0.5
+    lab.now += 10.0
+    lab.handle(TimePassed())
+    again = Core()
+    again.load(json.loads(json.dumps(lab.core.save())))
+    lab.core = again
+    lab.advance(60.0)
+    assert Cause.ASKED in {start.causes[0] for _, start in lab.starts}
+    assert {one.outcome for one in again.catalog.rejoins()} == {Outcome.UNVERIFIED}
 
 
 def test_nodes_take_turns_and_one_that_lists_the_asker_comes_last() -> None:

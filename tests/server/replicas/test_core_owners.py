@@ -54,6 +54,8 @@ from tests.server.replicas.test_owners import Replica, World, disturb
 
 SEEDS = int(os.environ.get("GOSSIPCONTROL_OWNERS", "6"))
 STORES = ("a", "b")
+LONGEST_END = 300.0
+"""Virtual seconds within which all that is wanted is done, once nobody asks any more."""
 PARAMETERS = CoreParameters(deciding=Parameters(window=4.0, verify_timeout=3.0))
 
 
@@ -176,10 +178,13 @@ class Recording(RejoinExecutor):
         super().__init__(node, on_result)
         self._world = world
         self._node_id = node.node_id
+        self.began: dict[Key, tuple[float, str]] = {}
+        """When it carried out each, and the store."""
 
     async def _carry_out(self, key: Key, command: attach_pb2.RejoinCommand) -> None:
-        place = f"{self._node_id} {command.store_id}"
-        self._world.ran.append((asyncio.get_running_loop().time(), place, key))
+        place, now = f"{self._node_id} {command.store_id}", asyncio.get_running_loop().time()
+        self._world.ran.append((now, place, key))
+        self.began[key] = (now, command.store_id)
         await asyncio.sleep(self._world.chance.uniform(0.0, 1.0))
         await super()._carry_out(key, command)
 
@@ -249,22 +254,26 @@ class Agent:
             return
         if frame.owner_epoch < self._newest:
             self._world.wrong.append("a command of an older epoch is carried out after a newer one was seen")
-        self._executor.submit(frame.rejoin)
+        if frame.WhichOneof("frame") == "rejoin":
+            self._executor.submit(frame.rejoin)
 
     def _tell(self) -> None:
         """Send results and, most times, what proves them."""
-        for key in list(self._executor.undelivered) if self._replica is not None else ():
+        replica = self._replica
+        if replica is None:
+            return
+        for key in list(self._executor.undelivered):
             result = self._executor.undelivered.pop(key)
-            asyncio.get_running_loop().call_later(self._world.delay(), self._arrive, self._replica, result)
+            asyncio.get_running_loop().call_later(self._world.delay(), self._arrive, replica, result)
 
     def _arrive(self, replica: CoreReplica, result: attach_pb2.RejoinResult) -> None:
         if replica.ended.is_set():
             return
         replica.driver.finish(self._node_id, result.rejoin_id, result.attempt, Result(result.ok, result.error))
         if self._world.chance.random() < 0.8:
-            for store_id in STORES:
-                now = replica.dispatcher.clock.now()
-                replica.dispatcher.submit(NeighborChanged(self._node_id, store_id, "p", True, now))
+            began_at, store_id = self._executor.began[result.rejoin_id, result.attempt]
+            up_at = replica.dispatcher.clock.now() - (asyncio.get_running_loop().time() - began_at)
+            replica.dispatcher.submit(NeighborChanged(self._node_id, store_id, "p", True, up_at))
 
 
 NODES = ("n0", "n1", "n2")
@@ -278,8 +287,9 @@ async def live(seed: int) -> CoreWorld:
     while not world.serving or not all(agent.is_attached for agent in agents):
         await asyncio.sleep(0.1)
     core, world.is_quiet = last.dispatcher.core, True
-    while (counts := core.counts()).queued or counts.parked or counts.running:
-        await asyncio.sleep(0.5)
+    async with asyncio.timeout(LONGEST_END):
+        while (counts := core.counts()).queued or counts.parked or counts.running:
+            await asyncio.sleep(0.5)
     before = dict(world.asked)
     for request_id in before:
         await last.ask(request_id)

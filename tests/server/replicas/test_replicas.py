@@ -212,10 +212,9 @@ async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_
         monkeypatch.setattr(type(replica), "position", property(lambda self: owner.applied_entry - 1))
 
         async def lists_the_lag() -> bool:
-            return [found.HasField("lag_entries") for found in await rows()] == [True, True]
+            return (await rows())[1].lag_entries >= 1
 
         await until(lists_the_lag, "a standby that follows says how far it is")
-        assert (await rows())[1].lag_entries >= 1
         socket = f"unix:{tmp_path / 'two.sock'}"
         printed = await asyncio.to_thread(CliRunner().invoke, main, ["replicas", "--address", socket])
         assert (printed.exit_code, printed.output) == (

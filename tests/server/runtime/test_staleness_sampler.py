@@ -11,19 +11,20 @@ from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.runtime import staleness_sampler
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
+from gossipcontrol.server.runtime.turns import CALLS_TIME, PUT_OFF, Turns
 
 from tests.kit.until import until
 
 PEERS = 500
 
 
-def sampled(observed: list[float]) -> tuple[Liveness, StalenessSampler]:
+def sampled(observed: list[float], turns: Turns | None = None) -> tuple[Liveness, StalenessSampler]:
     """A store of many peers, heard 5 s ago and less."""
     liveness = Liveness(LivenessParameters())
     heard = {f"p{number}": 1000.0 + number / 100 for number in range(PEERS)}
     liveness.handle(LivenessReported("n", "a", heard), 1005.0)
     clock = ServiceClock(wall=lambda: 1005.0, monotonic=lambda: 1005.0)
-    return liveness, StalenessSampler(liveness, clock, observed.append)
+    return liveness, StalenessSampler(liveness, clock, observed.append, turns)
 
 
 async def test_others_go_on_while_a_large_store_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +62,26 @@ async def test_a_tracked_store_is_sampled_again_and_again(monkeypatch: pytest.Mo
     sampler.track("a")
     await until(lambda: len(observed) > 2 * staleness_sampler.SAMPLE_SIZE, "two samples")
     sampler.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_sampling_waits_for_calls_but_not_for_long(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staleness_sampler, "BACKGROUND_TIME", 0.0)
+    monkeypatch.setattr(staleness_sampler, "SAMPLE_INTERVAL", 0.0)
+    turns, observed, passes, loop = Turns(), list[float](), 0, asyncio.get_running_loop()
+
+    def work() -> None:
+        """Comes before the sampler in each pass."""
+        nonlocal passes
+        passes += 1
+        turns.count(CALLS_TIME if busy else 0.0)
+        if not observed:
+            loop.call_soon(work)
+
+    work()
+    _, sampler = sampled(observed, turns)
+    sampler.track("a")
+    await until(lambda: bool(observed), "the store was sampled")
+    sampler.close()
+    waited = PUT_OFF if busy else 1
+    assert waited * PEERS <= passes <= waited * PEERS + 100

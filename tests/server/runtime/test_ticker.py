@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.ticker import Ticker
+from gossipcontrol.server.runtime.turns import CALLS_TIME, PASS_TIME, PUT_OFF, Turns
 
 from tests.kit.until import DEADLINE, until
 
@@ -20,9 +21,9 @@ class Scene:
         self.ticked: list[float] = []
         self.came = asyncio.Event()
         self.after: Callable[[], None] = lambda: None
-        self.ticker = Ticker(self.clock, self._tick)
+        self.ticker = Ticker(self.clock, self.tick_now)
 
-    def _tick(self) -> None:
+    def tick_now(self) -> None:
         self.ticked.append(self.clock.now())
         self.came.set()
         self.after()
@@ -98,3 +99,57 @@ async def test_after_a_long_tick_others_have_as_long_though_more_is_due() -> Non
     await until(lambda: len(ticked) == 2, "it ticked again")
     assert ticked[1] - ticked[0] > 0.039
     ticker.close()
+
+
+async def test_a_tick_does_not_share_a_pass_with_a_long_step_of_a_call() -> None:
+    """Each may take all the time of a turn: together they took 16 to 20 ms."""
+    scene, turns = Scene(), Turns()
+    scene.ticker = Ticker(scene.clock, scene.tick_now, turns)
+    used: list[float] = []
+    scene.after = lambda: used.append(turns.used)
+    asyncio.get_running_loop().call_later(0.0, turns.count, CALLS_TIME)  # due before the ticker, in the same pass
+    scene.ticker.arm(scene.clock.now() - 1.0)
+    await scene.tick()
+    assert used == [0.0], "the work of the pass before counts no more"
+
+
+async def test_a_tick_is_put_off_by_a_few_passes_at_most() -> None:
+    scene, turns, passes = Scene(), Turns(), list[int]()
+    scene.ticker = Ticker(scene.clock, scene.tick_now, turns)
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        passes.append(0)
+        turns.count(CALLS_TIME)
+        if not scene.ticked:
+            loop.call_later(0.0, work)
+
+    loop.call_later(0.0, work)
+    scene.ticker.arm(scene.clock.now() - 1.0)
+    await scene.tick()
+    assert len(passes) <= PUT_OFF + 2
+
+
+async def test_a_call_does_not_begin_in_the_pass_of_a_long_tick() -> None:
+    scene, turns = Scene(), Turns()
+    scene.ticker = Ticker(scene.clock, scene.tick_now, turns)
+    used: list[float] = []
+
+    async def work() -> None:
+        used.append(turns.used)
+
+    async def call() -> None:
+        with turns.call("peer") as one:
+            await one.run(work)
+
+    calls: list[asyncio.Task[None]] = []
+
+    def tick_long() -> None:
+        turns.count(PASS_TIME)
+        calls.append(asyncio.create_task(call()))
+
+    scene.after = tick_long
+    scene.ticker.arm(scene.clock.now() - 1.0)
+    await scene.tick()
+    await asyncio.gather(*calls)
+    assert used == [0.0]

@@ -15,7 +15,7 @@ CONTRACT_NAMES = {"Outcome": "RejoinOutcome", "ChangeKind": "NetworkChangeKind"}
 """Core enums whose name in the contract differs."""
 INTERNAL = {"Move", "State"}
 """Core enums that never leave it: see ``lifecycle``."""
-NOT_IN_CORE = {"Path", "Platform"}
+NOT_IN_CORE = {"Path", "Platform", "ReplicaRole"}
 """Enums of the contract that the core does not need: they end at the edge."""
 
 

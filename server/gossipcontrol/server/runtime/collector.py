@@ -18,10 +18,11 @@ from typing import Any
 
 YOUNG = 500
 """Objects after which the new ones are looked at: some 0.1 ms, but 4 ms where each of them holds a thousand names."""
-ROUNDS = 10
-"""Such looks after which all that came in them is looked at together, for the last time for long."""
-FULL_AFTER = 4_000
-"""Those after which all objects are due to be looked at, once little is to do: 22 million objects came."""
+ROUNDS = 4
+"""Such looks after which all that came in them is looked at together, for the last time for long: some 1 us for each
+rejoin that refers to what is old, and 10 ms with 10 rounds."""
+FULL_AFTER = 10_000
+"""Those after which all objects are due to be looked at, once little is to do: 25 million objects came."""
 IDLE_GROWTH = 32_000_000
 """Bytes for which no book accounts, and after which all objects are looked at once little is to do."""
 MOST_GROWTH = 96_000_000

@@ -69,7 +69,7 @@ class Dispatcher:
         self._events = events
         self._log = log
         self._presence_changed = presence_changed
-        self._ticker = Ticker(clock, self._tick)
+        self._ticker = Ticker(clock, self._tick, outbox.turns)
         self._attempts: set[asyncio.Task[None]] = set()
         self._waiting: deque[Waiting] = deque()
         """What is decided together with others."""

@@ -72,7 +72,7 @@ class Outbox:
         self._on_lost = on_lost
         self._loss = ""
         """Why another owner's word holds now: nothing is kept or carried out any more."""
-        self._turns = turns or Turns()
+        self.turns = turns or Turns()
         self._capturing: asyncio.Task[None] | None = None
         """A snapshot of deciding that is being captured."""
         self._capture_from = -math.inf
@@ -222,7 +222,7 @@ class Outbox:
     async def _capture_slices(self, capture: Slices[Plain], mark: int, at: float) -> None:
         """Capture a snapshot beside everything else, and have it take the place of the log up to this mark."""
         try:
-            with self._turns.call(""):
+            with self.turns.call(""):
                 plain = await metered(in_slices(capture))
         except Exception as error:  # noqa: BLE001 - else no log would be replaced until the next start
             self._capturing = None

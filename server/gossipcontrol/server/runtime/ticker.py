@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.turns import CALLS_TIME, PUT_OFF, Turns
 
 LONG_TICK = 0.001
 """Seconds from which on a tick is long."""
@@ -18,11 +20,15 @@ class Ticker:
 
     Reports put deadlines off all the time: a timer that is due too early stays, and looks again when it is due. After a
     long tick it sleeps for as long as that took, though more is due: a call needs several passes of the event loop.
+    With ``turns`` a tick and a long step of a call do not share a pass, for each may take all of its time.
     """
 
-    def __init__(self, clock: ServiceClock, tick: Callable[[], None]) -> None:
+    def __init__(self, clock: ServiceClock, tick: Callable[[], None], turns: Turns | None = None) -> None:
         self._clock = clock
         self._tick = tick
+        self._turns = turns
+        self._put_off = 0
+        """Passes by which the tick that is due was put off."""
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -55,10 +61,19 @@ class Ticker:
         began_at = self._clock.now()
         if max(deadline, self._rests_until) > began_at:
             self._sleep(deadline)
+        elif self._turns is not None and self._turns.used >= CALLS_TIME and self._put_off < PUT_OFF:
+            self._put_off += 1
+            self._sleep(deadline)
         else:
-            self._deadline = None
-            self._tick()
-            self._rest(self._clock.now() - began_at)
+            self._deadline, self._put_off = None, 0
+            self._run(began_at)
+
+    def _run(self, began_at: float) -> None:
+        began, turns = time.perf_counter(), self._turns
+        self._tick()
+        if turns is not None:
+            turns.count(time.perf_counter() - began)
+        self._rest(self._clock.now() - began_at)
 
     def _rest(self, took: float) -> None:
         """Let others have their turn for as long as a tick took."""

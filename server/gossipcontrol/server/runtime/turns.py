@@ -29,6 +29,10 @@ STARTS = 3
 """Calls that begin for each slice of a call under way, while both wait."""
 PASSES_OVER = 20
 """Most passes in which others leave no time for those who are overdrawn before one of these has its turn anyway."""
+CALLS_TIME = 0.001
+"""Seconds of work in one pass after which a tick or housekeeping waits for the next pass."""
+PUT_OFF = 3
+"""Most passes by which it waits."""
 LOCAL_PEER = "unix:"
 """What gRPC calls every client on the Unix socket: who shares it cannot be told apart, so each call has an account."""
 
@@ -105,7 +109,9 @@ class Turns:
         self._passed_over = 0
         """Passes in which the overdrawn had no turn."""
 
-    def __len__(self) -> int:
+    @property
+    def accounts(self) -> int:
+        """How many there are. Not ``__len__``: one without accounts counts as given where ``turns or Turns()`` is."""
         return len(self._accounts)
 
     def balance(self, peer: str) -> float:
@@ -152,14 +158,25 @@ class Turns:
 
     @property
     def used(self) -> float:
-        """Seconds of metered work in this pass of the event loop."""
+        """Seconds of counted work in this pass of the event loop."""
         return self._used
 
     def charge(self, account: Account, seconds: float, now: float) -> None:
         """Charge work that was done in this pass."""
         account.charge(seconds, now)
+        self.count(seconds)
+
+    def count(self, seconds: float) -> None:
+        """Count work that was done in this pass, for calls or for nobody: what begins after it waits for the next."""
         self._used += seconds
         self._arm()  # so that what was used counts in this pass only
+
+    async def let_calls_go_first(self) -> None:
+        """Go on in the first of the next passes in which little was done yet, or after a few of them."""
+        for _ in range(PUT_OFF):
+            await asyncio.sleep(0)
+            if self._used < CALLS_TIME:
+                return
 
     async def wait_to_start(self, account: Account) -> None:
         """Wait if much was done in this pass, or if the account is overdrawn."""

@@ -35,6 +35,10 @@ LOGGED: dict[str, type[Any]] = {
 """What may stand in the log."""
 
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: ``json.dumps`` makes one per text."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnowledgeEntry:
     """One fact of knowledge, as bytes already: a batch of intentions is one of them."""
@@ -48,7 +52,7 @@ class KnowledgeEntry:
 
 def write_entry(fact: Fact) -> tuple[float, str, str, str]:
     """Instant, kind, fields, recorded reads."""
-    fields = json.dumps(encode_fields(fact.event), separators=(",", ":"))
+    fields = _to_json(encode_fields(fact.event))
     return float(fact.at), type(fact.event).__name__, fields, json.dumps(fact.reads) if fact.reads else "[]"
 
 

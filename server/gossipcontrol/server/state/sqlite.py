@@ -222,11 +222,11 @@ class SqliteJournal:
     def _commit_here(self) -> None:
         """Commit in the event loop what is queued, or leave it to the thread."""
         self._is_soon = False
-        if not self._is_loops():
+        if not self.commits_in_loop:
             return
         with self._in_use, self._ready:
-            if not self._is_loops() or not self._queue:
-                return  # it closes
+            if self._closing_at is not None or not self._queue:
+                return  # the thread commits the rest
             if self._is_long():
                 self._leave_to_thread()
                 return
@@ -240,7 +240,9 @@ class SqliteJournal:
                 return
         self._heard(number, time.perf_counter() - started_at)
 
-    def _is_loops(self) -> bool:
+    @property
+    def commits_in_loop(self) -> bool:
+        """Whether the event loop has the file."""
         return self._owner is Owner.LOOP
 
     def _is_long(self) -> bool:

@@ -79,7 +79,7 @@ class FileWriter:
     """Owns the file while the journal runs; a snapshot under way goes on with every transaction of the thread."""
 
     def __init__(self, file: StateFile) -> None:
-        self._file = file
+        self.file = file
         self.entries = 0
         self.log_bytes = 0
         self.clock: Callable[[], ClockReading] | None = None
@@ -117,9 +117,9 @@ class FileWriter:
         """
         rows = _plan(batch).rows
         self._short_failed, was_short, self._is_short = True, self._is_short, True
-        connection = self._file.present()
+        connection = self.file.present()
         if not was_short:
-            self._file.be_quick(True)
+            self.file.be_quick(True)
         connection.execute("BEGIN IMMEDIATE")
         log_table.insert(connection, rows)
         reading = self._write_clock(connection)
@@ -134,11 +134,11 @@ class FileWriter:
         self._is_short = False
         if self._short_failed:
             self._short_failed = False
-            self._file.drop()
+            self.file.drop()
             self._reading = None
             return
-        connection = self._file.present()
-        self._file.be_quick(False)
+        connection = self.file.present()
+        self.file.be_quick(False)
         if self._unsynced >= CHECKPOINT_PAGES:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._unsynced = 0
@@ -149,13 +149,13 @@ class FileWriter:
         try:
             if self._is_short:
                 self._end_short()
-            connection = self._file.reopen(plan.knowledge is not None)
+            connection = self.file.reopen(plan.knowledge is not None)
             connection.execute("BEGIN IMMEDIATE")
             written = self._write(connection, plan)
             reading = self._write_clock(connection)
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
-            self._file.drop()
+            self.file.drop()
             self._reading = None  # the file may be another one next time
             raise
         self._reading = reading

@@ -69,6 +69,7 @@ TRANSITIONS: dict[State, dict[Move, State]] = {
     },
     State.QUEUED: {
         Move.START: State.RUNNING,
+        Move.DELAY: State.WAITING,
         Move.DETACH: State.PARKED,
         Move.PROVE: State.VERIFIED,
         Move.DROP: State.SKIPPED,

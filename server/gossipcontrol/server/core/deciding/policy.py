@@ -39,8 +39,9 @@ class Policy:
         window_ends_at = slot.last_start_at + self._parameters.window
         if not slot.node.reachable:
             return DecisionKind.PARKED, Rule.NOT_ATTACHED, now + self._parameters.park_time
-        if window_ends_at > now:
-            return DecisionKind.SCHEDULED, Rule.WINDOW, window_ends_at
+        if window_ends_at > now or slot.running is not None:
+            # One that still runs is due by now, and ends before this one starts: what is due is done in its order.
+            return DecisionKind.SCHEDULED, Rule.WINDOW, max(window_ends_at, now)
         if lane.take(now):
             return DecisionKind.STARTED, Rule.LEADING_EDGE, now
         return DecisionKind.SCHEDULED, Rule.GLOBAL_LIMIT, lane.estimate(now)
@@ -157,7 +158,8 @@ class Policy:
         return (
             slot
             for slot in slots
-            if slot.waiting is not None or (slot.node.reachable and slot.last_start_at + window <= now)
+            if slot.waiting is not None
+            or (slot.node.reachable and slot.running is None and slot.last_start_at + window <= now)
         )
 
     def retry_in(self, now: float) -> float:

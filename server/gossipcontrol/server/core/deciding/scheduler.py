@@ -236,9 +236,11 @@ class Scheduler:
         """The proof time of the attempt that runs begins now, and the window of its slot with it."""
         slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
         self.lifecycle.set_deadline(rejoin, now + self._parameters.verify_timeout)
-        waiting = slot.waiting
+        waiting, ends_at = slot.waiting, now + self._parameters.window
         if waiting is not None and waiting.state is State.WAITING and waiting.deadline is not None:
-            self.lifecycle.set_deadline(waiting, max(waiting.deadline, now + self._parameters.window))
+            self.lifecycle.set_deadline(waiting, max(waiting.deadline, ends_at))
+        elif waiting is not None and waiting.state is State.QUEUED:
+            self.lifecycle.wait(waiting, Move.DELAY, Rule.WINDOW, ends_at)
 
     def _time_out(self, rejoin: Rejoin, now: float) -> None:
         """The proof time, or the time on probation, is over."""

@@ -1,0 +1,97 @@
+"""Calls that are decided together: each with its own caller, account and error, and none for longer than a slice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from gossipcontrol.server.core.core import Journaling
+from gossipcontrol.server.core.effect import Effect
+from gossipcontrol.server.core.event import Event, RejoinRequested
+from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.runtime import dispatcher as dispatcher_module
+from gossipcontrol.server.runtime import gathering as gathering_module
+from gossipcontrol.server.runtime.turns import BURST, Turns
+
+from tests.kit.until import until
+from tests.server.runtime.test_outbox import Desk, turn
+
+PEERS = ("ipv4:192.0.2.1:1", "ipv4:192.0.2.2:2", "ipv4:192.0.2.3:3")
+
+
+async def call(desk: Desk, turns: Turns, peer: str) -> Sequence[Effect]:
+    """A trigger of a connection, with its peer's name as the request id."""
+    with turns.call(peer) as own:
+        return await own.run(lambda: desk.dispatcher.settle(RejoinRequested("n", request_id=peer)))
+
+
+async def calls(desk: Desk, turns: Turns, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Task[Sequence[Effect]]]:
+    """One of each peer, that wait for each other."""
+    monkeypatch.setattr(gathering_module, "RECENT", 60.0)
+    for _ in range(8):
+        desk.dispatcher.submit(RejoinRequested("n"))
+    await turn()
+    desk.journal.entries.clear()
+    tasks = [asyncio.create_task(call(desk, turns, peer)) for peer in PEERS]
+    await turn()
+    assert desk.journal.entries == []
+    return tasks
+
+
+async def test_each_decision_is_its_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, turns, noted = Desk(), Turns(), list[tuple[str, str]]()
+    monkeypatch.setattr(
+        "gossipcontrol.server.observe.events.EventLog.note_origin",
+        lambda log, answer, request_id, caller: noted.append((request_id, caller)),
+    )
+    tasks = await calls(desk, turns, monkeypatch)
+    await until(lambda: len(desk.journal.entries) == 3, "all are decided")
+    desk.journal.commit()
+    await asyncio.gather(*tasks)
+    assert noted[8:] == [(peer, peer) for peer in PEERS]
+    await desk.dispatcher.close()
+
+
+async def test_each_decision_is_charged_to_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, now = Desk(), [1000.0]
+    turns, handle = Turns(lambda: now[0]), desk.core.handle
+    tasks = await calls(desk, turns, monkeypatch)
+
+    def slow(event: Event, at: float, journaling: Journaling) -> Turn:
+        now[0] += 0.01
+        return handle(event, at, journaling)
+
+    monkeypatch.setattr(desk.core, "handle", slow)
+    await until(lambda: len(desk.journal.entries) == 3, "all are decided")
+    assert [turns.balance(peer) < BURST - 0.001 for peer in PEERS] == [True] * 3
+    desk.journal.commit()
+    await asyncio.gather(*tasks)
+    await desk.dispatcher.close()
+
+
+async def test_decisions_of_a_batch_take_no_longer_than_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "SLICE_TIME", 0.0)
+    desk, seen = Desk(), set[int]()
+    tasks = await calls(desk, Turns(), monkeypatch)
+    while len(desk.journal.entries) < 3:
+        seen.add(len(desk.journal.entries))
+        await asyncio.sleep(0)
+    assert seen == {0, 1, 2}
+    desk.journal.commit()
+    await asyncio.gather(*tasks)
+    await desk.dispatcher.close()
+
+
+async def test_who_waits_for_an_earlier_fact_is_released_before_who_came_first() -> None:
+    desk = Desk()
+    numbers = [desk.dispatcher.submit(RejoinRequested("n", request_id=one)).number for one in "qr"]
+    late, early = (asyncio.create_task(desk.outbox.kept(number)) for number in reversed(numbers))
+    await turn()
+    assert desk.journal.listener is not None
+    desk.journal.listener.committed(numbers[0])
+    await turn()
+    assert (early.done(), late.done()) == (True, False)
+    desk.journal.commit()
+    await late
+    await desk.dispatcher.close()
