@@ -25,6 +25,7 @@ from gossipcontrol.server.config import Log as LogConfig
 from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.replicas import lease, roster
+from gossipcontrol.server.replicas.replica import Replica
 from gossipcontrol.server.state.etcd_client import EtcdClient
 from gossipcontrol.server.state.ledger import Late
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
@@ -195,7 +196,7 @@ async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_
 ) -> None:
     monkeypatch.setattr(roster, "INTERVAL", 0.05)
     async with replicas(tmp_path, "one", "two") as (one, two):
-        replica, request = vars(two.app)["_replica"], gossip_control_pb2.ListReplicasRequest()
+        request = gossip_control_pb2.ListReplicasRequest()
 
         async def rows() -> list[gossip_control_pb2.Replica]:
             return list((await one.stub.ListReplicas(request)).replicas)
@@ -209,7 +210,7 @@ async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_
         assert (owner.address, owner.role, owner.epoch, owner.lag_entries) == ("one.example:7443", 1, 1, 0)
         assert (standby.address, standby.role) == ("two.example:7443", 2)
         assert (standby.version, standby.format) == (owner.version, owner.format)
-        monkeypatch.setattr(type(replica), "position", property(lambda self: owner.applied_entry - 1))
+        monkeypatch.setattr(Replica, "position", owner.applied_entry - 1)
 
         async def lists_the_lag() -> bool:
             return (await rows())[1].lag_entries >= 1

@@ -41,9 +41,13 @@ async def calls(desk: Desk, turns: Turns, monkeypatch: pytest.MonkeyPatch) -> li
 
 async def test_each_decision_is_its_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, turns, noted = Desk(), Turns(), list[tuple[str, str]]()
+
+    def note(_log: object, _answer: object, request_id: str, caller: str) -> None:
+        noted.append((request_id, caller))
+
     monkeypatch.setattr(
         "gossipcontrol.server.observe.events.EventLog.note_origin",
-        lambda log, answer, request_id, caller: noted.append((request_id, caller)),
+        note,
     )
     tasks = await calls(desk, turns, monkeypatch)
     await until(lambda: len(desk.journal.entries) == 3, "all are decided")

@@ -109,6 +109,14 @@ class Chain:
         self.other = other
 
 
+def rings() -> list[Chain]:
+    """Objects each of which refers to itself."""
+    made = [Chain(None) for _ in range(YOUNG)]
+    for one in made:
+        one.other = one
+    return made
+
+
 def test_a_collection_looks_at_young_objects_only_however_many_there_are() -> None:
     looked: list[int] = []
 
@@ -145,11 +153,9 @@ def test_garbage_in_cycles_that_was_set_aside_keeps_memory_bounded() -> None:
     collector.tune()
     try:
         for _ in range(25):
-            alive = [Chain(None) for _ in range(YOUNG)]
-            for one in alive:
-                one.other = one
+            alive = rings()
             gc.collect(1)  # they are older than two looks before they become garbage
-            del alive, one
+            del alive
             kept += 10_000_000
             most = max(most, kept)
             collector.look()

@@ -75,7 +75,8 @@ def read_notice(holder: str, value: bytes) -> Notice | None:
     known = {name: one for name, one in cast("dict[str, Any]", plain).items() if name in _KINDS}
     if any(type(one) not in _KINDS[name] for name, one in known.items()):
         return None
-    return Notice(**known | {"holder": holder})
+    known["holder"] = holder
+    return Notice(**known)
 
 
 assert _KINDS.keys() == {field.name for field in fields(Notice)}

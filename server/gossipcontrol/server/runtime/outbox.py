@@ -92,7 +92,7 @@ class Outbox:
         self._logged_at = 0.0
         """Instant of the last fact."""
         self._failure = ""
-        self.gathering = Gathering(self._decide_and_commit, self._turns.arrivals.are_pending)
+        self.gathering = Gathering(self._decide_and_commit, self.turns.arrivals.are_pending)
         self._decide: Callable[[], None] = lambda: None
         self._commit: Callable[[], None] | None = None
         """Has the journal commit what was appended, if it is waiting for that."""
