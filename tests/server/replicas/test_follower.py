@@ -359,3 +359,39 @@ def test_a_ledger_that_tells_nothing_more_is_asked_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(MemoryLedgerLink, "follow", fall_silent)
     with virtual(monkeypatch) as run:
         run(live())
+
+
+def test_a_replay_that_fails_is_given_up_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    replay, failures = Core.replay, [ZeroDivisionError("half-way"), ZeroDivisionError("at the takeover")]
+
+    def fail(core: Core, fact: Fact) -> Any:
+        if fail_now:
+            fail_now.clear()
+            raise failures.pop(0)
+        return replay(core, fact)
+
+    fail_now: list[bool] = []
+
+    async def live() -> None:
+        async with owned() as (ledger, owner):
+            standby = Standby(ledger)
+            owner.live(20)
+            await standby.until_even()
+            fail_now.append(True)
+            owner.live(20)
+            await until(lambda: "cannot follow" in standby.lines.getvalue(), "it says so")
+            assert "half-way" in standby.lines.getvalue()
+            assert not standby.follower.is_warm
+            await standby.until_even()
+            await standby.stop()
+            owner.live(20)
+            await asyncio.sleep(1)
+            fail_now.append(True)
+            another = await standby.take_over(2)
+            assert not another.has_followed
+            assert seen(another.core) == seen(owner.core)
+            await another.journal.abandon()
+
+    monkeypatch.setattr(Core, "replay", fail)
+    with virtual(monkeypatch) as run:
+        run(live())

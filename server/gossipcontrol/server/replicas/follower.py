@@ -10,7 +10,7 @@ from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.runtime.slices import Slice
 from gossipcontrol.server.state.journal import StateError
-from gossipcontrol.server.state.ledger import Cut, Late, Ledger
+from gossipcontrol.server.state.ledger import Cut, Fenced, Late, Ledger
 from gossipcontrol.server.state.ledger_manifest import REGISTER, Manifest, read_manifest
 from gossipcontrol.server.state.ledger_reading import UNREADABLE, Found, read_ledger, read_parts
 from gossipcontrol.server.state.ledger_replay import DivergedError, Replay
@@ -88,11 +88,12 @@ class Follower:
             self._drop()
         except DivergedError as error:
             self._diverge(error)
-        except (StateError, *UNREADABLE) as error:
+        except Exception as error:  # noqa: BLE001 - a replay that stopped half-way must be given up, whatever it was
             self._drop()
-            if self._why != str(error):
-                self._why = str(error)
-                self._log.error("standby cannot follow", why=self._why)
+            why = str(error) if isinstance(error, StateError) else repr(error)
+            if self._why != why:
+                self._why = why
+                self._log.error("standby cannot follow", why=why)
             await asyncio.sleep(UNREADABLE_RETRY)
 
     async def _load(self) -> Replay:
@@ -195,9 +196,11 @@ class Follower:
                 await self._drain(replay, ledger, last)
                 register = await ledger.register(REGISTER)
                 return replay.found(read_manifest(register.value), register.revision)
+        except (Fenced, Late):
+            raise
         except DivergedError as error:
             self._diverge(error)
-        except (Cut, OutdatedError, StateError, *UNREADABLE):
+        except Exception:  # noqa: BLE001 - a replay that stopped half-way must be given up, whatever it was
             self._drop()
         return await read_ledger(ledger, last)
 
