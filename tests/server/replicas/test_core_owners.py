@@ -142,7 +142,7 @@ class CoreReplica(Replica):
 
     async def _serve(self) -> None:
         while not self.ended.is_set():
-            await asyncio.sleep(self._cores.chance.expovariate(3))
+            await asyncio.sleep(self._cores.chance.expovariate(6))
             await self._awake.wait()
             if self.is_open() and not self._cores.is_quiet:
                 self._cores.triggers += 1
@@ -246,7 +246,9 @@ class Agent:
 
     async def _write(self, frame: attach_pb2.AttachResponse) -> None:
         """What was written arrives, even after the stream has ended."""
-        asyncio.get_running_loop().call_later(self._world.delay(), self._receive, frame)
+        chance = self._world.chance
+        delay = chance.uniform(0.0, 8.0) if chance.random() < 0.1 else self._world.delay()
+        asyncio.get_running_loop().call_later(delay, self._receive, frame)
 
     def _receive(self, frame: attach_pb2.AttachResponse) -> None:
         if not self._owner.admits(frame.owner_epoch):
