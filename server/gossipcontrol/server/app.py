@@ -488,7 +488,10 @@ class App:
             "pairs_unsynced": liveness.pairs_unsynced,
             "memory": {"used": core.memory.used(), "limit": core.memory.limit},
             "connections": self.connections(),
-        }
+            "replicas": self._replica and {
+                "epoch": self._replica.lease.epoch, "standbys": len(self._replica.roster.standbys()),
+            },
+        }  # fmt: skip
 
     def _find_obstacle(self) -> str:
         """What keeps the service from taking triggers; empty: nothing."""

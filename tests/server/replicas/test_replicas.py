@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import urllib.error
 import urllib.request
@@ -83,9 +84,9 @@ class Running:
 
         return await asyncio.to_thread(ask)
 
-    async def metrics(self) -> bytes:
+    async def metrics(self, path: str = "/metrics") -> bytes:
         def ask() -> bytes:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.pages}/metrics") as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.pages}{path}") as answer:
                 found: bytes = answer.read()
                 return found
 
@@ -230,6 +231,7 @@ async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_
         page = await one.metrics()
         for shown in (b"owner 1.0", b"epoch 1.0", b"standbys 1.0"):
             assert b"\ngossipcontrol_%s\n" % shown in page
+        assert json.loads(await one.metrics("/api/overview"))["replicas"] == {"epoch": 1, "standbys": 1}
         monkeypatch.setattr(lease, "SURE_TIME", 0.0)
         assert b"\ngossipcontrol_owner 0.0\n" in await one.metrics(), "it cannot renew its lease"
         assert (await one.ready())[0] == 503

@@ -56,7 +56,9 @@ function drawOverview() {
   at("health").className = `chip ${ready && !state.live ? "good" : "bad"}`;
   if (!overview) return;
   const { counts, memory, connections } = overview;
-  at("about").textContent = `version ${overview.version}, up ${age(overview.uptime_seconds * 1000)}`;
+  const { replicas } = overview;
+  const several = replicas ? `, owner of epoch ${replicas.epoch} with ${replicas.standbys} standing by` : "";
+  at("about").textContent = `version ${overview.version}, up ${age(overview.uptime_seconds * 1000)}${several}`;
   const tiles = [
     ["Agents", `${counts.attached} of ${counts.nodes}`], ["Stores", counts.stores], ["Peers online", overview.peers.ONLINE],
     ["Suspect", overview.peers.SUSPECT], ["Partitions", overview.partitioned], ["Rejoins running", counts.running],
