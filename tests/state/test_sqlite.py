@@ -429,6 +429,7 @@ async def test_what_the_event_loop_cannot_write_the_thread_tries_and_tells(
 ) -> None:
     """A lock of another program is waited for in the thread only: it would stop the event loop for a second."""
     monkeypatch.setattr(file_module, "LOCK_TIME", 0.05)
+    monkeypatch.setattr(sqlite_module, "COMMIT_RETRY", 0.05)
     loops = Loops(path, monkeypatch)
     await loops.start()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 from gossipcontrol.server.core.core import Journaling
-from gossipcontrol.server.core.effect import Effect
-from gossipcontrol.server.core.event import Event, RejoinRequested
+from gossipcontrol.server.core.effect import AnswerTrigger, Effect
+from gossipcontrol.server.core.event import Event, NodeAttached, RejoinRequested
 from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.runtime import dispatcher as dispatcher_module
 from gossipcontrol.server.runtime import gathering as gathering_module
 from gossipcontrol.server.runtime.turns import BURST, Turns
@@ -42,13 +43,10 @@ async def calls(desk: Desk, turns: Turns, monkeypatch: pytest.MonkeyPatch) -> li
 async def test_each_decision_is_its_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, turns, noted = Desk(), Turns(), list[tuple[str, str]]()
 
-    def note(_log: object, _answer: object, request_id: str, caller: str) -> None:
+    def note(_log: EventLog, _answer: AnswerTrigger, request_id: str, caller: str) -> None:
         noted.append((request_id, caller))
 
-    monkeypatch.setattr(
-        "gossipcontrol.server.observe.events.EventLog.note_origin",
-        note,
-    )
+    monkeypatch.setattr(EventLog, "note_origin", note)
     tasks = await calls(desk, turns, monkeypatch)
     await until(lambda: len(desk.journal.entries) == 3, "all are decided")
     desk.journal.commit()
@@ -98,4 +96,17 @@ async def test_who_waits_for_an_earlier_fact_is_released_before_who_came_first()
     assert (early.done(), late.done()) == (True, False)
     desk.journal.commit()
     await late
+    await desk.dispatcher.close()
+
+
+async def test_a_registration_is_decided_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream is taken for the node's before it is decided, and is undone if it ends before."""
+    desk = Desk()
+    tasks = await calls(desk, Turns(), monkeypatch)
+    attached = asyncio.create_task(desk.dispatcher.settle(NodeAttached("n", "s", ("notes",))))
+    await asyncio.sleep(0)
+    assert len(desk.journal.entries) == 1
+    await until(lambda: len(desk.journal.entries) == 4, "all are decided")
+    desk.journal.commit()
+    await asyncio.gather(attached, *tasks)
     await desk.dispatcher.close()
