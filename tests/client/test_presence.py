@@ -18,6 +18,9 @@ class Scene:
         self.now = 100.0
         self.presence = Presence(lambda: self.now)
 
+    def settles_in(self) -> float | None:
+        return self.presence.settles_in
+
 
 def test_ages_go_on_growing_between_two_messages() -> None:
     scene = Scene()
@@ -93,3 +96,34 @@ def test_a_snapshot_that_broke_off_tells_nobody_gone() -> None:
     presence.apply(part(0, "a"), more=True)
     assert presence.apply(part(0, "a", "b"), more=True) == []
     assert presence.apply(part(1, "c")) == []
+
+
+def test_after_a_takeover_what_was_held_is_kept_until_the_view_has_settled() -> None:
+    scene = Scene()
+    before = (peer("p", PeerState.ONLINE), peer("q", PeerState.ONLINE), peer("r", PeerState.ASLEEP))
+    scene.presence.apply(StoreView(version=1, peers=before))
+    taken_over = StoreView(version=9, peers=(peer("q", PeerState.UNKNOWN, None),), settling=7.0)
+    assert scene.presence.apply(taken_over) == []
+    assert [one.state for one in scene.presence.peers()] == [PeerState.ONLINE, PeerState.ONLINE, PeerState.ASLEEP]
+    back = StoreView(version=10, delta=True, peers=(peer("p", PeerState.SUSPECT),))
+    assert scene.presence.apply(back) == [PeerChange("p", PeerState.ONLINE, PeerState.SUSPECT)]
+    assert scene.settles_in() == 7.0
+    scene.now += 7.0
+    assert [one.peer_id for one in scene.presence.peers()] == ["p", "q"], "also where nobody settles it"
+    assert scene.presence.settle() == [
+        PeerChange("q", PeerState.ONLINE, PeerState.UNKNOWN),
+        PeerChange("r", PeerState.ASLEEP, GONE),
+    ]
+    assert scene.settles_in() is None
+    assert scene.presence.settle() == []
+
+
+def test_who_says_goodbye_to_the_new_owner_is_not_kept() -> None:
+    scene = Scene()
+    scene.presence.apply(StoreView(version=1, peers=(peer("p", PeerState.ONLINE), peer("q", PeerState.ONLINE))))
+    scene.presence.apply(StoreView(version=9, settling=7.0))
+    changes = scene.presence.apply(
+        StoreView(version=10, delta=True, peers=(peer("q", PeerState.LEFT),), removed_peer_ids=("p",))
+    )
+    assert [(one.peer_id, one.after) for one in changes] == [("q", PeerState.LEFT), ("p", GONE)]
+    assert scene.settles_in() is None

@@ -93,11 +93,15 @@ async def test_a_service_that_began_anew_sends_a_snapshot_and_says_so(tmp_path: 
             watcher = Watcher(client)
             await hear(client, "p")
             await watcher.until("n", "p")
-        waiting = asyncio.create_task(watcher.until("n", "q"))
+        waiting = asyncio.create_task(watcher.until("n", "p", "q"))
         async with serving(settings):
             await hear(client, "q")
             await waiting
             assert [one.lagged for one in watcher.responses if not one.view.delta] == [False, True]
+            held = watcher.presence.peer("p")
+            assert held is not None, "its agent may be coming back"
+            assert held.state is PeerState.ONLINE
+            assert 0 < (watcher.presence.settles_in or 0) <= 10
         assert all(isinstance(error, UnreachableError) for error in watcher.lost)
         assert watcher.lost
 

@@ -1,75 +1,148 @@
-"""Clients that find the one of several replicas that serves, over real sockets."""
+"""Which server is asked next, with the clock in hand."""
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
-
+import grpc
 import pytest
-from gossipcontrol.client import Client, SyncClient, UnreachableError
+from gossipcontrol.client import Credentials
+from gossipcontrol.client.servers import OWNER, SILENT_TIME, Search, Server, Servers
 
-from tests.kit.standbys import Replicas, replicas
-from tests.kit.until import DEADLINE
-
-
-@pytest.fixture
-async def three(tmp_path: Path) -> AsyncIterator[Replicas]:
-    async with replicas(tmp_path) as running:
-        yield running
+TRUSTED = Credentials(authority="/etc/hub/ca.pem")
+PUBLIC = Credentials()
 
 
-async def test_a_refusal_leads_to_the_owner_at_once(three: Replicas) -> None:
-    await three.serve(2)
-    async with Client(three.listed, timeout=DEADLINE) as client:
-        await client.rejoin("n", ["a"], park=True)
-        assert client.server == three.addresses[2]
-        assert three.refused == [1, 0, 0]
-        await client.rejoin("n", ["b"], park=True)
-        assert three.refused == [1, 0, 0], "it stays there"
+class Scene:
+    """A client of these servers, and the addresses that it asks."""
 
-
-async def test_a_takeover_is_latency_and_no_second_decision(three: Replicas) -> None:
-    request_id = str(uuid.uuid4())
-    async with Client(three.listed, timeout=DEADLINE) as client:
-        first = await client.rejoin("n", ["a"], request_id=request_id, park=True)
-        await three.leave()
-        asking = asyncio.create_task(client.rejoin("n", ["a"], request_id=request_id, park=True))
-        await three.serve(1)
-        again = await asking
-        assert client.server == three.addresses[1]
-    assert again.replayed
-    assert [one.rejoin_id for one in again.decisions] == [one.rejoin_id for one in first.decisions]
-
-
-async def test_a_blocking_client_finds_the_owner_too(three: Replicas) -> None:
-    with SyncClient(three.listed, timeout=DEADLINE) as client:
-        assert await asyncio.to_thread(client.rejoin, "n", ["a"], park=True)
-        await three.serve(2)
-        assert await asyncio.to_thread(client.serving)
-        assert await asyncio.to_thread(client.rejoin, "n", ["a"], park=True)
-
-
-async def test_nobody_serves_is_said_in_time(three: Replicas) -> None:
-    await three.serve(None)
-    async with Client(three.listed, timeout=0.5) as client:
-        with pytest.raises(UnreachableError, match="this replica stands by"):
-            await client.rejoin("n", ["a"])
-
-
-async def test_each_address_of_a_name_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pick_first of gRPC is content with the first that accepts a connection, and a standby does."""
-    hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-    async with replicas(tmp_path, hosts=hosts) as three:
-        await three.serve(2)
-        port = three.addresses[0].rpartition(":")[2]
-        monkeypatch.setattr(
-            "gossipcontrol.client.lookup.socket.getaddrinfo",
-            lambda *_, **__: [(0, 0, 0, "", (host, 0)) for host in hosts],
+    def __init__(self, addresses: str, credentials: Credentials = PUBLIC, spread: float = 0.0) -> None:
+        self.now = 100.0
+        self.moves: list[str] = []
+        self.servers = Servers(
+            addresses, credentials, on_move=lambda old, new: self.moves.append(new), clock=lambda: self.now
         )
-        async with Client(f"localhost:{port}", timeout=DEADLINE) as client:
-            await client.rejoin("n", ["a"], park=True)
-            assert client.server == three.addresses[2]
-        with SyncClient(f"localhost:{port}", timeout=DEADLINE) as blocking:
-            await asyncio.to_thread(blocking.rejoin, "n", ["a"], park=True)
+        self.search = Search(self.servers, spread=spread)
+
+    def asked(self) -> str:
+        return self.search.server().address
+
+    def refused(self, owner: str = "") -> float:
+        """The server that is asked refuses, and says this of the owner; returns the wait."""
+        trailing = grpc.aio.Metadata((OWNER, owner))
+        return self._fails(grpc.StatusCode.UNAVAILABLE, trailing)
+
+    def unanswered(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> float:
+        return self._fails(code, grpc.aio.Metadata())
+
+    def _fails(self, code: grpc.StatusCode, trailing: grpc.aio.Metadata) -> float:
+        self.search.server()
+        return self.search.wait(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing))
+
+
+def test_the_server_that_a_standby_names_is_asked_at_once() -> None:
+    scene = Scene("h1:1,h2:1,h3:1")
+    assert scene.asked() == "h1:1"
+    assert scene.refused("h3:1") == 0.0
+    assert scene.asked() == "h3:1"
+    assert scene.moves == ["h3:1"]
+
+
+def test_without_a_name_each_is_asked_in_turn_and_then_there_is_a_wait() -> None:
+    scene = Scene("h1:1,h2:1,h3:1")
+    waits = [scene.refused() for _ in range(9)]
+    assert scene.moves == ["h2:1", "h3:1", "h1:1"] * 3
+    assert [wait for number, wait in enumerate(waits) if number % 3 < 2] == [0.0] * 6
+    assert all(0 < wait <= 0.4 for wait in waits[2::3])
+
+
+def test_two_standbys_that_name_each_other_are_not_asked_without_end() -> None:
+    scene = Scene("h1:1,h2:1")
+    waits = [scene.refused("h2:1" if scene.asked() == "h1:1" else "h1:1") for _ in range(10)]
+    assert all(waits[1::2]), "one round, one wait"
+
+
+def test_nobody_is_believed_that_a_server_serves_that_has_just_not_answered() -> None:
+    """Standbys name a killed owner until its lease has run out."""
+    scene = Scene("h1:1,h2:1,h3:1")
+    scene.unanswered()
+    assert scene.asked() == "h2:1"
+    scene.refused("h1:1")
+    assert scene.asked() == "h3:1"
+    scene.now += SILENT_TIME + 0.1
+    scene.refused("h1:1")
+    assert scene.asked() == "h1:1"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "credentials", "owner", "asked"),
+    [
+        ("h1:1,h2:1", TRUSTED, "evil:1", "h2:1"),  # plain text: whoever takes the place of h1 says what it likes
+        ("tls:h1:1,tls:h2:1", PUBLIC, "evil:1", "tls:h2:1"),  # anybody gets a certificate for a name of his own
+        ("tls:h1:1,tls:h2:1", TRUSTED, "h3:1", "tls:h3:1"),  # only who has a certificate of our authority for h3
+        ("tls:h1:1,tls:h2:1", TRUSTED, "unix:/run/x:1", "tls:h2:1"),
+        ("tls:h1:1,tls:h2:1", TRUSTED, "dns://evil/h3:1", "tls:h2:1"),
+        ("tls:h1:1,tls:h2:1", TRUSTED, "h3:99999", "tls:h2:1"),
+        ("tls:h1:1,tls:h2:1", TRUSTED, "h3:1,evil:1", "tls:h2:1"),
+        ("h1:1", TRUSTED, "evil:1", "h1:1"),
+    ],
+)
+def test_a_name_that_was_not_given_leads_nowhere_that_is_not_vouched_for(
+    addresses: str, credentials: Credentials, owner: str, asked: str
+) -> None:
+    scene = Scene(addresses, credentials)
+    scene.refused(owner)
+    assert scene.asked() == asked
+
+
+def test_the_server_that_serves_is_not_left_because_it_is_busy() -> None:
+    scene = Scene("h1:1,h2:1")
+    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED):
+        assert scene.unanswered(code) > 0
+    assert (scene.asked(), scene.moves) == ("h1:1", [])
+
+
+def test_calls_side_by_side_leave_a_server_once() -> None:
+    scene = Scene("h1:1,h2:1,h3:1")
+    other = Search(scene.servers)
+    other.server()
+    scene.refused()
+    other.wait(None)
+    assert scene.moves == ["h2:1"]
+
+
+def test_a_name_becomes_its_addresses_and_a_name_again_when_all_were_asked() -> None:
+    scene = Scene("tls:hub.example:7443")
+    scene.refused()
+    named = scene.servers.unknown
+    assert named == Server("tls:hub.example:7443")
+    scene.servers.learn(named, ["10.0.0.1", "10.0.0.2", "10.0.0.1", "2001:db8::1"])
+    assert scene.search.server() == Server("tls:10.0.0.1:7443", "hub.example"), "its certificate must have the name"
+    assert [scene.refused() for _ in range(2)] == [0.0, 0.0]
+    assert scene.asked() == "tls:[2001:db8::1]:7443"
+    scene.refused()
+    assert scene.asked() == "tls:hub.example:7443", "it may have got others"
+
+
+def test_a_name_with_one_address_stays_a_name() -> None:
+    scene = Scene("hub.example:7443")
+    scene.refused()
+    scene.servers.learn(Server("hub.example:7443"), ["10.0.0.1"])
+    assert scene.asked() == "hub.example:7443"
+
+
+def test_an_attempt_leaves_time_for_another_server_but_not_at_a_lone_one() -> None:
+    assert Scene("h1:1").search.attempt_time(30.0) == 30.0
+    scene = Scene("h1:1,h2:1")
+    assert scene.search.attempt_time(30.0) == 2.0
+    scene.unanswered(grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert scene.search.attempt_time(30.0) == 4.0, "a long call ends some time"
+
+
+def test_streams_that_lost_their_server_come_to_the_others_over_a_while() -> None:
+    waits: list[float] = []
+    for _ in range(200):
+        scene = Scene("h1:1,h2:1,h3:1", spread=2.0)
+        assert scene.search.lose() <= 0.1
+        assert scene.asked() == "h1:1", "it may have been the connection only"
+        waits.append(scene.unanswered())
+    assert min(waits) < 0.5
+    assert 1.5 < max(waits) <= 2.0

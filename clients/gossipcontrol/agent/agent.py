@@ -219,6 +219,8 @@ class Agent:
             steady = self.attached.is_set() and time.monotonic() - self._attached_at >= STEADY
             is_here = steady or self._network_changed.is_set()
             wait = self._search.lose() if is_here else self._search.wait(self._failure)
+            if self._servers.current != server:
+                reason = f"{reason}; reconnecting to {self._servers.current.address}"
             self._detached(server.address, reason)
             if not self._state.leaving:
                 await self._wait(wait)

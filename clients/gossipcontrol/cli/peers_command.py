@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -39,7 +40,7 @@ async def peers(client: MessageClient, store_id: str, state: str | None, watch: 
     store_id = await resolve_store(client, store_id)
     if watch:
         await run_until_first(
-            _Follower(wanted, as_json, partial(words_of, client.address)).follow(client, store_id), until_stopped()
+            _Follower(client, wanted, as_json, partial(words_of, client.address)).follow(store_id), until_stopped()
         )
         return 0
     found = [peer async for peer in client.messages(call.list_peers(store_id, wanted))]
@@ -66,33 +67,61 @@ class _Follower:
     ``wanted`` is the state that a peer must enter or leave, None: any; ``why`` gives the words of an error.
     """
 
-    def __init__(self, wanted: PeerState | None, as_json: bool, why: Callable[[ClientError], str]) -> None:
+    def __init__(
+        self, client: Client, wanted: PeerState | None, as_json: bool, why: Callable[[ClientError], str]
+    ) -> None:
+        self._client = client
         self._wanted = wanted
         self._as_json = as_json
         self._why = why
         self._presence = Presence()
         self._begun = False
         self._is_lost = False
+        self._settling = asyncio.Event()
+        """Set while what was held before a takeover is shown still."""
 
-    async def follow(self, client: Client, store_id: str) -> None:
-        async for update in client.watch_peers(store_id, on_loss=self._lost):
+    async def follow(self, store_id: str) -> None:
+        await run_until_first(self._read(store_id), self._settle())
+
+    async def _read(self, store_id: str) -> None:
+        async for update in self._client.watch_peers(store_id, on_loss=self._lost):
             self._apply(update)
+            if self._presence.settles_in is not None:
+                self._settling.set()
+
+    async def _settle(self) -> None:
+        """Show what has not come back when the view of a service that took over has settled."""
+        while True:
+            await self._settling.wait()
+            self._settling.clear()
+            while (wait := self._presence.settles_in) is not None:
+                await asyncio.sleep(wait)
+                self._show_changes(self._presence.settle())
 
     def _apply(self, update: PresenceUpdate) -> None:
         if self._is_lost:
             self._is_lost = False
-            self._say("found", "the service is back")
-        if update.lagged:
+            server = self._client.server
+            several = server != self._client.address
+            self._say("found", f"{server} serves" if several else "the service is back", server=server)
+        if update.lagged and update.view.settling:
+            seconds = update.view.settling
+            text = f"agents are coming back to it; for {seconds:.0f} s this keeps what it knew of peers not heard yet"
+            self._say("settling", text, seconds=round(seconds, 1))
+        elif update.lagged:
             self._say("lagged", "some changes were lost; this is the current state")
-        for change in self._presence.apply(update.view, more=update.more):
-            if self._wanted is None or self._wanted in (change.before, change.after):
-                self._changed(change)
+        self._show_changes(self._presence.apply(update.view, more=update.more))
         if not update.more and not self._begun:
             # People see that there may be no peers, and programs that the snapshot is complete.
             self._begun = True
             count = len(self._presence.peers())
             peers = "1 peer" if count == 1 else f"{count} peers"
             self._say("watching", f"{peers}; waiting for changes", store=update.view.store_id, peers=count)
+
+    def _show_changes(self, changes: Iterable[PeerChange]) -> None:
+        for change in changes:
+            if self._wanted is None or self._wanted in (change.before, change.after):
+                self._changed(change)
 
     def _changed(self, change: PeerChange) -> None:
         before, after = _state(change.before), _state(change.after)
@@ -106,7 +135,11 @@ class _Follower:
     def _lost(self, error: ClientError) -> None:
         """Say it once in an outage: each further attempt fails in the same way."""
         if not self._is_lost:
-            self._say("lost", f"service unreachable, will retry: {self._why(error)}", error=self._why(error))
+            why = self._why(error)
+            server = self._client.server
+            several = server != self._client.address
+            text = f"reconnecting to {server}: {error}" if several else f"service unreachable, will retry: {why}"
+            self._say("lost", text, error=str(error) if several else why, server=server)
         self._is_lost = True
 
     def _say(self, what: str, text: str, **fields: object) -> None:

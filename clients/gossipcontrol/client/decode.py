@@ -176,6 +176,7 @@ def store_view(message: liveness_pb2.StoreView) -> StoreView:
         version=message.version,
         delta=message.delta,
         removed_peer_ids=tuple(message.removed_peer_ids),
+        settling=seconds(message.settling_ms),
     )
 
 

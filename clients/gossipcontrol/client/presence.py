@@ -42,6 +42,8 @@ class StoreView:
     delta: bool = False
     """Whether it is laid over what the reader has; else it replaces that."""
     removed_peer_ids: tuple[str, ...] = ()
+    settling: float = 0.0
+    """Seconds for which it may lack peers, because the service started or took over a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,27 @@ class PresenceUpdate:
 
 
 class Presence:
-    """One store's peers; ages go on growing between two updates."""
+    """One store's peers; ages go on growing between two updates.
+
+    A service that has just started or taken over does not know yet who is there. What was held before of peers that it
+    does not name, or has not heard, is kept until its view has settled.
+    """
 
     def __init__(self, clock: Callable[[], float] = boottime) -> None:
         self._clock = clock
         self._peers: dict[str, tuple[Peer, float]] = {}
         self._unnamed: set[str] = set()
         """Held before the snapshot that arrives in parts, and not named by any part so far."""
+        self._kept: dict[str, Peer | None] = {}
+        """What the service says of peers that are shown as they were before; None: nothing."""
+        self._settles_at = 0.0
         self.version = 0
         """Of the view that is held; 0: none is."""
+
+    @property
+    def settles_in(self) -> float | None:
+        """Seconds until ``settle`` may change something; None: it will not."""
+        return max(0.0, self._settles_at - self._clock()) if self._kept else None
 
     def apply(self, view: StoreView, *, more: bool = False) -> list[PeerChange]:
         """Apply a view or a difference; returns what it changed.
@@ -77,33 +91,65 @@ class Presence:
         ``more``: further parts of a snapshot follow, and only the last one shows who is gone.
         """
         now = self._clock()
+        changes = self.settle()
         if not view.delta:
             self._unnamed = set(self._peers)
+            self._settles_at = now + view.settling
+            if not view.settling:
+                self._kept.clear()
         self._unnamed.difference_update(peer.peer_id for peer in view.peers)
-        gone = list(view.removed_peer_ids)
+        changes += [self._take(peer, now) for peer in view.peers]
+        changes += [self._drop(peer_id) for peer_id in view.removed_peer_ids]
         if not more:
-            gone += sorted(self._unnamed)
+            changes += [self._miss(peer_id, now) for peer_id in sorted(self._unnamed)]
             self._unnamed.clear()
-        changes = [self._put(peer, now) for peer in view.peers] + [self._drop(peer_id) for peer_id in gone]
         self.version = view.version
+        return [change for change in changes if change.before != change.after]
+
+    def settle(self) -> list[PeerChange]:
+        """Let go of what was kept until now, if its time is over; returns what that changed."""
+        now = self._clock()
+        if now < self._settles_at:
+            return []
+        kept, self._kept = self._kept, {}
+        changes = [self._drop(one) if peer is None else self._put(peer, now) for one, peer in kept.items()]
         return [change for change in changes if change.before != change.after]
 
     def peers(self) -> list[Peer]:
         """The peers by id."""
-        return [self._aged(*self._peers[peer_id]) for peer_id in sorted(self._peers)]
+        return [found for peer_id in sorted(self._peers) if (found := self.peer(peer_id))]
 
     def peer(self, peer_id: str) -> Peer | None:
         """One peer."""
+        if peer_id in self._kept and self._clock() >= self._settles_at:
+            return self._kept[peer_id]
         held = self._peers.get(peer_id)
         return self._aged(*held) if held else None
 
+    def _take(self, peer: Peer, now: float) -> PeerChange:
+        held = self._peers.get(peer.peer_id)
+        if held and peer.state is PeerState.UNKNOWN and now < self._settles_at:
+            self._kept[peer.peer_id] = peer
+            return PeerChange(peer.peer_id, held[0].state, held[0].state)
+        return self._put(peer, now)
+
+    def _miss(self, peer_id: str, now: float) -> PeerChange:
+        """The snapshot does not name this peer."""
+        if now >= self._settles_at:
+            return self._drop(peer_id)
+        state = self._peers[peer_id][0].state
+        self._kept[peer_id] = None
+        return PeerChange(peer_id, state, state)
+
     def _put(self, peer: Peer, now: float) -> PeerChange:
         held = self._peers.get(peer.peer_id)
+        self._kept.pop(peer.peer_id, None)
         self._peers[peer.peer_id] = (peer, now)
         return PeerChange(peer.peer_id, held[0].state if held else None, peer.state)
 
     def _drop(self, peer_id: str) -> PeerChange:
         held = self._peers.pop(peer_id, None)
+        self._kept.pop(peer_id, None)
         return PeerChange(peer_id, held[0].state if held else None, None)
 
     def _aged(self, peer: Peer, at: float) -> Peer:

@@ -43,7 +43,7 @@ from gossipcontrol.server.rpc.intention_source import IntentionSource
 from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
-from gossipcontrol.server.rpc.resume_token import ResumeTokens
+from gossipcontrol.server.rpc.resume_token import REATTACH_TIME, ResumeTokens
 from gossipcontrol.server.rpc.subscriptions import SubscriptionHub
 from gossipcontrol.server.runtime.clock import JUMP, LONGEST_AWAY, ServiceClock
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
@@ -310,7 +310,9 @@ class App:
 
     def _make_service(self, run_id: str) -> None:
         self._traces = open_traces(self._config.traces)
-        tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1)
+        now, liveness = self._dispatcher.clock.now(), self._dispatcher.core.liveness
+        settled_at = now + REATTACH_TIME + liveness.next_report(now)
+        tokens = ResumeTokens(secrets.randbelow(2**31 - 1) + 1, settled_at)
         unrecognized = Unrecognized(self.metrics.count_unrecognized, self._log.warning)
         source = IntentionSource(self._words, self._dispatcher.clock.now)
         self._service = service = GossipControlService(

@@ -236,6 +236,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         query = decode_presence.watch_query(request, self._resume_tokens)
         lagged = query.resumed and query.version is None
         cursor = PresenceCursor(self._liveness, query.store_id, query.version, lagged=lagged)
+        is_new = query.version is None  # a snapshot of this run, to a reader that may hold one of another
         with self._subscriptions.subscribe(query.store_id, context.peer()) as subscription:
             while True:
                 await subscription.wait()
@@ -244,7 +245,10 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
                     if update is None:
                         continue
                     now = self._clock.now()
-                    message = encode_presence.update_message(query.store_id, update, self._resume_tokens, now)
+                    tokens = self._resume_tokens
+                    settling = tokens.settling(now) if is_new else 0.0
+                    message = encode_presence.update_message(query.store_id, update, tokens, now, settling)
+                    is_new = False
                     self._naming.peers(message.view.peers)
                 # A slow reader holds up this call only.
                 await write_within(context.write, message, WRITE_TIME)

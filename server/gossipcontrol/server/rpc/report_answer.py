@@ -20,8 +20,11 @@ class ReportAnswers:
 
     def view(self, store_id: str, known_version: int, now: float) -> liveness_pb2.StoreView:
         """The store's peers, or what changed since the version that the sender holds."""
-        view = self._liveness.view(store_id, self._resume_tokens.version(known_version), LISTED_PEERS)
-        message = view_message(view, self._resume_tokens, now)
+        known = self._resume_tokens.version(known_version)
+        view = self._liveness.view(store_id, known, LISTED_PEERS)
+        # Who holds a view of this run knows already what is yet to come.
+        settling = self._resume_tokens.settling(now) if known is None else 0.0
+        message = view_message(view, self._resume_tokens, now, settling)
         self._naming.peers(message.peers)
         return message
 

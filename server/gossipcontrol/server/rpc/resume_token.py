@@ -6,16 +6,26 @@ import base64
 import struct
 import zlib
 
+REATTACH_TIME = 5.0
+"""Seconds within which agents come back to a service that has started: the longest wait between their attempts."""
 VERSION_BITS = 32
 """The lower bits of a number count versions, the upper bits name the run."""
 _TOKEN = struct.Struct(">QI")
 
 
 class ResumeTokens:
-    """Numbers are positive and fit into 63 bits; each run draws its own ``run`` from 1 to 2**31 - 1."""
+    """Numbers are positive and fit into 63 bits; each run draws its own ``run`` from 1 to 2**31 - 1.
 
-    def __init__(self, run: int) -> None:
+    ``settled_at``: service time from which on views of this run are complete, because agents have come back.
+    """
+
+    def __init__(self, run: int, settled_at: float = 0.0) -> None:
         self._first = run << VERSION_BITS
+        self._settled_at = settled_at
+
+    def settling(self, now: float) -> float:
+        """Seconds until views are complete; 0.0: they are."""
+        return max(0.0, self._settled_at - now)
 
     def number(self, version: int) -> int:
         """The number by which clients know a version."""

@@ -27,17 +27,21 @@ def peer_message(peer: PeerRecord, now: float) -> liveness_pb2.PeerView:
     )
 
 
-def view_message(view: View, resume_tokens: ResumeTokens, now: float) -> liveness_pb2.StoreView:
-    """A store's view, or what changed of it."""
-    return _store_view(view.store_id, view.peers, view, resume_tokens, now)
+def view_message(view: View, resume_tokens: ResumeTokens, now: float, settling: float = 0.0) -> liveness_pb2.StoreView:
+    """A store's view, or what changed of it; ``settling``: seconds for which it may lack peers."""
+    message = _store_view(view.store_id, view.peers, view, resume_tokens, now)
+    message.settling_ms = encode.span_ms(settling)
+    return message
 
 
 def update_message(
-    store_id: str, update: PresenceUpdate, resume_tokens: ResumeTokens, now: float
+    store_id: str, update: PresenceUpdate, resume_tokens: ResumeTokens, now: float, settling: float = 0.0
 ) -> gossip_control_pb2.WatchPeersResponse:
-    """One update of WatchPeers."""
+    """One update of WatchPeers; ``settling``: seconds for which it may lack peers."""
+    view = _store_view(store_id, update.peers, update, resume_tokens, now)
+    view.settling_ms = encode.span_ms(settling)
     return gossip_control_pb2.WatchPeersResponse(
-        view=_store_view(store_id, update.peers, update, resume_tokens, now),
+        view=view,
         resume_token=resume_tokens.token(store_id, update.version) if update.complete else "",
         lagged=update.lagged,
     )
