@@ -28,7 +28,7 @@ SILENT_TIME = 2.0
 ATTEMPT_TIME = 2.0
 """Seconds that the first attempt of a call has where there is another server to ask; each further one has twice as
 many as the one before that was not answered."""
-LONGEST_ROUND_WAIT = 1.0
+LONGEST_ROUND_WAIT = 0.5
 """Most seconds between two rounds of a call over several servers, unless they ask for more."""
 STAY = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
 """What the server says that serves: another would not do better."""
