@@ -113,7 +113,7 @@ class Fleet:
         for client in self._clients:
             await client.close()
         failed = [one for one in ended if isinstance(one, Exception)]
-        assert failed == [], "a client failed"
+        assert failed == [], f"a client failed: {failed}"
 
     async def until_more(self, count: int) -> None:
         """Wait until so many more triggers are acknowledged."""
