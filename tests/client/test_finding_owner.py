@@ -71,16 +71,18 @@ async def test_nobody_serves_is_said_in_time(three: Replicas) -> None:
             await client.rejoin("n", ["a"])
 
 
+def _has_three_addresses(host: str, port: None, *, type: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    """What the system says of a name with three addresses."""
+    return [(0, type, 0, "", (f"127.0.0.{number}", 0)) for number in (1, 2, 3)]
+
+
 async def test_each_address_of_a_name_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pick_first of gRPC is content with the first that accepts a connection, and a standby does."""
     hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
     async with replicas(tmp_path, hosts=hosts) as three:
         await three.serve(2)
         port = three.addresses[0].rpartition(":")[2]
-        monkeypatch.setattr(
-            "gossipcontrol.client.lookup.socket.getaddrinfo",
-            lambda *_, **__: [(0, 0, 0, "", (host, 0)) for host in hosts],
-        )
+        monkeypatch.setattr("gossipcontrol.client.lookup.socket.getaddrinfo", _has_three_addresses)
         async with Client(f"localhost:{port}", timeout=DEADLINE) as client:
             await client.rejoin("n", ["a"], park=True)
             assert client.server == three.addresses[2]

@@ -112,9 +112,8 @@ def test_calls_side_by_side_leave_a_server_once() -> None:
 def test_a_name_becomes_its_addresses_and_a_name_again_when_all_were_asked() -> None:
     scene = Scene("tls:hub.example:7443")
     scene.refused()
-    named = scene.servers.unknown
-    assert named == Server("tls:hub.example:7443")
-    scene.servers.learn(named, ["10.0.0.1", "10.0.0.2", "10.0.0.1", "2001:db8::1"])
+    assert scene.servers.unknown == Server("tls:hub.example:7443")
+    scene.servers.learn(Server("tls:hub.example:7443"), ["10.0.0.1", "10.0.0.2", "10.0.0.1", "2001:db8::1"])
     assert scene.search.server() == Server("tls:10.0.0.1:7443", "hub.example"), "its certificate must have the name"
     assert [scene.refused() for _ in range(2)] == [0.0, 0.0]
     assert scene.asked() == "tls:[2001:db8::1]:7443"
@@ -146,3 +145,10 @@ def test_streams_that_lost_their_server_come_to_the_others_over_a_while() -> Non
         waits.append(scene.unanswered())
     assert min(waits) < 0.5
     assert 1.5 < max(waits) <= 2.0
+
+
+def test_a_call_that_a_stopping_server_ended_is_made_again_where_there_is_another() -> None:
+    for code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
+        ended = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata())
+        assert Scene("h1:1,h2:1").search.may_go_on(ended)
+        assert not Scene("h1:1").search.may_go_on(ended)

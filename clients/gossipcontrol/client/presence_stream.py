@@ -64,7 +64,7 @@ class PresenceStream:
     def wait_after(self, error: grpc.RpcError | None, search: Search) -> float:
         """Seconds before the next stream, after this error or an orderly end; raises ClientError when it is final."""
         loss = UnreachableError("the service ended the stream") if error is None else client_error(error)
-        may_pass = error is None or is_transient(error)
+        may_pass = error is None or is_transient(error) or search.may_go_on(error)
         if not may_pass:
             raise loss from error
         wait = search.wait(error)

@@ -187,10 +187,10 @@ class Search:
         return left if self._servers.count == 1 else min(left, ATTEMPT_TIME * 2**self._unanswered)
 
     def may_go_on(self, error: BaseException) -> bool:
-        """Whether a call that was not answered in time may be answered by another server."""
+        """Whether a call that a server did not answer in time, or ended as it stopped, may be answered by another."""
         if self._servers.count == 1 or not isinstance(error, grpc.RpcError):
             return False
-        return failure(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return failure(error).code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
     def is_refused(self, error: grpc.RpcError) -> bool:
         """Whether a standby refused."""
