@@ -245,7 +245,7 @@ class Agent:
         channel = open_channel_to(server, self._credentials)
         attachment = Attachment(self._state, channel)
         try:
-            async with asyncio.timeout(self._search.attempt_time(CONNECT_TIMEOUT)):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 # After a change of the network, an attempt over the old one is not worth waiting for.
                 await run_until_first(self._register(attachment, server.address), self._network_changed.wait())
             if not self.attached.is_set():
