@@ -138,7 +138,7 @@ func (c *Client) Report(
 	}
 }
 
-// next is the server that a standby named, if it is one of the client's, for another address is not believed. Else it is
+// next is the server that a standby named, if it is one of the client's: no other address is believed. Else it is the
 // the one after it.
 func (c *Client) next(number int64, trailer metadata.MD) int64 {
 	for _, named := range trailer.Get(owner) {
