@@ -3,8 +3,11 @@ package gossipcontrol
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,54 +15,89 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	pb "gossipcontrol/v1"
 )
 
 const (
-	// attemptTime is how long one attempt may take.
-	attemptTime = 5 * time.Second
+	// attemptTime is how long one attempt may take, and shortTime where there is another server to ask.
+	attemptTime, shortTime = 5 * time.Second, 2 * time.Second
 	// firstWait bounds the first wait between two attempts; it doubles with each.
 	firstWait = 200 * time.Millisecond
 	// longestWait bounds every wait that the service does not ask for.
 	longestWait = 10 * time.Second
 )
 
-// Client reports over one connection. It is safe for concurrent use.
+// owner is the key of the trailing metadata in which a standby says where the owner is.
+const owner = "gossipcontrol-owner"
+
+// Client reports over one connection to each server. It is safe for concurrent use.
 type Client struct {
+	servers []server
+	// current is the number of the server to ask next.
+	current atomic.Int64
+}
+
+type server struct {
+	address    string
 	connection *grpc.ClientConn
 	service    pb.GossipControlClient
 }
 
 // New returns a client of the service at address: 127.0.0.1:7420 for one on this machine, or tls:hub.example.org:7443
-// for a hub, which is reached over TLS with the credentials of the environment. It connects with the first report.
+// for a hub, which is reached over TLS with the credentials of the environment. Replicas are listed with commas, all
+// with tls: or all without; the one that serves is found. It connects with the first report.
 func New(address string) (*Client, error) {
-	if where, isHub := strings.CutPrefix(address, "tls:"); isHub {
-		return NewTLS(where, CredentialsFromEnvironment())
+	listed := strings.Split(address, ",")
+	hubs := make([]string, 0, len(listed))
+	for _, one := range listed {
+		if where, isHub := strings.CutPrefix(strings.TrimSpace(one), "tls:"); isHub {
+			hubs = append(hubs, where)
+		}
 	}
-	return connect(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	switch len(hubs) {
+	case 0:
+		return connect(listed, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	case len(listed):
+		return NewTLS(strings.Join(hubs, ","), CredentialsFromEnvironment())
+	default:
+		return nil, fmt.Errorf("%s: all addresses, or none, are with tls:", address)
+	}
 }
 
-// NewTLS returns a client of the hub at address, for example hub.example.org:7443.
+// NewTLS returns a client of the hub at address, for example hub.example.org:7443, or of several with commas.
 func NewTLS(address string, shown Credentials) (*Client, error) {
 	options, err := shown.options()
 	if err != nil {
 		return nil, err
 	}
-	return connect(address, options...)
+	return connect(strings.Split(address, ","), options...)
 }
 
-func connect(address string, options ...grpc.DialOption) (*Client, error) {
-	connection, err := grpc.NewClient(address, options...)
-	if err != nil {
-		return nil, err
+func connect(addresses []string, options ...grpc.DialOption) (*Client, error) {
+	client := &Client{}
+	for _, one := range addresses {
+		address := strings.TrimSpace(one)
+		connection, err := grpc.NewClient(address, options...)
+		if err != nil {
+			client.Close()
+			return nil, err
+		}
+		client.servers = append(client.servers, server{address, connection, pb.NewGossipControlClient(connection)})
 	}
-	return &Client{connection, pb.NewGossipControlClient(connection)}, nil
+	return client, nil
 }
 
-// Close ends the connection.
-func (c *Client) Close() error { return c.connection.Close() }
+// Close ends the connections.
+func (c *Client) Close() error {
+	var errs []error
+	for _, one := range c.servers {
+		errs = append(errs, one.connection.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Report says that something happened just now to the device on which the nodes run. It tries until the context ends:
 // with the same request id, so that the service decides once; with the age of the change, so that a late report is
@@ -75,34 +113,71 @@ func (c *Client) Report(
 		Platform:    platform,
 		ParkUnknown: true, // the node may attach later
 	}
-	for attempt := 0; ; attempt++ {
+	for attempt, asked := 0, 1; ; asked++ {
 		request.AgeMs = uint64(time.Since(happened).Milliseconds())
-		response, err := c.try(ctx, request)
+		number := c.current.Load()
+		response, trailer, err := c.try(ctx, c.servers[number], request)
 		if err == nil {
 			return response.GetDecisions(), nil
 		}
 		if ctx.Err() != nil || !retryable(err) {
 			return nil, err
 		}
+		if isElsewhere(err) {
+			c.current.CompareAndSwap(number, c.next(number, trailer))
+			if asked%len(c.servers) != 0 {
+				continue // another server may serve
+			}
+		}
 		select {
 		case <-time.After(wait(attempt, err)):
 		case <-ctx.Done():
 			return nil, err
 		}
+		attempt++
 	}
 }
 
+// next is the server that a standby named, if it is one of the client's: no other address is believed. Else it is the
+// the one after it.
+func (c *Client) next(number int64, trailer metadata.MD) int64 {
+	for _, named := range trailer.Get(owner) {
+		for other := range c.servers {
+			if c.servers[other].address == named && int64(other) != number {
+				return int64(other)
+			}
+		}
+	}
+	return (number + 1) % int64(len(c.servers))
+}
+
 func (c *Client) try(
-	ctx context.Context, request *pb.ReportNetworkChangeRequest,
-) (*pb.ReportNetworkChangeResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx context.Context, asked server, request *pb.ReportNetworkChangeRequest,
+) (*pb.ReportNetworkChangeResponse, metadata.MD, error) {
+	limit := attemptTime
+	if len(c.servers) > 1 {
+		limit = shortTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return c.service.ReportNetworkChange(ctx, request)
+	var trailer metadata.MD
+	response, err := asked.service.ReportNetworkChange(ctx, request, grpc.Trailer(&trailer))
+	return response, trailer, err
+}
+
+// isElsewhere says whether another server may do better.
+func isElsewhere(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled: // a server that stops cancels its calls
+		return true
+	default:
+		return false
+	}
 }
 
 func retryable(err error) bool {
 	switch status.Code(err) {
-	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Aborted:
+	case codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Aborted, codes.Canceled:
 		return true
 	default:
 		return false

@@ -23,7 +23,12 @@ from tests.kit.until import until
 
 async def run(service: Service, *words: str) -> Result:
     """Run the command beside the service."""
-    environ = {"GOSSIPCONTROL_ADDRESS": service.address}
+    return await run_at(service.address, *words)
+
+
+async def run_at(address: str, *words: str) -> Result:
+    """Run the command beside whatever is at this address."""
+    environ = {"GOSSIPCONTROL_ADDRESS": address}
     return await asyncio.to_thread(CliRunner().invoke, main, words, env=environ)
 
 

@@ -20,10 +20,11 @@ from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.v1 import liveness_pb2
 
 from tests.agent.fake import Proxy
-from tests.cli.test_main import read, run
+from tests.cli.test_main import read, run, run_at
 from tests.kit.address import address_of, local_address
 from tests.kit.scripted_service import scripted
 from tests.kit.service_lab import BareAgent, Service, config, connected, deciding, serving
+from tests.kit.standbys import replicas
 from tests.kit.until import DEADLINE, until
 
 if sys.platform != "win32":
@@ -145,6 +146,29 @@ async def test_a_watch_survives_a_restart_of_the_service(tmp_path: Path) -> None
             while (await watching.event("peer"))["peer"] != "new":
                 pass
             assert await watching.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.not_on_windows("Wine without a console sends no signals; test_stop.py raises them in the process")
+async def test_a_watch_says_where_it_reconnects_after_a_takeover(tmp_path: Path) -> None:
+    async with replicas(tmp_path) as three, started(three.listed, "peers", "a", "--watch") as watching:
+        assert "0 peers" in await watching.line()
+        await three.serve(1)
+        assert "reconnecting to 127.0.0.1:" in await watching.line()
+        assert f"{three.addresses[1]} serves" in await watching.line()
+        assert await watching.stop(signal.SIGTERM) == 0
+
+
+async def test_a_command_asks_the_replica_that_serves_and_says_why_none_does(tmp_path: Path) -> None:
+    async with replicas(tmp_path) as three:
+        await three.serve(2)
+        assert (await run_at(three.listed, "stores")).exit_code == 0
+        await three.serve(None)
+        await three.end(0)
+        nobody = await run_at(three.listed, "stores", "--timeout", "0.5")
+        assert nobody.exit_code == 3
+        silent = f"no replica serves: {three.addresses[0]}: nothing listens there"
+        assert silent in nobody.stderr
+        assert "this replica stands by" in nobody.stderr
 
 
 @asynccontextmanager

@@ -111,9 +111,9 @@ def test_what_is_not(address: str) -> None:
 
 TO_OTHERS = {
     "clients/gossipcontrol/lattice/calls.py", "server/gossipcontrol/server/state/etcd_client.py",
-    "tests/kit/replicas.py", "tests/lattice/test_node.py", "tests/server/rpc/test_hostile.py",
+    "tests/lattice/test_node.py", "tests/server/rpc/test_hostile.py",
 }  # fmt: skip
-"""Channels to a Lattice daemon and to etcd, one that must not try again by itself, and one of an enemy."""
+"""Channels to a Lattice daemon and to etcd, and one of an enemy."""
 
 
 @pytest.mark.parametrize("folder", ["clients", "server", "tests", "examples", "dev"])

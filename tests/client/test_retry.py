@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from gossipcontrol.client.retry import call_with_retry, call_with_retry_blocking, reconnect_wait
+from gossipcontrol.client.servers import Search, Servers
 
 
 class Time:
@@ -60,11 +61,12 @@ Run = Callable[[Service, Time], Awaitable[str]]
 
 
 async def run_async(service: Service, time: Time) -> str:
-    return await call_with_retry(service.call, 5.0, time.sleep, time.clock)
+    return await call_with_retry(service.call, 5.0, Search(Servers("h:1")), time.sleep, time.clock)
 
 
 async def run_blocking(service: Service, time: Time) -> str:
-    return call_with_retry_blocking(service.call_blocking, 5.0, time.sleep_blocking, time.clock)
+    search = Search(Servers("h:1"))
+    return call_with_retry_blocking(service.call_blocking, 5.0, search, time.sleep_blocking, time.clock)
 
 
 @pytest.fixture(params=[run_async, run_blocking], ids=["asynchronous", "blocking"])

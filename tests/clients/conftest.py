@@ -17,6 +17,12 @@ def client(request: pytest.FixtureRequest) -> Built:
     return build(request.param)
 
 
+@pytest.fixture(scope="session", params=["go", "rust"])
+def finding(request: pytest.FixtureRequest) -> Built:
+    """A client that finds the owner among replicas."""
+    return build(next(one for one in LANGUAGES if one.name == request.param))
+
+
 @pytest.fixture(scope="session")
 def typescript() -> Built:
     return build(next(one for one in LANGUAGES if one.name == "typescript"))

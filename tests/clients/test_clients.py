@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from itertools import pairwise
+from pathlib import Path
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ from gossipcontrol.v1 import gossip_control_pb2 as pb
 from tests.clients.built import Built
 from tests.clients.unsteady_service import RETRY_AFTER, SILENT, unsteady
 from tests.kit.service_lab import BareAgent, Service, connected
+from tests.kit.standbys import replicas
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -70,3 +72,24 @@ async def test_a_service_that_is_not_there_is_an_error_at_the_deadline(client: B
     done = await client.report(gone, "phone", seconds=1)
     assert (done.code, done.output) == (1, "")
     assert done.errors
+
+
+async def test_the_replica_that_serves_is_found(finding: Built, tmp_path: Path) -> None:
+    async with replicas(tmp_path) as three:
+        await three.serve(2)
+        done = await finding.report(three.listed, "phone")
+        assert (done.code, done.output.split()[-1]) == (0, "DECISION_KIND_PARKED"), done.errors
+        assert three.refused == [1, 0, 0], "the first named the owner"
+        await three.end(0)
+        three.owner = ""
+        done = await finding.report(three.listed, "phone")
+        assert (done.code, done.output.split()[-1]) == (0, "DECISION_KIND_JOINED"), done.errors
+        three.owner = "192.0.2.1:1"
+        assert (await finding.report(three.listed, "phone")).code == 0, "it goes nowhere that it was not sent"
+
+
+async def test_that_none_serves_is_an_error_at_the_deadline(finding: Built, tmp_path: Path) -> None:
+    async with replicas(tmp_path) as three:
+        await three.serve(None)
+        done = await finding.report(three.listed, "phone", seconds=1)
+        assert (done.code, "this replica stands by" in done.errors) == (1, True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 import uuid
@@ -14,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.client import Client, RejoinTrigger, TriggerResult, call
+from gossipcontrol.client.channel import open_channel
+from gossipcontrol.client.retry import LONGEST_WAIT
+from gossipcontrol.client.servers import Search, Servers
+from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
 
 from tests.kit.ports import free_ports
 from tests.kit.process import Process, service
 from tests.kit.until import until
 
-CALL_TIME = 2.0
-"""Seconds that a client waits for an answer before it asks another replica."""
+CALL_TIME = 60.0
+"""Seconds within which a trigger must be answered, over as many takeovers as there are."""
 
 
 @dataclass
@@ -73,8 +76,6 @@ class Asked:
     """The rejoins by the request id of each trigger that was acknowledged."""
     instants: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     """When each of them was, by the monotonic clock, and by which replica."""
-    refused: int = 0
-    """Calls that had to be made again."""
 
     def first_after(self, instant: float, other_than: str) -> float | None:
         """The first acknowledgement after an instant that is not this replica's; None: there is none yet."""
@@ -83,35 +84,36 @@ class Asked:
 
 
 class Fleet:
-    """Nodes with agents that prove every rejoin, and clients that ask for some, all of which look for the owner."""
+    """Nodes with agents that prove every rejoin, and clients that ask for some, all of which look for the owner.
+
+    A trigger that a client cannot get answered fails the test: a takeover is latency, and no error.
+    """
 
     def __init__(self, addresses: list[str], nodes: list[str], clients: int, pause: float = 0.0) -> None:
         self.asked = Asked()
         self.commands: list[tuple[float, str, str, int]] = []
         """When they came (monotonic), from which replica, rejoin and attempt."""
-        self._addresses = addresses
+        self._addresses = ",".join(addresses)
         self._nodes = nodes
         self._pause = pause
-        self._clients = clients
-        self._channels = {address: grpc.aio.insecure_channel(address, _OPTIONS) for address in addresses}
-        self._stubs = {
-            one: gossip_control_pb2_grpc.GossipControlStub(channel) for one, channel in self._channels.items()
-        }
+        self._clients = [Client(self._addresses, timeout=CALL_TIME) for _ in range(clients)]
         self._tasks: list[asyncio.Task[None]] = []
         self.attached: dict[str, str] = {}
         """The replica that each node is attached to."""
 
     async def __aenter__(self) -> Fleet:
-        work = [self._agent(node_id) for node_id in self._nodes] + [self._client() for _ in range(self._clients)]
+        work = [self._agent(node_id) for node_id in self._nodes] + [self._ask_on(client) for client in self._clients]
         self._tasks = [asyncio.create_task(one) for one in work]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for channel in self._channels.values():
-            await channel.close()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            await client.close()
+        failed = [one for one in ended if isinstance(one, Exception)]
+        assert failed == [], f"a client failed: {failed}"
 
     async def until_more(self, count: int) -> None:
         """Wait until so many more triggers are acknowledged."""
@@ -122,63 +124,58 @@ class Fleet:
         """Acknowledged triggers that the owner does not know, or answers otherwise."""
         found: list[str] = []
         for request_id, answer in list(self.asked.answers.items()):
-            response, _ = await self._ask(request_id)
-            if not response.replayed or tuple(one.rejoin_id for one in response.decisions) != answer:
+            result = await self._ask(self._clients[0], request_id)
+            if not result.replayed or tuple(one.rejoin_id for one in result.decisions) != answer:
                 found.append(request_id)
         return found
 
-    def ask_only(self, address: str) -> asyncio.Task[gossip_control_pb2.RejoinResponse]:
-        """Ask one replica, whoever owns the state."""
-        request = gossip_control_pb2.RejoinRequest(request_id=str(uuid.uuid4()), node_id=self._nodes[0])
+    def ask_only(self, address: str) -> asyncio.Task[TriggerResult]:
+        """Ask one replica, whoever owns the state, and once."""
+        trigger = call.rejoin(RejoinTrigger(node_id=self._nodes[0]))
 
-        async def ask() -> gossip_control_pb2.RejoinResponse:
-            return await self._stubs[address].Rejoin(request, timeout=60)
+        async def ask() -> TriggerResult:
+            async with open_channel(address) as channel:
+                return trigger.decode(await trigger.method(channel)(trigger.request, timeout=60))
 
         return asyncio.create_task(ask())
 
     def _node(self, request_id: str) -> str:
         return self._nodes[int(request_id[:4], 16) % len(self._nodes)]
 
-    async def _client(self) -> None:
+    async def _ask_on(self, client: Client) -> None:
         while True:
-            answer, address = await self._ask(request_id := str(uuid.uuid4()))
-            self.asked.answers[request_id] = tuple(one.rejoin_id for one in answer.decisions)
-            self.asked.instants.append((time.monotonic(), address))
+            result = await self._ask(client, request_id := str(uuid.uuid4()))
+            self.asked.answers[request_id] = tuple(one.rejoin_id for one in result.decisions)
+            self.asked.instants.append((time.monotonic(), client.server))
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))
 
-    async def _ask(self, request_id: str) -> tuple[gossip_control_pb2.RejoinResponse, str]:
-        """Ask one replica after the other, beginning with the last that answered; the answer, and whose it is."""
-        request = gossip_control_pb2.RejoinRequest(
-            request_id=request_id, node_id=self._node(request_id), park_unknown=True
-        )
-        while True:
-            address = self._addresses[0]
-            try:
-                return await self._stubs[address].Rejoin(request, timeout=CALL_TIME), address
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in _AGAIN:
-                    raise
-            self.asked.refused += 1
-            if address == self._addresses[0]:
-                self._addresses.append(self._addresses.pop(0))
-            await asyncio.sleep(0.02)
+    async def _ask(self, client: Client, request_id: str) -> TriggerResult:
+        return await client.rejoin(self._node(request_id), request_id=request_id, park=True)
 
     async def _agent(self, node_id: str) -> None:
+        """Attach as agents do, but note whose each command is."""
         register = attach_pb2.Register(node_id=node_id, store_ids=["s"], host_id=f"h-{node_id}")
-        for address in itertools.cycle(list(self._addresses)):
-            call = self._stubs[address].Attach()
-            try:
-                await call.write(attach_pb2.AttachRequest(register=register))
-                async for frame in call:
-                    self.attached[node_id] = address
-                    if frame.WhichOneof("frame") == "rejoin":
-                        await self._carry_out(address, frame.rejoin, call)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                pass  # another replica may serve
-            finally:
-                call.cancel()
-                self.attached.pop(node_id, None)
-            await asyncio.sleep(random.uniform(0.02, 0.1))
+        search = Search(Servers(self._addresses), longest=LONGEST_WAIT)
+        while True:
+            address = search.server().address
+            async with open_channel(address) as channel:
+                attached: Any = gossip_control_pb2_grpc.GossipControlStub(channel).Attach()
+                failure: grpc.RpcError | None = None
+                try:
+                    await attached.write(attach_pb2.AttachRequest(register=register))
+                    async for frame in attached:
+                        self.attached[node_id] = address
+                        search.succeed()
+                        if frame.WhichOneof("frame") == "rejoin":
+                            await self._carry_out(address, frame.rejoin, attached)
+                except grpc.aio.AioRpcError as error:
+                    failure = error
+                except asyncio.InvalidStateError:
+                    pass  # it ended while this wrote
+                finally:
+                    attached.cancel()
+                    self.attached.pop(node_id, None)
+            await asyncio.sleep(search.wait(failure))
 
     async def _carry_out(self, address: str, command: attach_pb2.RejoinCommand, call: Any) -> None:
         self.commands.append((time.monotonic(), address, command.rejoin_id, command.attempt))
@@ -186,12 +183,3 @@ class Fleet:
         proof = attach_pb2.NeighborEvent(store_id=command.store_id, peer_id="p", up=True)
         await call.write(attach_pb2.AttachRequest(rejoin_result=result))
         await call.write(attach_pb2.AttachRequest(neighbor=proof))
-
-
-_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-_OPTIONS = [
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 300),
-    ("grpc.use_local_subchannel_pool", 1),
-]

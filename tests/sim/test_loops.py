@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from gossipcontrol.client.retry import call_with_retry
+from gossipcontrol.client.servers import Search, Servers
 from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.server.core.repair.pair_sync import FIRST_BACKOFF
 
@@ -143,7 +144,8 @@ class Callers:
         while True:
             began = self.time.now
             try:
-                await call_with_retry(self._once, self.TIMEOUT, self.time.sleep, self.time.clock)
+                search = Search(Servers("h:1"))
+                await call_with_retry(self._once, self.TIMEOUT, search, self.time.sleep, self.time.clock)
                 self.answered += 1
             except grpc.aio.AioRpcError:
                 pass

@@ -18,15 +18,17 @@ from gossipcontrol.agent.node import Node
 from gossipcontrol.agent.report_builder import check_id, check_name
 from gossipcontrol.agent.state import AgentState
 from gossipcontrol.agent.stats import AgentStats
-from gossipcontrol.client.address import check_address, default_address
-from gossipcontrol.client.channel import is_serving, open_channel
+from gossipcontrol.client.address import default_address
+from gossipcontrol.client.channel import is_serving, open_channel_to
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.errors import CredentialsError
 from gossipcontrol.client.failure import failure, plain_words
+from gossipcontrol.client.lookup import look_up
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
-from gossipcontrol.client.retry import reconnect_wait
+from gossipcontrol.client.retry import LONGEST_WAIT
+from gossipcontrol.client.servers import Search, Server, Servers
 
 CONNECT_TIMEOUT = 5.0
 """Seconds within which a new stream must be answered."""
@@ -34,6 +36,8 @@ PROBE_TIMEOUT = 1.0
 """Seconds within which the service must answer after the network changed."""
 STEADY = 10.0
 """Seconds after which a stream counts as having worked: one that ends sooner makes the next wait longer."""
+SPREAD = 2.0
+"""Seconds over which the agents of a server that is gone come to the others: 2,000 would else come at once."""
 _logger = logging.getLogger("gossipcontrol.agent")
 
 
@@ -72,11 +76,14 @@ class Agent:
             check_id(host_id, "host_id")
         if name:
             check_name(name)
-        self._address = check_address(address) if address is not None else default_address()
+        self._servers = Servers(default_address() if address is None else address, credentials)
+        self._search = Search(self._servers, longest=LONGEST_WAIT, spread=SPREAD)
         self._credentials = credentials
         self._state = AgentState(node, host_id, on_event, on_peer, name, restart_command)
         self._network_changed = asyncio.Event()
         self._attached_at = 0.0
+        self._failure: grpc.RpcError | None = None
+        """What the last stream ended with, as far as its server said."""
         self._last_reason = ""
         """Why it is not attached, as last logged."""
         self._task: asyncio.Task[None] | None = None
@@ -203,21 +210,25 @@ class Agent:
 
     async def run(self) -> None:
         """Stay attached until cancelled, or until ``leave`` is called."""
-        failures = 0
         while not self._state.leaving:
             self._network_changed.clear()
-            reason = await self._attach_once()
+            self._failure = None
+            await look_up(self._servers)
+            reason = await self._attach_once(server := self._search.server())
             # Two agents of one node end each other's streams: without growing waits they would do so without end.
             steady = self.attached.is_set() and time.monotonic() - self._attached_at >= STEADY
-            failures = 0 if steady else failures + 1
-            self._detached(reason)
+            is_here = steady or self._network_changed.is_set()
+            wait = self._search.lose() if is_here else self._search.wait(self._failure)
+            if self._servers.current != server:
+                reason = f"{reason}; reconnecting to {self._servers.current.address}"
+            self._detached(server.address, reason)
             if not self._state.leaving:
-                await self._wait(reconnect_wait(max(1, failures)))
+                await self._wait(wait)
 
-    async def _attach_once(self) -> str:
+    async def _attach_once(self, server: Server) -> str:
         """One stream from its start to its end; returns what ended it."""
         try:
-            await self._attach()
+            await self._attach(server)
         except (grpc.RpcError, TimeoutError, ConnectionError, asyncio.InvalidStateError, CredentialsError) as error:
             return _reason(error)
         except asyncio.CancelledError:
@@ -230,27 +241,28 @@ class Agent:
             return f"{type(error).__name__}: {error}"
         return "left"
 
-    async def _attach(self) -> None:
-        channel = open_channel(self._address, credentials=self._credentials)
+    async def _attach(self, server: Server) -> None:
+        channel = open_channel_to(server, self._credentials)
+        attachment = Attachment(self._state, channel)
         try:
-            attachment = Attachment(self._state, channel)
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 # After a change of the network, an attempt over the old one is not worth waiting for.
-                await run_until_first(self._register(attachment), self._network_changed.wait())
+                await run_until_first(self._register(attachment, server.address), self._network_changed.wait())
             if not self.attached.is_set():
                 raise ConnectionError("the network changed while connecting")
             await run_until_first(
                 attachment.read(), attachment.write(), self._state.addresses.run(), self._probe(channel)
             )
         finally:
+            self._failure = await attachment.failure()
             await channel.close()
 
-    async def _register(self, attachment: Attachment) -> None:
+    async def _register(self, attachment: Attachment, address: str) -> None:
         answer = await attachment.register()
         self._attached_at, self._last_reason = time.monotonic(), ""
         self.stats.attached += 1
         self.attached.set()
-        _logger.info("attached to %s: %s", self._address, answer)
+        _logger.info("attached to %s: %s", address, answer)
         self._state.emit(AgentEvent("attached", answer))
 
     async def _probe(self, channel: grpc.aio.Channel) -> None:
@@ -261,17 +273,17 @@ class Agent:
             if not self._state.leaving:
                 await is_serving(channel, PROBE_TIMEOUT)
 
-    def _detached(self, reason: str) -> None:
+    def _detached(self, address: str, reason: str) -> None:
         if self.attached.is_set():
             self.attached.clear()
             if not self._state.leaving:
-                _logger.warning("detached from %s: %s; will reconnect", self._address, reason)
+                _logger.warning("detached from %s: %s; will reconnect", address, reason)
             self._state.emit(AgentEvent("detached", reason))
         elif not self._state.leaving:
             self.stats.failed_attempts += 1
             if reason != self._last_reason:
                 self._last_reason = reason
-                _logger.warning("cannot attach to %s: %s; will retry", self._address, reason)
+                _logger.warning("cannot attach to %s: %s; will retry", address, reason)
                 self._state.emit(AgentEvent("unattached", reason))
 
     async def _wait(self, seconds: float) -> None:

@@ -197,6 +197,13 @@ class Attachment:
         """Report at the interval that the service asks for, within bounds."""
         self.interval = min(LONGEST_INTERVAL, max(SHORTEST_INTERVAL, decode.seconds(milliseconds)))
 
+    async def failure(self) -> grpc.RpcError | None:
+        """What the stream ended with; None: it has not ended, or it ended in order."""
+        if not self._call.done() or (code := await self._call.code()) is grpc.StatusCode.OK:
+            return None
+        initial, trailing = await self._call.initial_metadata(), await self._call.trailing_metadata()
+        return grpc.aio.AioRpcError(code, initial, trailing, await self._call.details())
+
     async def _end(self) -> str:
         return f"{(await self._call.code()).name}: {await self._call.details() or 'the stream ended'}"
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
-from gossipcontrol.client.address import DEFAULT_TCP
+from gossipcontrol.client.address import DEFAULT_TCP, TLS, split_addresses
 from gossipcontrol.client.errors import ClientError, UnreachableError, UnsupportedError
 
 if sys.platform != "win32":
@@ -34,6 +34,8 @@ def words_of(address: str, error: ClientError) -> str:
     """What is wrong, as one sentence."""
     if isinstance(error, UnreachableError):
         try:
+            if len(split_addresses(address)) > 1:
+                return several_words(address, error)
             return why_unreachable(address, str(error))
         except Denied as denied:
             return str(denied)
@@ -43,12 +45,26 @@ def words_of(address: str, error: ClientError) -> str:
     return text
 
 
+def nowhere(address: str, error: ClientError) -> str:
+    """That no service answers, and why; raises Denied where permission is refused."""
+    if len(split_addresses(address)) > 1:
+        return f"no replica serves: {several_words(address, error)}"
+    return f"no service at {address}: {why_unreachable(address, str(error))}"
+
+
+def several_words(addresses: str, error: ClientError) -> str:
+    """Why no replica serves: each that does not answer, and what the last one said that did."""
+    ways = {one: why_unreachable(one, "") for one in split_addresses(addresses)}
+    silent = [f"{one}: {why}" for one, why in ways.items() if why]
+    return "; ".join([*silent, str(error)] if len(silent) < len(ways) else silent)
+
+
 def why_unreachable(address: str, otherwise: str) -> str:
     """Why no service answers at an address, as seen by connecting; raises Denied where permission is refused."""
     path = address.removeprefix("unix:")
     if path != address:
         return _why_no_socket(path) or _unanswered(otherwise)
-    host, _, port = address.rpartition(":")
+    host, _, port = address.removeprefix(TLS).rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIME).close()
     except socket.gaierror as error:

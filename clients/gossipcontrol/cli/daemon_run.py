@@ -15,9 +15,10 @@ from gossipcontrol.agent.agent import Agent
 from gossipcontrol.agent.daemon import DaemonGoneError, DaemonNode, PresentLife
 from gossipcontrol.agent.outage_guard import OutageGuard
 from gossipcontrol.agent.report_builder import check_id, check_name
+from gossipcontrol.cli.address_help import ADDRESS_HELP
 from gossipcontrol.cli.agent_output import AgentOutput
 from gossipcontrol.cli.restart_option import restart_option
-from gossipcontrol.client.address import check_address, default_address
+from gossipcontrol.client.address import check_addresses, default_address
 from gossipcontrol.client.errors import AddressError
 from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import reconnect_wait
@@ -53,7 +54,7 @@ def daemon_options(command: Callable[..., None]) -> Callable[..., None]:
         restart_command: tuple[str, ...], as_json: bool, **own: Any,
     ) -> None:  # fmt: skip
         try:
-            service = check_address(address) if address else default_address()
+            service = check_addresses(address) if address else default_address()
         except AddressError as error:
             raise click.UsageError(str(error)) from error
         try:
@@ -66,7 +67,7 @@ def daemon_options(command: Callable[..., None]) -> Callable[..., None]:
         command(common, **own)
 
     options = (
-        click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port."),
+        click.option("--address", metavar="ADDRESS", help=ADDRESS_HELP),
         click.option("--host-id", default="", help="Host the node runs on; default: this machine's."),
         click.option("--name", default="", help="What people call the node, such as kitchen-laptop."),
         click.option("--watch/--no-watch", default=True, help="Reconnect to the service when the network changes."),

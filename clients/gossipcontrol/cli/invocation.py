@@ -9,9 +9,11 @@ from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
 import click
-from gossipcontrol.cli.complaint import Denied, why_unreachable, words_of
+from gossipcontrol.cli.address_help import ADDRESS_HELP
+from gossipcontrol.cli.complaint import Denied, nowhere, words_of
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say
+from gossipcontrol.client.address import default_address, split_addresses
 from gossipcontrol.client.errors import AddressError, ClientError, UnreachableError
 
 P = ParamSpec("P")
@@ -19,12 +21,14 @@ P = ParamSpec("P")
 FAILED, UNREACHABLE = 1, 3
 STANDBY = "this replica "
 """How what a replica that does not serve says begins: it says who does."""
+TIMEOUT, TIMEOUT_OVER_SEVERAL = 2.0, 10.0
+"""Seconds that a call may take; with several addresses as long as a standby may need to take over, and more."""
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 _timeout = click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, metavar="SECONDS",
-    help="How long a call may take.",
+    "--timeout", type=click.FloatRange(0.1, 3600), metavar="SECONDS",
+    help=f"How long a call may take; default: {TIMEOUT:g}, with several addresses {TIMEOUT_OVER_SEVERAL:g}.",
 )  # fmt: skip
-_address = click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+_address = click.option("--address", metavar="ADDRESS", help=ADDRESS_HELP)
 
 
 def calls(
@@ -32,9 +36,11 @@ def calls(
 ) -> Callable[..., None]:
     """Give a command its client, and turn errors into one line and an exit code."""
 
-    def run(address: str | None, timeout: float, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(address: str | None, timeout: float | None, *args: P.args, **kwargs: P.kwargs) -> None:
         async def call() -> int:
-            async with MessageClient(address, timeout=timeout) as client:
+            service = address or default_address()
+            usual = TIMEOUT if len(split_addresses(service)) == 1 else TIMEOUT_OVER_SEVERAL
+            async with MessageClient(service, timeout=timeout or usual) as client:
                 try:
                     return await function(client, *args, **kwargs)
                 except ClientError as error:
@@ -50,11 +56,11 @@ def _complain(address: str, error: ClientError) -> int:
     if not isinstance(error, UnreachableError):
         say(f"gossipcontrol: {words_of(address, error)}", error=True)
         return FAILED
-    if str(error).startswith(STANDBY):
+    if str(error).startswith(STANDBY) and len(split_addresses(address)) == 1:
         say(f"gossipcontrol: {address}: {error}", error=True)
         return UNREACHABLE
     try:
-        say(f"gossipcontrol: no service at {address}: {why_unreachable(address, str(error))}", error=True)
+        say(f"gossipcontrol: {nowhere(address, error)}", error=True)
     except Denied as denied:
         say(f"gossipcontrol: {denied}", error=True)
         return FAILED

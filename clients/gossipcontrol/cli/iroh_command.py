@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 from gossipcontrol.agent.report_builder import check_id, check_name
+from gossipcontrol.cli.address_help import ADDRESS_HELP
 from gossipcontrol.cli.extra import missing_package
 from gossipcontrol.cli.iroh_program import PROGRAM, VARIABLE, Flags, find_program, run_program
 from gossipcontrol.cli.restart_option import restart_option
-from gossipcontrol.client.address import check_address, default_address
+from gossipcontrol.client.address import check_addresses, default_address
 from gossipcontrol.client.errors import AddressError
 from gossipcontrol.iroh.key import KeyFileError, read_key
 from gossipcontrol.watch.host import host_id as own_host_id
@@ -24,7 +25,7 @@ if find_program() is None:
 @click.command()
 @click.option("--store", "stores", multiple=True, required=True, help="Store to replicate; may be given several times.")
 @click.option("--peer", "peers", multiple=True, metavar="NODEID[@IP:PORT]", help="A peer to join through; repeatable.")
-@click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+@click.option("--address", metavar="ADDRESS", help=ADDRESS_HELP)
 @click.option("--key-file", type=click.Path(path_type=Path), help="Keeps the node's id over restarts.")
 @click.option("--host-id", default="", help="Host the node runs on; default: this machine's.")
 @click.option("--name", default="", help="What people call the node, such as kitchen-laptop; shown beside its id.")
@@ -95,7 +96,7 @@ def _service(address: str | None, *, control: bool) -> str:
     """The address of the service, empty without ``control``; raises UsageError."""
     try:
         if address:
-            check_address(address)
+            check_addresses(address)
         return (address or default_address()) if control else ""
     except AddressError as error:
         raise click.UsageError(str(error)) from error

@@ -99,7 +99,8 @@ def _unavailable(name: str, line: str, need: str) -> click.Command:
 def main() -> None:
     """Keep peer-to-peer gossip alive: query the service, report to it, or run a watcher or an agent.
 
-    The service is found through --address, GOSSIPCONTROL_ADDRESS, its Unix socket, or 127.0.0.1:7420.
+    The service is found through --address, GOSSIPCONTROL_ADDRESS, its Unix socket, or 127.0.0.1:7420. Replicas are
+    listed with commas, as in hub1:7443,hub2:7443; the one that serves is found.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 service unreachable.
     """

@@ -39,7 +39,7 @@ async def peers(client: MessageClient, store_id: str, state: str | None, watch: 
     store_id = await resolve_store(client, store_id)
     if watch:
         await run_until_first(
-            _Follower(wanted, as_json, partial(words_of, client.address)).follow(client, store_id), until_stopped()
+            _Follower(client, wanted, as_json, partial(words_of, client.address)).follow(store_id), until_stopped()
         )
         return 0
     found = [peer async for peer in client.messages(call.list_peers(store_id, wanted))]
@@ -66,7 +66,10 @@ class _Follower:
     ``wanted`` is the state that a peer must enter or leave, None: any; ``why`` gives the words of an error.
     """
 
-    def __init__(self, wanted: PeerState | None, as_json: bool, why: Callable[[ClientError], str]) -> None:
+    def __init__(
+        self, client: Client, wanted: PeerState | None, as_json: bool, why: Callable[[ClientError], str]
+    ) -> None:
+        self._client = client
         self._wanted = wanted
         self._as_json = as_json
         self._why = why
@@ -74,14 +77,16 @@ class _Follower:
         self._begun = False
         self._is_lost = False
 
-    async def follow(self, client: Client, store_id: str) -> None:
-        async for update in client.watch_peers(store_id, on_loss=self._lost):
+    async def follow(self, store_id: str) -> None:
+        async for update in self._client.watch_peers(store_id, on_loss=self._lost):
             self._apply(update)
 
     def _apply(self, update: PresenceUpdate) -> None:
         if self._is_lost:
             self._is_lost = False
-            self._say("found", "the service is back")
+            server = self._client.server
+            several = server != self._client.address
+            self._say("found", f"{server} serves" if several else "the service is back", server=server)
         if update.view.settling:
             self._say("settling", "another replica has taken over; waiting until it knows who is online")
             return
@@ -109,7 +114,11 @@ class _Follower:
     def _lost(self, error: ClientError) -> None:
         """Say it once in an outage: each further attempt fails in the same way."""
         if not self._is_lost:
-            self._say("lost", f"service unreachable, will retry: {self._why(error)}", error=self._why(error))
+            why = self._why(error)
+            server = self._client.server
+            several = server != self._client.address
+            text = f"reconnecting to {server}: {error}" if several else f"service unreachable, will retry: {why}"
+            self._say("lost", text, error=str(error) if several else why, server=server)
         self._is_lost = True
 
     def _say(self, what: str, text: str, **fields: object) -> None:

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 import click
+from gossipcontrol.cli.address_help import ADDRESS_HELP
 from gossipcontrol.cli.output import say_event
 from gossipcontrol.cli.watch_recording import FILE, recorder_into, show_replay, show_self_test
-from gossipcontrol.client.address import check_address, default_address
+from gossipcontrol.client.address import check_addresses, default_address
 from gossipcontrol.client.client import Client
 from gossipcontrol.client.errors import AddressError, ClientError
 from gossipcontrol.client.race import run_until_first
@@ -27,7 +28,7 @@ ID_BYTES, MOST_NODES = 128, 128
 
 
 @click.command()
-@click.option("--address", metavar="ADDRESS", help="The service: unix:/path or host:port.")
+@click.option("--address", metavar="ADDRESS", help=ADDRESS_HELP)
 @click.option("--host-id", default="", help="Name of this host; default: derived from its machine id.")
 @click.option("--node", "nodes", multiple=True, help="Report for these nodes instead of the host; repeatable.")
 @click.option("--include", multiple=True, help="Interfaces to watch that are ignored by default; a pattern.")
@@ -61,7 +62,7 @@ def watch(
         show_replay(recorded, chosen, quiet_time, as_json=as_json)
         return
     try:
-        address = check_address(address) if address else default_address()
+        address = check_addresses(address) if address else default_address()
     except AddressError as error:
         raise click.UsageError(str(error)) from error
     with recorder_into(record) as recorder:
@@ -89,11 +90,13 @@ class _Run:
         self._nodes = nodes
         self._as_json = as_json
         self._failing = False
+        self._moving = False
+        """Whether another server is looked for."""
 
     async def run(self) -> None:
         stopped = asyncio.Event()
         on_stop(stopped.set)
-        async with Client(self._address, timeout=2.0) as client:
+        async with Client(self._address, timeout=2.0, on_move=self._moved) as client:
             reporter = Reporter(
                 client,
                 host_id=self._host_id,
@@ -130,7 +133,7 @@ class _Run:
         self._say("change", text, kind=change.kind.name.lower(), generation=change.generation, detail=change.detail)
 
     def _delivered(self, delivery: Delivery) -> None:
-        self._failing = False
+        self._failing = self._moving = False
         kinds = [str(decision.kind) for decision in delivery.result.decisions]
         counted = (
             ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
@@ -138,6 +141,12 @@ class _Run:
         )
         text = f"delivered {delivery.change.kind.label} after {_duration(delivery.seconds)}: {counted}"
         self._say("delivered", text, generation=delivery.change.generation, decisions=kinds, seconds=delivery.seconds)
+
+    def _moved(self, old: str, new: str) -> None:
+        """Say it once until a report is delivered: while no replica serves, each is asked again and again."""
+        if not self._moving:
+            self._say("moved", f"{old} does not serve; reconnecting to {new}", left=old, server=new)
+        self._moving = True
 
     def _failed(self, error: ClientError) -> None:
         if not self._failing:

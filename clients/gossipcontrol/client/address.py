@@ -1,4 +1,7 @@
-"""Where the service is: ``unix:/path``, ``tls:host:port``, or ``host:port`` without TLS."""
+"""Where the service is: ``unix:/path``, ``tls:host:port``, or ``host:port`` without TLS.
+
+Replicas are listed with commas: ``tls:hub1:7443,tls:hub2:7443``.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,29 @@ def check_address(address: str) -> str:
     return address
 
 
+def split_addresses(text: str) -> tuple[str, ...]:
+    """The addresses that a text lists, each once, in order; raises AddressError.
+
+    A path may contain commas, so a Unix socket stands alone.
+    """
+    if text.startswith("unix:"):
+        return (check_address(text),)
+    listed = tuple(dict.fromkeys(check_address(one.strip()) for one in text.split(",")))
+    over_tls = [one for one in listed if one.startswith(TLS)]
+    plain = [one for one in listed if one not in over_tls]
+    if over_tls and plain:
+        raise AddressError(f"{plain[0]!r} is without {TLS}, and {over_tls[0]!r} is with it: all, or none, are over TLS")
+    if len(listed) > 1 and (socket := next((one for one in listed if one.startswith("unix:")), "")):
+        raise AddressError(f"{socket!r}: a Unix socket cannot be listed with other addresses")
+    return listed
+
+
+def check_addresses(text: str) -> str:
+    """The text itself, if it lists addresses; raises AddressError."""
+    split_addresses(text)
+    return text
+
+
 def is_local(address: str) -> bool:
     """Whether the address is of this machine: a Unix socket, or loopback."""
     if address.startswith("unix:"):
@@ -55,7 +81,7 @@ def default_address(environ: Mapping[str, str] | None = None) -> str:
     """
     environ = os.environ if environ is None else environ
     if environ.get(VARIABLE):
-        return check_address(environ[VARIABLE])
+        return check_addresses(environ[VARIABLE])
     for directory in (Path("/run"), user_directory("XDG_RUNTIME_DIR", environ)):
         if directory is None or NO_SOCKETS:
             continue

@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from gossipcontrol.client.address import check_address, default_address
-from gossipcontrol.client.call import Call, ListCall
-from gossipcontrol.client.channel import open_blocking_channel
+from gossipcontrol.client.address import default_address
+from gossipcontrol.client.call import Call, ListCall, serving
+from gossipcontrol.client.channel import open_blocking_channel_to
 from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.failure import client_error
+from gossipcontrol.client.lookup import look_up_blocking
 from gossipcontrol.client.page import PageWalk
 from gossipcontrol.client.presence import PresenceUpdate
 from gossipcontrol.client.presence_stream import PresenceStream
 from gossipcontrol.client.retry import call_with_retry_blocking
+from gossipcontrol.client.servers import Search, Server, Servers
 from gossipcontrol.client.tracing import trace_context
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 
@@ -33,34 +37,68 @@ class BlockingTransport:
         sleep: Callable[[float], None] = time.sleep,
         credentials: Credentials | None = None,
     ) -> None:
-        self.address = check_address(address) if address is not None else default_address()
+        self.address = default_address() if address is None else address
+        self.servers = Servers(self.address, credentials)
         self.timeout = timeout
         self._sleep = sleep
-        self._open_channel = open_blocking_channel(self.address, credentials=credentials)
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._open: dict[Server, _Open] = {}
         self._closed = False
+        with self._channel(Search(self.servers)):  # raises CredentialsError
+            pass
 
     def close(self) -> None:
-        """Close the channel; calls under way are cancelled."""
-        self._closed = True
-        self._open_channel.close()
+        """Close the channels; calls under way are cancelled."""
+        with self._lock:
+            self._closed = True
+            opened, self._open = list(self._open.values()), {}
+        for one in opened:
+            one.channel.close()
 
-    @property
-    def _channel(self) -> grpc.Channel:
-        if self._closed:
-            raise RuntimeError("the client is closed")
-        return self._open_channel
+    @contextmanager
+    def _channel(self, search: Search) -> Generator[grpc.Channel]:
+        """The channel to the server to ask now; those that nobody uses are closed once another server is asked."""
+        if self.servers.unknown is not None:
+            look_up_blocking(self.servers)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the client is closed")
+            server = search.server()
+            if server not in self._open:
+                self._open[server] = _Open(open_blocking_channel_to(server, self._credentials))
+            opened = self._open[server]
+            opened.users += 1
+            idle = [one for one, other in self._open.items() if not other.users and one != server]
+            left = [self._open.pop(one).channel for one in idle]
+        try:
+            for channel in left:
+                channel.close()
+            yield opened.channel
+        finally:
+            with self._lock:
+                opened.users -= 1
 
     def call(self, call: Call[Any, T]) -> T:
         """The answer as a value; raises ClientError."""
-        method, trace = call.method(self._channel), trace_context()
+        search, trace = Search(self.servers), trace_context()
 
         def once(left: float) -> Any:
-            return method(call.request, timeout=left, metadata=trace)
+            with self._channel(search) as channel:
+                return call.method(channel)(call.request, timeout=search.attempt_time(left), metadata=trace)
 
         try:
-            return call.decode(call_with_retry_blocking(once, self.timeout, self._sleep))
+            return call.decode(call_with_retry_blocking(once, self.timeout, search, self._sleep))
         except grpc.RpcError as error:
             raise client_error(error) from error
+
+    def serving(self) -> bool:
+        """Whether a server says that it serves."""
+        for _ in range(self.servers.count):
+            if self.call(serving()):
+                return True
+            self.servers.refuse(self.servers.current, "")
+        return False
 
     def each(self, call: ListCall[Any, T]) -> Iterator[T]:
         """Every item of every page."""
@@ -70,24 +108,32 @@ class BlockingTransport:
 
     def watch(self, stream: PresenceStream) -> Generator[PresenceUpdate, None, None]:
         """The updates of one stream after the other; raises ClientError."""
-        stub = gossip_control_pb2_grpc.GossipControlStub(self._channel)
+        search = Search(self.servers)
         while True:
-            call = stub.WatchPeers(stream.request)
-            deadline = _Deadline(stream.left(), call.cancel)
-            try:
-                for response in call:
+            with self._channel(search) as channel:
+                call = gossip_control_pb2_grpc.GossipControlStub(channel).WatchPeers(stream.request)
+                deadline = _Deadline(stream.left(search), call.cancel)
+                try:
+                    for response in call:
+                        deadline.cancel()
+                        yield stream.accept(response, search)
+                    wait = stream.wait_after(None, search)
+                except grpc.RpcError as error:
+                    if deadline.passed and stream.left(search) is not None:
+                        wait = stream.wait_unanswered(search)
+                    else:
+                        # A deadline that passes just as the first answer arrives cancels a stream that works.
+                        wait = stream.wait_after(None if deadline.passed else error, search)
+                finally:
                     deadline.cancel()
-                    yield stream.accept(response)
-                wait = stream.wait_after(None)
-            except grpc.RpcError as error:
-                if deadline.passed and stream.left() is not None:
-                    raise stream.no_answer() from error
-                # A deadline that passes just as the first answer arrives cancels a stream that works: open another.
-                wait = stream.wait_after(None if deadline.passed else error)
-            finally:
-                deadline.cancel()
-                call.cancel()
+                    call.cancel()
             self._sleep(wait)
+
+
+@dataclass(slots=True)
+class _Open:
+    channel: grpc.Channel
+    users: int = 0
 
 
 class _Deadline:

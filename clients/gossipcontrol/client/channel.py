@@ -9,6 +9,7 @@ import grpc
 from gossipcontrol.client.address import TLS, check_address, is_local
 from gossipcontrol.client.call import serving
 from gossipcontrol.client.credentials import Credentials, channel_credentials
+from gossipcontrol.client.servers import Server
 
 PROXY = "GOSSIPCONTROL_PROXY"
 """Environment variable with the HTTP proxy, as http://host:port, through which a service elsewhere is reached."""
@@ -46,12 +47,31 @@ def open_channel(
     return grpc.aio.insecure_channel(address, options=options)
 
 
-def open_blocking_channel(address: str, *, credentials: Credentials | None = None) -> grpc.Channel:
+def open_blocking_channel(
+    address: str, *further: tuple[str, int | str], credentials: Credentials | None = None
+) -> grpc.Channel:
     """The same for calls that block."""
-    options = channel_options(address)
+    options = [*channel_options(address), *further]
     if check_address(address).startswith(TLS):
         return grpc.secure_channel(address.removeprefix(TLS), _shown(credentials), options=options)
     return grpc.insecure_channel(address, options=options)
+
+
+def open_channel_to(server: Server, credentials: Credentials | None = None) -> grpc.aio.Channel:
+    """A channel to one server; the same errors."""
+    return open_channel(server.address, *_named(server), credentials=credentials)
+
+
+def open_blocking_channel_to(server: Server, credentials: Credentials | None = None) -> grpc.Channel:
+    """The same for calls that block."""
+    return open_blocking_channel(server.address, *_named(server), credentials=credentials)
+
+
+def _named(server: Server) -> list[tuple[str, str]]:
+    """The certificate is compared with the name that was looked up, as gRPC does that looks up names itself."""
+    if not server.name:
+        return []
+    return [("grpc.ssl_target_name_override", server.name), ("grpc.default_authority", server.name)]
 
 
 def _shown(credentials: Credentials | None) -> grpc.ChannelCredentials:

@@ -24,6 +24,7 @@ from gossipcontrol.client.liveness import LivenessReport, LivenessResult, SyncRe
 from gossipcontrol.client.presence import Peer, PresenceUpdate
 from gossipcontrol.client.presence_stream import OnLoss, PresenceStream
 from gossipcontrol.client.replica import ReplicaList
+from gossipcontrol.client.servers import OnMove
 from gossipcontrol.client.store import Store
 from gossipcontrol.client.transport import Transport
 
@@ -31,20 +32,33 @@ from gossipcontrol.client.transport import Transport
 class Client:
     """Calls the service at ``address``; ``timeout`` seconds bound every call with its retries.
 
+    ``address`` may list replicas with commas, or be a name with several IP addresses: the one that serves is found.
+    ``on_move`` is called with the address that is left and the one that is asked next.
+
     It may be made anywhere; the channel is opened by the first call. Use it as ``async with Client() as client``, or
     ``close`` it. Raises AddressError for a malformed address; every method raises a ``ClientError``.
     """
 
     def __init__(
-        self, address: str | None = None, *, timeout: float = 5.0, credentials: Credentials | None = None
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = 5.0,
+        credentials: Credentials | None = None,
+        on_move: OnMove = lambda old, new: None,
     ) -> None:
-        self._transport = Transport(address, timeout, credentials)
+        self._transport = Transport(address, timeout, credentials, on_move)
         self.knowledge = Knowledge(self._transport)
 
     @property
     def address(self) -> str:
-        """Of the service."""
+        """Of the service, as it was given."""
         return self._transport.address
+
+    @property
+    def server(self) -> str:
+        """The address that is asked now."""
+        return self._transport.servers.current.address
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,8 +73,8 @@ class Client:
         await self._transport.close()
 
     async def serving(self) -> bool:
-        """Whether the service says that it serves."""
-        return await self._transport.call(call.serving())
+        """Whether the service says that it serves; with several addresses: whether one of them does."""
+        return await self._transport.serving()
 
     async def warnings(self) -> tuple[str, ...]:
         """What is wrong with the fleet as a whole, as sentences: two agents with one node id, for example."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Sequence
 
+import grpc
 from gossipcontrol.client import call, decode_knowledge, encode
 from gossipcontrol.client.intention import (
     Frontier,
@@ -38,24 +39,18 @@ class Knowledge:
         ]
         broken = False
 
-        async def attempt(left: float) -> pb.RecordIntentionsResponse:
+        async def attempt(channel: grpc.aio.Channel, left: float) -> pb.RecordIntentionsResponse:
             nonlocal broken
             start = 0
             if broken:
-                known = await self._send([pb.RecordIntentionsRequest(sender_id=sender_id)], left)
+                known = await _send(channel, [pb.RecordIntentionsRequest(sender_id=sender_id)], left)
                 start = known.last_sequence
                 if start == len(requests):
                     return known
             broken = True
-            return await self._send(requests[start:], left)
+            return await _send(channel, requests[start:], left)
 
-        return decode_knowledge.record_result(await self._transport.retry(attempt))
-
-    async def _send(self, requests: Sequence[pb.RecordIntentionsRequest], left: float) -> pb.RecordIntentionsResponse:
-        """One stream; without a batch it asks where a sequence goes on."""
-        stub: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub
-        stub = peer_knowledge_pb2_grpc.PeerKnowledgeStub(self._transport.channel)
-        return await stub.RecordIntentions(iter(requests), timeout=left)
+        return decode_knowledge.record_result(await self._transport.retry(attempt, is_long=True))
 
     def rows(self, store_id: str, *, peer_id: str = "", holds: bytes = b"") -> AsyncIterator[PeerKnowledge]:
         """What each peer of a store provably holds, by id; with ``holds`` only those that hold this intention."""
@@ -89,3 +84,11 @@ class Knowledge:
         Raises ClientError (FAILED_PRECONDITION) if there is none.
         """
         return await self._transport.call_once(call.undo_members(store_id))
+
+
+async def _send(
+    channel: grpc.aio.Channel, requests: Sequence[pb.RecordIntentionsRequest], left: float
+) -> pb.RecordIntentionsResponse:
+    """One stream; without a batch it asks where a sequence goes on."""
+    stub: peer_knowledge_pb2_grpc.PeerKnowledgeAsyncStub = peer_knowledge_pb2_grpc.PeerKnowledgeStub(channel)
+    return await stub.RecordIntentions(iter(requests), timeout=left)

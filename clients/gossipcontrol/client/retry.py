@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import tenacity
 from gossipcontrol.client.failure import failure, retry_delay
 
+if TYPE_CHECKING:
+    from gossipcontrol.client.servers import Search
+
 T = TypeVar("T")
 TRANSIENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
-_WAIT = tenacity.wait_random_exponential(multiplier=0.1, max=5.0)
+LONGEST_WAIT = 5.0
+"""Most seconds between two attempts."""
 
 
-def reconnect_wait(attempt: int) -> float:
-    """Seconds before connecting again after so many failures in a row: exponential with full jitter, at most 5."""
-    state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-    state.attempt_number = attempt
-    return _WAIT(state)
+def reconnect_wait(attempt: int, longest: float = LONGEST_WAIT) -> float:
+    """Seconds before connecting again after so many failures in a row: exponential with full jitter."""
+    return random.uniform(0.0, min(longest, 0.1 * 2 ** min(attempt - 1, 10)))
 
 
 async def call_with_retry(
     call: Callable[[float], Awaitable[T]],
     timeout: float,
+    search: Search,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """The result of the call, which is given the seconds that are left.
+    """The result of the call, which is given the seconds that are left, and asks the server that ``search`` names.
 
     Transient failures are tried again for ``timeout`` seconds in all; then the last one is raised. There is no wait
     for an attempt that would come too late. Every call that changes something carries a request id, so that trying it
     again changes nothing twice.
     """
-    policy = _Policy(timeout, clock)
+    policy = _Policy(timeout, search, clock)
     retrying = tenacity.AsyncRetrying(sleep=sleep, **policy.settings())
 
     async def attempt() -> T:  # tenacity awaits coroutine functions only
@@ -47,11 +51,12 @@ async def call_with_retry(
 def call_with_retry_blocking(
     call: Callable[[float], T],
     timeout: float,
+    search: Search,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """The same for a call that blocks."""
-    policy = _Policy(timeout, clock)
+    policy = _Policy(timeout, search, clock)
     retrying = tenacity.Retrying(sleep=sleep, **policy.settings())
     return retrying(lambda: call(policy.left()))
 
@@ -59,7 +64,8 @@ def call_with_retry_blocking(
 class _Policy:
     """One call's attempts, all within its timeout."""
 
-    def __init__(self, timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(self, timeout: float, search: Search, clock: Callable[[], float]) -> None:
+        self._search = search
         self._clock = clock
         self._ends_at = clock() + timeout
 
@@ -70,11 +76,18 @@ class _Policy:
     def settings(self) -> dict[str, Any]:
         """For tenacity."""
         return {
-            "retry": tenacity.retry_if_exception(is_transient),
-            "wait": _wait,
+            "retry": tenacity.retry_if_exception(self._may_go_on),
+            "wait": self._wait,
             "stop": self._is_too_late,
             "reraise": True,
         }
+
+    def _may_go_on(self, error: BaseException) -> bool:
+        return is_transient(error) or self._search.may_go_on(error)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return self._search.wait(error if isinstance(error, grpc.RpcError) else None)
 
     def _is_too_late(self, state: tenacity.RetryCallState) -> bool:
         return self._clock() + state.upcoming_sleep >= self._ends_at
@@ -95,10 +108,3 @@ def is_transient(error: BaseException) -> bool:
         return False
     # gRPC itself says RESOURCE_EXHAUSTED of a message that is too large, and always will.
     return code is not grpc.StatusCode.RESOURCE_EXHAUSTED or retry_delay(error) is not None
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """What the service asked for, or our own backoff if that is longer."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = retry_delay(error) if isinstance(error, grpc.RpcError) else None
-    return max(asked or 0.0, _WAIT(state))

@@ -47,8 +47,13 @@ class SyncClient:
 
     @property
     def address(self) -> str:
-        """Of the service."""
+        """Of the service, as it was given."""
         return self._transport.address
+
+    @property
+    def server(self) -> str:
+        """The address that is asked now."""
+        return self._transport.servers.current.address
 
     def __enter__(self) -> Self:
         return self
@@ -63,8 +68,8 @@ class SyncClient:
         self._transport.close()
 
     def serving(self) -> bool:
-        """Whether the service says that it serves."""
-        return self._transport.call(call.serving())
+        """Whether the service says that it serves; with several addresses: whether one of them does."""
+        return self._transport.serving()
 
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the fleet as a whole, as sentences: two agents with one node id, for example."""

@@ -19,7 +19,7 @@ JITTER = 0.2
 
 
 OWNER_TRAILER = "gossipcontrol-owner"
-"""Key of the trailing metadata that says where the owner is."""
+"""Key of the trailing metadata that says where the owner is; empty: that is not known."""
 
 
 class OwnershipLost(Exception):
@@ -47,6 +47,12 @@ class GossipControlError(Exception):
 def _bad_request(violations: Sequence[tuple[str, str]]) -> BadRequest:
     found = [BadRequest.FieldViolation(field=name, description=what) for name, what in violations]
     return BadRequest(field_violations=found)
+
+
+def _retry_info(delay_ms: int) -> RetryInfo:
+    delay = Duration()
+    delay.FromMilliseconds(delay_ms)
+    return RetryInfo(retry_delay=delay)
 
 
 class InvalidRequest(GossipControlError):
@@ -79,9 +85,7 @@ class Overloaded(GossipControlError):
 
     def details(self) -> Sequence[Message]:
         """A google.rpc.RetryInfo."""
-        delay = Duration()
-        delay.FromMilliseconds(self._delay_ms)
-        return (RetryInfo(retry_delay=delay),)
+        return (_retry_info(self._delay_ms),)
 
     def trailers(self) -> Sequence[tuple[str, str]]:
         """The delay that gRPC clients with automatic retries obey."""
@@ -147,10 +151,16 @@ class NotOwner(GossipControlError):
     def __init__(self, why: str, owner: str = "") -> None:
         super().__init__(why)
         self.owner = owner
+        self.retry_in = 0.0
+        """Seconds after which to ask again, where nobody else can be asked; 0.0: as the client likes."""
+
+    def details(self) -> Sequence[Message]:
+        """A google.rpc.RetryInfo, if there is a delay."""
+        return (_retry_info(int(self.retry_in * 1000)),) if self.retry_in else ()
 
     def trailers(self) -> Sequence[tuple[str, str]]:
         """Where the owner is, for programs."""
-        return ((OWNER_TRAILER, self.owner),) if self.owner else ()
+        return ((OWNER_TRAILER, self.owner),)
 
 
 class Stopping(GossipControlError):

@@ -1,5 +1,7 @@
 //! Reports to GossipControl what happened to a device.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint, Error};
@@ -18,25 +20,38 @@ use v1::{Decision, NetworkChangeKind, Platform, ReportNetworkChangeRequest};
 
 /// How long one attempt may take.
 const ATTEMPT_TIME: Duration = Duration::from_secs(5);
+/// How long it may take where there is another server to ask.
+const SHORT_TIME: Duration = Duration::from_secs(2);
+/// Key of the trailing metadata in which a standby says where the owner is.
+const OWNER: &str = "gossipcontrol-owner";
 /// Bounds the first wait between two attempts; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Bounds every wait that the service does not ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Reports over one connection. Clones share it.
+/// Reports over one connection to each server. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Client {
-    service: GossipControlClient<Channel>,
+    servers: Vec<(String, GossipControlClient<Channel>)>,
+    /// Number of the server to ask next.
+    current: Arc<AtomicUsize>,
 }
 
 impl Client {
     /// A client of the service at an address such as `127.0.0.1:7420`. It connects with the first report.
     ///
-    /// The service has no TLS of its own, and listens on loopback and a Unix socket only.
+    /// Replicas are listed with commas, and the one that serves is found. This client has no TLS.
     pub fn new(address: &str) -> Result<Self, Error> {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
+        let connect = |one: &str| {
+            let channel = Endpoint::from_shared(format!("http://{one}"))?.connect_lazy();
+            Ok((one.to_owned(), GossipControlClient::new(channel)))
+        };
         Ok(Self {
-            service: GossipControlClient::new(channel),
+            servers: address
+                .split(',')
+                .map(|one| connect(one.trim()))
+                .collect::<Result<_, _>>()?,
+            current: Arc::default(),
         })
     }
 
@@ -61,33 +76,75 @@ impl Client {
             park_unknown: true, // the node may attach later
             ..Default::default()
         };
-        for attempt in 0.. {
+        let mut attempt = 0;
+        for asked in 1.. {
             let mut message = message.clone();
             message.age_ms = happened.elapsed().as_millis() as u64;
             let left = deadline.saturating_sub(happened.elapsed());
-            let status = match self.try_once(message, left).await {
+            let number = self.current.load(Ordering::Relaxed);
+            let status = match self.try_once(number, message, left).await {
                 Ok(decisions) => return Ok(decisions),
                 Err(status) => status,
             };
-            let wait = wait(attempt, &status);
+            let is_elsewhere = is_elsewhere(status.code());
+            if is_elsewhere {
+                let next = self.next(number, &status);
+                let _ = self
+                    .current
+                    .compare_exchange(number, next, Ordering::Relaxed, Ordering::Relaxed);
+            }
+            let is_round_over = !is_elsewhere || asked % self.servers.len() == 0;
+            let wait = if is_round_over {
+                wait(attempt, &status)
+            } else {
+                Duration::ZERO
+            };
             if !retryable(status.code()) || happened.elapsed() + wait >= deadline {
                 return Err(status);
             }
+            attempt += u32::from(is_round_over);
             tokio::time::sleep(wait).await;
         }
         unreachable!("the loop has no end")
     }
 
-    async fn try_once(&self, message: ReportNetworkChangeRequest, left: Duration) -> Result<Vec<Decision>, Status> {
-        let limit = left.min(ATTEMPT_TIME);
+    /// The server that a standby named, if it is one of the client's: another address is not believed. Else the one
+    /// after it.
+    fn next(&self, number: usize, status: &Status) -> usize {
+        let named = status.metadata().get(OWNER).and_then(|owner| owner.to_str().ok());
+        let found = self
+            .servers
+            .iter()
+            .position(|(address, _)| Some(address.as_str()) == named);
+        found
+            .filter(|other| *other != number)
+            .unwrap_or((number + 1) % self.servers.len())
+    }
+
+    async fn try_once(
+        &self,
+        number: usize,
+        message: ReportNetworkChangeRequest,
+        left: Duration,
+    ) -> Result<Vec<Decision>, Status> {
+        let limit = left.min(if self.servers.len() > 1 {
+            SHORT_TIME
+        } else {
+            ATTEMPT_TIME
+        });
         let mut request = Request::new(message);
         request.set_timeout(limit);
-        let mut service = self.service.clone();
+        let mut service = self.servers[number].1.clone();
         match tokio::time::timeout(limit, service.report_network_change(request)).await {
             Ok(response) => Ok(response?.into_inner().decisions),
             Err(_) => Err(Status::deadline_exceeded(format!("no answer within {limit:?}"))),
         }
     }
+}
+
+/// Whether another server may do better.
+fn is_elsewhere(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
 }
 
 fn retryable(code: Code) -> bool {

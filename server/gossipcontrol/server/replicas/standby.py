@@ -12,7 +12,9 @@ from gossipcontrol.server.access.entrance import Entrance
 from gossipcontrol.server.config import LOOPBACK
 from gossipcontrol.server.errors import NotOwner, StartError
 from gossipcontrol.server.observe.metrics import Following, show_owner, show_standby
+from gossipcontrol.server.replicas.refusal_pace import RefusalPace
 from gossipcontrol.server.rpc.health import BoundedHealth
+from gossipcontrol.server.rpc.interceptor import trailers
 from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.status_page.bridge import Bridge
@@ -88,6 +90,7 @@ class _Refusing(grpc.GenericRpcHandler):
 
     def __init__(self, refusal: Callable[[], NotOwner]) -> None:
         self._refusal = refusal
+        self._pace = RefusalPace()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The same for every method."""
@@ -97,4 +100,5 @@ class _Refusing(grpc.GenericRpcHandler):
     async def _refuse(self, requests: Any, context: Any) -> None:
         del requests
         error = self._refusal()
-        await context.abort(error.code, str(error), error.trailers())
+        error.retry_in = self._pace.delay()
+        await context.abort(error.code, str(error), trailers(error))

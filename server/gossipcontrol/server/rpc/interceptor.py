@@ -190,7 +190,7 @@ class WrappingServer:
                 self._calls.denied(method, context.peer(), identity, error)
             else:
                 self._calls.refused(method, context.peer(), error)
-            await context.abort(error.code, str(error), _trailers(error))
+            await context.abort(error.code, str(error), trailers(error))
         self._log.error("call failed", rpc=method, exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
 
@@ -298,7 +298,8 @@ async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) ->
         yield await _read(request, gate, caller)
 
 
-def _trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
+def trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of a call that ends with this error."""
     status = status_pb2.Status(code=error.code.value[0], message=str(error))
     for detail in error.details():
         status.details.add().Pack(detail)

@@ -1,0 +1,247 @@
+"""Which of several servers to ask: one of them serves, the others refuse and say who does. No IO.
+
+What a server says of another is followed to an address that the client was given. An address that it was not given is
+followed only from one TLS connection to the next, by the same authority of the client's own: who takes the place of a
+server without TLS, or has any certificate of a public authority, cannot send a client elsewhere.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import grpc
+from gossipcontrol.client.address import TLS, check_address, split_addresses
+from gossipcontrol.client.credentials import Credentials
+from gossipcontrol.client.errors import AddressError
+from gossipcontrol.client.failure import failure, retry_delay
+from gossipcontrol.client.retry import LONGEST_WAIT, reconnect_wait
+
+OWNER = "gossipcontrol-owner"
+"""Key of the trailing metadata in which a standby says where the owner is; empty: it does not know."""
+SILENT_TIME = 2.0
+"""Seconds for which nobody is believed that a server serves that has just not answered: a standby notices later."""
+ATTEMPT_TIME = 2.0
+"""Seconds that the first attempt of a call has where there is another server to ask; each further one has twice as
+many as the one before that was not answered."""
+LONGEST_ROUND_WAIT = 0.5
+"""Most seconds between two rounds of a call over several servers, unless they ask for more."""
+STAY = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
+"""What the server says that serves: another would not do better."""
+_OWNER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+OnMove = Callable[[str, str], None]
+"""Called with the address that is left, and the one that is asked next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One place where the service may be."""
+
+    address: str
+    name: str = ""
+    """The host that its certificate must name; empty: that of the address."""
+
+    @property
+    def host(self) -> str:
+        """Its name, if it must be looked up; else empty."""
+        host = self.address.removeprefix(TLS).rpartition(":")[0].strip("[]")
+        return "" if self.name or self.address.startswith("unix:") or _is_ip(host) else host
+
+    def at(self, ip: str) -> Server:
+        """The same at one address of its name."""
+        port = self.address.rpartition(":")[2]
+        tls = TLS if self.address.startswith(TLS) else ""
+        return Server(f"{tls}[{ip}]:{port}" if ":" in ip else f"{tls}{ip}:{port}", self.host)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class Servers:
+    """The servers of one client, shared by its calls; raises AddressError for a malformed list.
+
+    A name whose server refuses is replaced by its IP addresses, which the client looks up, until all of them were asked
+    in vain.
+    """
+
+    def __init__(
+        self,
+        addresses: str,
+        credentials: Credentials | None = None,
+        *,
+        on_move: OnMove = lambda old, new: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._given = [Server(one) for one in split_addresses(addresses)]
+        self._known = self._given
+        self._position = 0
+        self._credentials = credentials
+        self._on_move = on_move
+        self._clock = clock
+        self._silent: dict[Server, float] = {}
+        """Until when nobody is believed that a server serves."""
+        self.current = self._given[0]
+        """To be asked next."""
+        self.unknown: Server | None = None
+        """A server whose name must be looked up first."""
+
+    @property
+    def count(self) -> int:
+        """Number of servers that are known."""
+        return len(self._known)
+
+    def refuse(self, server: Server, owner: str) -> None:
+        """Note that a server does not serve, and which one does, as it says; empty: it does not know."""
+        if server.host and server in self._known:
+            self.unknown = server
+        self._leave(server, self._named(server, owner))
+
+    def fail(self, server: Server) -> None:
+        """Note that a server does not answer."""
+        if self.count > 1 or server != self.current:
+            self._silent = {one: until for one, until in self._silent.items() if until > self._clock()}
+            self._silent[server] = self._clock() + SILENT_TIME
+        self._leave(server, None)
+
+    def learn(self, server: Server, ips: Sequence[str]) -> None:
+        """Take the IP addresses of a server's name instead of it."""
+        self.unknown = None
+        found = [server.at(ip) for ip in dict.fromkeys(ips)]
+        if len(found) < 2 or server not in self._known:
+            return
+        place = self._known.index(server)
+        self._known = [*self._known[:place], *found, *self._known[place + 1 :]]
+        if self.current == server:
+            self._position, self.current = place, found[0]
+
+    def _leave(self, server: Server, hinted: Server | None) -> None:
+        if server != self.current:
+            return  # another call has left it already
+        self.current = hinted or self._next()
+        if hinted in self._known:
+            self._position = self._known.index(hinted)
+        if self.current != server:
+            self._on_move(server.address, self.current.address)
+
+    def _next(self) -> Server:
+        self._position = (self._position + 1) % self.count
+        if not self._position:
+            self._known = self._given  # names may have got other addresses
+        return self._known[self._position]
+
+    def _named(self, server: Server, owner: str) -> Server | None:
+        """The server that another one named; None: it is not to be asked."""
+        if not _OWNER.fullmatch(owner):
+            return None
+        is_secure = server.address.startswith(TLS)
+        address = f"{TLS}{owner}" if is_secure else owner
+        try:
+            found = next((one for one in self._known if one.address == check_address(address)), None)
+        except AddressError:
+            return None
+        if found is None and is_secure and self._has_authority():
+            found = Server(address)
+        return None if found == server or (found and self._silent.get(found, 0.0) > self._clock()) else found
+
+    def _has_authority(self) -> bool:
+        chosen = Credentials.from_environment() if self._credentials is None else self._credentials
+        return bool(chosen.authority)
+
+
+class Search:
+    """One call's or one stream's way to the server that serves; ``spread``: the seconds over which streams come back.
+
+    Ask ``server()``, and give each failure to ``wait``.
+    """
+
+    def __init__(self, servers: Servers, *, longest: float = LONGEST_ROUND_WAIT, spread: float = 0.0) -> None:
+        self._servers = servers
+        self._longest = longest
+        self._spread = spread
+        self._is_spread = True
+        self._server = servers.current
+        self._asked = 0
+        """Servers asked in this round."""
+        self._rounds = 0
+        self._unanswered = 0
+        self._pause = 0.0
+        """Seconds that a server asked to wait, in this round."""
+
+    def server(self) -> Server:
+        """The server to ask now."""
+        self._server = self._servers.current
+        return self._server
+
+    def attempt_time(self, left: float) -> float:
+        """Seconds that an attempt has, of those that are left."""
+        return left if self._servers.count == 1 else min(left, ATTEMPT_TIME * 2**self._unanswered)
+
+    def may_go_on(self, error: BaseException) -> bool:
+        """Whether a call that a server did not answer in time, or ended as it stopped, may be answered by another."""
+        if self._servers.count == 1 or not isinstance(error, grpc.RpcError):
+            return False
+        return failure(error).code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+    def is_refused(self, error: grpc.RpcError) -> bool:
+        """Whether a standby refused."""
+        return owner_of(failure(error).trailing_metadata()) is not None
+
+    def succeed(self) -> None:
+        """A server served."""
+        self._asked = self._rounds = self._unanswered = 0
+        self._pause = 0.0
+
+    def lose(self) -> float:
+        """Seconds to wait after a stream that had worked: its server is asked once more, then others."""
+        self.succeed()
+        self._is_spread = False
+        return reconnect_wait(1)
+
+    def wait(self, error: grpc.RpcError | None) -> float:
+        """Seconds to wait after an error, None: no answer at all; another server may be asked then."""
+        asked = 0.0 if error is None else retry_delay(error) or 0.0
+        if error is not None and failure(error).code() in STAY:
+            self._rounds += 1
+            return max(asked, reconnect_wait(self._rounds))
+        self._note(error)
+        self._pause = max(self._pause, asked)
+        self._asked += 1
+        if self._asked < self._servers.count:
+            return self._between()
+        self._rounds += 1
+        longest = LONGEST_WAIT if self._servers.count == 1 else self._longest
+        wait, self._asked, self._pause = max(self._pause, reconnect_wait(self._rounds, longest)), 0, 0.0
+        return wait
+
+    def _note(self, error: grpc.RpcError | None) -> None:
+        owner = None if error is None else owner_of(failure(error).trailing_metadata())
+        if owner is None:
+            self._unanswered += error is None or failure(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            self._servers.fail(self._server)
+        else:
+            self._servers.refuse(self._server, owner)
+
+    def _between(self) -> float:
+        """Seconds between two servers of a round."""
+        if self._is_spread or not self._spread:
+            return 0.0
+        self._is_spread = True
+        return random.uniform(0.0, self._spread)
+
+
+def owner_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    """Where the owner is, as a standby said; empty: it does not know; None: this is not from a standby."""
+    for key, value in metadata or ():
+        if key == OWNER:
+            return value if isinstance(value, str) else ""
+    return None

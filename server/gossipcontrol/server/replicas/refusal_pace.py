@@ -1,0 +1,31 @@
+"""When whoever a standby refuses should come again, so that a fleet does not come at once when it has taken over."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+RATE = 500.0
+"""Refused calls a second: an owner that has just taken over attaches so many agents with a third of a core."""
+LONGEST = 2.0
+"""Most seconds that one has to wait: beyond RATE * LONGEST callers, they come faster."""
+LEAST = 0.01
+"""Seconds below which no delay is worth a word."""
+
+
+class RefusalPace:
+    """Gives every refused caller a turn of its own."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._turn_at = 0.0
+
+    def delay(self) -> float:
+        """Seconds until the turn of the next caller; 0.0: it may come when it likes."""
+        now = self._clock()
+        self._turn_at = min(max(now, self._turn_at + 1 / RATE), now + LONGEST)
+        delay = self._turn_at - now
+        if delay >= LONGEST:  # more than have turns: all of the time is theirs
+            return random.uniform(LEAST, LONGEST)
+        return delay if delay >= LEAST else 0.0
