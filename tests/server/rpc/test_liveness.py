@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -170,7 +171,7 @@ async def test_a_new_owner_says_that_presence_settles_until_all_nodes_have_repor
         await report(stub, "n", "p")
         held = await report(stub, "m")
         token = (await next_update(stub.WatchPeers(WatchPeersRequest(store_id="a")))).resume_token
-    monkeypatch.setattr(app, "ServiceStarted", lambda run_id: OwnerChanged(run_id, 2))
+    monkeypatch.setattr(app, "ServiceStarted", partial(OwnerChanged, epoch=2))
     async with serving(chosen) as second, connected(second.address) as stub, Client(second.address) as client:
         watching = stub.WatchPeers(WatchPeersRequest(store_id="a", resume_token=token))
         update = await next_update(watching)
