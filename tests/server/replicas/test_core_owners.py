@@ -261,12 +261,11 @@ class Agent:
 
     def _tell(self) -> None:
         """Send results and, most times, what proves them."""
-        replica = self._replica
-        if replica is None:
-            return
-        for key in list(self._executor.undelivered):
-            result = self._executor.undelivered.pop(key)
-            asyncio.get_running_loop().call_later(self._world.delay(), self._arrive, replica, result)
+        replica, undelivered = self._replica, self._executor.undelivered
+        if replica is not None:
+            for result in undelivered.values():
+                asyncio.get_running_loop().call_later(self._world.delay(), self._arrive, replica, result)
+            undelivered.clear()
 
     def _arrive(self, replica: CoreReplica, result: attach_pb2.RejoinResult) -> None:
         if replica.ended.is_set():

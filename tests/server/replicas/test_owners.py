@@ -21,7 +21,7 @@ from gossipcontrol.server.state.ledger_journal import LedgerJournal
 from tests.kit.memory_ledger import MemoryLedger
 from tests.kit.virtual_loop import VirtualLoop
 
-SEEDS = int(os.environ.get("GOSSIPCONTROL_OWNERS", "12"))
+SEEDS = int(os.environ.get("GOSSIPCONTROL_OWNERS", "6"))
 SECONDS = 60.0
 ANSWER_TIME = 0.3
 
