@@ -66,13 +66,13 @@ class Process:
     ) -> None:
         await self.stop()
 
-    async def start(self) -> None:
-        """Start it, also again after a stop; the lines from before are kept."""
+    async def start(self, **environment: str) -> None:
+        """Start it, also again after a stop, with more in its environment; the lines from before are kept."""
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=self._environment,
+            env={**self._environment, **environment},
             limit=1 << 20,
         )
         self._reader = asyncio.create_task(self._read(self._process))
