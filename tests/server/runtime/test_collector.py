@@ -165,11 +165,9 @@ def test_garbage_in_cycles_that_was_set_aside_keeps_memory_bounded() -> None:
     collector.tune()
     try:
         for _ in range(25):
-            alive = [Chain(None) for _ in range(GARBAGE)]
-            for one in alive:
-                one.other = one
+            alive = _cycles(GARBAGE)
             gc.collect(1)  # they are older than two looks before they become garbage
-            del alive, one
+            del alive
             kept += 10_000_000
             most = max(most, kept)
             collector.look()
@@ -178,6 +176,13 @@ def test_garbage_in_cycles_that_was_set_aside_keeps_memory_bounded() -> None:
     assert len(collected) == 2
     assert min(collected) >= 10 * GARBAGE, "all garbage was found"
     assert most == MOST_GROWTH + 4_000_000
+
+
+def _cycles(count: int) -> list[Chain]:
+    made = [Chain(None) for _ in range(count)]
+    for one in made:
+        one.other = one
+    return made
 
 
 def test_a_cycle_that_was_set_aside_goes_when_everything_is_looked_at() -> None:
