@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections import deque
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,6 +12,7 @@ import grpc
 import pytest
 from gossipcontrol.server.config import Retry
 from gossipcontrol.server.core.event import Event, LivenessReported
+from gossipcontrol.server.core.identity import Claims
 from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.rpc import attach
 from gossipcontrol.server.rpc.session import BACKLOG_BYTES, BACKLOG_FRAMES, Session
@@ -374,6 +377,15 @@ async def test_a_full_backlog_of_small_frames_loses_the_stream_too() -> None:
 
     with pytest.raises(Overloaded, match="1024 frames unread"):
         await session.deliver(never)
+
+
+async def test_an_idle_session_keeps_few_containers() -> None:
+    """Each deque takes 624 bytes, empty or not: a stream had seven of them, now one of frames and one of commands."""
+    session = Session("n", "s")
+    parts = [*gc.get_referents(session), *gc.get_referents(session.commands), *gc.get_referents(session.reports)]
+    assert sum(isinstance(one, deque) for one in parts) == 2
+    assert not any(isinstance(one, asyncio.Queue) for one in parts)
+    assert not any(isinstance(one, deque) for one in gc.get_referents(Claims()))
 
 
 async def test_nothing_is_offered_before_the_registration_is_answered() -> None:

@@ -113,14 +113,6 @@ class Chain:
         self.other = other
 
 
-def rings() -> list[Chain]:
-    """Objects each of which refers to itself."""
-    made = [Chain(None) for _ in range(GARBAGE)]
-    for one in made:
-        one.other = one
-    return made
-
-
 def test_a_collection_looks_at_young_objects_only_however_many_there_are() -> None:
     looked: list[int] = []
 
@@ -173,7 +165,7 @@ def test_garbage_in_cycles_that_was_set_aside_keeps_memory_bounded() -> None:
     collector.tune()
     try:
         for _ in range(25):
-            alive = rings()
+            alive = _cycles(GARBAGE)
             gc.collect(1)  # they are older than two looks before they become garbage
             del alive
             kept += 10_000_000
@@ -184,6 +176,13 @@ def test_garbage_in_cycles_that_was_set_aside_keeps_memory_bounded() -> None:
     assert len(collected) == 2
     assert min(collected) >= 10 * GARBAGE, "all garbage was found"
     assert most == MOST_GROWTH + 4_000_000
+
+
+def _cycles(count: int) -> list[Chain]:
+    made = [Chain(None) for _ in range(count)]
+    for one in made:
+        one.other = one
+    return made
 
 
 def test_a_cycle_that_was_set_aside_goes_when_everything_is_looked_at() -> None:

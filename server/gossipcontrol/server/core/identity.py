@@ -7,7 +7,7 @@ other's stream.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 MAX_IDS = 4096
@@ -16,6 +16,8 @@ MEMORY = 600.0
 """Seconds for which a claim counts, and for which an id is taken for shared after the last sign of it."""
 TURNS = 6
 """So many replacements of an attached stream within ``TURN_TIME`` are two agents that take turns."""
+CHANGES = 16
+"""Changes of who claims an id that are remembered."""
 TURN_TIME = 60.0
 
 
@@ -23,9 +25,10 @@ TURN_TIME = 60.0
 class Claims:
     """Who claimed one id of late."""
 
-    recent: deque[tuple[float, str]] = field(default_factory=lambda: deque[tuple[float, str]](maxlen=16))
-    """(instant, who), changes only; the newest last."""
-    replaced: deque[float] = field(default_factory=lambda: deque[float](maxlen=TURNS))
+    recent: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """(instant, who), changes only; the newest last. At most ``CHANGES``: a deque of one takes 760 bytes."""
+    replaced: list[float] = field(default_factory=list[float])
+    """The newest instants, at most ``TURNS``."""
     shared_until: float = 0.0
 
 
@@ -46,10 +49,10 @@ class SharedIds:
             self._claims.popitem(last=False)
         was_shared = claims.shared_until > now
         if replaces:
-            claims.replaced.append(now)
+            claims.replaced = [*claims.replaced[1 - TURNS :], now]
         if not claims.recent or claims.recent[-1][1] != who:
             came_back = any(earlier == who and at + MEMORY > now for at, earlier in claims.recent)
-            claims.recent.append((now, who))
+            claims.recent = [*claims.recent[1 - CHANGES :], (now, who)]
             if came_back:
                 claims.shared_until = now + MEMORY
         if len(claims.replaced) == TURNS and claims.replaced[0] + TURN_TIME > now:
