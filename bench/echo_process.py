@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from gossipcontrol.server.app import server_options
 from gossipcontrol.server.config import Limits
+from gossipcontrol.server.rpc.options import server_options
 
 from bench import echo
 from tests.kit.process import Process

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gossipcontrol.server.access.entrance import Entrances
-from gossipcontrol.server.app import SERVICES, App, server_options
+from gossipcontrol.server.app import SERVICES, App
 from gossipcontrol.server.config import Config, Limits, Listen, Log, Metrics, State
 from gossipcontrol.server.errors import NotOwner
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.replicas.standby import Standby
+from gossipcontrol.server.rpc.options import server_options
 
 from tests.kit.ports import free_ports
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -20,14 +19,13 @@ from gossipcontrol.server.access.entrance import Entrances
 from gossipcontrol.server.access.quota import Quotas
 from gossipcontrol.server.access.signature import Verifier, load_verifier
 from gossipcontrol.server.access.word import Words
-from gossipcontrol.server.config import LOOPBACK, Config, Limits, State, Traces, origins
-from gossipcontrol.server.core.core import Core, CoreParameters
+from gossipcontrol.server.config import LOOPBACK, Config, Traces, origins
+from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import OwnerChanged, ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
 from gossipcontrol.server.errors import OwnershipLost, PermissionDenied, StartError, Stopping, Unauthenticated
-from gossipcontrol.server.memory_limit import memory_limit
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
@@ -36,6 +34,7 @@ from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.metrics_replicas import show_replicas
 from gossipcontrol.server.observe.tasks import log_tasks
+from gossipcontrol.server.opening import core_parameters, open_journal, recover_core
 from gossipcontrol.server.replicas.replica import Replica
 from gossipcontrol.server.replicas.standby import Standby
 from gossipcontrol.server.rpc.gossip_control import GossipControlService
@@ -43,6 +42,7 @@ from gossipcontrol.server.rpc.health import BoundedHealth, HubHealth
 from gossipcontrol.server.rpc.intention_source import IntentionSource
 from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
 from gossipcontrol.server.rpc.listener import describe_error
+from gossipcontrol.server.rpc.options import server_options
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
 from gossipcontrol.server.rpc.session import Run
@@ -55,9 +55,7 @@ from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.state.journal import Journal, Loaded, StateError
-from gossipcontrol.server.state.memory import MemoryJournal
-from gossipcontrol.server.state.recovery import recover, recover_book, written_with
-from gossipcontrol.server.state.sqlite import SqliteJournal
+from gossipcontrol.server.state.recovery import written_with
 from gossipcontrol.server.status_page.event_stream import RejoinNews
 from gossipcontrol.server.status_page.page_guard import OnDenied, PageGuard
 from gossipcontrol.server.status_page.pages import Pages, make_site
@@ -82,8 +80,6 @@ DESCRIPTORS = (
     gossip_control_pb2.DESCRIPTOR.services_by_name["GossipControl"],
     peer_knowledge_pb2.DESCRIPTOR.services_by_name["PeerKnowledge"],
 )
-PENDING_CONNECTIONS = 4
-"""Connections full of calls that may wait for the event loop to take them; each call takes some kilobytes."""
 SERVICES = tuple(service.full_name for service in DESCRIPTORS)
 HEALTH = health.SERVICE_NAME
 
@@ -192,7 +188,7 @@ class App:
         journal = open_journal(self._config.state)
         try:
             loaded = journal.load()
-            core, whole = self._recover(loaded)
+            core, whole = recover_core(self._config, loaded)
         except StateError as error:
             journal.close()
             raise StartError(str(error)) from error
@@ -201,7 +197,9 @@ class App:
     async def _open_shared(self, standing_by: Callable[[], None]) -> None:
         """The same with the state that replicas share, once it is this one's turn."""
         config = self._config
-        replica = self._replica = Replica(config.etcd, config.state, self._parameters(), self._warn_of_etcd, self._log)
+        replica = self._replica = Replica(
+            config.etcd, config.state, core_parameters(config), self._warn_of_etcd, self._log
+        )
 
         def changed() -> None:
             owner = replica.lease.owner
@@ -221,7 +219,7 @@ class App:
             loaded = journal.load()
             followed, has_followed = await replica.recovered(), True
             if followed is None:  # in a thread, so that the lease is renewed meanwhile
-                followed, has_followed = await asyncio.to_thread(self._recover, loaded), False
+                followed, has_followed = await asyncio.to_thread(recover_core, config, loaded), False
             core, whole = followed
         except StateError as error:
             raise StartError(str(error)) from error
@@ -233,17 +231,6 @@ class App:
         self._log.info("owner", epoch=replica.lease.epoch, entries=len(loaded.entries), followed=has_followed)
         self._go_on(journal, replace(loaded, clock=replica.reading() or loaded.clock), core, whole)
         replica.lease.service_time = self._dispatcher.clock.now
-
-    def _recover(self, loaded: Loaded) -> tuple[Core, bool]:
-        """The core, and whether all of its knowledge must be kept anew; raises StateError."""
-        store, whole = recover_book(loaded.knowledge, self._config.knowledge)
-        return recover(loaded, self._parameters(), store), whole
-
-    def _parameters(self) -> CoreParameters:
-        config = self._config
-        return CoreParameters(
-            deciding=config.deciding, liveness=config.liveness, knowledge=config.knowledge, memory=memory_limit(config)
-        )
 
     def _lose(self, why: str) -> None:
         """Another replica has taken over."""
@@ -526,13 +513,6 @@ class App:
             self._page_server.close()
 
 
-def open_journal(state: State) -> Journal:
-    """The backend that the configuration names."""
-    if state.backend == "memory":
-        return MemoryJournal()
-    return SqliteJournal(Path(state.path), full=state.durability == "full", max_bytes=state.max_bytes)
-
-
 def open_traces(config: Traces) -> CallTraces | None:
     """The spans of calls, where the configuration names a collector; raises StartError."""
     if not config.endpoint:
@@ -544,26 +524,6 @@ def open_traces(config: Traces) -> CallTraces | None:
         package = (error.name or "").partition(".")[0]
         raise StartError(f"traces.endpoint needs the package {package}: pip install 'gossipcontrol[otel]'") from error
     return CallTraces(config)
-
-
-def server_options(limits: Limits) -> list[tuple[str, int]]:
-    """GRPC's settings: bounds, and keepalive that finds a dead stream within 15 s and allows clients the same."""
-    return [
-        ("grpc.max_receive_message_length", limits.message_bytes),
-        ("grpc.max_concurrent_streams", limits.concurrent_calls),
-        # Beyond these, by default 1,000 and 3,000, gRPC cancels calls by chance, whoever sent them: one connection must
-        # not fill them.
-        ("grpc.server.max_pending_requests", PENDING_CONNECTIONS * limits.concurrent_calls),
-        ("grpc.server.max_pending_requests_hard_limit", PENDING_CONNECTIONS * limits.concurrent_calls),
-        ("grpc.max_metadata_size", 16 * 1024),
-        ("grpc.so_reuseport", 0),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.http2.ping_timeout_ms", 5_000),  # else the ping itself waits for a minute, whatever keepalive says
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
 
 
 def _with_port(address: str, port: int) -> str:
