@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
-from gossipcontrol.server.state.etcd_ledger import EtcdLedger
+from gossipcontrol.server.state.etcd_client import MESSAGE_BYTES, EtcdAccess, EtcdClient
+from gossipcontrol.server.state.etcd_ledger import PAGE_ENTRIES, EtcdLedger
 from gossipcontrol.server.state.ledger import Cut, Fenced, Ledger
+from gossipcontrol.server.state.ledger_entry import ENTRY_BYTES
 
 from tests.kit.etcd import Etcd, needs_etcd, running_etcd
 from tests.kit.memory_ledger import MemoryLedger
@@ -137,3 +138,8 @@ async def test_appends_go_on_when_a_member_of_three_is_killed(tmp_path: Path) ->
                 assert await anext(stream) == (seq - 1, b"%d" % (seq - 1))
             await etcd.start(killed)
         assert await read(ledger) == [(seq, b"%d" % seq) for seq in range(1, 8)]
+
+
+def test_a_page_of_the_largest_entries_fits_into_one_answer() -> None:
+    """Else a replica could never read them, and could not take over."""
+    assert PAGE_ENTRIES * (ENTRY_BYTES + 1024) < MESSAGE_BYTES

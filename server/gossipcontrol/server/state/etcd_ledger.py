@@ -12,8 +12,8 @@ from gossipcontrol.server.state.ledger import Cut, Fenced, Register
 
 FORMAT = 1
 """Of the keys; it stands in each of them."""
-PAGE_ENTRIES = 200
-"""Entries read at a time."""
+PAGE_ENTRIES = 48
+"""Entries read at a time: also the largest, of a mebibyte each, fit into one answer."""
 PAGE_CHUNKS = 8
 """Chunks read at a time."""
 PAGE_KEYS = 10_000
