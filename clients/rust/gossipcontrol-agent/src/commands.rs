@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::v1::{RejoinCommand, RejoinResult};
 
-/// Most attempts remembered; the oldest are forgotten first.
-const REMEMBERED: usize = 256;
+/// Most attempts remembered; the oldest are forgotten first. After the service's owner changed, each store in which a
+/// rejoin runs has its command again.
+const REMEMBERED: usize = 4096;
 /// Most bytes of an error that the service accepts.
 const ERROR_BYTES: usize = 1024;
 
@@ -99,7 +100,7 @@ mod tests {
     #[test]
     fn the_memory_is_bounded() {
         let mut commands = Commands::default();
-        for attempt in 1..=1000 {
+        for attempt in 1..=5000 {
             commands.begin(&command("r", attempt));
         }
         assert_eq!(commands.attempts.len(), REMEMBERED);
