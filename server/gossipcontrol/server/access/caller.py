@@ -16,6 +16,8 @@ AUTHORIZATION = "authorization"
 BEARER = "bearer "
 TOKEN_BYTES = 512
 """Longest token."""
+KNOWN = 10_000
+"""Most certificates whose identities are remembered."""
 
 
 class CallContext(Protocol):
@@ -95,11 +97,23 @@ class ByCertificate:
     def __init__(self, table: Callable[[], Table], revoked: Callable[[], Revoked]) -> None:
         self.table = table
         self._revoked = revoked
+        self._known: dict[bytes, Identity] = {}
+        """The identities of certificates, by the table and the list as they were when the first was asked for."""
+        self._known_by: tuple[Table, Revoked] | None = None
 
     def __call__(self, context: CallContext) -> Identity:
         """The identity of the call; raises Unauthenticated."""
         shown = context.auth_context()
         pem = b"".join(shown.get("x509_pem_cert", ()))
+        state = self.state()
+        if state != self._known_by or len(self._known) >= KNOWN:
+            self._known, self._known_by = {}, state
+        identity = self._known.get(pem)
+        if identity is None:
+            identity = self._known[pem] = self._identify(pem, shown)
+        return identity
+
+    def _identify(self, pem: bytes, shown: Mapping[str, Sequence[bytes]]) -> Identity:
         if not pem or self._revoked().has(pem):
             raise Unauthenticated("the client certificate is revoked" if pem else "a client certificate is needed")
         names = shown.get("x509_subject_alternative_name") or shown.get("x509_common_name") or ()
@@ -108,7 +122,7 @@ class ByCertificate:
             raise Unauthenticated("the client certificate is valid, but no identity here has its name")
         return replace(identity, until=expiry(pem))
 
-    def state(self) -> object:
+    def state(self) -> tuple[Table, Revoked]:
         """The table and the revocation list."""
         return self.table(), self._revoked()
 
