@@ -18,6 +18,8 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.extra = 0.0
+        """Seconds that each sleep takes longer."""
         self.slept: list[float] = []
 
     def clock(self) -> float:
@@ -25,7 +27,7 @@ class Time:
 
     def sleep_blocking(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.now += seconds
+        self.now += seconds + self.extra
 
     async def sleep(self, seconds: float) -> None:
         self.sleep_blocking(seconds)
@@ -113,6 +115,19 @@ async def test_nobody_waits_for_an_attempt_that_would_come_too_late(run: Run) ->
     with pytest.raises(grpc.aio.AioRpcError):
         await run(service, time)
     assert time.slept == []
+
+
+async def test_an_attempt_that_had_hardly_any_time_says_less_than_the_one_before(run: Run) -> None:
+    asked = error(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_in=4)
+    refused, cut = error(grpc.StatusCode.UNAVAILABLE), error(grpc.StatusCode.DEADLINE_EXCEEDED)
+    time = Time()
+    time.extra = 0.8
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(Service(asked, cut), time)
+    assert caught.value is asked
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(Service(refused, cut), Time())
+    assert caught.value is cut, "it had time"
 
 
 async def test_all_attempts_end_within_the_timeout(run: Run) -> None:

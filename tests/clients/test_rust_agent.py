@@ -19,6 +19,7 @@ from tests.kit.network import needs_namespaces
 from tests.kit.process import Process
 from tests.kit.recovery import CUT, cut_off
 from tests.kit.service_lab import Service
+from tests.kit.standbys import replicas
 from tests.kit.swarm import Swarm
 from tests.kit.until import until
 
@@ -76,6 +77,16 @@ async def test_a_node_attaches_again_to_a_service_that_came_back(rust_agent: Bui
         await one.wait_for("detached", SOON)
         await one.wait_for("unattached", SOON)
         assert await one.stop() == 0
+
+
+async def test_a_node_finds_the_replica_that_serves_and_goes_to_the_next(rust_agent: Built, tmp_path: Path) -> None:
+    async with replicas(tmp_path) as three:
+        await three.serve(1)
+        async with node(rust_agent, "node", "--address", three.listed) as one:
+            await one.wait_for("attached", SOON)
+            await three.serve(2)
+            await one.wait_for("detached", SOON)
+            await one.wait_for("attached", SOON, count=2)
 
 
 async def test_a_node_attaches_over_tls_with_its_certificate(rust_agent: Built, tmp_path: Path) -> None:

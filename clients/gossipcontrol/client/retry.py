@@ -19,6 +19,8 @@ T = TypeVar("T")
 TRANSIENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
 LONGEST_WAIT = 5.0
 """Most seconds between two attempts."""
+LITTLE = 0.5
+"""Seconds: that an attempt with less of them had no answer says nothing of the service."""
 
 
 def reconnect_wait(attempt: int, longest: float = LONGEST_WAIT) -> float:
@@ -35,9 +37,9 @@ async def call_with_retry(
 ) -> T:
     """The result of the call, which is given the seconds that are left, and asks the server that ``search`` names.
 
-    Transient failures are tried again for ``timeout`` seconds in all; then the last one is raised. There is no wait
-    for an attempt that would come too late. Every call that changes something carries a request id, so that trying it
-    again changes nothing twice.
+    Transient failures are tried again for ``timeout`` seconds in all; then the last one is raised, or the one before it
+    if hardly any time was left for the last attempt. There is no wait for an attempt that would come too late. Every
+    call that changes something carries a request id, so that trying it again changes nothing twice.
     """
     policy = _Policy(timeout, search, clock)
     retrying = tenacity.AsyncRetrying(sleep=sleep, **policy.settings())
@@ -45,7 +47,10 @@ async def call_with_retry(
     async def attempt() -> T:  # tenacity awaits coroutine functions only
         return await call(policy.left())
 
-    return await retrying(attempt)
+    try:
+        return await retrying(attempt)
+    except grpc.RpcError as error:
+        raise policy.telling(error) from None
 
 
 def call_with_retry_blocking(
@@ -58,7 +63,10 @@ def call_with_retry_blocking(
     """The same for a call that blocks."""
     policy = _Policy(timeout, search, clock)
     retrying = tenacity.Retrying(sleep=sleep, **policy.settings())
-    return retrying(lambda: call(policy.left()))
+    try:
+        return retrying(lambda: call(policy.left()))
+    except grpc.RpcError as error:
+        raise policy.telling(error) from None
 
 
 class _Policy:
@@ -68,10 +76,20 @@ class _Policy:
         self._search = search
         self._clock = clock
         self._ends_at = clock() + timeout
+        self._had = timeout
+        """Seconds that were left for the last attempt."""
+        self._before: grpc.RpcError | None = None
+        """What a server answered last."""
 
     def left(self) -> float:
         """Seconds that are left for an attempt."""
-        return max(0.001, self._ends_at - self._clock())
+        self._had = max(0.001, self._ends_at - self._clock())
+        return self._had
+
+    def telling(self, error: grpc.RpcError) -> grpc.RpcError:
+        """The last error, or the one before it if that says more."""
+        is_cut = failure(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._had < LITTLE
+        return self._before if is_cut and self._before is not None else error
 
     def settings(self) -> dict[str, Any]:
         """For tenacity."""
@@ -83,7 +101,10 @@ class _Policy:
         }
 
     def _may_go_on(self, error: BaseException) -> bool:
-        return is_transient(error) or self._search.may_go_on(error)
+        if is_transient(error) and isinstance(error, grpc.RpcError):
+            self._before = error
+            return True
+        return self._search.may_go_on(error)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

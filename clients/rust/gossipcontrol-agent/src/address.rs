@@ -1,4 +1,4 @@
-//! Where the service is: `unix:/path`, `tls:host:port`, or `host:port` without TLS.
+//! Where the service is: `unix:/path`, `tls:host:port`, or `host:port` without TLS; replicas with commas.
 
 use std::path::PathBuf;
 use std::{env, fmt};
@@ -44,10 +44,23 @@ impl Address {
         })
     }
 
+    /// Read the addresses of replicas, with commas; they all have TLS, or none.
+    pub(crate) fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        let found: Vec<Self> = text
+            .split(',')
+            .map(|one| Self::parse(one.trim()))
+            .collect::<Result<_, _>>()?;
+        let with_tls = found.iter().filter(|one| matches!(one, Self::Tls(_))).count();
+        if with_tls != 0 && with_tls != found.len() {
+            return Err(format!("{text:?}: all addresses begin with tls:, or none does"));
+        }
+        Ok(found)
+    }
+
     /// GOSSIPCONTROL_ADDRESS, else the Unix socket of a service on this machine, else the default TCP port.
-    pub(crate) fn default() -> Result<Self, String> {
+    pub(crate) fn default() -> Result<Vec<Self>, String> {
         if let Some(text) = env::var(VARIABLE).ok().filter(|text| !text.is_empty()) {
-            return Self::parse(&text);
+            return Self::parse_all(&text);
         }
         let user = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let found = [Some(PathBuf::from("/run")), user]
@@ -55,7 +68,7 @@ impl Address {
             .flatten()
             .map(|directory| directory.join("gossipcontrol/gossipcontrol.sock"))
             .find(|path| path.exists());
-        Self::parse(&found.map_or(DEFAULT_TCP.into(), |path| format!("unix:{}", path.display())))
+        Self::parse_all(&found.map_or(DEFAULT_TCP.into(), |path| format!("unix:{}", path.display())))
     }
 
     /// Whether its path breaks when the network of this host changes.
@@ -90,6 +103,14 @@ mod tests {
         }
         assert!(Address::parse("tls:hub:1").unwrap().is_remote());
         assert!(!Address::parse("unix:/x").unwrap().is_remote());
+    }
+
+    #[test]
+    fn replicas_are_listed_with_commas_and_all_have_tls_or_none() {
+        let found = Address::parse_all("tls:a:1, tls:b:2").unwrap();
+        assert_eq!(found, [Address::Tls("a:1".into()), Address::Tls("b:2".into())]);
+        assert!(Address::parse_all("tls:a:1,b:2").unwrap_err().contains("or none does"));
+        assert!(Address::parse_all("a:1,").unwrap_err().contains("neither"));
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::Error;
 
 /// Time after which a stream counts as having worked: one that ends sooner makes the next wait longer.
 const STEADY: Duration = Duration::from_secs(10);
+/// Time over which the agents of one server go to others.
+const SPREAD: Duration = Duration::from_secs(2);
 /// Time that the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Most bytes that the service accepts.
@@ -44,8 +46,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Where the service is: `unix:/path`, `host:port`, or `tls:host:port` (feature `tls`). By default
-    /// `GOSSIPCONTROL_ADDRESS`, else the socket of a service on this machine, else `127.0.0.1:7420`.
+    /// Where the service is: `unix:/path`, `host:port`, or `tls:host:port` (feature `tls`); several replicas with
+    /// commas, of which the one that serves is found. By default `GOSSIPCONTROL_ADDRESS`, else the socket of a service
+    /// on this machine, else `127.0.0.1:7420`.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
         self
@@ -127,10 +130,10 @@ impl Builder {
     /// Start the agent. It needs a Tokio runtime, and goes on until its last clone is dropped or [`Agent::leave`] is
     /// called. Whatever the service does or does not answer, it survives, and tries again.
     pub fn start(mut self) -> Result<Agent, Error> {
-        self.options.address = match (self.is_bare, &self.address) {
-            (true, _) => None,
-            (false, Some(address)) => Some(Address::parse(address).map_err(Error)?),
-            (false, None) => Some(Address::default().map_err(Error)?),
+        self.options.addresses = match (self.is_bare, &self.address) {
+            (true, _) => Vec::new(),
+            (false, Some(addresses)) => Address::parse_all(addresses).map_err(Error)?,
+            (false, None) => Address::default().map_err(Error)?,
         };
         check("host_id", &self.options.host_id, 0, ID_BYTES)?;
         check("name", &self.options.name, 0, NAME_BYTES)?;
@@ -164,7 +167,7 @@ impl Agent {
             follows_network: true,
             filter: Filter::default(),
             options: Options {
-                address: None,
+                addresses: Vec::new(),
                 credentials: Credentials::from_environment(),
                 alpn: iroh_gossip::ALPN.to_vec(),
                 host_id: String::new(),
@@ -257,10 +260,12 @@ async fn run(shared: Arc<Shared>) {
     let mut failures = 0;
     let mut last = String::new();
     let mut network = shared.network.subscribe();
+    let mut servers = Servers::new(shared.options.addresses.len());
     while !shared.is_leaving() {
         network.mark_unchanged();
         let began = Instant::now();
-        let reason = attach(&shared).await.err().unwrap_or_else(|| "left".into());
+        let address = shared.options.addresses.get(servers.current);
+        let reason = attach(&shared, address).await.err().unwrap_or_else(|| "left".into());
         // Two agents of one node end each other's streams: without growing waits they would do so without end.
         let was_attached = shared.attached.send_replace(false);
         failures = if was_attached && began.elapsed() >= STEADY {
@@ -268,18 +273,77 @@ async fn run(shared: Arc<Shared>) {
         } else {
             failures + 1
         };
+        let next = servers.leave(was_attached);
         if was_attached {
             last.clear();
             shared.emit("detached", &reason);
-        } else if reason != last {
+        } else if reason != last && next == Next::Again {
             shared.emit("unattached", &reason);
             last = reason;
         }
+        let pause = match next {
+            Next::Again => backoff::wait(failures),
+            Next::Spread => SPREAD.mul_f64(rand::random()),
+            Next::Other => Duration::ZERO,
+        };
         if !shared.is_leaving() {
             tokio::select! {
-                () = sleep(backoff::wait(failures)) => {}
+                () = sleep(pause) => {}
                 _ = network.changed() => {}
             }
+        }
+    }
+}
+
+/// Which of several replicas is asked: the one that served once more, then the others in turn.
+#[derive(Debug)]
+struct Servers {
+    count: usize,
+    current: usize,
+    /// How many were asked in vain since the agent was attached, or waited.
+    asked: usize,
+    /// Whether the current one served.
+    served: bool,
+}
+
+/// How an agent goes on to the next server.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// After a growing wait, for every server was asked, or the one that served is asked again.
+    Again,
+    /// The agents of one server go to others over some time, and not all at once.
+    Spread,
+    /// At once: there are servers that were not asked yet.
+    Other,
+}
+
+impl Servers {
+    fn new(count: usize) -> Self {
+        Self {
+            count,
+            current: 0,
+            asked: 0,
+            served: false,
+        }
+    }
+
+    /// The stream to the current one ended, or there was none.
+    fn leave(&mut self, was_attached: bool) -> Next {
+        if was_attached || self.count < 2 {
+            self.asked = 0;
+            self.served = was_attached;
+            return Next::Again;
+        }
+        let served = std::mem::replace(&mut self.served, false);
+        self.current = (self.current + 1) % self.count;
+        self.asked += 1;
+        if self.asked == self.count {
+            self.asked = 0;
+            Next::Again
+        } else if served {
+            Next::Spread
+        } else {
+            Next::Other
         }
     }
 }
@@ -295,6 +359,18 @@ fn check(what: &str, value: &str, least: usize, most: usize) -> Result<(), Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_server_that_served_is_asked_once_more_and_then_each_other() {
+        let mut servers = Servers::new(3);
+        assert_eq!((servers.leave(true), servers.current), (Next::Again, 0));
+        assert_eq!((servers.leave(false), servers.current), (Next::Spread, 1));
+        assert_eq!((servers.leave(false), servers.current), (Next::Other, 2));
+        assert_eq!((servers.leave(false), servers.current), (Next::Again, 0));
+        assert_eq!((servers.leave(false), servers.current), (Next::Other, 1));
+        let mut alone = Servers::new(1);
+        assert_eq!((alone.leave(false), alone.current), (Next::Again, 0));
+    }
 
     #[test]
     fn ids_have_a_bounded_length() {

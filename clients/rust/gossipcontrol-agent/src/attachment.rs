@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
+use crate::address::Address;
 use crate::clock;
 use crate::event::AgentEvent;
 use crate::obey;
@@ -70,15 +71,15 @@ impl Seen {
     }
 }
 
-/// Attach until the agent leaves, or the stream ends; returns why.
-pub(crate) async fn attach(shared: &Arc<Shared>) -> Result<(), String> {
-    let Some(address) = shared.options.address.clone() else {
+/// Attach until the agent leaves, or the stream ends; returns why. Without an address there is no service.
+pub(crate) async fn attach(shared: &Arc<Shared>, address: Option<&Address>) -> Result<(), String> {
+    let Some(address) = address else {
         return std::future::pending().await;
     };
     let mut network = shared.network.subscribe();
     network.mark_unchanged();
     let registering = async {
-        let channel = service::connect(&address, &shared.options.credentials).await?;
+        let channel = service::connect(address, &shared.options.credentials).await?;
         let attachment = Attachment::register(shared.clone(), &channel).await?;
         Ok::<_, String>((channel, attachment))
     };

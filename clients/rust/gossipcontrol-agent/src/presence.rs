@@ -91,6 +91,7 @@ mod tests {
                 })
                 .collect(),
             removed_peer_ids: removed.iter().map(ToString::to_string).collect(),
+            ..Default::default()
         }
     }
 

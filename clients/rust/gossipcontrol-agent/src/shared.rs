@@ -46,7 +46,7 @@ pub(crate) type OnPeer = Arc<dyn Fn(PeerChange) + Send + Sync>;
 /// What the app chose.
 #[derive(Clone)]
 pub(crate) struct Options {
-    pub(crate) address: Option<Address>,
+    pub(crate) addresses: Vec<Address>,
     pub(crate) credentials: Credentials,
     pub(crate) alpn: Vec<u8>,
     pub(crate) host_id: String,

@@ -36,7 +36,7 @@ struct Options {
     /// A peer to join through; repeatable.
     #[arg(long = "peer", value_name = "NODEID[@IP:PORT]", value_parser = peer)]
     peers: Vec<EndpointAddr>,
-    /// The service: unix:/path, host:port or tls:host:port.
+    /// The service: unix:/path, host:port or tls:host:port; several with commas: the one that serves is found.
     #[arg(long)]
     address: Option<String>,
     /// Keeps the node's id over restarts.
