@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections import deque
 from pathlib import Path
 from typing import TypeAlias
@@ -15,6 +16,7 @@ from gossipcontrol.server.core.event import Event, LivenessReported
 from gossipcontrol.server.core.identity import Claims
 from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.rpc import attach
+from gossipcontrol.server.rpc.command_log import CommandLog
 from gossipcontrol.server.rpc.session import BACKLOG_BYTES, BACKLOG_FRAMES, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2_grpc
@@ -215,6 +217,32 @@ async def test_a_report_written_after_the_command_arrived_proves_it(stub: Stub) 
     await agent.command()
     heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
     await agent.send(liveness=heard, commands_received=1, command_age_ms=1)
+    await until_outcome(stub, "VERIFIED")
+
+
+@pytest.mark.parametrize("kind", ["neighbor", "liveness"])
+async def test_a_pause_of_the_service_while_it_reads_a_frame_costs_no_proof(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The agent answers within the millisecond, and then the process has no processor for longer than that."""
+    measure = CommandLog.delay
+
+    def preempted(self: CommandLog, store_id: str, received: int, age: float) -> float:
+        until_then = time.perf_counter() + 0.02
+        while time.perf_counter() < until_then:
+            pass
+        return measure(self, store_id, received, age)
+
+    monkeypatch.setattr(CommandLog, "delay", preempted)
+    agent = BareAgent(stub)
+    await agent.register("n", "a")
+    await stub.Rejoin(rejoin("n"))
+    await agent.command()
+    if kind == "neighbor":
+        await agent.send(neighbor=NeighborEvent(store_id="a", peer_id="p", up=True), commands_received=1)
+    else:
+        heard = LivenessReport(store_id="a", peers=[PeerObservation(peer_id="p", heard_age_ms=0)])
+        await agent.send(liveness=heard, commands_received=1)
     await until_outcome(stub, "VERIFIED")
 
 

@@ -168,14 +168,14 @@ class AgentStreams:
 
     async def _handle(self, session: Session, frame: attach_pb2.AttachRequest, context: CallerContext) -> None:
         """Handle one frame; raises InvalidRequest, Overloaded or StateFailing."""
-        now = self._clock.now()
-        session.commands.record_frame(self._answers.next_report_ms(now) / 1000)
+        session.commands.record_frame(self._answers.next_report_ms(self._clock.now()) / 1000)
         match frame.WhichOneof("frame"):
             case "liveness":
-                self._report(session, frame, now)
+                self._report(session, frame)
             case "neighbor":
-                event = decode.neighbor_changed(frame.neighbor, session.node_id, now)
-                event = replace(event, delay=_delay(session, frame, event.store_id), speaker=session.speaker)
+                delay = _delay(session, frame, frame.neighbor.store_id)
+                event = decode.neighbor_changed(frame.neighbor, session.node_id, self._clock.now())
+                event = replace(event, delay=delay, speaker=session.speaker)
                 check_admitted(self._dispatcher.submit(event).effects)
             case "rejoin_result":
                 self._finish(session, frame.rejoin_result)
@@ -203,10 +203,12 @@ class AgentStreams:
             raise InvalidRequest([("frame", "must be given")])
         self._note("frame", number)
 
-    def _report(self, session: Session, frame: attach_pb2.AttachRequest, now: float) -> None:
+    def _report(self, session: Session, frame: attach_pb2.AttachRequest) -> None:
         report = frame.liveness
+        delay = _delay(session, frame, report.store_id)
+        now = self._clock.now()
         event = decode_report.agent_liveness(report, session.node_id, now, self._note)
-        event = replace(event, delay=_delay(session, frame, event.store_id), speaker=session.speaker)
+        event = replace(event, delay=delay, speaker=session.speaker)
         interval = self._answers.next_report(now)
         if not event.going_to_sleep and session.reports.sheds(report.store_id, event.delay, interval, now):
             self._on_shed()
@@ -225,7 +227,11 @@ class AgentStreams:
 
 
 def _delay(session: Session, frame: attach_pb2.AttachRequest, store_id: str) -> float:
-    """At most so many seconds ago this frame was written, as its agent says or, if it is older, as may be assumed."""
+    """At most so many seconds ago this frame was written, as its agent says or, if it is older, as may be assumed.
+
+    It is asked for before the service time is: a pause of the process between the two would else make the frame look
+    older than the command that it answers, and its proof would count for nothing.
+    """
     if not frame.HasField("commands_received"):
         return session.commands.assumed_delay(store_id)
     return session.commands.delay(store_id, frame.commands_received, frame.command_age_ms / 1000)
