@@ -49,6 +49,7 @@ async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledge
         await fleet.until_more(30)
         await replicas.replicas[second].stop(signal.SIGKILL)
         third = await replicas.until_owner(second)
+        await until(lambda: set(fleet.attached.values()) == {third} and len(fleet.attached) == 2, "attached once more")
         await fleet.until_more(30)
         assert await fleet.lost() == []
         assert len({one[1:] for one in fleet.commands}) == len(fleet.commands), "no owner commands an attempt twice"
