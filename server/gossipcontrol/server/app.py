@@ -29,7 +29,7 @@ from gossipcontrol.server.errors import OwnershipLost, PermissionDenied, StartEr
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
-from gossipcontrol.server.observe.metrics import Metrics, show_standby
+from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
 from gossipcontrol.server.observe.metrics_replicas import show_replicas
@@ -41,7 +41,6 @@ from gossipcontrol.server.rpc.gossip_control import GossipControlService
 from gossipcontrol.server.rpc.health import BoundedHealth, HubHealth
 from gossipcontrol.server.rpc.intention_source import IntentionSource
 from gossipcontrol.server.rpc.interceptor import Handler, WrappingServer
-from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.rpc.options import server_options
 from gossipcontrol.server.rpc.peer_knowledge import PeerKnowledgeService
 from gossipcontrol.server.rpc.resume_token import ResumeTokens
@@ -59,7 +58,7 @@ from gossipcontrol.server.state.recovery import written_with
 from gossipcontrol.server.status_page.event_stream import RejoinNews
 from gossipcontrol.server.status_page.page_guard import OnDenied, PageGuard
 from gossipcontrol.server.status_page.pages import Pages, make_site
-from gossipcontrol.server.status_page.server import PageServer
+from gossipcontrol.server.status_page.server import PageServer, open_pages
 from gossipcontrol.server.wire.encode_replicas import replicas_response
 from gossipcontrol.server.wire.unrecognized import Unrecognized
 from gossipcontrol.system.boot import boot_id
@@ -250,7 +249,6 @@ class App:
         show_replicas(self.metrics.registry, self._replica)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
-        show_standby(self.metrics.registry, self._replica)
         self._turns = Turns()
         self._quotas = Quotas(self._config.identity_limits, self.metrics.count_limited)
         outbox = self._outbox = Outbox(
@@ -429,7 +427,7 @@ class App:
     def _start_pages(self, address: str) -> None:
         if not address:
             return
-        host, _, port = address.rpartition(":")
+        host = address.rpartition(":")[0]
         pages = Pages(
             config=self._config, turns=self._turns, registry=self.metrics.registry, budget=self._dispatcher.core.memory,
             obstacle=self._find_obstacle, connections=self.connections,
@@ -439,10 +437,7 @@ class App:
         )  # fmt: skip
         guard, context = self._page_access(host, self._denied)
         site = make_site(pages, asyncio.get_running_loop(), is_local=host in LOOPBACK, guard=guard)
-        try:
-            self._page_server = PageServer(host.strip("[]"), int(port), site, context)
-        except OSError as error:
-            raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
+        self._page_server = open_pages(address, site, context)
         self.metrics_port = self._page_server.port
 
     def _page_access(self, host: str, denied: OnDenied) -> tuple[PageGuard | None, ssl.SSLContext | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from typing import Protocol
 
 import grpc
 from gossipcontrol.server.access.identity_limits import IdentityLimits
@@ -26,7 +25,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,  # pyright: ignore[reportUnknownVariableType]
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 # When a counter was made says nothing here, and would be every third series.
@@ -308,32 +307,6 @@ def _state(registry: CollectorRegistry) -> tuple[Histogram, Counter, Gauge]:
     return commit, failures, accepting
 
 
-def show_owner(registry: CollectorRegistry, value: int) -> Gauge:
-    """Whether this replica serves; one without others does."""
-    owner = Gauge("gossipcontrol_owner", "1 on the replica that serves, 0 on those that stand by.", registry=registry)
-    owner.set(value)
-    return owner
-
-
-class Following(Protocol):
-    """How a replica follows the log."""
-
-    @property
-    def lag(self) -> int:
-        """How many entries of the log it is behind."""
-        ...
-
-    @property
-    def diverged(self) -> int:
-        """How often its replay had other effects than what the owner decided."""
-        ...
-
-
-def show_standby(registry: CollectorRegistry, following: Following | None) -> None:
-    """How far a standby is behind; a service without others, None, is not."""
-    registry.register(_FollowingCollector(following))
-
-
 def _build(registry: CollectorRegistry) -> None:
     family = Gauge("gossipcontrol_build_info", "Versions in use.", ("version", "grpcio", "python"), registry=registry)
     family.labels(version("gossipcontrol"), grpc.__version__, platform.python_version()).set(1)
@@ -391,27 +364,6 @@ class _StateCollector(Collector):
         )
         yield GaugeMetricFamily(
             "gossipcontrol_state_log_events", "Events logged since the last snapshot.", value=stats.entries
-        )
-
-
-class _FollowingCollector(Collector):
-    """Reads at each scrape how a replica follows the log."""
-
-    def __init__(self, following: Following | None) -> None:
-        self._following = following
-
-    def collect(self) -> Iterator[Metric]:
-        """The metrics now."""
-        following = self._following
-        yield GaugeMetricFamily(
-            "gossipcontrol_standby_lag_entries",
-            "Entries of the log that this standby has yet to replay; all of them while it loads a snapshot.",
-            value=following.lag if following else 0,
-        )
-        yield CounterMetricFamily(
-            "gossipcontrol_replay_diverged",
-            "Turns that had other effects in this standby's replay than on the replica that decided them.",
-            value=following.diverged if following else 0,
         )
 
 

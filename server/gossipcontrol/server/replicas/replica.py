@@ -27,6 +27,9 @@ from gossipcontrol.server.state.ledger_entry import FORMAT
 from gossipcontrol.server.state.ledger_journal import RETRY, LedgerJournal
 from gossipcontrol.system.boot import boot_id, boottime
 
+VERSION = version("gossipcontrol")
+"""Read once: the roster tells it every two seconds, and asks at every scrape."""
+
 
 class Replica:
     """Made for one run of the service; ``trouble`` is told why etcd cannot be asked, and nothing once it can.
@@ -116,7 +119,7 @@ class Replica:
         return Notice(
             holder=self._holder, address=self._address, is_owner=is_owner,
             epoch=lease.epoch or (last.epoch if last else 0), applied=self.position if self.is_warm else None,
-            head=self.position if is_owner else None, version=version("gossipcontrol"), format=FORMAT,
+            head=self.position if is_owner else None, version=VERSION, format=FORMAT,
             at=lease.service_time() if is_owner else last.at if last else 0.0,
         )  # fmt: skip
 

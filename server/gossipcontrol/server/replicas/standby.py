@@ -10,16 +10,15 @@ from typing import Any, cast
 import grpc
 from gossipcontrol.server.access.entrance import Entrance
 from gossipcontrol.server.config import LOOPBACK
-from gossipcontrol.server.errors import NotOwner, StartError
-from gossipcontrol.server.observe.metrics import Following, show_owner, show_standby
+from gossipcontrol.server.errors import NotOwner
+from gossipcontrol.server.observe.metrics_replicas import Following, show_owner, show_standby
 from gossipcontrol.server.replicas.refusal_pace import RefusalPace
 from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.interceptor import trailers
-from gossipcontrol.server.rpc.listener import describe_error
 from gossipcontrol.server.runtime.turns import Turns
 from gossipcontrol.server.status_page.bridge import Bridge
 from gossipcontrol.server.status_page.health import Health
-from gossipcontrol.server.status_page.server import Application, PageServer
+from gossipcontrol.server.status_page.server import Application, PageServer, open_pages
 from gossipcontrol.server.status_page.site import Guard, Site
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import (
@@ -71,7 +70,7 @@ class Standby:
         await self._server.stop(None)
 
     def _start_pages(self, address: str, guard: Guard | None, context: ssl.SSLContext | None) -> None:
-        host, _, port = address.rpartition(":")
+        host = address.rpartition(":")[0]
         health = Health(Bridge(asyncio.get_running_loop(), Turns()), lambda: str(self._refusal()))
         routes = {"/healthz": health.live, "/readyz": health.ready}
         registry = CollectorRegistry()
@@ -79,10 +78,7 @@ class Standby:
         show_standby(registry, self._following)
         metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
         site = Site(routes, {"/metrics": metrics}, self._failed, is_local=host in LOOPBACK, guard=guard)
-        try:
-            self._pages = PageServer(host.strip("[]"), int(port), site, context)
-        except OSError as error:
-            raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
+        self._pages = open_pages(address, site, context)
 
 
 class _Refusing(grpc.GenericRpcHandler):

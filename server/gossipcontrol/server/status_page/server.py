@@ -14,6 +14,9 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from gossipcontrol.server.errors import StartError
+from gossipcontrol.server.rpc.listener import describe_error
+
 CONNECTIONS = 16
 """Most connections at once; each has a thread and a descriptor. One more ends the oldest."""
 IDLE_TIME = 10.0
@@ -31,6 +34,15 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 STREAM = "gossipcontrol.become_stream"
 """Key of the environment of a request: called, it takes the connection for a stream; returns whether there is room."""
+
+
+def open_pages(address: str, application: Application, context: ssl.SSLContext | None = None) -> PageServer:
+    """Serve an application at ``metrics.address``; raises StartError."""
+    host, _, port = address.rpartition(":")
+    try:
+        return PageServer(host.strip("[]"), int(port), application, context)
+    except OSError as error:
+        raise StartError(f"metrics.address {address}: {describe_error(error, int(port))}") from error
 
 
 class PageServer:
