@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gossipcontrol.server.core.codec import Plain
+from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import ClockReading
 
 FORMAT = 1
@@ -67,6 +69,11 @@ def epoch_of(name: str) -> int:
 def covered(manifest: Manifest, store_id: str) -> int:
     """The number from which on facts of a store are in no snapshot of it."""
     return manifest.stores[store_id].number if store_id in manifest.stores else 0
+
+
+def is_uncovered(manifest: Manifest, number: int, entry: Fact | KnowledgeEntry) -> bool:
+    """Whether no snapshot holds this entry of the log."""
+    return number >= (manifest.deciding.number if isinstance(entry, Fact) else covered(manifest, entry.store_id))
 
 
 def write_manifest(manifest: Manifest) -> bytes:

@@ -13,7 +13,7 @@ from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Loaded, LoadedKnowledge, StateError
 from gossipcontrol.server.state.ledger import Ledger
 from gossipcontrol.server.state.ledger_entry import Batch, BatchReader, unpack_batch
-from gossipcontrol.server.state.ledger_manifest import REGISTER, Manifest, Stored, covered, read_manifest
+from gossipcontrol.server.state.ledger_manifest import REGISTER, Manifest, Stored, is_uncovered, read_manifest
 
 T = TypeVar("T")
 READ_TRIES = 5
@@ -120,9 +120,11 @@ async def _read(ledger: Ledger, last: int) -> Found:
     for batch in batches:
         clock = batch.clock or clock
         for number, one in batch.entries:
+            if not is_uncovered(manifest, number, one):
+                continue
             if isinstance(one, Fact):
-                facts += [one] if number >= manifest.deciding.number else []
-            elif number >= covered(manifest, one.store_id):
+                facts.append(one)
+            else:
                 knowledge[number] = one
     loaded = Loaded(
         json.loads(zlib.decompress(parts.packed)) if parts.packed else None,

@@ -14,7 +14,7 @@ from gossipcontrol.server.state.effects_checksum import checksum
 from gossipcontrol.server.state.entry import KnowledgeEntry
 from gossipcontrol.server.state.journal import Loaded, LoadedKnowledge
 from gossipcontrol.server.state.ledger_entry import Batch
-from gossipcontrol.server.state.ledger_manifest import Manifest, covered
+from gossipcontrol.server.state.ledger_manifest import Manifest, is_uncovered
 from gossipcontrol.server.state.ledger_reading import Found, Parts, last_at, last_number
 from gossipcontrol.server.state.recovery import (
     change_book,
@@ -127,10 +127,9 @@ class Replay:
         self._clock = batch.clock or self._clock
         checksums = batch.checksums or {}
         for number, one in batch.entries:
-            if isinstance(one, Fact):
-                is_new = number >= self._manifest.deciding.number
-            else:
-                is_new = number > self._known and number >= covered(self._manifest, one.store_id)
+            is_new = is_uncovered(self._manifest, number, one)
+            if isinstance(one, KnowledgeEntry):
+                is_new = is_new and number > self._known
                 self._known = max(self._known, number)
             if is_new:
                 self._todo.append(Waiting(number, one, batch.checksums is not None, checksums.get(number)))
@@ -158,7 +157,7 @@ class Replay:
         while self._log and self._log[0].seq <= manifest.seq:
             self._log.popleft()
         self._uncovered = {
-            number: one for number, one in self._uncovered.items() if number >= covered(manifest, one.store_id)
+            number: one for number, one in self._uncovered.items() if is_uncovered(manifest, number, one)
         }
 
     def found(self, manifest: Manifest, revision: int) -> Found:

@@ -20,6 +20,7 @@ from gossipcontrol.server.state.ledger_manifest import (
     Stored,
     covered,
     epoch_of,
+    is_uncovered,
     read_manifest,
     write_manifest,
 )
@@ -99,7 +100,7 @@ class Snapshots:
             before, manifest = self.manifest, replace(self.manifest, epoch=self._epoch, clock=clock)
             if job.knowledge is not None:
                 manifest = await self._write_stores(name, job, job.knowledge, manifest)
-            uncovered = {n: one for n, one in self._uncovered.items() if n >= covered(manifest, one.store_id)}
+            uncovered = {n: one for n, one in self._uncovered.items() if is_uncovered(manifest, n, one)}
             if job.plain is not None:
                 manifest = await self._write_deciding(name, job, manifest, uncovered)
             await self._swap(manifest)
