@@ -5,7 +5,8 @@ from __future__ import annotations
 import grpc
 import pytest
 from gossipcontrol.client import Credentials
-from gossipcontrol.client.servers import OWNER, SILENT_TIME, Search, Server, Servers
+from gossipcontrol.client.failure import OWNER
+from gossipcontrol.client.servers import SILENT_TIME, Search, Server, Servers
 
 TRUSTED = Credentials(authority="/etc/hub/ca.pem")
 PUBLIC = Credentials()

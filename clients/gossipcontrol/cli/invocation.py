@@ -14,13 +14,11 @@ from gossipcontrol.cli.complaint import Denied, nowhere, words_of
 from gossipcontrol.cli.message_client import MessageClient
 from gossipcontrol.cli.output import say
 from gossipcontrol.client.address import default_address, split_addresses
-from gossipcontrol.client.errors import AddressError, ClientError, UnreachableError
+from gossipcontrol.client.errors import AddressError, ClientError, StandbyError, UnreachableError
 
 P = ParamSpec("P")
 
 FAILED, UNREACHABLE = 1, 3
-STANDBY = "this replica "
-"""How what a replica that does not serve says begins: it says who does."""
 TIMEOUT, TIMEOUT_OVER_SEVERAL = 2.0, 10.0
 """Seconds that a call may take; with several addresses as long as a standby may need to take over, and more."""
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
@@ -56,7 +54,7 @@ def _complain(address: str, error: ClientError) -> int:
     if not isinstance(error, UnreachableError):
         say(f"gossipcontrol: {words_of(address, error)}", error=True)
         return FAILED
-    if str(error).startswith(STANDBY) and len(split_addresses(address)) == 1:
+    if isinstance(error, StandbyError) and len(split_addresses(address)) == 1:
         say(f"gossipcontrol: {address}: {error}", error=True)
         return UNREACHABLE
     try:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         NotFoundError,
         OverloadedError,
         RefusedError,
+        StandbyError,
         StatusCode,
         UnreachableError,
         UnsupportedError,
@@ -92,7 +93,7 @@ else:
         ),
         "gossipcontrol.client.errors": (
             "AddressError", "ClientError", "CredentialsError", "DeniedError", "NotFoundError", "OverloadedError",
-            "RefusedError", "StatusCode", "UnreachableError", "UnsupportedError",
+            "RefusedError", "StandbyError", "StatusCode", "UnreachableError", "UnsupportedError",
         ),
         "gossipcontrol.client.intention": (
             "AuthorLag", "ChainPosition", "Frontier", "Intention", "IntentionBatch", "Member", "PeerKnowledge",
@@ -113,9 +114,9 @@ __all__ = [
     "Credentials", "CredentialsError", "Decision", "DecisionKind", "DeniedError", "ExplainResult", "Explanation",
     "ForgetResult", "Frontier", "Intention", "IntentionBatch", "Knowledge", "LivenessReport", "LivenessResult",
     "Member", "Neighbor", "NetworkChange", "NotFoundError", "Outcome", "OverloadedError", "PastTrigger", "Peer",
-    "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence",
-    "PresenceUpdate", "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "Replica", "ReplicaList",
-    "ReplicaRole", "RestartRecord", "Rule", "Rung", "SeenState", "StatusCode", "Store", "StoreNode", "StoreView",
+    "PeerChange", "PeerKnowledge", "PeerLag", "PeerObservation", "PeerState", "Platform", "Presence", "PresenceUpdate",
+    "RecordResult", "RefusedError", "RejoinRecord", "RejoinTrigger", "Replica", "ReplicaList", "ReplicaRole",
+    "RestartRecord", "Rule", "Rung", "SeenState", "StandbyError", "StatusCode", "Store", "StoreNode", "StoreView",
     "SyncClient", "SyncRequest", "SyncResult", "TriggerRecord", "TriggerResult", "UndoneChange", "UnreachableError",
     "UnsupportedError", "check_address", "default_address", "unrecognized_numbers",
 ]  # fmt: skip

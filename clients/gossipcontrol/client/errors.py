@@ -60,6 +60,10 @@ class UnreachableError(ClientError):
     code = StatusCode.UNAVAILABLE
 
 
+class StandbyError(UnreachableError):
+    """A replica answered that does not serve; the message says which one does."""
+
+
 class RefusedError(ClientError):
     """The request was wrong, and changed nothing; ``violations`` are (field, what is wrong)."""
 

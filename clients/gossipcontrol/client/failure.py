@@ -13,11 +13,14 @@ from gossipcontrol.client.errors import (
     NotFoundError,
     OverloadedError,
     RefusedError,
+    StandbyError,
     StatusCode,
     UnreachableError,
     UnsupportedError,
 )
 
+OWNER = "gossipcontrol-owner"
+"""Key of the trailing metadata in which a standby says where the owner is; empty: it does not know."""
 _CLASSES: dict[StatusCode, type[ClientError]] = {
     StatusCode.NOT_FOUND: NotFoundError,
     StatusCode.PERMISSION_DENIED: DeniedError,
@@ -54,7 +57,8 @@ def client_error(error: grpc.RpcError) -> ClientError:
     message = failed.details() or code.name
     match code:
         case StatusCode.UNAVAILABLE | StatusCode.DEADLINE_EXCEEDED:
-            return UnreachableError(plain_words(message), code)
+            is_standby = owner_of(error) is not None
+            return (StandbyError if is_standby else UnreachableError)(plain_words(message), code)
         case StatusCode.INVALID_ARGUMENT:
             return RefusedError(message, _violations(failed))
         case StatusCode.RESOURCE_EXHAUSTED:
@@ -67,6 +71,14 @@ def client_error(error: grpc.RpcError) -> ClientError:
 def plain_words(details: str) -> str:
     """What gRPC says where nobody answers, without the words of its core: what the system said stands last."""
     return f"no service answers ({details.rpartition(': ')[2]})" if details.startswith("failed to connect") else details
+
+
+def owner_of(error: grpc.RpcError) -> str | None:
+    """Where the owner is, as a standby said; empty: it does not know; None: this is not from a standby."""
+    for key, value in failure(error).trailing_metadata() or ():
+        if key == OWNER:
+            return value if isinstance(value, str) else ""
+    return None
 
 
 def retry_delay(error: grpc.RpcError) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -18,11 +18,9 @@ import grpc
 from gossipcontrol.client.address import TLS, check_address, split_addresses
 from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.errors import AddressError
-from gossipcontrol.client.failure import failure, retry_delay
+from gossipcontrol.client.failure import failure, owner_of, retry_delay
 from gossipcontrol.client.retry import LONGEST_WAIT, reconnect_wait
 
-OWNER = "gossipcontrol-owner"
-"""Key of the trailing metadata in which a standby says where the owner is; empty: it does not know."""
 SILENT_TIME = 2.0
 """Seconds for which nobody is believed that a server serves that has just not answered: a standby notices later."""
 ATTEMPT_TIME = 2.0
@@ -194,7 +192,7 @@ class Search:
 
     def is_refused(self, error: grpc.RpcError) -> bool:
         """Whether a standby refused."""
-        return owner_of(failure(error).trailing_metadata()) is not None
+        return owner_of(error) is not None
 
     def succeed(self) -> None:
         """A server served."""
@@ -224,7 +222,7 @@ class Search:
         return wait
 
     def _note(self, error: grpc.RpcError | None) -> None:
-        owner = None if error is None else owner_of(failure(error).trailing_metadata())
+        owner = None if error is None else owner_of(error)
         if owner is None:
             self._unanswered += error is None or failure(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED
             self._servers.fail(self._server)
@@ -237,11 +235,3 @@ class Search:
             return 0.0
         self._is_spread = True
         return random.uniform(0.0, self._spread)
-
-
-def owner_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
-    """Where the owner is, as a standby said; empty: it does not know; None: this is not from a standby."""
-    for key, value in metadata or ():
-        if key == OWNER:
-            return value if isinstance(value, str) else ""
-    return None
