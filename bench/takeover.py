@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -163,7 +163,7 @@ async def measure(directory: Path, rounds: int, known: int) -> dict[str, Figure]
             shown[f"{kind}, longest of {rounds}"] = at_most(max(measured.took[kind]), "s", TARGET)
         if known:
             shown[f"state of {known} nodes in {STORES} stores, read cold"] = Figure(await read_cold(etcd), "s")
-        twice = sum(count - 1 for count in Counter(one[1:] for one in fleet.commands).values())
+        twice = fleet.repeated()
         again = len(fleet.commands) - twice - len({one[2:] for one in fleet.commands})
         return {
             **shown,

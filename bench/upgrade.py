@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 from bench.report import Figure, arguments, at_most, run, show
@@ -72,7 +71,7 @@ async def measure(directory: Path) -> dict[str, Figure]:
         took = await hand_over(replicas, fleet, first)
         await fleet.until_more(BETWEEN)
         lost = await fleet.lost()
-        twice = sum(count - 1 for count in Counter(one[1:] for one in fleet.commands).values())
+        twice = fleet.repeated()
         return {
             "upgraded standbys that found the other rule": Figure(len(others), "standbys"),
             "from SIGTERM of the owner to the next acknowledgement": at_most(took, "s", 3.0),

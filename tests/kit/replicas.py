@@ -129,6 +129,10 @@ class Fleet:
                 found.append(request_id)
         return found
 
+    def repeated(self) -> int:
+        """How many commands one owner sent twice, under the same attempt."""
+        return len(self.commands) - len({one[1:] for one in self.commands})
+
     def ask_only(self, address: str) -> asyncio.Task[TriggerResult]:
         """Ask one replica, whoever owns the state, and once."""
         trigger = call.rejoin(RejoinTrigger(node_id=self._nodes[0]))
