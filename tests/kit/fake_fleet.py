@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
-from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation
+from gossipcontrol.v1.gossip_control_pb2 import PeerLivenessRequest
+from gossipcontrol.v1.liveness_pb2 import LivenessReport, Neighbor, PeerObservation, PeersHeard
 
 from tests.kit.service_lab import BareAgent
 
@@ -110,3 +111,12 @@ async def fake_fleet(stub: Stub, store_id: str, *node_ids: str) -> AsyncGenerato
         yield fleet
     finally:
         await fleet.close()
+
+
+async def fill_store(calls: Stub, store_id: str, count: int) -> None:
+    """Have ``peer-00000`` report that it heard so many peers of a store, a thousand in each report."""
+    for first in range(0, count, 1000):
+        names = [f"peer-{number:05}" for number in range(first, min(count, first + 1000))]
+        heard = PeersHeard(peer_ids=names, heard_ages_ms=[100] * len(names), heard_counts=[1] * len(names))
+        report = LivenessReport(node_id="peer-00000", store_id=store_id, heard=heard)
+        await calls.PeerLiveness(PeerLivenessRequest(reports=[report]))
