@@ -9,8 +9,11 @@ T = TypeVar("T")
 Slices = Generator[None, None, T]
 """Work that pauses after each bit of it, which takes well below a millisecond, and returns its result."""
 
+LongSlices = Generator[float | None, None, T]
+"""The same, where a bit may take long: yields the seconds that the next one takes, None for a short one."""
 
-def finish(work: Slices[T]) -> T:
+
+def finish(work: LongSlices[T]) -> T:
     """Do all of it at once."""
     while True:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, cast
@@ -16,6 +16,7 @@ from gossipcontrol.server.core.deciding.record import RejoinRecord, StoreRecord
 from gossipcontrol.server.core.decision import DecisionKind, Outcome, Rule
 from gossipcontrol.server.core.effect import AnswerTrigger, ForgetSlots
 from gossipcontrol.server.core.event import NetworkChanged, RejoinRequested
+from gossipcontrol.server.core.slices import LongSlices, finish
 from gossipcontrol.server.drivers.driver import Driver
 from gossipcontrol.server.errors import NotFound
 from gossipcontrol.server.observe.calls import readable_peer
@@ -40,12 +41,16 @@ from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller, curre
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_deafness, explain_overload, explain_settling, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
 
 PAGE_WEIGHT = 10_000
 """Nodes, about 1 MB, after which a page of stores ends early."""
 PEER_TIME = 0.000005
 """Seconds that a peer in a report takes, if it is new."""
+FEW_PEERS = 200
+"""Most peers and neighbours in the reports of a call that are taken at once, about a millisecond."""
+REPORT_WEIGHT = 20
+"""Peers that take as long as what a report costs besides its peers."""
 SETTLING_LOOK = 0.5
 """Seconds between two looks whether presence is known after the owner changed."""
 _UNKNOWN = frozenset({Rule.UNKNOWN_NODE, Rule.UNKNOWN_HOST})
@@ -147,34 +152,41 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self, request: gossip_control_pb2.PeerLivenessRequest, context: Context
     ) -> gossip_control_pb2.PeerLivenessResponse:
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
+        work = self._report(request, context.peer())
+        if _are_few(request.reports):
+            return await self._dispatcher.together(lambda: finish(work))
+        return await in_slices(work)
+
+    def _report(
+        self, request: gossip_control_pb2.PeerLivenessRequest, peer: str
+    ) -> LongSlices[gossip_control_pb2.PeerLivenessResponse]:
+        """Take the reports of a call, one in each bit."""
         speaker = current_identity()
         synced = decode_presence.syncs_finished(request.sync_results)
-        decoding = decode_report.liveness_reported(request, self._clock.now(), self._note)
-        reports = await in_slices(decoding)
+        reports = yield from decode_report.liveness_reported(request, self._clock.now(), self._note)
         response = gossip_control_pb2.PeerLivenessResponse()
-        work, is_strange = Slice(), False
+        is_strange = False
         for report in reports:
-            work.expect(PEER_TIME * (len(report.heard) + len(report.neighbors)))
-            await work.rest()
+            yield PEER_TIME * (len(report.heard) + len(report.neighbors))
             report.speaker = speaker
             session = self._driver.session(report.node_id)
             if session is not None:
                 report = replace(report, delay=session.commands.assumed_delay(report.store_id, unary=True))
             if cost := self._core.strange_cost(report):
                 if not is_strange:
-                    self._credit.earn(context.peer(), request.ByteSize())
+                    self._credit.earn(peer, request.ByteSize())
                     is_strange = True
-                self._credit.spend(context.peer(), cost)
+                self._credit.spend(peer, cost)
             turn = self._dispatcher.submit(report)
             check_admitted(turn.effects)
             for offer in turn.offers:
                 response.syncs.append(encode_presence.sync_message(offer, self._core.addresses(offer.peer_id)))
         for result in synced:
-            await work.rest()
+            yield None
             self._dispatcher.submit(replace(result, speaker=speaker))
         now = self._clock.now()
         for store_id, version in decode_presence.known_versions(request.reports).items():
-            await work.rest()
+            yield None
             response.views.append(self._answers.view(store_id, version, now))
         response.next_report_ms = self._answers.next_report_ms(now)
         return response
@@ -388,6 +400,16 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         stalest_at = self._staleness.stalest_at(store.store_id)
         settling = self._settling.is_settling(store.store_id, now)
         return encode_presence.store_message(store, counts, stalest_at, now, settling=settling)
+
+
+def _are_few(reports: Iterable[liveness_pb2.LivenessReport]) -> bool:
+    """Whether reports are short enough to be taken at once."""
+    left = FEW_PEERS
+    for report in reports:
+        left -= REPORT_WEIGHT + len(report.heard.peer_ids) + len(report.peers) + len(report.neighbors)
+        if left < 0:
+            return False
+    return True
 
 
 def _asked_by() -> str:

@@ -6,6 +6,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from functools import partial
+from typing import Any, TypeVar
 
 from gossipcontrol.server.core.core import Core
 from gossipcontrol.server.core.effect import AdviseRestart, AnswerTrigger, Effect, StartRejoin
@@ -26,21 +29,23 @@ from gossipcontrol.server.runtime.clock import ServiceClock
 from gossipcontrol.server.runtime.outbox import LATE_AFTER, Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
-from gossipcontrol.server.runtime.turns import SLICE_TIME, Call, current_call, current_caller
+from gossipcontrol.server.runtime.turns import SLICE_TIME, current_call, current_caller
+
+T = TypeVar("T")
 
 
 class Waiting:
-    """An event that is decided together with others, and who waits for it."""
+    """Work that is done together with others', and who waits for it."""
 
-    __slots__ = ("call", "caller", "done", "effects", "event")
+    __slots__ = ("call", "done", "until_kept", "work")
 
-    def __init__(self, event: Event, caller: str, call: Call | None, done: asyncio.Future[None]) -> None:
-        self.event = event
-        self.caller = caller
-        self.call = call
+    def __init__(self, work: Callable[[], object], done: asyncio.Future[Any], *, until_kept: bool) -> None:
+        self.work = work
+        self.call = current_call()
         """To whose account it is charged."""
         self.done = done
-        self.effects: list[Effect] = []
+        self.until_kept = until_kept
+        """Whether it is done once what led to it is kept, instead of at once."""
 
 
 class Dispatcher:
@@ -72,8 +77,8 @@ class Dispatcher:
         self._ticker = Ticker(clock, self._tick, outbox.turns)
         self._attempts: set[asyncio.Task[None]] = set()
         self._waiting: deque[Waiting] = deque()
-        """What is decided together with others."""
-        outbox.start(self._perform, self._arm, self._decide_waiting)
+        """What is done together with others'."""
+        outbox.start(self._perform, self._arm, self._work_on)
 
     def submit(self, event: Event) -> Turn:
         """Let an event happen now; its effects are performed once it is kept, and returned already."""
@@ -106,38 +111,57 @@ class Dispatcher:
             turn = self.submit(event)
             await self.outbox.kept()
             return turn.effects
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(event, current_caller(), current_call(), done)
-        self._waiting.append(waiting)
-        self.outbox.gathering.came()
-        await done
-        return waiting.effects
+        caller, effects = current_caller(), list[Effect]()
+        await self._wait_for(lambda: effects.extend(self._handle(event, caller).effects), until_kept=True)
+        return effects
 
-    def _decide_waiting(self) -> None:
-        """Decide what came together, for the time of a slice; the rest follows in the next pass of the event loop."""
+    async def together(self, work: Callable[[], T]) -> T:
+        """The result of short work that waits for no commit: done now, or with others' while many calls come.
+
+        It runs in the context of the call that waits for it.
+        """
+        gathering = self.outbox.gathering
+        if not (self._waiting or gathering.is_waiting()):
+            gathering.came()
+            return work()
+        found: T = await self._wait_for(partial(copy_context().run, work), until_kept=False)
+        return found
+
+    async def _wait_for(self, work: Callable[[], object], *, until_kept: bool) -> Any:
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(work, done, until_kept=until_kept))
+        self.outbox.gathering.came()
+        return await done
+
+    def _work_on(self) -> None:
+        """Do what came together, for the time of a slice; the rest follows in the next pass of the event loop."""
         if not self._waiting:
             return
         until = time.perf_counter() + SLICE_TIME
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done.done():  # else its call was cancelled
-                self._decide(waiting)
+                self._work(waiting)
             if time.perf_counter() >= until and self._waiting:
                 self.outbox.gathering.again()
                 break
         self._arm()
 
-    def _decide(self, waiting: Waiting) -> None:
+    def _work(self, waiting: Waiting) -> None:
         call = waiting.call
         if call is not None:
             call.begin_step()
         try:
-            self.outbox.check()
-            waiting.effects = self._handle(waiting.event, waiting.caller).effects
-        except Exception as error:  # noqa: BLE001 - it is the error of that call, and the others are decided
+            if waiting.until_kept:
+                self.outbox.check()
+            found = waiting.work()
+        except Exception as error:  # noqa: BLE001 - it is the error of that call, and the others are worked on
             waiting.done.set_exception(error)
         else:
-            self.outbox.release_when_kept(waiting.done)
+            if waiting.until_kept:
+                self.outbox.release_when_kept(waiting.done)
+            else:
+                waiting.done.set_result(found)
         finally:
             if call is not None:
                 call.end_step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
-from gossipcontrol.server.core.slices import Slices
+from gossipcontrol.server.core.slices import LongSlices
 from gossipcontrol.server.runtime.turns import current_call, wait_turn
 
 BACKGROUND_TIME = 0.002
@@ -38,13 +38,15 @@ class Slice:
             self._began_at = time.perf_counter()
 
 
-async def in_slices(work: Slices[T]) -> T:
+async def in_slices(work: LongSlices[T]) -> T:
     """The result of work that pauses between its bits."""
     own = Slice()
     while True:
         try:
-            next(work)
+            ahead = next(work)
         except StopIteration as end:
             result: T = end.value
             return result
+        if ahead is not None:
+            own.expect(ahead)
         await own.rest()
