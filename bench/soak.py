@@ -29,6 +29,7 @@ from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.config import read_config
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.process import serve
+from gossipcontrol.server.runtime.event_loop import new_event_loop
 
 from bench.hostile import ATTACKS, Honest, Target, carry_out, let_go
 from bench.report import Figure, arguments, at_least, at_most, show
@@ -50,7 +51,7 @@ PACE = 0.1
 KIND = 8.0
 """Seconds of each kind of attack."""
 TROUBLE = 25.0
-"""Seconds between two troubles."""
+"""Seconds between two troubles, as the default of ``--trouble``."""
 HONEST_TIMEOUT = 20.0
 """Seconds that an honest call waits: longer than the longest standstill, which no service can answer in."""
 HELD = 200
@@ -127,16 +128,17 @@ def _threads(pid: int) -> dict[str, int]:
 class Troubles:
     """What happens to the service and its clients."""
 
-    def __init__(self, service: Process, agents: list[Agent]) -> None:
+    def __init__(self, service: Process, agents: list[Agent], every: float) -> None:
         self._service = service
         self._agents = agents
+        self._every = every
         self.count = 0
 
     async def go_on(self, chance: random.Random) -> None:
         """One trouble after the other, for ever."""
         kinds = (self._stop, self._network, self._leave)
         while True:
-            await asyncio.sleep(TROUBLE * chance.uniform(0.5, 1.5))
+            await asyncio.sleep(self._every * chance.uniform(0.5, 1.5))
             await chance.choice(kinds)(chance)
             self.count += 1
 
@@ -197,7 +199,7 @@ async def _speak(agents: list[Agent], shape: Shape, chance: random.Random) -> No
         await asyncio.sleep(1.0)
 
 
-async def measure(minutes: float, seed: int, shape: Shape) -> dict[str, Figure]:
+async def measure(minutes: float, seed: int, shape: Shape, trouble: float) -> dict[str, Figure]:
     """Run for some minutes."""
     port, metrics = free_ports(2)
     chance = random.Random(seed)
@@ -225,7 +227,7 @@ async def measure(minutes: float, seed: int, shape: Shape) -> dict[str, Figure]:
             stack.push_async_callback(channel.close)
         target, client = Target(directory, port, metrics, service.pid, hostile), Honest(honest, HONEST_TIMEOUT)
         await client.attach()
-        troubles = Troubles(service, agents)
+        troubles = Troubles(service, agents, trouble)
         works = (client.go_on(), _speak(agents, shape, chance), _watch(address), attack(target), troubles.go_on(chance))
         running = [asyncio.create_task(work) for work in works]
         try:
@@ -304,13 +306,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the troubles (1)")
     parser.add_argument("--agents", type=int, default=20, help="honest agents (20)")
     parser.add_argument("--stores", type=int, default=1, help="stores of each of them (1)")
+    parser.add_argument("--trouble", type=float, default=TROUBLE, help=f"seconds between two troubles ({TROUBLE:g})")
     parser.add_argument("--serve", type=Path, help="be the measured service, and write what it knows of itself here")
     chosen = parser.parse_args()
     if chosen.serve:
-        asyncio.run(_serve(chosen.serve))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(chosen.serve))
         return
     shape = Shape(chosen.agents, chosen.stores)
-    figures = asyncio.run(measure(3.0 if chosen.quick else chosen.minutes, chosen.seed, shape))
+    figures = asyncio.run(measure(3.0 if chosen.quick else chosen.minutes, chosen.seed, shape, chosen.trouble))
     show("soak", figures, chosen.as_json)
 
 

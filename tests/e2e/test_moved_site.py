@@ -41,13 +41,21 @@ def announced(site: Fleet) -> list[str]:
     return [str(said["detail"]) for node in site.nodes for said in node.all("addresses")]
 
 
+async def until_told(site: Fleet, addresses: list[str]) -> None:
+    """Wait until each node has told its new address last; it may be heard before it knows its own."""
+
+    def last_told() -> list[str]:
+        told = [node.all("addresses") for node in site.nodes]
+        return [str(one[-1]["detail"]).partition(":")[0] for one in told if one]
+
+    await until(lambda: last_told() == addresses, "each node tells its new address", WITHIN)
+
+
 @pytest.mark.waits(15)
 async def test_a_site_that_is_renumbered_at_once(site: Fleet) -> None:
     await asyncio.gather(*(move_to(host, GATEWAY) for host in site.hosts))
     await site.until_all_heard(time.time(), WITHIN)
-    assert [node.all("addresses")[-1]["detail"].partition(":")[0] for node in site.nodes] == [
-        new_address(host, GATEWAY) for host in site.hosts
-    ]
+    await until_told(site, [new_address(host, GATEWAY) for host in site.hosts])
     assert not [where for where in announced(site) if "127.0.0.1" in where or "::1" in where]
 
 
@@ -79,13 +87,7 @@ async def test_a_site_that_gets_its_addresses_from_a_new_dhcp_server(site: Fleet
         await site.until_all_heard(time.time(), WITHIN)
     leased = [address_of(host) for host in site.hosts]
     assert all(address.startswith("192.168.50.") for address in leased)
-
-    def announced() -> list[str]:
-        """The address that each node told last; it may be heard before it knows its own."""
-        told = [node.all("addresses") for node in site.nodes]
-        return [str(one[-1]["detail"]).partition(":")[0] for one in told if one]
-
-    await until(lambda: announced() == leased, "each node tells its new address", WITHIN)
+    await until_told(site, leased)
 
 
 @pytest.mark.waits(10)

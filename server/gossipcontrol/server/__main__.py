@@ -268,9 +268,10 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     from gossipcontrol.server.errors import OwnershipLost, StartError
     from gossipcontrol.server.observe.log import make_logger
     from gossipcontrol.server.process import serve
+    from gossipcontrol.server.runtime.event_loop import new_event_loop
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(config, make_logger(config.log), read))
     except StartError as error:
         click.echo(f"gossipcontrol-server: {printable(str(error))}", err=True)
@@ -279,15 +280,6 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
         click.echo(f"gossipcontrol-server: {printable(str(error))}; started again, this one stands by", err=True)
         return LOST
     return 0
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop's loop where it is installed: it serves about a tenth more calls."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":

@@ -33,6 +33,21 @@ def test_the_interval_grows_with_the_reporters_up_to_the_ceiling_and_shrinks_aga
     assert lab.liveness.next_report(lab.now) == 2.0
 
 
+def test_attached_nodes_count_before_they_report_and_until_they_leave() -> None:
+    """A hub that could serve a sixth of its agents counted only these, and asked all of them six times too often."""
+    lab = Lab(LivenessParameters(report_rate=10.0))
+    for number in range(20):
+        lab.attach(f"n{number}", "a", "b", "c")
+    assert lab.liveness.next_report(lab.now) == 6.0
+    for number in range(20):
+        lab.attach(f"n{number}", "a", session_id=f"another {number}")
+    assert lab.liveness.next_report(lab.now) == 2.0, "with fewer stores, as they registered last"
+    lab.attach("n0", *(f"store {number}" for number in range(61)), session_id="a third")
+    assert lab.liveness.next_report(lab.now) == 8.0
+    lab.detach("n0", session_id="a third")
+    assert lab.liveness.next_report(lab.now) == 2.0
+
+
 def test_a_node_that_reports_too_often_counts_once() -> None:
     lab = Lab(LivenessParameters(report_rate=1.0))
     for _ in range(100):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from gossipcontrol.server.runtime.turns import BURST, SHARE, Turns, metered, wait_turn
+from gossipcontrol.server.runtime.turns import BURST, PASS_TIME, SHARE, Turns, metered, wait_for_room, wait_turn
 
 
 class Lab:
@@ -72,6 +72,39 @@ async def test_a_small_call_waits_for_few_slices_beside_five_large_ones(peer: st
         assert lab.now - began_at <= 0.02
     await asyncio.gather(*large)
     counting.cancel()
+
+
+async def test_the_frames_of_many_streams_share_the_passes_with_new_calls() -> None:
+    """A frame of each of 200 streams in one pass made it 60 ms long, and a new call needs several passes."""
+    lab, frames, left = Lab(), 20, 200
+    counting = lab.count_passes()
+
+    async def read() -> None:
+        nonlocal left
+        for _ in range(frames):
+            await asyncio.sleep(0)  # the next frame is there in every pass
+            await wait_for_room()
+            lab.now += 0.0003
+            lab.ran.append((lab.pass_number, "frame"))
+        left -= 1
+
+    async def stream() -> None:
+        with lab.turns.call("unix:") as own:
+            await own.run(read)
+
+    streams = [asyncio.create_task(stream()) for _ in range(left)]
+    while left > 20:  # there are enough of them to fill every pass
+        began_at, began_in = lab.now, lab.pass_number
+        await lab.call("unix:", "call", 1, 0.0002)
+        assert lab.now - began_at <= 4 * PASS_TIME
+        assert lab.pass_number - began_in <= 4
+    await asyncio.gather(*streams)
+    counting.cancel()
+    busy = [number for number, name in lab.ran if name == "frame"]
+    assert len(busy) == 200 * frames
+    # Several small bits have room in a pass: if each had one of its own, most of the time would go to passes.
+    assert len(busy) / len(set(busy)) > 5
+    assert max(map(busy.count, set(busy))) * 0.0003 <= 2 * PASS_TIME
 
 
 async def test_an_overdrawn_connection_waits_for_others_and_only_it() -> None:

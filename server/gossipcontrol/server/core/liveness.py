@@ -75,6 +75,8 @@ class Reporter:
     """Store -> its last report about that store; other events do not count."""
     session_id: str = ""
     """The stream that registered it; empty when none did."""
+    expected: int = 0
+    """How many stores it registered, each of which it reports."""
 
     def reported_at(self, store_id: str) -> float:
         """Service time of its last report about a store; NEVER before the first."""
@@ -214,7 +216,8 @@ class Liveness:
         # A further registration of one stream says where the node is; what its reports proved stands.
         kept = before.stores if before is not None and before.session_id == event.session_id else {}
         stores = {store_id: kept.get(store_id, Report()) for store_id in event.store_ids}
-        self._reporters[event.node_id] = Reporter(stores, event.session_id)
+        self._reporters[event.node_id] = Reporter(stores, event.session_id, len(stores))
+        self._pacer.expect(len(stores) - (before.expected if before is not None else 0))
         earlier = self._arrivals.pop(event.node_id, ())
         came = [store_id for store_id in stores if store_id not in kept or store_id in earlier]
         if came:
@@ -243,7 +246,9 @@ class Liveness:
 
     def _on_node_detached(self, event: NodeDetached, now: float) -> None:
         self._arrivals.pop(event.node_id, None)
-        self._reporters.pop(event.node_id, None)
+        reporter = self._reporters.pop(event.node_id, None)
+        if reporter is not None:
+            self._pacer.expect(-reporter.expected)
         if event.left:
             self.presence.forget_reporter(event.node_id)
             for store_id in self._stores_of(event.node_id):
@@ -288,7 +293,8 @@ class Liveness:
             if len(self._reporters) >= MAX_REPORTERS:
                 oldest = islice(self._reporters, EVICTION_SCAN)
                 idle = next((one for one in oldest if self.roster.can_sync(one) is None), None)
-                del self._reporters[idle or next(iter(self._reporters))]
+                evicted = self._reporters.pop(idle or next(iter(self._reporters)))
+                self._pacer.expect(-evicted.expected)
             reporter = self._reporters[node_id] = Reporter()
         return reporter
 

@@ -20,7 +20,7 @@ from gossipcontrol.server.rpc.report_answer import ReportAnswers
 from gossipcontrol.server.rpc.session import QueuedBytes, Run, Session
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.knowledge_dispatcher import KnowledgeDispatcher
-from gossipcontrol.server.runtime.turns import current_identity, metered
+from gossipcontrol.server.runtime.turns import current_identity, metered, wait_for_room
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode
 from gossipcontrol.server.wire.source import vouch
 from gossipcontrol.server.wire.unrecognized import Note, unknown_field
@@ -158,6 +158,7 @@ class AgentStreams:
     async def _read(self, frames: Frames, session: Session, context: CallerContext) -> None:
         try:
             async for frame in frames:
+                await wait_for_room()
                 # A replaced stream may deliver frames that its agent wrote long ago: it speaks for the node no more.
                 if self._driver.is_current(session):
                     await self._handle(session, frame, context)

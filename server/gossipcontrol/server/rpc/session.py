@@ -12,6 +12,7 @@ from gossipcontrol.server.errors import Overloaded
 from gossipcontrol.server.rpc.command_log import CommandLog
 from gossipcontrol.server.rpc.progress import READ_RETRY, WRITE_TIME, write_within
 from gossipcontrol.server.rpc.report_shedder import ReportShedder
+from gossipcontrol.server.runtime.turns import metered, wait_for_room
 from gossipcontrol.v1.attach_pb2 import AttachResponse
 
 BACKLOG_FRAMES = 1024
@@ -120,7 +121,7 @@ class Session:
 
         A write to an agent that has stopped reading may never end, so it has a deadline, and a cut cancels it.
         """
-        writing = asyncio.ensure_future(self._write(write))
+        writing = asyncio.ensure_future(metered(self._write(write)))
         try:
             await asyncio.wait((writing, self._cut), return_when=asyncio.FIRST_COMPLETED)
             if self._cut.done():
@@ -149,6 +150,7 @@ class Session:
         while (frame := await self._next()) is not None:
             if isinstance(frame, Exception):
                 raise frame
+            await wait_for_room()
             self._count(-frame.ByteSize())
             await write_within(write, frame, WRITE_TIME)
 

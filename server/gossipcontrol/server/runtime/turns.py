@@ -27,6 +27,10 @@ LEAST_SLICE = 0.001
 """Seconds that a long call has in a pass, however much others did before it."""
 STARTS = 3
 """Calls that begin for each slice of a call under way, while both wait."""
+WEIGHT = 0.2
+"""Of the newest pass in the average of how long those who waited took."""
+LEAST_BIT = 0.0001
+"""Seconds that one of them is taken to need at least."""
 PASSES_OVER = 20
 """Most passes in which others leave no time for those who are overdrawn before one of these has its turn anyway."""
 CALLS_TIME = 0.001
@@ -108,6 +112,10 @@ class Turns:
         """Calls that began since a slice of one under way had its turn."""
         self._passed_over = 0
         """Passes in which the overdrawn had no turn."""
+        self._released = 0
+        """How many were given their turn in this pass."""
+        self._bit_time = PASS_TIME
+        """Seconds that one of them took lately."""
 
     @property
     def accounts(self) -> int:
@@ -187,6 +195,15 @@ class Turns:
         """Let others have their turn."""
         await self._wait(self._going_on, account)
 
+    async def wait_for_room(self, account: Account) -> None:
+        """Wait if much was done in this pass, or if the account is overdrawn: what a stream brings is many bits.
+
+        gRPC hands over one new call in a pass of the event loop. If each of a thousand streams had a frame taken in
+        every pass, passes would be so long that new callers give up before they are served.
+        """
+        if self._used >= PASS_TIME or account.balance(self.clock()) < 0:
+            await self._wait(self._going_on, account)
+
     async def _wait(self, queue: _Queue, account: Account) -> None:
         waiter = queue.add(account)
         self._arm()
@@ -198,11 +215,16 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
-        """Give one of those who wait a turn in this pass; it follows what the others are ready to do anyway."""
+        """Give those who wait a turn in this pass, as many as have room; they follow what others are ready to do."""
         self._armed = False
         used, self._used = self._used, 0.0
         now = self.clock()
-        if not self._release_next(now) and (self._starting or self._going_on):
+        if self._released:
+            self._bit_time += (used / self._released - self._bit_time) * WEIGHT
+        self._released, room = 0, max(1, int(PASS_TIME / max(self._bit_time, LEAST_BIT)))
+        while self._released < room and self._release_next(now):
+            self._released += 1
+        if not self._released and (self._starting or self._going_on):
             self._passed_over += 1
             if used < PASS_TIME or self._passed_over > PASSES_OVER:
                 self._passed_over = 0
@@ -240,6 +262,10 @@ class Call:
     async def wait_turn(self) -> None:
         """Let others have their turn."""
         await self._turns.wait_to_go_on(self._account)
+
+    async def wait_for_room(self) -> None:
+        """Wait if much was done in this pass: before the next of many bits that come by themselves."""
+        await self._turns.wait_for_room(self._account)
 
     def is_over(self, ahead: float = 0.0) -> bool:
         """Whether its slice is used up, by this step, others of this pass and the seconds that its next bit takes."""
@@ -284,6 +310,13 @@ async def wait_turn() -> None:
         await asyncio.sleep(0)
     else:
         await call.wait_turn()
+
+
+async def wait_for_room() -> None:
+    """Wait if much was done in this pass: before the next of many bits that come by themselves."""
+    call = _current.get()
+    if call is not None:
+        await call.wait_for_room()
 
 
 async def metered(work: Coroutine[Any, Any, T]) -> T:

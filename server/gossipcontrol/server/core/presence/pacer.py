@@ -10,7 +10,7 @@ EPOCH_INTERVALS = 1.5
 
 
 class ReportPacer:
-    """Counts the (node, store) pairs that report, and derives the report interval."""
+    """Counts the (node, store) pairs that report, or are expected to, and derives the report interval."""
 
     def __init__(self, parameters: LivenessParameters) -> None:
         self._interval = parameters.report_interval
@@ -21,6 +21,8 @@ class ReportPacer:
         self._reported_at = NEVER
         """When anybody reported last."""
         self._previous_count = self._current_count = 0
+        self._expected = 0
+        """How many of attached nodes will report: a service that cannot serve them all counts only some."""
         self._behind_until = NEVER
         self._update_interval()
 
@@ -31,6 +33,11 @@ class ReportPacer:
         if reported_at < self._epoch_at:
             self._current_count += 1
             self._update_interval()
+
+    def expect(self, change: int) -> None:
+        """So many more pairs are registered, or fewer."""
+        self._expected += change
+        self._update_interval()
 
     def on_behind(self, now: float) -> None:
         """The service is behind, or was paused: for a while the interval may grow, but not shrink.
@@ -48,10 +55,9 @@ class ReportPacer:
         return self._asked_interval
 
     def _update_interval(self) -> None:
-        """Derive the interval from the larger of this epoch's and the previous epoch's count."""
-        self._asked_interval = min(
-            max(max(self._previous_count, self._current_count) / self._rate, self._interval), self._ceiling
-        )
+        """Derive the interval from the largest of this epoch's count, the previous one's, and what is expected."""
+        count = max(self._previous_count, self._current_count, self._expected)
+        self._asked_interval = min(max(count / self._rate, self._interval), self._ceiling)
 
     def _roll_epoch(self, now: float) -> None:
         length = EPOCH_INTERVALS * self._asked_interval
