@@ -32,6 +32,9 @@ from gossipcontrol.client.servers import Search, Server, Servers
 
 CONNECT_TIMEOUT = 5.0
 """Seconds within which a new stream must be answered."""
+LONGEST_PATIENCE = 80.0
+"""The same of a service that is connected and does not answer, doubled from attempt to attempt: one that is overloaded
+would else take up only streams whose agents have given up."""
 PROBE_TIMEOUT = 1.0
 """Seconds within which the service must answer after the network changed."""
 STEADY = 10.0
@@ -82,6 +85,8 @@ class Agent:
         self._state = AgentState(node, host_id, on_event, on_peer, name, restart_command)
         self._network_changed = asyncio.Event()
         self._attached_at = 0.0
+        self._patience = CONNECT_TIMEOUT
+        """Seconds within which the next stream must be answered."""
         self._failure: grpc.RpcError | None = None
         """What the last stream ended with, as far as its server said."""
         self._last_reason = ""
@@ -245,7 +250,7 @@ class Agent:
         channel = open_channel_to(server, self._credentials)
         attachment = Attachment(self._state, channel)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 # After a change of the network, an attempt over the old one is not worth waiting for.
                 await run_until_first(self._register(attachment, server.address), self._network_changed.wait())
             if not self.attached.is_set():
@@ -253,6 +258,13 @@ class Agent:
             await run_until_first(
                 attachment.read(), attachment.write(), self._state.addresses.run(), self._probe(channel)
             )
+        except TimeoutError:
+            if self.attached.is_set():
+                raise
+            waited = self._patience
+            if channel.get_state() is grpc.ChannelConnectivity.READY:
+                self._patience = min(2 * waited, LONGEST_PATIENCE)
+            raise TimeoutError(f"no answer within {waited:g} s") from None
         finally:
             self._failure = await attachment.failure()
             await channel.close()
@@ -260,6 +272,7 @@ class Agent:
     async def _register(self, attachment: Attachment, address: str) -> None:
         answer = await attachment.register()
         self._attached_at, self._last_reason = time.monotonic(), ""
+        self._patience = CONNECT_TIMEOUT
         self.stats.attached += 1
         self.attached.set()
         _logger.info("attached to %s: %s", address, answer)
@@ -298,4 +311,4 @@ def _reason(error: BaseException) -> str:
         details = failure(error).details() or ""
         plain = plain_words(details)
         return plain if plain != details else f"{failure(error).code().name}: {details}"
-    return str(error) or f"no answer within {CONNECT_TIMEOUT:g} s"
+    return str(error) or f"no answer within {PROBE_TIMEOUT:g} s after the network changed"
