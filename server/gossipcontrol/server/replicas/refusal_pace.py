@@ -21,11 +21,15 @@ class RefusalPace:
         self._clock = clock
         self._turn_at = 0.0
 
-    def delay(self) -> float:
-        """Seconds until the turn of the next caller; 0.0: it may come when it likes."""
+    def delay(self, first: float = 0.0) -> float:
+        """Seconds until the turn of the next caller; 0.0: it may come when it likes.
+
+        ``first``: seconds before which nobody needs to come, as no owner will be there.
+        """
         now = self._clock()
-        self._turn_at = min(max(now, self._turn_at + 1 / RATE), now + LONGEST)
+        begins_at = now + first
+        self._turn_at = min(max(begins_at, self._turn_at + 1 / RATE), begins_at + LONGEST)
         delay = self._turn_at - now
-        if delay >= LONGEST:  # more than have turns: all of the time is theirs
-            return random.uniform(LEAST, LONGEST)
+        if self._turn_at >= begins_at + LONGEST:  # more than have turns: all of the time is theirs
+            return first + random.uniform(LEAST, LONGEST)
         return delay if delay >= LEAST else 0.0

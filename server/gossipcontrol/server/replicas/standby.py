@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -82,19 +83,23 @@ class Standby:
 
 
 class _Refusing(grpc.GenericRpcHandler):
-    """Refuses every call; as a stream, which also answers a client that expects one message."""
+    """Refuses every call; as a stream, which also answers a client that expects one message.
+
+    Agents have turns of their own: the calls of others must not wait behind those of a fleet.
+    """
 
     def __init__(self, refusal: Callable[[], NotOwner]) -> None:
-        self._refusal = refusal
-        self._pace = RefusalPace()
+        agents, others = (partial(self._refuse, refusal, RefusalPace()) for _ in range(2))
+        self._agents = cast("Any", grpc.stream_stream_rpc_method_handler(agents))
+        self._others = cast("Any", grpc.stream_stream_rpc_method_handler(others))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The same for every method."""
-        del handler_call_details
-        return cast("Any", grpc.stream_stream_rpc_method_handler(self._refuse))
+        """The same for every method, but for the turns."""
+        return self._agents if str(handler_call_details.method).endswith("/Attach") else self._others
 
-    async def _refuse(self, requests: Any, context: Any) -> None:
+    @staticmethod
+    async def _refuse(refusal: Callable[[], NotOwner], pace: RefusalPace, requests: Any, context: Any) -> None:
         del requests
-        error = self._refusal()
-        error.retry_in = self._pace.delay()
+        error = refusal()
+        error.retry_in = pace.delay(error.retry_in)
         await context.abort(error.code, str(error), trailers(error))
