@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from gossipcontrol.agent.agent import CONNECT_TIMEOUT, SPREAD, STEADY
+from gossipcontrol.agent.agent import CONNECT_TIMEOUT, LONGEST_CONNECT, SPREAD, STEADY
 from gossipcontrol.agent.owner import Owner
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.retry import LONGEST_WAIT
@@ -136,12 +136,12 @@ class LightAgent:
             is_steady = at is not None and time.monotonic() - at >= STEADY
             await asyncio.sleep(self._search.lose() if is_steady else self._search.wait(failure))
 
-    async def _attach_once(self) -> grpc.RpcError:
+    async def _attach_once(self) -> grpc.RpcError | None:
         self._seen.total["attempts"] += 1
         self._ended = asyncio.get_running_loop().create_future()
         host, _, port = self._address.rpartition(":")
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT) as deadline:
+            async with asyncio.timeout(self._search.answer_time(CONNECT_TIMEOUT, LONGEST_CONNECT)) as deadline:
                 _, connection = await asyncio.get_running_loop().create_connection(self._connected, host, int(port))
                 self._connection = connection
                 self._stream = connection.call(header_block(METHOD), self._register, last=False)
@@ -149,7 +149,7 @@ class LightAgent:
                 return await self._ended
         except TimeoutError:
             self._seen.total["timeouts"] += 1
-            return Unreachable()
+            return None
         except OSError:
             self._seen.total["nobody there"] += 1
             return Unreachable()

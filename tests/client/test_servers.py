@@ -210,6 +210,22 @@ def test_streams_that_lost_their_server_come_to_the_others_over_a_while() -> Non
     assert 1.5 < max(waits) <= 2.0
 
 
+def test_streams_give_an_owner_with_too_much_to_do_time() -> None:
+    """A fleet that gave up after the same time, and came again at once, kept it from serving anybody."""
+    scene = Scene("h1:1,h2:1")
+    scene.search = search = Search(scene.servers, longest=LONGEST_WAIT, spread=2.0)
+    had, waits = [], list[float]()
+    for _ in range(100):
+        had.append(search.answer_time(5.0, 20.0))
+        scene.unanswered(grpc.StatusCode.DEADLINE_EXCEEDED, after=5.0)
+        waits.append(scene.refused("h1:1"))
+        scene.now += SILENT_TIME
+    assert had[:4] == [5.0, 10.0, 20.0, 20.0]
+    assert LONGEST_ROUND_WAIT < max(waits) <= LONGEST_WAIT
+    search.lose()
+    assert search.answer_time(5.0, 20.0) == 5.0
+
+
 def test_a_call_that_a_stopping_server_ended_is_made_again_where_there_is_another() -> None:
     for code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
         ended = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata())

@@ -207,6 +207,13 @@ class Search:
         """Seconds that an attempt has, of those that are left."""
         return left if self._servers.count == 1 else min(left, ATTEMPT_TIME * 2**self._unanswered)
 
+    def answer_time(self, first: float, longest: float) -> float:
+        """Seconds that a new stream has to be answered: twice as many after each that was not.
+
+        A server with too much to do works off what its clients have given up, and gets it again from them.
+        """
+        return min(longest, first * 2.0 ** min(self._unanswered, 10))
+
     def may_go_on(self, error: BaseException) -> bool:
         """Whether a call that a server did not answer in time, or ended as it stopped, may be answered by another."""
         if self._servers.count == 1 or not isinstance(error, grpc.RpcError):
@@ -262,7 +269,8 @@ class Search:
         if self._is_refused and self._pause:
             return self._pause
         longest = LONGEST_WAIT if self._servers.count == 1 else self._longest
-        longest = min(longest, LONGEST_ROUND_WAIT) if self._is_refused else longest
+        if self._is_refused and not self._unanswered:  # else there is one, which has too much to do
+            longest = min(longest, LONGEST_ROUND_WAIT)
         return max(self._pause, reconnect_wait(self._rounds, longest))
 
     def _between(self) -> float:

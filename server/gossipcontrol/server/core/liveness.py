@@ -477,6 +477,10 @@ class Liveness:
         self.presence.forget_store(store_id)
         self.diagnosis.forget_store(store_id)
 
+    def expect_reports(self, count: int) -> None:
+        """The owner changed, and so many (node, store) will report to this one."""
+        self._pacer.expect(count)
+
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again; grows with the load."""
         return self._pacer.next_report(now)
