@@ -25,6 +25,10 @@ SLICE_TIME = 0.004
 """Seconds of work in one pass after which a long call waits for a later pass."""
 LEAST_SLICE = 0.001
 """Seconds that a long call has in a pass, however much others did before it."""
+MOST_STARTS = 20
+"""Calls that begin in one pass at most: one for each two PASS_TIMEs of work in the last one. Streams that report do not
+wait for turns, and where they are many, a pass is long: calls that begin one per pass would wait until their clients
+give up."""
 STARTS = 3
 """Calls that begin for each slice of a call under way, while both wait."""
 PASSES_OVER = 20
@@ -198,11 +202,17 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
-        """Give one of those who wait a turn in this pass; it follows what the others are ready to do anyway."""
+        """Give one of those who wait a turn in this pass, after a long one more of those who have yet to begin.
+
+        It follows what the others are ready to do anyway.
+        """
         self._armed = False
         used, self._used = self._used, 0.0
         now = self.clock()
-        if not self._release_next(now) and (self._starting or self._going_on):
+        if self._release_next(now):
+            for _ in range(min(MOST_STARTS, int(used / (2 * PASS_TIME))) - 1):
+                self._starting.release(now, overdrawn=False)
+        elif self._starting or self._going_on:
             self._passed_over += 1
             if used < PASS_TIME or self._passed_over > PASSES_OVER:
                 self._passed_over = 0
