@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from gossipcontrol.server.runtime.turns import BURST, SHARE, Turns, metered, wait_turn
+from gossipcontrol.server.runtime.turns import BURST, FRAMES, SHARE, Turns, metered, wait_turn
 
 
 class Lab:
@@ -98,6 +98,30 @@ async def test_calls_begin_beside_streams_that_make_every_pass_long() -> None:
     counting.cancel()
     passes = [number for number, _ in lab.ran]
     assert max(map(passes.count, passes[-10:])) == 1
+
+
+async def test_frames_of_many_streams_are_read_over_many_passes_in_turn() -> None:
+    """Agents that reported at once made a pass of 0.1 s, in which gRPC handed over one call."""
+    lab = Lab()
+    counting = lab.count_passes()
+
+    async def read(name: str) -> None:
+        for _ in range(3):
+            await lab.turns.wait_to_read()
+            lab.now += 0.0005
+            lab.turns.count(0.0005)
+            lab.ran.append((lab.pass_number, name))
+
+    streams = [asyncio.create_task(read(f"n{number}")) for number in range(100)]
+    await asyncio.sleep(0)
+    ended = asyncio.create_task(read("ended"))
+    await asyncio.sleep(0)
+    ended.cancel()
+    await asyncio.gather(*streams)
+    counting.cancel()
+    passes = [number for number, _ in lab.ran]
+    assert max(map(passes.count, passes)) <= 2 * FRAMES
+    assert len({name for _, name in lab.ran[:120]}) == 100, "all have read once before others read twice"
 
 
 async def test_an_overdrawn_connection_waits_for_others_and_only_it() -> None:

@@ -156,8 +156,10 @@ class AgentStreams:
         raise AssertionError("the core accepts or refuses every registration")
 
     async def _read(self, frames: Frames, session: Session, context: CallerContext) -> None:
+        turns = self._dispatcher.outbox.turns
         try:
             async for frame in frames:
+                await turns.wait_to_read()
                 # A replaced stream may deliver frames that its agent wrote long ago: it speaks for the node no more.
                 if self._driver.is_current(session):
                     await self._handle(session, frame, context)

@@ -25,10 +25,11 @@ SLICE_TIME = 0.004
 """Seconds of work in one pass after which a long call waits for a later pass."""
 LEAST_SLICE = 0.001
 """Seconds that a long call has in a pass, however much others did before it."""
+FRAMES = 10
+"""Frames of streams that are read in one pass, while more wait. gRPC hands over one call in each pass: 250 agents whose
+reports all had their turn in one would keep it from registrations and triggers until their clients give up."""
 MOST_STARTS = 20
-"""Calls that begin in one pass at most: one for each two PASS_TIMEs of work in the last one. Streams that report do not
-wait for turns, and where they are many, a pass is long: calls that begin one per pass would wait until their clients
-give up."""
+"""Calls that begin in one pass at most: one for each two PASS_TIMEs of work in the last one, if others make it long."""
 STARTS = 3
 """Calls that begin for each slice of a call under way, while both wait."""
 PASSES_OVER = 20
@@ -104,6 +105,7 @@ class Turns:
         self._accounts: OrderedDict[str, Account] = OrderedDict()
         """By connection, the one used longest ago first."""
         self._starting, self._going_on = _Queue(), _Queue()
+        self._frames: deque[asyncio.Future[None]] = deque()
         self._used = 0.0
         """Seconds of work in this pass."""
         self.arrivals = Arrivals()
@@ -191,6 +193,14 @@ class Turns:
         """Let others have their turn."""
         await self._wait(self._going_on, account)
 
+    async def wait_to_read(self) -> None:
+        """Wait with a frame of a stream if much was done in this pass, or if other frames wait."""
+        if self._frames or self._used >= PASS_TIME:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._frames.append(waiter)
+            self._arm()
+            await waiter
+
     async def _wait(self, queue: _Queue, account: Account) -> None:
         waiter = queue.add(account)
         self._arm()
@@ -217,8 +227,17 @@ class Turns:
             if used < PASS_TIME or self._passed_over > PASSES_OVER:
                 self._passed_over = 0
                 _ = self._starting.release(now, overdrawn=True) or self._going_on.release(now, overdrawn=True)
-        if self._starting or self._going_on:
+        self._release_frames()
+        if self._starting or self._going_on or self._frames:
             self._arm()
+
+    def _release_frames(self) -> None:
+        left = FRAMES
+        while self._frames and left:
+            waiter = self._frames.popleft()
+            if not waiter.done():  # else its stream has ended
+                waiter.set_result(None)
+                left -= 1
 
     def _release_next(self, now: float) -> bool:
         """Give one that is not overdrawn its turn: one that begins before one under way, but not always."""
