@@ -32,8 +32,8 @@ MEMBERS = 20
 NEIGHBORS = 4
 TOLD = 0.2
 """Seconds between two lines."""
-FIRST_SPREAD = 4.0
-"""Seconds over which the agents come for the first time."""
+FIRST_RATE = 100.0
+"""Agents per second that come for the first time, which is not what is measured."""
 AWAY = (liveness_pb2.PEER_STATE_OFFLINE, liveness_pb2.PEER_STATE_ASLEEP, liveness_pb2.PEER_STATE_LEFT)
 
 
@@ -268,7 +268,7 @@ async def attach(addresses: str, mine: Iterable[int], shared: Sequence[dict[str,
 
     async with asyncio.TaskGroup() as group:
         for number in mine:
-            group.create_task(come(number, random.uniform(0.0, FIRST_SPREAD)))
+            group.create_task(come(number, random.uniform(0.0, len(shared) / FIRST_RATE)))
         group.create_task(tell())
 
 

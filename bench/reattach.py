@@ -122,7 +122,12 @@ class Lab:
             is_there = len(here) == self.count == len(self.agents.settled)
             return is_there and time.monotonic() - max(here) > STEADY
 
-        await until(is_steady, f"{self.count} agents are attached for {STEADY:g} s", WITHIN)
+        try:
+            await until(is_steady, f"{self.count} agents are attached for {STEADY:g} s", WITHIN)
+        except AssertionError as error:
+            here = sum(where == owner for _, where in self.agents.attached.values())
+            seen = f"{here} are at {owner}, {len(self.agents.settled)} have their views: {dict(self.agents.total())}"
+            raise AssertionError(f"{error}; {seen}; load {os.getloadavg()[0]:.1f}") from None
 
     async def kill(self) -> Round:
         """Kill the owner, and see how the agents come back; then start it again."""

@@ -11,6 +11,7 @@ from gossipcontrol.client.failure import OWNER
 from gossipcontrol.client.retry import LONGEST_WAIT
 from gossipcontrol.client.servers import (
     LONGEST_ROUND_WAIT,
+    LONGEST_TURN,
     SHORTEST_SILENCE,
     SILENT_TIME,
     Search,
@@ -130,7 +131,7 @@ def test_streams_come_when_standbys_say_and_do_not_wait_longer_the_longer_nobody
     waits = [scene.refused() for _ in range(100)]
     assert max(waits) <= LONGEST_ROUND_WAIT
     assert scene.refused(turn=3600.0) == 0.0
-    assert scene.refused() == LONGEST_WAIT, "nobody has a client wait for an hour"
+    assert scene.refused() == LONGEST_TURN, "nobody has a client wait for an hour"
     absent = [scene.unanswered() for _ in range(100)]
     assert max(absent) > LONGEST_ROUND_WAIT, "where nobody answers, waits grow"
 

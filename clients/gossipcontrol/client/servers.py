@@ -31,6 +31,8 @@ many as the one before that was not answered."""
 LONGEST_ROUND_WAIT = 0.5
 """Most seconds between two rounds of a call over several servers, unless they ask for more; and of a stream where a
 standby has answered: soon one will serve, and standbys say themselves when they are asked too often."""
+LONGEST_TURN = 10.0
+"""Most seconds that a standby may have a client wait."""
 STAY = frozenset({grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED})
 """What the server says that serves: another would not do better."""
 _OWNER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -261,7 +263,7 @@ class Search:
             self._servers.fail(self._server, self._servers.clock() - self._asked_at)
         else:
             self._is_refused = True
-            self._pause = max(self._pause, min(asked, LONGEST_WAIT))
+            self._pause = max(self._pause, min(asked, LONGEST_TURN))
             self._servers.refuse(self._server, owner)
 
     def _between_rounds(self) -> float:
