@@ -4,8 +4,51 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import grpc
 import pytest
+from gossipcontrol.client.failure import owner_of, retry_delay
+from gossipcontrol.server.errors import NotOwner
 from gossipcontrol.server.replicas.refusal_pace import LEAST, LONGEST, RATE, RefusalPace
+from gossipcontrol.server.replicas.standby import Refusing
+
+
+class Context:
+    """A call that is refused."""
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailing: tuple[tuple[str, str | bytes], ...]) -> None:
+        raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
+
+
+class Details(grpc.HandlerCallDetails):
+    """Of a call of this method."""
+
+    def __init__(self, method: str) -> None:
+        self.method = f"/gossipcontrol.v1.GossipControl/{method}"
+
+    def invocation_metadata(self) -> None:
+        """None."""
+
+
+async def refused(refusing: Refusing, method: str) -> float | None:
+    """The seconds until this call's turn, as its client reads them; None: it has none."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await refusing.service(Details(method)).stream_stream(None, Context())
+    assert owner_of(caught.value) == "two:1"
+    return retry_delay(caught.value)
+
+
+async def test_nobody_waits_behind_a_fleet_of_agents() -> None:
+    """Agents and callers had the same turns: the first trigger after a takeover came when the fleet was through."""
+    refusing = Refusing(lambda: NotOwner("this replica stands by", "two:1"), lambda: 100.0)
+    turns = [await refused(refusing, "Attach") for _ in range(100)]
+    assert turns[-1] == pytest.approx(99 / RATE, abs=0.002)
+    assert await refused(refusing, "Rejoin") is None
+
+
+async def test_whoever_asks_a_standby_learns_when_the_owner_may_be_replaced() -> None:
+    refusing = Refusing(lambda: NotOwner("this replica stands by", "two:1", 1.1), lambda: 100.0)
+    for method in ("Attach", "Rejoin"):
+        assert 1.09 <= (await refused(refusing, method) or 0.0) < 1.2
 
 
 def test_nobody_waits_while_few_come_and_a_fleet_has_turns() -> None:

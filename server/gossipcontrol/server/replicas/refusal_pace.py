@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 RATE = 400.0
-"""Refused calls a second: to attach an agent costs a new owner 0.6 ms, and 0.15 ms more for each store that it reports
-at once, so that a fleet with ten stores each leaves it some time for others."""
+"""Refused calls a second: to attach an agent costs a new owner 0.6 ms, and some tenths of that more for each store that
+it reports at once, so a fleet with ten stores each takes most of a core."""
 LONGEST = 5.0
 """Most seconds that one has to wait once there may be an owner: beyond RATE * LONGEST callers, they come faster. Nodes
 count as attached for 15 s."""
