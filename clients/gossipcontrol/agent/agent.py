@@ -30,11 +30,9 @@ from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import LONGEST_WAIT
 from gossipcontrol.client.servers import Search, Server, Servers
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds within which a new stream must be answered."""
-LONGEST_PATIENCE = 80.0
-"""The same of a service that is connected and does not answer, doubled from attempt to attempt: one that is overloaded
-would else take up only streams whose agents have given up."""
+CONNECT_TIMEOUT, LONGEST_CONNECT = 5.0, 80.0
+"""Seconds within which a new stream must be answered; after one that was not though its server was connected, twice as
+many, up to the second."""
 PROBE_TIMEOUT = 1.0
 """Seconds within which the service must answer after the network changed."""
 STEADY = 10.0
@@ -85,8 +83,6 @@ class Agent:
         self._state = AgentState(node, host_id, on_event, on_peer, name, restart_command)
         self._network_changed = asyncio.Event()
         self._attached_at = 0.0
-        self._patience = CONNECT_TIMEOUT
-        """Seconds within which the next stream must be answered."""
         self._failure: grpc.RpcError | None = None
         """What the last stream ended with, as far as its server said."""
         self._last_reason = ""
@@ -249,8 +245,9 @@ class Agent:
     async def _attach(self, server: Server) -> None:
         channel = open_channel_to(server, self._credentials)
         attachment = Attachment(self._state, channel)
+        answer_time = self._search.answer_time(CONNECT_TIMEOUT, LONGEST_CONNECT)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(answer_time):
                 # After a change of the network, an attempt over the old one is not worth waiting for.
                 await run_until_first(self._register(attachment, server.address), self._network_changed.wait())
             if not self.attached.is_set():
@@ -261,10 +258,9 @@ class Agent:
         except TimeoutError:
             if self.attached.is_set():
                 raise
-            waited = self._patience
             if channel.get_state() is grpc.ChannelConnectivity.READY:
-                self._patience = min(2 * waited, LONGEST_PATIENCE)
-            raise TimeoutError(f"no answer within {waited:g} s") from None
+                self._search.note_ignored()
+            raise TimeoutError(f"no answer within {answer_time:g} s") from None
         finally:
             self._failure = await attachment.failure()
             await channel.close()
@@ -272,7 +268,7 @@ class Agent:
     async def _register(self, attachment: Attachment, address: str) -> None:
         answer = await attachment.register()
         self._attached_at, self._last_reason = time.monotonic(), ""
-        self._patience = CONNECT_TIMEOUT
+        self._search.note_answered()
         self.stats.attached += 1
         self.attached.set()
         _logger.info("attached to %s: %s", address, answer)

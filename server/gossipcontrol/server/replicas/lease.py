@@ -22,6 +22,10 @@ LOOK_INTERVAL = 0.1
 """Seconds between two looks of a standby."""
 UNSEEN_TIME = 1.5
 """Seconds without a renewal after which a standby takes over."""
+OVERDUE_TIME = 0.6
+"""Seconds without a renewal after which a standby tells clients when there may be another owner."""
+START_TIME = 0.3
+"""Seconds that an owner needs to serve, once it has the lease: one that was hot needs half of it."""
 CALM_TIME = 0.8
 """Seconds for which etcd must have answered before: after an election its owner could not renew either."""
 LOOK_GAP = 0.5
@@ -77,6 +81,10 @@ class Sightings:
         is_unseen = now - self._since >= UNSEEN_TIME and now - self._calm_since >= CALM_TIME
         return owner is None or owner.released or is_unseen
 
+    def unseen(self, now: float) -> float:
+        """Seconds since the register was seen to change."""
+        return now - self._since
+
     def miss(self) -> None:
         """The register could not be read."""
         self._calm_since = None
@@ -106,6 +114,7 @@ class Lease:
         self._ledger = ledger
         self._mine = Owner(holder=holder, address=address, epoch=0)
         self._now = now
+        self._sightings = Sightings()
         self._register = Register(b"", 0)
         self._renewed_at = 0.0
         self._news = asyncio.Event()
@@ -117,19 +126,27 @@ class Lease:
 
     async def wait(self, changed: Callable[[], None] = lambda: None) -> None:
         """Return once this replica has the lease; ``changed`` is called when there is another owner."""
-        sightings = Sightings()
         while True:
             try:
                 register = await self._ledger.register(REGISTER)
-                may_take = sightings.see(register, self._now())
+                may_take = self._sightings.see(register, self._now())
                 self._note(register, changed)
                 self.trouble("")
                 if may_take and await self._take(register):
                     return
             except Late as error:
-                sightings.miss()
+                self._sightings.miss()
                 self.trouble(str(error))
             await asyncio.sleep(LOOK_INTERVAL)
+
+    def due(self) -> float:
+        """Seconds until another replica may serve, as this owner does not renew; 0.0: it does, or has let go."""
+        if self.epoch:
+            return max(0.0, START_TIME - (self._now() - self._renewed_at))
+        unseen = self._sightings.unseen(self._now())
+        if self.owner is None or self.owner.released or unseen < OVERDUE_TIME:
+            return 0.0
+        return max(0.0, UNSEEN_TIME - unseen) + START_TIME
 
     def _note(self, register: Register, changed: Callable[[], None]) -> None:
         if register.revision == self._register.revision:

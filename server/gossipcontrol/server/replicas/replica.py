@@ -126,12 +126,13 @@ class Replica:
     def refusal(self) -> NotOwner:
         """What a standby says to its callers."""
         owner = self.lease.owner
+        retry_in = self.lease.due()
         if self.lease.epoch:
-            return NotOwner("this replica is taking over")
+            return NotOwner("this replica is taking over", retry_in=retry_in)
         if owner is None or owner.released:
             return NotOwner("this replica stands by; none serves yet")
         place = owner.address or owner.holder
-        return NotOwner(f"this replica stands by; {place} serves", owner.address)
+        return NotOwner(f"this replica stands by; {place} serves", owner.address, retry_in)
 
     def admit(self) -> None:
         """Raise NotOwner while another replica may have taken over."""

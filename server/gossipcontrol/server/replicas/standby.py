@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -54,7 +56,7 @@ class Standby:
         """Listen, and serve the probes at the address ``pages`` as an owner would; raises StartError."""
         status = BoundedHealth()
         health_pb2_grpc.add_HealthServicer_to_server(status, self._server)
-        self._server.add_generic_rpc_handlers((_Refusing(self._refusal),))
+        self._server.add_generic_rpc_handlers((Refusing(self._refusal),))
         for name in ("", *self._services):
             await status.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         for entrance in self._entrances:
@@ -81,20 +83,24 @@ class Standby:
         self._pages = open_pages(address, site, context)
 
 
-class _Refusing(grpc.GenericRpcHandler):
-    """Refuses every call; as a stream, which also answers a client that expects one message."""
+class Refusing(grpc.GenericRpcHandler):
+    """Refuses every call; as a stream, which also answers a client that expects one message.
 
-    def __init__(self, refusal: Callable[[], NotOwner]) -> None:
-        self._refusal = refusal
-        self._pace = RefusalPace()
+    Agents have turns of their own: the calls of others must not wait behind those of a fleet.
+    """
+
+    def __init__(self, refusal: Callable[[], NotOwner], clock: Callable[[], float] = time.monotonic) -> None:
+        agents, others = (partial(self._refuse, refusal, RefusalPace(clock)) for _ in range(2))
+        self._agents = cast("Any", grpc.stream_stream_rpc_method_handler(agents))
+        self._others = cast("Any", grpc.stream_stream_rpc_method_handler(others))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The same for every method."""
-        del handler_call_details
-        return cast("Any", grpc.stream_stream_rpc_method_handler(self._refuse))
+        """The same for every method, but for the turns."""
+        return self._agents if str(handler_call_details.method).endswith("/Attach") else self._others
 
-    async def _refuse(self, requests: Any, context: Any) -> None:
+    @staticmethod
+    async def _refuse(refusal: Callable[[], NotOwner], pace: RefusalPace, requests: Any, context: Any) -> None:
         del requests
-        error = self._refusal()
-        error.retry_in = self._pace.delay()
+        error = refusal()
+        error.retry_in = pace.delay(error.retry_in)
         await context.abort(error.code, str(error), trailers(error))

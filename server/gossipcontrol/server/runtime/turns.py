@@ -30,6 +30,8 @@ STARTS = 3
 ROOM = 0.002
 """Seconds of work in one pass after which what streams bring waits for the next. A new call takes about four passes
 until it begins, because gRPC hands over one event after the other."""
+MOST_STARTS = 20
+"""Calls that begin in one pass at most: one for each two PASS_TIMEs of work in the last one, if others make it long."""
 WEIGHT = 0.2
 """Of the newest pass in the average of how long those who waited took."""
 LEAST_BIT = 0.0001
@@ -226,7 +228,10 @@ class Turns:
         self._released, room = 0, max(1, int(ROOM / max(self._bit_time, LEAST_BIT)))
         while self._released < room and self._release_next(now):
             self._released += 1
-        if not self._released and (self._starting or self._going_on):
+        if self._released:
+            for _ in range(min(MOST_STARTS, int(used / (2 * PASS_TIME))) - 1):
+                self._starting.release(now, overdrawn=False)
+        elif self._starting or self._going_on:
             self._passed_over += 1
             if used < PASS_TIME or self._passed_over > PASSES_OVER:
                 self._passed_over = 0
