@@ -215,7 +215,7 @@ def test_streams_give_an_owner_with_too_much_to_do_time() -> None:
     """A fleet that gave up after the same time, and came again at once, kept it from serving anybody."""
     scene = Scene("h1:1,h2:1")
     scene.search = search = Search(scene.servers, longest=LONGEST_WAIT, spread=2.0)
-    had, waits = [], list[float]()
+    had, waits = list[float](), list[float]()
     for _ in range(100):
         had.append(search.answer_time(5.0, 20.0))
         search.note_ignored()

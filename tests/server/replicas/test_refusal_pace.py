@@ -24,9 +24,7 @@ class Details(grpc.HandlerCallDetails):
 
     def __init__(self, method: str) -> None:
         self.method = f"/gossipcontrol.v1.GossipControl/{method}"
-
-    def invocation_metadata(self) -> None:
-        """None."""
+        self.invocation_metadata = ()
 
 
 async def refused(refusing: Refusing, method: str) -> float | None:
