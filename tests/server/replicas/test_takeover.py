@@ -20,7 +20,7 @@ HOUR = 3600.0
 
 
 @needs_etcd
-@pytest.mark.waits(12)
+@pytest.mark.waits(15)
 @pytest.mark.timeout(300)
 async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledged_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
