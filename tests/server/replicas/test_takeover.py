@@ -11,7 +11,7 @@ import pytest
 from gossipcontrol.client import Client
 
 from tests.kit.etcd import needs_etcd, running_etcd
-from tests.kit.replicas import Fleet, cluster
+from tests.kit.replicas import CALL_TIME, Fleet, cluster
 from tests.kit.until import until
 from tests.kit.wall_clock import WallClocks
 
@@ -52,7 +52,7 @@ async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledge
         assert await replicas.replicas[first].ended() == LOST
         # Bytes that gRPC had in hand when the process was frozen leave after it. What they say was kept before that.
         late = {one[2] for one in fleet.commands if one[1] == first and one[0] > thawed_at}
-        async with Client(second) as client:
+        async with Client(second, timeout=CALL_TIME) as client:
             assert late <= {one.rejoin_id async for one in client.list_rejoins()}, "commands of a replaced owner"
 
         await until(lambda: set(fleet.attached.values()) == {second} and len(fleet.attached) == 2, "attached again")
@@ -64,7 +64,7 @@ async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledge
         await until(lambda: set(fleet.attached.values()) == {third} and len(fleet.attached) == 2, "attached once more")
         await fleet.until_more(30)
         assert await fleet.lost() == []
-        async with Client(third) as client:
+        async with Client(third, timeout=CALL_TIME) as client:
             ages = [one.requested_age async for one in client.list_rejoins()]
         assert 0 < max(ages) < HOUR / 2
         assert len({one[1:] for one in fleet.commands}) == len(fleet.commands), "no owner commands an attempt twice"
