@@ -35,8 +35,15 @@ class Cluster:
 
     def owner(self) -> str:
         """The address of the replica that became the owner last; empty: none did."""
-        found = [(line["ts"], address) for address, one in self.replicas.items() for line in one.all("serving")]
-        return max(found)[1] if found else ""
+        newest, found = 0, ""
+        for address, one in self.replicas.items():
+            epoch = 0
+            for line in one.lines:
+                if line["event"] == "owner":
+                    epoch = line["epoch"]
+                elif line["event"] == "serving" and epoch > newest:
+                    newest, found = epoch, address
+        return found
 
     async def until_owner(self, other_than: str = "", within: float = 30.0) -> str:
         """Wait until a replica serves that is not this one."""

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+from gossipcontrol.server.state.journal import ClockReading
 from gossipcontrol.server.state.ledger import Fenced, Late, Ledger, Register
 from gossipcontrol.system.boot import boottime
 
@@ -109,7 +110,7 @@ class Lease:
         """What the owner's renewals say of it."""
         self.owner: Owner | None = None
         """As last seen."""
-        self.seen: tuple[float, float] | None = None
+        self._seen: tuple[float, float] | None = None
         """Service time of the last renewal that was seen to happen, and when that was on this replica's clock."""
         self._ledger = ledger
         self._mine = Owner(holder=holder, address=address, epoch=0)
@@ -148,12 +149,24 @@ class Lease:
             return 0.0
         return max(0.0, UNSEEN_TIME - unseen) + START_TIME
 
+    def reading(self, boot_id: str, wall: float, before: ClockReading | None) -> ClockReading | None:
+        """How this replica's clocks stand to service time, as it saw the last owner's; None if it saw none renew.
+
+        No wall clock, which may have been set, decides: the time since then is that of this boot's clock. Of this wall
+        clock and of that of the owner ``before``, the one that is ahead counts once it does, as in ``ServiceClock``.
+        """
+        if self._seen is None:
+            return None
+        at, seen_at = self._seen
+        offset = at + self._now() - seen_at - wall
+        return ClockReading(boot_id, at - seen_at, min(offset, before.wall_offset) if before else offset)
+
     def _note(self, register: Register, changed: Callable[[], None]) -> None:
         if register.revision == self._register.revision:
             return
         before, self.owner = self.owner, read_owner(register.value)
         if self._register.revision and self.owner and self.owner.at:
-            self.seen = (self.owner.at, self._now())
+            self._seen = (self.owner.at, self._now())
         self._register = register
         if self.owner and (before is None or before.epoch != self.owner.epoch):
             changed()

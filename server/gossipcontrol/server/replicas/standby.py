@@ -13,11 +13,12 @@ import grpc
 from gossipcontrol.server.access.entrance import Entrance
 from gossipcontrol.server.config import LOOPBACK
 from gossipcontrol.server.errors import NotOwner
-from gossipcontrol.server.observe.metrics_replicas import Following, show_owner, show_standby
+from gossipcontrol.server.observe.metrics_replicas import Following, show_owner, show_standby, show_wall_clock
 from gossipcontrol.server.replicas.refusal_pace import RefusalPace
 from gossipcontrol.server.rpc.health import BoundedHealth
 from gossipcontrol.server.rpc.interceptor import trailers
 from gossipcontrol.server.runtime.turns import Turns
+from gossipcontrol.server.runtime.wall_clock import WallClock
 from gossipcontrol.server.status_page.bridge import Bridge
 from gossipcontrol.server.status_page.health import Health
 from gossipcontrol.server.status_page.server import Application, PageServer, open_pages
@@ -42,12 +43,14 @@ class Standby:
         services: Iterable[str],
         refusal: Callable[[], NotOwner],
         failed: Callable[[str, Exception], None],
+        wall_clock: WallClock | None = None,
         following: Following | None = None,
     ) -> None:
         self._entrances = entrances
         self._services = services
         self._refusal = refusal
         self._failed = failed
+        self._wall_clock = wall_clock
         self._following = following
         self._server = grpc.aio.server(options=options)
         self._pages: PageServer | None = None
@@ -78,6 +81,8 @@ class Standby:
         registry = CollectorRegistry()
         show_owner(registry, 0)
         show_standby(registry, self._following)
+        if self._wall_clock is not None:
+            show_wall_clock(registry, self._wall_clock)
         metrics = cast("Application", make_wsgi_app(registry))  # pyright: ignore[reportUnknownArgumentType]
         site = Site(routes, {"/metrics": metrics}, self._failed, is_local=host in LOOPBACK, guard=guard)
         self._pages = open_pages(address, site, context)
