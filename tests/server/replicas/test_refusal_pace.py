@@ -23,8 +23,8 @@ class Context:
 
 async def refused(refusing: Refusing, method: str) -> float | None:
     """The seconds until this call's turn, as its client reads them; None: it has none."""
+    details: Any = SimpleNamespace(method=f"/gossipcontrol.v1.GossipControl/{method}")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        details: Any = SimpleNamespace(method=f"/gossipcontrol.v1.GossipControl/{method}")
         await refusing.service(details).stream_stream(None, Context())
     assert owner_of(caught.value) == "two:1"
     return retry_delay(caught.value)
