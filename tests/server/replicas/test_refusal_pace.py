@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -19,18 +21,11 @@ class Context:
         raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
 
 
-class Details(grpc.HandlerCallDetails):
-    """Of a call of this method."""
-
-    def __init__(self, method: str) -> None:
-        self.method = f"/gossipcontrol.v1.GossipControl/{method}"
-        self.invocation_metadata = ()
-
-
 async def refused(refusing: Refusing, method: str) -> float | None:
     """The seconds until this call's turn, as its client reads them; None: it has none."""
+    details: Any = SimpleNamespace(method=f"/gossipcontrol.v1.GossipControl/{method}")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await refusing.service(Details(method)).stream_stream(None, Context())
+        await refusing.service(details).stream_stream(None, Context())
     assert owner_of(caught.value) == "two:1"
     return retry_delay(caught.value)
 
