@@ -116,7 +116,7 @@ class Lease:
         self._mine = Owner(holder=holder, address=address, epoch=0)
         self._now = now
         self._sightings = Sightings()
-        self._register = Register(b"", 0)
+        self._register: Register = Register(b"", 0)
         self._renewed_at = 0.0
         self._news = asyncio.Event()
         """A renewal, or the loss."""
