@@ -8,7 +8,7 @@ import sys
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
     "liars", "silence", "watch", "latency", "field", "trouble", "grpcio_version", "handshakes", "recover", "blocked",
-    "hostile", "soak", "serf", "takeover", "upgrade", "status_page",
+    "hostile", "soak", "serf", "takeover", "reattach", "upgrade", "status_page", "restart",
 )  # fmt: skip
 
 

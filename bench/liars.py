@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from gossipcontrol.server.core.presence.record import PeerState
 from gossipcontrol.sim.liars import LIES, Fleet, Harm, Trial
 
 from bench.report import Figure, arguments, at_most, show
@@ -52,6 +53,9 @@ def of(trial: Trial, harm: Harm) -> dict[str, Figure]:
     }
     if trial.lie == "mask":
         found[f"{name}: rejoins of the mute node"] = Figure(harm.triggers, "rejoins")
+        shown = int(harm.state is PeerState.ONLINE)
+        what = f"{name}: the mute node is shown online at the end"
+        found[what] = at_most(shown, "nodes", 0) if trial.liars < 2 else Figure(shown, "nodes")
     return found
 
 

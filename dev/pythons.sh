@@ -2,7 +2,9 @@
 # Tests the wheel with newer Pythons: dev/pythons.sh [VERSION ...]; without any, 3.12, 3.13 and 3.14.
 #
 # Each gets the packages of deploy/constraints.txt, with hashes, and runs the tests of the core, the client, the agent
-# and the command line, one version after the other. Pythons are those of the machine; 3.14 also comes in a Go module.
+# and the command line, one version after the other. Each also replays a log that Python 3.11 has recorded, as a standby
+# does, and must have the same state after every 1,000 facts. Pythons are those of the machine; 3.14 also comes in a Go
+# module.
 # A Python or its packages that are not to be had are named, and are no failure: the network may be away. A test that
 # fails is one.
 set -euo pipefail
@@ -74,6 +76,7 @@ if [[ " $* " == *" 3.14 "* ]] && ! find_python 3.14 >/dev/null; then
     unpack || echo "Python 3.14: not on this machine, and the Go module is not to be had" >&2
 fi
 "$uv" build -q --wheel --no-build-isolation --python .venv/bin/python --out-dir "$home/wheel" --clear
+.venv/bin/python -m tests.kit.recorded_log record "$home/log.json"
 tested=0
 status=0
 for version in "$@"; do
@@ -86,6 +89,9 @@ for version in "$@"; do
         "$uv" pip install -q --python "$venv/bin/python" --no-deps "$home"/wheel/*.whl
         "$venv/bin/python" --version
         "$venv/bin/python" -m pytest -q -p no:cacheprovider -n "${WORKERS:-2}" "${options[@]}" "${tests[@]}" || status=1
+        for seed in 1 2; do
+            PYTHONHASHSEED=$seed "$venv/bin/python" -m tests.kit.recorded_log replay "$home/log.json" || status=1
+        done
         tested=$((tested + 1))
     fi
 done

@@ -35,6 +35,9 @@ class Script:
         """How many commands the agent had received, and the age of the newest, with each frame."""
         self.first: attach_pb2.AttachResponse | None = None
         """What is sent instead of the confirmation of a registration."""
+        self.confirms = asyncio.Event()
+        """Set: registrations are answered."""
+        self.confirms.set()
         self.answers = True
         """Whether every report is answered."""
         self._tell: asyncio.Queue[attach_pb2.AttachResponse] = asyncio.Queue()
@@ -67,6 +70,7 @@ class Script:
         """Serve one stream."""
         first = await anext(frames)
         self.registered.append(first.register)
+        await self.confirms.wait()
         registered = attach_pb2.Registered(session_id="s", next_report_ms=self.next_report_ms)
         yield self.first or attach_pb2.AttachResponse(registered=registered)
         reader = asyncio.create_task(self._read(frames))

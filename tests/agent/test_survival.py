@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from gossipcontrol.agent import AddressError, Agent, AgentEvent, Capability, PeerChange, Rung, attachment
+from gossipcontrol.agent import agent as agent_module
 from gossipcontrol.agent.attachment import Attachment
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
 
@@ -122,6 +123,31 @@ async def test_a_service_that_does_not_confirm_is_asked_again(tmp_path: Path) ->
             await until(lambda: agent.stats.failed_attempts > 0, "it was not confirmed")
             script.first = None
             await is_attached(agent)
+
+
+async def test_a_service_that_does_not_answer_is_given_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Agents that all give up after five seconds and come again fill a hub with streams that nobody wants any more."""
+    monkeypatch.setattr(agent_module, "CONNECT_TIMEOUT", 0.2)
+    events: list[AgentEvent] = []
+
+    def unanswered() -> list[str]:
+        return [event.detail for event in events if event.what == "unattached"]
+
+    async with scripted(tmp_path) as (script, address):
+        script.confirms.clear()
+        async with Agent(FakeNode(), address, on_event=events.append) as agent:
+            await until(lambda: len(unanswered()) >= 3, "it waits longer each time")
+            script.confirms.set()
+            await is_attached(agent)
+            assert unanswered()[:3] == [f"no answer within {seconds} s" for seconds in (0.2, 0.4, 0.8)]
+            script.confirms.clear()
+            before = len(unanswered())
+            script.hang_up()
+            await until(lambda: len(unanswered()) > before, "the stream ended, and the next one has no answer")
+            assert unanswered()[before] == "no answer within 0.2 s", "it has answered since"
+            script.confirms.set()
 
 
 async def test_a_callback_that_raises_is_logged_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

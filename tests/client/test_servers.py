@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2
 from gossipcontrol.client import Credentials
 from gossipcontrol.client.failure import OWNER
-from gossipcontrol.client.servers import SILENT_TIME, Search, Server, Servers
+from gossipcontrol.client.retry import LONGEST_WAIT
+from gossipcontrol.client.servers import (
+    LONGEST_ROUND_WAIT,
+    LONGEST_TURN,
+    SHORTEST_SILENCE,
+    SILENT_TIME,
+    Search,
+    Server,
+    Servers,
+)
 
 TRUSTED = Credentials(authority="/etc/hub/ca.pem")
 PUBLIC = Credentials()
@@ -26,17 +37,27 @@ class Scene:
     def asked(self) -> str:
         return self.search.server().address
 
-    def refused(self, owner: str = "") -> float:
-        """The server that is asked refuses, and says this of the owner; returns the wait."""
+    def refused(self, owner: str = "", turn: float = 0.0) -> float:
+        """The server that is asked refuses, and says this of the owner and of the caller's turn; returns the wait."""
         trailing = grpc.aio.Metadata((OWNER, owner))
+        if turn:
+            trailing.add("grpc-status-details-bin", _retry_in(turn))
         return self._fails(grpc.StatusCode.UNAVAILABLE, trailing)
 
-    def unanswered(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> float:
-        return self._fails(code, grpc.aio.Metadata())
+    def unanswered(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, after: float = 0.0) -> float:
+        return self._fails(code, grpc.aio.Metadata(), after)
 
-    def _fails(self, code: grpc.StatusCode, trailing: grpc.aio.Metadata) -> float:
+    def _fails(self, code: grpc.StatusCode, trailing: grpc.aio.Metadata, after: float = 0.0) -> float:
         self.search.server()
+        self.now += after
         return self.search.wait(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing))
+
+
+def _retry_in(seconds: float) -> bytes:
+    status = status_pb2.Status()
+    delay = duration_pb2.Duration(nanos=round(seconds * 1e9) % 10**9, seconds=int(seconds))
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return bytes(status.SerializeToString())
 
 
 def test_the_server_that_a_standby_names_is_asked_at_once() -> None:
@@ -64,13 +85,55 @@ def test_two_standbys_that_name_each_other_are_not_asked_without_end() -> None:
 def test_nobody_is_believed_that_a_server_serves_that_has_just_not_answered() -> None:
     """Standbys name a killed owner until its lease has run out."""
     scene = Scene("h1:1,h2:1,h3:1")
-    scene.unanswered()
+    scene.unanswered(after=5.0)
     assert scene.asked() == "h2:1"
     scene.refused("h1:1")
     assert scene.asked() == "h3:1"
     scene.now += SILENT_TIME + 0.1
     scene.refused("h1:1")
     assert scene.asked() == "h1:1"
+
+
+def test_a_server_that_refused_the_connection_at_once_is_soon_believed_again() -> None:
+    """A standby that takes over listens to nobody for a moment: who asks just then must not avoid it for long."""
+    scene = Scene("h1:1,h2:1,h3:1")
+    scene.unanswered()
+    scene.now += SHORTEST_SILENCE + 0.01
+    scene.refused("h1:1")
+    assert scene.asked() == "h1:1"
+
+
+def test_a_round_leaves_out_a_server_that_has_just_not_answered() -> None:
+    """Of a machine that is gone each attempt would take seconds."""
+    scene = Scene("h1:1,h2:1,h3:1")
+    scene.unanswered(after=2.0)
+    waits = [scene.refused() for _ in range(4)]
+    assert scene.moves == ["h2:1", "h3:1", "h2:1", "h3:1", "h2:1"]
+    assert [wait > 0 for wait in waits] == [False, True, False, True]
+    scene.now += SILENT_TIME
+    assert scene.refused() == 0.0
+    scene.refused()
+    assert scene.asked() == "h1:1"
+
+
+def test_all_that_have_just_not_answered_are_asked_again_in_turn() -> None:
+    scene = Scene("h1:1,h2:1,h3:1")
+    waits = [scene.unanswered(after=0.1) for _ in range(6)]
+    assert scene.moves == ["h2:1", "h3:1", "h1:1", "h2:1", "h3:1", "h1:1"]
+    assert all(waits[2:]), "from the end of the first round on, there is a wait before each"
+
+
+def test_streams_come_when_standbys_say_and_do_not_wait_longer_the_longer_nobody_serves() -> None:
+    """Their waits grew to five seconds while a standby took over, and went on long after it had."""
+    scene = Scene("h1:1,h2:1")
+    scene.search = Search(scene.servers, longest=LONGEST_WAIT, spread=2.0)
+    assert [scene.refused(turn=turn) for turn in (0.7, 1.1)] == [0.0, 1.1], "the later turn, and no further jitter"
+    waits = [scene.refused() for _ in range(100)]
+    assert max(waits) <= LONGEST_ROUND_WAIT
+    assert scene.refused(turn=3600.0) == 0.0
+    assert scene.refused() == LONGEST_TURN, "nobody has a client wait for an hour"
+    absent = [scene.unanswered() for _ in range(100)]
+    assert max(absent) > LONGEST_ROUND_WAIT, "where nobody answers, waits grow"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +209,23 @@ def test_streams_that_lost_their_server_come_to_the_others_over_a_while() -> Non
         waits.append(scene.unanswered())
     assert min(waits) < 0.5
     assert 1.5 < max(waits) <= 2.0
+
+
+def test_streams_give_an_owner_with_too_much_to_do_time() -> None:
+    """A fleet that gave up after the same time, and came again at once, kept it from serving anybody."""
+    scene = Scene("h1:1,h2:1")
+    scene.search = search = Search(scene.servers, longest=LONGEST_WAIT, spread=2.0)
+    had, waits = list[float](), list[float]()
+    for _ in range(100):
+        had.append(search.answer_time(5.0, 20.0))
+        search.note_ignored()
+        scene.unanswered(grpc.StatusCode.DEADLINE_EXCEEDED, after=5.0)
+        waits.append(scene.refused("h1:1"))
+        scene.now += SILENT_TIME
+    assert had[:4] == [5.0, 10.0, 20.0, 20.0]
+    assert LONGEST_ROUND_WAIT < max(waits) <= LONGEST_WAIT
+    search.lose()
+    assert search.answer_time(5.0, 20.0) == 5.0
 
 
 def test_a_call_that_a_stopping_server_ended_is_made_again_where_there_is_another() -> None:

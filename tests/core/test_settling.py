@@ -62,3 +62,21 @@ def test_nobody_is_offline_before_the_time_is_over_that_agents_have_to_come_back
         lab.advance(2)
     lab.advance(2)
     assert presence.state("a", "p") is PeerState.OFFLINE
+
+
+def test_those_that_are_back_first_do_not_report_as_if_they_were_alone() -> None:
+    """A fleet's reports took the time in which its other agents could have attached."""
+    lab = Lab()
+    rate = lab.core.parameters.liveness.report_rate
+    stores = [f"s{number}" for number in range(int(rate / 100))]
+    for number in range(500):
+        lab.attach(f"n{number}", *stores, session_id=f"s{number}")
+    lab.handle(OwnerChanged("r2", 2))
+    assert lab.core.liveness.next_report(lab.now) == 5.0
+    lab.attach("n0", *stores, session_id="r2-s0")
+    lab.handle(LivenessReported("n0", "s0", {}))
+    assert lab.core.liveness.next_report(lab.now) == 5.0
+    for _ in range(20):
+        lab.advance(2.0)
+        lab.handle(LivenessReported("n0", "s0", {}))
+    assert lab.core.liveness.next_report(lab.now) == 2.0, "the others did not come back"

@@ -44,6 +44,7 @@ class FakePresence:
     def __init__(self) -> None:
         self.states: dict[str, PeerState] = {}
         self.mute: set[str] = set()
+        self.outvoted: set[str] = set()
 
     def state(self, store_id: str, peer_id: str) -> PeerState | None:
         return self.states.get(peer_id)
@@ -57,6 +58,9 @@ class FakePresence:
 
     def set_mute(self, store_id: str, peer_id: str, mute: bool, now: float) -> None:
         (self.mute.add if mute else self.mute.discard)(peer_id)
+
+    def set_outvoted(self, store_id: str, peer_id: str, identity: str, since: float | None, now: float) -> None:
+        (self.outvoted.discard if since is None else self.outvoted.add)(peer_id)
 
 
 @dataclass(eq=False)

@@ -2,7 +2,8 @@
 
 Seen with real daemons (iroh-gossip 0.97): a dial that fails makes a node deaf to that peer until the peer dials in or
 the daemon is restarted; ReconnectPeers and Sync answer OK whatever comes of them, also for stores that do not exist;
-ListPeers of such a store is UNIMPLEMENTED; the authority of the socket's path is refused.
+ListPeers of such a store is UNIMPLEMENTED; the authority of the socket's path is refused. What arrives before its
+predecessor or a dependency floats, as most does in the minute after a heal: it is there, and not applied.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class FakeStore:
     statuses: dict[bytes, str] = field(default_factory=dict[bytes, str])
     """Peers by key."""
     tips: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    """Author -> its newest intention that is applied."""
+    applied: set[bytes] = field(default_factory=set[bytes])
+    floating: dict[bytes, FakeIntention] = field(default_factory=dict[bytes, "FakeIntention"])
+    """Those that wait for others, in the order in which they arrived."""
     held: dict[bytes, int] = field(default_factory=dict[bytes, int])
     """Observer -> how many of this node's writes it holds."""
     writes: int = 0
@@ -101,6 +106,8 @@ class FakeDaemon(daemon_pb2_grpc.NodeServiceServicer, daemon_pb2_grpc.StoreServi
         """Peers that it is connected with -> when each gave a sign of life."""
         self.poisoned: set[bytes] = set()
         """Peers that it dialled in vain."""
+        self.names_floating_tips = False
+        """Whether a tip may float: what is written of the daemon does not say."""
         self.calls: list[str] = []
         self.refused = 0
         """Connections whose authority is the path of the socket."""
@@ -206,10 +213,19 @@ class FakeDaemon(daemon_pb2_grpc.NodeServiceServicer, daemon_pb2_grpc.StoreServi
         there = self.stores[store_id]
         digest = hashlib.sha256(f"{store_id} {author.hex()} {len(self.intentions)}".encode()).digest()
         previous = there.tips.get(author, ZERO)
-        self.intentions[digest] = FakeIntention(digest, author, previous, dependencies, is_acknowledgement)
-        there.tips[author] = digest
+        self.receive(store_id, FakeIntention(digest, author, previous, dependencies, is_acknowledgement))
         there.writes += author == self.key and not is_acknowledgement
         return digest
+
+    def receive(self, store_id: str, one: FakeIntention) -> None:
+        """An intention arrives, by gossip or by a sync: it is applied once all that it names is, with what waited."""
+        there = self.stores[store_id]
+        self.intentions[one.hash] = there.floating[one.hash] = one
+        while ready := [each for each in there.floating.values() if there.applied.issuperset(_named(each))]:
+            for each in ready:
+                del there.floating[each.hash]
+                there.applied.add(each.hash)
+                there.tips[each.author] = each.hash
 
     # Its services.
 
@@ -269,7 +285,17 @@ class FakeDaemon(daemon_pb2_grpc.NodeServiceServicer, daemon_pb2_grpc.StoreServi
         there = self.stores.get(self._called("GetAuthorTips", request.store_id))
         if there is None:
             await _abort(context, grpc.StatusCode.NOT_FOUND, "Store not found")
-        return pb.AuthorTips(items=[pb.AuthorState(public_key=key, hash=tip) for key, tip in there.tips.items()])
+        newest = {one.author: one.hash for one in there.floating.values()} if self.names_floating_tips else {}
+        tips = {**there.tips, **newest}
+        return pb.AuthorTips(items=[pb.AuthorState(public_key=key, hash=tip) for key, tip in tips.items()])
+
+    async def FloatingIntentions(self, request: pb.StoreId, context: Context) -> pb.FloatingIntentionList:
+        there = self.stores.get(self._called("FloatingIntentions", request.store_id))
+        if there is None:
+            await _abort(context, grpc.StatusCode.NOT_FOUND, "Store not found")
+        return pb.FloatingIntentionList(
+            items=[pb.FloatingIntention(intention=_message(one)) for one in there.floating.values()]
+        )
 
     async def GetAuthorStateObservations(
         self,
@@ -294,19 +320,25 @@ class FakeDaemon(daemon_pb2_grpc.NodeServiceServicer, daemon_pb2_grpc.StoreServi
         found = self.intentions.get(request.hash_prefix)
         if found is None:
             await _abort(context, grpc.StatusCode.NOT_FOUND, "Intention not found")
-        empty = pb.Operation(list=pb.OperationList())
-        text = pb.Operation(list=pb.OperationList(items=[pb.Operation()]))
-        return pb.GetIntentionResponse(
-            intention=pb.Intention(
-                hash=found.hash, author=found.author, store_prev=found.store_prev,
-                condition=pb.Condition(v1=pb.CausalDeps(hashes=found.dependencies)),
-                ops=[empty] if found.is_acknowledgement else [text],
-            )
-        )  # fmt: skip
+        return pb.GetIntentionResponse(intention=_message(found))
 
     def _called(self, call: str, store_id: bytes) -> str:
         self.calls.append(call)
         return str(uuid.UUID(bytes=store_id))
+
+
+def _named(one: FakeIntention) -> set[bytes]:
+    return {*one.dependencies, one.store_prev} - {ZERO}
+
+
+def _message(one: FakeIntention) -> pb.Intention:
+    empty = pb.Operation(list=pb.OperationList())
+    text = pb.Operation(list=pb.OperationList(items=[pb.Operation()]))
+    return pb.Intention(
+        hash=one.hash, author=one.author, store_prev=one.store_prev,
+        condition=pb.Condition(v1=pb.CausalDeps(hashes=one.dependencies)),
+        ops=[empty] if one.is_acknowledgement else [text],
+    )  # fmt: skip
 
 
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:

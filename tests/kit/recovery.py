@@ -1,10 +1,11 @@
-"""One round of an outage and the recovery from it: cut a node off until its overlay rots, restore its link, measure."""
+"""One round of an outage and the recovery from it: a node is cut off, or stopped, until its overlay rots; measure."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from tests.kit.process import Process
 from tests.kit.swarm import Swarm
@@ -18,7 +19,7 @@ class Round:
     """When each step happened, in seconds after the link was brought up; None: it did not happen."""
 
     noticed: float | None
-    """The watcher saw the change."""
+    """The watcher saw the change; of a process that was stopped, the node saw that it had been."""
     decided: float | None
     """The service started a rejoin."""
     commanded: float | None
@@ -55,9 +56,50 @@ async def restore(swarm: Swarm, watched_for: float) -> Round:
     )
 
 
-async def _first(process: Process, event: str, since: float, deadline: float) -> float | None:
+async def freeze(swarm: Swarm, seconds: float) -> None:
+    """Stop the first node's process (SIGSTOP) for so long; raises TimeoutError if its peers did not notice."""
+    swarm.node.freeze()
+    stopped_at = time.monotonic()
+    await swarm.wait_for_loss(seconds)
+    await asyncio.sleep(max(0.0, seconds - (time.monotonic() - stopped_at)))  # the length is part of the stimulus
+
+
+async def thaw(swarm: Swarm, watched_for: float) -> Round:
+    """Let the first node go on, and wait up to so many seconds until it and every other node hear each other.
+
+    What arrived before its peers gave it up waits in its socket, and is printed at once: what it hears counts only from
+    when another node has it as a neighbour again.
+    """
+    since = time.time()
+    swarm.node.thaw()
+    deadline = time.monotonic() + watched_for
+    first, others = swarm.ids[0], swarm.others
+    ups = await asyncio.gather(*(_first(one, "up", since, deadline, peer=first) for one in others))
+    neighbour = min((one for one in ups if one is not None), default=None)
+    there = await asyncio.gather(*(_first(one, "heard", since, deadline, peer=first) for one in others))
+    listed_at = since + (watched_for if neighbour is None else neighbour)
+    here = [await _first(swarm.node, "heard", since, deadline, after=listed_at, peer=one) for one in swarm.ids[1:]]
+    heard = [one for one in (*there, *here) if one is not None]
+    delivered = max(heard) if len(heard) == len(there) + len(here) else None
+    if not swarm.controlled:
+        return Round(None, None, None, neighbour, delivered)
+    return Round(
+        noticed=await _first(swarm.node, "network", since, 0.0),
+        decided=await _first(swarm.service, "rejoin started", since, 0.0),
+        commanded=await _first(swarm.node, "command", since, 0.0),
+        neighbour=neighbour,
+        delivered=delivered,
+    )
+
+
+async def _first(
+    process: Process, event: str, since: float, deadline: float, *, after: float = 0.0, peer: str = ""
+) -> float | None:
+    """Seconds from ``since`` to a line that comes after it, and not before ``after``; None: it did not come in time."""
+    fields: dict[str, Any] = {"peer": peer} if peer else {}
     try:
-        line = await process.wait_for(event, max(0.0, deadline - time.monotonic()), after=since)
+        left = max(0.0, deadline - time.monotonic())
+        line = await process.wait_for(event, left, after=max(since, after), **fields)
     except TimeoutError:
         return None
     return float(line["ts"]) - since

@@ -35,8 +35,15 @@ class Cluster:
 
     def owner(self) -> str:
         """The address of the replica that became the owner last; empty: none did."""
-        found = [(line["ts"], address) for address, one in self.replicas.items() for line in one.all("serving")]
-        return max(found)[1] if found else ""
+        newest, found = 0, ""
+        for address, one in self.replicas.items():
+            epoch = 0
+            for line in one.lines:
+                if line["event"] == "owner":
+                    epoch = line["epoch"]
+                elif line["event"] == "serving" and epoch > newest:
+                    newest, found = epoch, address
+        return found
 
     async def until_owner(self, other_than: str = "", within: float = 30.0) -> str:
         """Wait until a replica serves that is not this one."""
@@ -76,6 +83,8 @@ class Asked:
     """The rejoins by the request id of each trigger that was acknowledged."""
     instants: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     """When each of them was, by the monotonic clock, and by which replica."""
+    waits: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """When each of them was asked for, by the monotonic clock, and the seconds until it was acknowledged."""
 
     def first_after(self, instant: float, other_than: str) -> float | None:
         """The first acknowledgement after an instant that is not this replica's; None: there is none yet."""
@@ -123,10 +132,17 @@ class Fleet:
     async def lost(self) -> list[str]:
         """Acknowledged triggers that the owner does not know, or answers otherwise."""
         found: list[str] = []
-        for request_id, answer in list(self.asked.answers.items()):
-            result = await self._ask(self._clients[0], request_id)
-            if not result.replayed or tuple(one.rejoin_id for one in result.decisions) != answer:
-                found.append(request_id)
+        left = iter(list(self.asked.answers.items()))
+
+        async def ask(client: Client) -> None:
+            for request_id, answer in left:
+                result = await self._ask(client, request_id)
+                if not result.replayed or tuple(one.rejoin_id for one in result.decisions) != answer:
+                    found.append(request_id)
+
+        async with asyncio.TaskGroup() as group:
+            for client in self._clients:
+                group.create_task(ask(client))
         return found
 
     def repeated(self) -> int:
@@ -148,7 +164,9 @@ class Fleet:
 
     async def _ask_on(self, client: Client) -> None:
         while True:
+            began_at = time.monotonic()
             result = await self._ask(client, request_id := str(uuid.uuid4()))
+            self.asked.waits.append((began_at, time.monotonic() - began_at))
             self.asked.answers[request_id] = tuple(one.rejoin_id for one in result.decisions)
             self.asked.instants.append((time.monotonic(), client.server))
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))

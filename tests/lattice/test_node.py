@@ -12,6 +12,7 @@ import pytest
 from gossipcontrol.agent import RejoinFailedError, Rung
 from gossipcontrol.agent.daemon import DaemonGoneError
 from gossipcontrol.client import Client, NotFoundError, PeerState
+from gossipcontrol.client.intention import IntentionBatch
 from gossipcontrol.client.presence import Peer
 from gossipcontrol.lattice import daemon_pb2, daemon_pb2_grpc
 from gossipcontrol.lattice.calls import default_socket
@@ -208,6 +209,56 @@ async def test_intentions_and_members_reach_the_service(service: Service, tmp_pa
 
             await until(is_newest_recorded, "another agent of the node goes on where the first one ended")
         assert a.calls.count("GetIntention") == reads + 1
+
+
+@pytest.mark.parametrize("names_floating_tips", [False, True])
+async def test_what_floats_after_a_heal_is_brought_once_its_parent_has_arrived(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_floating_tips: bool
+) -> None:
+    """Of 1,573 intentions 932 floated 40 s after a heal, with real daemons: they were there, and not applied."""
+    monkeypatch.setattr("gossipcontrol.lattice.node.DATA_PERIOD", 0.02)
+    async with daemons(tmp_path, "a", "b", "c") as [a, b, c], Client(service.address) as client:
+        a.names_floating_tips = names_floating_tips
+        a.network.cut(b, long=False)
+        missed = [b.intentions[b.write(NOTES)] for _ in range(3)]
+        a.network.heal(b)
+        waits = a.write(NOTES, c.key, missed[2].hash)
+        for one in reversed(missed[1:]):
+            a.receive(NOTES, one)
+        first = a.write(NOTES)
+        assert set(a.stores[NOTES].floating) == {missed[1].hash, missed[2].hash, waits}
+        async with beside(a, client):
+
+            async def is_own_recorded() -> bool:
+                return (await held(client)).get(a.node_id) == 1
+
+            await until(is_own_recorded, "what does not float is brought")
+            looks = a.calls.count("GetAuthorTips") + 2
+            await until(lambda: a.calls.count("GetAuthorTips") >= looks, "the others were looked at")
+            floats = (await client.knowledge.record([IntentionBatch(NOTES, ())])).floating
+            assert (floats, await held(client)) == (0, {a.node_id: 1, b.node_id: 0, c.node_id: 0})
+            a.receive(NOTES, missed[0])
+            assert a.stores[NOTES].applied == {*(one.hash for one in missed), waits, first}
+
+            async def is_all_recorded() -> bool:
+                return await held(client) == {a.node_id: 1, b.node_id: 3, c.node_id: 4}
+
+            await until(is_all_recorded, "all are applied, and brought")
+
+
+async def test_an_intention_that_is_not_there_holds_up_no_other_author(service: Service, tmp_path: Path) -> None:
+    async with daemons(tmp_path, "a", "b") as [a, b], Client(service.address) as client:
+        first = a.write(NOTES, b.key)
+        a.write(NOTES, b.key)
+        del a.intentions[first]
+        a.write(NOTES)
+        async with beside(a, client):
+
+            async def is_own_recorded() -> bool:
+                return (await held(client)).get(a.node_id) == 1
+
+            await until(is_own_recorded, "the other author's is brought")
+        assert (await held(client))[b.node_id] == 0
 
 
 async def test_own_writes_are_unsynced_only_where_somebody_could_hold_them(

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import pytest
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.sim.deaf import DeafWorld
-from gossipcontrol.sim.scenario import Scenario, Step
+from gossipcontrol.sim.scenario import Scenario, Step, What
 
 from tests.kit.sim.invariant import violations
 
@@ -28,13 +28,14 @@ def run(
     seed: int,
     *,
     length: float,
+    what: What = "outage",
     share: float = 0.1,
     restarts: bool = False,
     rest: float = 60.0,
     poisoned: Collection[tuple[str, str]] = (),
 ) -> DeafWorld:
     """Cut a share of the hosts off; those in ``poisoned`` have dialled in vain when the path is back, in any case."""
-    step = Step(at=CUT_AT, what="outage", share=share, length=length)
+    step = Step(at=CUT_AT, what=what, share=share, length=length)
     scenario = Scenario(
         name=f"{nodes} nodes cut for {length:g} s", nodes=nodes, stores=1, report_interval=2, steps=(step,),
         duration=CUT_AT + length + rest,
@@ -85,6 +86,23 @@ def test_whoever_has_one_direction_left_heals_as_nodes_take_turns(seed: int) -> 
     assert poisoned <= world.poisoned_at_end
     assert (clean, "n0") not in world.poisoned_at_end
     assert 0 < world.outcome.healed_in <= 120.0
+
+
+def test_a_partition_in_which_the_smaller_side_dialled_in_vain_is_healed_by_a_dial_of_the_main_side() -> None:
+    """No node can probe for a path, and none is told that it is back: both sides take turns."""
+    poisoned = [(one, other) for one in ("n2", "n3") for other in ("n0", "n1")]
+    world = run(4, 0, length=135.0, what="partition", share=0.5, rest=70.0, poisoned=poisoned)
+    assert world.poisoned_at_end.issuperset(poisoned)
+    assert 0 < world.outcome.healed_in <= 67.0
+    [*_, (_, last)] = [one for one in world.starts() if Cause.PARTITION in one[1].causes]
+    assert last.node_id in ("n0", "n1")
+
+
+def test_turns_at_growing_intervals_leave_a_node_that_has_not_dialled_in_vain_after_five_minutes() -> None:
+    world = run(4, 1, length=300.0, what="partition", share=0.5, rest=100.0)
+    assert {node_id for node_id, _ in world.poisoned_at_end} == {"n0", "n1", "n2"}
+    assert 0 < world.outcome.healed_in <= 97.0
+    assert {node_id for _, node_id in world.advised} == {"n2"}, "of the smaller side only"
 
 
 def test_ten_nodes_that_are_all_deaf_do_not_knock_in_a_storm() -> None:

@@ -33,8 +33,8 @@ def test_liars_have_no_more_bootstrap_places_than_others(lie: str) -> None:
     assert harm.false_places / harm.places < 2 * nodes / (HONEST + nodes - 5), "twice its share, for chance"
 
 
-def test_a_mute_node_is_repaired_whoever_claims_to_hear_it() -> None:
-    """One such claim left it one rejoin instead of four."""
+def test_a_mute_node_is_repaired_and_offline_whoever_claims_to_hear_it() -> None:
+    """One such claim left it one rejoin instead of four, and online."""
     truth, masked = tried("mask", 0, 200.0), tried("mask", 1, 200.0)
     assert truth.triggers == masked.triggers > 1
-    assert truth.state is PeerState.OFFLINE
+    assert truth.state is masked.state is PeerState.OFFLINE

@@ -30,8 +30,9 @@ from gossipcontrol.client.race import run_until_first
 from gossipcontrol.client.retry import LONGEST_WAIT
 from gossipcontrol.client.servers import Search, Server, Servers
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds within which a new stream must be answered."""
+CONNECT_TIMEOUT, LONGEST_CONNECT = 5.0, 80.0
+"""Seconds within which a new stream must be answered; after one that was not though its server was connected, twice as
+many, up to the second."""
 PROBE_TIMEOUT = 1.0
 """Seconds within which the service must answer after the network changed."""
 STEADY = 10.0
@@ -244,8 +245,9 @@ class Agent:
     async def _attach(self, server: Server) -> None:
         channel = open_channel_to(server, self._credentials)
         attachment = Attachment(self._state, channel)
+        answer_time = self._search.answer_time(CONNECT_TIMEOUT, LONGEST_CONNECT)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(answer_time):
                 # After a change of the network, an attempt over the old one is not worth waiting for.
                 await run_until_first(self._register(attachment, server.address), self._network_changed.wait())
             if not self.attached.is_set():
@@ -253,6 +255,12 @@ class Agent:
             await run_until_first(
                 attachment.read(), attachment.write(), self._state.addresses.run(), self._probe(channel)
             )
+        except TimeoutError:
+            if self.attached.is_set():
+                raise
+            if channel.get_state() is grpc.ChannelConnectivity.READY:
+                self._search.note_ignored()
+            raise TimeoutError(f"no answer within {answer_time:g} s") from None
         finally:
             self._failure = await attachment.failure()
             await channel.close()
@@ -260,6 +268,7 @@ class Agent:
     async def _register(self, attachment: Attachment, address: str) -> None:
         answer = await attachment.register()
         self._attached_at, self._last_reason = time.monotonic(), ""
+        self._search.note_answered()
         self.stats.attached += 1
         self.attached.set()
         _logger.info("attached to %s: %s", address, answer)
@@ -298,4 +307,4 @@ def _reason(error: BaseException) -> str:
         details = failure(error).details() or ""
         plain = plain_words(details)
         return plain if plain != details else f"{failure(error).code().name}: {details}"
-    return str(error) or f"no answer within {CONNECT_TIMEOUT:g} s"
+    return str(error) or f"no answer within {PROBE_TIMEOUT:g} s after the network changed"

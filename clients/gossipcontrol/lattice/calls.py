@@ -156,6 +156,18 @@ class Calls:
             acknowledgement=is_empty_list,
         )
 
+    async def floating(self, store_id: str) -> dict[bytes, bytes]:
+        """The intentions that wait for another one, and what each names as its predecessor, empty for none.
+
+        Nothing of them is applied. Empty as well where the daemon knows no such call.
+        """
+        try:
+            listed = await _answer(self._store.FloatingIntentions(_store_id(store_id), timeout=ANSWER_TIME))
+        except StoreGoneError:
+            return {}
+        found = (one.intention for one in listed.items)
+        return {one.hash: b"" if one.store_prev == ROOT else one.store_prev for one in found}
+
     async def own_writes(self, store_id: str, node_id: str) -> tuple[int, int]:
         """How many writes the node made, and how many of them one other peer at least is known to hold.
 

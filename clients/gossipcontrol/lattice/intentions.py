@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from gossipcontrol.client.errors import NotFoundError
 from gossipcontrol.client.intention import Intention, IntentionBatch
 from gossipcontrol.client.knowledge import Knowledge
-from gossipcontrol.lattice.calls import Calls
+from gossipcontrol.lattice.calls import Calls, StoreGoneError
 
 BATCH = 500
 """Intentions recorded with one call."""
@@ -41,11 +41,18 @@ class IntentionFeed:
         Raises StoreGoneError and DaemonGoneError of the daemon, and ClientError of the service.
         """
         await self._ask_once()
+        tips = await self._calls.tips(self._store_id)
+        new = {one: tip for one, tip in tips.items() if one not in self.left_out and not self._has(one, tip)}
+        # During a catch-up many float, for a minute and longer: they are there, and not applied.
+        floating = await self._calls.floating(self._store_id) if new else {}
         count = 0
-        for author, tip in (await self._calls.tips(self._store_id)).items():
-            if tip not in self._recorded.get(author, ()) and author not in self.left_out:
-                count += await self._bring_author(author, tip)
+        for author, tip in new.items():
+            with suppress(StoreGoneError):  # one of this author's is not there yet: the others are brought
+                count += await self._bring_author(author, below(tip, floating))
         return count
+
+    def _has(self, author: str, tip: bytes) -> bool:
+        return tip in self._recorded.get(author, ())
 
     async def _ask_once(self) -> None:
         """Ask the service what it has: what this node is proved to hold was recorded."""
@@ -72,6 +79,15 @@ class IntentionFeed:
             await self._knowledge.record([IntentionBatch(self._store_id, tuple(found))])
             self._recorded[author] = {part[-1]}
         return len(chain)
+
+
+def below(tip: bytes, floating: Mapping[bytes, bytes]) -> bytes:
+    """The newest intention of a chain that does not float; empty where all do."""
+    seen: set[bytes] = set()
+    while tip in floating and tip not in seen:
+        seen.add(tip)
+        tip = floating[tip]
+    return b"" if tip in seen else tip
 
 
 async def walk_back(

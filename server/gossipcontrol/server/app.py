@@ -32,7 +32,7 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.observe.metrics import Metrics
 from gossipcontrol.server.observe.metrics_knowledge import KnowledgeMetrics
 from gossipcontrol.server.observe.metrics_presence import LivenessMetrics
-from gossipcontrol.server.observe.metrics_replicas import show_replicas
+from gossipcontrol.server.observe.metrics_replicas import show_replicas, show_wall_clock
 from gossipcontrol.server.observe.tasks import log_tasks
 from gossipcontrol.server.opening import core_parameters, open_journal, recover_core
 from gossipcontrol.server.replicas.replica import Replica
@@ -53,6 +53,7 @@ from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.turns import Turns
+from gossipcontrol.server.runtime.wall_clock import WallClock
 from gossipcontrol.server.state.journal import Journal, Loaded, StateError
 from gossipcontrol.server.state.recovery import written_with
 from gossipcontrol.server.status_page.event_stream import RejoinNews
@@ -95,6 +96,7 @@ class App:
         self.http_port = 0
         self._config = config
         self._log = log
+        self.wall_clock = WallClock(log)
         self._calls = CallLog(log)
         self._servers: list[grpc.aio.Server] = []
         self._health = BoundedHealth()
@@ -206,7 +208,7 @@ class App:
 
         standby = Standby(
             self._entrances, server_options(config.limits), SERVICES, replica.refusal,
-            lambda path, error: self._log.error("page failed", path=path, exc_info=error), replica,
+            lambda path, error: self._log.error("page failed", path=path, exc_info=error), self.wall_clock, replica,
         )  # fmt: skip
         try:
             host = config.metrics.address.rpartition(":")[0]
@@ -228,7 +230,7 @@ class App:
         if self._loss:
             raise StartError(self._loss)
         self._log.info("owner", epoch=replica.lease.epoch, entries=len(loaded.entries), followed=has_followed)
-        self._go_on(journal, replace(loaded, clock=replica.reading() or loaded.clock), core, whole)
+        self._go_on(journal, replace(loaded, clock=replica.reading(loaded.clock)), core, whole)
         replica.lease.service_time = self._dispatcher.clock.now
 
     def _lose(self, why: str) -> None:
@@ -242,11 +244,12 @@ class App:
         """Make the parts around a core that is as the last run left it."""
         epoch = self._replica.lease.epoch if self._replica else 0
         run = Run(uuid.uuid4().hex[:8], self._config.etcd.cell if self._replica else "", epoch)
-        clock = ServiceClock(floor=loaded.last_at, boot_id=boot_id(), reading=loaded.clock)
+        clock = ServiceClock(floor=loaded.last_at, boot_id=boot_id(), reading=loaded.clock, cautious=journal.shared)
         if abs(clock.jumped) > JUMP:
             self._log.warning("wall clock jumped", seconds=round(clock.jumped, 3), bound=LONGEST_AWAY)
         self.metrics = Metrics(core.counts)
         show_replicas(self.metrics.registry, self._replica)
+        show_wall_clock(self.metrics.registry, self.wall_clock)
         self.metrics.show_state(journal.stats)
         self.metrics.show_memory(core.memory)
         self._turns = Turns()

@@ -148,10 +148,10 @@ class NotOwner(GossipControlError):
 
     code = grpc.StatusCode.UNAVAILABLE
 
-    def __init__(self, why: str, owner: str = "") -> None:
+    def __init__(self, why: str, owner: str = "", retry_in: float = 0.0) -> None:
         super().__init__(why)
         self.owner = owner
-        self.retry_in = 0.0
+        self.retry_in = retry_in
         """Seconds after which to ask again, where nobody else can be asked; 0.0: as the client likes."""
 
     def details(self) -> Sequence[Message]:

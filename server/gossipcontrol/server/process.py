@@ -35,6 +35,7 @@ async def serve(config: Config, log: Logger, read: Callable[[], Config] | None =
 
     handle_signals(stopped.set, reload, app.dump)
     collector.tune()
+    watching = asyncio.create_task(app.wall_clock.run())
     try:
         if not await _start(app, stopped, supervisor.ready):
             return
@@ -44,6 +45,8 @@ async def serve(config: Config, log: Logger, read: Callable[[], Config] | None =
         supervisor.stopping()
         await app.stop()
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         supervisor.close()
         collector.close()
         logging.getLogger().removeHandler(lines)

@@ -107,9 +107,16 @@ class DeafWorld(FieldWorld):
             self._at(KEEPALIVE, self._lose, node)
             self._at(step.length, self._mend_node, node)
 
-    def _mend_node(self, node: SimNode) -> None:
+    def _heal(self) -> None:
+        self._note_poisoned()
+        super()._heal()
+
+    def _note_poisoned(self) -> None:
         self._dialler.poisoned |= self._poisoned
         self.poisoned_at_end |= self._dialler.poisoned
+
+    def _mend_node(self, node: SimNode) -> None:
+        self._note_poisoned()
         node.cut = False
         self._later(self._attach, node)
         self._at(self._chance.uniform(*SEEN_AFTER), self._change, node.host_id, ChangeKind.CHANGED)

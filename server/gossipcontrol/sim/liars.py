@@ -36,6 +36,8 @@ CLAIMED = 5.0
 """Broadcasts per second that a liar claims."""
 AGE = 0.3
 """Seconds since the last message of a peer, as reports say."""
+AFTER_REJOIN = 2
+"""Reports of a node soon after its rejoin, as agents make them, whatever the interval is: they prove it."""
 MANUAL = 30.0
 """Seconds between two rejoins that people ask of one honest node: each names bootstrap peers."""
 
@@ -113,6 +115,9 @@ class Fleet:
     def _report(self, node_id: str) -> None:
         haste = HASTE if node_id in self.liars and self.trial.lie == "invent" else 1.0
         self._at(self.trial.interval / haste, self._report, node_id)
+        self._say(node_id)
+
+    def _say(self, node_id: str) -> None:
         told = LIES[self.trial.lie](self, node_id) if node_id in self.liars and self.trial.lie else None
         for event in told if told is not None else (self.truth(node_id),):
             self._handle(event)
@@ -168,6 +173,8 @@ class Fleet:
 
     def _started(self, start: StartRejoin) -> None:
         self._at(0.5, self._handle, RejoinFinished(start.rejoin_id, start.attempt, True))
+        for number in range(AFTER_REJOIN):
+            self._at(2.0 * (1 + number), self._say, start.node_id.removesuffix("+"))
         harm, honest = self.harm, set(self.honest)
         if start.node_id not in honest:
             return

@@ -20,7 +20,24 @@ def test_presence_learns_of_a_mute_peer_within_seconds(seed: int) -> None:
     lab = settled(seed, 6)
     lab.blocked = lambda sender, receiver, large: sender == "n0"
     lab.run(14)
-    assert lab.presence.mute == {"n0"}
+    assert (lab.presence.mute, lab.presence.outvoted) == ({"n0"}, set())
+    lab.run(30)
+    assert lab.presence.outvoted == {"n0"}, "after a window one that claims to hear it proves nothing"
+
+
+def test_the_smaller_side_of_a_partition_is_never_outvoted() -> None:
+    """Until the sides are told apart, two nodes that hear only each other look mute to the others."""
+    lab = make(0)
+    lab.grow(2, rhythm=0.5)
+    lab.grow(6, rhythm=6.0)
+    lab.complete()
+    lab.run(70)
+    lab.cut(names(2), names(6, 2))
+    seen = set[str]()
+    for _ in range(20):
+        lab.run(2)
+        seen |= lab.presence.outvoted
+    assert (seen, lab.diagnosis.partitioned) == (set(), 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

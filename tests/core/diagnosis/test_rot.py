@@ -229,15 +229,20 @@ def test_all_that_could_tell_are_sure_of_what_a_node_missed() -> None:
     assert is_sure_of_a(talk(Store(), misses_half("a"), nodes="abcdef", one="bcdef")), "all that could tell"
 
 
-def mute(nodes: str, hears: str) -> set[str]:
-    """Who is mute, where only some hear the node a."""
+def links_of(nodes: str, hears: str) -> Links:
+    """How nodes are linked, where only some hear the node a."""
     store = Store()
     for second in range(0, 30, 2):
         for node_id in nodes:
             others = nodes.replace(node_id, "")
             said = {peer: 0 if peer == "a" and node_id not in hears else 1 + second for peer in others}
             store.say(float(second), node_id, said, others, 1 + second)
-    return store.links(30.0).mute
+    return store.links(30.0)
+
+
+def mute(nodes: str, hears: str) -> set[str]:
+    """Who is mute then."""
+    return links_of(nodes, hears).mute
 
 
 def test_a_mute_node_that_one_claims_to_hear_is_mute() -> None:
@@ -245,3 +250,8 @@ def test_a_mute_node_that_one_claims_to_hear_is_mute() -> None:
     assert mute("abcd", "b") == {"a"}
     assert mute("abcd", "bc") == set()
     assert mute("abc", "b") == set(), "of two either may be right"
+
+
+def test_one_that_claims_to_hear_a_mute_node_is_outvoted_by_two_on_its_side() -> None:
+    assert links_of("abcd", "").outvoted == links_of("abcd", "b").outvoted == {"a"}
+    assert links_of("abc", "").outvoted == set(), "of two either may be right"

@@ -265,6 +265,24 @@ def test_a_mute_peer_is_not_online_by_its_own_reports(heard: Lab) -> None:
     assert heard.state() is ONLINE
 
 
+def test_a_mute_peer_that_several_miss_is_online_again_once_two_heard_it(heard: Lab) -> None:
+    presence = heard.liveness.presence
+    presence.set_mute("a", "p", True, heard.now)
+    presence.set_outvoted("a", "p", "p", heard.now, heard.now)
+    for _ in range(20):
+        heard.advance(2)
+        heard.report("p")
+        heard.report("liar", {"p": 0.0})
+    assert heard.state() is OFFLINE
+    heard.report("n", {"p": 1.0})
+    assert heard.state() is ONLINE, "though the liar claims to have heard it later"
+    presence.set_mute("a", "p", False, heard.now)
+    presence.set_mute("a", "p", True, heard.now)
+    heard.advance(heard.parameters.suspect_ceiling / 2)
+    heard.report("liar", {"p": 0.0})
+    assert heard.state() is ONLINE, "nothing of it is left once a peer is no longer mute"
+
+
 def test_presence_answers_state_and_online_peers(heard: Lab) -> None:
     heard.report("n", {"q": None})
     presence = heard.liveness.presence

@@ -7,7 +7,12 @@ from itertools import pairwise
 
 import pytest
 from gossipcontrol.server.core.decision import Cause, Rung
+from gossipcontrol.server.core.diagnosis.conditions import ConditionTracker
+from gossipcontrol.server.core.diagnosis.partition import Partition
+from gossipcontrol.server.core.finding import NodeSuspected
+from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.server.core.repair.partition_repair import PartitionRepair
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -186,7 +191,8 @@ def test_only_a_node_without_live_links_resubscribes_where_it_lists_the_peer_tha
     assert begun == {True: Rung.RESUBSCRIBE if size == 1 else Rung.REJOIN, False: Rung.REJOIN}
 
 
-def test_without_a_prober_the_smaller_side_rejoins_now_and_then() -> None:
+def test_without_a_prober_nodes_of_both_sides_take_turns_at_growing_intervals() -> None:
+    """A node of the main side is the knock: in iroh-gossip who dialled in vain is deaf until its peer dials in."""
     lab = make()
     lab.grow(7, capable=False)
     lab.run(40)
@@ -195,13 +201,37 @@ def test_without_a_prober_the_smaller_side_rejoins_now_and_then() -> None:
     lab.repair_within(names(5, 2))
     lab.run(200)
     triggers = lab.suspected(Cause.PARTITION)
-    assert {one.node_id for _, one in triggers} == set(names(2))
+    turns = [one.node_id in names(2) for _, one in triggers]
+    assert turns == [number % 2 == 0 for number in range(len(turns))]
+    assert len({one.node_id for _, one in triggers[:4]}) == 4, "whoever has not dialled comes first"
+    assert [one.rejoin_only for _, one in triggers] == [not of_smaller for of_smaller in turns]
+    assert all(
+        (one.bridge[0] in names(2)) is not of_smaller for (_, one), of_smaller in zip(triggers, turns, strict=True)
+    )
     gaps = [later - at for (at, _), (later, _) in pairwise(triggers)]
     assert 4 <= len(triggers) <= 7
     assert all(gap >= 6 * 2**place for place, gap in enumerate(gaps))
     lab.mend()
     lab.run(200)
     assert len(lab.components()) == 1
+
+
+def turns_of(partition: Partition, seconds: int) -> list[NodeSuspected]:
+    """Who rejoins without a path, in so many seconds."""
+    repair = PartitionRepair("s", LivenessParameters(), ConditionTracker(6.0, 300.0, 30.0))
+    found = [one for second in range(seconds) for one in repair.trigger_blindly(partition, float(second))]
+    return [one for one in found if isinstance(one, NodeSuspected)]
+
+
+def test_once_every_node_of_both_sides_had_its_turn_in_vain_a_restart_is_what_is_left() -> None:
+    partition = Partition(0.0)
+    partition.sides = [["a", "b", "c"], ["d", "e"]]
+    turns = turns_of(partition, 1500)
+    assert "".join(one.node_id for one in turns) == "daebdceadb"
+    advised = [place for place, one in enumerate(turns) if one.first_rung is Rung.RESTART_ADVISED]
+    assert advised == [6], "after three of each side"
+    partition.strange = frozenset({1})
+    assert {one.node_id for one in turns_of(partition, 300)} == {"d", "e"}, "who was never linked moves nobody else"
 
 
 @pytest.mark.parametrize("capable", [True, False])

@@ -1,7 +1,8 @@
 """Several owners of one ledger that decide with the real core, while agents go from one to the next.
 
 The lease, the journal, the outbox, the dispatcher and the agents' record of commands are the real ones; replicas are
-paused, killed and cut off at any time, and commands arrive late, even those of an owner that was replaced.
+paused, killed and cut off at any time, their wall clocks are set an hour ahead and back, and commands arrive late, even
+those of an owner that was replaced.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.runtime.outbox import Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.state import ledger_journal
-from gossipcontrol.server.state.journal import ClockReading
 from gossipcontrol.server.state.ledger_journal import LedgerJournal
 from gossipcontrol.server.state.recovery import recover
 from gossipcontrol.v1 import attach_pb2
@@ -56,6 +56,8 @@ SEEDS = int(os.environ.get("GOSSIPCONTROL_OWNERS", "6"))
 STORES = ("a", "b")
 LONGEST_END = 300.0
 """Virtual seconds within which all that is wanted is done, once nobody asks any more."""
+MOST_WRONG = 60.0
+"""Seconds by which service time may be wrong: clocks of replicas are up to 5 % too fast or too slow."""
 PARAMETERS = CoreParameters(deciding=Parameters(window=4.0, verify_timeout=3.0))
 
 
@@ -72,10 +74,34 @@ class CoreWorld(World):
         self.commands = self.repeats = self.outdated = 0
         self.is_quiet = False
         """Whether nobody asks any more."""
+        self.began_at = 0.0
+        """Service time when the world began."""
 
     def check_newest(self, epoch: int, what: str) -> None:
         if self.newest_claim() != epoch:
             self.wrong.append(f"an older owner {what} after a newer claim")
+
+    def check_clock(self, now: float) -> None:
+        """A new owner begins: its service time is that of the first one, whatever wall clocks say."""
+        at = asyncio.get_running_loop().time()
+        self.began_at = self.began_at or now - at
+        if abs(ahead := now - at - self.began_at) > MOST_WRONG:
+            self.wrong.append(f"service time jumped by {ahead:.0f} s")
+
+
+class Wall:
+    """The wall clock of a host, which somebody may set an hour ahead or back."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._step = 0.0
+
+    def __call__(self) -> float:
+        return 1e9 + asyncio.get_running_loop().time() + self._step
+
+    def set(self) -> None:
+        """Set it, perhaps."""
+        self._step = self._chance.choice((-3600.0, 0.0, 3600.0))
 
 
 class KilledJournal(LedgerJournal):
@@ -106,15 +132,19 @@ class CoreReplica(Replica):
 
     def __init__(self, world: CoreWorld, name: str) -> None:
         self._cores = world
+        self._wall = Wall(world.chance)
         super().__init__(world, name)
         self.ended = self._gone
         self._asking: set[asyncio.Task[None]] = set()
 
     async def _own(self) -> None:
         loaded = await self._claim(journal := KilledJournal(self._link, self._lease))
-        core, seen, log = recover(loaded, PARAMETERS), self._lease.seen, make_logger(Log(level="error"))
-        reading = ClockReading(self._name, seen[0] - seen[1], 0.0) if seen else loaded.clock
-        clock = ServiceClock(loaded.last_at, lambda: 1e9, self._now, self._name, reading)
+        core, log = recover(loaded, PARAMETERS), make_logger(Log(level="error"))
+        if self._lease.reading("", 0.0, None):  # it has followed an owner: its wall clock may have been set meanwhile
+            self._wall.set()
+        reading = self._lease.reading(self._name, self._wall(), loaded.clock) or loaded.clock
+        clock = ServiceClock(loaded.last_at, self._wall, self._now, self._name, reading, cautious=True)
+        self._cores.check_clock(clock.now())
         metrics, self.epoch = Metrics(core.counts), self._lease.epoch
         self.run_id, self.driver = f"e{self.epoch}", WatchedDriver(self._cores, self._lease.epoch)
         outbox = Outbox(journal, core, metrics, log, clock, lambda _: None, None, self._lost)
@@ -144,6 +174,8 @@ class CoreReplica(Replica):
         while not self.ended.is_set():
             await asyncio.sleep(self._cores.chance.expovariate(6))
             await self._awake.wait()
+            if self._cores.chance.random() < 0.05:
+                self._wall.set()
             if self.is_open() and not self._cores.is_quiet:
                 self._cores.triggers += 1
                 task = asyncio.create_task(self.ask(f"t{self._cores.triggers}"))

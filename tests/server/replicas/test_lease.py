@@ -7,7 +7,16 @@ import re
 from dataclasses import replace
 
 import pytest
-from gossipcontrol.server.replicas.lease import REGISTER, Lease, Owner, Sightings, write_owner
+from gossipcontrol.server.replicas.lease import (
+    OVERDUE_TIME,
+    REGISTER,
+    START_TIME,
+    UNSEEN_TIME,
+    Lease,
+    Owner,
+    Sightings,
+    write_owner,
+)
 from gossipcontrol.server.state.ledger import Fenced, Register
 from gossipcontrol.server.state.ledger_entry import write_entries
 from gossipcontrol.server.state.ledger_journal import LedgerJournal
@@ -49,6 +58,32 @@ def test_a_standby_that_saw_nothing_for_a_while_gives_the_owner_time_to_renew(bl
         sightings.miss()
     assert look(sightings, register(1), 3.0, 3.7) == []
     assert look(sightings, register(1), 3.8, 4.0)
+
+
+def test_a_standby_says_when_there_may_be_another_owner_once_a_renewal_is_overdue() -> None:
+    async def live() -> list[float]:
+        shared, loop = MemoryLedger(), asyncio.get_running_loop()
+        one, two = (Lease(shared.link(), name, f"{name}:1", now=loop.time) for name in ("one", "two"))
+        await one.wait()
+        one.start(lambda why: None)
+        waiting = asyncio.create_task(two.wait())
+        await asyncio.sleep(1.0)
+        said = [two.due()]
+        await one.close()
+        for pause in (0.3, 0.4, 0.4):
+            await asyncio.sleep(pause)
+            said.append(two.due())
+        await waiting
+        said.append(two.due())
+        await two.release()
+        return said
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        renews, early, later, soon, has_it = runner.run(live())
+    assert (renews, early) == (0.0, 0.0), "nothing is overdue yet"
+    assert 0.6 < later < UNSEEN_TIME + START_TIME - OVERDUE_TIME
+    assert later - 0.4 == pytest.approx(soon, abs=1e-3)
+    assert 0.0 < has_it <= START_TIME, "it has taken the lease, and is about to serve"
 
 
 def test_a_standby_takes_over_with_the_next_epoch_and_the_old_owner_learns_of_it() -> None:

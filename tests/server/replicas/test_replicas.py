@@ -139,6 +139,8 @@ async def test_a_standby_refuses_with_where_the_owner_is_and_takes_over_when_it_
         await until(knows, "it says who serves")
         assert b"\ngossipcontrol_owner 0.0\n" in await two.metrics()
         assert b"\ngossipcontrol_owner 1.0\n" in await one.metrics()
+        for each in (one, two):
+            assert b"\ngossipcontrol_wall_clock_set_total 0.0\n" in await each.metrics()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await two.rejoin("00000000-0000-4000-8000-000000000002")
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

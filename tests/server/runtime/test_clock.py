@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from gossipcontrol.client import Client, LivenessReport, PeerObservation
-from gossipcontrol.server.config import State
+from gossipcontrol.server.config import Log, State
+from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.runtime.clock import LONGEST_AWAY, ServiceClock
 from gossipcontrol.server.runtime.ticker import Ticker
+from gossipcontrol.server.runtime.wall_clock import WallClock
 from gossipcontrol.server.state.journal import ClockReading
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,3 +151,35 @@ async def test_ages_go_on_over_a_restart_in_the_same_boot(
     async with serving(settings) as service:
         [line] = service.lines("wall clock jumped")
         assert line["seconds"] > 1e9
+
+
+def test_a_wall_clock_that_was_set_back_tells_no_replica_of_time_that_did_not_pass() -> None:
+    owner, other = Host(), Host()
+    clock = ServiceClock(0.0, lambda: owner.wall, lambda: owner.boot, "one", cautious=True)
+    clock.reading()
+    for step in (-3600.0, 1800.0):
+        owner.wall += step
+        owner.passes(60.0)
+        other.passes(60.0)
+        assert clock.now() == pytest.approx(other.wall), "the owner's goes on as ever"
+        fresh = ServiceClock(clock.now(), lambda: other.wall, lambda: 7.0, "two", clock.reading())
+        assert fresh.now() == pytest.approx(clock.now())
+
+
+def test_a_wall_clock_that_is_set_is_seen_and_one_that_goes_wrong_slowly_is_not() -> None:
+    host, output = Host(), io.StringIO()
+    clock = WallClock(Logger(Log(format="json"), output), lambda: host.wall, lambda: host.boot)
+    for moved in (0.0, 0.4, -3600.0, 0.0, 3600.0):
+        host.passes(1.0)
+        host.wall += moved
+        clock.look()
+    assert clock.steps == 2
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [(line["event"], line["seconds"]) for line in lines] == [
+        ("wall clock set", -3600.0),
+        ("wall clock set", 3600.0),
+    ]
+    boots = iter([10.0, 15.0, 20.0, 20.0])
+    clock = WallClock(Logger(Log(), output), lambda: host.wall, lambda: next(boots, 20.0))
+    clock.look()
+    assert clock.steps == 0, "the process stood still while it read them"

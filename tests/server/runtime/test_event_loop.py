@@ -9,6 +9,7 @@ from functools import partial
 
 import grpc
 import pytest
+from gossipcontrol.client.channel import open_channel
 from gossipcontrol.server.runtime import event_loop
 from gossipcontrol.server.runtime.event_loop import new_event_loop, take_wake_ups
 
@@ -111,7 +112,7 @@ async def serve_and_call() -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("lab", {"Echo": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with open_channel(f"127.0.0.1:{port}") as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/lab/Echo")
         assert await asyncio.gather(*(call(b"1") for _ in range(CALLS))) == [b"1"] * CALLS
     await server.stop(None)

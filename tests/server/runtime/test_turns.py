@@ -107,6 +107,32 @@ async def test_the_frames_of_many_streams_share_the_passes_with_new_calls() -> N
     assert max(map(busy.count, set(busy))) * 0.0003 <= 2 * PASS_TIME
 
 
+async def test_calls_begin_beside_streams_that_make_every_pass_long() -> None:
+    """Agents that report need no turn: 250 of them made passes of 0.1 s, in each of which one call began."""
+    lab = Lab()
+    counting = lab.count_passes()
+
+    async def report() -> None:
+        while True:
+            lab.now += 0.1
+            lab.turns.count(0.1)
+            await asyncio.sleep(0)
+
+    reporting = asyncio.create_task(report())
+    await asyncio.sleep(0)
+    began_at = lab.pass_number
+    calls = [lab.call(f"ipv4:10.0.0.{number}:1", "call", 1, 0.0005) for number in range(100)]
+    await asyncio.gather(*calls)
+    assert lab.pass_number - began_at <= 20
+    reporting.cancel()
+    # Calls that are themselves what makes passes long begin one by one again.
+    lab.ran.clear()
+    await asyncio.gather(*(lab.call("unix:", "long", 1) for _ in range(50)))
+    counting.cancel()
+    passes = [number for number, _ in lab.ran]
+    assert max(map(passes.count, passes[-10:])) == 1
+
+
 async def test_an_overdrawn_connection_waits_for_others_and_only_it() -> None:
     lab = Lab()
     greedy = lab.call("ipv4:10.0.0.1:1", "greedy", 1, BURST + 0.1)

@@ -151,9 +151,8 @@ impl Attachment {
             .map_err(|status| text(&status))?
             .into_inner();
         let first = incoming.message().await.map_err(|status| text(&status))?;
-        let Some(ToAgent::Registered(registered)) = first.and_then(|one| one.frame) else {
-            return Err("the service did not confirm the registration".into());
-        };
+        let (registered, epoch) = registration(first)?;
+        lock(&this.shared.owner).begin(&registered.cell, epoch)?;
         this.registered(&registered);
         Ok((this, incoming))
     }
@@ -276,6 +275,9 @@ impl Reader {
     /// Handle every frame until the agent leaves; the error says why the stream ended before that.
     async fn read(&self, mut incoming: Streaming<AttachResponse>) -> Result<(), String> {
         while let Some(message) = incoming.message().await.map_err(|status| text(&status))? {
+            if !lock(&self.shared.owner).admits(message.owner_epoch) {
+                continue; // its sender was replaced
+            }
             match message.frame {
                 Some(ToAgent::Rejoin(command)) => {
                     let mut seen = lock(&self.seen);
@@ -318,6 +320,17 @@ impl Reader {
                 self.shared.emit_change(change);
             }
         }
+    }
+}
+
+/// The answer to a registration, and the epoch of its sender.
+fn registration(first: Option<AttachResponse>) -> Result<(Registered, u64), String> {
+    match first {
+        Some(AttachResponse {
+            frame: Some(ToAgent::Registered(registered)),
+            owner_epoch,
+        }) => Ok((registered, owner_epoch)),
+        _ => Err("the service did not confirm the registration".into()),
     }
 }
 

@@ -62,6 +62,7 @@ mod dialable;
 mod event;
 mod host;
 mod obey;
+mod owner;
 mod peers;
 mod presence;
 mod reach;

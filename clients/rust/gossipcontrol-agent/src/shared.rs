@@ -21,6 +21,7 @@ use crate::credentials::Credentials;
 use crate::dialable::Dialable;
 use crate::event::AgentEvent;
 use crate::host;
+use crate::owner::Owner;
 use crate::peers::PeerBook;
 use crate::presence::{PeerChange, Presence};
 use crate::reach::join_through;
@@ -138,6 +139,7 @@ pub(crate) struct Shared {
     pub(crate) presence: Mutex<Presence>,
     pub(crate) peers: Mutex<PeerBook>,
     pub(crate) commands: Mutex<Commands>,
+    pub(crate) owner: Mutex<Owner>,
     pub(crate) syncing: Mutex<HashSet<(String, String)>>,
     /// Stores in which a rejoin began, and no message was received since.
     pub(crate) awaiting_proof: Mutex<HashSet<String>>,
@@ -170,6 +172,7 @@ impl Shared {
             presence: Mutex::default(),
             peers: Mutex::default(),
             commands: Mutex::default(),
+            owner: Mutex::default(),
             syncing: Mutex::default(),
             awaiting_proof: Mutex::default(),
             queue: Mutex::default(),

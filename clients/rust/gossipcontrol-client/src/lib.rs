@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tonic::transport::{Channel, Endpoint, Error};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -18,6 +19,11 @@ pub mod v1 {
 use v1::gossip_control_client::GossipControlClient;
 use v1::{Decision, NetworkChangeKind, Platform, ReportNetworkChangeRequest};
 
+mod credentials;
+
+use credentials::Bearer;
+pub use credentials::{Credentials, Error};
+
 /// How long one attempt may take.
 const ATTEMPT_TIME: Duration = Duration::from_secs(5);
 /// How long it may take where there is another server to ask.
@@ -29,22 +35,37 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Bounds every wait that the service does not ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+type Service = GossipControlClient<InterceptedService<Channel, Bearer>>;
+
 /// Reports over one connection to each server. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Client {
-    servers: Vec<(String, GossipControlClient<Channel>)>,
+    servers: Vec<(String, Service)>,
     /// Number of the server to ask next.
     current: Arc<AtomicUsize>,
 }
 
 impl Client {
-    /// A client of the service at an address such as `127.0.0.1:7420`. It connects with the first report.
+    /// A client of the service at an address such as `127.0.0.1:7420`, or of the hub at `tls:hub.example.org:7443` with
+    /// the credentials of the environment. It connects with the first report.
     ///
-    /// Replicas are listed with commas, and the one that serves is found. This client has no TLS.
+    /// Replicas are listed with commas, and the one that serves is found.
     pub fn new(address: &str) -> Result<Self, Error> {
+        Self::with_credentials(address, &Credentials::from_environment())
+    }
+
+    /// The same with other credentials, which only addresses with `tls:` are shown.
+    pub fn with_credentials(address: &str, shown: &Credentials) -> Result<Self, Error> {
         let connect = |one: &str| {
-            let channel = Endpoint::from_shared(format!("http://{one}"))?.connect_lazy();
-            Ok((one.to_owned(), GossipControlClient::new(channel)))
+            let (address, channel, bearer) = match one.strip_prefix("tls:") {
+                Some(hub) => {
+                    let endpoint = shown.protect(Endpoint::from_shared(format!("https://{hub}"))?)?;
+                    (hub, endpoint, Bearer(shown.token.clone()))
+                }
+                None => (one, Endpoint::from_shared(format!("http://{one}"))?, Bearer::default()),
+            };
+            let service = GossipControlClient::with_interceptor(channel.connect_lazy(), bearer);
+            Ok::<_, Error>((address.to_owned(), service))
         };
         Ok(Self {
             servers: address

@@ -309,6 +309,7 @@ class Core:
         duration = max(RETURN_TIME, self.parameters.liveness.report_ceiling)
         self.settling.begin(now, duration)
         self.liveness.presence.settles_at = now + duration
+        self.liveness.expect_return(self.deciding.registry.expected_reports())
         self._scanner.arm(now)
         return self._decide(event, now)
 

@@ -483,6 +483,10 @@ class Liveness:
         self.presence.forget_store(store_id)
         self.diagnosis.forget_store(store_id)
 
+    def expect_return(self, count: int) -> None:
+        """The owner changed, and so many (node, store) will report to this one."""
+        self._pacer.expect_return(count)
+
     def next_report(self, now: float) -> float:
         """Seconds until a node should report again; grows with the load."""
         return self._pacer.next_report(now)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from gossipcontrol.server.replicas.replica import Replica
+from gossipcontrol.server.runtime.wall_clock import WallClock
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -30,6 +31,26 @@ def show_owner(registry: CollectorRegistry, value: int) -> Gauge:
     owner = Gauge("gossipcontrol_owner", "1 on the replica that serves, 0 on those that stand by.", registry=registry)
     owner.set(value)
     return owner
+
+
+def show_wall_clock(registry: CollectorRegistry, clock: WallClock) -> None:
+    """How often the wall clock was set."""
+    registry.register(_WallClockCollector(clock))
+
+
+class _WallClockCollector(Collector):
+    """Reads it at each scrape."""
+
+    def __init__(self, clock: WallClock) -> None:
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric now."""
+        yield CounterMetricFamily(
+            "gossipcontrol_wall_clock_set",
+            "How often the wall clock of this host was set by a second or more.",
+            value=self._clock.steps,
+        )
 
 
 class Following(Protocol):

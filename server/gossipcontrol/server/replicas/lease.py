@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+from gossipcontrol.server.state.journal import ClockReading
 from gossipcontrol.server.state.ledger import Fenced, Late, Ledger, Register
 from gossipcontrol.system.boot import boottime
 
@@ -22,6 +23,10 @@ LOOK_INTERVAL = 0.1
 """Seconds between two looks of a standby."""
 UNSEEN_TIME = 1.5
 """Seconds without a renewal after which a standby takes over."""
+OVERDUE_TIME = 0.6
+"""Seconds without a renewal after which a standby tells clients when there may be another owner."""
+START_TIME = 0.3
+"""Seconds that an owner needs to serve, once it has the lease: one that was hot needs half of it."""
 CALM_TIME = 0.8
 """Seconds for which etcd must have answered before: after an election its owner could not renew either."""
 LOOK_GAP = 0.5
@@ -77,6 +82,10 @@ class Sightings:
         is_unseen = now - self._since >= UNSEEN_TIME and now - self._calm_since >= CALM_TIME
         return owner is None or owner.released or is_unseen
 
+    def unseen(self, now: float) -> float:
+        """Seconds since the register was seen to change."""
+        return now - self._since
+
     def miss(self) -> None:
         """The register could not be read."""
         self._calm_since = None
@@ -101,12 +110,13 @@ class Lease:
         """What the owner's renewals say of it."""
         self.owner: Owner | None = None
         """As last seen."""
-        self.seen: tuple[float, float] | None = None
+        self._seen: tuple[float, float] | None = None
         """Service time of the last renewal that was seen to happen, and when that was on this replica's clock."""
         self._ledger = ledger
         self._mine = Owner(holder=holder, address=address, epoch=0)
         self._now = now
-        self._register = Register(b"", 0)
+        self._sightings = Sightings()
+        self._register: Register = Register(b"", 0)
         self._renewed_at = 0.0
         self._news = asyncio.Event()
         """A renewal, or the loss."""
@@ -117,26 +127,46 @@ class Lease:
 
     async def wait(self, changed: Callable[[], None] = lambda: None) -> None:
         """Return once this replica has the lease; ``changed`` is called when there is another owner."""
-        sightings = Sightings()
         while True:
             try:
                 register = await self._ledger.register(REGISTER)
-                may_take = sightings.see(register, self._now())
+                may_take = self._sightings.see(register, self._now())
                 self._note(register, changed)
                 self.trouble("")
                 if may_take and await self._take(register):
                     return
             except Late as error:
-                sightings.miss()
+                self._sightings.miss()
                 self.trouble(str(error))
             await asyncio.sleep(LOOK_INTERVAL)
+
+    def due(self) -> float:
+        """Seconds until another replica may serve, as this owner does not renew; 0.0: it does, or has let go."""
+        if self.epoch:
+            return max(0.0, START_TIME - (self._now() - self._renewed_at))
+        unseen = self._sightings.unseen(self._now())
+        if self.owner is None or self.owner.released or unseen < OVERDUE_TIME:
+            return 0.0
+        return max(0.0, UNSEEN_TIME - unseen) + START_TIME
+
+    def reading(self, boot_id: str, wall: float, before: ClockReading | None) -> ClockReading | None:
+        """How this replica's clocks stand to service time, as it saw the last owner's; None if it saw none renew.
+
+        No wall clock, which may have been set, decides: the time since then is that of this boot's clock. Of this wall
+        clock and of that of the owner ``before``, the one that is ahead counts once it does, as in ``ServiceClock``.
+        """
+        if self._seen is None:
+            return None
+        at, seen_at = self._seen
+        offset = at + self._now() - seen_at - wall
+        return ClockReading(boot_id, at - seen_at, min(offset, before.wall_offset) if before else offset)
 
     def _note(self, register: Register, changed: Callable[[], None]) -> None:
         if register.revision == self._register.revision:
             return
         before, self.owner = self.owner, read_owner(register.value)
         if self._register.revision and self.owner and self.owner.at:
-            self.seen = (self.owner.at, self._now())
+            self._seen = (self.owner.at, self._now())
         self._register = register
         if self.owner and (before is None or before.epoch != self.owner.epoch):
             changed()

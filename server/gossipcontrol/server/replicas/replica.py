@@ -25,7 +25,7 @@ from gossipcontrol.server.state.journal import ClockReading, StateError
 from gossipcontrol.server.state.ledger import Fenced, Late
 from gossipcontrol.server.state.ledger_entry import FORMAT
 from gossipcontrol.server.state.ledger_journal import RETRY, LedgerJournal
-from gossipcontrol.system.boot import boot_id, boottime
+from gossipcontrol.system.boot import boot_id
 
 VERSION = version("gossipcontrol")
 """Read once: the roster tells it every two seconds, and asks at every scrape."""
@@ -126,12 +126,13 @@ class Replica:
     def refusal(self) -> NotOwner:
         """What a standby says to its callers."""
         owner = self.lease.owner
+        retry_in = self.lease.due()
         if self.lease.epoch:
-            return NotOwner("this replica is taking over")
+            return NotOwner("this replica is taking over", retry_in=retry_in)
         if owner is None or owner.released:
             return NotOwner("this replica stands by; none serves yet")
         place = owner.address or owner.holder
-        return NotOwner(f"this replica stands by; {place} serves", owner.address)
+        return NotOwner(f"this replica stands by; {place} serves", owner.address, retry_in)
 
     def admit(self) -> None:
         """Raise NotOwner while another replica may have taken over."""
@@ -145,13 +146,9 @@ class Replica:
         why = f": {self._trouble}" if self._trouble else ""
         return f"this replica cannot renew its lease in etcd, so another may have taken over{why}"
 
-    def reading(self) -> ClockReading | None:
-        """How this replica's clocks stand to service time, as it saw the last owner's; None if it saw none renew."""
-        seen = self.lease.seen
-        if seen is None:
-            return None
-        at, seen_at = seen
-        return ClockReading(boot_id(), at - seen_at, at + boottime() - seen_at - time.time())
+    def reading(self, before: ClockReading | None) -> ClockReading | None:
+        """How this replica's clocks stand to service time, or those of the owner before it if it saw that one not."""
+        return self.lease.reading(boot_id(), time.time(), before) or before
 
     async def let_go(self) -> None:
         """Release the lease, so that a standby takes over at once, and close the connections."""

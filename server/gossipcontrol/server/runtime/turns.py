@@ -27,6 +27,11 @@ LEAST_SLICE = 0.001
 """Seconds that a long call has in a pass, however much others did before it."""
 STARTS = 3
 """Calls that begin for each slice of a call under way, while both wait."""
+ROOM = 0.002
+"""Seconds of work in one pass after which what streams bring waits for the next. A new call takes about four passes
+until it begins, because gRPC hands over one event after the other."""
+MOST_STARTS = 20
+"""Calls that begin in one pass at most: one for each two PASS_TIMEs of work in the last one, if others make it long."""
 WEIGHT = 0.2
 """Of the newest pass in the average of how long those who waited took."""
 LEAST_BIT = 0.0001
@@ -114,7 +119,7 @@ class Turns:
         """Passes in which the overdrawn had no turn."""
         self._released = 0
         """How many were given their turn in this pass."""
-        self._bit_time = PASS_TIME
+        self._bit_time = ROOM
         """Seconds that one of them took lately."""
 
     @property
@@ -196,12 +201,11 @@ class Turns:
         await self._wait(self._going_on, account)
 
     async def wait_for_room(self, account: Account) -> None:
-        """Wait if much was done in this pass, or if the account is overdrawn: what a stream brings is many bits.
+        """Wait if the pass has no room, or if the account is overdrawn: what a stream brings is many bits.
 
-        gRPC hands over one new call in a pass of the event loop. If each of a thousand streams had a frame taken in
-        every pass, passes would be so long that new callers give up before they are served.
+        If each of a thousand streams had a frame taken in every pass, new callers would give up before they begin.
         """
-        if self._used >= PASS_TIME or account.balance(self.clock()) < 0:
+        if self._used >= ROOM or account.balance(self.clock()) < 0:
             await self._wait(self._going_on, account)
 
     async def _wait(self, queue: _Queue, account: Account) -> None:
@@ -221,10 +225,13 @@ class Turns:
         now = self.clock()
         if self._released:
             self._bit_time += (used / self._released - self._bit_time) * WEIGHT
-        self._released, room = 0, max(1, int(PASS_TIME / max(self._bit_time, LEAST_BIT)))
+        self._released, room = 0, max(1, int(ROOM / max(self._bit_time, LEAST_BIT)))
         while self._released < room and self._release_next(now):
             self._released += 1
-        if not self._released and (self._starting or self._going_on):
+        if self._released:
+            for _ in range(min(MOST_STARTS, int(used / (2 * PASS_TIME))) - 1):
+                self._starting.release(now, overdrawn=False)
+        elif self._starting or self._going_on:
             self._passed_over += 1
             if used < PASS_TIME or self._passed_over > PASSES_OVER:
                 self._passed_over = 0

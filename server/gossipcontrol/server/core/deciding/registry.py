@@ -212,6 +212,10 @@ class Registry:
             node = self.nodes[node_id] = self._idle[node_id] = self.strangers[node_id] = Node(node_id, now, seen_at=now)
         return node
 
+    def expected_reports(self) -> int:
+        """Number of stores of all nodes with an agent."""
+        return sum(len(node.slots) for node in self.nodes.values() if node.attached)
+
     def has_room(self, count: int, kept: Collection[Node]) -> bool:
         """Whether so many more nodes could be known; beyond the last free place, one idle node may go for one new.
 

@@ -43,6 +43,7 @@ STREAM_ENDED = "the agent's stream ended before it was verified"
 AWAY = "the owner changed, and the node's agent has not attached again yet"
 ROT_FORGOTTEN = "the owner changed before it showed whether it helped"
 SENT_AGAIN = "sent again, because the owner changed"
+ALL_TRIED = "nodes of both sides rejoined in turn, and the store still falls apart"
 RESTART_INTERVAL = 600.0
 """Seconds within which the agent of a node is told only once that a restart is advised, even if it restarts itself."""
 BACKOFF_CAP = 10
@@ -197,6 +198,9 @@ class Scheduler:
         if not rejoin.attempts and rejoin.is_proved_by_recovery() and self._probation.begin(slot, rejoin, now):
             detail = f"{rejoin.rung.name.lower()}, the last rung, was tried before, and what was suspected still stands"
             self._advise_restart(slot, rejoin, detail, now)
+        if rejoin.first_rung is Rung.RESTART_ADVISED and not rejoin.attempts:
+            slot.restart_advised = False  # whoever restarted since the last round may have done so during the cut
+            self._advise_restart(slot, rejoin, ALL_TRIED, now)
         if not rejoin.rejoin_only and can_carry_out(rejoin.first_rung, slot.node.capabilities):
             rejoin.rung = higher(rejoin.rung, rejoin.first_rung)
 

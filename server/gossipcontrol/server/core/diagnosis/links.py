@@ -38,12 +38,16 @@ class Links:
         """Authors whose broadcasts reach none of the observers that could tell, or one of three or more."""
         self.doubted: set[str] = set()
         """Those of which fewer than three identities say so, though more could tell."""
+        self.outvoted: set[str] = set()
+        """Mute authors that two of three or more identities on their own side miss, and one at most hears there."""
         self.linked: set[str] = set()
         """Fresh nodes with any fresh link."""
         self.steps = 0
         """Links looked at one by one."""
         self.is_whole = False
         """Whether all reporting nodes are linked, directly or through others."""
+        self._missed_by: dict[str, list[int]] = {}
+        """Mute author -> the observers that miss it, without those that miss most authors."""
         self._missed: dict[str, set[str]] = {}
         """Node -> the nodes with which a link is missing, in either direction."""
         self._side_of: dict[str, str] = {}
@@ -74,7 +78,8 @@ class Links:
         for join in (self._join_listed, self._join_unreporting, self._join_heard):
             yield from join()
             if self._check_whole():
-                return
+                break
+        yield from self._find_outvoted()
 
     def side(self, node_id: str) -> str:
         """The name of a node's side."""
@@ -130,7 +135,7 @@ class Links:
             self._now - self._parameters.suspect_floor,
         )
         deliveries, by_number = reports.deliveries, self.by_number
-        heard_in_part = list[tuple[str, list[int]]]()
+        unheard = list[tuple[str, list[int]]]()
         missed, active = Counter[int](), 0
         for count, (author_id, author) in enumerate(self.fresh.items()):
             if not count % AUTHORS_PER_PART:
@@ -146,14 +151,17 @@ class Links:
             if missing and asked == len(missing) and (asked > 1 or len(self.fresh) == 2):
                 self.mute.add(author_id)
                 self._note_doubt(author_id, missing, missing)
-            elif missing:
-                heard_in_part.append((author_id, missing))
-        for count, (author_id, missing) in enumerate(heard_in_part):
+            if missing:
+                unheard.append((author_id, missing))
+        for count, (author_id, missing) in enumerate(unheard):
             if not count % AUTHORS_PER_PART:
                 yield
             # Who misses most authors is deaf: that it does not hear this one says nothing of it.
             sure = [number for number in missing if 2 * missed[number] < active]
-            self._judge_heard_in_part(author_id, deliveries[author_id].asked(self.reported_at), missing, sure)
+            if author_id not in self.mute:
+                self._judge_heard_in_part(author_id, deliveries[author_id].asked(self.reported_at), missing, sure)
+            if author_id in self.mute:
+                self._missed_by[author_id] = sure
 
     def _judge_heard_in_part(self, author_id: str, asked: list[int], missing: list[int], sure: list[int]) -> None:
         """An author is mute although one identity claims to hear it, if two miss it: one may be mistaken, or lie."""
@@ -168,6 +176,23 @@ class Links:
         own = {self.fresh[author_id].identity}
         if len(self._identities(missing) - own) < min(WORDS, len(self._identities(asked) - own)):
             self.doubted.add(author_id)
+
+    def _find_outvoted(self) -> Generator[None]:
+        """Find the mute authors of which one identity that claims to hear them may be wrong, within their own side."""
+        by_number, deliveries = self.by_number, self._reports.deliveries
+        for count, (author_id, missed_by) in enumerate(self._missed_by.items()):
+            if not count % AUTHORS_PER_PART:
+                yield
+            side, own = self.side(author_id), {self.fresh[author_id].identity}
+            asked = [
+                number
+                for number in deliveries[author_id].asked(self.reported_at)
+                if self.side(by_number[number].node_id) == side
+            ]
+            could_tell = self._identities(asked) - own
+            missing = self._identities(number for number in missed_by if number in asked) - own
+            if len(could_tell) >= WORDS and len(missing) > 1:
+                self.outvoted.add(author_id)
 
     def _identities(self, numbers: Iterable[int]) -> set[str]:
         return {self.by_number[number].identity for number in numbers}

@@ -62,6 +62,10 @@ class PresenceAccess(Protocol):
         """Set whether a peer's broadcasts reach nobody."""
         ...
 
+    def set_outvoted(self, store_id: str, peer_id: str, identity: str, since: float | None, now: float) -> None:
+        """Set since when two must hear a mute peer for it to be alive (None: one); ``identity`` is its own."""
+        ...
+
 
 class StoreMonitor:
     """Everything that is monitored about one store."""
@@ -73,6 +77,8 @@ class StoreMonitor:
         "_gap",
         "_mute_since",
         "_new_reports",
+        "_outvoted",
+        "_outvoted_since",
         "_parameters",
         "_presence",
         "_rot_budget",
@@ -116,6 +122,10 @@ class StoreMonitor:
         """When nodes last had triggers because of rot."""
         self._mute_since: dict[str, float] = {}
         """Mute nodes -> since when they have been mute; restarts while the store is partitioned."""
+        self._outvoted_since: dict[str, float] = {}
+        """Those of them that several on their side miss, though one may claim to hear them -> since when."""
+        self._outvoted: set[str] = set()
+        """Those of which presence knows that."""
         self._new_reports = 0
         """Reports since the last evaluation."""
         self._evaluated_at = NEVER
@@ -268,7 +278,7 @@ class StoreMonitor:
         """Clear every mute mark in presence: no observer is left to renew them."""
         for node_id in self._mute_since:
             self._presence.set_mute(self.store_id, node_id, False, now)
-        self._mute_since = {}
+        self._mute_since, self._outvoted_since, self._outvoted = {}, {}, set()
 
     def _check_silence(self, links: Links, now: float) -> list[Finding]:
         """The one node that reports no longer hears peers that it, or the store, once heard.
@@ -394,6 +404,21 @@ class StoreMonitor:
             self._presence.set_mute(self.store_id, node_id, node_id in links.mute, now)
         known = self._mute_since if links.is_whole else {}
         self._mute_since = {node_id: known.get(node_id, now) for node_id in sorted(links.mute)}
+        self._update_outvoted(links, now)
+
+    def _update_outvoted(self, links: Links, now: float) -> None:
+        """Tell presence of whom one claim to hear them proves nothing.
+
+        That takes a window, for until a partition is found its smaller side looks like that to the other.
+        """
+        known, before = self._outvoted_since, self._outvoted
+        self._outvoted_since = {node_id: known.get(node_id, now) for node_id in sorted(links.outvoted)}
+        until = now - self._parameters.rot_window
+        self._outvoted = {node_id for node_id, since in self._outvoted_since.items() if since <= until}
+        for node_id in sorted(before ^ self._outvoted):
+            is_new = node_id in self._outvoted
+            own, since = (links.fresh[node_id].identity, self._outvoted_since[node_id]) if is_new else ("", None)
+            self._presence.set_outvoted(self.store_id, node_id, own, since, now)
 
     def _choose_members(self, room: int, now: float) -> Generator[None]:
         online, pairs, state = self._presence.online(self.store_id), self.pair_sync.pairs, self._state

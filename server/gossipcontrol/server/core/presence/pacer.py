@@ -39,6 +39,15 @@ class ReportPacer:
         self._expected += change
         self._update_interval()
 
+    def expect_return(self, count: int) -> None:
+        """So many pairs will report, which did to the owner that was replaced.
+
+        The interval would else begin short, and those that are back first would report again and again to an owner that
+        the others have yet to reach.
+        """
+        self._previous_count = max(self._previous_count, count)
+        self._update_interval()
+
     def on_behind(self, now: float) -> None:
         """The service is behind, or was paused: for a while the interval may grow, but not shrink.
 

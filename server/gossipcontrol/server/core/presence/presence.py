@@ -18,6 +18,7 @@ from gossipcontrol.server.core.presence.hearing import Hearing
 from gossipcontrol.server.core.presence.overload import Overload
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.core.presence.record import PeerState
+from gossipcontrol.server.core.presence.second_word import SecondWord
 from gossipcontrol.server.core.presence.table import FREE, STATES, Store, Table
 from gossipcontrol.server.core.presence.wheel import Wheel
 
@@ -50,6 +51,8 @@ class Presence:
         """Row -> ASLEEP or LEFT as announced by the peer, and when."""
         self._mute_since: dict[int, float] = {}
         """Row -> since when its broadcasts reach nobody, so that its own reports are no sign of life."""
+        self._outvoted: dict[int, SecondWord] = {}
+        """Those of them that one identity may still claim to hear, though several miss them: two must hear them."""
         self._proved: dict[str, float] = {}
         """Store -> since when it has rows whose silence is proved, but which are yet to be refreshed."""
         self.version = 0
@@ -114,6 +117,22 @@ class Presence:
             self._mute_since[row] = now
         else:
             del self._mute_since[row]
+            self._outvoted.pop(row, None)
+        self._refresh(row, now)
+
+    def set_outvoted(self, store_id: str, peer_id: str, identity: str, since: float | None, now: float) -> None:
+        """Set since when two must hear a mute peer, besides its own identity: who alone claims to is outvoted.
+
+        None: one suffices.
+        """
+        store = self.stores.get(store_id)
+        row = store.index.get(peer_id) if store else None
+        if row is None or row not in self._mute_since or (since is None) != (row in self._outvoted):
+            return
+        if since is not None:
+            self._outvoted[row] = SecondWord(identity, since)
+        else:
+            del self._outvoted[row]
         self._refresh(row, now)
 
     def forget_reporter(self, node_id: str) -> None:
@@ -167,6 +186,7 @@ class Presence:
         heard_at, reported, states, observers = table.heard_at, table.reported_at, table.states, table.observers
         store.hear(identity, now)
         bit, online, peaks = store.observer_bit(observer_id), int(ONLINE), list[Peak]()
+        outvoted = self._outvoted
         if observer_id in heard:
             heard = {peer_id: at for peer_id, at in heard.items() if peer_id != observer_id}
         for peer_id, at in heard.items():
@@ -188,6 +208,9 @@ class Presence:
                 table.add_observer(row, bit)
                 if table.namers[row] and table.namers[row] != identity:
                     table.confirm(row)
+            if outvoted and row in outvoted:
+                self._hear_outvoted(row, identity, at, now)
+                continue
             if at <= last:
                 continue
             heard_at[row] = at
@@ -200,6 +223,14 @@ class Presence:
                     table.move_to_end(row)
         if peaks:
             self._detector.learn(store, peaks)
+
+    def _hear_outvoted(self, row: int, identity: str, at: float, now: float) -> None:
+        """Record that somebody claims to have heard a peer that several miss; it is alive once another one did."""
+        table, before = self.table, self._alive_at(row)
+        table.heard_at[row] = max(table.heard_at[row], at)
+        self._outvoted[row].hear(identity, at)
+        if table.states[row] != ONLINE and self._alive_at(row) > before:
+            self._revive(row, before, now)
 
     def touch(self, store_id: str, peer_id: str) -> bool:
         """Log a peer as changed whose state is as it was; returns whether it is known."""
@@ -361,6 +392,8 @@ class Presence:
     def _alive_at(self, row: int) -> float:
         """The newest sign of life that counts."""
         heard_at, reported_at = self.table.heard_at[row], self.table.reported_at[row]
+        if row in self._outvoted:
+            return min(heard_at, self._outvoted[row].at)
         return heard_at if heard_at >= reported_at or row in self._mute_since else reported_at
 
     def _revive(self, row: int, last: float, now: float) -> None:
@@ -433,6 +466,7 @@ class Presence:
         self._wheel.cancel(row)
         self._departed.pop(row, None)
         self._mute_since.pop(row, None)
+        self._outvoted.pop(row, None)
 
     def forget_store(self, store_id: str) -> None:
         """Forget a store and all its peers."""

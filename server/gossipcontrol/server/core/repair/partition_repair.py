@@ -105,7 +105,7 @@ class PartitionRepair:
         found = self._end_arrived(self._partition)
         if not self.confirmed or self._can_probe:
             return found
-        return found + self._trigger_blindly(self._partition, now)
+        return found + self.trigger_blindly(self._partition, now)
 
     def attempt(self, capable: Collection[str], now: float) -> list[Finding]:
         """Request the sync that probes for a path, if one is due."""
@@ -139,6 +139,25 @@ class PartitionRepair:
             self._reached_at[first, second] = now
         return [*found]
 
+    def trigger_blindly(self, partition: Partition, now: float) -> list[Finding]:
+        """Without a prober, let a node of each smaller side rejoin now and then, in turn with one of the main side.
+
+        In turn, because a dial in vain may make a node deaf to its peer for good: where the smaller side has dialled in
+        vain, only the main side's dial heals, and the more nodes are left that have not dialled, the longer a cut may
+        last.
+        """
+        doubled = self._parameters.suspicion_interval * 2.0 ** min(self._blind_triggers, 60) / 2
+        wait = min(self._parameters.suspicion_cap, doubled)
+        if self._blind_triggers and now - self._blind_at < wait:
+            return []
+        evidence = partition.evidence("no node can look for a path")
+        found: list[Finding] = []
+        for number, side in enumerate(partition.sides[1:], 1):
+            if len(side) > 1:
+                found += self._take_turn(side, partition.sides[0], number in partition.strange, evidence, now)
+        self._blind_triggers, self._blind_at = self._blind_triggers + 1, now
+        return found
+
     def _suspect_side(
         self, side: Side, first: str, far: Side, reached: str, evidence: str, attached: Collection[str], now: float
     ) -> list[NodeSuspected]:
@@ -149,23 +168,23 @@ class PartitionRepair:
                 return [self._suspect(node_id, evidence, _bridge_peers(far, reached), now)]
         return []
 
-    def _trigger_blindly(self, partition: Partition, now: float) -> list[Finding]:
-        """Without a prober, let one node of each smaller side rejoin now and then; it may find a path."""
-        doubled = self._parameters.suspicion_interval * 2.0 ** min(self._blind_triggers, 60) / 2
-        wait = min(self._parameters.suspicion_cap, doubled)
-        if self._blind_triggers and now - self._blind_at < wait:
+    def _take_turn(self, side: Side, main: Side, strange: bool, evidence: str, now: float) -> list[Finding]:
+        """One node of either side rejoins towards the other; whoever was never linked cannot have others rejoin.
+
+        A node of the main side is well and climbs no ladder. Once all had a turn, a restart is what is left.
+        """
+        turn, is_knock = self._blind_triggers, False
+        if not strange:
+            turn, is_knock = turn // 2, turn % 2 == 1
+        near, far = (main, side) if is_knock else (side, main)
+        node_id = near[turn % len(near)]
+        if not self._conditions.mark_active(node_id, Cause.PARTITION, now):
             return []
-        found: list[Finding] = []
-        main = partition.sides[0]
-        for side in partition.sides[1:]:
-            node_id = side[self._blind_triggers % len(side)]
-            if len(side) > 1 and self._conditions.mark_active(node_id, Cause.PARTITION, now):
-                evidence = partition.evidence("no node can look for a path")
-                found.append(
-                    self._suspect(node_id, evidence, _bridge_peers(main, main[self._blind_triggers % len(main)]), now)
-                )
-        self._blind_triggers, self._blind_at = self._blind_triggers + 1, now
-        return found
+        found = self._suspect(node_id, evidence, _bridge_peers(far, far[turn % len(far)]), now)
+        if is_knock:
+            return [replace(found, rejoin_only=True)]
+        is_round_over = turn > 0 and turn % min(MAX_BRIDGE_PEERS, max(len(side), len(main))) == 0
+        return [replace(found, first_rung=Rung.RESTART_ADVISED) if is_round_over else found]
 
     def _suspect(self, node_id: str, evidence: str, bridge: tuple[str, ...], now: float) -> NodeSuspected:
         self._conditions.record_trigger(node_id, Cause.PARTITION, now)

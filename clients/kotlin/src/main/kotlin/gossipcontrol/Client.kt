@@ -8,6 +8,8 @@ import com.gossipcontrol.v1.NetworkChangeKind
 import com.gossipcontrol.v1.Platform
 import com.gossipcontrol.v1.ReportNetworkChangeRequest
 import com.gossipcontrol.v1.ReportNetworkChangeResponse
+import io.grpc.CallCredentials
+import io.grpc.Grpc
 import io.grpc.ManagedChannel
 import io.grpc.ManagedChannelBuilder
 import io.grpc.Status
@@ -36,12 +38,19 @@ private val RETRYABLE =
     setOf(Status.Code.UNAVAILABLE, Status.Code.RESOURCE_EXHAUSTED, Status.Code.DEADLINE_EXCEEDED, Status.Code.ABORTED)
 
 /** Reports to GossipControl what happened to a device, over one connection. */
-class Client private constructor(private val channel: ManagedChannel) : AutoCloseable {
-    private val service = GossipControlCoroutineStub(channel)
+class Client private constructor(private val channel: ManagedChannel, shown: CallCredentials?) : AutoCloseable {
+    private val service = GossipControlCoroutineStub(channel).withCallCredentials(shown)
 
-    /** The service has no TLS of its own: `plain` is for loopback, and for a tunnel that encrypts. */
+    /** A service over TLS that shows no certificate; `plain`: without TLS, on loopback or through a tunnel. */
     constructor(host: String, port: Int, plain: Boolean = false) : this(
-        ManagedChannelBuilder.forAddress(host, port).apply { if (plain) usePlaintext() }.build()
+        ManagedChannelBuilder.forAddress(host, port).apply { if (plain) usePlaintext() }.build(),
+        null,
+    )
+
+    /** A hub, over TLS. */
+    constructor(host: String, port: Int, shown: Credentials) : this(
+        Grpc.newChannelBuilderForAddress(host, port, shown.channel()).build(),
+        shown.call(),
     )
 
     /**

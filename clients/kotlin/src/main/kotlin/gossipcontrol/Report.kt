@@ -15,15 +15,21 @@ fun main(arguments: Array<String>) {
     }
     val (address, node, kind, seconds) = arguments
     val change = NetworkChangeKind.valueOf("NETWORK_CHANGE_KIND_${kind.uppercase()}")
-    val port = address.substringAfterLast(':').toInt()
     try {
-        Client(address.substringBeforeLast(':'), port, plain = true).use { client ->
+        client(address).use { client ->
             runBlocking { client.report(change, Platform.PLATFORM_LINUX, listOf(node), seconds.toDouble().seconds) }
                 .forEach { println("${it.nodeId} ${it.storeId} ${it.kind}") }
         }
     } catch (error: StatusException) {
-        System.err.println(error.message)
+        System.err.println("${error.message} ${error.status.cause ?: ""}")
         exitProcess(1)
     }
     exitProcess(0) // threads of the connection would be waited for
+}
+
+/** Of the service at HOST:PORT without TLS, or of the hub at tls:HOST:PORT. */
+private fun client(address: String): Client {
+    val where = address.removePrefix("tls:")
+    val (host, port) = where.substringBeforeLast(':') to where.substringAfterLast(':').toInt()
+    return if (where == address) Client(host, port, plain = true) else Client(host, port, Credentials.fromEnvironment())
 }
