@@ -1,6 +1,7 @@
 //! One stream from the agent to the service, from its registration to its end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 use crate::address::Address;
+use crate::backoff;
 use crate::clock;
 use crate::event::AgentEvent;
 use crate::obey;
@@ -21,8 +23,6 @@ use crate::v1::attach_response::Frame as ToAgent;
 use crate::v1::gossip_control_client::GossipControlClient;
 use crate::v1::{AttachRequest, AttachResponse, Goodbye, ListStoresRequest, LivenessAck, Registered};
 
-/// Time that a new stream has to be answered.
-const ANSWER: Duration = Duration::from_secs(5);
 /// Time that the service has to answer after the network changed.
 const PROBE: Duration = Duration::from_secs(1);
 /// Time that the service has to acknowledge a goodbye.
@@ -78,16 +78,22 @@ pub(crate) async fn attach(shared: &Arc<Shared>, address: Option<&Address>) -> R
     };
     let mut network = shared.network.subscribe();
     network.mark_unchanged();
+    let (answer, connected) = (backoff::answer(shared.ignored.load(Relaxed)), AtomicBool::new(false));
     let registering = async {
         let channel = service::connect(address, &shared.options.credentials).await?;
+        connected.store(true, Relaxed);
         let attachment = Attachment::register(shared.clone(), &channel).await?;
         Ok::<_, String>((channel, attachment))
     };
     let (channel, (mut attachment, incoming)) = tokio::select! {
-        registered = timeout(ANSWER, registering) => registered.map_err(|_| format!("no answer within {ANSWER:?}"))??,
+        registered = timeout(answer, registering) => registered.map_err(|_| {
+            shared.ignored.fetch_add(connected.load(Relaxed).into(), Relaxed);
+            format!("no answer within {answer:?}")
+        })??,
         // An attempt over the network of before is not worth waiting for.
         _ = network.changed() => return Err("the network changed while connecting".into()),
     };
+    shared.ignored.store(0, Relaxed);
     let reader = attachment.reader();
     tokio::select! {
         ended = reader.read(incoming) => ended,

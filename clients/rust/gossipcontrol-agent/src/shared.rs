@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -149,6 +149,8 @@ pub(crate) struct Shared {
     /// Counts the changes of the network.
     pub(crate) network: watch::Sender<u64>,
     pub(crate) attached: watch::Sender<bool>,
+    /// Streams in a row that a connected service did not answer.
+    pub(crate) ignored: AtomicU32,
     pub(crate) dials: Dials,
     pub(crate) rejoins: Semaphore,
     pub(crate) syncs: Semaphore,
@@ -178,6 +180,7 @@ impl Shared {
             queue: Mutex::default(),
             wanted: Notify::new(),
             network: watch::Sender::new(0),
+            ignored: AtomicU32::new(0),
             attached: watch::Sender::new(false),
             dials: Dials::default(),
             rejoins: Semaphore::new(REJOINS),

@@ -33,9 +33,9 @@ until it begins, because gRPC hands over one event after the other."""
 MOST_STARTS = 20
 """Calls that begin in one pass at most: one for each two PASS_TIMEs of work in the last one, if others make it long."""
 WEIGHT = 0.2
-"""Of the newest pass in the average of how long those who waited took."""
-LEAST_BIT = 0.0001
-"""Seconds that one of them is taken to need at least."""
+"""Of the newest pass in the average of how long a frame took."""
+LEAST_FRAME = 0.0001
+"""Seconds that one is taken to need at least."""
 PASSES_OVER = 20
 """Most passes in which others leave no time for those who are overdrawn before one of these has its turn anyway."""
 CALLS_TIME = 0.001
@@ -108,7 +108,7 @@ class Turns:
         self.clock = clock
         self._accounts: OrderedDict[str, Account] = OrderedDict()
         """By connection, the one used longest ago first."""
-        self._starting, self._going_on = _Queue(), _Queue()
+        self._starting, self._going_on, self._frames = _Queue(), _Queue(), _Queue()
         self._used = 0.0
         """Seconds of work in this pass."""
         self.arrivals = Arrivals()
@@ -118,8 +118,8 @@ class Turns:
         self._passed_over = 0
         """Passes in which the overdrawn had no turn."""
         self._released = 0
-        """How many were given their turn in this pass."""
-        self._bit_time = ROOM
+        """Frames that were given their turn in this pass."""
+        self._frame_time = ROOM
         """Seconds that one of them took lately."""
 
     @property
@@ -201,12 +201,12 @@ class Turns:
         await self._wait(self._going_on, account)
 
     async def wait_for_room(self, account: Account) -> None:
-        """Wait if the pass has no room, or if the account is overdrawn: what a stream brings is many bits.
+        """Wait if the pass has no room, others wait, or the account is overdrawn: what a stream brings is many frames.
 
         If each of a thousand streams had a frame taken in every pass, new callers would give up before they begin.
         """
-        if self._used >= ROOM or account.balance(self.clock()) < 0:
-            await self._wait(self._going_on, account)
+        if self._frames or self._used >= ROOM or account.balance(self.clock()) < 0:
+            await self._wait(self._frames, account)
 
     async def _wait(self, queue: _Queue, account: Account) -> None:
         waiter = queue.add(account)
@@ -219,25 +219,37 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
-        """Give those who wait a turn in this pass, as many as have room; they follow what others are ready to do."""
+        """Give one of those who wait a turn in this pass, after a long one more of those who have yet to begin.
+
+        What streams bring has what room is left. All follow what the others are ready to do anyway.
+        """
         self._armed = False
         used, self._used = self._used, 0.0
         now = self.clock()
-        if self._released:
-            self._bit_time += (used / self._released - self._bit_time) * WEIGHT
-        self._released, room = 0, max(1, int(ROOM / max(self._bit_time, LEAST_BIT)))
-        while self._released < room and self._release_next(now):
-            self._released += 1
-        if self._released:
+        is_released = self._release_next(now)
+        if is_released:
             for _ in range(min(MOST_STARTS, int(used / (2 * PASS_TIME))) - 1):
                 self._starting.release(now, overdrawn=False)
-        elif self._starting or self._going_on:
+        self._release_frames(used, now)
+        if not is_released and not self._released and self._are_waiting():
             self._passed_over += 1
             if used < PASS_TIME or self._passed_over > PASSES_OVER:
                 self._passed_over = 0
-                _ = self._starting.release(now, overdrawn=True) or self._going_on.release(now, overdrawn=True)
-        if self._starting or self._going_on:
+                queues = (self._starting, self._going_on, self._frames)
+                _ = any(queue.release(now, overdrawn=True) for queue in queues)
+        if self._are_waiting():
             self._arm()
+
+    def _release_frames(self, used: float, now: float) -> None:
+        """Give as many frames of streams their turn as are worked on in the time that a pass has for them."""
+        if self._released:
+            self._frame_time += (used / self._released - self._frame_time) * WEIGHT
+        self._released, room = 0, max(1, int(ROOM / max(self._frame_time, LEAST_FRAME)))
+        while self._released < room and self._frames.release(now, overdrawn=False):
+            self._released += 1
+
+    def _are_waiting(self) -> bool:
+        return bool(self._starting or self._going_on or self._frames)
 
     def _release_next(self, now: float) -> bool:
         """Give one that is not overdrawn its turn: one that begins before one under way, but not always."""
@@ -271,7 +283,7 @@ class Call:
         await self._turns.wait_to_go_on(self._account)
 
     async def wait_for_room(self) -> None:
-        """Wait if much was done in this pass: before the next of many bits that come by themselves."""
+        """Wait if much was done in this pass: before the next of many frames that come by themselves."""
         await self._turns.wait_for_room(self._account)
 
     def is_over(self, ahead: float = 0.0) -> bool:
@@ -320,7 +332,7 @@ async def wait_turn() -> None:
 
 
 async def wait_for_room() -> None:
-    """Wait if much was done in this pass: before the next of many bits that come by themselves."""
+    """Wait if much was done in this pass: before the next of many frames that come by themselves."""
     call = _current.get()
     if call is not None:
         await call.wait_for_room()
