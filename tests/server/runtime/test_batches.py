@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from gossipcontrol.server.core.core import Journaling
@@ -13,7 +13,7 @@ from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.runtime import dispatcher as dispatcher_module
 from gossipcontrol.server.runtime import gathering as gathering_module
-from gossipcontrol.server.runtime.turns import BURST, Turns
+from gossipcontrol.server.runtime.turns import BURST, Turns, current_caller
 
 from tests.kit.until import until
 from tests.server.runtime.test_outbox import Desk, turn
@@ -109,4 +109,52 @@ async def test_a_registration_is_decided_at_once(monkeypatch: pytest.MonkeyPatch
     await until(lambda: len(desk.journal.entries) == 4, "all are decided")
     desk.journal.commit()
     await asyncio.gather(attached, *tasks)
+    await desk.dispatcher.close()
+
+
+async def reports(desk: Desk, turns: Turns, works: dict[str, Callable[[], str]]) -> list[asyncio.Task[str]]:
+    """Work that waits for no commit, of each of these peers."""
+
+    async def report(peer: str, work: Callable[[], str]) -> str:
+        with turns.call(peer) as own:
+            return await own.run(lambda: desk.dispatcher.together(work))
+
+    return [asyncio.create_task(report(peer, work)) for peer, work in works.items()]
+
+
+async def test_work_that_comes_alone_is_done_at_once() -> None:
+    desk = Desk()
+    [done] = await reports(desk, Turns(), {PEERS[0]: lambda: "done"})
+    await turn()
+    assert await done == "done"
+    await desk.dispatcher.close()
+
+
+async def test_work_that_comes_together_is_done_together_and_each_gets_its_own_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs for its own call, an error is that call's, and nothing of it waits for a commit."""
+    desk, turns, ran = Desk(), Turns(), list[tuple[str, str]]()
+    waiting = await calls(desk, turns, monkeypatch)
+
+    def work(peer: str) -> Callable[[], str]:
+        def run() -> str:
+            ran.append((peer, current_caller()))
+            if peer == PEERS[1]:
+                raise ValueError(peer)
+            return peer
+
+        return run
+
+    tasks = await reports(desk, turns, {peer: work(peer) for peer in PEERS})
+    await turn()
+    assert ran == []
+    tasks[2].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert ran == [(peer, peer) for peer in PEERS[:2]]
+    assert done[0] == PEERS[0]
+    assert (type(done[1]), type(done[2])) == (ValueError, asyncio.CancelledError)
+    assert not any(one.done() for one in waiting), "these wait for their commit"
+    desk.journal.commit()
+    await asyncio.gather(*waiting)
     await desk.dispatcher.close()
