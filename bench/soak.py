@@ -220,7 +220,7 @@ async def measure(minutes: float, seed: int, shape: Shape, trouble: float) -> di
             Agent(SilentNode(shape.stores_of(number), f"agent-{number}"), address) for number in range(shape.agents)
         ]
         for agent in agents:
-            await stack.enter_async_context(agent)
+            agent.start()
             await asyncio.sleep(1 / RAMP)
         hostile, honest = open_channel(f"127.0.0.1:{port}"), open_channel(address)
         for channel in (hostile, honest):
@@ -238,6 +238,7 @@ async def measure(minutes: float, seed: int, shape: Shape, trouble: float) -> di
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             let_go(target)
+            await asyncio.gather(*(agent.stop() for agent in agents))  # one by one they would take half an hour
         return _figures(samples, client, target, troubles.count)
 
 
