@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from gossipcontrol.client.failure import OWNER
 from gossipcontrol.client.retry import call_with_retry, call_with_retry_blocking, reconnect_wait
 from gossipcontrol.client.servers import Search, Servers
 
@@ -33,8 +34,11 @@ class Time:
         self.sleep_blocking(seconds)
 
 
-def error(code: grpc.StatusCode, retry_in: int | None = None) -> grpc.aio.AioRpcError:
+def error(code: grpc.StatusCode, retry_in: int | None = None, owner: str | None = None) -> grpc.aio.AioRpcError:
+    """An error; ``owner``: of a standby, which says who serves."""
     trailing = grpc.aio.Metadata()
+    if owner is not None:
+        trailing.add(OWNER, owner)
     if retry_in is not None:
         status = Status()
         status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=retry_in)))
@@ -128,6 +132,21 @@ async def test_an_attempt_that_had_hardly_any_time_says_less_than_the_one_before
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await run(Service(refused, cut), Time())
     assert caught.value is cut, "it had time"
+
+
+async def test_what_a_standby_answered_says_more_than_that_nobody_listens(run: Run) -> None:
+    refused = error(grpc.StatusCode.UNAVAILABLE, owner="")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(Service(refused, *[error(grpc.StatusCode.UNAVAILABLE)] * 1000), Time())
+    assert caught.value is refused
+    failing = error(grpc.StatusCode.UNAVAILABLE, retry_in=60)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(Service(refused, failing), Time())
+    assert caught.value is failing, "the owner answered"
+    stuck = error(grpc.StatusCode.DEADLINE_EXCEEDED)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run(Service(refused, stuck), Time())
+    assert caught.value is stuck, "somebody was there, and had time"
 
 
 async def test_all_attempts_end_within_the_timeout(run: Run) -> None:

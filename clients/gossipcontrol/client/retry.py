@@ -79,7 +79,9 @@ class _Policy:
         self._had = timeout
         """Seconds that were left for the last attempt."""
         self._before: grpc.RpcError | None = None
-        """What a server answered last."""
+        """The last failure that was tried again."""
+        self._refusal: grpc.RpcError | None = None
+        """What a standby answered last."""
 
     def left(self) -> float:
         """Seconds that are left for an attempt."""
@@ -87,7 +89,10 @@ class _Policy:
         return self._had
 
     def telling(self, error: grpc.RpcError) -> grpc.RpcError:
-        """The last error, or the one before it if that says more."""
+        """The last error, or one before it that says more: a standby answered, and then there was nobody."""
+        is_gone = failure(error).code() is grpc.StatusCode.UNAVAILABLE and not failure(error).trailing_metadata()
+        if is_gone and self._refusal is not None:
+            return self._refusal
         is_cut = failure(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._had < LITTLE
         return self._before if is_cut and self._before is not None else error
 
@@ -103,6 +108,8 @@ class _Policy:
     def _may_go_on(self, error: BaseException) -> bool:
         if is_transient(error) and isinstance(error, grpc.RpcError):
             self._before = error
+            if self._search.is_refused(error):
+                self._refusal = error
             return True
         return self._search.may_go_on(error)
 
