@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from gossipcontrol.v1 import attach_pb2, liveness_pb2
+from grpc_health.v1 import health, health_pb2_grpc
 
 from tests.kit.address import local_address
 from tests.kit.until import until
@@ -119,6 +120,8 @@ async def scripted(directory: Path) -> AsyncGenerator[tuple[Script, str]]:
     )
     service = grpc.method_handlers_generic_handler("gossipcontrol.v1.GossipControl", {"Attach": attach})
     server.add_generic_rpc_handlers((service,))
+    # After a change of the network an agent asks whether its service serves, and leaves one that does not say.
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     server.add_insecure_port(address)
     await server.start()
     try:
