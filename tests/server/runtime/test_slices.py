@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 import pytest
-from gossipcontrol.server.core.event import Event, LivenessReported
+from gossipcontrol.server.core.event import Event, LivenessReported, SyncFinished
 from gossipcontrol.server.core.turn import Turn
 from gossipcontrol.server.rpc import gossip_control
 from gossipcontrol.server.runtime import turns as turns_module
 from gossipcontrol.server.runtime.dispatcher import Dispatcher
 from gossipcontrol.server.wire import encode
 from gossipcontrol.v1 import gossip_control_pb2_grpc
+from gossipcontrol.v1.attach_pb2 import SyncResult
 from gossipcontrol.v1.gossip_control_pb2 import (
     ExplainRequest,
     ListRejoinsRequest,
@@ -53,22 +54,27 @@ async def turns(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Turns]:
     counted.stop()
 
 
+@pytest.mark.parametrize(("reports", "results"), [(COUNT, 0), (2, 0), (1, 3)])
 async def test_the_reports_of_a_batch_are_taken_in_several_turns(
-    stub: Stub, turns: _Turns, monkeypatch: pytest.MonkeyPatch
+    stub: Stub, turns: _Turns, monkeypatch: pytest.MonkeyPatch, reports: int, results: int
 ) -> None:
-    """One batch of legal reports used to block the service for 0.8 s."""
+    """One batch of legal reports used to block the service for 0.8 s; few may ask for large views."""
     at: set[int] = set()
     inner = Dispatcher.submit
 
     def submit(dispatcher: Dispatcher, event: Event) -> Turn:
-        if isinstance(event, LivenessReported):
+        if isinstance(event, LivenessReported | SyncFinished):
             at.add(turns.count)
         return inner(dispatcher, event)
 
     monkeypatch.setattr(Dispatcher, "submit", submit)
-    reports = [LivenessReport(node_id="n", store_id=f"s{number}") for number in range(COUNT)]
-    answer = await stub.PeerLiveness(PeerLivenessRequest(reports=reports))
-    assert len(answer.views) == len(at) == COUNT
+    request = PeerLivenessRequest(
+        reports=[LivenessReport(node_id="n", store_id=f"s{number}") for number in range(reports)],
+        sync_results=[SyncResult(node_id="n", store_id="s0", peer_id=f"p{number}") for number in range(results)],
+    )
+    answer = await stub.PeerLiveness(request)
+    assert len(answer.views) == reports
+    assert len(at) == reports + results
 
 
 async def test_pages_are_made_in_several_turns(stub: Stub, turns: _Turns, monkeypatch: pytest.MonkeyPatch) -> None:

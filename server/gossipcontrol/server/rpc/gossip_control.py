@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, cast
@@ -41,16 +41,14 @@ from gossipcontrol.server.runtime.turns import LOCAL_PEER, current_caller, curre
 from gossipcontrol.server.wire import decode, decode_presence, decode_report, encode, encode_presence
 from gossipcontrol.server.wire.reasons import explain_deafness, explain_overload, explain_settling, explain_shared_ids
 from gossipcontrol.server.wire.unrecognized import Note
-from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc, liveness_pb2
+from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
 
 PAGE_WEIGHT = 10_000
 """Nodes, about 1 MB, after which a page of stores ends early."""
 PEER_TIME = 0.000005
 """Seconds that a peer in a report takes, if it is new."""
 FEW_PEERS = 200
-"""Most peers and neighbours in the reports of a call that are taken at once, about a millisecond."""
-REPORT_WEIGHT = 20
-"""Peers that take as long as what a report costs besides its peers."""
+"""Most peers and neighbours in a report that is taken at once, about a millisecond."""
 SETTLING_LOOK = 0.5
 """Seconds between two looks whether presence is known after the owner changed."""
 _UNKNOWN = frozenset({Rule.UNKNOWN_NODE, Rule.UNKNOWN_HOST})
@@ -153,7 +151,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
     ) -> gossip_control_pb2.PeerLivenessResponse:
         """Accept reports; answer with the views of their stores and the syncs that wait for their nodes."""
         work = self._report(request, context.peer())
-        if _are_few(request.reports):
+        if _is_short(request):
             return await self._dispatcher.together(lambda: finish(work))
         return await in_slices(work)
 
@@ -402,14 +400,12 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         return encode_presence.store_message(store, counts, stalest_at, now, settling=settling)
 
 
-def _are_few(reports: Iterable[liveness_pb2.LivenessReport]) -> bool:
-    """Whether reports are short enough to be taken at once."""
-    left = FEW_PEERS
-    for report in reports:
-        left -= REPORT_WEIGHT + len(report.heard.peer_ids) + len(report.peers) + len(report.neighbors)
-        if left < 0:
-            return False
-    return True
+def _is_short(request: gossip_control_pb2.PeerLivenessRequest) -> bool:
+    """Whether a request is no more work than one bit of a longer one, and may be taken at once."""
+    if len(request.reports) != 1 or request.sync_results:
+        return False
+    report = request.reports[0]
+    return len(report.heard.peer_ids) + len(report.peers) + len(report.neighbors) <= FEW_PEERS
 
 
 def _asked_by() -> str:
