@@ -14,7 +14,7 @@ import pytest
 from gossipcontrol.system import windows
 from hypothesis import HealthCheck, settings
 
-from tests.kit import not_on_windows
+from tests.kit import not_on_windows, wine
 from tests.kit.waiting_first import waiting_first
 
 # How long an example takes, and how long it takes to make one, says more about the machine than about the code.
@@ -73,6 +73,7 @@ ACCEPTED_LATE = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Bear what asyncio on Windows leaves behind; only sockets that were accepted have no protocol there."""
+    wine.install()
     if sys.platform == "win32":
         for one in ACCEPTED_LATE:
             config.addinivalue_line("filterwarnings", one)
