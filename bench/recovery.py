@@ -28,7 +28,9 @@ from tests.kit.swarm import Swarm
 SIDE_BY_SIDE = 3
 """Swarms of each kind at once, since they mostly wait."""
 HEARTBEAT = 0.05
-"""Seconds between two messages of each node; the wait for the next one is part of the figure, and stays small."""
+"""Seconds between two messages of each node; the wait for the next one is part of the figure, and stays small.
+
+With ``--frozen`` the figure ends with the last of all nodes to speak, so nearly a whole interval is part of it."""
 WATCHED_FOR = 60.0
 """Seconds for which a bare node may recover by itself."""
 STAGES = ("link to watcher", "watcher to service", "service to agent", "agent to neighbour")
@@ -44,7 +46,7 @@ async def measure(chosen: argparse.Namespace, watched_for: float) -> tuple[list[
     for batch in batches:
         async with AsyncExitStack() as stack:
             made = [
-                Swarm(_directory(stack), hosts=chosen.nodes, control=control, heartbeat=HEARTBEAT,
+                Swarm(_directory(stack), hosts=chosen.nodes, control=control, heartbeat=chosen.heartbeat,
                       program=shlex.split(chosen.program))
                 for control in (True, False) * batch
             ]  # fmt: skip
@@ -74,6 +76,9 @@ def figures(
         times = [getattr(one, name) for one in with_it]
         shown[f"{label}, median"] = at_most(_milliseconds(statistics.median, times), "ms", 100)
         shown[f"{label}, maximum"] = at_most(_milliseconds(max, times), "ms", 500)
+    if frozen:
+        listed = [one.listed for one in with_it]
+        shown["of that, until all others list it, median"] = Figure(_milliseconds(statistics.median, listed), "ms")
     names = [field.name for field in fields(Round)][:4]
     # A process that was stopped notices it itself: what the service orders comes later, or not at all.
     for stage, before, after in zip(STAGES, ["", *names], names, strict=False) if not frozen else ():
@@ -96,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=10, help="rounds of each kind (10)")
     parser.add_argument("--nodes", type=int, default=3, help="nodes of a swarm (3)")
     parser.add_argument("--cut", type=float, default=CUT, help=f"seconds for which the link is down ({CUT:g})")
+    parser.add_argument("--heartbeat", type=float, default=HEARTBEAT, help=f"seconds between messages ({HEARTBEAT:g})")
     parser.add_argument("--frozen", action="store_true", help="stop the node's process, and leave its link alone")
     parser.add_argument("--program", default=shlex.join(PYTHON_NODE), help="the node (gossipcontrol agent iroh)")
     return parser

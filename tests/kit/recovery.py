@@ -27,7 +27,9 @@ class Round:
     neighbour: float | None
     """The first neighbour was up."""
     delivered: float | None
-    """The first message of another node arrived."""
+    """The first message of another node arrived; of a process that was stopped, all had heard each other."""
+    listed: float | None = None
+    """Of a process that was stopped: every other node had it as a neighbour again."""
 
 
 async def cut_off(swarm: Swarm, seconds: float = CUT) -> None:
@@ -75,20 +77,22 @@ async def thaw(swarm: Swarm, watched_for: float) -> Round:
     deadline = time.monotonic() + watched_for
     first, others = swarm.ids[0], swarm.others
     ups = await asyncio.gather(*(_first(one, "up", since, deadline, peer=first) for one in others))
-    neighbour = min((one for one in ups if one is not None), default=None)
+    known = [one for one in ups if one is not None]
+    neighbour, listed = min(known, default=None), max(known) if len(known) == len(ups) else None
     there = await asyncio.gather(*(_first(one, "heard", since, deadline, peer=first) for one in others))
     listed_at = since + (watched_for if neighbour is None else neighbour)
     here = [await _first(swarm.node, "heard", since, deadline, after=listed_at, peer=one) for one in swarm.ids[1:]]
     heard = [one for one in (*there, *here) if one is not None]
     delivered = max(heard) if len(heard) == len(there) + len(here) else None
     if not swarm.controlled:
-        return Round(None, None, None, neighbour, delivered)
+        return Round(None, None, None, neighbour, delivered, listed)
     return Round(
         noticed=await _first(swarm.node, "network", since, 0.0),
         decided=await _first(swarm.service, "rejoin started", since, 0.0),
         commanded=await _first(swarm.node, "command", since, 0.0),
         neighbour=neighbour,
         delivered=delivered,
+        listed=listed,
     )
 
 

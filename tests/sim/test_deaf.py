@@ -10,7 +10,7 @@ import random
 from collections.abc import Collection
 
 import pytest
-from gossipcontrol.server.core.decision import Cause
+from gossipcontrol.server.core.decision import Capability, Cause
 from gossipcontrol.sim.deaf import DeafWorld
 from gossipcontrol.sim.scenario import Scenario, Step, What
 
@@ -33,6 +33,7 @@ def run(
     restarts: bool = False,
     rest: float = 60.0,
     poisoned: Collection[tuple[str, str]] = (),
+    capabilities: frozenset[Capability] = frozenset(),
 ) -> DeafWorld:
     """Cut a share of the hosts off; those in ``poisoned`` have dialled in vain when the path is back, in any case."""
     step = Step(at=CUT_AT, what=what, share=share, length=length)
@@ -40,18 +41,19 @@ def run(
         name=f"{nodes} nodes cut for {length:g} s", nodes=nodes, stores=1, report_interval=2, steps=(step,),
         duration=CUT_AT + length + rest,
     )  # fmt: skip
-    world = DeafWorld(scenario, seed, restarts=restarts, poisoned=poisoned)
+    world = DeafWorld(scenario, seed, restarts=restarts, poisoned=poisoned, capabilities=capabilities)
     world.run()
     assert violations(scenario.parameters, world.taken) == []
     assert world.losses == []
     return world
 
 
-@pytest.mark.parametrize(("length", "seed"), [(60.0, 0), (60.0, 1), (110.0, 2), (110.0, 3)])
+@pytest.mark.parametrize("capabilities", [frozenset[Capability](), frozenset({Capability.RESUBSCRIBE})])
+@pytest.mark.parametrize(("length", "seed"), [(60.0, 0), (60.0, 1), (110.0, 2), (110.0, 3), (114.7, 6)])
 def test_of_two_devices_that_dialled_in_vain_a_restart_is_advised_soon_after_the_path_is_back(
-    length: float, seed: int
+    length: float, seed: int, capabilities: frozenset[Capability]
 ) -> None:
-    world, back_at = run(2, seed, length=length), CUT_AT + length
+    world, back_at = run(2, seed, length=length, capabilities=capabilities), CUT_AT + length
     assert world.poisoned_at_end == {("n0", "n1"), ("n1", "n0")}
     assert world.outcome.healed_in > 50.0, "nothing else helps"
     advised = [at - back_at for at, _ in world.advised]

@@ -30,12 +30,22 @@ ANSWER_TIME = 0.01
 
 
 class DeafWorld(FieldWorld):
-    """``advised`` is when a restart of which node was advised; ``restarts``: agents have a restart command."""
+    """``advised`` is when a restart of which node was advised; ``restarts``: agents have a restart command.
+
+    ``capabilities``: what agents say they can carry out, though it helps as little as a rejoin.
+    """
 
     def __init__(
-        self, scenario: Scenario, seed: int, *, restarts: bool = False, poisoned: Collection[Pair] = ()
+        self,
+        scenario: Scenario,
+        seed: int,
+        *,
+        restarts: bool = False,
+        poisoned: Collection[Pair] = (),
+        capabilities: frozenset[Capability] = frozenset(),
     ) -> None:
         super().__init__(scenario, seed)
+        self._capabilities = capabilities
         self._poisoned = set(poisoned)
         """Who has dialled whom in vain as a trouble ends, besides those that did by themselves."""
         self.restarts = restarts
@@ -56,7 +66,7 @@ class DeafWorld(FieldWorld):
 
     def _abilities(self, node: SimNode) -> frozenset[Capability]:
         del node
-        return frozenset()
+        return self._capabilities
 
     def _handle(self, event: Event, not_before: float = 0.0) -> None:
         before = len(self.taken)

@@ -251,6 +251,21 @@ def test_of_two_devices_that_rejoin_at_once_each_is_the_others_knock() -> None:
     replays(lab)
 
 
+@pytest.mark.parametrize("again_at", [None, 3.0])
+@pytest.mark.parametrize("other_at", [0.5, 2.0, 5.5])
+def test_of_two_devices_that_both_climb_neither_waits_for_each_further_attempt_of_the_other(
+    other_at: float, again_at: float | None
+) -> None:
+    """The first attempt of the other has had its time, also where a further trigger makes another rejoin climb on."""
+    lab = stores("n", "p", capabilities=BOTH)
+    for at, node_id in sorted([(0.0, "n"), (other_at, "p"), *([] if again_at is None else [(again_at, "n")])]):
+        lab.advance(BEGAN + at - lab.now)
+        lab.rejoin(node_id)
+    lab.advance(BEGAN + 11.1 - lab.now)
+    assert [(at - BEGAN, one.node_id) for at, one in lab.advised] == [(11.0, "n")]
+    replays(lab)
+
+
 def test_peers_that_are_away_make_a_store_one_of_two_devices() -> None:
     lab = stores("n", "p", "q", capabilities=BOTH)
     lab.handle(LivenessReported("q", "a", going_to_sleep=True))

@@ -148,42 +148,86 @@ pub(crate) fn interfaces() -> Vec<Interface> {
         .collect()
 }
 
+/// What a look at the network calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    /// Peers cannot be reached any longer.
+    Lost,
+    /// The node is to leave its topics: no peer could be reached for a while.
+    Suspend,
+    /// Peers can be reached again, or elsewhere; the host was asleep for so long before, unless this is zero.
+    Back(Duration),
+}
+
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+struct Course {
+    away_since: Option<Instant>,
+    /// How long the host, or this process, slept since peers could be reached for the last time.
+    slept: Duration,
+}
+
+impl Course {
+    /// A look at the network, so long after the last one on a clock that goes on while the host sleeps.
+    fn take(&mut self, since_last: Duration, is_away: bool, has_changed: bool, now: Instant) -> Step {
+        if since_last >= FROZEN {
+            self.slept += since_last;
+        }
+        if is_away {
+            return match self.away_since {
+                // Also after a rejoin in vain, which resumes the node.
+                Some(since) if now.duration_since(since) >= GRACE => Step::Suspend,
+                Some(_) => Step::Nothing,
+                None => {
+                    self.away_since = Some(now);
+                    Step::Lost
+                }
+            };
+        }
+        // A host that wakes may get its network a while later: its neighbours have given it up all the same.
+        let slept = std::mem::take(&mut self.slept);
+        let was_away = self.away_since.take().is_some();
+        if was_away || has_changed || !slept.is_zero() {
+            return Step::Back(slept);
+        }
+        Step::Nothing
+    }
+
+    /// Time until the next look.
+    fn wait(&self, now: Instant) -> Duration {
+        match self.away_since {
+            Some(since) if now.duration_since(since) < HOPE => LOOK_AWAY,
+            _ => LOOK,
+        }
+    }
+}
+
 /// Follow this host's network for ever: pause the node while no peer can be reached, and resume it at once after.
 pub(crate) async fn follow(shared: Arc<Shared>, filter: Filter) {
     let mut network = Network::new(filter);
     network.look(&interfaces());
-    let mut away_since = network.is_away().then(Instant::now);
+    let mut course = Course {
+        away_since: network.is_away().then(Instant::now),
+        ..Course::default()
+    };
     loop {
         let looked = clock::now();
-        sleep(match away_since {
-            Some(since) if since.elapsed() < HOPE => LOOK_AWAY,
-            _ => LOOK,
-        })
-        .await;
-        let slept = clock::now().saturating_sub(looked);
+        sleep(course.wait(Instant::now())).await;
+        let since_last = clock::now().saturating_sub(looked);
         let has_changed = network.look(&interfaces());
-        if slept >= FROZEN && !network.is_away() {
-            shared.emit("network", &format!("resumed: after {} s", slept.as_secs()));
-            shared.network_is_back(true).await;
-        }
-        match (away_since, network.is_away()) {
-            (None, true) => {
-                away_since = Some(Instant::now());
-                shared.emit("lost", "network lost; waiting for it to come back");
-            }
-            // Also after a rejoin in vain, which resumes the node.
-            (Some(since), true) if since.elapsed() >= GRACE => shared.suspend().await,
-            (Some(_), true) => {}
-            (Some(_), false) => {
-                away_since = None;
+        match course.take(since_last, network.is_away(), has_changed, Instant::now()) {
+            Step::Nothing => {}
+            Step::Lost => shared.emit("lost", "network lost; waiting for it to come back"),
+            Step::Suspend => shared.suspend().await,
+            Step::Back(slept) if slept.is_zero() => {
                 shared.emit("network", &summary(&network));
                 shared.network_is_back(false).await;
             }
-            (None, false) if has_changed => {
-                shared.emit("network", &summary(&network));
-                shared.network_is_back(false).await;
+            Step::Back(slept) => {
+                shared.emit("network", &format!("resumed: after {} s", slept.as_secs()));
+                shared.network_is_back(true).await;
             }
-            (None, false) => {}
         }
     }
 }
@@ -240,6 +284,38 @@ mod tests {
         let mut network = Network::default();
         network.look(&[interface("wg0", "10.9.0.2", true)]);
         assert!(!network.is_away());
+    }
+
+    #[test]
+    fn a_host_that_slept_dials_its_neighbors_anew_also_where_its_network_comes_later() {
+        let (look, night) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let (mut course, now) = (Course::default(), Instant::now());
+        assert_eq!(course.take(look, false, false, now), Step::Nothing);
+        assert_eq!(
+            course.take(night, false, true, now),
+            Step::Back(night),
+            "once, also with another address"
+        );
+        assert_eq!(course.take(look, false, false, now), Step::Nothing);
+        assert_eq!(course.take(night, true, true, now), Step::Lost);
+        assert_eq!(course.take(LOOK_AWAY, true, false, now), Step::Nothing);
+        assert_eq!(course.take(LOOK_AWAY, false, true, now + look), Step::Back(night));
+    }
+
+    #[test]
+    fn a_node_is_suspended_after_a_while_without_a_network() {
+        let (look, now) = (Duration::from_secs(1), Instant::now());
+        let mut course = Course::default();
+        assert_eq!(course.take(look, true, true, now), Step::Lost);
+        assert_eq!(course.wait(now + look), LOOK_AWAY);
+        assert_eq!(course.take(look, true, false, now + look), Step::Nothing);
+        assert_eq!(course.take(look, true, false, now + GRACE), Step::Suspend);
+        assert_eq!(course.wait(now + HOPE), LOOK, "less often");
+        assert_eq!(
+            course.take(look, false, true, now + 2 * GRACE),
+            Step::Back(Duration::ZERO)
+        );
+        assert_eq!(course.wait(now), LOOK);
     }
 
     #[test]

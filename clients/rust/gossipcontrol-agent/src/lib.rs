@@ -42,6 +42,7 @@
 //! | rung | what the agent does |
 //! | --- | --- |
 //! | `REJOIN` | dial the peers that the service names and that are no neighbours, hand over, join |
+//! | `REJOIN` after a sleep or a change of the network | neighbours too, those of now and those that went down |
 //! | `REBIND` | `network_change`, then the same |
 //! | `RESUBSCRIBE` | leave the topic, subscribe again, then the same |
 //! | sync with a peer | what the app gave [`Builder::sync`]; not declared without it |
@@ -55,6 +56,7 @@ mod address;
 mod agent;
 mod attachment;
 mod backoff;
+mod candidates;
 mod clock;
 mod commands;
 mod credentials;

@@ -12,7 +12,7 @@ use crate::commands::{error_text, Begin};
 use crate::event::AgentEvent;
 use crate::peers::parse_address;
 use crate::reach::join_through;
-use crate::shared::{lock, Order, Shared, BOOTSTRAP};
+use crate::shared::{lock, Order, Shared};
 use crate::v1::{BootstrapPeer, Cause, RejoinCommand, RejoinResult, Rung, SyncResult, SyncWithPeer};
 
 /// Time that peers have to be reached: an attempt must end within the 4 s after which the service takes it for lost.
@@ -118,47 +118,13 @@ async fn carry_out(shared: &Arc<Shared>, command: &RejoinCommand) -> Result<(), 
             });
         }
     }
-    let peers = whom_to_dial(shared, command, &hints);
+    let causes: Vec<Cause> = command.causes().collect();
+    let peers = shared.candidates(store).for_rejoin(&hints, &causes);
     if peers.is_empty() && shared.store(store).is_some_and(|one| *one.neighbors.borrow() > 0) {
         return Ok(());
     }
     join_through(shared, store, &peers, REACH).await?;
     Ok(())
-}
-
-/// The hints and other known peers that are no neighbours; where there are none, or the way to all peers may have
-/// changed, the neighbours too: a new connection replaces one that is dead without anybody's knowing.
-fn whom_to_dial(shared: &Shared, command: &RejoinCommand, hints: &[EndpointId]) -> Vec<EndpointId> {
-    let neighbors: Vec<EndpointId> = {
-        let named = lock(&shared.reports).neighbors(&command.store_id);
-        named.iter().filter_map(|one| one.parse().ok()).collect()
-    };
-    let strangers = shared.strangers(&command.store_id, BOOTSTRAP);
-    let has_moved = command
-        .causes()
-        .any(|cause| matches!(cause, Cause::NetworkChange | Cause::Resume));
-    chosen(hints, &strangers, &neighbors, has_moved)
-}
-
-fn chosen(
-    hints: &[EndpointId],
-    strangers: &[EndpointId],
-    neighbors: &[EndpointId],
-    has_moved: bool,
-) -> Vec<EndpointId> {
-    let mut chosen: Vec<EndpointId> = Vec::new();
-    let hinted = hints.iter().filter(|one| !neighbors.contains(one));
-    let lonely = if neighbors.is_empty() { strangers } else { &[] };
-    let renewed = if has_moved { neighbors } else { &[] };
-    for peer in hinted.chain(lonely).chain(renewed) {
-        if chosen.len() < BOOTSTRAP && !chosen.contains(peer) {
-            chosen.push(*peer);
-        }
-    }
-    if chosen.is_empty() {
-        chosen.extend(strangers.iter().take(BOOTSTRAP));
-    }
-    chosen
 }
 
 /// Remember the hints; returns those whose id is a key of another node. A wrong one must not fail the rejoin.
@@ -231,35 +197,6 @@ async fn sync_once(shared: &Shared, command: &SyncWithPeer) -> Result<(), String
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn id(number: u8) -> EndpointId {
-        iroh::SecretKey::from_bytes(&[number; 32]).public()
-    }
-
-    #[test]
-    fn hints_are_dialled_before_others_and_neighbors_are_left_out() {
-        let hints = [id(1), id(2)];
-        assert_eq!(chosen(&hints, &[id(1), id(3)], &[id(2)], false), [id(1)]);
-    }
-
-    #[test]
-    fn a_node_alone_dials_whom_it_knows_besides() {
-        assert_eq!(chosen(&[id(1)], &[id(1), id(3)], &[], false), [id(1), id(3)]);
-        let many: Vec<EndpointId> = (1..20).map(id).collect();
-        assert_eq!(chosen(&[], &many, &[], false).len(), BOOTSTRAP);
-    }
-
-    #[test]
-    fn after_a_change_of_the_network_the_neighbors_are_dialled_too() {
-        assert_eq!(chosen(&[id(1)], &[id(1)], &[id(2)], true), [id(1), id(2)]);
-        assert_eq!(chosen(&[], &[], &[id(2)], true), [id(2)]);
-    }
-
-    #[test]
-    fn with_neighbors_and_no_hint_another_known_peer_is_dialled() {
-        assert_eq!(chosen(&[], &[id(3)], &[id(2)], false), [id(3)]);
-        assert!(chosen(&[], &[], &[id(2)], false).is_empty());
-    }
 
     #[test]
     fn commands_are_described_in_words() {

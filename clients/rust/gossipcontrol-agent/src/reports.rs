@@ -1,6 +1,6 @@
 //! Counts what a node sends and hears, and builds liveness reports from it. Pure: the caller gives the time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::age_ms;
@@ -8,6 +8,8 @@ use crate::v1::{LivenessReport, Neighbor, PeersHeard};
 
 /// Most peers remembered in one store; the one unheard for longest is dropped first.
 const PEERS: usize = 1000;
+/// Most neighbours remembered in one store after they went down; the one that went first is dropped first.
+const LOST: usize = 16;
 
 #[derive(Debug)]
 struct Heard {
@@ -20,6 +22,7 @@ struct Heard {
 struct Counts {
     peers: HashMap<String, Heard>,
     neighbors: HashMap<String, Duration>,
+    lost: VecDeque<String>,
     broadcasts: u64,
     unsynced: u64,
 }
@@ -50,23 +53,36 @@ impl Reports {
 
     /// A neighbour came up, or was reached again; returns whether it counts.
     pub(crate) fn up(&mut self, store: &str, peer: &str, now: Duration) -> bool {
-        let neighbors = &mut self.counts(store).neighbors;
-        if neighbors.len() >= PEERS && !neighbors.contains_key(peer) {
+        let counts = self.counts(store);
+        if counts.neighbors.len() >= PEERS && !counts.neighbors.contains_key(peer) {
             return false;
         }
-        neighbors.insert(peer.into(), now);
+        counts.neighbors.insert(peer.into(), now);
+        counts.lost.retain(|one| one != peer);
         true
     }
 
     /// A neighbour went down; returns whether it was one.
     pub(crate) fn down(&mut self, store: &str, peer: &str) -> bool {
-        self.counts(store).neighbors.remove(peer).is_some()
+        let counts = self.counts(store);
+        if counts.neighbors.remove(peer).is_none() {
+            return false;
+        }
+        counts.lost.push_front(peer.into());
+        counts.lost.truncate(LOST);
+        true
     }
 
     /// The neighbours in a store.
     pub(crate) fn neighbors(&self, store: &str) -> Vec<String> {
         let counts = self.stores.get(store);
         counts.map_or_else(Vec::new, |counts| counts.neighbors.keys().cloned().collect())
+    }
+
+    /// Neighbours in a store that went down and did not come up again, the last one first.
+    pub(crate) fn lost(&self, store: &str) -> Vec<String> {
+        let counts = self.stores.get(store);
+        counts.map_or_else(Vec::new, |counts| counts.lost.iter().cloned().collect())
     }
 
     /// So many local writes are not yet known to be held elsewhere.
@@ -154,6 +170,28 @@ mod tests {
         assert!(reports.down("notes", "b"));
         assert!(!reports.down("notes", "b"));
         assert!(reports.neighbors("notes").is_empty());
+    }
+
+    #[test]
+    fn neighbors_that_went_down_are_remembered_until_they_come_up_again() {
+        let mut reports = Reports::default();
+        for peer in ["a", "b", "c"] {
+            reports.up("notes", peer, SECOND);
+        }
+        reports.down("notes", "a");
+        reports.down("notes", "b");
+        reports.down("notes", "never one");
+        assert_eq!(reports.lost("notes"), ["b", "a"]);
+        reports.up("notes", "b", SECOND);
+        assert_eq!(reports.lost("notes"), ["a"]);
+        for number in 0..=LOST {
+            reports.up("notes", &number.to_string(), SECOND);
+            reports.down("notes", &number.to_string());
+        }
+        assert_eq!(
+            (reports.lost("notes").len(), &reports.lost("notes")[0]),
+            (LOST, &LOST.to_string())
+        );
     }
 
     #[test]

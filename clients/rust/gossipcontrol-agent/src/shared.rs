@@ -15,6 +15,7 @@ use n0_future::boxed::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch, Notify, Semaphore};
 
 use crate::address::Address;
+use crate::candidates::Candidates;
 use crate::clock;
 use crate::commands::Commands;
 use crate::credentials::Credentials;
@@ -34,8 +35,6 @@ const EVENTS: usize = 1000;
 const REJOINS: usize = 64;
 /// Most syncs carried out side by side.
 const SYNCS: usize = 8;
-/// Most peers dialled at once for a store: iroh-gossip's active view holds as many.
-pub(crate) const BOOTSTRAP: usize = 5;
 /// Time for which a store without neighbours is joined again once the network is back.
 const RECONNECT: Duration = Duration::from_secs(6);
 
@@ -233,12 +232,14 @@ impl Shared {
         }
     }
 
-    /// So many known peers that are no neighbours in a store, those named last first.
-    pub(crate) fn strangers(&self, store: &str, most: usize) -> Vec<EndpointId> {
-        let neighbors: HashSet<String> = lock(&self.reports).neighbors(store).into_iter().collect();
+    /// Whom the node knows in a store.
+    pub(crate) fn candidates(&self, store: &str) -> Candidates {
+        let ids = |named: Vec<String>| named.iter().filter_map(|one| one.parse().ok()).collect();
+        let reports = lock(&self.reports);
+        let (neighbors, lost) = (ids(reports.neighbors(store)), ids(reports.lost(store)));
+        drop(reports);
         let known = lock(&self.peers).newest();
-        let strangers = known.into_iter().filter(|one| !neighbors.contains(&one.to_string()));
-        strangers.take(most).collect()
+        Candidates { neighbors, lost, known }
     }
 
     // Stores.
@@ -462,15 +463,11 @@ impl Shared {
         self.network.send_modify(|count| *count += 1);
         self.register_again();
         for store in self.store_ids() {
-            let neighbors: Vec<EndpointId> = {
-                let named = lock(&self.reports).neighbors(&store);
-                named.iter().filter_map(|one| one.parse().ok()).collect()
-            };
-            let peers = match (neighbors.is_empty(), anew) {
-                (true, _) => self.strangers(&store, BOOTSTRAP),
-                (false, true) => neighbors.into_iter().take(BOOTSTRAP).collect(),
-                (false, false) => continue,
-            };
+            let candidates = self.candidates(&store);
+            if !(anew || candidates.neighbors.is_empty()) {
+                continue;
+            }
+            let peers = candidates.after_absence();
             let shared = self.clone();
             tokio::spawn(async move { join_through(&shared, &store, &peers, RECONNECT).await.ok() });
         }

@@ -162,7 +162,7 @@ async fn stay_joined(
             continue;
         }
         failures += 1;
-        let strangers = shared.strangers(&store, 64);
+        let strangers: Vec<EndpointId> = shared.candidates(&store).strangers().take(64).collect();
         if shared.is_suspended() || strangers.is_empty() {
             continue;
         }

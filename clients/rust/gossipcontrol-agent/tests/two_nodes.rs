@@ -1,4 +1,4 @@
-//! Two nodes in one process, without a service: a store outlives every subscription beneath it.
+//! Nodes in one process, without a service: a store outlives every subscription beneath it.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use gossipcontrol_agent::{Agent, Store};
 use iroh::endpoint::presets;
 use iroh::protocol::Router;
-use iroh::{Endpoint, EndpointAddr, RelayMode};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
 use iroh_gossip::api::Event;
 use iroh_gossip::net::Gossip;
 use iroh_gossip::proto::TopicId;
@@ -20,6 +20,7 @@ const EVERY: Duration = Duration::from_millis(20);
 
 struct Node {
     agent: Agent,
+    gossip: Gossip,
     address: EndpointAddr,
     router: Router,
 }
@@ -37,10 +38,11 @@ async fn node() -> Node {
     let port = bound.iter().find(|one| one.is_ipv4()).unwrap().port();
     let place = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let router = Router::builder(endpoint.clone())
-        .accept(iroh_gossip::ALPN, gossip)
+        .accept(iroh_gossip::ALPN, gossip.clone())
         .spawn();
     Node {
         agent,
+        gossip,
         address: EndpointAddr::new(endpoint.id()).with_ip_addr(place),
         router,
     }
@@ -74,15 +76,19 @@ async fn until_heard(speaker: &Store, listener: &mut Store, text: &str) {
     }
 }
 
-async fn until_alone(store: &mut Store) {
+/// Wait until these peers have come up, or gone down, in a store.
+async fn until_all(store: &mut Store, what: &str, mut peers: Vec<EndpointId>) {
     let listen = async {
-        loop {
-            if let Event::NeighborDown(_) = store.next().await.expect("the store goes on") {
-                return;
+        while !peers.is_empty() {
+            match (store.next().await.expect("the store goes on"), what) {
+                (Event::NeighborUp(peer), "up") | (Event::NeighborDown(peer), "down") => {
+                    peers.retain(|one| *one != peer);
+                }
+                _ => {}
             }
         }
     };
-    in_time("the neighbour leaves", listen).await;
+    in_time(what, listen).await;
 }
 
 #[tokio::test]
@@ -102,12 +108,35 @@ async fn a_node_that_was_suspended_hears_and_is_heard_in_the_same_store() {
     until_heard(&one, &mut other, "before").await;
 
     first.agent.suspend().await;
-    until_alone(&mut other).await;
+    until_all(&mut other, "down", vec![first.address.id]).await;
     first.agent.resume().await;
     until_heard(&one, &mut other, "after").await;
     until_heard(&other, &mut one, "back").await;
 
     for node in [first, second] {
+        node.agent.leave().await;
+        node.router.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_slept_dials_also_a_neighbor_that_it_lost_before() {
+    let (first, second, third) = (node().await, node().await, node().await);
+    let topic = TopicId::from_bytes(TOPIC);
+    let _other = second.agent.join("notes", topic, vec![]).await.unwrap();
+    // An app without an agent: it dials nobody.
+    let plain = third.gossip.subscribe(topic, vec![]).await.unwrap();
+    let peers = vec![second.address.clone(), third.address.clone()];
+    let mut one = first.agent.join("notes", topic, peers).await.unwrap();
+    until_all(&mut one, "up", vec![second.address.id, third.address.id]).await;
+
+    drop(plain);
+    until_all(&mut one, "down", vec![third.address.id]).await;
+    let _plain = third.gossip.subscribe(topic, vec![]).await.unwrap();
+    first.agent.resume().await;
+    until_all(&mut one, "up", vec![third.address.id]).await;
+
+    for node in [first, second, third] {
         node.agent.leave().await;
         node.router.shutdown().await.unwrap();
     }

@@ -43,6 +43,8 @@ class Slot:
     node: Node
     store: Store
     last_start_at: float = NEVER
+    previous_start_at: float = NEVER
+    """When the attempt before the last one began."""
     running: Rejoin | None = None
     waiting: Rejoin | None = None
     """The one rejoin that shares all triggers until it starts: in its window, queued, backing off or parked."""

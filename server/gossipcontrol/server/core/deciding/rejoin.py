@@ -108,6 +108,8 @@ class Rejoin:
     rung: Rung = Rung.REJOIN
     climbs: int = 0
     """How often it climbed the ladder."""
+    climbs_since: float | None = None
+    """Start of the first attempt of the rejoin that it climbs on for; None while it climbs for none but itself."""
     acknowledged: bool = False
     """Whether the agent said that it carried out the running attempt."""
     sent_again: bool = False
@@ -182,6 +184,11 @@ class Rejoin:
     def is_proved_by_recovery(self) -> bool:
         """Whether it runs for rot alone, so that a sign of life proves nothing."""
         return self.cause.is_proved_by_recovery and all(cause.is_proved_by_recovery for cause in self.causes or ())
+
+    @property
+    def in_vain_since(self) -> float | None:
+        """Start of the first of the attempts in a row of which none was proved; None before it."""
+        return self.first_started_at if self.climbs_since is None else self.climbs_since
 
     @property
     def is_asked(self) -> bool:

@@ -163,6 +163,7 @@ class Scheduler:
         since = now if rejoin.uncovered_at is None else rejoin.uncovered_at
         self.lifecycle.start(rejoin)
         self._starts += 1
+        slot.previous_start_at = slot.last_start_at
         slot.last_start_at = slot.store.rejoin_at = rejoin.started_at = now
         rejoin.acknowledged, rejoin.uncovered_at, rejoin.detail = False, None, ""
         rejoin.sent_again = False
@@ -296,17 +297,21 @@ class Scheduler:
         wait = self._parameters.window * (1.0 if is_pair else min(2.0**rejoin.climbs, BACKOFF_CAP))
         follower = slot.waiting or rejoin
         follower.rung, follower.climbs = rung, rejoin.climbs
+        if follower is not rejoin:
+            follower.climbs_since = rejoin.in_vain_since
         self._retry(rejoin, (rejoin.started_at or now) + wait, Move.GIVE_UP, detail, now)
 
     def _ask_peer(self, slot: Slot, rejoin: Rejoin, is_pair: bool, now: float) -> tuple[str, float] | None:
         """Have another node rejoin towards this one; of two, the other's own start since then is as good."""
         if self._asker is None:
             return None
-        if is_pair and rejoin.first_started_at is not None:
+        if is_pair and (since := rejoin.in_vain_since) is not None:
             others = (one for one in slot.store.slots.values() if one is not slot and one.node.attached)
-            started = [(one.last_start_at, one.node.node_id) for one in others]
+            # The first one: the other climbs, too, and its newest attempt never has had its time.
+            starts = ((one.previous_start_at, one.last_start_at, one.node.node_id) for one in others)
+            started = [(before if before >= since else last, node_id) for before, last, node_id in starts]
             at, node_id = max(started, default=(NEVER, ""))
-            if at >= rejoin.first_started_at:
+            if at >= since:
                 return node_id, at
         return self._asker.ask(slot, rejoin, now)
 
