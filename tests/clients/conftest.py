@@ -17,7 +17,7 @@ def client(request: pytest.FixtureRequest) -> Built:
     return build(request.param)
 
 
-@pytest.fixture(scope="session", params=["go", "rust"])
+@pytest.fixture(scope="session", params=["go", "rust", "typescript", "kotlin"])
 def finding(request: pytest.FixtureRequest) -> Built:
     """A client that finds the owner among replicas."""
     return build(next(one for one in LANGUAGES if one.name == request.param))

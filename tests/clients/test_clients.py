@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.clients.built import Built
 from tests.clients.unsteady_service import RETRY_AFTER, SILENT, unsteady
 from tests.kit.service_lab import BareAgent, Service, connected
 from tests.kit.standbys import replicas
+from tests.kit.until import DEADLINE
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -86,6 +88,18 @@ async def test_the_replica_that_serves_is_found(finding: Built, tmp_path: Path) 
         assert (done.code, three.refused) == (0, [1, 1, 0]), done.errors
         three.owner = "192.0.2.1:1"
         assert (await finding.report(three.listed, "phone")).code == 0, "it goes nowhere that it was not sent"
+
+
+async def test_a_watcher_finds_the_replica_that_serves(typescript: Built, tmp_path: Path) -> None:
+    async with replicas(tmp_path) as three:
+        await three.serve(2)
+        process = await typescript.start("node", "dist/peers.js", three.listed, "a")
+        assert process.stdout is not None
+        async with asyncio.timeout(2 * DEADLINE):
+            assert await process.stdout.readline() == b"seen\n"
+        assert three.refused == [1, 0, 0], "the first named the owner"
+        process.terminate()
+        assert await process.wait() == 0
 
 
 async def test_that_none_serves_is_an_error_at_the_deadline(finding: Built, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.clients.built import Built
+from tests.kit.ports import free_ports
 from tests.kit.service_lab import BareAgent, Service, connected
 from tests.kit.until import DEADLINE
 from tests.kit.web_client import call
@@ -22,6 +23,18 @@ async def test_a_report_over_http(typescript: Built, service: Service, scheme: s
         await agent.register("page", "a")
         done = await typescript.report(f"{scheme}127.0.0.1:{service.app.http_port}", "page")
         assert (done.code, done.output, done.errors) == (0, "page a DECISION_KIND_STARTED\n", "")
+
+
+@SCHEMES
+async def test_over_http_the_next_address_is_asked_where_nobody_listens(
+    typescript: Built, service: Service, scheme: str
+) -> None:
+    """Of replicas only the one that serves listens for HTTP; a page that was just offline reaches nobody either."""
+    gone, port = free_ports(1)[0], service.app.http_port
+    done = await typescript.report(f"{scheme}127.0.0.1:{gone},{scheme}127.0.0.1:{port}", "page")
+    assert (done.code, done.output.split()[-1]) == (0, "DECISION_KIND_PARKED"), done.errors
+    alone = await typescript.report(f"{scheme}127.0.0.1:{gone}", "page", seconds=0.5)
+    assert (alone.code, "[unavailable]" in alone.errors) == (1, True)
 
 
 @SCHEMES

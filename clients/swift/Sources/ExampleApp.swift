@@ -6,7 +6,7 @@ import SwiftUI
 struct ExampleApp: App {
     @Environment(\.scenePhase) private var scenePhase
     @StateObject private var reporter = DeviceReporter(
-        client: GossipControlClient(baseURL: URL(string: "https://gossipcontrol.example")!),
+        client: GossipControlClient(baseURLs: [URL(string: "https://gossipcontrol.example")!]),
         nodeId: "my-node"
     )
 

@@ -54,12 +54,16 @@ actor GossipControlClient {
         case failed(any Error, retryAfter: Double?)
     }
 
-    private let url: URL
+    private let urls: [URL]
+    /// The number of the address to ask next.
+    private var current = 0
     private let session: URLSession
 
     /// The service's HTTP address: `listen.http`, or a proxy with TLS before it. A phone needs TLS for other hosts.
-    init(baseURL: URL) {
-        url = baseURL.appendingPathComponent("gossipcontrol.v1.GossipControl/ReportNetworkChange")
+    /// Of replicas give all: only the one that serves listens for HTTP, and it is found.
+    init(baseURLs: [URL]) {
+        precondition(!baseURLs.isEmpty)
+        urls = baseURLs.map { $0.appendingPathComponent("gossipcontrol.v1.GossipControl/ReportNetworkChange") }
         let configuration = URLSessionConfiguration.ephemeral
         configuration.timeoutIntervalForRequest = Self.attemptTime
         configuration.waitsForConnectivity = false
@@ -84,15 +88,22 @@ actor GossipControlClient {
             ageMs: 0
         )
         var attempt = 0
+        var asked = 0
         while true {
+            let number = current
             report.ageMs = Int(Self.seconds(clock.now - happened) * 1000)
-            switch await attemptOnce(report) {
+            switch await attemptOnce(report, at: urls[number]) {
             case .answered(let decisions):
                 return decisions
             case .failed(let error, let retryAfter):
-                guard let asked = retryAfter else { throw error }
+                guard let pause = retryAfter, Self.seconds(clock.now - happened) < deadline else { throw error }
+                if pause == 0 { // one that asks for a pause serves; else another replica may
+                    asked += 1
+                    if current == number { current = (number + 1) % urls.count }
+                    if asked % urls.count != 0 { continue }
+                }
                 let bound = min(Self.firstWait * pow(2, Double(min(attempt, 10))), Self.longestWait)
-                let wait = asked > 0 ? asked : Double.random(in: 0...bound)
+                let wait = pause > 0 ? pause : Double.random(in: 0...bound)
                 guard Self.seconds(clock.now - happened) + wait < deadline else { throw error }
                 try await Task.sleep(for: .seconds(wait))
                 attempt += 1
@@ -102,7 +113,7 @@ actor GossipControlClient {
 
     /// One POST. `retryAfter` is the seconds that the service asks for, 0 when it asks for none, nil when another
     /// attempt is pointless.
-    private func attemptOnce(_ report: Report) async -> Outcome {
+    private func attemptOnce(_ report: Report, at url: URL) async -> Outcome {
         do {
             var request = URLRequest(url: url)
             request.httpMethod = "POST"

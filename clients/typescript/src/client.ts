@@ -13,20 +13,40 @@ import {
   type WatchPeersResponse,
 } from "./gen/gossipcontrol/v1/gossip_control_pb.js";
 
-/** How long one attempt may take, in milliseconds. */
-const attemptTime = 5_000;
+/** How long one attempt may take, in milliseconds, and where there is another server to ask. */
+const attemptTime = 5_000, shortTime = 2_000;
 /** Bounds the first wait between two attempts, in milliseconds; it doubles with each. */
 const firstWait = 200;
 /** Bounds every wait that the service does not ask for, in milliseconds. */
 const longestWait = 10_000;
 
-const retryable = new Set([Code.Unavailable, Code.ResourceExhausted, Code.DeadlineExceeded, Code.Aborted]);
+/** The key of the metadata in which a standby says where the owner is. */
+const owner = "gossipcontrol-owner";
 
+/** With these another server may do better; one that stops cancels its calls. */
+const elsewhere = new Set([Code.Unavailable, Code.DeadlineExceeded, Code.Canceled]);
+const retryable = new Set([...elsewhere, Code.ResourceExhausted, Code.Aborted]);
+
+/** One of the replicas of the service. */
+export interface Server {
+  /** As standbys name it: host:port. */
+  address: string;
+  transport: Transport;
+}
+
+/** Asks the server that serves; of several it finds that one, and keeps to it. */
 export class Reporter {
-  private readonly service: Client<typeof GossipControl>;
+  private readonly servers: { address: string; service: Client<typeof GossipControl> }[];
+  /** The number of the server to ask next. */
+  private current = 0;
 
-  constructor(transport: Transport) {
-    this.service = createClient(GossipControl, transport);
+  /** `servers`: the transport to the service, or its replicas. */
+  constructor(servers: Transport | readonly [Server, ...Server[]]) {
+    const listed: readonly Server[] = "unary" in servers ? [{ address: "", transport: servers }] : servers;
+    this.servers = listed.map(({ address, transport }) => ({
+      address,
+      service: createClient(GossipControl, transport),
+    }));
   }
 
   /**
@@ -46,15 +66,23 @@ export class Reporter {
       platform,
       parkUnknown: true, // the node may attach later
     };
-    for (let attempt = 0; ; attempt++) {
+    const limit = this.servers.length > 1 ? shortTime : attemptTime;
+    for (let attempt = 0, asked = 1; ; asked++) {
+      const number = this.current;
       try {
         const message = create(ReportNetworkChangeRequestSchema, { ...request, ageMs: BigInt(Math.round(elapsed())) });
-        const timeoutMs = Math.ceil(Math.max(1, Math.min(attemptTime, deadline - elapsed())));
-        return (await this.service.reportNetworkChange(message, { timeoutMs })).decisions;
+        const timeoutMs = Math.ceil(Math.max(1, Math.min(limit, deadline - elapsed())));
+        return (await this.servers[number]!.service.reportNetworkChange(message, { timeoutMs })).decisions;
       } catch (cause) {
-        const error = ConnectError.from(cause);
-        const wait = waitTime(attempt, error);
-        if (!retryable.has(error.code) || elapsed() + wait >= deadline) {
+        const error = failure(cause);
+        if (!retryable.has(error.code) || elapsed() >= deadline) {
+          throw error;
+        }
+        if (this.moveOn(number, error) && asked % this.servers.length !== 0) {
+          continue; // another server may serve
+        }
+        const wait = waitTime(attempt++, error);
+        if (elapsed() + wait >= deadline) {
           throw error;
         }
         await new Promise((resolve) => setTimeout(resolve, wait));
@@ -62,10 +90,51 @@ export class Reporter {
     }
   }
 
-  /** The presence of a store's peers: a snapshot, then each change, until the signal is aborted or the stream ends. */
-  watchPeers(storeId: string, signal: AbortSignal): AsyncIterable<WatchPeersResponse> {
-    return this.service.watchPeers({ storeId }, { signal });
+  /**
+   * The presence of a store's peers: a snapshot, then each change, until the signal is aborted or the stream ends.
+   *
+   * Of several servers each is asked once until one serves.
+   */
+  async *watchPeers(storeId: string, signal: AbortSignal): AsyncGenerator<WatchPeersResponse> {
+    for (let asked = 1, begun = false; ; asked++) {
+      const number = this.current;
+      try {
+        for await (const update of this.servers[number]!.service.watchPeers({ storeId }, { signal })) {
+          begun = true;
+          yield update;
+        }
+        return;
+      } catch (cause) {
+        const moved = !signal.aborted && this.moveOn(number, failure(cause));
+        if (begun || !moved || asked >= this.servers.length) {
+          throw cause;
+        }
+      }
+    }
   }
+
+  /**
+   * Go on to the server that a standby named, if it is one of those given: no other address is believed. Else to the
+   * next. Returns whether another server may do better at all.
+   */
+  private moveOn(from: number, error: ConnectError): boolean {
+    if (!elsewhere.has(error.code)) {
+      return false;
+    }
+    const named = error.metadata.get(owner);
+    const next = this.servers.findIndex((one, number) => one.address === named && number !== from);
+    if (this.current === from) {
+      this.current = next < 0 ? (from + 1) % this.servers.length : next;
+    }
+    return true;
+  }
+}
+
+/** Why a call failed. Where `fetch` reached nobody it throws a TypeError, which Connect takes for an unknown error. */
+function failure(cause: unknown): ConnectError {
+  const error = ConnectError.from(cause);
+  const isUnreached = error.code === Code.Unknown && error.cause instanceof TypeError;
+  return isUnreached ? new ConnectError(error.rawMessage, Code.Unavailable, undefined, undefined, error.cause) : error;
 }
 
 /** What the service asks for (RetryInfo), or exponential backoff with full jitter; in milliseconds. */

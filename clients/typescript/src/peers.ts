@@ -3,7 +3,7 @@
 
 import { PeerStateSchema } from "./gen/gossipcontrol/v1/liveness_pb.js";
 import { Reporter } from "./client.js";
-import { transport } from "./transport.js";
+import { servers } from "./transport.js";
 
 const [where, store] = process.argv.slice(2);
 if (!where || !store) {
@@ -13,7 +13,7 @@ if (!where || !store) {
 const stopped = new AbortController();
 process.once("SIGTERM", () => stopped.abort());
 try {
-  for await (const update of new Reporter(transport(where)).watchPeers(store, stopped.signal)) {
+  for await (const update of new Reporter(servers(where)).watchPeers(store, stopped.signal)) {
     for (const peer of update.view?.peers ?? []) {
       console.log(peer.peerId, PeerStateSchema.value[peer.state]?.name ?? peer.state);
     }

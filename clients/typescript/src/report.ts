@@ -3,7 +3,7 @@
 import { DecisionKindSchema } from "./gen/gossipcontrol/v1/decision_pb.js";
 import { NetworkChangeKind, Platform } from "./gen/gossipcontrol/v1/gossip_control_pb.js";
 import { Reporter } from "./client.js";
-import { transport } from "./transport.js";
+import { servers } from "./transport.js";
 
 const [where, node, kind, seconds] = process.argv.slice(2);
 const kinds: Record<string, NetworkChangeKind> = {
@@ -17,7 +17,7 @@ if (!where || !node || !kinds[kind ?? ""] || !Number(seconds)) {
   process.exit(2);
 }
 try {
-  const reporter = new Reporter(transport(where));
+  const reporter = new Reporter(servers(where));
   for (const one of await reporter.report(kinds[kind ?? ""]!, Platform.LINUX, [node], Number(seconds) * 1000)) {
     console.log(one.nodeId, one.storeId, DecisionKindSchema.value[one.kind]?.name ?? one.kind);
   }

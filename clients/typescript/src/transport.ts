@@ -1,15 +1,30 @@
-// The transport of a command, by its first argument.
+// The servers of a command, by its first argument.
 
 import { readFileSync } from "node:fs";
 import type { Interceptor, Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
+import type { Server } from "./client.js";
+
+/** Replicas are listed with commas, all in the same form; the one that serves is found. */
+export function servers(listed: string): [Server, ...Server[]] {
+  const forms = new Set<string>();
+  const [first, ...others] = listed.split(",").map((one) => {
+    const [, form, address] = /^(tls:|(?:web\+)?http:\/\/)?(.*)$/.exec(one.trim())!;
+    forms.add(form ?? "");
+    return { address: address!, transport: transport(one.trim()) };
+  });
+  if (!first || forms.size > 1) {
+    throw new Error(`${listed}: all addresses must have the same form`); // no credentials in plain text to some
+  }
+  return [first, ...others];
+}
 
 /**
  * `ADDRESS` (gRPC), `tls:ADDRESS` (gRPC over TLS), `http://ADDRESS` (Connect with JSON), or `web+http://ADDRESS`
  * (gRPC-Web).
  */
-export function transport(where: string): Transport {
+function transport(where: string): Transport {
   if (where.startsWith("http://")) {
     return createConnectTransport({ baseUrl: where });
   }

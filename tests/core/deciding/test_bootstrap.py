@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from collections.abc import Collection
 
 from gossipcontrol.server.core.deciding.bootstrap import NamingRate
 from gossipcontrol.server.core.deciding.parameter import Parameters
@@ -202,6 +203,47 @@ def test_who_speaks_more_often_is_not_named_more_often(lab: Lab) -> None:
             lab.handle(LivenessReported("loud", "a"))
         times.update(named(lab, "n"))
     assert times["loud"] < 40, "its share of 3 places is 18"
+
+
+@given(st.sets(st.integers(0, 44), min_size=1, max_size=8), st.floats(0.1, 1.9), st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_how_often_a_peer_is_heard_changes_no_choice(hasty: set[int], gap: float, speak: bool) -> None:
+    """Ten of 1,000 nodes that reported 20 times as often as the others had 7 % of the places."""
+    assert choices(hasty, gap, speak) == choices(set(), gap, speak)
+
+
+def choices(hasty: set[int], gap: float, speak: bool) -> list[list[str]]:
+    """Whom rejoins name while all peers report every 2 s, or are heard, and some once more ``gap`` after that."""
+    lab, found = Lab(), list[list[str]]()
+    lab.attach("n")
+    nodes = [f"p{number}" for number in range(45)]
+    more = [f"p{number}" for number in sorted(hasty)]
+    for turn in range(10):
+        hear_all(lab, nodes, speak)
+        lab.advance(gap)
+        hear_all(lab, more, speak)
+        if turn % 4 == 1:
+            lab.answer(RejoinRequested("n"))
+            found.append([peer.peer_id for peer in lab.starts[-1][1].bootstrap])
+        lab.advance(2.0 - gap)
+    return found
+
+
+def hear_all(lab: Lab, peer_ids: Collection[str], speak: bool) -> None:
+    """Each of the peers reports, or two others hear all of them."""
+    for observer in peer_ids if speak else ("o", "o2"):
+        lab.handle(LivenessReported(observer, "a", {} if speak else dict.fromkeys(peer_ids, lab.now)))
+
+
+def test_who_fell_silent_is_not_named_while_others_are_online(lab: Lab) -> None:
+    lab.attach("n")
+    nodes = [f"p{number}" for number in range(100)]
+    for turn in range(14):
+        for node_id in nodes if turn < 4 else nodes[:4]:
+            lab.handle(LivenessReported(node_id, "a"))
+        lab.advance(2.0)
+    lab.answer(RejoinRequested("n"))
+    assert {peer.peer_id for peer in lab.starts[-1][1].bootstrap} < set(nodes[:4])
 
 
 def doubt(lab: Lab, node_id: str, *addresses: str, matched: bool = False, speaker: str | None = None) -> None:

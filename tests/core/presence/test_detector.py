@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 
 import pytest
 from gossipcontrol.server.core.presence.change import ChangeLog
@@ -20,7 +21,7 @@ def made(rows: int = 1, **parameters: float) -> tuple[Detector, Store]:
     detector = Detector(LivenessParameters(**parameters))  # type: ignore[arg-type] # durations only
     for _ in range(rows):
         detector.add_row()
-    return detector, Store("a", ChangeLog(10))
+    return detector, Store("a", ChangeLog(10), array("i"))
 
 
 def test_a_steady_peer_gets_a_short_timeout_and_an_unsteady_one_a_longer() -> None:
@@ -53,7 +54,7 @@ def test_a_row_that_is_reused_has_learned_nothing() -> None:
     before = detector.timeout(0, store)
     detector.learn(store, ((0, 20.0),) * 10)
     detector.reset(0)
-    store.tail = Store("b", ChangeLog(10)).tail
+    store.tail = Store("b", ChangeLog(10), array("i")).tail
     assert detector.timeout(0, store) == before
 
 

@@ -51,6 +51,8 @@ UNSURE, HEARD, SPEAKS = range(3)
 """Of a peer in a view: one identity names it, several heard it, it speaks itself."""
 SKIPPED = 4096
 """Most unconfirmed peers passed over to find the others."""
+DRAWN = 256
+"""Most peers drawn to find some for a start, which must cost the same in a store of any size."""
 UNTRUSTED_LATENESS = 1e9
 """Lateness (seconds) of a report that proves nothing about the silence of others."""
 
@@ -396,6 +398,18 @@ class Liveness:
     def peer_total(self) -> int:
         """Number of tracked (store, peer)."""
         return len(self.presence.table)
+
+    def draw_online(self, store_id: str, identity: str, seed: int, *, speaking: bool) -> Iterator[str]:
+        """The peers of a store that are ONLINE, in an order that the seed decides: those that speak, or the others.
+
+        Each is as likely to come first as any other. Without those that only another identity names.
+        """
+        store, table = self.presence.stores.get(store_id), self.presence.table
+        if store is not None:
+            pool = store.online_speakers if speaking else store.online_others
+            for row in islice(pool.draw(seed), DRAWN):
+                if table.namers[row] in ("", identity):
+                    yield table.peer_ids[row]
 
     def last_heard(self, store_id: str, identity: str | None = None) -> Iterator[tuple[str, float, bool]]:
         """The peers of a store that were ever heard, when, and whether each spoke itself; the most recent first.

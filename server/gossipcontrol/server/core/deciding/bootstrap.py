@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import islice
 from zlib import crc32
 
@@ -17,10 +17,7 @@ SECOND = 1.0
 LOOK = 32
 """How many eligible peers are ranked: a start must cost the same in a store of any size."""
 REACH = 256
-"""How many peers are looked at to find those."""
-FRESHER = 4.0
-"""Seconds by which a peer must be fresher to come first: among equals, who speaks more often is not named more often.
-"""
+"""How many peers are looked at to find those, where too few are online."""
 
 
 class NamingRate:
@@ -83,10 +80,11 @@ class Bootstrap:
     def choose(
         self, slot: Slot, since: float, now: float, bridge: Sequence[str] = (), *, only_bridge: bool = False
     ) -> tuple[str, ...]:
-        """At most ``fanout`` peers: fresh before stale, those that speak themselves before those that others heard.
+        """At most ``fanout`` peers: of those online first those that speak themselves, then those that others hear.
 
-        Then seldom named before often named, then the fresher, then by lot. What only one identity names is for its own
-        nodes: others could be sent anywhere.
+        Among these, seldom named before often named, then by lot: how often one reports, or is heard, buys no place.
+        Then the others, the fresher first. What only one identity names is for its own nodes: others could be sent
+        anywhere.
 
         None that is known to be away: a dial in vain can make a node deaf to a peer for good.
 
@@ -95,17 +93,29 @@ class Bootstrap:
         This looks at liveness and changes nothing; ``name`` takes the choice, also when a replay recalls it.
         Neighbours that gave a sign of life after ``since``, when the oldest trigger came, are present: not named.
         """
-        stale_at = now - self._fresh
-        ranked: list[tuple[bool, bool, int, int, int, str]] = []
         far = [one for one in bridge if self._named(slot, one, since, now) is not None][: max(1, self._fanout - 1)]
         if only_bridge and far:
             return tuple(far)
-        load, instants, lately = self._load, self._load.instants, now - SECOND
-        own_id, neighbors, spread = slot.node.node_id, slot.neighbors, self._spread
-        identity, draw = slot.node.speaker or own_id, crc32(f"{own_id} {now!r}".encode())
-        known = self._registry.liveness.last_heard(slot.store.store_id, identity)
+        most, liveness, store_id = self._fanout - len(far), self._registry.liveness, slot.store.store_id
+        identity, seed = slot.node.speaker or slot.node.node_id, crc32(f"{slot.node.node_id} {now!r}".encode())
+        chosen: list[str] = []
+        for speaking in (True, False):
+            if len(chosen) < most:
+                drawn = liveness.draw_online(store_id, identity, seed, speaking=speaking)
+                chosen += self._least_named(slot, drawn, since, now, far)[: most - len(chosen)]
+        if len(chosen) < most:
+            chosen += self._freshest(slot, since, now, seed, {*far, *chosen})[: most - len(chosen)]
+        return (*far, *chosen)
+
+    def _least_named(
+        self, slot: Slot, drawn: Iterator[str], since: float, now: float, far: Sequence[str]
+    ) -> Sequence[str]:
+        """Of the first ``LOOK`` drawn that may be named, those named least of late first, then in the order drawn."""
+        load, instants, lately, spread = self._load, self._load.instants, now - SECOND, self._spread
+        own_id, neighbors = slot.node.node_id, slot.neighbors
         nodes = self._registry.nodes if slot.node.speaker else None
-        for peer_id, heard_at, speaks in islice(known, REACH):
+        ranked: list[tuple[int, int, str]] = []
+        for peer_id in drawn:
             # As in _named, written out: a start looks at many peers, and a trigger begins hundreds of starts.
             if peer_id == own_id or peer_id in far or (neighbors and neighbors.get(peer_id, NEVER) > since):
                 continue
@@ -114,12 +124,30 @@ class Bootstrap:
             if nodes is not None and (node := nodes.get(peer_id)) is not None and node.speaker:
                 named = max(named, self._addresses_named(node, now))
             if named < spread:
-                lot = crc32(peer_id.encode(), draw)
-                ranked.append((heard_at <= stale_at, not speaks, named, int((now - heard_at) / FRESHER), lot, peer_id))
+                ranked.append((named, len(ranked), peer_id))
                 if len(ranked) == LOOK:
                     break
         ranked.sort()
-        return tuple((*far, *(one[-1] for one in ranked))[: self._fanout])
+        return [peer_id for _, _, peer_id in ranked]
+
+    def _freshest(self, slot: Slot, since: float, now: float, seed: int, known: Container[str]) -> Sequence[str]:
+        """Of the ``LOOK`` heard last that may be named and are not ``known``: who is fresh before who is stale.
+
+        Then those that speak themselves, then seldom named ones, then the fresher, in doubling steps, then by lot.
+        """
+        ranked: list[tuple[bool, bool, int, int, int, str]] = []
+        identity = slot.node.speaker or slot.node.node_id
+        for peer_id, heard_at, speaks in islice(
+            self._registry.liveness.last_heard(slot.store.store_id, identity), REACH
+        ):
+            named = None if peer_id in known else self._named(slot, peer_id, since, now)
+            if named is not None:
+                age, lot = now - heard_at, crc32(peer_id.encode(), seed)
+                ranked.append((age >= self._fresh, not speaks, named, int(age).bit_length(), lot, peer_id))
+                if len(ranked) == LOOK:
+                    break
+        ranked.sort()
+        return [one[-1] for one in ranked]
 
     def _named(self, slot: Slot, peer_id: str, since: float, now: float) -> int | None:
         """How often a peer was named of late; None when it must not be: itself, a present neighbour, or too often."""

@@ -156,7 +156,7 @@ class Presence:
         store = self.stores.get(store_id)
         if store is None:
             changes = ChangeLog(self._parameters.change_limit, self.version)
-            store = self.stores[store_id] = Store(store_id, changes)
+            store = self.stores[store_id] = Store(store_id, changes, self.table.places)
         return store
 
     def ensure_row(self, store: Store, peer_id: str, at: float, now: float) -> int | None:
@@ -262,9 +262,7 @@ class Presence:
         if row is None:
             return
         last = self._alive_at(row)
-        store.speaking += self.table.reported_at[row] == NEVER
-        self.table.reported_at[row] = now
-        self.table.confirm(row)
+        self.table.speak(row, now)
         if clears_departure:
             self._departed.pop(row, None)
         if row in self._mute_since:
@@ -446,9 +444,7 @@ class Presence:
         if state == before:
             return
         store = self.table.store_of(row)
-        self.table.states[row] = state
-        store.counts[before] -= 1
-        store.counts[state] += 1
+        self.table.set_state(row, state)
         self.counts[before] -= before != FREE
         self.counts[state] += 1
         self.change_total += store.changes.add(self.table.peer_ids[row], state)

@@ -9,6 +9,7 @@ from itertools import chain
 
 from gossipcontrol.server.core.event import NEVER
 from gossipcontrol.server.core.presence.change import ChangeLog
+from gossipcontrol.server.core.presence.draw import RowPool
 from gossipcontrol.server.core.presence.record import PeerRecord, PeerState
 
 FREE = 0
@@ -21,6 +22,7 @@ PRIOR_TAIL = 2.0
 """Seconds; assumed before any peak was seen."""
 INTERNED_MASKS = 65_536
 """Most observer sets interned, so that rows share them."""
+ONLINE = PeerState.ONLINE
 STATES: tuple[PeerState, ...] = tuple(PeerState)
 UNCONFIRMED = 64
 """Most peers of one store that an identity alone names, where others speak too: who invents names invents many."""
@@ -49,14 +51,18 @@ class Store:
         "index",
         "informed_until",
         "oldest_at",
+        "online_others",
+        "online_speakers",
         "overdue",
         "speaking",
         "store_id",
         "tail",
     )
 
-    def __init__(self, store_id: str, changes: ChangeLog) -> None:
+    def __init__(self, store_id: str, changes: ChangeLog, places: array[int]) -> None:
         self.store_id = store_id
+        self.online_speakers, self.online_others = RowPool(places), RowPool(places)
+        """The peers that are ONLINE: those that speak to the service themselves, and the others."""
         self.index: dict[str, int] = {}
         """Peer -> row."""
         self.bits: dict[str, int] = {}
@@ -148,6 +154,8 @@ class Table:
         """The nodes that have heard the peer, as a bit set."""
         self.namers: list[str] = []
         """The only identity that names the peer, which never spoke itself: it is *unconfirmed*. Else empty."""
+        self.places = array("i")
+        """The place of each row that is ONLINE among those of its store from which peers are drawn."""
         self._free: list[int] = []
         self._interned_masks: dict[int, int] = {0: 0}
         self._interned_ids: dict[str, str] = {}
@@ -175,6 +183,7 @@ class Table:
             self.states.append(FREE)
             self.observers.append(0)
             self.namers.append("")
+            self.places.append(0)
         store.add(peer_id, row)
         return row, grown
 
@@ -183,11 +192,38 @@ class Table:
         store = self.stores[row]
         assert store is not None
         self.confirm(row)
+        if self.states[row] == ONLINE:
+            self._pool(store, row).remove(row)
         store.speaking -= self.reported_at[row] > NEVER
         del store.index[self.peer_ids[row]]
         store.counts[self.states[row]] -= 1
         self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
+
+    def set_state(self, row: int, state: PeerState) -> None:
+        """Set the presence of a peer."""
+        store, before = self.store_of(row), self.states[row]
+        self.states[row] = state
+        store.counts[before] -= 1
+        store.counts[state] += 1
+        if before == ONLINE:
+            self._pool(store, row).remove(row)
+        if state == ONLINE:
+            self._pool(store, row).add(row)
+
+    def speak(self, row: int, now: float) -> None:
+        """Record that a peer spoke to the service itself."""
+        if self.reported_at[row] == NEVER:
+            store = self.store_of(row)
+            store.speaking += 1
+            if self.states[row] == ONLINE:
+                store.online_others.remove(row)
+                store.online_speakers.add(row)
+        self.reported_at[row] = now
+        self.confirm(row)
+
+    def _pool(self, store: Store, row: int) -> RowPool:
+        return store.online_speakers if self.reported_at[row] > NEVER else store.online_others
 
     def set_namer(self, row: int, identity: str) -> None:
         """Record that only this identity names a peer."""

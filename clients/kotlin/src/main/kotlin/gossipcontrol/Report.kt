@@ -27,9 +27,10 @@ fun main(arguments: Array<String>) {
     exitProcess(0) // threads of the connection would be waited for
 }
 
-/** Of the service at HOST:PORT without TLS, or of the hub at tls:HOST:PORT. */
+/** Of the service at HOST:PORT without TLS, or of the hub at tls:HOST:PORT; replicas are listed with commas. */
 private fun client(address: String): Client {
-    val where = address.removePrefix("tls:")
-    val (host, port) = where.substringBeforeLast(':') to where.substringAfterLast(':').toInt()
-    return if (where == address) Client(host, port, plain = true) else Client(host, port, Credentials.fromEnvironment())
+    val listed = address.split(',').map(String::trim)
+    val hubs = listed.filter { it.startsWith("tls:") }.map { it.removePrefix("tls:") }
+    require(hubs.isEmpty() || hubs.size == listed.size) { "$address: all addresses, or none, are with tls:" }
+    return if (hubs.isEmpty()) Client(listed, plain = true) else Client(hubs, Credentials.fromEnvironment())
 }
