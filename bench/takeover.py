@@ -3,14 +3,17 @@
 The clock runs from the signal to the first trigger that another replica acknowledges. Everything is on this machine:
 three members of etcd, three replicas, each on a host of its own in a network namespace, the agents and the clients.
 Without root there are no hosts, and nobody is cut off. A cut lasts until all agents are attached to another replica; of
-the clients two know only the owner that is cut off, and ask it all the while. With --known, the state has that many
-nodes more, in ten stores each, and the time is shown in which it could be read when nobody had followed the log. With
---kills, the owner is killed so many times instead, each time as soon as a standby follows the log.
+the clients two know only the owner that is cut off, and ask it all the while. In each round the owner's wall clock is
+set by an hour first: nobody takes over for that, and from then on the replicas' clocks differ. With --known, the state
+has that many nodes more, in ten stores each, and the time is shown in which it could be read when nobody had followed
+the log. With --kills, the owner is killed so many times instead, each time as soon as a standby follows the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import shutil
 import signal
 import sys
@@ -40,8 +43,10 @@ from tests.kit.network import Host, Network, leave_for_own_namespace, what_is_mi
 from tests.kit.process import Process
 from tests.kit.replicas import Cluster, Fleet, cluster
 from tests.kit.until import until
+from tests.kit.wall_clock import WallClocks
 
 KINDS = ("owner killed", "owner and etcd's leader killed", "owner stopped")
+CLOCK = "owner's wall clock set by an hour"
 HOST_CUT = "owner's host cut off from everything"
 OWNER_CUT = "owner cut off from etcd and replicas, not from clients"
 FOLLOWER_CUT = "owner cut off with a follower of etcd, not from clients"
@@ -53,6 +58,7 @@ PAUSE = 0.02
 """Seconds between two triggers of a client: about 300 per second in all, where the machine is fast enough."""
 BEFORE = 100
 """Triggers acknowledged before each signal."""
+HOUR = 3600.0
 BETWEEN = 10
 """The same where the owner is killed as fast as that goes."""
 CHECK_INTERVAL = 20
@@ -117,13 +123,18 @@ async def read_cold(etcd: Etcd) -> float:
 class Rounds:
     """What is measured."""
 
-    def __init__(self, etcd: Etcd, replicas: Cluster, fleet: Fleet, hosts: Sequence[Host]) -> None:
+    def __init__(self, etcd: Etcd, replicas: Cluster, fleet: Fleet, hosts: Sequence[Host], clocks: WallClocks) -> None:
         self.etcd = etcd
+        self.clocks = clocks
         self.replicas = replicas
         self.fleet = fleet
         self.hosts = dict(zip(replicas.replicas, hosts[MEMBERS:], strict=False))
         """Of replicas."""
         self.members = hosts[:MEMBERS]
+        self.ahead: dict[str, float] = {}
+        """Seconds by which the wall clocks of replicas are ahead of the right time."""
+        self.waited: list[float] = []
+        """The longest wait of a trigger after each time."""
         self.took: dict[str, list[float]] = defaultdict(list)
         self.last: list[float] = []
         """Seconds from each cut to the last acknowledgement of the owner that was cut off."""
@@ -140,6 +151,9 @@ class Rounds:
         """Do it once, and repair everything."""
         await self.fleet.until_more(BEFORE)
         old = self.replicas.owner()
+        if kind == CLOCK:
+            await self._set_clock(old)
+            return
         process, others = self.replicas.replicas[old], [one for one in self.replicas.replicas if one != old]
         async with self.fleet.loyal(old) if kind in CUTS else nullcontext():
             began_at, first = await self._trouble(kind, old, process)
@@ -153,12 +167,24 @@ class Rounds:
             acknowledged = self.fleet.asked.since(began_at, old)
             self.last += [at - began_at for at in acknowledged[:1]]
             self.late_answers += sum(1 for at in acknowledged if at > first)
-        came_at = time.time()
+        process.forget(math.inf)
         await process.start()
-        await process.wait_for("standing by", 60, after=came_at)
-        await process.wait_for("standby follows", 60, after=came_at)
+        await process.wait_for("standing by", 60)
+        await process.wait_for("standby follows", 60)
         await self.replicas.until_owner(old)
         assert self.replicas.owner() in others
+
+    async def _set_clock(self, owner: str) -> None:
+        """Set the owner's wall clock an hour ahead or, the next time, back."""
+        process, asked = self.replicas.replicas[owner], self.fleet.asked
+        seen = len(process.all("wall clock set", after=-math.inf))
+        began_at = time.monotonic()
+        self.ahead[owner] = -HOUR if self.ahead.get(owner, 0.0) > 0 else HOUR
+        self.clocks.set(owner, self.ahead[owner])
+        await process.wait_for("wall clock set", 60, after=-math.inf, count=seen + 1)
+        await self.fleet.until_more(BEFORE)
+        assert self.replicas.owner() == owner, "nobody takes over for a wall clock"
+        self.waited.append(max(wait for at, wait in asked.waits if at > began_at))
 
     async def _trouble(self, kind: str, old: str, process: Process) -> tuple[float, float]:
         """Make it; returns when, and when another replica acknowledged something."""
@@ -236,7 +262,7 @@ class Rounds:
             await until(lambda old=old: self._has_hot_standby(old), "a standby follows", 90)
             process, began_at = self.replicas.replicas[old], time.monotonic()
             await process.stop(signal.SIGKILL)
-            process.forget(time.time())
+            process.forget(math.inf)
             await process.start()
             first = await self.until_first(began_at, old)
             self.took[KINDS[0]].append(first - began_at)
@@ -254,6 +280,8 @@ class Rounds:
     def figures(self) -> dict[str, Figure]:
         """All of it."""
         shown: dict[str, Figure] = {}
+        if self.waited:
+            shown[f"{CLOCK}: longest wait of a trigger"] = at_most(max(self.waited), "s", TARGET)
         for kind, took in self.took.items():
             shown[f"{kind}, median"] = Figure(median(took), "s")
             shown[f"{kind}, longest of {len(took)}"] = at_most(max(took), "s", TARGET)
@@ -302,11 +330,13 @@ async def measure(directory: Path, plan: Plan, *, has_hosts: bool) -> dict[str, 
         etcd = await stack.enter_async_context(running_etcd(directory, MEMBERS, *flags, hosts=hosts[:MEMBERS]))
         if plan.known:
             await fill(etcd, plan.known)
+        clocks = WallClocks(directory)
+        os.environ["PYTHONPATH"] = clocks.path
         replicas = await stack.enter_async_context(
             cluster(directory, etcd.endpoints, REPLICAS, hosts[MEMBERS:], **settings)
         )
         fleet = await stack.enter_async_context(Fleet(list(replicas.replicas), nodes, CLIENTS, PAUSE))
-        measured = Rounds(etcd, replicas, fleet, hosts)
+        measured = Rounds(etcd, replicas, fleet, hosts, clocks)
         await measured.kill(plan.kills)
         for _ in range(0 if plan.kills else plan.rounds):
             for kind in plan.kinds:
@@ -333,7 +363,7 @@ def main() -> None:
         print(f"nobody is cut off: {missing}", file=sys.stderr)
     else:
         leave_for_own_namespace()
-    kinds = [one for one in (*KINDS, *(() if missing else CUTS)) if flags.only in one]
+    kinds = [one for one in (CLOCK, *KINDS, *(() if missing else CUTS)) if flags.only in one]
     plan = Plan(kinds, 2 if flags.quick else flags.rounds, flags.kills, flags.known)
     directory = Path(tempfile.mkdtemp())
     try:
