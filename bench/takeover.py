@@ -271,7 +271,8 @@ class Rounds:
             if number % CHECK_INTERVAL == 0:
                 await self.check()
                 took = self.took[KINDS[0]][-CHECK_INTERVAL:]
-                shown = f"median {median(took):.2f} s, longest {max(took):.2f} s, {self.lost} lost, {self.late} late"
+                times = f"median {median(took):.2f} s, longest {max(took):.2f} s"
+                shown = f"{times}, {self.lost} of {self.checked} lost, {self.late} late, {self.fleet.repeated()} twice"
                 print(f"{number} kills: {shown}", file=sys.stderr, flush=True)
 
     def _has_hot_standby(self, owner: str) -> bool:
