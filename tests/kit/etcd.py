@@ -7,7 +7,7 @@ import json
 import shutil
 import signal
 import urllib.request
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from gossipcontrol.etcd.v3 import etcd_pb2
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.ledger import Late
 
+from tests.kit.network import Host
 from tests.kit.ports import free_ports
 from tests.kit.until import until
 
@@ -85,24 +86,30 @@ class Etcd:
 
 @asynccontextmanager
 async def running_etcd(
-    directory: Path, members: int = 1, *flags: str, access: Callable[[list[str]], EtcdAccess] | None = None
+    directory: Path,
+    members: int = 1,
+    *flags: str,
+    access: Callable[[list[str]], EtcdAccess] | None = None,
+    hosts: Sequence[Host] = (),
 ) -> AsyncGenerator[Etcd]:
-    """Run so many members, with TLS if ``access`` makes that of a client; kill them at the end."""
+    """Run so many members, with TLS if ``access`` makes that of a client, on hosts if any; kill them at the end."""
     scheme = "https" if access else "http"
     ports = free_ports(2 * members)
     clients, peers = ports[:members], ports[members:]
-    cluster = ",".join(f"m{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers))
+    within = [["ip", "netns", "exec", host.namespace] for host in hosts] or [[]] * members
+    places = [host.address for host in hosts] or ["127.0.0.1"] * members
+    cluster = ",".join(f"m{number}=http://{places[number]}:{port}" for number, port in enumerate(peers))
     commands = [
         [
-            ETCD or "etcd", "--name", f"m{number}", "--data-dir", str(directory / f"etcd{number}"),
-            "--listen-client-urls", f"{scheme}://127.0.0.1:{client}",
-            "--advertise-client-urls", f"{scheme}://127.0.0.1:{client}",
-            "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls",
-            f"http://127.0.0.1:{peer}", "--initial-cluster", cluster, "--log-level", "error", *flags,
+            *within[number], ETCD or "etcd", "--name", f"m{number}", "--data-dir", str(directory / f"etcd{number}"),
+            "--listen-client-urls", f"{scheme}://{places[number]}:{client}",
+            "--advertise-client-urls", f"{scheme}://{places[number]}:{client}",
+            "--listen-peer-urls", f"http://{places[number]}:{peer}", "--initial-advertise-peer-urls",
+            f"http://{places[number]}:{peer}", "--initial-cluster", cluster, "--log-level", "error", *flags,
         ]
         for number, (client, peer) in enumerate(zip(clients, peers, strict=True))
     ]  # fmt: skip
-    endpoints = [f"127.0.0.1:{port}" for port in clients]
+    endpoints = [f"{place}:{port}" for place, port in zip(places, clients, strict=True)]
     asked_with = access(endpoints) if access else EtcdAccess(endpoints=endpoints)
     etcd = Etcd(endpoints, [await _spawn(command) for command in commands], commands, asked_with)
     try:

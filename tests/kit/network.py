@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import itertools
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +20,9 @@ from gossipcontrol.system.home import is_root
 GATEWAY = "10.77.0.1"
 """The router of a network as it is made."""
 _NUMBERS = itertools.count(1)
+OUTSIDE = "10.77.0.254"
+"""Address of the process that has joined its own network."""
+_CLONE_NEWNET = 0x40000000
 
 
 def what_is_missing() -> str:
@@ -42,6 +47,18 @@ needs_namespaces = (
     if sys.platform == "win32"
     else pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing() or "nothing is missing")
 )
+
+
+def leave_for_own_namespace() -> None:
+    """Move this process into a network namespace of its own, which can ``join`` a network; raises OSError.
+
+    Threads that run already would stay behind, so it comes first of all.
+    """
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "threads would stay in the namespace that is left"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"unshare: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(("ip", "link", "set", "lo", "up"), check=True)
 
 
 class Host:
@@ -98,9 +115,21 @@ class Host:
         for chain in chains:
             await self.run("iptables", "-A", chain, "!", "-i" if chain == "INPUT" else "-o", "lo", "-j", "DROP")
 
+    async def cut_from(self, *others: str) -> None:
+        """Drop every packet to and from these addresses, without a link event, all from one instant on."""
+        rules = "".join(f"-A INPUT -s {one} -j DROP\n-A OUTPUT -d {one} -j DROP\n" for one in others)
+        command = ("ip", "netns", "exec", self.namespace, "iptables-restore", "--noflush")
+        await _run(*command, lines=f"*filter\n{rules}COMMIT\n")
+
     async def drop_large(self, chain: str = "OUTPUT", size: int = 600) -> None:
         """Drop UDP packets of at least this size (bytes): a path-MTU black hole that small messages pass."""
         await self.run("iptables", "-A", chain, "-p", "udp", "-m", "length", "--length", f"{size}:65535", "-j", "DROP")
+
+    async def publish(self, port: int) -> None:
+        """Let other hosts reach the program that listens on loopback at this port, as a proxy does."""
+        await self.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet")
+        to = ("-j", "DNAT", "--to-destination", f"127.0.0.1:{port}")
+        await self.run("iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", str(port), *to)
 
     async def mend(self) -> None:
         """Stop dropping packets."""
@@ -148,6 +177,12 @@ class Network:
             )
         for host in self.hosts:
             await host.make()
+
+    async def join(self) -> None:
+        """Connect this process to the first bridge, which must be in a namespace of its own."""
+        await _ip(f"link add joined netns {self.hub} type veth peer name eth0")
+        await _ip(f"-n {self.hub} link set joined master br0 up")
+        await _ip("-batch -", f"address add {OUTSIDE}/24 dev eth0\nlink set eth0 up\n")
 
     async def add_subnet(self, gateway: str) -> None:
         """Let the hub be the gateway of one more subnet, as the router that replaces another; once."""

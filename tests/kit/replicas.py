@@ -6,9 +6,10 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from gossipcontrol.client.retry import LONGEST_WAIT
 from gossipcontrol.client.servers import Search, Servers
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2_grpc
 
+from tests.kit.network import Host
 from tests.kit.ports import free_ports
 from tests.kit.process import Process, service
 from tests.kit.until import until
@@ -57,16 +59,21 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(directory: Path, endpoints: list[str], count: int, **settings: str) -> AsyncGenerator[Cluster]:
-    """Run so many replicas, of which the first serves."""
+async def cluster(
+    directory: Path, endpoints: list[str], count: int, hosts: Sequence[Host] = (), /, **settings: str
+) -> AsyncGenerator[Cluster]:
+    """Run so many replicas, on hosts if any, of which the first serves."""
     replicas: dict[str, Process] = {}
     async with AsyncExitStack() as stack:
         for number, port in enumerate(free_ports(count)):
             place = directory / f"replica{number}"
             place.mkdir()
-            address = f"127.0.0.1:{port}"
-            settings |= {"listen_tcp": address, "etcd_address": address, "etcd_endpoints": ",".join(endpoints)}
-            one = service(None, place, log_to=None, state_backend="etcd", **settings)
+            address = local = f"127.0.0.1:{port}"
+            if host := hosts[number] if hosts else None:
+                await host.publish(port)  # plaintext is served on loopback only
+                address = f"{host.address}:{port}"
+            settings |= {"listen_tcp": local, "etcd_address": address, "etcd_endpoints": ",".join(endpoints)}
+            one = service(host, place, log_to=None, state_backend="etcd", **settings)
             replicas[address] = await stack.enter_async_context(one)
             if not number:
                 await one.wait_for("serving", 90)
@@ -88,8 +95,14 @@ class Asked:
 
     def first_after(self, instant: float, other_than: str) -> float | None:
         """The first acknowledgement after an instant that is not this replica's; None: there is none yet."""
-        found = (at for at, address in reversed(self.instants) if at > instant and address != other_than)
-        return min(found, default=None)
+        return min((at for at, address in self._since(instant) if address != other_than), default=None)
+
+    def since(self, instant: float, address: str) -> list[float]:
+        """The acknowledgements of this replica after an instant, the latest first."""
+        return [at for at, one in self._since(instant) if one == address]
+
+    def _since(self, instant: float) -> Iterator[tuple[float, str]]:
+        return takewhile(lambda one: one[0] > instant, reversed(self.instants))
 
 
 class Fleet:
@@ -129,10 +142,24 @@ class Fleet:
         wanted = len(self.asked.answers) + count
         await until(lambda: len(self.asked.answers) >= wanted, f"{count} more triggers are acknowledged", 60)
 
-    async def lost(self) -> list[str]:
-        """Acknowledged triggers that the owner does not know, or answers otherwise."""
+    @asynccontextmanager
+    async def loyal(self, address: str, clients: int = 2) -> AsyncGenerator[None]:
+        """Meanwhile clients ask as well that know only this replica; it may refuse them."""
+        asking = [Client(address, timeout=CALL_TIME) for _ in range(clients)]
+        tasks = [asyncio.create_task(self._ask_on(client)) for client in asking]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for client in asking:
+                await client.close()
+
+    async def lost(self, before: int = 0) -> list[str]:
+        """Acknowledged triggers that the owner does not know, or answers otherwise; ``before``: looked at already."""
         found: list[str] = []
-        left = iter(list(self.asked.answers.items()))
+        left = iter(list(self.asked.answers.items())[before:])
 
         async def ask(client: Client) -> None:
             for request_id, answer in left:

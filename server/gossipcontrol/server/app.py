@@ -25,7 +25,14 @@ from gossipcontrol.server.core.diagnosis.neighbor_graph import NeighborGraph
 from gossipcontrol.server.core.event import OwnerChanged, ServiceStarted
 from gossipcontrol.server.core.memory import STREAM
 from gossipcontrol.server.drivers.agent import AgentDriver
-from gossipcontrol.server.errors import OwnershipLost, PermissionDenied, StartError, Stopping, Unauthenticated
+from gossipcontrol.server.errors import (
+    NotOwner,
+    OwnershipLost,
+    PermissionDenied,
+    StartError,
+    Stopping,
+    Unauthenticated,
+)
 from gossipcontrol.server.observe.calls import CallLog
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
@@ -240,6 +247,16 @@ class App:
             self._outbox.lose(why)
         self.lost.set()
 
+    def _send_away(self) -> None:
+        """Another replica may own the state by now: end the streams, for their other ends to find it."""
+        assert self._replica is not None
+        error = NotOwner(self._replica.obstacle() or "another replica may have taken over")
+        if sessions := self._agents.sessions():
+            self._log.warning("agents sent away", agents=len(sessions), why=str(error))
+        for session in sessions:
+            session.cut(error)
+        self._hub.close(error)
+
     def _go_on(self, journal: Journal, loaded: Loaded, core: Core, whole: bool) -> None:
         """Make the parts around a core that is as the last run left it."""
         epoch = self._replica.lease.epoch if self._replica else 0
@@ -255,7 +272,7 @@ class App:
         self._turns = Turns()
         self._quotas = Quotas(self._config.identity_limits, self.metrics.count_limited)
         outbox = self._outbox = Outbox(
-            journal, core, self.metrics, self._log, clock, self._show_health, self._turns, self._lose
+            journal, core, self.metrics, self._log, clock, lambda _: self._show_health(), self._turns, self._lose
         )
         self._make_runtime(core, clock, outbox)
         self._is_open = True
@@ -367,6 +384,8 @@ class App:
             await server.start()
         self._knowledge.start()
         await self._set_health(self._dispatcher.outbox.accepts)
+        if self._replica:
+            self._replica.watch(lambda _: self._show_health(), self._send_away)
         self._obstacle = ""
         self._log.info(
             "serving",
@@ -417,7 +436,10 @@ class App:
         if self._traces:
             await asyncio.to_thread(self._traces.close)
 
-    def _show_health(self, accepts: bool) -> None:
+    def _show_health(self) -> None:
+        """Say over gRPC whether events can be kept, and by this replica."""
+        is_sure = self._replica is None or self._replica.lease.is_sure()
+        accepts = is_sure and self._outbox is not None and self._outbox.accepts
         task = asyncio.get_running_loop().create_task(self._set_health(accepts))
         self._health_changes.add(task)
         task.add_done_callback(self._health_changes.discard)

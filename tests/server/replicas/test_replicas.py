@@ -27,6 +27,7 @@ from gossipcontrol.server.errors import OWNER_TRAILER
 from gossipcontrol.server.observe.log import make_logger
 from gossipcontrol.server.replicas import lease, roster
 from gossipcontrol.server.replicas.replica import Replica
+from gossipcontrol.server.state import etcd_client
 from gossipcontrol.server.state.etcd_client import EtcdClient
 from gossipcontrol.server.state.ledger import Late
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossip_control_pb2_grpc
@@ -244,6 +245,62 @@ async def test_the_owner_lists_the_replicas_with_their_lag_and_forgets_one_that_
             return len(await rows()) == 1
 
         await until(lists_one, "one that stopped is not listed any more")
+
+
+async def test_an_owner_that_is_cut_off_from_etcd_sends_its_streams_away_and_one_that_etcd_still_names_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, agents and watchers stayed with it for as long as it was cut off, while another replica served."""
+    async with replicas(tmp_path, "one") as [one]:
+        agent = BareAgent(one.stub)
+        await agent.register("n", "a")
+        watching = one.stub.WatchPeers(gossip_control_pb2.WatchPeersRequest(store_id="a"))
+        assert await watching.read()
+
+        monkeypatch.setattr(lease, "SURE_TIME", 0.0)
+        looks = count_looks(monkeypatch)
+        await until(lambda: len(looks) > 1, "etcd is asked again whose lease it is")
+        assert await one.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert not agent.call.done()
+        assert not watching.done()
+        monkeypatch.setattr(lease, "SURE_TIME", 25.0)
+        await until_healthy(one)
+
+        monkeypatch.setattr(etcd_client, "PATIENCE", 0.1)
+        monkeypatch.setattr(lease, "SURE_TIME", 0.5)
+        await one.etcd.kill(0)
+        for call in (agent.call, watching):
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+            assert "another may have taken over" in await call.details()
+        assert await one.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+        monkeypatch.setattr(lease, "SURE_TIME", 25.0)
+        await one.etcd.start(0)
+        await until_healthy(one)
+        again = BareAgent(one.stub)
+        await again.register("n", "a")
+        again.call.cancel()
+
+
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What owners learn from now on that ask etcd whether the lease is still theirs."""
+    looks: list[bool] = []
+    ask = lease.Lease.is_kept
+
+    async def is_kept(self: lease.Lease) -> bool:
+        looks.append(await ask(self))
+        return looks[-1]
+
+    monkeypatch.setattr(lease.Lease, "is_kept", is_kept)
+    return looks
+
+
+async def until_healthy(one: Running) -> None:
+    """Wait until gRPC's health says so."""
+
+    async def is_healthy() -> bool:
+        return await one.health() == health_pb2.HealthCheckResponse.SERVING
+
+    await until(is_healthy, "it serves")
 
 
 async def test_the_page_of_a_standby_is_reached_and_guarded_like_that_of_an_owner(tmp_path: Path) -> None:

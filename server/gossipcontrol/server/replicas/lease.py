@@ -198,6 +198,14 @@ class Lease:
             self._news.clear()
             await self._news.wait()
 
+    async def is_kept(self) -> bool:
+        """Whether the register names this owner still; False also where it cannot be read."""
+        try:
+            owner = read_owner((await self._ledger.register(REGISTER)).value)
+        except Late:
+            return False
+        return owner is not None and owner.epoch == self.epoch
+
     async def release(self) -> None:
         """Let a standby take over at once; raises Late."""
         await self._stop()

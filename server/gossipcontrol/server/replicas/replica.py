@@ -16,6 +16,7 @@ from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.errors import NotOwner, StartError
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.replicas.follower import Follower
+from gossipcontrol.server.replicas.lapse import watch_lapses
 from gossipcontrol.server.replicas.lease import Lease
 from gossipcontrol.server.replicas.roster import Notice, Roster
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
@@ -51,6 +52,8 @@ class Replica:
         self._follower = Follower(self._ledger, parameters, log)
         self._journal: LedgerJournal | None = None
         """Of the owner."""
+        self._watching: asyncio.Task[None] | None = None
+        """For lapses of the owner's lease."""
         self._trouble = ""
         """Why etcd cannot be asked."""
 
@@ -134,6 +137,10 @@ class Replica:
         place = owner.address or owner.holder
         return NotOwner(f"this replica stands by; {place} serves", owner.address, retry_in)
 
+    def watch(self, changed: Callable[[bool], None], send_away: Callable[[], None]) -> None:
+        """Watch the lease of this owner from now on, as ``watch_lapses`` does."""
+        self._watching = asyncio.get_running_loop().create_task(watch_lapses(self.lease, changed, send_away))
+
     def admit(self) -> None:
         """Raise NotOwner while another replica may have taken over."""
         if obstacle := self.obstacle():
@@ -152,16 +159,24 @@ class Replica:
 
     async def let_go(self) -> None:
         """Release the lease, so that a standby takes over at once, and close the connections."""
+        await self._watch_no_more()
         with suppress(Late):
             await self.lease.release()
         await self.close()
 
     async def close(self) -> None:
         """Close the connections; a lease that is held runs out."""
+        await self._watch_no_more()
         await self._follower.close()
         await self.lease.close()
         await self.roster.stop()
         await self._ledger.close()
+
+    async def _watch_no_more(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
 
 
 def _access(etcd: Etcd) -> EtcdAccess:

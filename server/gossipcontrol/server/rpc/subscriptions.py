@@ -137,6 +137,7 @@ class SubscriptionHub:
         """End all subscriptions with an error."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for of_store in self._subscriptions.values():
             for subscription in of_store:
                 subscription.close(error)

@@ -61,8 +61,9 @@ from gossipcontrol.server.core.turn import Fact, KnowledgeFact, Turn
 
 NODE_RETRY = 60.0
 """Seconds until a retry where every node that is known has an agent, or a rejoin of a known node is parked for it."""
-RETURN_TIME = 15.0
-"""Seconds that agents have to attach again after the owner changed: they try at least every 5 s."""
+RETURN_TIME = 25.0
+"""Seconds that agents have to attach again after the owner changed. Where its machine is gone without a word they see
+that after 15 s, ask it once more for 5 s, and come to the next owner within 2 s; they try at least every 5 s."""
 RUNS_ANEW = frozenset({ServiceStarted, OwnerChanged, StartDelayed})
 """Before these nothing that is due is done."""
 NOT_LOGGED = frozenset({LivenessReported, NeighborChanged, TimePassed})
