@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 from gossipcontrol.server.core.core import Journaling
@@ -83,6 +84,26 @@ async def test_decisions_of_a_batch_take_no_longer_than_a_slice(monkeypatch: pyt
     desk.journal.commit()
     await asyncio.gather(*tasks)
     await desk.dispatcher.close()
+
+
+async def test_work_that_nobody_waits_for_takes_no_longer_than_a_slice_of_a_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that breaks ends a thousand streams in one pass."""
+    monkeypatch.setattr(dispatcher_module, "SLICE_TIME", 0.0)
+    desk, done = Desk(), list[int]()
+    for number in range(3):
+        desk.dispatcher.soon(partial(done.append, number))
+    assert done == [0], "the first at once"
+    seen = list[int]()
+    while len(done) < 3:
+        seen.append(len(done))
+        await asyncio.sleep(0)
+    assert (done, sorted(set(seen))) == ([0, 1, 2], [1, 2])
+    for number in range(3):
+        desk.dispatcher.soon(partial(done.append, number))
+    await desk.dispatcher.close()
+    assert done == [0, 1, 2] * 2, "the rest at the close"
 
 
 async def test_who_waits_for_an_earlier_fact_is_released_before_who_came_first() -> None:

@@ -26,7 +26,8 @@ FULL_AFTER = 20_000
 IDLE_GROWTH = 32_000_000
 """Bytes for which no book accounts, and after which all objects are looked at once little is to do."""
 MOST_GROWTH = 96_000_000
-"""Those after which they are looked at whatever is to do."""
+"""Those after which they are looked at whatever is to do. What books gave up counts as theirs then: memory that they
+took stays with the allocator, and a fleet that has just vanished comes back at once."""
 INTERVAL = 1.0
 """Seconds between two looks at how much there is to do."""
 IDLE_SHARE = 0.05
@@ -54,6 +55,8 @@ class Collector:
         """Young objects were set aside so often since all were looked at."""
         self._least = 0
         """The fewest bytes for which no book accounted since all were looked at; they may be below zero."""
+        self._most_accounted = self._least_beyond = 0
+        """The most bytes for which books accounted since then, and the fewest beyond the most."""
         self._before = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -69,7 +72,8 @@ class Collector:
         ``accounted`` says for how many bytes the books account: as much may be kept without any garbage.
         """
         self._accounted = accounted
-        self._before, self._least = self._worked(), self._unaccounted()
+        self._before = self._worked()
+        self._begin()
         self._wait()
 
     def close(self) -> None:
@@ -85,19 +89,25 @@ class Collector:
         is_idle = self._worked() - self._before <= INTERVAL * IDLE_SHARE
         if self._is_due(is_idle):
             self._collect_all()
-            self._rounds, self._least = 0, self._unaccounted()
+            self._begin()
         self._before = self._worked()
 
+    def _begin(self) -> None:
+        """Growth counts from now on."""
+        memory, self._most_accounted = self._memory(), self._accounted()
+        self._rounds, self._least = 0, memory - self._most_accounted
+        self._least_beyond = self._least
+
     def _is_due(self, is_idle: bool) -> bool:
-        unaccounted = self._unaccounted()
-        self._least = min(self._least, unaccounted)
-        grown = unaccounted - self._least
+        memory, accounted = self._memory(), self._accounted()
+        self._most_accounted = max(self._most_accounted, accounted)
+        self._least = min(self._least, memory - accounted)
+        self._least_beyond = min(self._least_beyond, memory - self._most_accounted)
         if not self._rounds:
             return False  # nothing was set aside
-        return grown >= MOST_GROWTH or (is_idle and (grown >= IDLE_GROWTH or self._rounds >= FULL_AFTER))
-
-    def _unaccounted(self) -> int:
-        return self._memory() - self._accounted()
+        if is_idle and (memory - accounted - self._least >= IDLE_GROWTH or self._rounds >= FULL_AFTER):
+            return True
+        return memory - self._most_accounted - self._least_beyond >= MOST_GROWTH
 
     def on_collection(self, phase: str, info: Mapping[str, Any]) -> None:
         """Python calls it around each collection."""
