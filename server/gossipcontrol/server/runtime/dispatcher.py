@@ -26,6 +26,7 @@ from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.collector import EVENTS, look_at_young
 from gossipcontrol.server.runtime.outbox import LATE_AFTER, Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
@@ -78,6 +79,8 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._waiting: deque[Waiting] = deque()
         """What is done together with others'."""
+        self._handled = 0
+        """Events since new objects were looked at."""
         self._soon: deque[Callable[[], object]] = deque()
         """Work that nobody waits for."""
         self._next_soon: asyncio.Handle | None = None
@@ -98,6 +101,10 @@ class Dispatcher:
         if isinstance(event, RejoinRequested | NetworkChanged):
             self._note_origin(event, turn.effects, current_caller() if caller is None else caller)
         turn.number = self.outbox.put(turn, self.core.decided_at)
+        self._handled += 1
+        if self._handled >= EVENTS:
+            self._handled = 0
+            look_at_young()
         return turn
 
     def _note_origin(self, event: RejoinRequested | NetworkChanged, effects: Sequence[Effect], caller: str) -> None:
