@@ -22,7 +22,11 @@ many go as come. So with 500, a look found 17,500 now and then, which took 4 to 
 ROUNDS = 20
 """Such looks after which all that came in them is looked at together, for the last time for long."""
 FULL_AFTER = 20_000
-"""Those after which all objects are due to be looked at, once little is to do: 20 million objects came."""
+"""Those after which all objects are due to be looked at, once little is to do and books are small: some 20 million
+objects came."""
+SMALL_BOOKS = 64_000_000
+"""Bytes for which the books account at most for that: a look then takes 50 ms. With fuller books it takes up to a
+second, for which no call should wait to free less than 32 MB."""
 IDLE_GROWTH = 32_000_000
 """Bytes for which no book accounts, and after which all objects are looked at once little is to do."""
 MOST_GROWTH = 96_000_000
@@ -109,7 +113,9 @@ class Collector:
         self._least_beyond = min(self._least_beyond, memory - self._most_accounted)
         if not self._rounds:
             return False  # nothing was set aside
-        if is_idle and (memory - accounted - self._least >= IDLE_GROWTH or self._rounds >= FULL_AFTER):
+        if is_idle and memory - accounted - self._least >= IDLE_GROWTH:
+            return True
+        if is_idle and self._rounds >= FULL_AFTER and accounted <= SMALL_BOOKS:
             return True
         return memory - self._most_accounted - self._least_beyond >= MOST_GROWTH
 
