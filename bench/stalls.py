@@ -130,8 +130,10 @@ class Fleet:
                 await asyncio.sleep(0)
             if number >= 10 * FED:
                 await _until(partial(_is_registered, opened[number - 10 * FED]))
+        await _until(lambda: opened[-1].registered)
         for stream in opened:
-            await _until(partial(_is_registered, stream))
+            if not stream.registered:
+                await _until(partial(_is_registered, stream))
 
     async def report(self, streams: Sequence[Stream]) -> None:
         """Have each report all its stores, as fast as they are answered."""
