@@ -8,7 +8,8 @@ import sys
 ALL = (
     "recovery", "throughput", "storm", "durability", "knowledge", "intentions", "detection", "liveness", "partition",
     "liars", "silence", "watch", "latency", "field", "trouble", "grpcio_version", "handshakes", "recover", "blocked",
-    "hostile", "soak", "serf", "takeover", "reattach", "upgrade", "status_page", "restart",
+    "hostile", "soak", "serf", "takeover", "reattach", "upgrade", "status_page", "restart", "attached_memory",
+    "stalls",
 )  # fmt: skip
 
 

@@ -100,6 +100,16 @@ def groups(nodes: int, stores: int) -> list[dict[str, list[str]]]:
     return shared
 
 
+def observed(store_id: str, others: Sequence[str], known_version: int) -> liveness_pb2.LivenessReport:
+    """What a node reports of a store in which it hears all others, and holds the view of this version."""
+    near = (*others[-NEIGHBORS // 2 :], *others[: NEIGHBORS // 2])
+    direct = [place for place, one in enumerate(others) if one in near]
+    ages = [random.randrange(1000) for _ in others]
+    heard = liveness_pb2.PeersHeard(peer_ids=others, heard_ages_ms=ages, direct=direct)
+    neighbors = [liveness_pb2.Neighbor(peer_id=one, up_age_ms=60_000) for one in near]
+    return liveness_pb2.LivenessReport(store_id=store_id, heard=heard, neighbors=neighbors, known_version=known_version)
+
+
 class LightAgent:
     """One node's agent."""
 
@@ -224,17 +234,9 @@ class LightAgent:
             if store_id in self._unanswered:
                 continue
             self._unanswered.add(store_id)
-            self._send(attach_pb2.AttachRequest(liveness=self._observed(store_id, others)))
+            report = observed(store_id, others, self._versions.get(store_id, 0))
+            self._send(attach_pb2.AttachRequest(liveness=report))
         self._due = asyncio.get_running_loop().call_later(self._interval, self._report)
-
-    def _observed(self, store_id: str, others: list[str]) -> liveness_pb2.LivenessReport:
-        near = others[-NEIGHBORS // 2 :] + others[: NEIGHBORS // 2]
-        direct = [place for place, one in enumerate(others) if one in near]
-        ages = [random.randrange(1000) for _ in others]
-        heard = liveness_pb2.PeersHeard(peer_ids=others, heard_ages_ms=ages, direct=direct)
-        neighbors = [liveness_pb2.Neighbor(peer_id=one, up_age_ms=60_000) for one in near]
-        known = self._versions.get(store_id, 0)
-        return liveness_pb2.LivenessReport(store_id=store_id, heard=heard, neighbors=neighbors, known_version=known)
 
     def _look(self, view: liveness_pb2.StoreView) -> None:
         self._unanswered.discard(view.store_id)

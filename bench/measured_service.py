@@ -2,7 +2,7 @@
 
 Asyncio's own loop instead of uvloop, whose turns cannot be seen; the callbacks are the same. A turn is one pass of the
 loop, in CPU seconds of its thread: waiting and other processes do not count. SIGUSR2 writes the longest since the last
-one to the file RESULT as JSON, with the callback in it that took longest, and begins again.
+one to the file RESULT as JSON, with the callback that took longest, and begins again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from asyncio import events
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from gossipcontrol.server.config import read_config
 from gossipcontrol.server.observe.log import make_logger
@@ -24,8 +24,23 @@ LONG = 0.002
 """CPU seconds from which on a callback is described; describing costs more than a short one."""
 
 
+STALL = 0.01
+"""CPU seconds from which on a turn is a stall."""
+
+
+class Stall(NamedTuple):
+    """A turn that took long, in CPU seconds."""
+
+    turn: float
+    took: float
+    """By the callback of it that took longest."""
+    name: str
+    callbacks: int
+    """Number of them in the turn."""
+
+
 class MeasuredLoop(asyncio.SelectorEventLoop):
-    """Remembers its longest turn."""
+    """Remembers its longest turn, and all stalls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,17 +51,26 @@ class MeasuredLoop(asyncio.SelectorEventLoop):
         self.longest = 0.0
         self.callback = 0.0
         self.name = ""
+        self.stalls: list[Stall] = []
+        self._callbacks, self._most, self._name = 0, 0.0, ""
 
     def note(self, handle: events.Handle, took: float) -> None:
         """Remember a callback if it took longest."""
-        if took > self.callback:
-            self.callback = took
-            self.name = _describe(handle) if took > LONG else ""
+        self._callbacks += 1
+        if took > self._most:
+            self._most = took
+            self._name = _describe(handle) if took > LONG else ""
+            if took > self.callback:
+                self.callback, self.name = took, self._name
 
     def _run_once(self) -> None:
         began = time.thread_time()
+        self._callbacks, self._most, self._name = 0, 0.0, ""
         super()._run_once()  # type: ignore[misc]
-        self.longest = max(self.longest, time.thread_time() - began)
+        took = time.thread_time() - began
+        self.longest = max(self.longest, took)
+        if took > STALL:
+            self.stalls.append(Stall(took, self._most, self._name, self._callbacks))
 
 
 def _describe(handle: Any) -> str:

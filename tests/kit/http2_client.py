@@ -130,10 +130,15 @@ class Http2Client(asyncio.Protocol):
 
     def call(self, headers: bytes, message: bytes, *, last: bool) -> int:
         """Begin a call with one message, and return its number; with ``last``, no other message follows."""
+        stream = self.open(headers)
+        self.send(stream, message, last=last)
+        return stream
+
+    def open(self, headers: bytes) -> int:
+        """Begin a call without a message, and return its number."""
         assert self._transport is not None
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         self._transport.write(_frame(_HEADERS, _END_HEADERS, stream, headers))
-        self.send(stream, message, last=last)
         return stream
 
     def send(self, stream: int, message: bytes, *, last: bool = False) -> None:

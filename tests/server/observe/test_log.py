@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -10,7 +11,7 @@ from typing import TypeAlias
 import pytest
 from gossipcontrol.server.config import Log
 from gossipcontrol.server.observe.events import LOGGED_DECISIONS
-from gossipcontrol.server.observe.log import Logger, make_logger
+from gossipcontrol.server.observe.log import MOST_LINES, Logger, make_logger
 from gossipcontrol.v1 import gossip_control_pb2_grpc
 from gossipcontrol.v1.attach_pb2 import NeighborEvent
 
@@ -87,6 +88,22 @@ def test_a_lost_log_costs_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
         make_logger(Log()).info("decided")
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
+async def test_very_many_lines_are_written_in_parts() -> None:
+    """Those of 10 ms of a storm took 13 ms in one pass of the event loop."""
+    output, seen = io.StringIO(), set[int]()
+    log = Logger(Log(), output)
+    for number in range(3 * MOST_LINES + 1):
+        log.info("line", number=number)
+    while (written := output.getvalue().count("\n")) < 3 * MOST_LINES + 1:
+        seen.add(written)
+        await asyncio.sleep(0)
+    assert seen == {1, MOST_LINES + 1, 2 * MOST_LINES + 1}
+    log.info("line", number=-1)
+    log.close()
+    numbers = [line.rpartition("=")[2] for line in output.getvalue().splitlines()]
+    assert numbers == [str(number) for number in (*range(3 * MOST_LINES + 1), -1)]
 
 
 async def test_lines_that_follow_one_another_are_written_together_in_order_and_with_their_own_times() -> None:

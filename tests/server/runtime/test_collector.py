@@ -14,6 +14,7 @@ from gossipcontrol.server.runtime.collector import (
     IDLE_GROWTH,
     MOST_GROWTH,
     ROUNDS,
+    SMALL_BOOKS,
     YOUNG,
     Collector,
     resident_bytes,
@@ -86,12 +87,30 @@ def test_what_books_account_for_is_no_reason_to_look_at_everything(lab: Lab) -> 
     books = lab.memory = 10 * MOST_GROWTH
     assert lab.look(0.0) == 0
     books = 0
+    assert lab.look(0.9) == 0, "what the books held stays with the allocator: no reason to hold up what is to do"
+    lab.memory += MOST_GROWTH - 1
+    assert lab.look(0.9) == 0
+    books = 10 * MOST_GROWTH
+    assert lab.look(0.9) == 0, "they fill again, from what they had"
+    books = 0
     assert lab.look(0.0) == 1, "books became empty, and memory is still taken"
+    lab.young(1)
+    lab.memory += MOST_GROWTH
+    assert lab.look(0.9) == 2, "it grew beyond all for which they accounted"
     lab.memory = 0
-    assert lab.look(0.0) == 1
+    assert lab.look(0.0) == 2
     lab.young(1)
     lab.memory = IDLE_GROWTH
-    assert lab.look(0.0) == 2, "growth counts from the least since"
+    assert lab.look(0.0) == 3, "growth counts from the least since"
+
+
+def test_that_much_came_is_no_reason_to_hold_up_calls_while_books_are_full(lab: Lab) -> None:
+    books = SMALL_BOOKS + 1
+    asyncio.run(_start(lab.collector, lambda: books))
+    lab.young(FULL_AFTER)
+    assert lab.look(0.0) == 0
+    books = SMALL_BOOKS
+    assert lab.look(0.0) == 1
 
 
 async def _start(collector: Collector, accounted: Callable[[], int]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
+import time
 
 import pytest
 from gossipcontrol.server.core.event import LivenessReported
@@ -10,6 +13,7 @@ from gossipcontrol.server.core.liveness import Liveness
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from gossipcontrol.server.runtime import staleness_sampler
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.slices import BACKGROUND_TIME
 from gossipcontrol.server.runtime.staleness_sampler import StalenessSampler
 from gossipcontrol.server.runtime.turns import CALLS_TIME, PUT_OFF, Turns
 
@@ -40,6 +44,24 @@ async def test_others_go_on_while_a_large_store_is_sampled(monkeypatch: pytest.M
     sampler.close()
     assert passes >= PEERS
     assert sampler.stalest() == {"a": 1000.0}
+
+
+async def test_others_go_on_while_many_small_stores_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 1,500 stores of 20 peers takes less than a slice: together they took 5 ms in one go."""
+    monkeypatch.setattr(staleness_sampler, "SAMPLE_INTERVAL", 0.0)
+    monkeypatch.setattr(staleness_sampler, "SAMPLING_SHARE", math.inf)
+    liveness, sampler = sampled([])
+    now = itertools.count(step=BACKGROUND_TIME / 10)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    for number in range(20):
+        liveness.handle(LivenessReported("n", f"s{number}", {"p": 1000.0}), 1005.0)
+        sampler.track(f"s{number}")
+    seen = set[int]()
+    while (sampled_now := len(sampler.stalest())) < 20:
+        seen.add(sampled_now)
+        await asyncio.sleep(0)
+    sampler.close()
+    assert len(seen) > 2
 
 
 async def test_what_was_known_stands_until_the_next_sample_is_complete() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from gossipcontrol.server.core.effect import AcceptNode, RefuseNode
 from gossipcontrol.server.core.event import NodeAttached, NodeDetached
@@ -87,9 +88,13 @@ class AgentStreams:
         finally:
             session.close()
             reader.cancel()
-            self._driver.detach(session)
-            if session.left or not self.hands_over:
-                self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
+            self._dispatcher.soon(partial(self._end, session, tells=session.left or not self.hands_over))
+
+    def _end(self, session: Session, *, tells: bool) -> None:
+        """Act through a session no more; ``tells``: its agent is gone."""
+        self._driver.detach(session)
+        if tells:
+            self._dispatcher.submit(NodeDetached(session.node_id, session.session_id, session.left))
 
     @contextmanager
     def _registering(self, peer: str) -> Generator[None]:

@@ -26,6 +26,7 @@ from gossipcontrol.server.drivers.driver import Driver, Result
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.runtime.clock import ServiceClock
+from gossipcontrol.server.runtime.collector import EVENTS, look_at_young
 from gossipcontrol.server.runtime.outbox import LATE_AFTER, Outbox
 from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
@@ -78,6 +79,11 @@ class Dispatcher:
         self._attempts: set[asyncio.Task[None]] = set()
         self._waiting: deque[Waiting] = deque()
         """What is done together with others'."""
+        self._handled = 0
+        """Events since new objects were looked at."""
+        self._soon: deque[Callable[[], object]] = deque()
+        """Work that nobody waits for."""
+        self._next_soon: asyncio.Handle | None = None
         outbox.start(self._perform, self._arm, self._work_on)
 
     def submit(self, event: Event) -> Turn:
@@ -95,6 +101,10 @@ class Dispatcher:
         if isinstance(event, RejoinRequested | NetworkChanged):
             self._note_origin(event, turn.effects, current_caller() if caller is None else caller)
         turn.number = self.outbox.put(turn, self.core.decided_at)
+        self._handled += 1
+        if self._handled >= EVENTS:
+            self._handled = 0
+            look_at_young()
         return turn
 
     def _note_origin(self, event: RejoinRequested | NetworkChanged, effects: Sequence[Effect], caller: str) -> None:
@@ -102,6 +112,28 @@ class Dispatcher:
         for effect in effects:
             if type(effect) is AnswerTrigger:
                 self._events.note_origin(effect, event.request_id, caller)
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Do short work that nobody waits for: now, or in turn in one of the next passes of the event loop.
+
+        As many streams as end at once would otherwise be told to the core in one pass: a thousand took 0.25 s.
+        """
+        self._soon.append(work)
+        if self._next_soon is None:
+            self._work_on_soon()
+
+    def _work_on_soon(self) -> None:
+        """Do one piece of work that is due soon, and more of it until much was done in this pass."""
+        turns = self.outbox.turns
+        self._next_soon = asyncio.get_running_loop().call_soon(self._work_on_soon)
+        while self._soon:
+            began = turns.clock()
+            self._soon.popleft()()
+            turns.count(turns.clock() - began)
+            if turns.used >= SLICE_TIME:
+                return
+        self._next_soon.cancel()
+        self._next_soon = None
 
     async def settle(self, event: Event) -> list[Effect]:
         """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""
@@ -167,7 +199,11 @@ class Dispatcher:
                 call.end_step()
 
     async def close(self) -> None:
-        """Stop the timer and every attempt under way."""
+        """Stop the timer and every attempt under way; what is due soon is done."""
+        if self._next_soon is not None:
+            self._next_soon.cancel()
+        while self._soon:
+            self._soon.popleft()()
         self._ticker.close()
         for task in self._attempts:
             task.cancel()

@@ -81,26 +81,21 @@ class StalenessSampler:
 
     async def _sample_some(self) -> None:
         """Sample the stores in turn, each at most once, for the share of one interval."""
-        spent = 0.0
+        spent, began_at = 0.0, time.perf_counter()
         for store_id in list(self._stores):
-            spent += await self._timed(store_id)
-            if spent > SAMPLE_INTERVAL * SAMPLING_SHARE:
+            for _ in self.sample_slices(store_id):
+                worked = time.perf_counter() - began_at
+                if worked >= BACKGROUND_TIME:  # in this store and in those before it
+                    spent += worked
+                    self._turns.count(worked)
+                    await self._turns.let_calls_go_first()
+                    began_at = time.perf_counter()
+            if spent + time.perf_counter() - began_at > SAMPLE_INTERVAL * SAMPLING_SHARE:
                 break
+        spent += time.perf_counter() - began_at
         self._sampling = None
         if self._stores:
             self._wait(max(SAMPLE_INTERVAL, spent / SAMPLING_SHARE))
-
-    async def _timed(self, store_id: str) -> float:
-        """Sample a store in slices; returns the seconds of work."""
-        spent, began_at = 0.0, time.perf_counter()
-        for _ in self.sample_slices(store_id):
-            worked = time.perf_counter() - began_at
-            if worked >= BACKGROUND_TIME:
-                spent += worked
-                self._turns.count(worked)
-                await self._turns.let_calls_go_first()
-                began_at = time.perf_counter()
-        return spent + time.perf_counter() - began_at
 
     def _tick(self) -> None:
         self._timer = None
