@@ -180,7 +180,7 @@ async def test_a_new_owner_says_that_presence_settles_until_all_nodes_have_repor
         assert view == StoreView(store_id="a", version=held.version, delta=True, settling=True)
         assert (await stub.ListPeers(ListPeersRequest(store_id="a"))).settling
         assert [one.settling for one in (await stub.ListStores(ListStoresRequest())).stores] == [True]
-        assert (await client.warnings())[0].startswith("another replica has taken over: for up to 1")
+        assert (await client.warnings())[0].startswith("another replica has taken over: for up to 2")
         await report(stub, "m")
         update = await next_update(watching)
         assert (states(update.view), update.lagged, update.view.settling) == (
