@@ -155,7 +155,7 @@ class Lab:
             owner=process_seconds(owner.pid) - used[owner],
             agents=sum(process_seconds(one.pid) - used[one] for one in self.processes),
             did=self.agents.total() - before,
-            late=sum(1 for at, address, _, _ in self.fleet.commands if address == old and at > first),
+            late=sum(1 for one in self.fleet.commands if one.address == old and one.at > first),
         )
         print(measured.tell(), file=sys.stderr, flush=True)
         await self._repair(process, old)
@@ -209,8 +209,8 @@ async def measure(directory: Path, agents: int, stores: int, rounds: int) -> dic
 
 
 def _figures(measured: Sequence[Round], lab: Lab, lost: int, what: str) -> dict[str, Figure]:
-    total, commands = lab.agents.total(), lab.fleet.commands
-    twice = sum(count - 1 for count in Counter(one[1:] for one in commands).values())
+    total = lab.agents.total()
+    twice = lab.fleet.repeated()
 
     def longest(values: Sequence[float]) -> Figure:
         return Figure(max(values), "s")

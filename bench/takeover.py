@@ -245,8 +245,8 @@ class Rounds:
 
     def count_late(self, old: str, first: float) -> None:
         """Count what an owner commanded after another replica had acknowledged something."""
-        commands = takewhile(lambda one: one[0] > first, reversed(self.fleet.commands))
-        self.late += sum(1 for one in commands if one[1] == old)
+        commands = takewhile(lambda one: one.at > first, reversed(self.fleet.commands))
+        self.late += sum(1 for one in commands if one.address == old)
 
     async def check(self) -> None:
         """See whether the owner knows all that was acknowledged since the last look."""
@@ -293,7 +293,7 @@ class Rounds:
             shown["acknowledged by it after another replica had"] = at_most(self.late_answers, "triggers", 0)
         fleet = self.fleet
         twice = fleet.repeated()
-        again = len(fleet.commands) - twice - len({one[2:] for one in fleet.commands})
+        again = len(fleet.commands) - twice - len({(one.rejoin_id, one.attempt) for one in fleet.commands})
         return {
             **shown,
             "triggers acknowledged": Figure(self.checked, "triggers"),

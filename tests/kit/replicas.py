@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from gossipcontrol.client import Client, RejoinTrigger, TriggerResult, call
@@ -105,6 +105,19 @@ class Asked:
         return takewhile(lambda one: one[0] > instant, reversed(self.instants))
 
 
+class Carried(NamedTuple):
+    """A command that a node carried out."""
+
+    at: float
+    """When it came (monotonic)."""
+    address: str
+    """Of the replica that sent it."""
+    epoch: int
+    """Of that owner: a replica that is killed may own the state again."""
+    rejoin_id: str
+    attempt: int
+
+
 class Fleet:
     """Nodes with agents that prove every rejoin, and clients that ask for some, all of which look for the owner.
 
@@ -113,8 +126,7 @@ class Fleet:
 
     def __init__(self, addresses: list[str], nodes: list[str], clients: int, pause: float = 0.0) -> None:
         self.asked = Asked()
-        self.commands: list[tuple[float, str, str, int]] = []
-        """When they came (monotonic), from which replica, rejoin and attempt."""
+        self.commands: list[Carried] = []
         self._addresses = ",".join(addresses)
         self._nodes = nodes
         self._pause = pause
@@ -216,7 +228,7 @@ class Fleet:
                         self.attached[node_id] = address
                         search.succeed()
                         if frame.WhichOneof("frame") == "rejoin":
-                            await self._carry_out(address, frame.rejoin, attached)
+                            await self._carry_out(address, frame, attached)
                 except grpc.aio.AioRpcError as error:
                     failure = error
                 except asyncio.InvalidStateError:
@@ -226,8 +238,10 @@ class Fleet:
                     self.attached.pop(node_id, None)
             await asyncio.sleep(search.wait(failure))
 
-    async def _carry_out(self, address: str, command: attach_pb2.RejoinCommand, call: Any) -> None:
-        self.commands.append((time.monotonic(), address, command.rejoin_id, command.attempt))
+    async def _carry_out(self, address: str, frame: attach_pb2.AttachResponse, call: Any) -> None:
+        command = frame.rejoin
+        epoch = frame.owner_epoch
+        self.commands.append(Carried(time.monotonic(), address, epoch, command.rejoin_id, command.attempt))
         result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt, ok=True)
         proof = attach_pb2.NeighborEvent(store_id=command.store_id, peer_id="p", up=True)
         await call.write(attach_pb2.AttachRequest(rejoin_result=result))

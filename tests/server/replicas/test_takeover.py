@@ -51,7 +51,7 @@ async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledge
         await replicas.replicas[first].wait_for("ownership lost", 90)
         assert await replicas.replicas[first].ended() == LOST
         # Bytes that gRPC had in hand when the process was frozen leave after it. What they say was kept before that.
-        late = {one[2] for one in fleet.commands if one[1] == first and one[0] > thawed_at}
+        late = {one.rejoin_id for one in fleet.commands if one.address == first and one.at > thawed_at}
         async with Client(second, timeout=CALL_TIME) as client:
             assert late <= {one.rejoin_id async for one in client.list_rejoins()}, "commands of a replaced owner"
 
@@ -67,5 +67,5 @@ async def test_a_stopped_and_a_killed_owner_are_replaced_and_nothing_acknowledge
         async with Client(third, timeout=CALL_TIME) as client:
             ages = [one.requested_age async for one in client.list_rejoins()]
         assert 0 < max(ages) < HOUR / 2
-        assert len({one[1:] for one in fleet.commands}) == len(fleet.commands), "no owner commands an attempt twice"
-        assert {one[1] for one in fleet.commands} == {first, second, third}
+        assert fleet.repeated() == 0, "no owner commands an attempt twice"
+        assert {one.address for one in fleet.commands} == {first, second, third}
