@@ -110,6 +110,12 @@ def observed(store_id: str, others: Sequence[str], known_version: int) -> livene
     return liveness_pb2.LivenessReport(store_id=store_id, heard=heard, neighbors=neighbors, known_version=known_version)
 
 
+def carried_out(command: attach_pb2.RejoinCommand) -> attach_pb2.AttachRequest:
+    """The answer of a node that did what it was told."""
+    result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt, ok=True)
+    return attach_pb2.AttachRequest(rejoin_result=result)
+
+
 class LightAgent:
     """One node's agent."""
 
@@ -205,10 +211,7 @@ class LightAgent:
             case "rejoin":
                 self._seen.total["commands"] += 1
                 self._commands, self._command_at = self._commands + 1, boottime()
-                result = attach_pb2.RejoinResult(
-                    rejoin_id=frame.rejoin.rejoin_id, attempt=frame.rejoin.attempt, ok=True
-                )
-                self._send(attach_pb2.AttachRequest(rejoin_result=result))
+                self._send(carried_out(frame.rejoin))
             case _:
                 pass
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from gossipcontrol.v1 import attach_pb2
 
-from bench.attached_agents import METHOD, groups, observed
+from bench.attached_agents import METHOD, carried_out, groups, observed
+from bench.memory import resident
 from tests.kit.http2_client import Http2Client, header_block
 
 AT_ONCE = 200
@@ -130,10 +130,7 @@ class Fleet:
             case "registered":
                 self.registered += 1
             case "rejoin":
-                result = attach_pb2.RejoinResult(
-                    rejoin_id=frame.rejoin.rejoin_id, attempt=frame.rejoin.attempt, ok=True
-                )
-                stream.send(attach_pb2.AttachRequest(rejoin_result=result))
+                stream.send(carried_out(frame.rejoin))
             case _:
                 pass
         self._news.set()
@@ -146,12 +143,6 @@ class Fleet:
     def _on_end(self, connection: int, call: int) -> None:
         self._by_number[connection].pop(call, None)
         self._news.set()
-
-
-def resident(pid: int) -> int:
-    """Bytes of resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def settled(pid: int, within: float = 20.0) -> int:

@@ -28,7 +28,8 @@ from gossipcontrol.v1 import attach_pb2, gossip_control_pb2, liveness_pb2
 from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.ping_flood import PING, PREFACE, resident
+from bench.memory import resident
+from bench.ping_flood import PING, PREFACE
 from bench.report import Figure, arguments, at_least, at_most, show
 from tests.kit.http import fetch
 from tests.kit.ports import free_ports
@@ -262,7 +263,7 @@ async def _attack(
         await client.attach()
         calls = asyncio.create_task(client.go_on())
         await until(lambda: len(client.waits) >= 2, "the honest client was served", TIMEOUT)
-        before, files, books = resident(serving.pid), _open_files(serving.pid), await _books(ports[1])
+        before, files, books = resident(serving.pid) / 1e6, _open_files(serving.pid), await _books(ports[1])
         highest = await _go_on(target, attack, seconds)
         calls.cancel()
         newcomer, began = Honest(late), time.monotonic()
@@ -271,7 +272,7 @@ async def _attack(
         refused = " ".join(filter(None, [refused, await newcomer.attach("newcomer"), await newcomer.watch()]))
         let_go(target)
         took, files, kept = await _settle(serving.pid, ports[1], files, books + newcomer.rows)
-        after = resident(serving.pid)
+        after = resident(serving.pid) / 1e6
     finally:
         await asyncio.gather(*(channel.close() for channel in (hostile, honest, late)))
     waits, failed = sorted(client.waits), client.failures.total()
@@ -330,13 +331,13 @@ async def _go_on(target: Target, attack: Attack, seconds: float) -> float:
 
     tasks = [asyncio.create_task(repeat()) for _ in range(IN_FLIGHT)]
     while not all(task.done() for task in tasks):
-        highest = max(highest, resident(target.pid))
+        highest = max(highest, resident(target.pid) / 1e6)
         await asyncio.wait(tasks, timeout=0.1)
         if time.monotonic() > ends + TIMEOUT:
             break
     for task in tasks:
         task.cancel()
-    return max(highest, resident(target.pid))
+    return max(highest, resident(target.pid) / 1e6)
 
 
 def let_go(target: Target) -> None:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import click
 from gossipcontrol.server.core.knowledge.answer import (
@@ -33,6 +32,7 @@ from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
 from gossipcontrol.server.core.knowledge.store import KnowledgeStore
 from gossipcontrol.server.core.knowledge.tracker import Tracker
 
+from bench.memory import resident
 from bench.report import Figure, at_least, at_most, show
 
 BATCH = 1000
@@ -186,11 +186,6 @@ def walk(intentions: list[Intention]) -> float:
         return common or set()
 
     return seconds(frontier) * 1000
-
-
-def resident() -> int:
-    """Bytes of resident memory of this process (Linux)."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
 
 
 def seconds(work: Callable[[], object]) -> float:

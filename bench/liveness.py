@@ -12,7 +12,6 @@ import asyncio
 import gc
 import hashlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from gossipcontrol.v1.gossip_control_pb2_grpc import GossipControlStub
 from bench import h2load
 from bench.echo import COLUMNS
 from bench.echo_process import echo_server
+from bench.memory import resident
 from bench.report import Figure, arguments, at_least, at_most, show
 from tests.kit.ports import free_ports
 from tests.kit.process import service
@@ -162,10 +162,10 @@ def memory(stores: int, peers: int, ids: int) -> float:
     Collector().tune()
     Liveness()
     gc.collect()
-    before = _resident()
+    before = resident()
     liveness, _ = fill(stores, peers, ids)
     gc.collect()
-    return (_resident() - before) / liveness.peer_total
+    return (resident() - before) / liveness.peer_total
 
 
 def tick(stores: int, peers: int) -> tuple[float, float]:
@@ -197,11 +197,6 @@ def tick(stores: int, peers: int) -> tuple[float, float]:
         now += 3600
         liveness.handle(TimePassed(), now)
     return statistics.median(changing), statistics.median(idle or [0.0])
-
-
-def _resident() -> int:
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _apart(*what: str) -> list[float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+
+from bench.memory import resident
 
 MEGABYTES = 7
 """How much of PINGs is sent over one connection."""
@@ -31,7 +31,7 @@ class Flood:
 
 def flood(port: int, pid: int) -> Flood:
     """Send PINGs to a server on a loopback port and read nothing; ``pid`` is the server's process."""
-    before = resident(pid)
+    before = resident(pid) / 1e6
     payload = memoryview(PING * (MEGABYTES * 1_000_000 // len(PING)))
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(PREFACE)
@@ -45,13 +45,7 @@ def flood(port: int, pid: int) -> Flood:
                         sent += connection.send(payload[sent : sent + 65_536])
                     else:
                         time.sleep(0.05)
-                now_resident = resident(pid)
+                now_resident = resident(pid) / 1e6
                 if now_resident > highest + 0.5:
                     highest, last_growth = now_resident, time.monotonic()
     return Flood(highest - before, sent / 1e6)
-
-
-def resident(pid: int) -> float:
-    """Resident memory of a process in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -9,7 +9,6 @@ one pass of the loop, in CPU seconds of its thread, beyond 10 ms; the callback t
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -29,9 +28,9 @@ from gossipcontrol.server.observe.log import Logger
 from gossipcontrol.server.runtime.collector import Collector
 from gossipcontrol.v1 import attach_pb2, gossip_control_pb2
 
-from bench.attached_agents import groups, observed
-from bench.attached_fleet import resident
+from bench.attached_agents import carried_out, groups, observed
 from bench.measured_service import MeasuredLoop, measure_callbacks
+from bench.memory import resident
 from bench.report import Figure, arguments, at_most, show
 from tests.kit.http import fetch
 
@@ -103,9 +102,7 @@ class Stream:
                 self.answered += 1
                 self._versions[frame.ack.view.store_id] = frame.ack.view.version
             case "rejoin":
-                command = frame.rejoin
-                result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt, ok=True)
-                self.feed(attach_pb2.AttachRequest(rejoin_result=result))
+                self.feed(carried_out(frame.rejoin))
             case _:
                 pass
 
@@ -210,7 +207,7 @@ class Lab:
         await asyncio.wait_for(work(), WITHIN)
         longest, stalls = self._loop.longest * 1000, sorted(self._loop.stalls, reverse=True)
         took, used = time.monotonic() - began, time.thread_time() - used
-        memory = resident(os.getpid()) / 1e6
+        memory = resident() / 1e6
         print(
             f"{name}: {took:.1f} s, {used:.1f} s of CPU, {memory:.0f} MB, {len(stalls)} stalls",
             file=sys.stderr,
@@ -265,7 +262,7 @@ async def _phases(lab: Lab) -> dict[str, Figure]:
     await lab.phase("they come back", lambda: fleet.attach(half))
     await lab.phase("and report", lambda: fleet.report(half))
     await lab.phase("20 s of nothing", lambda: asyncio.sleep(20))
-    lab.figures["resident memory"] = Figure(resident(os.getpid()) / 1e6, "MB")
+    lab.figures["resident memory"] = Figure(resident() / 1e6, "MB")
     return lab.figures
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import statistics
 import tempfile
 import time
@@ -29,6 +28,7 @@ from gossipcontrol.server.state.recovery import take_snapshot
 from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2
 
 from bench.h2load import process_seconds
+from bench.memory import resident
 from bench.report import Figure, arguments, at_least, at_most, show
 from tests.kit.http2_client import Http2Client, header_block
 from tests.kit.process import service
@@ -148,7 +148,7 @@ async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
     try:
         began = time.monotonic()
         await agents.attach()
-        attached, before = time.monotonic() - began, _memory(pid)
+        attached, before = time.monotonic() - began, resident(pid) / 1e6
         used, own = process_seconds(pid), time.process_time()
         began = await agents.storm()
         took = time.monotonic() - began
@@ -178,7 +178,7 @@ async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
         "the agents' use": Figure(own / took * 100, "% of one core"),
         "attaching": Figure(attached, "s"),
         "memory, attached": Figure(before, "MB"),
-        "memory, after the storm": Figure(_memory(pid), "MB"),
+        "memory, after the storm": Figure(resident(pid) / 1e6, "MB"),
         "started at once": Figure(kinds[decision_pb2.DECISION_KIND_STARTED], "rejoins"),
         f"starts in {seconds:.1f} s": at_most(len(commands), "rejoins", allowed),
         "most turns of a node after the storm": at_most(_turns(commands, began + took), "turns", 1),
@@ -189,12 +189,6 @@ async def _measure(path: Path, nodes: int, pid: int) -> dict[str, Figure]:
 def _turns(commands: list[tuple[float, int]], since: float) -> int:
     """The most turns of one node after all had reported: one, as long as others wait for theirs."""
     return max(Counter(number for at, number in commands if at > since).values(), default=0)
-
-
-def _memory(pid: int) -> float:
-    """Resident memory of a process in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @dataclass(frozen=True, slots=True)
