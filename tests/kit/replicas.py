@@ -239,9 +239,8 @@ class Fleet:
             await asyncio.sleep(search.wait(failure))
 
     async def _carry_out(self, address: str, frame: attach_pb2.AttachResponse, call: Any) -> None:
-        command = frame.rejoin
-        epoch = frame.owner_epoch
-        self.commands.append(Carried(time.monotonic(), address, epoch, command.rejoin_id, command.attempt))
+        command, now = frame.rejoin, time.monotonic()
+        self.commands.append(Carried(now, address, frame.owner_epoch, command.rejoin_id, command.attempt))
         result = attach_pb2.RejoinResult(rejoin_id=command.rejoin_id, attempt=command.attempt, ok=True)
         proof = attach_pb2.NeighborEvent(store_id=command.store_id, peer_id="p", up=True)
         await call.write(attach_pb2.AttachRequest(rejoin_result=result))

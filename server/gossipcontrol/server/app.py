@@ -385,7 +385,7 @@ class App:
         self._knowledge.start()
         await self._set_health(self._dispatcher.outbox.accepts)
         if self._replica:
-            self._replica.watch(lambda _: self._show_health(), self._send_away)
+            self._replica.watch(self._show_health, self._send_away)
         self._obstacle = ""
         self._log.info(
             "serving",

@@ -137,7 +137,7 @@ class Replica:
         place = owner.address or owner.holder
         return NotOwner(f"this replica stands by; {place} serves", owner.address, retry_in)
 
-    def watch(self, changed: Callable[[bool], None], send_away: Callable[[], None]) -> None:
+    def watch(self, changed: Callable[[], None], send_away: Callable[[], None]) -> None:
         """Watch the lease of this owner from now on, as ``watch_lapses`` does."""
         self._watching = asyncio.get_running_loop().create_task(watch_lapses(self.lease, changed, send_away))
 
