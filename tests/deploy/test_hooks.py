@@ -17,6 +17,7 @@ from gossipcontrol.v1.gossip_control_pb2 import ListRejoinsRequest
 from prometheus_client import generate_latest
 
 from tests.kit.service_lab import BareAgent, config, connected, serving
+from tests.kit.until import DEADLINE
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HOOKS = sorted((DEPLOY / "hooks").iterdir())
@@ -82,12 +83,16 @@ async def test_without_a_service_nothing_fails(hook: Path, tmp_path: Path) -> No
 
 
 def environment(tmp_path: Path, address: str) -> dict[str, str]:
-    """A path with the command ``gossipcontrol`` of this checkout."""
-    command = tmp_path / "bin" / "gossipcontrol"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m gossipcontrol.cli "$@"\n')
-    command.chmod(0o755)
-    path = f"{command.parent}:/usr/bin:/bin"
+    """A path with the command ``gossipcontrol`` of this checkout, and time for it: many tests run side by side."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for command, line in (
+        ("gossipcontrol", f'exec {sys.executable} -m gossipcontrol.cli "$@"'),
+        ("timeout", f'shift; exec /usr/bin/timeout {DEADLINE:g} "$@"'),
+    ):
+        (folder / command).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / command).chmod(0o755)
+    path = f"{folder}:/usr/bin:/bin"
     return {"PATH": path, "GOSSIPCONTROL_ADDRESS": address, "GOSSIPCONTROL_HOST_ID": "h"}
 
 

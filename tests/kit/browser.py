@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Generator
@@ -16,6 +17,17 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
 )  # fmt: skip
+
+PATIENCE = 120.0
+"""Seconds that a page may load, and a script run, before the driver gives up; a busy machine takes tens of them."""
+
+
+@contextmanager
+def alone(lock: Path) -> Generator[None]:
+    """Hold this file, so that one test looks at a page at a time: several browsers would starve each other."""
+    with lock.open("w", encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -32,7 +44,8 @@ def browser(profile: Path) -> Generator[Chrome]:
     # A proxy that the environment names would be asked even for the driver on this host.
     environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     started = Chrome(options=options, service=Service(driver, env=environ))
-    started.set_page_load_timeout(30)
+    started.set_page_load_timeout(PATIENCE)
+    started.set_script_timeout(PATIENCE)
     try:
         yield started
     finally:

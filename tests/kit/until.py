@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 """Seconds within which a condition must hold. It usually does in milliseconds; a busy machine stops for seconds."""
 PAUSE = 0.005
 """Seconds between two looks at a condition."""

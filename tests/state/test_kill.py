@@ -26,7 +26,7 @@ from gossipcontrol.v1 import attach_pb2, decision_pb2, gossip_control_pb2, gossi
 from tests.kit.hostile_client import HostileClient, is_stranger
 from tests.kit.ports import free_ports
 from tests.kit.process import Process, service
-from tests.kit.until import until
+from tests.kit.until import DEADLINE, until
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "8"))
 WINDOW = 4.0
@@ -85,7 +85,7 @@ class Seen:
         """Wait until so many more are acknowledged."""
         self._awaited = len(self.triggers) + count
         self._reached.clear()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * DEADLINE):
             await self._reached.wait()
 
     def acknowledge(self, sent_at: float, response: Response) -> None:
@@ -126,7 +126,7 @@ class Load:
     async def stop_asking(self) -> None:
         """Return once every request has got its answer."""
         self._asking = False
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * DEADLINE):
             await asyncio.gather(*self._clients)
 
     async def records(self) -> dict[str, decision_pb2.Rejoin]:
@@ -135,7 +135,7 @@ class Load:
         token = ""
         while True:
             request = gossip_control_pb2.ListRejoinsRequest(page_size=1000, page_token=token)
-            page = await self._stub.ListRejoins(request, wait_for_ready=True, timeout=20)
+            page = await self._stub.ListRejoins(request, wait_for_ready=True, timeout=DEADLINE)
             found.update((rejoin.rejoin_id, rejoin) for rejoin in page.rejoins)
             if not (token := page.next_page_token):
                 return found
@@ -203,9 +203,9 @@ class Load:
             last_sent_at = time.monotonic()
             try:
                 if isinstance(request, gossip_control_pb2.RejoinRequest):
-                    response: Response = await self._stub.Rejoin(request, wait_for_ready=True, timeout=30)
+                    response: Response = await self._stub.Rejoin(request, wait_for_ready=True, timeout=DEADLINE)
                 else:
-                    response = await self._stub.ReportNetworkChange(request, wait_for_ready=True, timeout=30)
+                    response = await self._stub.ReportNetworkChange(request, wait_for_ready=True, timeout=DEADLINE)
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
@@ -279,7 +279,7 @@ async def kill_at_random(process: Process, seen: Seen, chance: random.Random) ->
 
 
 @pytest.mark.waits(20)
-@pytest.mark.timeout(120 + KILLS * 6)
+@pytest.mark.timeout(480 + KILLS * 30)
 async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     chance, seen, (port,) = random.Random(seed), Seen(), free_ports(1)
@@ -299,7 +299,7 @@ async def test_nothing_acknowledged_is_lost_by_kills(tmp_path: Path) -> None:
         await kill_at_random(process, seen, chance)
         await load.stop_asking()
         # What a kill cut off may have failed already while the rejoin that follows it still waits.
-        await until(load.has_ended, "every rejoin has ended", within=60)
+        await until(load.has_ended, "every rejoin has ended", within=2 * DEADLINE)
         records = await load.records()
     assert uncovered(seen, records) == [], seed
     counted = f"{len(seen.triggers)} acknowledged, 0 uncovered, {len(too_close(seen)) + len(repeated(seen))} twice"

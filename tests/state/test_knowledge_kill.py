@@ -17,7 +17,7 @@ import pytest
 from gossipcontrol.client import Client, Intention, IntentionBatch
 
 from tests.kit.process import service
-from tests.kit.until import until
+from tests.kit.until import DEADLINE, until
 
 KILLS = int(os.environ.get("GOSSIPCONTROL_KILLS", "4"))
 AUTHORS = ("alice", "bob", "carol")
@@ -80,7 +80,7 @@ async def positions(client: Client) -> dict[str, dict[str, tuple[int, bytes]]]:
 
 
 @pytest.mark.waits(25)
-@pytest.mark.timeout(150 + KILLS * 6)
+@pytest.mark.timeout(480 + KILLS * 30)
 async def test_intentions_survive_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
@@ -89,7 +89,7 @@ async def test_intentions_survive_kills(tmp_path: Path) -> None:
         None, tmp_path, log_level="warning", knowledge_keep="3000", knowledge_forget_every="1000",
         knowledge_name_limit="1000", state_max_bytes=str(16 << 20),
     )  # fmt: skip
-    async with process, Client(f"unix:{tmp_path}/gossipcontrol.sock", timeout=30.0) as client:
+    async with process, Client(f"unix:{tmp_path}/gossipcontrol.sock", timeout=2 * DEADLINE) as client:
         writers = [Writer(author_id, client, acknowledged) for author_id in AUTHORS]
         tasks = [asyncio.create_task(writer.run()) for writer in writers]
         for kill in range(1, KILLS + 1):
@@ -103,7 +103,7 @@ async def test_intentions_survive_kills(tmp_path: Path) -> None:
                 assert position >= before[author_id], seed
                 assert hash_ == name(author_id, position)
             print(f"kill {kill} of {KILLS}: {sum(acknowledged.values())} intentions acknowledged", flush=True)
-        await until(lambda: sum(acknowledged.values()) >= ENOUGH, "enough for a snapshot was written", within=90)
+        await until(lambda: sum(acknowledged.values()) >= ENOUGH, "enough for a snapshot was written", within=CATCH_UP)
         for writer in writers:
             writer.writes = False
         await asyncio.gather(*tasks)
@@ -131,4 +131,4 @@ async def until_more(acknowledged: dict[str, int], tasks: list[asyncio.Task[None
                 task.result()
         return sum(acknowledged.values()) > before
 
-    await until(has_more, "something further is acknowledged", within=30)
+    await until(has_more, "something further is acknowledged", within=2 * DEADLINE)

@@ -11,7 +11,7 @@ from gossipcontrol.server.config import Metrics
 from gossipcontrol.server.core.presence.parameter import LivenessParameters
 from selenium.webdriver import Chrome
 
-from tests.kit.browser import browser
+from tests.kit.browser import alone, browser
 from tests.kit.service_lab import Service, config, deciding, serving
 from tests.kit.status_page import StatusPage
 
@@ -19,6 +19,13 @@ QUICK = LivenessParameters(
     report_interval=0.25, suspect_floor=1.0, offline_after=5.0, isolated_after=0.5, rot_window=2.0,
     suspicion_interval=2.0,
 )  # fmt: skip
+
+
+@pytest.fixture
+def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """This test's turn at a browser, among all workers."""
+    with alone(tmp_path_factory.getbasetemp().parent / "browser.lock"):
+        yield
 
 
 @pytest.fixture
@@ -37,7 +44,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-async def page(chromium: Chrome, watched: Service) -> AsyncIterator[StatusPage]:
+async def page(turn: None, chromium: Chrome, watched: Service) -> AsyncIterator[StatusPage]:
+    del turn
     shown = StatusPage(chromium, f"http://127.0.0.1:{watched.app.metrics_port}/")
     await shown.complaints()
     yield shown
