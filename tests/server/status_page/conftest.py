@@ -23,7 +23,7 @@ QUICK = LivenessParameters(
 
 @pytest.fixture
 def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """This test's turn at a browser, among all workers."""
+    """Take a turn at a browser, among all workers."""
     with alone(tmp_path_factory.getbasetemp().parent / "browser.lock"):
         yield
 
