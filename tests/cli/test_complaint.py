@@ -18,8 +18,9 @@ from gossipcontrol.client.failure import client_error
 from tests.kit.nobody import needs_nobody, run_as_nobody
 from tests.kit.ports import free_ports
 from tests.kit.service_lab import Service
-from tests.kit.until import DEADLINE
 
+SOON = 30.0
+"""Seconds within which a command with a short timeout ends, on a busy machine too."""
 GRPC = re.compile(r"failed to connect|last error|UNKNOWN|UNAVAILABLE|Deadline|ipv4:|DNS resolution")
 
 
@@ -47,7 +48,7 @@ async def test_a_service_that_does_not_answer_is_said_within_the_timeout() -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
         began = time.monotonic()
         told = await run(f"127.0.0.1:{listener.getsockname()[1]}", "status", "--timeout", "0.5")
-        assert time.monotonic() - began < DEADLINE
+        assert time.monotonic() - began < SOON
     assert told.exit_code == 3
     assert "something listens there, but gives no answer in time" in told.stderr
 

@@ -73,6 +73,8 @@ async def test_a_hook_reports_what_its_program_tells(
         told = generate_latest(service.app.metrics.registry).decode()
         announced = 'gossipcontrol_network_changes_total{kind="sleeping",platform="unspecified"} 1.0' in told
         assert announced == ("pre" in arguments), [line for line in told.splitlines() if "network_changes" in line]
+        if cause or announced:
+            assert (tmp_path / "limit").read_text() == ("5\n" if announced else "10\n"), "sleep does not wait for long"
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
@@ -83,12 +85,15 @@ async def test_without_a_service_nothing_fails(hook: Path, tmp_path: Path) -> No
 
 
 def environment(tmp_path: Path, address: str) -> dict[str, str]:
-    """A path with the command ``gossipcontrol`` of this checkout, and time for it: many tests run side by side."""
+    """A path with the command ``gossipcontrol`` of this checkout, and time for it: many tests run side by side.
+
+    The seconds that a hook gives the command are written to the file ``limit``.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     for command, line in (
         ("gossipcontrol", f'exec {sys.executable} -m gossipcontrol.cli "$@"'),
-        ("timeout", f'shift; exec /usr/bin/timeout {DEADLINE:g} "$@"'),
+        ("timeout", f'echo "$1" >"{tmp_path}/limit"; shift; exec /usr/bin/timeout {DEADLINE:g} "$@"'),
     ):
         (folder / command).write_text(f"#!/bin/sh\n{line}\n")
         (folder / command).chmod(0o755)

@@ -24,6 +24,8 @@ from tests.kit.until import DEADLINE
 TOKEN = "a-token-of-a-phone"
 LIFE = 0.6
 """Seconds of a token or certificate whose end a test waits for."""
+SOON = 30.0
+"""Seconds after it within which streams end, on a busy machine too."""
 
 
 def table(until: str = "") -> str:
@@ -100,7 +102,7 @@ async def test_streams_end_when_their_token_is_over(running: Hub) -> None:
         began_at = asyncio.get_running_loop().time()
         await streams.begin()
         assert await streams.codes() == ENDED
-        assert asyncio.get_running_loop().time() - began_at < LIFE + DEADLINE
+        assert asyncio.get_running_loop().time() - began_at < LIFE + SOON
     assert running.service.app.connections()["agents_attached"] == 0
 
 
