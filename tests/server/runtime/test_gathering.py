@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from gossipcontrol.server.runtime.arrivals import STALE, Arrivals
-from gossipcontrol.server.runtime.gathering import PROBE, RECENT, STEP, STEPS, VAIN_TIME, Gathering
+from gossipcontrol.server.runtime.gathering import LONGEST, PROBE, RECENT, STEP, STEPS, VAIN_TIME, Gathering
 
 from tests.kit.virtual_loop import VirtualLoop
 
@@ -17,19 +17,24 @@ class Desk:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.arrived = False
+        self.share = 0.0
+        """Of its time that the event loop's thread works."""
         self.together: list[int] = []
         self.waited: list[float] = []
         self._came: list[float] = []
-        self.gathering = Gathering(self._run, lambda: self.arrived, self._loop.time)
+        self.gathering = Gathering(self._run, lambda: self.arrived, self._loop.time, self._cpu)
 
     def come(self, calls: int = 1) -> None:
         for _ in range(calls):
             self._came.append(self._loop.time())
             self.gathering.came()
 
+    def _cpu(self) -> float:
+        return self._loop.time() * self.share
+
     def _run(self) -> None:
         self.together.append(len(self._came))
-        self.waited.append(self._loop.time() - self._came[0])
+        self.waited.append(self._loop.time() - self._came[0] if self._came else 0.0)
         self._came.clear()
 
     async def pause(self, seconds: float) -> None:
@@ -106,7 +111,7 @@ def test_however_many_come_none_waits_longer_than_the_steps() -> None:
 
 def test_after_a_quiet_moment_or_in_vain_nothing_waits() -> None:
     async def scene(desk: Desk) -> None:
-        desk.come(8)
+        desk.come(3)
         await desk.pause(RECENT * 1.1)
         assert not desk.gathering.is_waiting()
         desk.arrived = True  # say, a call of another kind
@@ -114,7 +119,7 @@ def test_after_a_quiet_moment_or_in_vain_nothing_waits() -> None:
         await desk.pause(2 * STEP)
         desk.come()
         await desk.pause(2 * STEP)
-        assert desk.together == [8, 1, 1]
+        assert desk.together == [3, 1, 1]
         assert 0.0 < desk.waited[1] < 1.1 * STEP
         assert desk.waited[2] == 0.0
         await desk.pause(2 * VAIN_TIME)
@@ -151,10 +156,54 @@ def test_one_moment_in_which_few_came_does_not_end_the_waiting_and_one_alone_doe
             desk.come()
             await desk.pause(STEP / 40)
         assert desk.together == [20, 2, 15]
+        for _ in range(3):
+            await desk.pause(2 * STEP)
+            desk.come()
         await desk.pause(2 * STEP)
+        assert desk.together[3:] == [1, 1, 1]
+        assert not desk.gathering.is_waiting(), "15, 3 and 0 are expected"
+
+    virtually(scene)
+
+
+def test_while_the_event_loop_is_busy_and_more_come_a_step_follows_another_but_not_for_long() -> None:
+    async def scene(desk: Desk) -> None:
+        desk.arrived, desk.share = True, 0.9
+        for _ in range(30):
+            desk.come()
+            await desk.pause(STEP / 2)
+        assert LONGEST * 0.9 < max(desk.waited) < LONGEST + 2 * STEP
+        assert max(desk.together) > 2 * STEPS * 2, "as many as come in two steps"
+
+    virtually(scene)
+
+
+def test_while_others_arrive_the_expected_ones_are_not_enough() -> None:
+    async def scene(desk: Desk) -> None:
+        desk.come(4)
+        await desk.pause(STEP)
+        desk.arrived = True
+        desk.come(5)
+        await desk.pause(STEP / 4)
+        desk.arrived = False
         desk.come()
-        await desk.pause(2 * STEP)
-        assert desk.together[3:] == [1]
-        assert not desk.gathering.is_waiting()
+        await desk.pause(STEP / 4)
+        assert desk.together == [4, 6]
+
+    virtually(scene)
+
+
+def test_the_rest_of_a_long_run_says_nothing_about_how_many_come() -> None:
+    async def scene(desk: Desk) -> None:
+        desk.come(8)
+        await desk.pause(STEP)
+        for _ in range(20):
+            desk.gathering.again()
+            await desk.pause(STEP / 4)
+        desk.come()
+        assert desk.gathering.is_waiting()
+        desk.come(7)
+        await desk.pause(STEP / 4)
+        assert desk.together == [8, *[0] * 20, 8]
 
     virtually(scene)

@@ -15,7 +15,7 @@ from gossipcontrol.server.access.gate import Caller, Gate
 from gossipcontrol.server.access.identity import Identity
 from gossipcontrol.server.access.identity_limits import IdentityLimits
 from gossipcontrol.server.access.oversight import Oversight
-from gossipcontrol.server.access.quota import Quotas
+from gossipcontrol.server.access.quota import Quota, Quotas
 from gossipcontrol.server.access.visibility import reader
 from gossipcontrol.server.core.slices import Slices
 from gossipcontrol.server.errors import GossipControlError, InvalidRequest, PermissionDenied, Unauthenticated
@@ -150,9 +150,11 @@ class WrappingServer:
                 caller = gate.caller(context)
                 if self._admit is not None:
                     self._admit()
-                identity = caller.identity.name
-                reader.set(caller.identity)
-                with self._turns.call(context.peer(), caller.identity.account) as own:
+                whose = caller.identity
+                identity = whose.name
+                if whose is not reader.get():
+                    reader.set(whose)
+                with self._turns.call(context.peer(), whose.account) as own:
                     response = await own.run(lambda: behaviour(request, context, caller))
                     response = gate.show(caller.identity, response)
                     if timed and own.is_over():
@@ -258,8 +260,10 @@ def _reading(behaviour: Behaviour, gate: Gate, is_stream: bool) -> Reading:
         )
 
     async def read_first(request: Any, context: Context, caller: Caller) -> Any:
-        message = await _read(request, gate, caller)
-        return await behaviour(message, cast("Context", CallerContext(context, caller)))
+        if isinstance(request, Unread):
+            request = await in_slices(request.read())
+        gate.check(caller, request)
+        return await behaviour(request, cast("Context", CallerContext(context, caller)))
 
     return read_first
 
@@ -272,10 +276,11 @@ def _within_limits(reading: Reading, kind: str) -> Reading:
     """The same, for identities that have room within their limits; raises Overloaded."""
     held = _HELD.get(kind)
 
-    async def limited(request: Any, context: Context, caller: Caller) -> Any:
+    def limited(request: Any, context: Context, caller: Caller) -> Awaitable[Any]:
         quota = caller.quota
-        if quota is None:
-            return await reading(request, context, caller)
+        return reading(request, context, caller) if quota is None else charged(quota, request, context, caller)
+
+    async def charged(quota: Quota, request: Any, context: Context, caller: Caller) -> Any:
         quota.charge(request.ByteSize() if hasattr(request, "ByteSize") else 0)
         if held is None:
             return await reading(request, context, caller)
@@ -285,17 +290,13 @@ def _within_limits(reading: Reading, kind: str) -> Reading:
     return limited
 
 
-async def _read(request: Any, gate: Gate, caller: Caller) -> Any:
-    message = (await in_slices(request.read())) if isinstance(request, Unread) else request
-    gate.check(caller, message)
-    return message
-
-
 async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
     async for request in requests:
         if caller.quota is not None:
             await caller.quota.pace(request.ByteSize())
-        yield await _read(request, gate, caller)
+        message = (await in_slices(request.read())) if isinstance(request, Unread) else request
+        gate.check(caller, message)
+        yield message
 
 
 def trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:

@@ -32,6 +32,9 @@ from gossipcontrol.server.runtime.retry import RetryRule
 from gossipcontrol.server.runtime.ticker import Ticker
 from gossipcontrol.server.runtime.turns import SLICE_TIME, current_call, current_caller
 
+TRIGGERS = (RejoinRequested, NetworkChanged)
+"""Events that a call waits for, and that many calls bring at once."""
+
 T = TypeVar("T")
 
 
@@ -89,7 +92,7 @@ class Dispatcher:
     def submit(self, event: Event) -> Turn:
         """Let an event happen now; its effects are performed once it is kept, and returned already."""
         turn = self._handle(event, None)
-        self._arm()
+        self.outbox.arm()
         return turn
 
     def _handle(self, event: Event, caller: str | None) -> Turn:
@@ -98,7 +101,7 @@ class Dispatcher:
         turn = self.core.handle(event, now, self.outbox.journaling_at(now))
         for finding in turn.findings:
             self._carry_out(finding)
-        if isinstance(event, RejoinRequested | NetworkChanged):
+        if isinstance(event, TRIGGERS):
             self._note_origin(event, turn.effects, current_caller() if caller is None else caller)
         turn.number = self.outbox.put(turn, self.core.decided_at)
         self._handled += 1
@@ -138,7 +141,7 @@ class Dispatcher:
     async def settle(self, event: Event) -> list[Effect]:
         """Let an event happen now, and wait until it is kept; raises StateFailing when it may be lost."""
         self.outbox.check()
-        is_trigger = isinstance(event, RejoinRequested | NetworkChanged)
+        is_trigger = isinstance(event, TRIGGERS)
         if not (is_trigger and (self._waiting or self.outbox.gathers)):
             turn = self.submit(event)
             await self.outbox.kept()
@@ -177,7 +180,7 @@ class Dispatcher:
             if time.perf_counter() >= until and self._waiting:
                 self.outbox.gathering.again()
                 break
-        self._arm()
+        self.outbox.arm()
 
     def _work(self, waiting: Waiting) -> None:
         call = waiting.call

@@ -17,6 +17,8 @@ from typing import Any
 
 TAKEN = 4096
 """Most bytes taken in a pass: more than the socket holds."""
+_taken = bytearray(TAKEN)
+"""Nobody reads what was taken."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -47,7 +49,7 @@ def _is_of_grpc(callback: Any) -> bool:
 
 
 def _take_and_call(wake_ups: socket.socket, callback: Callable[..., Any], *args: Any) -> None:
-    waiting = len(wake_ups.recv(TAKEN, socket.MSG_PEEK))
+    waiting = wake_ups.recv_into(_taken, TAKEN, socket.MSG_PEEK)
     if waiting > 1:
-        wake_ups.recv(waiting - 1)
+        wake_ups.recv_into(_taken, waiting - 1)
     callback(*args)

@@ -78,7 +78,7 @@ class Outbox:
         self._capture_from = -math.inf
         """No snapshot is captured before, because one has failed."""
         self._perform: Perform | None = None
-        self._on_commit: Callable[[], None] = lambda: None
+        self._arm: Callable[[], None] = lambda: None
         self._held: deque[Held] = deque()
         self._is_releasing = False
         self._resume: asyncio.Handle | None = None
@@ -96,7 +96,9 @@ class Outbox:
         self._decide: Callable[[], None] = lambda: None
         self._commit: Callable[[], None] | None = None
         """Has the journal commit what was appended, if it is waiting for that."""
-        self._is_deciding = False
+        self._is_deciding = self._is_running = False
+        """Whether what came together is decided now, and whether that, or its commit, is under way."""
+        self._arms_afterwards = False
 
     @property
     def accepts(self) -> bool:
@@ -114,14 +116,24 @@ class Outbox:
             return Journaling.FAILING
         return Journaling.LATE if now - self._waiting_since > LATE_AFTER else Journaling.KEEPING
 
-    def start(self, perform: Perform, on_commit: Callable[[], None], decide: Callable[[], None]) -> None:
-        """Begin; the snapshot with which a run begins holds its parameters. ``decide`` decides what waits for it."""
-        self._perform, self._on_commit, self._decide = perform, on_commit, decide
+    def start(self, perform: Perform, arm: Callable[[], None], decide: Callable[[], None]) -> None:
+        """Begin; the snapshot with which a run begins holds its parameters.
+
+        ``arm`` looks up the next deadline, ``decide`` decides what waits for it.
+        """
+        self._perform, self._arm, self._decide = perform, arm, decide
         observe = self._metrics.state_commit.observe
         listener = JournalListener(
             self._committed, self._failed, observe, self._clock.reading, self.lose, self._commit_soon
         )
         self._journal.start(listener)
+
+    def arm(self) -> None:
+        """Have the next deadline looked up: now, or once what came together is decided and committed."""
+        if self._is_running or self._commit is not None:
+            self._arms_afterwards = True
+        else:
+            self._arm()
 
     def _commit_soon(self, commit: Callable[[], None]) -> None:
         self._commit = commit
@@ -130,14 +142,24 @@ class Outbox:
 
     def _decide_and_commit(self) -> None:
         """Decide what came together, and have it committed in one transaction."""
+        self._is_running = True
+        try:
+            self._decide_together()
+            if self._commit is not None:
+                commit, self._commit = self._commit, None
+                commit()
+        finally:
+            self._is_running = False
+            if self._arms_afterwards:
+                self._arms_afterwards = False
+                self._arm()
+
+    def _decide_together(self) -> None:
         self._is_deciding = True
         try:
             self._decide()
         finally:
             self._is_deciding = False
-        if self._commit is not None:
-            commit, self._commit = self._commit, None
-            commit()
 
     def begin(self, now: float, *, whole: bool = False) -> None:
         """Keep the state with which this run begins, and its parameters; ``whole``: that of knowledge as well."""
@@ -322,7 +344,7 @@ class Outbox:
             self._metrics.state_accepting.set(1)
             self._log.info("state is kept again", events=self._journal.stats().entries)
             self._on_change(True)
-        self._on_commit()
+        self.arm()
 
     def _failed(self, why: str) -> None:
         self._metrics.state_failures.inc()

@@ -9,9 +9,8 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from gossipcontrol.server.runtime.arrivals import Arrivals
 
@@ -66,37 +65,35 @@ class Account:
 
     def charge(self, seconds: float, now: float) -> None:
         """Take seconds of work."""
-        self._balance = max(-BURST, self.balance(now) - seconds)
+        balance = min(BURST, self._balance + (now - self._at) * SHARE) - seconds
+        self._balance, self._at = max(-BURST, balance), now
 
 
 class _Queue:
     """Those who wait, in turn by account."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[Account, deque[asyncio.Future[None]]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: OrderedDict[Account, deque[asyncio.Future[None]]] = OrderedDict()
 
     def add(self, account: Account) -> asyncio.Future[None]:
         """Wait for a turn."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(account, deque()).append(waiter)
+        self.waiting.setdefault(account, deque()).append(waiter)
         return waiter
 
     def release(self, now: float, *, overdrawn: bool) -> bool:
         """Give the next one its turn, of those whose accounts are overdrawn or of the others; False: there is none."""
-        for account in list(self._waiting):
-            waiters = self._waiting[account]
+        for account in list(self.waiting):
+            waiters = self.waiting[account]
             while waiters and waiters[0].done():  # its call was cancelled
                 waiters.popleft()
             if not waiters:
-                del self._waiting[account]
+                del self.waiting[account]
             elif (account.balance(now) < 0) is overdrawn:
                 waiters.popleft().set_result(None)
-                self._waiting.move_to_end(account)
+                self.waiting.move_to_end(account)
                 if not waiters:
-                    del self._waiting[account]
+                    del self.waiting[account]
                 return True
         return False
 
@@ -132,17 +129,12 @@ class Turns:
         account = self._accounts.get(peer)
         return BURST if account is None else account.balance(self.clock())
 
-    @contextmanager
-    def call(self, peer: str, identity: str = "") -> Generator[Call]:
-        """A call of this connection, charged to it, or to the identity whose it is (empty: everybody's)."""
-        account = self._account(identity or peer)
-        account.calls += 1
-        # Not reset: gRPC runs each call in a task of its own, and closes some from another one.
-        _current.set(call := Call(self, account, peer, identity))
-        try:
-            yield call
-        finally:
-            account.calls -= 1
+    def call(self, peer: str, identity: str = "") -> Call:
+        """A call of this connection, charged to it, or to the identity whose it is (empty: everybody's).
+
+        It is under way within its ``with``.
+        """
+        return Call(self, self._account(identity or peer), peer, identity)
 
     def _account(self, peer: str) -> Account:
         now = self.clock()
@@ -174,15 +166,11 @@ class Turns:
         """Seconds of counted work in this pass of the event loop."""
         return self._used
 
-    def charge(self, account: Account, seconds: float, now: float) -> None:
-        """Charge work that was done in this pass."""
-        account.charge(seconds, now)
-        self.count(seconds)
-
     def count(self, seconds: float) -> None:
         """Count work that was done in this pass, for calls or for nobody: what begins after it waits for the next."""
         self._used += seconds
-        self._arm()  # so that what was used counts in this pass only
+        if not self._armed:
+            self._arm()  # so that what was used counts in this pass only
 
     async def let_calls_go_first(self) -> None:
         """Go on in the first of the next passes in which little was done yet, or after a few of them."""
@@ -191,10 +179,13 @@ class Turns:
             if self._used < CALLS_TIME:
                 return
 
+    def may_start(self, account: Account) -> bool:
+        """Whether a call need not wait: little was done in this pass, and its account is not overdrawn."""
+        return self._used < PASS_TIME and account.balance(self.clock()) >= 0
+
     async def wait_to_start(self, account: Account) -> None:
-        """Wait if much was done in this pass, or if the account is overdrawn."""
-        if self._used >= PASS_TIME or account.balance(self.clock()) < 0:
-            await self._wait(self._starting, account)
+        """Wait for the turn of a call that may not start yet."""
+        await self._wait(self._starting, account)
 
     async def wait_to_go_on(self, account: Account) -> None:
         """Let others have their turn."""
@@ -205,18 +196,18 @@ class Turns:
 
         If each of a thousand streams had a frame taken in every pass, new callers would give up before they begin.
         """
-        if self._frames or self._used >= ROOM or account.balance(self.clock()) < 0:
+        if self._frames.waiting or self._used >= ROOM or account.balance(self.clock()) < 0:
             await self._wait(self._frames, account)
 
     async def _wait(self, queue: _Queue, account: Account) -> None:
         waiter = queue.add(account)
-        self._arm()
+        if not self._armed:
+            self._arm()
         await waiter
 
     def _arm(self) -> None:
-        if not self._armed:
-            self._armed = True
-            asyncio.get_running_loop().call_soon(self._next_pass)
+        self._armed = True
+        asyncio.get_running_loop().call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
         """Give one of those who wait a turn in this pass, after a long one more of those who have yet to begin.
@@ -225,6 +216,9 @@ class Turns:
         """
         self._armed = False
         used, self._used = self._used, 0.0
+        if not (self._released or self._are_waiting()):
+            self._started = 0
+            return
         now = self.clock()
         is_released = self._release_next(now)
         if is_released:
@@ -249,7 +243,7 @@ class Turns:
             self._released += 1
 
     def _are_waiting(self) -> bool:
-        return bool(self._starting or self._going_on or self._frames)
+        return bool(self._starting.waiting or self._going_on.waiting or self._frames.waiting)
 
     def _release_next(self, now: float) -> bool:
         """Give one that is not overdrawn its turn: one that begins before one under way, but not always."""
@@ -273,9 +267,19 @@ class Call:
         self._began_at = turns.clock()
         """When the step under way began."""
 
+    def __enter__(self) -> Self:
+        self._account.calls += 1
+        # Not reset: gRPC runs each call in a task of its own, and closes some from another one.
+        _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._account.calls -= 1
+
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of the work, which begins when it is this call's turn."""
-        await self._turns.wait_to_start(self._account)
+        if not self._turns.may_start(self._account):
+            await self._turns.wait_to_start(self._account)
         return await _Metered(work(), self)
 
     async def wait_turn(self) -> None:
@@ -298,8 +302,9 @@ class Call:
     def end_step(self) -> None:
         """Charge the step that has just ended."""
         now = self._turns.clock()
-        self._turns.charge(self._account, now - self._began_at, now)
-        self._began_at = now
+        seconds, self._began_at = now - self._began_at, now
+        self._account.charge(seconds, now)
+        self._turns.count(seconds)
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
