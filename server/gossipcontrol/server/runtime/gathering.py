@@ -14,7 +14,7 @@ STEP = 0.002
 beginning of a pass, so one of them may be over at once."""
 LONGEST = 0.02
 """Seconds for which a call waits at most while the event loop is busy: what it does then, it must do anyway."""
-BUSY = 0.7
+BUSY = 0.5
 """Share of a step that the event loop's thread must work for it to count as busy."""
 RECENT = 0.1
 """Seconds after many came within which as many are expected: to answer them takes some milliseconds."""
