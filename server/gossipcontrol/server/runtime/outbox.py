@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import time
-from bisect import bisect_right, insort
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -83,7 +83,7 @@ class Outbox:
         self._is_releasing = False
         self._resume: asyncio.Handle | None = None
         """The next slice of effects that may leave, while some are left."""
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiters: deque[tuple[int, int, asyncio.Future[None]]] = deque()
         """By number, then in the order in which they came."""
         self._tickets = itertools.count()
         self._appended = self._kept = 0
@@ -183,7 +183,7 @@ class Outbox:
         if turn.effects:
             late = self._kept < self._appended
             self._held.append(Held(self._appended, deque(turn.effects), now, late))
-            if len(self._held) == 1:
+            if len(self._held) == 1 and not late:
                 self._release()
         return number
 
@@ -193,16 +193,13 @@ class Outbox:
             return  # performing an effect may put further ones
         self._is_releasing, until = True, time.perf_counter() + SLICE_TIME
         try:
-            while self._may_release():
+            while self._held and self._held[0].number <= self._kept:
                 self._release_next()
-                if time.perf_counter() >= until and self._may_release():
+                if time.perf_counter() >= until:
                     self._resume = asyncio.get_running_loop().call_soon(self._release)
                     return
         finally:
             self._is_releasing = False
-
-    def _may_release(self) -> bool:
-        return bool(self._held) and self._held[0].number <= self._kept
 
     def _release_next(self) -> None:
         assert self._perform is not None
@@ -376,9 +373,11 @@ class Outbox:
 
     def _take_waiters(self, number: int) -> Iterable[asyncio.Future[None]]:
         """Those that wait for facts up to this number, and still wait."""
-        end = bisect_right(self._waiters, number, key=lambda one: one[0])
-        waiters = [waiter for _, _, waiter in self._waiters[:end] if not waiter.done()]
-        del self._waiters[:end]
+        waiters: list[asyncio.Future[None]] = []
+        while self._waiters and self._waiters[0][0] <= number:
+            _, _, waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiters.append(waiter)
         return waiters
 
 

@@ -134,10 +134,10 @@ class Turns:
 
         It is under way within its ``with``.
         """
-        return Call(self, self._account(identity or peer), peer, identity)
-
-    def _account(self, peer: str) -> Account:
         now = self.clock()
+        return Call(self, self._account(identity or peer, now), peer, identity, now)
+
+    def _account(self, peer: str, now: float) -> Account:
         if peer.startswith(LOCAL_PEER) or not peer:
             return Account(now)
         account = self._accounts.get(peer)
@@ -179,9 +179,9 @@ class Turns:
             if self._used < CALLS_TIME:
                 return
 
-    def may_start(self, account: Account) -> bool:
+    def may_start(self, account: Account, now: float) -> bool:
         """Whether a call need not wait: little was done in this pass, and its account is not overdrawn."""
-        return self._used < PASS_TIME and account.balance(self.clock()) >= 0
+        return self._used < PASS_TIME and account.balance(now) >= 0
 
     async def wait_to_start(self, account: Account) -> None:
         """Wait for the turn of a call that may not start yet."""
@@ -259,13 +259,13 @@ class Call:
 
     __slots__ = ("_account", "_began_at", "_turns", "identity", "peer")
 
-    def __init__(self, turns: Turns, account: Account, peer: str = "", identity: str = "") -> None:
+    def __init__(self, turns: Turns, account: Account, peer: str, identity: str, now: float) -> None:
         self.peer = peer
         self.identity = identity
         self._turns = turns
         self._account = account
-        self._began_at = turns.clock()
-        """When the step under way began."""
+        self._began_at = now
+        """When the step under way began; before the first, when the call came."""
 
     def __enter__(self) -> Self:
         self._account.calls += 1
@@ -278,7 +278,7 @@ class Call:
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of the work, which begins when it is this call's turn."""
-        if not self._turns.may_start(self._account):
+        if not self._turns.may_start(self._account, self._began_at):
             await self._turns.wait_to_start(self._account)
         return await _Metered(work(), self)
 
