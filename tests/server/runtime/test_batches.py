@@ -12,12 +12,13 @@ import pytest
 from gossipcontrol.server.core.core import Journaling
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect
 from gossipcontrol.server.core.event import Event, NodeAttached, RejoinRequested, TimePassed
-from gossipcontrol.server.core.turn import Turn
+from gossipcontrol.server.core.turn import Fact, Turn
 from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.runtime import dispatcher as dispatcher_module
 from gossipcontrol.server.runtime import gathering as gathering_module
 from gossipcontrol.server.runtime.collector import EVENTS, Collector
 from gossipcontrol.server.runtime.turns import BURST, Turns, current_caller
+from gossipcontrol.server.state.entry import KnowledgeEntry
 
 from tests.kit.until import until
 from tests.server.runtime.test_outbox import Desk, turn
@@ -86,6 +87,45 @@ async def test_decisions_of_a_batch_take_no_longer_than_a_slice(monkeypatch: pyt
     assert seen == {0, 1, 2}
     desk.journal.commit()
     await asyncio.gather(*tasks)
+    await desk.dispatcher.close()
+
+
+def commits_in_the_loop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many entries each commit keeps, of a journal that commits when the event loop has it do so."""
+    commits, append = list[int](), desk.journal.append
+
+    def commit() -> None:
+        commits.append(len(desk.journal.entries) - sum(commits))
+        desk.journal.commit()
+
+    def appending(entries: Sequence[Fact | KnowledgeEntry], effects: Sequence[Effect] = ()) -> int:
+        assert desk.journal.listener is not None
+        assert desk.journal.listener.soon is not None
+        number = append(entries, effects)
+        desk.journal.listener.soon(commit)
+        return number
+
+    monkeypatch.setattr(desk.journal, "append", appending)
+    return commits
+
+
+async def test_a_call_that_comes_alone_is_kept_before_it_waits_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    commits = commits_in_the_loop(desk, monkeypatch)
+    call = desk.dispatcher.settle(RejoinRequested("n"))
+    with pytest.raises(StopIteration):
+        call.send(None)
+    assert commits == [1]
+    await desk.dispatcher.close()
+
+
+async def test_calls_of_one_pass_are_kept_by_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many nodes as come back at once each register with a call of this kind."""
+    desk, turns = Desk(), Turns()
+    desk.outbox.turns = turns
+    commits = commits_in_the_loop(desk, monkeypatch)
+    await asyncio.gather(*(call(desk, turns, peer) for peer in PEERS))
+    assert commits == [1, 2], "nothing was done in this pass before the first"
     await desk.dispatcher.close()
 
 

@@ -62,6 +62,34 @@ def test_what_comes_alone_waits_for_nobody() -> None:
     virtually(scene)
 
 
+def test_one_that_came_alone_may_run_at_once_and_any_other_may_not() -> None:
+    async def scene(desk: Desk) -> None:
+        desk.come()
+        desk.gathering.run_alone()
+        assert desk.together == [1]
+        desk.gathering.run_alone()
+        desk.come(2)
+        desk.gathering.run_alone()
+        assert desk.together == [1], "two came"
+        await desk.pause(STEP)
+        assert desk.together == [1, 2]
+        await desk.pause(RECENT * 1.1)
+        desk.arrived = True
+        desk.come()
+        desk.gathering.run_alone()
+        assert desk.together == [1, 2], "another has arrived"
+        await desk.pause(STEP)
+        desk.gathering.again()
+        desk.come()
+        desk.arrived = False
+        desk.gathering.run_alone()
+        assert desk.together == [1, 2, 1], "it would cut short what is left"
+        await desk.pause(STEP)
+        assert desk.together == [1, 2, 1, 1]
+
+    virtually(scene)
+
+
 def test_once_another_call_has_arrived_it_is_waited_for_and_not_much_longer() -> None:
     async def scene(desk: Desk) -> None:
         desk.arrived = True

@@ -144,6 +144,7 @@ class Dispatcher:
         is_trigger = isinstance(event, TRIGGERS)
         if not (is_trigger and (self._waiting or self.outbox.gathers)):
             turn = self.submit(event)
+            self.outbox.commit_if_alone()
             await self.outbox.kept()
             return turn.effects
         caller, effects = current_caller(), list[Effect]()

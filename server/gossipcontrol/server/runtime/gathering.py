@@ -88,6 +88,12 @@ class Gathering:
             self._due.cancel()
             self._soon()
 
+    def run_alone(self) -> None:
+        """Run now, instead of in the next pass of the event loop, if only one came and no other call has arrived."""
+        if self._due is not None and self._came == 1 and not (self._steps or self._is_rest or self._others()):
+            self._due.cancel()
+            self._fire()
+
     def again(self) -> None:
         """Run once more in the next pass of the event loop, unless that is due anyway."""
         if self._due is None:
