@@ -79,6 +79,7 @@ class AgentStreams:
         peer = context.peer()
         with self._registering(peer):
             register = await self._first_frame(frames)
+        await wait_for_room()  # as many nodes as come back at once
         session = Session(register.node_id, next(self._session_ids), queued=self.queued, epoch=self._run.epoch)
         session.speaker, session.peer = current_identity(), peer
         await self._register(session, register)
