@@ -384,7 +384,7 @@ ATTRIBUTES = {
     "Answers": "_requests _generations",
     "Admission": "_limiter _queue _at_once _room",
     "Gcra": "interval _tolerance _arrival_at",
-    "FairQueue": "_nodes _order _pushes _length",
+    "FairQueue": "_nodes _order _pushes length",
     "Timers": "_heap _former _pushes _stood",
     "DedupeCache": "_limit _age _room _size _entries _order _replaced taken",
     "RecordedReads": "answers _recorded",

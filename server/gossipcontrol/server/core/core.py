@@ -139,6 +139,9 @@ class Core:
         self._node_ids = SharedIds()
         self._host_ids = SharedIds()
         self._journaling = Journaling.KEEPING
+        self._deadline: float | None = None
+        """The next deadline while facts are kept, if it was computed since the last event."""
+        self._is_deadline_known = False
         self._departures: deque[tuple[type[NodesSlept] | type[NodesWoke], str, tuple[str, ...] | None]] = deque()
         """Nodes of hosts that slept or woke, and their stores (None: all) of which liveness is yet to be told."""
         self._handlers: dict[type[Any], Callable[[Any, float], Turn]] = {
@@ -165,6 +168,7 @@ class Core:
     def handle(self, event: Event, now: float, journaling: Journaling = Journaling.KEEPING) -> Turn:
         """Take one event at service time ``now`` (seconds, never going backwards) and say what it leads to."""
         self._journaling = journaling
+        self._is_deadline_known = False
         if not isinstance(event, ASKING):
             self.memory.recount()
             return self._handlers[type(event)](event, now)
@@ -196,14 +200,23 @@ class Core:
         """The service time at which TimePassed is due; None when nothing waits."""
         if self._departures:
             return self.deciding.handled_at
-        soft = earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
         if journaling is not Journaling.KEEPING:
-            return soft
-        hard = earliest(self.deciding.next_deadline(), self.deciding.returns_by())
-        return earliest(earliest(soft, hard), self.deciding.clearance.next_deadline())
+            return earliest(self.liveness.next_deadline(), self._scanner.next_deadline())
+        if not self._is_deadline_known:
+            deciding = self.deciding
+            self._deadline = earliest(
+                self.liveness.next_deadline(),
+                self._scanner.next_deadline(),
+                deciding.next_deadline(),
+                deciding.returns_by(),
+                deciding.clearance.next_deadline(),
+            )
+            self._is_deadline_known = True
+        return self._deadline
 
     def replay(self, fact: Fact) -> Sequence[Effect]:
         """Decide again what the log kept; nothing of it may leave, and liveness hears nothing of it."""
+        self._is_deadline_known = False
         self.memory.recount()
         return self.deciding.handle(fact.event, fact.at, fact.reads).effects
 
@@ -488,6 +501,7 @@ class Core:
 
     def load(self, plain: Plain) -> None:
         """Take over a saved deciding state; the core must be new."""
+        self._is_deadline_known = False
         self.memory.recount()
         self.deciding.load(plain)
 

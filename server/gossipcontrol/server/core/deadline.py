@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 
-def earliest(one: float | None, other: float | None) -> float | None:
-    """The sooner of two deadlines, of which either may be none."""
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
+def earliest(*deadlines: float | None) -> float | None:
+    """The soonest of some deadlines, of which any may be none."""
+    soonest = None
+    for one in deadlines:  # after every event, so it is a plain loop
+        if one is not None and (soonest is None or one < soonest):
+            soonest = one
+    return soonest

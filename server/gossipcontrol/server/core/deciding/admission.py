@@ -81,16 +81,14 @@ class FairQueue:
         self._order: deque[NodeQueue] = deque()
         """Whose turn is next. An OrderedDict would be copied by looking up each of its keys."""
         self._pushes = 0
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0
+        """Rejoins that wait."""
 
     def push(self, rejoin: Rejoin) -> None:
         """Queue a rejoin, or move one that waits already to the place its urgency now gives it."""
         if not rejoin.queued:
             rejoin.queued = True
-            self._length += 1
+            self.length += 1
         self._pushes += 1
         rejoin.place = self._pushes
         queue = self._nodes.get(rejoin.node_id)
@@ -104,7 +102,7 @@ class FairQueue:
         """Take a rejoin out, wherever it is."""
         if rejoin.queued:
             rejoin.queued = False
-            self._length -= 1
+            self.length -= 1
 
     def pop(self) -> Rejoin:
         """The next rejoin; raises IndexError when there is none."""
@@ -137,7 +135,7 @@ class FairQueue:
             self._nodes[node_id] = NodeQueue(node_id, entries)
         self._order = deque(self._nodes.values())
         queued = {rejoin.rejoin_id for queue in self._nodes.values() for *_, rejoin in queue.entries if rejoin.queued}
-        self._length = len(queued)
+        self.length = len(queued)
 
     @staticmethod
     def _pop_entry(entries: list[Entry]) -> Rejoin | None:
@@ -204,11 +202,11 @@ class Admission:
         """Most that start at once with one event, and how many more may with this one."""
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._queue.length
 
     def dry(self) -> DryLane:
         """A lane to try things out on."""
-        return DryLane(self._limiter.copy(), len(self._queue), self._at_once)
+        return DryLane(self._limiter.copy(), self._queue.length, self._at_once)
 
     def begin(self) -> None:
         """An event begins."""
@@ -216,7 +214,7 @@ class Admission:
 
     def take(self, now: float) -> bool:
         """Whether a rejoin may start at once: nobody waits, not too many did with this event, the limiter allows it."""
-        if len(self._queue) or not self._room or not self._limiter.take(now):
+        if self._queue.length or not self._room or not self._limiter.take(now):
             return False
         self._room -= 1
         return True
@@ -231,13 +229,13 @@ class Admission:
 
     def pop(self, now: float) -> Rejoin | None:
         """The next rejoin that may start now, if any."""
-        if len(self._queue) and self._limiter.take(now):
+        if self._queue.length and self._limiter.take(now):
             return self._queue.pop()
         return None
 
     def next_at(self) -> float | None:
         """When the next queued rejoin may start; None when nobody waits."""
-        return self._limiter.next_at() if len(self._queue) else None
+        return self._limiter.next_at() if self._queue.length else None
 
     def clamp(self, now: float) -> None:
         """A run begins, perhaps under other parameters: owe no more than they allow."""
@@ -245,7 +243,7 @@ class Admission:
 
     def estimate(self, now: float) -> float:
         """When a rejoin that joins the queue's end now would start, were all nodes' queues equally long."""
-        return self._limiter.after(len(self._queue), now)
+        return self._limiter.after(self._queue.length, now)
 
     def capture(self, capture: Capture) -> Plain:
         """Limiter and queue."""

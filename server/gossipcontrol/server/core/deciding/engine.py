@@ -159,9 +159,10 @@ class Engine:
         facts = self._output.facts
         if not facts:
             return []
-        found: list[Fact | KnowledgeFact] = [Fact(now, facts[0], tuple(self._reads.answers))]
-        if len(facts) > 1:
-            found += [Fact(now, fact) for fact in facts[1:]]
+        first, *others = facts
+        found: list[Fact | KnowledgeFact] = [Fact(now, first, tuple(self._reads.answers))]
+        if others:
+            found += [Fact(now, fact) for fact in others]
         return found
 
     def ask_nobody(self) -> None:
@@ -345,8 +346,8 @@ class Engine:
 
     def returns_by(self) -> float | None:
         """When the agents must be back that have not come back yet after the owner changed; None: all have."""
-        node = next(iter(self.registry.returning.values()), None)
-        return node.returns_by if node is not None else None
+        returning = self.registry.returning
+        return next(iter(returning.values())).returns_by if returning else None
 
     # What is known.
 

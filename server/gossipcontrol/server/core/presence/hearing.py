@@ -78,7 +78,7 @@ class Hearing:
 
     def next_at(self) -> float | None:
         """When it is to be judged whether the service is deaf; None when it was, or nobody ever reported."""
-        if self.is_deaf or self._judged_at == self.last_at or len(self._reported_at) < MIN_REPORTERS:
+        if self._judged_at == self.last_at or len(self._reported_at) < MIN_REPORTERS or self.is_deaf:
             return None
         return self.last_at + self._patience
 

@@ -314,8 +314,8 @@ class Presence:
 
     def next_at(self) -> float | None:
         """The earliest time at which a state may change by itself; None when none can."""
-        due_at = earliest(self._wheel.next_at(), self.hearing.next_at())
-        return earliest(due_at, next(iter(self._proved.values()))) if self._proved else due_at
+        proved_at = next(iter(self._proved.values())) if self._proved else None
+        return earliest(self._wheel.next_at(), self.hearing.next_at(), proved_at)
 
     def advance(self, now: float) -> None:
         """Refresh rows that are due, up to a bound; while ``next_at`` has passed, more of them are."""
