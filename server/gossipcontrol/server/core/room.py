@@ -127,10 +127,10 @@ class Room:
 
     def _is_strange(self, event: Asking) -> bool:
         if isinstance(event, NetworkChanged):
-            node_ids = event.node_ids
-            if not node_ids:
-                return not self._registry.nodes_on(event.host_id)
-            return any(self._unknown(node_id) for node_id in node_ids)
+            if event.node_ids:
+                return any(self._unknown(node_id) for node_id in event.node_ids)
+            host = self._registry.hosts.get(event.host_id)
+            return host is None or not host.nodes
         return not isinstance(event, NodeAttached) and self._unknown(event.node_id)
 
     def _unknown(self, node_id: str) -> bool:
@@ -138,28 +138,40 @@ class Room:
         return node is None or not node.registered
 
     def _wanted(self, event: Asking, is_strange: bool) -> int:
+        if isinstance(event, NetworkChanged):
+            return self._wanted_by_change(event)
         if isinstance(event, RejoinRequested):
             places = len(event.store_ids) or len(self._registry.store_ids(event.node_id)) or 1
             slots = self._slots(event.node_id, event.store_ids) if is_strange else 0
             return slots + ANSWER + places * PLACE
-        if isinstance(event, NetworkChanged):
-            node_ids = event.node_ids or self._registry.nodes_on(event.host_id) or ("",)
-            places = sum([max(1, len(self._registry.store_ids(node_id))) for node_id in node_ids])
-            new = sum([node_id not in self._registry.nodes for node_id in node_ids])
-            return new * NODE + HOST + ANSWER + min(places, CHARGED) * PLACE
         if isinstance(event, NodeAttached):
             return STREAM + HOST + self._slots(event.node_id, event.store_ids)
         names = 1 if isinstance(event, NeighborChanged) else self._new_names(event)
         return self._slots(event.node_id, (event.store_id,)) + names * NAME
+
+    def _wanted_by_change(self, event: NetworkChanged) -> int:
+        registry = self._registry
+        host = registry.hosts.get(event.host_id) if not event.node_ids else None
+        nodes = host.nodes.values() if host is not None else map(registry.nodes.get, event.node_ids)
+        new = places = 0
+        for node in nodes:
+            new += node is None
+            places += (len(node.slots) if node is not None else 0) or 1
+        if not places:  # no node of the host is known
+            new = places = 1
+        return new * NODE + HOST + ANSWER + min(places, CHARGED) * PLACE
 
     def _slots(self, node_id: str, store_ids: tuple[str, ...]) -> int:
         """The bytes of a node's stores that are new."""
         registry = self._registry
         node = registry.nodes.get(node_id)
         known = node.slots if node is not None else ()
-        new = [store_id for store_id in store_ids if store_id not in known]
-        stores = sum(store_id not in registry.stores for store_id in new)
-        return NODE * (node is None) + SLOT * len(new) + (STORE + MONITOR) * stores
+        slots = stores = 0
+        for store_id in store_ids:
+            if store_id not in known:
+                slots += 1
+                stores += store_id not in registry.stores
+        return NODE * (node is None) + SLOT * slots + (STORE + MONITOR) * stores
 
     def _new_names(self, event: LivenessReported) -> int:
         """Names that neither the store nor the node has yet; of a known node the least that it may be."""
