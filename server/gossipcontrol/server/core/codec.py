@@ -34,7 +34,7 @@ _PLAIN = frozenset({type(None), str, int, float, bool})
 
 def encode(value: Any) -> Plain:
     """Any value of the core as plain JSON; enumerations of words by name, those of the API by number."""
-    return _encoder(cast("Any", type(value)))(value)
+    return _encoder(value.__class__)(value)
 
 
 class Later:
@@ -89,7 +89,7 @@ class LaterMap:
 
 def encode_fields(value: Any) -> dict[str, Plain]:
     """The fields of a dataclass by name; those that are empty by default and still are stay out."""
-    layout = layout_of(cast("Any", type(value)), ())
+    layout = layout_of(value.__class__, ())
     return layout.encode(layout.read(value))
 
 
@@ -179,11 +179,11 @@ class Layout:
 
     def encode(self, values: Sequence[Any]) -> dict[str, Plain]:
         """By name."""
-        return {
-            name: one if type(one) in _PLAIN else encode(one)
-            for (name, default), one in zip(self._defaults, values, strict=True)
-            if one or one != default
-        }
+        plain: dict[str, Plain] = {}
+        for (name, default), one in zip(self._defaults, values, strict=True):
+            if one or one != default:
+                plain[name] = one if type(one) in _PLAIN else encode(one)
+        return plain
 
 
 _COPIES: dict[Any, Callable[[Any], Any]] = {set: frozenset, deque: tuple, list: tuple}
