@@ -229,17 +229,22 @@ class Core:
     def _on_network_changed(self, event: NetworkChanged, now: float) -> Turn:
         """Sleep and wake of a host are those of its nodes; a repeated request has happened before."""
         turn = self._decide(event, now)
-        if any(isinstance(effect, AnswerTrigger) and effect.replayed for effect in turn.effects):
-            return turn
+        for effect in turn.effects:
+            if isinstance(effect, AnswerTrigger) and effect.replayed:
+                return turn
         if event.host_id and event.boot_id and self._host_ids.claim(event.host_id, event.boot_id, now):
             turn.findings.append(IdShared("host", event.host_id))
-        node_ids = event.node_ids or self._registry.nodes_on(event.host_id)
+        departed: type[NodesSlept] | type[NodesWoke] | None = None
         # With a cloned host id nobody knows whose nodes sleep: their own reports tell.
-        if node_ids and event.kind is ChangeKind.SLEEPING and not self._host_ids.is_shared(event.host_id, now):
-            self._departures.extend((NodesSlept, node_id, None) for node_id in node_ids)
-        elif node_ids and event.kind is ChangeKind.RESUMED:
-            self._departures.extend((NodesWoke, node_id, None) for node_id in node_ids)
-        self._tell_departures(turn, now)
+        if event.kind is ChangeKind.SLEEPING and not self._host_ids.is_shared(event.host_id, now):
+            departed = NodesSlept
+        elif event.kind is ChangeKind.RESUMED:
+            departed = NodesWoke
+        if departed is not None:
+            node_ids = event.node_ids or self._registry.nodes_on(event.host_id)
+            self._departures.extend((departed, node_id, None) for node_id in node_ids)
+        if self._departures:
+            self._tell_departures(turn, now)
         return turn
 
     def _tell_departures(self, turn: Turn, now: float) -> None:
@@ -257,8 +262,10 @@ class Core:
     def _on_agent(self, event: NodeAttached | NodeDetached | NeighborChanged | LivenessReported, now: float) -> Turn:
         """What deciding refuses has not happened."""
         turn = self._decide(event, now)
-        if not any(isinstance(effect, RefuseNode) for effect in turn.effects):
-            self._observe(turn, event, now)
+        for effect in turn.effects:
+            if isinstance(effect, RefuseNode):
+                return turn
+        self._observe(turn, event, now)
         return turn
 
     def _on_attached(self, event: NodeAttached, now: float) -> Turn:
