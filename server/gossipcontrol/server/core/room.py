@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gossipcontrol.server.core.deciding.registry import Node, Registry
+from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.event import (
     ForgetRequested,
     LivenessReported,
@@ -73,13 +73,21 @@ class Room:
     def __init__(self, budget: MemoryBudget, registry: Registry) -> None:
         self._budget = budget
         self._registry = registry
+        self._wanted: dict[type[Any], Callable[[Any, bool], int]] = {
+            RejoinRequested: self._wanted_by_rejoin,
+            NetworkChanged: self._wanted_by_change,
+            NodeAttached: self._wanted_by_registration,
+            LivenessReported: self._wanted_by_report,
+            NeighborChanged: self._wanted_by_neighbor,
+        }
+        """The bytes that an event may fill, given whether nodes that never registered are what it names."""
 
     def ask(self, event: Asking, now: float) -> tuple[list[ForgetRequested], NoRoom | None]:
         """Who is to be forgotten for the event, and why it is refused, if it is."""
         if not self._budget.limit:
             return [], None
         is_strange = self._is_strange(event)
-        wanted = self._wanted(event, is_strange)
+        wanted = self._wanted[type(event)](event, is_strange)
         if not wanted:
             return [], None
         if is_strange:
@@ -97,7 +105,8 @@ class Room:
 
     def strange_cost(self, event: Asking) -> int:
         """The bytes that an event costs at most, if nodes that never registered are what it names; else 0."""
-        return self._wanted(event, True) if self._budget.limit and self._is_strange(event) else 0
+        is_strange = self._budget.limit and self._is_strange(event)
+        return self._wanted[type(event)](event, True) if is_strange else 0
 
     def trim(self, event: LivenessReported) -> LivenessReported:
         """A report of a known node without the neighbours that have no room."""
@@ -137,19 +146,26 @@ class Room:
         node = self._registry.nodes.get(node_id)
         return node is None or not node.registered
 
-    def _wanted(self, event: Asking, is_strange: bool) -> int:
-        if isinstance(event, NetworkChanged):
-            return self._wanted_by_change(event)
-        if isinstance(event, RejoinRequested):
-            places = len(event.store_ids) or len(self._registry.store_ids(event.node_id)) or 1
-            slots = self._slots(event.node_id, event.store_ids) if is_strange else 0
-            return slots + ANSWER + places * PLACE
-        if isinstance(event, NodeAttached):
-            return STREAM + HOST + self._slots(event.node_id, event.store_ids)
-        names = 1 if isinstance(event, NeighborChanged) else self._new_names(event)
-        return self._slots(event.node_id, (event.store_id,)) + names * NAME
+    def _wanted_by_rejoin(self, event: RejoinRequested, is_strange: bool) -> int:
+        places = len(event.store_ids) or len(self._registry.store_ids(event.node_id)) or 1
+        slots = self._slots(event.node_id, event.store_ids) if is_strange else 0
+        return slots + ANSWER + places * PLACE
 
-    def _wanted_by_change(self, event: NetworkChanged) -> int:
+    def _wanted_by_registration(self, event: NodeAttached, is_strange: bool) -> int:
+        del is_strange
+        return STREAM + HOST + self._slots(event.node_id, event.store_ids)
+
+    def _wanted_by_report(self, event: LivenessReported, is_strange: bool) -> int:
+        slot = self._registry.find_slot(event.node_id, event.store_id)
+        slots = self._slots(event.node_id, (event.store_id,)) if slot is None else 0
+        return slots + self._new_names(event, slot, is_strange) * NAME
+
+    def _wanted_by_neighbor(self, event: NeighborChanged, is_strange: bool) -> int:
+        del is_strange
+        return self._slots(event.node_id, (event.store_id,)) + NAME
+
+    def _wanted_by_change(self, event: NetworkChanged, is_strange: bool) -> int:
+        del is_strange
         registry = self._registry
         host = registry.hosts.get(event.host_id) if not event.node_ids else None
         nodes = host.nodes.values() if host is not None else map(registry.nodes.get, event.node_ids)
@@ -173,12 +189,11 @@ class Room:
                 stores += store_id not in registry.stores
         return NODE * (node is None) + SLOT * slots + (STORE + MONITOR) * stores
 
-    def _new_names(self, event: LivenessReported) -> int:
+    def _new_names(self, event: LivenessReported, slot: Slot | None, is_strange: bool) -> int:
         """Names that neither the store nor the node has yet; of a known node the least that it may be."""
-        slot = self._registry.find_slot(event.node_id, event.store_id)
         neighbors = max(0, len(event.neighbors) - (len(slot.neighbors) if slot is not None else 0))
         liveness = self._registry.liveness
-        if self._unknown(event.node_id):
+        if is_strange:
             return neighbors + liveness.count_unknown(event.store_id, event.heard.keys() | event.neighbors.keys())
         known = liveness.peer_count(event.store_id)
         if len(event.heard) + len(event.neighbors) <= known:
