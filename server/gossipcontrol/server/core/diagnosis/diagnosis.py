@@ -224,15 +224,17 @@ class Diagnosis:
         self._begin_due(now)
         while left > 0 and (self._advancing or self._begin_due(now)):
             monitor, parts = self._advancing[0]
-            part = next(parts, None)
-            self._recount(monitor)
-            if part is None:
+            for part in parts:
+                found += part
+                left -= 1 + PARTS_PER_FINDING * len(part)
+                if left <= 0:
+                    self._recount(monitor)
+                    break
+            else:
+                self._recount(monitor)
                 self._advancing.popleft()
                 self._end(monitor, now)
                 left -= 1
-            else:
-                found += part
-                left -= 1 + PARTS_PER_FINDING * len(part)
         self._advancing.rotate(-1)
         self._budget.prune(now)
         return found
