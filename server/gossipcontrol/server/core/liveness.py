@@ -397,7 +397,7 @@ class Liveness:
     @property
     def peer_total(self) -> int:
         """Number of tracked (store, peer)."""
-        return len(self.presence.table)
+        return self.presence.table.used
 
     def draw_online(self, store_id: str, identity: str, seed: int, *, speaking: bool) -> Iterator[str]:
         """The peers of a store that are ONLINE, in an order that the seed decides: those that speak, or the others.
