@@ -19,8 +19,8 @@ from gossipcontrol.server.core.codec import Later
 from gossipcontrol.server.core.decision import Cause
 from gossipcontrol.server.core.event import NetworkChanged, NodeAttached, RejoinProved, RejoinRequested
 from gossipcontrol.server.core.turn import Fact
+from gossipcontrol.server.state import checksum, log_table
 from gossipcontrol.server.state import file as file_module
-from gossipcontrol.server.state import log_table
 from gossipcontrol.server.state import sqlite as sqlite_module
 from gossipcontrol.server.state import writer as writer_module
 from gossipcontrol.server.state.entry import KnowledgeEntry
@@ -373,6 +373,22 @@ async def test_what_the_event_loop_has_written_counts_as_log(path: Path, monkeyp
     again.load()
     assert again.stats() == stats
     again.close()
+
+
+def test_a_lone_entry_is_kept_with_its_tally_or_not_at_all(path: Path) -> None:
+    file = StateFile(path, full=False, max_bytes=1 << 30)
+    connection = file.open()
+    row, other = (log_table.entry_row(number, entry) for number, entry in enumerate(ENTRIES[:2], 1))
+    log_table.insert_alone(connection, row)
+    log_table.insert_alone(connection, other)
+    with pytest.raises(sqlite3.IntegrityError):
+        log_table.insert_alone(connection, other)
+    assert checksum.verify(connection)["log"] == 2
+    file.drop()
+    file.unlock()
+    with closing(sqlite3.connect(path)) as again:
+        assert checksum.verify(again)["log"] == 2
+        assert not again.execute("SELECT name FROM sqlite_schema WHERE type IN ('view', 'trigger')").fetchall()
 
 
 async def test_how_the_clocks_stand_is_kept_by_the_event_loop_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import math
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from functools import cache
 
 COLUMNS = {
     "log": ("seq", "at", "kind", "fields", "said", "store", "body"),
@@ -18,6 +19,7 @@ COLUMNS = {
 """The tables that hold state, and what the checksum of a row covers, in this order."""
 _SCHEMA = "schema"
 """Name of the tally of the table definitions themselves."""
+_COUNT = "UPDATE tally SET rows = rows + ?, sum = sum + ? WHERE name = ?"
 _DEFINITIONS = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name"
 
 Values = tuple[int | float | str | bytes | None, ...]
@@ -43,9 +45,35 @@ def insert(connection: sqlite3.Connection, table: str, rows: Sequence[Values]) -
         return
     sums = [row_checksum(one) for one in rows]
     checked = [(*one, crc) for one, crc in zip(rows, sums, strict=True)]
-    names, marks = ", ".join(COLUMNS[table]), ", ?" * len(COLUMNS[table])
-    connection.executemany(f"INSERT INTO {table} ({names}, crc) VALUES ({marks[2:]}, ?)", checked)
+    connection.executemany(_insertion(table, table), checked)
     _count(connection, table, len(sums), sum(sums))
+
+
+def insert_alone(connection: sqlite3.Connection, table: str, row: Values) -> None:
+    """Insert a row in a transaction of its own, on a connection to which ``add_tallied_view`` was applied."""
+    connection.execute(_insertion(f"{table}_tallied", table), (*row, row_checksum(row)))
+
+
+def add_tallied_view(connection: sqlite3.Connection, table: str) -> None:
+    """Have one statement insert a row and tally it, where a transaction of several takes four.
+
+    During each of them another thread may take the interpreter. The view is the connection's, never in the file.
+    """
+    names = f"{', '.join(COLUMNS[table])}, crc"
+    values = ", ".join(f"NEW.{name}" for name in names.split(", "))
+    connection.execute(f"CREATE TEMP VIEW {table}_tallied AS SELECT {names} FROM main.{table}")
+    connection.execute(
+        f"CREATE TEMP TRIGGER {table}_tally INSTEAD OF INSERT ON {table}_tallied BEGIN "
+        f"INSERT INTO {table} ({names}) VALUES ({values}); "
+        f"UPDATE tally SET rows = rows + 1, sum = sum + NEW.crc WHERE name = '{table}'; END"
+    )
+
+
+@cache
+def _insertion(place: str, table: str) -> str:
+    """The statement that inserts a row of this table there."""
+    names, marks = ", ".join(COLUMNS[table]), ", ?" * len(COLUMNS[table])
+    return f"INSERT INTO {place} ({names}, crc) VALUES ({marks[2:]}, ?)"
 
 
 def delete(connection: sqlite3.Connection, table: str, where: str = "1", parameters: Sequence[int | str] = ()) -> None:
@@ -66,7 +94,7 @@ def replace(connection: sqlite3.Connection, table: str, row: Values) -> None:
 
 
 def _count(connection: sqlite3.Connection, table: str, rows: int, total: int) -> None:
-    connection.execute("UPDATE tally SET rows = rows + ?, sum = sum + ? WHERE name = ?", (rows, total, table))
+    connection.execute(_COUNT, (rows, total, table))
 
 
 def fill(connection: sqlite3.Connection) -> None:

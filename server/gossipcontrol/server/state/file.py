@@ -53,6 +53,7 @@ class StateFile:
 
     def __init__(self, path: Path, *, full: bool, max_bytes: int) -> None:
         self.path = path
+        self._name = str(path)
         self._synchronous = "FULL" if full else "NORMAL"
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
@@ -95,6 +96,7 @@ class StateFile:
             migrate(connection)
             if whole:
                 checksum.verify(connection)
+            checksum.add_tallied_view(connection, "log")
             self._inode = self.path.stat().st_ino
         except BaseException:
             connection.close()
@@ -157,7 +159,7 @@ class StateFile:
     def _is_there(self) -> bool:
         """Whether it is the file that was opened: a deleted one accepts writes, but nobody will ever read them."""
         try:
-            return self.path.stat().st_ino == self._inode
+            return os.stat(self._name).st_ino == self._inode  # noqa: PTH116 - each commit asks
         except FileNotFoundError:
             return False
 

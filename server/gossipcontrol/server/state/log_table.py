@@ -48,19 +48,21 @@ def read(connection: sqlite3.Connection) -> LoadedLog:
     )
 
 
-def entry_row(number: int, entry: Fact) -> Row:
-    """The row of an entry of deciding."""
-    return (number, *write_entry(entry), None, None)
-
-
-def knowledge_row(number: int, entry: KnowledgeEntry) -> Row:
-    """The row of an entry of knowledge."""
+def entry_row(number: int, entry: Fact | KnowledgeEntry) -> Row:
+    """The row of an entry."""
+    if isinstance(entry, Fact):
+        return (number, *write_entry(entry), None, None)
     return (number, float(entry.at), entry.kind, "{}", "[]", entry.store_id, entry.body)
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Append rows to the log."""
     checksum.insert(connection, "log", rows)
+
+
+def insert_alone(connection: sqlite3.Connection, row: Row) -> None:
+    """Append a row in a transaction of its own."""
+    checksum.insert_alone(connection, "log", row)
 
 
 def row_bytes(row: Row) -> int:

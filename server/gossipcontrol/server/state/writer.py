@@ -27,6 +27,7 @@ class Snapshot:
     knowledge: KnowledgeSnapshot | None
 
 
+ENTRIES = (Fact, KnowledgeEntry)
 Item = Fact | KnowledgeEntry | Snapshot | SnapshotWriter | StoreSnapshotWriter
 Batch = Sequence[tuple[int, Item]]
 """What waits to be written, by number."""
@@ -115,16 +116,21 @@ class FileWriter:
 
         What it leaves behind when it fails, the next ``commit`` clears up, because that takes time.
         """
-        rows = _plan(batch).rows
+        rows = [log_table.entry_row(number, item) for number, item in batch if isinstance(item, ENTRIES)]
         self._short_failed, was_short, self._is_short = True, self._is_short, True
         connection = self.file.present()
         if not was_short:
             self.file.be_quick(True)
-        connection.execute("BEGIN IMMEDIATE")
-        log_table.insert(connection, rows)
-        reading = self._write_clock(connection)
-        connection.execute("COMMIT")
-        self._short_failed, self._reading = False, reading
+        reading = self._new_reading()
+        if reading is None and len(rows) == 1:
+            log_table.insert_alone(connection, rows[0])
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            log_table.insert(connection, rows)
+            if reading is not None:
+                clock_table.write(connection, reading)
+            connection.execute("COMMIT")
+        self._short_failed, self._reading = False, reading or self._reading
         self.entries += len(rows)
         self.log_bytes += sum(map(log_table.row_bytes, rows))
         self._unsynced += LEAST_PAGES + sum(map(_size, rows)) // PAGE
@@ -152,13 +158,15 @@ class FileWriter:
             connection = self.file.reopen(plan.knowledge is not None)
             connection.execute("BEGIN IMMEDIATE")
             written = self._write(connection, plan)
-            reading = self._write_clock(connection)
+            reading = self._new_reading()
+            if reading is not None:
+                clock_table.write(connection, reading)
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
             self.file.drop()
             self._reading = None  # the file may be another one next time
             raise
-        self._reading = reading
+        self._reading = reading or self._reading
         self.entries, self.log_bytes = written.entries, written.log_bytes
         self.is_settled = not self.is_busy and len(plan.rows) == len(batch) < SETTLED_ROWS
         self._go_on(batch, plan, written)
@@ -191,11 +199,10 @@ class FileWriter:
             log_bytes = self.log_bytes + sum(map(log_table.row_bytes, plan.rows))
         return Written(entries, log_bytes, size, sizes, completed)
 
-    def _write_clock(self, connection: sqlite3.Connection) -> ClockReading | None:
-        """Keep how the clocks stand, when that is new; returns what the file then holds."""
+    def _new_reading(self) -> ClockReading | None:
+        """How the clocks stand, when the file does not say so yet."""
         if self.clock is None or not clock_table.differs(self._reading, reading := self.clock()):
-            return self._reading
-        clock_table.write(connection, reading)
+            return None
         return reading
 
     def _go_on(self, batch: Batch, plan: _Plan, written: Written) -> None:
@@ -223,10 +230,8 @@ def _plan(batch: Batch) -> _Plan:
                 knowledge_number, knowledge = number, item.knowledge
     rows: list[Row] = []
     for number, item in batch:
-        if type(item) is Fact and number > snapshot_number:
+        if isinstance(item, ENTRIES) and number > (snapshot_number if type(item) is Fact else knowledge_number):
             rows.append(log_table.entry_row(number, item))
-        elif type(item) is KnowledgeEntry and number > knowledge_number:
-            rows.append(log_table.knowledge_row(number, item))
     return _Plan(snapshot_number, snapshot, knowledge_number, knowledge, rows)
 
 
