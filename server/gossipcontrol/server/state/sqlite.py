@@ -65,12 +65,16 @@ class SqliteJournal:
         self._file = StateFile(path, full=full, max_bytes=max_bytes)
         self._writer = FileWriter(self._file)
         self._max_bytes = max_bytes
-        self._ready = threading.Condition()
+        self._lock = threading.RLock()
+        """Held while the queue or the owner changes."""
+        self._ready = threading.Condition(self._lock)
+        """There may be something for the thread to do."""
         self._queue: list[tuple[int, Item]] = []
         self._number = 0
         self._closing_at: float | None = None
         self._thread: threading.Thread | None = None
-        self._snapshot_bytes = 0
+        self._long_log = MIN_LOG_BYTES
+        """Bytes of a log of deciding that is worth a snapshot."""
         self._snapshot_queued = False
         self._knowledge_queued = False
         """Whether a snapshot with the knowledge of every store is queued."""
@@ -110,7 +114,7 @@ class SqliteJournal:
     def _read(self, connection: sqlite3.Connection) -> Loaded:
         log = log_table.read(connection)
         knowledge = knowledge_table.read(connection)
-        self._snapshot_bytes = log.snapshot_bytes
+        self._measure(log.snapshot_bytes)
         self._writer.log_bytes = log.log_bytes
         self._writer.entries = len(log.entries) + len(knowledge.entries)
         self._policy.resize({store_id: len(body) for store_id, body in knowledge.stores.items()})
@@ -137,7 +141,7 @@ class SqliteJournal:
         for one in entries:
             if type(one) is KnowledgeEntry:
                 self._policy.add(one.store_id, len(one.body) + ENTRY_BYTES)
-        with self._ready:
+        with self._lock:
             self._queue += enumerate(entries, self._number + 1)
             self._number += len(entries)
             if self._owner is Owner.LOOP:
@@ -157,7 +161,7 @@ class SqliteJournal:
     def mark(self) -> int:
         """A number between what was appended and what will be."""
         self._snapshot_queued = True
-        with self._ready:
+        with self._lock:
             self._number += 1
             return self._number
 
@@ -176,7 +180,7 @@ class SqliteJournal:
         return self._put(writer)
 
     def _put(self, item: Snapshot | SnapshotWriter | StoreSnapshotWriter) -> int:
-        with self._ready:
+        with self._lock:
             self._number += 1
             self._queue.append((self._number, item))
             self._leave_to_thread()
@@ -184,8 +188,9 @@ class SqliteJournal:
 
     def wants_snapshot(self) -> bool:
         """Whether the file is lost, or the log outweighs the snapshot or a quarter of the largest file."""
-        limit = min(max(MIN_LOG_BYTES, 2 * self._snapshot_bytes), self._max_bytes // 4)
-        return self.wants_all() or (self._writer.log_bytes > limit and not self._snapshot_queued)
+        if self._writer.log_bytes > self._long_log and not self._snapshot_queued:
+            return True
+        return self.wants_all()
 
     def wants_all(self) -> bool:
         """Whether the file is lost."""
@@ -205,7 +210,7 @@ class SqliteJournal:
 
     def close(self) -> None:
         """Wait for the writer; blocks, at most a little longer than ``CLOSE_TIME``."""
-        with self._ready:
+        with self._lock:
             self._closing_at = time.monotonic() + CLOSE_TIME
             self._ready.notify()
         if self._thread is not None:
@@ -224,7 +229,7 @@ class SqliteJournal:
         self._is_soon = False
         if not self.commits_in_loop:
             return
-        with self._in_use, self._ready:
+        with self._in_use, self._lock:
             if self._closing_at is not None or not self._queue:
                 return  # the thread commits the rest
             if self._is_long():
@@ -249,27 +254,36 @@ class SqliteJournal:
         """Whether what is queued takes too long for the event loop, or needs a sync of the disk."""
         if len(self._queue) > LOOP_ROWS or self._writer.needs_thread:
             return True
-        return sum([_weight(item) for _, item in self._queue]) > LOOP_WEIGHT
+        weight = 0
+        for _, item in self._queue:
+            if type(item) is Fact:
+                event: Any = item.event
+                weight += len(item.reads) + len(getattr(event, "store_ids", ())) + len(getattr(event, "node_ids", ()))
+            elif type(item) is KnowledgeEntry:
+                weight += len(item.body) // NAME_BYTES
+            else:
+                return True
+        return weight > LOOP_WEIGHT
 
     def _heard(self, number: int, took: float) -> None:
         """Tell of a commit in the event loop."""
         assert self._listener is not None
         if took > SLOW_COMMIT:
             self._thread_until = time.monotonic() + SLOW_TIME
-            with self._ready:
+            with self._lock:
                 self._leave_to_thread()
         self._listener.observed(took)
         self._listener.committed(number)
 
     def _leave_to_thread(self) -> None:
-        """Let the thread have the file, if it is the loop's, and wake it; call it with ``_ready``."""
+        """Let the thread have the file, if it is the loop's, and wake it; call it with ``_lock``."""
         if self._owner is Owner.LOOP:
             self._owner = Owner.THREAD
         self._ready.notify()
 
     def _take(self) -> None:
         """Take the file that the thread has offered, and commit what came meanwhile."""
-        with self._ready:
+        with self._lock:
             if self._closing_at is not None or self._owner is not Owner.OFFERED:
                 return
             self._owner = Owner.LOOP
@@ -283,7 +297,7 @@ class SqliteJournal:
         while True:
             self._wait(batch)
             with self._in_use:
-                with self._ready:
+                with self._lock:
                     self._owner = Owner.THREAD
                     batch += self._queue
                     self._queue.clear()
@@ -302,7 +316,7 @@ class SqliteJournal:
 
     def _wait(self, batch: list[tuple[int, Item]]) -> None:
         """Wait until there is something to be written by the thread."""
-        with self._ready:
+        with self._lock:
             while self._closing_at is None and not (
                 self._owner is Owner.THREAD and (self._queue or batch or self._writer.is_busy)
             ):
@@ -327,7 +341,7 @@ class SqliteJournal:
         """Let the event loop have the file, unless there is more to do that takes long."""
         if self._full or not self._writer.is_settled or time.monotonic() < self._thread_until:
             return
-        with self._ready:
+        with self._lock:
             if self._closing_at is None:
                 self._owner = Owner.OFFERED
         _call(loop, self._take)
@@ -335,12 +349,17 @@ class SqliteJournal:
     def _record(self, written: Written, loop: asyncio.AbstractEventLoop) -> None:
         """Record which snapshots a transaction completed."""
         if written.snapshot_bytes:
-            self._snapshot_bytes, self._snapshot_queued = written.snapshot_bytes, False
+            self._measure(written.snapshot_bytes)
+            self._snapshot_queued = False
         if written.store_sizes is not None:
             self._knowledge_queued = False
             _call(loop, self._policy.resize, written.store_sizes)
         if written.store_snapshot is not None:
             _call(loop, self._policy.end, written.store_snapshot.generation, written.store_snapshot.size)
+
+    def _measure(self, snapshot_bytes: int) -> None:
+        """The snapshot of deciding has this size."""
+        self._long_log = min(max(MIN_LOG_BYTES, 2 * snapshot_bytes), self._max_bytes // 4)
 
     def _abandon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give up the snapshots under way; they are due again later."""
@@ -356,11 +375,3 @@ def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *argum
     """Call in the loop, unless it has ended."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback, *arguments)
-
-
-def _weight(item: Item) -> int:
-    """About how many names a row has; more than a transaction in the event loop may have for what is no row."""
-    if type(item) is Fact:
-        event: Any = item.event
-        return len(item.reads) + len(getattr(event, "store_ids", ())) + len(getattr(event, "node_ids", ()))
-    return len(item.body) // NAME_BYTES if type(item) is KnowledgeEntry else LOOP_WEIGHT + 1
