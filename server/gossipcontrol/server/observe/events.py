@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from gossipcontrol.server.core.decision import Cause, DecisionKind
 from gossipcontrol.server.core.effect import (
     AcceptNode,
     AdviseRestart,
@@ -37,6 +38,10 @@ from gossipcontrol.server.wire.reasons import explain_decision
 
 LOGGED_DECISIONS = 20
 """Decisions of one trigger with a log line each; more share one line."""
+LISTED = frozenset({AnswerTrigger, StartRejoin, AnnounceRejoin, AskPeer, AnnounceRestart})
+"""Effects that a list of rejoins may show."""
+_CAUSES = {one: one.name.lower() for one in Cause}
+_KINDS = {one: one.name.lower() for one in DecisionKind}
 SHARED_HINTS = {
     "node": "two agents attach with this node id in turn; give each node a key of its own",
     "host": "two machines report with this host id, as clones do; give each its own machine id, then restart",
@@ -102,7 +107,7 @@ class EventLog:
         show = self._effects.get(type(effect))
         if show is not None:
             show(effect, at)
-        if isinstance(effect, AnswerTrigger | StartRejoin | AnnounceRejoin | AskPeer | AnnounceRestart):
+        if type(effect) in LISTED:
             self._rejoins_changed()
 
     def show_finding(self, finding: CoreFinding) -> None:
@@ -118,36 +123,35 @@ class EventLog:
         self._metrics.count_answer(answer)
         if answer.cause is None or answer.replayed or not self._log.is_enabled_for(logging.INFO):
             return
-        origin = Origin(origin.request_id, readable_peer(origin.caller))
+        cause, caller = _CAUSES[answer.cause], readable_peer(origin.caller)
         if len(answer.decisions) > LOGGED_DECISIONS or answer.is_rest or answer.total:
-            self._summarize(answer, origin)
+            self._summarize(answer, cause, origin.request_id, caller)
             return
         for decision in answer.decisions:
             self._log.info(
                 "decided",
-                cause=answer.cause.name.lower(),
+                cause=cause,
                 node=decision.node_id,
                 store=decision.store_id,
-                decision=decision.kind.name.lower(),
+                decision=_KINDS[decision.kind],
                 rejoin=decision.rejoin_id,
                 reason=explain_decision(decision, at),
                 request=origin.request_id,
-                caller=origin.caller,
+                caller=caller,
             )
 
-    def _summarize(self, answer: AnswerTrigger, origin: Origin) -> None:
+    def _summarize(self, answer: AnswerTrigger, cause: str, request_id: str, caller: str) -> None:
         """One line for a trigger that concerns many stores: their rejoins are listed by ``gossipcontrol rejoins``."""
-        assert answer.cause is not None
-        kinds = Counter(decision.kind.name.lower() for decision in answer.decisions)
+        kinds = Counter(_KINDS[decision.kind] for decision in answer.decisions)
         first = next((one.rejoin_id for one in answer.decisions if one.rejoin_id), "")
         self._log.info(
             "decided",
-            cause=answer.cause.name.lower(),
+            cause=cause,
             decisions=len(answer.decisions),
             first=first,
             **kinds,
-            request=origin.request_id,
-            caller=origin.caller,
+            request=request_id,
+            caller=caller,
         )
 
     def _started(self, start: StartRejoin, at: float) -> None:
