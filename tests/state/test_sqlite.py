@@ -378,11 +378,14 @@ async def test_what_the_event_loop_has_written_counts_as_log(path: Path, monkeyp
 def test_a_lone_entry_is_kept_with_its_tally_or_not_at_all(path: Path) -> None:
     file = StateFile(path, full=False, max_bytes=1 << 30)
     connection = file.open()
-    row, other = (log_table.entry_row(number, entry) for number, entry in enumerate(ENTRIES[:2], 1))
-    log_table.insert_alone(connection, row)
-    log_table.insert_alone(connection, other)
-    with pytest.raises(sqlite3.IntegrityError):
-        log_table.insert_alone(connection, other)
+    log_table.insert_alone(connection, log_table.entry_row(1, ENTRIES[0]))
+    intentions = KnowledgeEntry(1000.25, "a", "IntentionsRecorded", b"\0body")
+    log_table.insert_alone(connection, log_table.entry_row(2, intentions))
+    connection.execute(
+        "CREATE TEMP TRIGGER refusal BEFORE UPDATE ON main.tally BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="refused"):
+        log_table.insert_alone(connection, log_table.entry_row(3, ENTRIES[1]))
     assert checksum.verify(connection)["log"] == 2
     file.drop()
     file.unlock()
