@@ -35,8 +35,9 @@ LOGGED: dict[str, type[Any]] = {
 """What may stand in the log."""
 
 
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
-"""Made once: ``json.dumps`` makes one per text."""
+_write_fields = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_write_reads = json.JSONEncoder(check_circular=False).encode
+"""Made once, and without a search for circles, of which plain values have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class KnowledgeEntry:
 
 def write_entry(fact: Fact) -> tuple[float, str, str, str]:
     """Instant, kind, fields, recorded reads."""
-    fields = _to_json(encode_fields(fact.event))
-    return float(fact.at), type(fact.event).__name__, fields, json.dumps(fact.reads) if fact.reads else "[]"
+    fields = _write_fields(encode_fields(fact.event))
+    return float(fact.at), type(fact.event).__name__, fields, _write_reads(fact.reads) if fact.reads else "[]"
 
 
 def read_entry(at: float, kind: str, fields: str, reads: str) -> Fact:
