@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
@@ -66,7 +67,16 @@ class Metrics:
         self._denied = _denied(registry)
         self._request_count, self._request_seconds = _requests(registry)
         self.state_commit, self.state_failures, self.state_accepting = _state(registry)
+        self._untallied = defaultdict[Counter, int](int)
+        """What every trigger counts, as counted since the last scrape: the library takes a lock for each."""
+        self._tallies.add(self._tally)
         _build(registry)
+
+    def _tally(self) -> None:
+        """Have the library count what is yet to be counted."""
+        counted, self._untallied = self._untallied, defaultdict(int)
+        for counter, count in counted.items():
+            counter.inc(count)
 
     def show_state(self, stats: Callable[[], JournalStats]) -> None:
         """Show the sizes of the log."""
@@ -81,11 +91,11 @@ class Metrics:
         if answer.cause is not None and not answer.replayed:
             row = self._triggers[answer.cause - 1]
             for decision in answer.decisions:
-                row[decision.kind - 1].inc()
+                self._untallied[row[decision.kind - 1]] += 1
 
     def count_change(self, platform_number: int, kind: ChangeKind) -> None:
         """Count a reported change of a host; a platform that this version does not know is unspecified."""
-        self._changes[platform_number if platform_number in _PLATFORM_NAMES else 0, kind].inc()
+        self._untallied[self._changes[platform_number if platform_number in _PLATFORM_NAMES else 0, kind]] += 1
 
     def count_unrecognized(self, field: str) -> None:
         """Count a value of a newer client that was ignored."""
