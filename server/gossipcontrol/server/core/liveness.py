@@ -388,11 +388,10 @@ class Liveness:
         store = self.presence.stores.get(store_id)
         return len(store.index) if store else 0
 
-    def count_unknown(self, store_id: str, peer_ids: Iterable[str]) -> int:
+    def count_unknown(self, store_id: str, peer_ids: set[str]) -> int:
         """How many of these peers the store does not know."""
         store = self.presence.stores.get(store_id)
-        index = store.index if store else {}
-        return sum(peer_id not in index for peer_id in peer_ids)
+        return len(peer_ids.difference(store.index)) if store else len(peer_ids)
 
     @property
     def peer_total(self) -> int:
