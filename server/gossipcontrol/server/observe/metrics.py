@@ -74,7 +74,7 @@ class Metrics:
 
     def _tally(self) -> None:
         """Have the library count what is yet to be counted."""
-        counted, self._untallied = self._untallied, defaultdict(int)
+        counted, self._untallied = self._untallied, defaultdict[Counter, int](int)
         for counter, count in counted.items():
             counter.inc(count)
 
