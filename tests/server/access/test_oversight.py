@@ -114,8 +114,8 @@ async def test_streams_end_when_the_table_has_their_token_no_more(running: Hub, 
         running.write_table(table().replace("laptop", "desktop"))
         running.write_table(change())
         assert await streams.codes() == ENDED
-    lines = running.service.lines("call denied")
-    assert lines[0]["identity"] == "phone"
+    # Of a stream that has not begun by then, nobody knows whose it was.
+    assert {line.get("identity", "") for line in running.service.lines("call denied")} - {""} == {"phone"}
     assert all(TOKEN not in str(line) for line in running.service.lines())
 
 
