@@ -396,7 +396,7 @@ class Liveness:
     @property
     def peer_total(self) -> int:
         """Number of tracked (store, peer)."""
-        return self.presence.table.used
+        return len(self.presence.table)
 
     def draw_online(self, store_id: str, identity: str, seed: int, *, speaking: bool) -> Iterator[str]:
         """The peers of a store that are ONLINE, in an order that the seed decides: those that speak, or the others.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gossipcontrol.server.core.deciding.registry import Node, Registry, Slot
 from gossipcontrol.server.core.event import (
@@ -73,21 +73,13 @@ class Room:
     def __init__(self, budget: MemoryBudget, registry: Registry) -> None:
         self._budget = budget
         self._registry = registry
-        self._wanted: dict[type[Any], Callable[[Any, bool], int]] = {
-            RejoinRequested: self._wanted_by_rejoin,
-            NetworkChanged: self._wanted_by_change,
-            NodeAttached: self._wanted_by_registration,
-            LivenessReported: self._wanted_by_report,
-            NeighborChanged: self._wanted_by_neighbor,
-        }
-        """The bytes that an event may fill, given whether nodes that never registered are what it names."""
 
     def ask(self, event: Asking, now: float) -> tuple[list[ForgetRequested], NoRoom | None]:
         """Who is to be forgotten for the event, and why it is refused, if it is."""
         if not self._budget.limit:
             return [], None
         is_strange = self._is_strange(event)
-        wanted = self._wanted[type(event)](event, is_strange)
+        wanted = self._wanted(event, is_strange)
         if not wanted:
             return [], None
         if is_strange:
@@ -105,8 +97,7 @@ class Room:
 
     def strange_cost(self, event: Asking) -> int:
         """The bytes that an event costs at most, if nodes that never registered are what it names; else 0."""
-        is_strange = self._budget.limit and self._is_strange(event)
-        return self._wanted[type(event)](event, True) if is_strange else 0
+        return self._wanted(event, True) if self._budget.limit and self._is_strange(event) else 0
 
     def trim(self, event: LivenessReported) -> LivenessReported:
         """A report of a known node without the neighbours that have no room."""
@@ -138,43 +129,36 @@ class Room:
         if isinstance(event, NetworkChanged):
             if event.node_ids:
                 return any(self._unknown(node_id) for node_id in event.node_ids)
-            host = self._registry.hosts.get(event.host_id)
-            return host is None or not host.nodes
+            return not self._registry.nodes_of(event.host_id)
         return not isinstance(event, NodeAttached) and self._unknown(event.node_id)
 
     def _unknown(self, node_id: str) -> bool:
         node = self._registry.nodes.get(node_id)
         return node is None or not node.registered
 
-    def _wanted_by_rejoin(self, event: RejoinRequested, is_strange: bool) -> int:
-        places = len(event.store_ids) or len(self._registry.store_ids(event.node_id)) or 1
-        slots = self._slots(event.node_id, event.store_ids) if is_strange else 0
-        return slots + ANSWER + places * PLACE
-
-    def _wanted_by_registration(self, event: NodeAttached, is_strange: bool) -> int:
-        del is_strange
-        return STREAM + HOST + self._slots(event.node_id, event.store_ids)
-
-    def _wanted_by_report(self, event: LivenessReported, is_strange: bool) -> int:
+    def _wanted(self, event: Asking, is_strange: bool) -> int:
+        """The bytes that an event may fill, given whether nodes that never registered are what it names."""
+        if isinstance(event, RejoinRequested):
+            places = len(event.store_ids) or len(self._registry.store_ids(event.node_id)) or 1
+            slots = self._slots(event.node_id, event.store_ids) if is_strange else 0
+            return slots + ANSWER + places * PLACE
+        if isinstance(event, NetworkChanged):
+            return self._wanted_by_change(event)
+        if isinstance(event, NodeAttached):
+            return STREAM + HOST + self._slots(event.node_id, event.store_ids)
+        if isinstance(event, NeighborChanged):
+            return self._slots(event.node_id, (event.store_id,)) + NAME
         slot = self._registry.find_slot(event.node_id, event.store_id)
         slots = self._slots(event.node_id, (event.store_id,)) if slot is None else 0
         return slots + self._new_names(event, slot, is_strange) * NAME
 
-    def _wanted_by_neighbor(self, event: NeighborChanged, is_strange: bool) -> int:
-        del is_strange
-        return self._slots(event.node_id, (event.store_id,)) + NAME
-
-    def _wanted_by_change(self, event: NetworkChanged, is_strange: bool) -> int:
-        del is_strange
+    def _wanted_by_change(self, event: NetworkChanged) -> int:
         registry = self._registry
-        host = registry.hosts.get(event.host_id) if not event.node_ids else None
-        nodes = host.nodes.values() if host is not None else map(registry.nodes.get, event.node_ids)
+        nodes = map(registry.nodes.get, event.node_ids) if event.node_ids else registry.nodes_of(event.host_id)
         new = places = 0
-        for node in nodes:
+        for node in nodes or (None,):  # of a host without nodes as much as of one unknown node
             new += node is None
             places += (len(node.slots) if node is not None else 0) or 1
-        if not places:  # no node of the host is known
-            new = places = 1
         return new * NODE + HOST + ANSWER + min(places, CHARGED) * PLACE
 
     def _slots(self, node_id: str, store_ids: tuple[str, ...]) -> int:

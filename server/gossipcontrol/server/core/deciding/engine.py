@@ -159,10 +159,9 @@ class Engine:
         facts = self._output.facts
         if not facts:
             return []
-        first, *others = facts
-        found: list[Fact | KnowledgeFact] = [Fact(now, first, tuple(self._reads.answers))]
-        if others:
-            found += [Fact(now, fact) for fact in others]
+        found: list[Fact | KnowledgeFact] = [Fact(now, facts[0], tuple(self._reads.answers))]
+        if len(facts) > 1:
+            found += [Fact(now, fact) for fact in facts[1:]]
         return found
 
     def ask_nobody(self) -> None:

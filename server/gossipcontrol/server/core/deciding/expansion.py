@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import NamedTuple
@@ -31,13 +31,11 @@ class Group:
     """The stores that were named; none: all that the node has."""
     earlier: Sequence[Decision] | None = None
     """What was decided about the same network event before: it stands, and nothing new is decided."""
-    places: int = field(init=False)
-    """How many decisions it leads to, and so how many places in the queue it may need."""
 
-    def __post_init__(self) -> None:
-        """Count the places."""
-        store_ids = self.store_ids or (self.node.slots if self.node is not None else ())
-        self.places = len(store_ids) or 1
+    @property
+    def places(self) -> int:
+        """How many decisions it leads to, and so how many places in the queue it may need."""
+        return len(self.store_ids or (self.node.slots if self.node is not None else ())) or 1
 
 
 class Unknown(Enum):
@@ -119,10 +117,7 @@ class Expansion:
         earlier = self._answers.of_change(event, "", now)
         if earlier is not None:
             return [Group(earlier=earlier)]
-        host = self._registry.hosts.get(event.host_id)
-        if host is None or not host.nodes:
-            return [Group()]
-        return [Group(node.node_id, node) for node in host.nodes.values()]
+        return [Group(node.node_id, node) for node in self._registry.nodes_of(event.host_id)] or [Group()]
 
     def _named_stores(self, group: Group) -> Iterator[Target]:
         node = group.node
@@ -154,16 +149,18 @@ class Expansion:
         if new and not self._registry.has_room(new, [group.node for group in groups if group.node is not None]):
             return False
         free = self._policy.free_places()
-        return wanted <= free or self._are_placed(wanted - free, groups, now)
+        return self._are_placed(wanted - free, groups, now)
 
     def _has_room_for_strangers(self, wanted: int, groups: Sequence[Group], now: float) -> bool:
         """Whether so many more places may be given to nodes that never registered and hosts without nodes."""
         free = STRANGER_PLACES - self._registry.stranger_places
         strange = [one for one in groups if one.node and not one.node.registered]
-        return wanted <= free or self._are_placed(wanted - free, strange, now)
+        return self._are_placed(wanted - free, strange, now)
 
     def _are_placed(self, count: int, groups: Sequence[Group], now: float) -> bool:
-        """Whether so many of the stores, or more, need no place of their own; none or fewer: they do."""
+        """Whether so many of the stores, or more, need no place of their own."""
+        if count <= 0:
+            return True
         slots = (slot for group in groups if group.earlier is None for slot in _known_slots(group))
         return sum(1 for _ in islice(self._policy.needing_no_place(slots, now), count)) == count
 

@@ -113,8 +113,7 @@ class Policy:
             rejoin.bridge = trigger.bridge
         if rejoin.rejoin_only:
             rejoin.rejoin_only = trigger.rejoin_only
-        if trigger.first_rung is not rejoin.first_rung:
-            rejoin.first_rung = higher(rejoin.first_rung, trigger.first_rung)
+        rejoin.first_rung = higher(rejoin.first_rung, trigger.first_rung)
         if trigger.cause.urgency < rejoin.urgency:
             self._scheduler.press(rejoin, trigger.cause.urgency)
         if rule is Rule.BACKOFF:

@@ -248,10 +248,14 @@ class Registry:
         node = self.nodes.get(node_id) if self._named else None
         return node.name if node is not None else ""
 
-    def nodes_on(self, host_id: str) -> tuple[str, ...]:
+    def nodes_of(self, host_id: str) -> Collection[Node]:
         """The nodes of a host."""
         host = self.hosts.get(host_id)
-        return tuple(host.nodes) if host else ()
+        return host.nodes.values() if host is not None else ()
+
+    def nodes_on(self, host_id: str) -> tuple[str, ...]:
+        """The ids of the nodes of a host."""
+        return tuple(node.node_id for node in self.nodes_of(host_id))
 
     def given(self, node: Node, addresses: tuple[str, ...]) -> tuple[str, ...]:
         """Those of a node's addresses that others may be sent to."""

@@ -228,10 +228,9 @@ class Diagnosis:
                 found += part
                 left -= 1 + PARTS_PER_FINDING * len(part)
                 if left <= 0:
-                    self._recount(monitor)
                     break
-            else:
-                self._recount(monitor)
+            self._recount(monitor)
+            if left > 0:  # that were all of its parts
                 self._advancing.popleft()
                 self._end(monitor, now)
                 left -= 1

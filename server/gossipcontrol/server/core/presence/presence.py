@@ -482,7 +482,7 @@ class Presence:
     def _make_room(self, store: Store, at: float, now: float) -> bool:
         """Whether a peer with a sign of life at ``at`` may be added; evicts peers longer unheard than it if need be."""
         is_crowded = len(store.index) >= self._parameters.peers_per_store
-        if not is_crowded and not self.is_short and self.table.used < self._parameters.peer_limit:
+        if not is_crowded and not self.is_short and len(self.table) < self._parameters.peer_limit:
             return True
         if not store.index or at <= store.oldest_at:
             return False

@@ -156,12 +156,13 @@ class Table:
         """The only identity that names the peer, which never spoke itself: it is *unconfirmed*. Else empty."""
         self.places = array("i")
         """The place of each row that is ONLINE among those of its store from which peers are drawn."""
-        self.used = 0
-        """Rows in use: one per tracked (store, peer)."""
         self._free: list[int] = []
         self._interned_masks: dict[int, int] = {0: 0}
         self._interned_ids: dict[str, str] = {}
         """Peer ids, interned across stores while they fit."""
+
+    def __len__(self) -> int:
+        return len(self.peer_ids) - len(self._free)
 
     def add(self, store: Store, peer_id: str) -> tuple[int, bool]:
         """Allocate a row for a peer; also return whether the columns grew."""
@@ -183,7 +184,6 @@ class Table:
             self.observers.append(0)
             self.namers.append("")
             self.places.append(0)
-        self.used += 1
         store.add(peer_id, row)
         return row, grown
 
@@ -199,7 +199,6 @@ class Table:
         store.counts[self.states[row]] -= 1
         self.peer_ids[row], self.stores[row], self.states[row], self.observers[row] = "", None, FREE, 0
         self._free.append(row)
-        self.used -= 1
 
     def set_state(self, row: int, state: PeerState) -> None:
         """Set the presence of a peer."""
