@@ -53,7 +53,6 @@ class StateFile:
 
     def __init__(self, path: Path, *, full: bool, max_bytes: int) -> None:
         self.path = path
-        self._name = str(path)
         self._synchronous = "FULL" if full else "NORMAL"
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
@@ -159,7 +158,7 @@ class StateFile:
     def _is_there(self) -> bool:
         """Whether it is the file that was opened: a deleted one accepts writes, but nobody will ever read them."""
         try:
-            return os.stat(self._name).st_ino == self._inode  # noqa: PTH116 - each commit asks
+            return self.path.stat().st_ino == self._inode
         except FileNotFoundError:
             return False
 

@@ -254,16 +254,7 @@ class SqliteJournal:
         """Whether what is queued takes too long for the event loop, or needs a sync of the disk."""
         if len(self._queue) > LOOP_ROWS or self._writer.needs_thread:
             return True
-        weight = 0
-        for _, item in self._queue:
-            if type(item) is Fact:
-                event: Any = item.event
-                weight += len(item.reads) + len(getattr(event, "store_ids", ())) + len(getattr(event, "node_ids", ()))
-            elif type(item) is KnowledgeEntry:
-                weight += len(item.body) // NAME_BYTES
-            else:
-                return True
-        return weight > LOOP_WEIGHT
+        return sum([_weight(item) for _, item in self._queue]) > LOOP_WEIGHT
 
     def _heard(self, number: int, took: float) -> None:
         """Tell of a commit in the event loop."""
@@ -375,3 +366,11 @@ def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *argum
     """Call in the loop, unless it has ended."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _weight(item: Item) -> int:
+    """About how many names a row has; more than a transaction in the event loop may have for what is no row."""
+    if type(item) is Fact:
+        event: Any = item.event
+        return len(item.reads) + len(getattr(event, "store_ids", ())) + len(getattr(event, "node_ids", ()))
+    return len(item.body) // NAME_BYTES if type(item) is KnowledgeEntry else LOOP_WEIGHT + 1

@@ -116,7 +116,7 @@ class FileWriter:
 
         What it leaves behind when it fails, the next ``commit`` clears up, because that takes time.
         """
-        rows = [log_table.entry_row(number, item) for number, item in batch if isinstance(item, ENTRIES)]
+        rows = _plan(batch).rows
         self._short_failed, was_short, self._is_short = True, self._is_short, True
         connection = self.file.present()
         if not was_short:
