@@ -49,8 +49,6 @@ PEER_TIME = 0.000005
 """Seconds that a peer in a report takes, if it is new."""
 FEW_PEERS = 200
 """Most peers and neighbours in a report that is taken at once, about a millisecond."""
-FEW_DECISIONS = 10
-"""Most decisions of an answer whose message is made at once."""
 SETTLING_LOOK = 0.5
 """Seconds between two looks whether presence is known after the owner changed."""
 _UNKNOWN = frozenset({Rule.UNKNOWN_NODE, Rule.UNKNOWN_HOST})
@@ -127,7 +125,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
             self._check_parked()
         answer = trigger_answer(await self._dispatcher.settle(event))
         self._note_parked(answer, _WITHOUT_AGENT)
-        response = await _encoded(answer, encode.rejoin_response(answer, self._clock.now()))
+        response = await in_slices(encode.rejoin_response(answer, self._clock.now()))
         self._naming.nodes(response.decisions)
         return response
 
@@ -144,7 +142,7 @@ class GossipControlService(gossip_control_pb2_grpc.GossipControlServicer):
         self._note_parked(answer, _UNKNOWN)
         if not answer.replayed:
             self._metrics.count_change(request.platform, event.kind)
-        response = await _encoded(answer, encode.change_response(answer, self._clock.now()))
+        response = await in_slices(encode.change_response(answer, self._clock.now()))
         self._naming.nodes(response.decisions)
         return response
 
@@ -408,11 +406,6 @@ def _is_short(request: gossip_control_pb2.PeerLivenessRequest) -> bool:
         return False
     report = request.reports[0]
     return len(report.heard.peer_ids) + len(report.peers) + len(report.neighbors) <= FEW_PEERS
-
-
-async def _encoded(answer: AnswerTrigger, work: LongSlices[T]) -> T:
-    """The message of an answer: at once where it has few decisions."""
-    return finish(work) if len(answer.decisions) <= FEW_DECISIONS else await in_slices(work)
 
 
 def _asked_by() -> str:

@@ -260,10 +260,8 @@ def _reading(behaviour: Behaviour, gate: Gate, is_stream: bool) -> Reading:
         )
 
     async def read_first(request: Any, context: Context, caller: Caller) -> Any:
-        if isinstance(request, Unread):
-            request = await in_slices(request.read())
-        gate.check(caller, request)
-        return await behaviour(request, cast("Context", CallerContext(context, caller)))
+        message = await _read(request, gate, caller)
+        return await behaviour(message, cast("Context", CallerContext(context, caller)))
 
     return read_first
 
@@ -290,13 +288,17 @@ def _within_limits(reading: Reading, kind: str) -> Reading:
     return limited
 
 
+async def _read(request: Any, gate: Gate, caller: Caller) -> Any:
+    message = (await in_slices(request.read())) if isinstance(request, Unread) else request
+    gate.check(caller, message)
+    return message
+
+
 async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
     async for request in requests:
         if caller.quota is not None:
             await caller.quota.pace(request.ByteSize())
-        message = (await in_slices(request.read())) if isinstance(request, Unread) else request
-        gate.check(caller, message)
-        yield message
+        yield await _read(request, gate, caller)
 
 
 def trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:

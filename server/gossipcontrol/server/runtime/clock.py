@@ -54,9 +54,8 @@ class ServiceClock:
 
     def reading(self) -> ClockReading:
         """How the clocks stand now, for the next run."""
-        offset = self._monotonic() + self._offset - self._wall()
-        if offset < self._least:
-            self._least = offset
+        offset = self.now() - self._wall()
+        self._least = min(self._least, offset)
         return ClockReading(self._boot_id, self._offset, self._least if self._cautious else offset)
 
     def _after_boot(self, floor: float, reading: ClockReading | None) -> float:

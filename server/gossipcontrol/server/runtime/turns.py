@@ -65,8 +65,7 @@ class Account:
 
     def charge(self, seconds: float, now: float) -> None:
         """Take seconds of work."""
-        balance = min(BURST, self._balance + (now - self._at) * SHARE) - seconds
-        self._balance, self._at = max(-BURST, balance), now
+        self._balance = max(-BURST, self.balance(now) - seconds)
 
 
 class _Queue:
@@ -169,8 +168,7 @@ class Turns:
     def count(self, seconds: float) -> None:
         """Count work that was done in this pass, for calls or for nobody: what begins after it waits for the next."""
         self._used += seconds
-        if not self._armed:
-            self._arm()  # so that what was used counts in this pass only
+        self._arm()  # so that what was used counts in this pass only
 
     async def let_calls_go_first(self) -> None:
         """Go on in the first of the next passes in which little was done yet, or after a few of them."""
@@ -201,13 +199,13 @@ class Turns:
 
     async def _wait(self, queue: _Queue, account: Account) -> None:
         waiter = queue.add(account)
-        if not self._armed:
-            self._arm()
+        self._arm()
         await waiter
 
     def _arm(self) -> None:
-        self._armed = True
-        asyncio.get_running_loop().call_soon(self._next_pass)
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
         """Give one of those who wait a turn in this pass, after a long one more of those who have yet to begin.
