@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
-from gossipcontrol.server.core.diagnosis.neighbor_graph import GRAPH_LINKS, GRAPH_NODES
+from gossipcontrol.server.core.diagnosis.neighbor_graph import GRAPH_LINKS, GRAPH_NODES, NeighborGraph
 from gossipcontrol.server.core.event import LivenessReported
 from gossipcontrol.server.core.liveness import Liveness
 
@@ -13,6 +14,19 @@ def report(node_id: str, *neighbors: str) -> LivenessReported:
     return LivenessReported(
         node_id=node_id, store_id="a", heard=dict.fromkeys(neighbors, 1.0), neighbors=dict.fromkeys(neighbors, 0.0)
     )
+
+
+def drawn(liveness: Liveness) -> tuple[NeighborGraph | None, float]:
+    """The graph, and the CPU seconds that it took; without the collector, which looks at what all tests before made."""
+    gc.disable()
+    try:
+        began_at = time.thread_time()
+        graph = liveness.neighbor_graph("a", 1.0)
+        took = time.thread_time() - began_at
+    finally:
+        gc.enable()
+    print(f"{1000 * took:.1f} ms")
+    return graph, took
 
 
 def test_who_lists_whom_is_a_link_once() -> None:
@@ -33,11 +47,8 @@ def test_a_large_store_is_drawn_in_part_and_in_little_time() -> None:
     names = [f"node-{number:04}" for number in range(2000)]
     for one in names:
         liveness.handle(report(one, *(other for other in names[:200] if other != one)), 1.0)
-    began_at = time.thread_time()
-    graph = liveness.neighbor_graph("a", 1.0)
-    took = time.thread_time() - began_at
+    graph, took = drawn(liveness)
     assert graph is not None
-    print(f"{1000 * took:.1f} ms")
     assert (len(graph.nodes), graph.total) == (GRAPH_NODES, 2000)
     assert GRAPH_LINKS / 2 < len(graph.links) <= GRAPH_LINKS
     assert took < 0.05
@@ -48,10 +59,7 @@ def test_a_store_that_is_drawn_whole_takes_little_time() -> None:
     names = [f"node-{number:04}" for number in range(GRAPH_NODES)]
     for one in names:
         liveness.handle(report(one, *(other for other in names if other != one)), 1.0)
-    began_at = time.thread_time()
-    graph = liveness.neighbor_graph("a", 1.0)
-    took = time.thread_time() - began_at
+    graph, took = drawn(liveness)
     assert graph is not None
-    print(f"{1000 * took:.1f} ms")
     assert len(graph.nodes) == GRAPH_NODES
     assert took < 0.05
