@@ -56,7 +56,7 @@ class ServiceProcess:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    async def stop(self, number: int = signal.SIGTERM, within: float = 5.0) -> int:
+    async def stop(self, number: int = signal.SIGTERM, within: float = DEADLINE) -> int:
         """Send a signal and return the exit code; raises TimeoutError if it still runs after ``within`` seconds."""
         self.process.send_signal(number)
         async with asyncio.timeout(within):

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.kit.service_lab import BareAgent, Service, channel_to, config, connected, refusal, serving
 from tests.kit.service_process import service_process
+from tests.kit.until import DEADLINE
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -154,8 +155,8 @@ async def test_a_stop_is_announced_before_streams_end(tmp_path: Path) -> None:
             await stopping
 
 
-async def test_a_process_with_attached_streams_ends_within_five_seconds(tmp_path: Path) -> None:
-    async with service_process(tmp_path / "gc.sock") as running:
+async def test_a_process_with_open_streams_ends_without_its_drain_time(tmp_path: Path) -> None:
+    async with service_process(tmp_path / "gc.sock", GOSSIPCONTROL_LIMITS_DRAIN=str(2 * DEADLINE)) as running:
         await running.until_serving()
         async with connected(running.address) as stub, connected(running.tcp) as other:
             agents = [BareAgent(stub), BareAgent(other)]
@@ -164,9 +165,11 @@ async def test_a_process_with_attached_streams_ends_within_five_seconds(tmp_path
             health: Any = health_pb2_grpc.HealthStub(open_channel(running.tcp))
             watching = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == SERVING
-            assert await running.stop(signal.SIGTERM, within=5.0) == 0
+            assert await running.stop(signal.SIGTERM) == 0
             assert [(await agent.ended())[0] for agent in agents] == [grpc.StatusCode.UNAVAILABLE] * 2
-            watching.cancel()
+            assert (await watching.read()).status == NOT_SERVING
+            with pytest.raises(grpc.aio.AioRpcError, match="the service is stopping"):
+                await watching.read()
         await running.drain()
         assert [line.split("event=")[1].split()[0] for line in running.lines][-1] == "stopped"
         assert not any("Traceback" in line for line in running.lines), running.lines

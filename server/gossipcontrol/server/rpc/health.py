@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import grpc
 from gossipcontrol.server.access.caller import Authenticate
@@ -23,12 +25,16 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class BoundedHealth(health.aio.HealthServicer):
-    """Refuses a Watch beyond the bounds with RESOURCE_EXHAUSTED."""
+    """Refuses a Watch beyond the bounds with RESOURCE_EXHAUSTED, and ends those that know of a stop.
+
+    Otherwise one client that watches would hold up every stop for the whole drain time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._watches: Counter[str] = Counter()
         """Watch calls by connection."""
+        self._is_stopping = False
 
     @property
     def count(self) -> int:
@@ -43,11 +49,28 @@ class BoundedHealth(health.aio.HealthServicer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the limit of {most} Watch calls is reached")
         self._watches[peer] += 1
         try:
-            await super().Watch(request, context)
+            await super().Watch(request, cast("Context", _Writer(partial(self._write, context))))
         finally:
             self._watches[peer] -= 1
             if not self._watches[peer]:
                 del self._watches[peer]
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Tell every Watch NOT_SERVING, its last word."""
+        self._is_stopping = True
+        await super().enter_graceful_shutdown()
+
+    async def _write(self, context: Context, message: health_pb2.HealthCheckResponse) -> None:
+        await context.write(message)
+        if self._is_stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """All that a Watch uses of its context."""
+
+    write: Callable[[health_pb2.HealthCheckResponse], Awaitable[None]]
 
 
 OnDenied = Callable[[str, str, str, Unauthenticated], None]
