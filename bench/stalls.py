@@ -84,6 +84,10 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
+    async def aclose(self) -> None:
+        """Let no more frames be read."""
+        self._frames.clear()
+
     async def __anext__(self) -> attach_pb2.AttachRequest:
         while not self._frames:
             self._waiter = asyncio.get_running_loop().create_future()

@@ -12,7 +12,9 @@ import pytest
 from gossipcontrol.server.runtime.collector import (
     FULL_AFTER,
     IDLE_GROWTH,
+    IDLE_PART,
     MOST_GROWTH,
+    MOST_PART,
     ROUNDS,
     SMALL_BOOKS,
     YOUNG,
@@ -102,6 +104,24 @@ def test_what_books_account_for_is_no_reason_to_look_at_everything(lab: Lab) -> 
     lab.young(1)
     lab.memory = IDLE_GROWTH
     assert lab.look(0.0) == 3, "growth counts from the least since"
+
+
+def test_what_books_get_wrong_is_no_reason_to_look_at_everything(lab: Lab) -> None:
+    """They count entries at average costs, so what they miss grows with them."""
+    books = 0
+    asyncio.run(_start(lab.collector, lambda: books))
+    lab.young(1)
+    books = 10 * MOST_GROWTH
+    lab.memory = books + books // MOST_PART - 1
+    assert lab.look(0.9) == 0
+    lab.memory += 1
+    assert lab.look(0.9) == 1
+    lab.young(1)
+    lab.memory += books // IDLE_PART - 1
+    assert lab.look(0.0) == 1
+    lab.memory += 1
+    assert lab.look(0.9) == 1
+    assert lab.look(0.0) == 2
 
 
 def test_that_much_came_is_no_reason_to_hold_up_calls_while_books_are_full(lab: Lab) -> None:

@@ -40,11 +40,13 @@ class Connection(H11Protocol):
         self._first = self.loop.call_later(IDLE_TIME, self._end_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection, and what refers to it again: else only the collector would find them."""
         if self._first is not None:
             self._first.cancel()
         if cast("asyncio.Transport | None", self.transport) is not None:
             super().connection_lost(exc)
+        self.cycle = self.scope = None  # type: ignore[assignment]
+        self.app_state = {}
 
     def data_received(self, data: bytes) -> None:
         """Read on."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
+Trailers: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 Reading: TypeAlias = "Callable[[Any, Context, Caller], Awaitable[Any]]"
 """A behaviour that reads and checks its requests; raises InvalidRequest, Unauthenticated or PermissionDenied."""
 
@@ -141,10 +143,12 @@ class WrappingServer:
         return overseen
 
     def _call(self, method: str, behaviour: Reading, gate: Gate, counted: RequestMetrics, *, timed: bool) -> Behaviour:
-        async def call(request: Any, context: Context) -> Any:
+        async def call(request: Any, context: Any) -> Any:
             started_at = time.perf_counter()
             shown = request if self._calls.shows_calls else None
             identity = ""
+            caller: Any = None
+            own: Any = None
             self._turns.arrivals.began()
             try:
                 caller = gate.caller(context)
@@ -163,11 +167,16 @@ class WrappingServer:
                 counted.ended(grpc.StatusCode.CANCELLED, time.perf_counter() - started_at if timed else None)
                 self._show(method, context, shown, grpc.StatusCode.CANCELLED, started_at)
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever a call raises, the service goes on
+            except Exception as error:  # whatever a call raises, the service goes on
                 counted.ended(_code(error), time.perf_counter() - started_at if timed else None)
                 self._show(method, context, shown, _code(error), started_at)
-                request = shown = None
-                await self._fail(method, error, context, identity)
+                abort = context.abort(*self._failure(method, error, context, identity))
+                # gRPC's state of the call keeps what this raises, and so each frame that it passes. A frame that leads
+                # to that state makes a cycle: the request, and 50 kB of gRPC's per stream, would stay until the
+                # collector looks at everything.
+                request = shown = context = caller = own = None
+                await abort
+                raise
             if timed:
                 counted.ok(time.perf_counter() - started_at)
             else:
@@ -182,19 +191,20 @@ class WrappingServer:
         if request is not None:
             self._calls.ended(method, context.peer(), request, code, time.perf_counter() - started_at)
 
-    async def _fail(self, method: str, error: Exception, context: Context, identity: str) -> NoReturn:
-        if isinstance(error, GossipControlError):
-            # gRPC keeps the error of the abort in a cycle with its frames: a refused request of a megabyte would stay
-            # in memory, with all that was made of it, until the collector looks at everything.
-            error.__traceback__ = None
-            if isinstance(error, PermissionDenied | Unauthenticated):
-                self._metrics.count_denied(error)
-                self._calls.denied(method, context.peer(), identity, error)
-            else:
-                self._calls.refused(method, context.peer(), error)
-            await context.abort(error.code, str(error), trailers(error))
-        self._log.error("call failed", rpc=method, exc_info=error)
-        await context.abort(grpc.StatusCode.INTERNAL, "the service failed; see its log")
+    def _failure(
+        self, method: str, error: Exception, context: Context, identity: str
+    ) -> tuple[grpc.StatusCode, str, Trailers]:
+        """What ends a call that failed, which is counted and logged."""
+        if not isinstance(error, GossipControlError):
+            self._log.error("call failed", rpc=method, exc_info=error)
+            return grpc.StatusCode.INTERNAL, "the service failed; see its log", ()
+        error.__traceback__ = None
+        if isinstance(error, PermissionDenied | Unauthenticated):
+            self._metrics.count_denied(error)
+            self._calls.denied(method, context.peer(), identity, error)
+        else:
+            self._calls.refused(method, context.peer(), error)
+        return error.code, str(error), trailers(error)
 
 
 class _Counting(grpc.GenericRpcHandler):
@@ -294,14 +304,16 @@ async def _read(request: Any, gate: Gate, caller: Caller) -> Any:
     return message
 
 
-async def _read_all(requests: AsyncIterator[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
-    async for request in requests:
-        if caller.quota is not None:
-            await caller.quota.pace(request.ByteSize())
-        yield await _read(request, gate, caller)
+async def _read_all(requests: AsyncIterable[Any], gate: Gate, caller: Caller) -> AsyncIterator[Any]:
+    # gRPC's iterator and what it reads from refer to each other until it is closed.
+    async with aclosing(cast("AsyncGenerator[Any]", aiter(requests))) as frames:
+        async for request in frames:
+            if caller.quota is not None:
+                await caller.quota.pace(request.ByteSize())
+            yield await _read(request, gate, caller)
 
 
-def trailers(error: GossipControlError) -> tuple[tuple[str, str | bytes], ...]:
+def trailers(error: GossipControlError) -> Trailers:
     """The trailing metadata of a call that ends with this error."""
     status = status_pb2.Status(code=error.code.value[0], message=str(error))
     for detail in error.details():

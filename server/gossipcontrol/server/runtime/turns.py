@@ -357,19 +357,20 @@ class _Metered(Awaitable[T]):
         self._call = call
 
     def __await__(self) -> Generator[Any, Any, T]:
-        call, steps = self._call, self._work.__await__()
+        call = self._call
+        steps: Any = self._work.__await__()
         error: BaseException | None = None
         while True:
             call.begin_step()
             try:
                 # As ``yield from`` does, with a clock around each step.
-                waits_for: Any = next(steps) if error is None else _throw(steps, error)
+                waits_for: Any = next(steps) if error is None else steps.throw(error)
             except StopIteration as end:
                 result: T = end.value
                 return result
             finally:
                 call.end_step()
-            error = None
+                error = None  # its traceback names this frame, so they would be garbage that only a collector finds
             try:
                 yield waits_for
             except GeneratorExit:
@@ -377,7 +378,3 @@ class _Metered(Awaitable[T]):
                 raise
             except BaseException as thrown:  # noqa: BLE001 - whatever is thrown in, the work must see it
                 error = thrown
-
-
-def _throw(steps: Any, error: BaseException) -> object:
-    return steps.throw(error)
