@@ -211,9 +211,9 @@ class Lab:
         await asyncio.wait_for(work(), WITHIN)
         longest, stalls = self._loop.longest * 1000, sorted(self._loop.stalls, reverse=True)
         took, used = time.monotonic() - began, time.thread_time() - used
-        memory = resident() / 1e6
+        memory, books = resident() / 1e6, self.app.accounted_bytes() / 1e6
         print(
-            f"{name}: {took:.1f} s, {used:.1f} s of CPU, {memory:.0f} MB, {len(stalls)} stalls",
+            f"{name}: {took:.1f} s, {used:.1f} s of CPU, {memory:.0f} MB ({books:.0f} in books), {len(stalls)} stalls",
             file=sys.stderr,
             flush=True,
         )
