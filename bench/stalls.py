@@ -234,11 +234,12 @@ async def measure(nodes: int, stores: int, directory: Path, loop: MeasuredLoop) 
     )  # fmt: skip
     lines = (directory / "log").open("w", encoding="utf-8")
     app, collector = App(config, Logger(config.log, lines)), Collector()
-    collector.tune()
     await app.start()
+    fleet = Fleet(app, nodes, stores)  # before the collector begins: what the bench keeps is no growth
+    collector.tune()
     collector.start(app.accounted_bytes)
     try:
-        return await _phases(Lab(app, Fleet(app, nodes, stores), loop))
+        return await _phases(Lab(app, fleet, loop))
     finally:
         collector.close()
 
