@@ -82,19 +82,29 @@ class _Queue:
 
     def release(self, now: float, *, overdrawn: bool) -> bool:
         """Give the next one its turn, of those whose accounts are overdrawn or of the others; False: there is none."""
-        for account in list(self.waiting):
-            waiters = self.waiting[account]
-            while waiters and waiters[0].done():  # its call was cancelled
+        account = self._next(now, overdrawn=overdrawn)
+        if account is None:
+            return False
+        waiters = self.waiting.pop(account)
+        waiters.popleft().set_result(None)
+        if waiters:
+            self.waiting[account] = waiters
+        return True
+
+    def _next(self, now: float, *, overdrawn: bool) -> Account | None:
+        """Whose turn it is; no account is looked at behind it, for ten thousand may wait."""
+        found, cancelled = None, list[Account]()
+        for account, waiters in self.waiting.items():
+            while waiters and waiters[0].done():
                 waiters.popleft()
             if not waiters:
-                del self.waiting[account]
+                cancelled.append(account)
             elif (account.balance(now) < 0) is overdrawn:
-                waiters.popleft().set_result(None)
-                self.waiting.move_to_end(account)
-                if not waiters:
-                    del self.waiting[account]
-                return True
-        return False
+                found = account
+                break
+        for account in cancelled:
+            del self.waiting[account]
+        return found
 
 
 class Turns:
