@@ -176,7 +176,7 @@ class WrappingServer:
                 # collector looks at everything.
                 request = shown = context = caller = own = None
                 await abort
-                raise
+                raise  # not reached: to abort a call raises
             if timed:
                 counted.ok(time.perf_counter() - started_at)
             else:

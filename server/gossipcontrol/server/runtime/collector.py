@@ -34,7 +34,7 @@ MOST_GROWTH = 96_000_000
 took stays with the allocator, and a fleet that has just vanished comes back at once."""
 IDLE_PART, MOST_PART = 8, 4
 """Growth by less than the 8th, or the 4th, part of what books account for is no reason: they count entries at average
-costs. Those of 20,000 nodes with 10 stores were 300 MB of 1.6 GB short, and each look took up to 5 s."""
+costs. While 20,000 nodes with 10 stores first reported, 200 of 635 MB were in no book, and a look took up to 5 s."""
 INTERVAL = 1.0
 """Seconds between two looks at how much there is to do."""
 IDLE_SHARE = 0.05
