@@ -278,7 +278,7 @@ async def test_a_dead_stream_is_found_by_keepalive(service: Service) -> None:
     async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
         await attached(watched.agent.attached)
         proxy.dead = True
-        await until(lambda: bool(watched.told("detached")), "keepalive found it", within=25.0)
+        await until(lambda: bool(watched.told("detached")), "keepalive found it")
         proxy.dead = False
         watched.agent.network_changed()
         await until(lambda: len(watched.told("attached")) == 2, "it attached again")
@@ -401,11 +401,11 @@ async def test_the_app_sees_the_peers_of_a_store_and_is_told_of_changes(service:
     try:
         await attached(agent.attached)
         agent.received("a", "p", direct=True)
-        await until(lambda: {one.peer_id for one in agent.peers("a")} == {"n", "p"}, "both are seen", within=20.0)
+        await until(lambda: {one.peer_id for one in agent.peers("a")} == {"n", "p"}, "both are seen")
         assert {one.state for one in agent.peers("a")} == {State.ONLINE}
         peers = [PeerObservation(peer_id="q", heard_age_ms=0)]
         await stub.PeerLiveness(PeerLivenessRequest(reports=[LivenessReport(node_id="m", store_id="a", peers=peers)]))
-        await until(lambda: len(agent.peers("a")) == 4, "what others heard is seen too", within=20.0)
+        await until(lambda: len(agent.peers("a")) == 4, "what others heard is seen too")
         assert agent.peers("unknown") == []
         appeared = [change.peer_id for store_id, change in changes if store_id == "a" and change.before is None]
         assert sorted(appeared) == ["m", "n", "p", "q"], "each was told once"

@@ -19,6 +19,7 @@ from gossipcontrol.v1 import peer_knowledge_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.kit.process import service
+from tests.kit.until import DEADLINE
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ async def ask_until_refused(stub: gossip_control_pb2_grpc.GossipControlAsyncStub
 async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, disk: Path) -> None:
     process = service(None, tmp_path, state_path=str(disk / "state.db"))
     async with process, open_channel(f"unix:{tmp_path}/gossipcontrol.sock") as channel:
-        await process.wait_for("serving", 20)
+        await process.wait_for("serving", DEADLINE)
         stub, health = gossip_control_pb2_grpc.GossipControlStub(channel), health_pb2_grpc.HealthStub(channel)
         first = gossip_control_pb2.RejoinRequest(node_id="n", store_ids=["a"], park_unknown=True)
         await stub.Rejoin(first, wait_for_ready=True)
@@ -64,10 +65,10 @@ async def test_a_full_disk_refuses_triggers_until_there_is_room(tmp_path: Path, 
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "the state cannot be written" in (refused.value.details() or "")
         await until_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)
-        await process.wait_for("state cannot be written", 10)
+        await process.wait_for("state cannot be written", DEADLINE)
         filler.unlink()
         await until_health(health, health_pb2.HealthCheckResponse.SERVING)
-        await process.wait_for("state is kept again", 20)
+        await process.wait_for("state is kept again", DEADLINE)
         await stub.Rejoin(gossip_control_pb2.RejoinRequest(node_id="last", store_ids=["a"], park_unknown=True))
         await process.stop()
         await process.start()
