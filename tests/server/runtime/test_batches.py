@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,8 +34,9 @@ async def call(desk: Desk, turns: Turns, peer: str) -> Sequence[Effect]:
 
 
 async def calls(desk: Desk, turns: Turns, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Task[Sequence[Effect]]]:
-    """One of each peer, that wait for each other."""
+    """One of each peer, that wait for each other, on a slow computer too."""
     monkeypatch.setattr(gathering_module, "RECENT", 60.0)
+    monkeypatch.setattr(gathering_module, "STEP", 0.05)
     for _ in range(8):
         desk.dispatcher.submit(RejoinRequested("n"))
     await turn()
@@ -121,7 +123,8 @@ async def test_a_call_that_comes_alone_is_kept_before_it_waits_for_anything(monk
 
 async def test_calls_of_one_pass_are_kept_by_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many nodes as come back at once each register with a call of this kind."""
-    desk, turns = Desk(), Turns()
+    micros = itertools.count()
+    desk, turns = Desk(), Turns(lambda: next(micros) / 1_000_000)
     desk.outbox.turns = turns
     commits = commits_in_the_loop(desk, monkeypatch)
     await asyncio.gather(*(call(desk, turns, peer) for peer in PEERS))
