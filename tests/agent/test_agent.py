@@ -278,7 +278,7 @@ async def test_a_dead_stream_is_found_by_keepalive(service: Service) -> None:
     async with Proxy.to(service.tcp) as proxy, running(FakeNode(), proxy.address) as watched:
         await attached(watched.agent.attached)
         proxy.dead = True
-        await until(lambda: bool(watched.told("detached")), "keepalive found it")
+        await until(lambda: bool(watched.told("detached")), "keepalive found it", within=25.0)
         proxy.dead = False
         watched.agent.network_changed()
         await until(lambda: len(watched.told("attached")) == 2, "it attached again")

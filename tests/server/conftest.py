@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,14 @@ async def stub(service: Service) -> AsyncIterator[gossip_control_pb2_grpc.Gossip
     """A stub of that service, over its Unix socket."""
     async with connected(service.address) as one:
         yield one
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No cycle of garbage goes meanwhile, and ``gc.get_objects`` knows only what is new."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -172,7 +173,13 @@ async def test_a_process_with_open_streams_ends_without_its_drain_time(tmp_path:
             with pytest.raises(grpc.aio.AioRpcError, match="the service is stopping"):
                 await watching.read()
         await running.drain()
-        assert [line.split("event=")[1].split()[0] for line in running.lines][-1] == "stopped"
+        events = [line.split("event=")[1].split()[0] for line in running.lines]
+        assert events[-1] == "stopped"
+        began, ended = (
+            datetime.fromisoformat(line.split()[0].removeprefix("timestamp="))
+            for line in (running.lines[events.index("stopping")], running.lines[-1])
+        )
+        assert (ended - began).total_seconds() <= 5.0
         assert not any("Traceback" in line for line in running.lines), running.lines
 
 

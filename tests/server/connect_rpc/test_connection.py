@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from http.client import RemoteDisconnected
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from gossipcontrol.server.connect_rpc import connection
 from gossipcontrol.server.connect_rpc.connection import HEADER_BYTES
+from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from tests.kit.service_lab import Service
 from tests.kit.until import DEADLINE, until
@@ -94,6 +96,18 @@ async def test_one_more_is_refused_while_all_are_in_use(
         writer.write(b"{}")
         async with asyncio.timeout(DEADLINE):
             assert b" 200 " in await reader.readline()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_connection_that_ended_leaves_nothing_that_only_a_collector_finds(port: int) -> None:
+    for _ in range(5):
+        await call(port, "ListStores")
+
+    def nothing_is_left() -> bool:
+        found = cast("list[object]", gc.get_objects())
+        return not any(isinstance(one, connection.Connection | RequestResponseCycle) for one in found)
+
+    await until(nothing_is_left, "nothing is left of the connections")
 
 
 async def test_long_headers_are_refused(port: int, ends: Ends) -> None:

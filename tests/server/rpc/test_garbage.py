@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
 
 import grpc
@@ -16,7 +15,7 @@ from gossipcontrol.v1.attach_pb2 import Goodbye
 from gossipcontrol.v1.gossip_control_pb2 import RejoinRequest, WatchPeersRequest
 from grpc.experimental.aio import EOF
 
-from tests.kit.service_lab import BareAgent, Service, connected, refusal, rejoin
+from tests.kit.service_lab import BareAgent, refusal, rejoin
 from tests.kit.until import until
 
 Stub: TypeAlias = "gossip_control_pb2_grpc.GossipControlAsyncStub"
@@ -25,27 +24,9 @@ GRPC = "_ServicerContext"
 """What gRPC makes for a call; it leads to some 50 kB of the C library."""
 
 
-@pytest.fixture
-def uncollected() -> Iterator[None]:
-    """No cycle of garbage goes meanwhile."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    yield
-    gc.enable()
-    gc.unfreeze()
-
-
-@pytest.fixture
-async def stub(service: Service, uncollected: None) -> AsyncIterator[Stub]:
-    del uncollected
-    async with connected(service.address) as found:
-        yield found
-
-
-def left() -> Counter[str]:
+def nothing_is_left() -> bool:
     kinds = (type(one) for one in cast("list[object]", gc.get_objects()))
-    return Counter(kind.__name__ for kind in kinds if kind in {Caller, Session} or kind.__name__ == GRPC)
+    return not any(kind in {Caller, Session} or kind.__name__ == GRPC for kind in kinds)
 
 
 async def attach(stub: Stub) -> list[BareAgent]:
@@ -111,6 +92,7 @@ async def answer_calls(stub: Stub) -> None:
         await stub.Rejoin(rejoin(f"m{number}", "a"))
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     "work",
     [
@@ -121,4 +103,4 @@ async def answer_calls(stub: Stub) -> None:
 async def test_no_call_leaves_what_only_a_collector_finds(stub: Stub, work: Callable[[Stub], Awaitable[None]]) -> None:
     """Streams that ended left 50 kB each: after a fleet had come back, a look at everything, of half a second."""
     await work(stub)
-    await until(lambda: not left(), f"nothing is left after {work.__name__}")
+    await until(nothing_is_left, f"nothing is left after {work.__name__}")

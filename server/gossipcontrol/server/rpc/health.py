@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -34,7 +32,7 @@ class BoundedHealth(health.aio.HealthServicer):
         super().__init__()
         self._watches: Counter[str] = Counter()
         """Watch calls by connection."""
-        self._is_stopping = False
+        self.is_stopping = False
 
     @property
     def count(self) -> int:
@@ -49,7 +47,7 @@ class BoundedHealth(health.aio.HealthServicer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the limit of {most} Watch calls is reached")
         self._watches[peer] += 1
         try:
-            await super().Watch(request, cast("Context", _Writer(partial(self._write, context))))
+            await super().Watch(request, cast("Context", _WatchContext(context, self)))
         finally:
             self._watches[peer] -= 1
             if not self._watches[peer]:
@@ -57,20 +55,22 @@ class BoundedHealth(health.aio.HealthServicer):
 
     async def enter_graceful_shutdown(self) -> None:
         """Tell every Watch NOT_SERVING, its last word."""
-        self._is_stopping = True
+        self.is_stopping = True
         await super().enter_graceful_shutdown()
 
-    async def _write(self, context: Context, message: health_pb2.HealthCheckResponse) -> None:
-        await context.write(message)
-        if self._is_stopping:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
 
+class _WatchContext:
+    """What a Watch gets for gRPC's context, of which it only writes."""
 
-@dataclass(frozen=True)
-class _Writer:
-    """All that a Watch uses of its context."""
+    def __init__(self, context: Context, health: BoundedHealth) -> None:
+        self._context = context
+        self._health = health
 
-    write: Callable[[health_pb2.HealthCheckResponse], Awaitable[None]]
+    async def write(self, message: health_pb2.HealthCheckResponse) -> None:
+        """Send one message, which ends the call if the service is stopping."""
+        await self._context.write(message)
+        if self._health.is_stopping:
+            await self._context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
 
 
 OnDenied = Callable[[str, str, str, Unauthenticated], None]
