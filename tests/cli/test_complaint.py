@@ -53,6 +53,15 @@ async def test_a_service_that_does_not_answer_is_said_within_the_timeout() -> No
     assert "something listens there, but gives no answer in time" in told.stderr
 
 
+async def test_each_of_several_that_do_not_answer_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        mute, (gone,) = f"127.0.0.1:{listener.getsockname()[1]}", free_ports(1)
+        told = await run(f"127.0.0.1:{gone},{mute}", "status", "--timeout", "0.5")
+    assert told.exit_code == 3
+    assert f"no replica serves: 127.0.0.1:{gone}: nothing listens there" in told.stderr
+    assert told.stderr.rstrip().endswith(f"; {mute}: something listens there, but gives no answer in time")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -165,6 +165,8 @@ async def test_a_command_asks_the_replica_that_serves_and_says_why_none_does(tmp
         await three.serve(None)
         await three.end(0)
         nobody = await run_at(three.listed, "stores", "--timeout", "0.5")
+        if "gives no answer in time" in nobody.stderr:  # this machine is too slow to hear a standby so soon
+            nobody = await run_at(three.listed, "stores", "--timeout", "8")
         assert nobody.exit_code == 3
         silent = f"no replica serves: {three.addresses[0]}: nothing listens there"
         assert silent in nobody.stderr

@@ -56,7 +56,11 @@ def several_words(addresses: str, error: ClientError) -> str:
     """Why no replica serves: each that does not answer, and what the last one said that did."""
     ways = {one: why_unreachable(one, "") for one in split_addresses(addresses)}
     silent = [f"{one}: {why}" for one, why in ways.items() if why]
-    return "; ".join([*silent, str(error)] if len(silent) < len(ways) else silent)
+    if not (others := [one for one, why in ways.items() if not why]):
+        return "; ".join(silent)
+    said = str(error)
+    unanswered = _unanswered(said)
+    return "; ".join([*silent, said if unanswered == said else f"{', '.join(others)}: {unanswered}"])
 
 
 def why_unreachable(address: str, otherwise: str) -> str:
