@@ -87,6 +87,20 @@ async def test_an_answer_and_a_command_wait_for_the_commit() -> None:
     await desk.dispatcher.close()
 
 
+async def test_who_waits_for_a_commit_is_told_before_the_command_that_it_releases() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.dispatcher.submit(RejoinRequested("n"))
+    started_before: list[int] = []
+    waiter = asyncio.get_running_loop().create_future()
+    waiter.add_done_callback(lambda _: started_before.append(len(desk.driver.started)))
+    desk.outbox.release_when_kept(waiter)
+    desk.journal.commit()
+    await turn()
+    assert (started_before, len(desk.driver.started)) == ([0], 1)
+    await desk.dispatcher.close()
+
+
 async def gathered(desk: Desk, monkeypatch: pytest.MonkeyPatch, *events: Event) -> list[asyncio.Task[list[Effect]]]:
     """Calls that wait for each other before they are decided."""
     monkeypatch.setattr(gathering_module, "RECENT", 60.0)
