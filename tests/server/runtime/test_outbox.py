@@ -11,7 +11,7 @@ from gossipcontrol.server.core.core import Core, CoreParameters, Journaling
 from gossipcontrol.server.core.deciding.parameter import Parameters
 from gossipcontrol.server.core.deciding.turn_size import TurnSizes
 from gossipcontrol.server.core.decision import Outcome
-from gossipcontrol.server.core.effect import AnswerTrigger, Effect
+from gossipcontrol.server.core.effect import AcceptNode, AnswerTrigger, Effect
 from gossipcontrol.server.core.event import (
     Event,
     LivenessReported,
@@ -471,6 +471,47 @@ async def test_what_comes_while_effects_are_released_leaves_after_them(monkeypat
     while len(desk.driver.started) < 3:
         await asyncio.sleep(0)
     assert [start.store_id for start in desk.driver.started] == ["a", "b", "c"]
+    await desk.dispatcher.close()
+
+
+def filled(desk: Desk, count: int) -> tuple[list[Effect], list[Effect]]:
+    """So many effects, ten in each of as many commits as that takes, and where those are listed that have left."""
+    performed = list[Effect]()
+    desk.outbox.start(lambda effects, at, late: performed.extend(effects), lambda: None, lambda: None)
+    put: list[Effect] = [AcceptNode(f"n{number}", "s", 0) for number in range(count)]
+    for first in range(0, count, 10):
+        desk.outbox.put(Turn(put[first : first + 10], [Fact(desk.now, TimePassed())], []), desk.now)
+        desk.journal.commit()
+    return put, performed
+
+
+async def test_one_slice_of_effects_leaves_in_a_pass_however_many_commits_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each commit that came while effects were left used to add a slice to every pass."""
+    monkeypatch.setattr(outbox_module, "SLICE_TIME", 0.0)
+    desk = Desk()
+    put, performed = filled(desk, 50)
+    in_passes = list[int]()
+    while len(performed) < len(put):
+        before = len(performed)
+        await asyncio.sleep(0)
+        in_passes.append(len(performed) - before)
+    assert performed == put
+    assert max(in_passes) == 1
+    await desk.dispatcher.close()
+
+
+async def test_what_a_commit_releases_stays_once_another_owner_has_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "SLICE_TIME", 0.0)
+    desk = Desk()
+    put, performed = filled(desk, 20)
+    await turn()
+    desk.outbox.lose("the replica at two has taken over")
+    left = list(performed)
+    await turn()
+    assert 0 < len(left) < len(put)
+    assert performed == left
     await desk.dispatcher.close()
 
 

@@ -197,17 +197,26 @@ class Outbox:
 
     def _release(self) -> None:
         """Perform what is kept, in order and for the time of a slice; the rest follows in the next turns."""
-        if self._is_releasing:
-            return  # performing an effect may put further ones
+        if self._is_releasing or self._resume is not None:
+            return  # performing an effect may put further ones; the next slice has what is left, and one runs in a pass
+        self._release_slice()
+
+    def _release_slice(self) -> None:
+        self._resume = None
         self._is_releasing, until = True, time.perf_counter() + SLICE_TIME
         try:
             while self._held and self._held[0].number <= self._kept:
                 self._release_next()
                 if time.perf_counter() >= until:
-                    self._resume = asyncio.get_running_loop().call_soon(self._release)
+                    self._resume = asyncio.get_running_loop().call_soon(self._release_slice)
                     return
         finally:
             self._is_releasing = False
+
+    def _stop_releasing(self) -> None:
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
 
     def _release_next(self) -> None:
         assert self._perform is not None
@@ -313,8 +322,7 @@ class Outbox:
 
     async def close(self, now: float) -> None:
         """Leave a snapshot, so that the next start reads no log, and close the journal."""
-        if self._resume is not None:
-            self._resume.cancel()
+        self._stop_releasing()
         if self.gathering.cancel():
             self._decide_and_commit()
         await self._leave_snapshot(now)
@@ -369,8 +377,7 @@ class Outbox:
             return
         self._loss = why
         self._held.clear()
-        if self._resume is not None:
-            self._resume.cancel()
+        self._stop_releasing()
         self._give_up_capture()
         self._metrics.state_accepting.set(0)
         self._log.error("ownership lost", why=why)
