@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
-from gossipcontrol.server.core.core import Journaling
+from gossipcontrol.server.core.core import Core, Journaling
 from gossipcontrol.server.core.effect import AnswerTrigger, Effect
 from gossipcontrol.server.core.event import Event, NodeAttached, RejoinRequested, TimePassed
 from gossipcontrol.server.core.turn import Fact, Turn
@@ -118,6 +118,23 @@ async def test_a_call_that_comes_alone_is_kept_before_it_waits_for_anything(monk
     with pytest.raises(StopIteration):
         call.send(None)
     assert commits == [1]
+    await desk.dispatcher.close()
+
+
+async def test_the_next_deadline_is_looked_up_once_and_after_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what is deferred starts late, by as much as a second, or each call pays for two looks at all deadlines."""
+    desk, next_deadline, looks = Desk(), Core.next_deadline, list[int]()
+    commits = commits_in_the_loop(desk, monkeypatch)
+
+    def looked_up(core: Core, journaling: Journaling) -> float | None:
+        looks.append(len(commits))
+        return next_deadline(core, journaling)
+
+    monkeypatch.setattr(Core, "next_deadline", looked_up)
+    call = desk.dispatcher.settle(RejoinRequested("n"))
+    with pytest.raises(StopIteration):
+        call.send(None)
+    assert looks == [1]
     await desk.dispatcher.close()
 
 

@@ -235,6 +235,19 @@ async def test_once_another_owner_has_taken_over_nothing_that_was_not_kept_leave
     assert len(desk.journal.snapshots) == 0
 
 
+async def test_only_the_first_word_of_another_owner_is_told() -> None:
+    desk, lost = Desk(), list[str]()
+    log = make_logger(Log(level="error"))
+    clock = ServiceClock(wall=lambda: desk.now, monotonic=lambda: desk.now)
+    outbox = Outbox(FakeJournal(), desk.core, desk.metrics, log, clock, desk.health.append, on_lost=lost.append)
+    for owner in ("two", "three"):
+        outbox.lose(f"the replica at {owner} has taken over")
+    assert (lost, desk.health) == (["the replica at two has taken over"], [False])
+    with pytest.raises(NotOwner, match="two has taken over"):
+        outbox.check()
+    await desk.dispatcher.close()
+
+
 async def test_a_command_that_is_over_when_the_disk_returns_is_not_sent() -> None:
     desk = Desk()
     desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
