@@ -18,6 +18,7 @@ from gossipcontrol.server.observe.events import EventLog
 from gossipcontrol.server.runtime import dispatcher as dispatcher_module
 from gossipcontrol.server.runtime import gathering as gathering_module
 from gossipcontrol.server.runtime.collector import EVENTS, Collector
+from gossipcontrol.server.runtime.gathering import Gathering
 from gossipcontrol.server.runtime.turns import BURST, Turns, current_caller
 from gossipcontrol.server.state.entry import KnowledgeEntry
 
@@ -118,6 +119,34 @@ async def test_a_call_that_comes_alone_is_kept_before_it_waits_for_anything(monk
     with pytest.raises(StopIteration):
         call.send(None)
     assert commits == [1]
+    await desk.dispatcher.close()
+
+
+async def test_each_call_counts_once_among_those_who_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted again as it is decided, it would have the next calls wait for others that do not come."""
+    desk, came, counted = Desk(), Gathering.came, list[None]()
+
+    def counting(gathering: Gathering) -> None:
+        counted.append(None)
+        came(gathering)
+
+    tasks = await calls(desk, Turns(), monkeypatch)
+    monkeypatch.setattr(Gathering, "came", counting)
+    await until(lambda: len(desk.journal.entries) == 3, "all are decided")
+    assert counted == []
+    desk.journal.commit()
+    await asyncio.gather(*tasks)
+    await desk.dispatcher.close()
+
+
+async def test_a_commit_that_the_journal_asks_for_by_itself_runs() -> None:
+    desk, commits = Desk(), list[str]()
+    assert desk.journal.listener is not None
+    assert desk.journal.listener.soon is not None
+    desk.journal.listener.soon(lambda: commits.append("snapshot"))
+    assert commits == []
+    await turn()
+    assert commits == ["snapshot"]
     await desk.dispatcher.close()
 
 
