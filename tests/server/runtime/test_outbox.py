@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from gossipcontrol.server.config import Log, Retry
@@ -233,6 +234,38 @@ async def test_once_another_owner_has_taken_over_nothing_that_was_not_kept_leave
     assert (desk.driver.started, len(desk.journal.entries), desk.health) == ([], entries, [False])
     await desk.dispatcher.close()
     assert len(desk.journal.snapshots) == 0
+
+
+async def test_the_log_is_late_only_while_something_waits_for_long() -> None:
+    desk, seen = Desk(), list[Journaling]()
+
+    def see(seconds: float) -> None:
+        desk.now += seconds
+        seen.append(desk.outbox.journaling)
+
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    see(outbox_module.LATE_AFTER)
+    see(0.1)
+    desk.journal.commit()
+    see(60.0)
+    desk.dispatcher.submit(RejoinRequested("n"))
+    see(outbox_module.LATE_AFTER)
+    assert seen == [Journaling.KEEPING, Journaling.LATE, Journaling.KEEPING, Journaling.KEEPING]
+    desk.journal.commit()
+    await desk.dispatcher.close()
+
+
+async def test_where_nothing_is_kept_no_call_waits_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering_module, "RECENT", 60.0)
+    desk = Desk()
+    desk.journal.durable = False
+    for _ in range(2):
+        desk.outbox.gathering.came()
+    await turn()
+    assert desk.outbox.gathering.is_waiting(), "many came just now"
+    with pytest.raises(StopIteration):
+        desk.dispatcher.settle(RejoinRequested("n")).send(None)
+    await desk.dispatcher.close()
 
 
 async def test_only_the_first_word_of_another_owner_is_told() -> None:
@@ -525,6 +558,22 @@ async def test_what_a_commit_releases_stays_once_another_owner_has_taken_over(mo
     await turn()
     assert 0 < len(left) < len(put)
     assert performed == left
+    await desk.dispatcher.close()
+
+
+async def test_nothing_leaves_after_the_effect_by_which_ownership_was_found_to_be_lost() -> None:
+    desk, performed = Desk(), list[Effect]()
+
+    def perform(effects: Sequence[Effect], at: float, late: bool) -> None:
+        performed.extend(effects)
+        desk.outbox.lose("the replica at two has taken over")
+
+    desk.outbox.start(perform, lambda: None, lambda: None)
+    put: list[Effect] = [AcceptNode(f"n{number}", "s", 0) for number in range(3)]
+    desk.outbox.put(Turn(put[:], [Fact(desk.now, TimePassed())], []), desk.now)
+    desk.journal.commit()
+    await turn()
+    assert performed == put[:1]
     await desk.dispatcher.close()
 
 
