@@ -85,6 +85,16 @@ async def test_a_small_call_waits_for_few_slices_beside_five_large_ones(peer: st
     counting.cancel()
 
 
+async def test_connections_take_turns_however_many_calls_one_has() -> None:
+    lab = Lab()
+    many = [lab.call("ipv4:10.0.0.1:1", "many", 1) for _ in range(8)]
+    few = [lab.call("ipv4:10.0.0.2:1", "few", 1) for _ in range(3)]
+    await asyncio.gather(*many, *few)
+    ran = [name for _, name in lab.ran]
+    assert (ran.count("few"), ran.count("many")) == (3, 8)
+    assert "few" not in ran[1 + 2 * len(few) :], "each waited for one of the other's, beside the first of all"
+
+
 async def test_the_frames_of_many_streams_share_the_passes_with_new_calls() -> None:
     """A frame of each of 200 streams in one pass made it 60 ms long, and a new call needs several passes."""
     lab, frames, left = Lab(), 20, 200
