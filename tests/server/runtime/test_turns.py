@@ -234,6 +234,7 @@ async def test_a_cancelled_call_leaves_no_place_behind() -> None:
     calls[1].cancel()
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [isinstance(one, asyncio.CancelledError) for one in results] == [False, True, False]
+    assert not lab.turns._are_waiting(), "each pass would look for it"  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_what_is_thrown_into_a_call_reaches_its_work() -> None:
