@@ -520,13 +520,22 @@ async def test_what_comes_while_effects_are_released_leaves_after_them(monkeypat
     await desk.dispatcher.close()
 
 
+def accepted(count: int) -> list[Effect]:
+    return [AcceptNode(f"n{number}", "s", 0) for number in range(count)]
+
+
+def led_to(effects: list[Effect]) -> Turn:
+    """A turn of one fact with these effects."""
+    return Turn(list(effects), [Fact(0.0, TimePassed())], [])
+
+
 def filled(desk: Desk, count: int) -> tuple[list[Effect], list[Effect]]:
     """So many effects, ten in each of as many commits as that takes, and where those are listed that have left."""
     performed = list[Effect]()
     desk.outbox.start(lambda effects, at, late: performed.extend(effects), lambda: None, lambda: None)
-    put: list[Effect] = [AcceptNode(f"n{number}", "s", 0) for number in range(count)]
+    put = accepted(count)
     for first in range(0, count, 10):
-        desk.outbox.put(Turn(put[first : first + 10], [Fact(desk.now, TimePassed())], []), desk.now)
+        desk.outbox.put(led_to(put[first : first + 10]), desk.now)
         desk.journal.commit()
     return put, performed
 
@@ -569,11 +578,51 @@ async def test_nothing_leaves_after_the_effect_by_which_ownership_was_found_to_b
         desk.outbox.lose("the replica at two has taken over")
 
     desk.outbox.start(perform, lambda: None, lambda: None)
-    put: list[Effect] = [AcceptNode(f"n{number}", "s", 0) for number in range(3)]
-    desk.outbox.put(Turn(put[:], [Fact(desk.now, TimePassed())], []), desk.now)
+    put = accepted(3)
+    desk.outbox.put(led_to(put), desk.now)
     desk.journal.commit()
     await turn()
     assert performed == put[:1]
+    await desk.dispatcher.close()
+
+
+async def test_an_effect_waits_for_its_own_fact_whatever_else_is_kept() -> None:
+    desk, performed = Desk(), list[Effect]()
+    desk.outbox.start(lambda effects, at, late: performed.extend(effects), lambda: None, lambda: None)
+    put, left = accepted(3), list[int]()
+    numbers = [desk.outbox.put(led_to([effect]), desk.now) for effect in put]
+    for number in numbers:
+        desk.journal.commit(number)
+        left.append(len(performed))
+    assert (left, performed) == ([1, 2, 3], put)
+    await desk.dispatcher.close()
+
+
+async def test_what_one_effect_leads_to_leaves_after_it() -> None:
+    desk, order = Desk(), list[str]()
+
+    def perform(effects: Sequence[Effect], at: float, late: bool) -> None:
+        [effect] = effects
+        assert isinstance(effect, AcceptNode)
+        order.append(f"begin {effect.node_id}")
+        if effect == put[0]:
+            desk.outbox.put(Turn(put[1:], [], []), at)
+        order.append(f"end {effect.node_id}")
+
+    desk.outbox.start(perform, lambda: None, lambda: None)
+    put = accepted(2)
+    desk.outbox.put(Turn(put[:1], [], []), desk.now)
+    assert order == ["begin n0", "end n0", "begin n1", "end n1"]
+    await desk.dispatcher.close()
+
+
+async def test_who_has_lost_the_state_does_not_say_that_it_keeps_it_again() -> None:
+    desk = Desk()
+    desk.dispatcher.submit(NodeAttached("n", "s", ("a",)))
+    desk.journal.fail("disk full")
+    desk.outbox.lose("the replica at two has taken over")
+    desk.journal.commit()
+    assert (desk.health, desk.accepting(), desk.outbox.accepts) == ([False, False], 0, False)
     await desk.dispatcher.close()
 
 

@@ -191,7 +191,7 @@ class Outbox:
         if turn.effects:
             late = self._kept < self._appended
             self._held.append(Held(self._appended, deque(turn.effects), now, late))
-            if len(self._held) == 1 and not late:
+            if not late:
                 self._release()
         return number
 

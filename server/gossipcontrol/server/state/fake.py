@@ -101,10 +101,10 @@ class FakeJournal:
     def close(self) -> None:
         """Nothing is open."""
 
-    def commit(self) -> None:
-        """Report that everything so far is durable."""
+    def commit(self, number: int | None = None) -> None:
+        """Report that everything up to this number is durable; None: everything so far."""
         assert self.listener is not None
-        self.listener.committed(self._number)
+        self.listener.committed(self._number if number is None else number)
 
     def fail(self, why: str) -> None:
         """Report that nothing can be written."""
