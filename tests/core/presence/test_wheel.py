@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gossipcontrol.server.core.presence.wheel import STALE_SLACK, TICKS_PER_SECOND, Wheel
+import pytest
+from gossipcontrol.server.core.presence import wheel as wheel_module
+from gossipcontrol.server.core.presence.wheel import STALE_SLACK, SWEPT, TICKS_PER_SECOND, Wheel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +48,48 @@ def test_stale_entries_stay_bounded() -> None:
         wheel.schedule(0, 10.0 + number % 50, 0.0)
         assert len(wheel) <= 2 * 2 + STALE_SLACK
     assert wheel.pop(100.0) == [0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 300)), min_size=200, max_size=400),
+    st.integers(1, 50),
+)
+def test_what_is_swept_meanwhile_loses_no_row_and_keeps_none_twice(puts: list[tuple[int, int]], slack: int) -> None:
+    """The same as of a plain table of deadlines, whenever the stale entries are dropped and rows are popped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wheel_module, "STALE_SLACK", slack)
+        wheel, wanted, now = made(10), dict[int, float](), 0.0
+        for row, ticks in puts:
+            at = now + (1 + ticks % 60) / TICKS_PER_SECOND
+            if ticks % 7:
+                wheel.schedule(row, at, now)
+                wanted[row] = at
+            elif ticks % 2:
+                wheel.cancel(row)
+                wanted.pop(row, None)
+            else:
+                now = wanted.get(row, now)
+                due = sorted(one for one, at in wanted.items() if at <= now)
+                assert sorted(wheel.pop(now)) == due
+                for one in due:
+                    del wanted[one]
+            assert len(wanted) <= len(wheel) <= 2 * 10 + slack
+            first = wheel.next_at()
+            assert first is not None or not wanted
+            assert first is None or all(first <= at for at in wanted.values())
+        assert sorted(wheel.pop(now + 60.0)) == sorted(wanted)
+        assert (len(wheel), wheel.next_at()) == (0, None)
+
+
+def test_no_deadline_that_is_set_looks_at_many_entries() -> None:
+    """Dropping all stale entries of 30,000 rows at once took 19 ms in one report."""
+    wheel, rows, lost = made(1000), 1000, list[int]()
+    for number in range(20 * rows):
+        before = len(wheel)
+        wheel.schedule(number % rows, 10.0 + number % 50, 0.0)
+        lost.append(before + 1 - len(wheel))
+    assert max(lost) <= SWEPT
+    assert sum(lost) >= 17 * rows
 
 
 def test_rows_are_popped_in_parts_in_the_same_order() -> None:

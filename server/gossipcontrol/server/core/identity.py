@@ -37,6 +37,8 @@ class SharedIds:
 
     def __init__(self) -> None:
         self._claims: OrderedDict[str, Claims] = OrderedDict()
+        self._shared_until = 0.0
+        """The latest ``shared_until`` of all."""
 
     def claim(self, one_id: str, who: str, now: float, *, replaces: bool = False) -> bool:
         """Somebody, described by ``who``, claims an id; returns whether that shows for the first time that two do.
@@ -57,6 +59,7 @@ class SharedIds:
                 claims.shared_until = now + MEMORY
         if len(claims.replaced) == TURNS and claims.replaced[0] + TURN_TIME > now:
             claims.shared_until = now + MEMORY
+        self._shared_until = max(self._shared_until, claims.shared_until)
         return claims.shared_until > now and not was_shared
 
     def is_shared(self, one_id: str, now: float) -> bool:
@@ -66,4 +69,6 @@ class SharedIds:
 
     def shared(self, now: float) -> list[str]:
         """The ids that two seem to use."""
+        if self._shared_until <= now:
+            return []  # as in most fleets; all of them are looked at for each page
         return [one_id for one_id, claims in self._claims.items() if claims.shared_until > now]

@@ -81,11 +81,13 @@ class Reads:
         context = cast("Any", PageContext(request.client))
 
         async def read() -> dict[str, Any]:
-            listed, work = as_dict(await self._service.ListStores(asked, context)), Slice()
-            for store in listed.get("stores", ()):
+            found, work = await self._service.ListStores(asked, context), Slice()
+            stores: list[dict[str, Any]] = []
+            for store in found.stores:
                 await work.rest()
-                store["troubled_count"] = self._troubled(store["store_id"])
-            return listed
+                stores.append({**as_dict(store), "troubled_count": self._troubled(store.store_id)})
+            found.ClearField("stores")
+            return {**as_dict(found), "stores": stores}
 
         return as_json(self._bridge.ask(request.client, read))
 

@@ -15,9 +15,9 @@ class TurnSizes:
     """Decisions after which the rest of a trigger waits for the next turn."""
     splits_nodes: bool = True
     """Whether that may be between two stores of one node."""
-    due: int = 80
-    """Most rejoins of which the deadline has come. One that timed out has another node asked: 0.07 ms."""
-    due_starts: int = 20
+    due: int = 30
+    """Most rejoins of which the deadline has come. One that timed out has another node asked: 0.1 ms."""
+    due_starts: int = 10
     """Most attempts that begin because they are due, or because their turn has come."""
     trigger_starts: int = 20
     """Most attempts that begin with their trigger; further ones queue, and begin in the next turns."""
