@@ -52,13 +52,15 @@ class Desk:
 
     def __init__(self, parameters: Parameters | None = None) -> None:
         self.now = 1000.0
-        self.journal, self.driver, self.health = FakeJournal(), FakeDriver(), list[bool]()
+        self.journal, self.driver, self.health, self.lost = FakeJournal(), FakeDriver(), list[bool](), list[str]()
         self.core = Core(CoreParameters(deciding=parameters or Parameters()))
         self.metrics = Metrics(self.core.counts)
         log = make_logger(Log(level="error"))
         clock = ServiceClock(wall=lambda: self.now, monotonic=lambda: self.now)
         self.driver.attach(Session("n", "s"))
-        outbox = self.outbox = Outbox(self.journal, self.core, self.metrics, log, clock, self.health.append)
+        outbox = self.outbox = Outbox(
+            self.journal, self.core, self.metrics, log, clock, self.health.append, on_lost=self.lost.append
+        )
         events = EventLog(self.metrics, LivenessMetrics(self.metrics.registry, 1, self.core.liveness), log)
         self.dispatcher = Dispatcher(self.core, clock, self.driver, RetryRule(Retry()), events, log, outbox)
 
@@ -269,15 +271,12 @@ async def test_where_nothing_is_kept_no_call_waits_for_others(monkeypatch: pytes
 
 
 async def test_only_the_first_word_of_another_owner_is_told() -> None:
-    desk, lost = Desk(), list[str]()
-    log = make_logger(Log(level="error"))
-    clock = ServiceClock(wall=lambda: desk.now, monotonic=lambda: desk.now)
-    outbox = Outbox(FakeJournal(), desk.core, desk.metrics, log, clock, desk.health.append, on_lost=lost.append)
+    desk = Desk()
     for owner in ("two", "three"):
-        outbox.lose(f"the replica at {owner} has taken over")
-    assert (lost, desk.health) == (["the replica at two has taken over"], [False])
+        desk.outbox.lose(f"the replica at {owner} has taken over")
+    assert (desk.lost, desk.health) == (["the replica at two has taken over"], [False])
     with pytest.raises(NotOwner, match="two has taken over"):
-        outbox.check()
+        desk.outbox.check()
     await desk.dispatcher.close()
 
 
@@ -529,11 +528,16 @@ def led_to(effects: list[Effect]) -> Turn:
     return Turn(list(effects), [Fact(0.0, TimePassed())], [])
 
 
-def filled(desk: Desk, count: int) -> tuple[list[Effect], list[Effect]]:
-    """So many effects, ten in each of as many commits as that takes, and where those are listed that have left."""
+def leaving(desk: Desk) -> list[Effect]:
+    """Where the effects are listed that have left."""
     performed = list[Effect]()
     desk.outbox.start(lambda effects, at, late: performed.extend(effects), lambda: None, lambda: None)
-    put = accepted(count)
+    return performed
+
+
+def filled(desk: Desk, count: int) -> tuple[list[Effect], list[Effect]]:
+    """So many effects, ten in each of as many commits as that takes, and where those are listed that have left."""
+    put, performed = accepted(count), leaving(desk)
     for first in range(0, count, 10):
         desk.outbox.put(led_to(put[first : first + 10]), desk.now)
         desk.journal.commit()
@@ -587,9 +591,8 @@ async def test_nothing_leaves_after_the_effect_by_which_ownership_was_found_to_b
 
 
 async def test_an_effect_waits_for_its_own_fact_whatever_else_is_kept() -> None:
-    desk, performed = Desk(), list[Effect]()
-    desk.outbox.start(lambda effects, at, late: performed.extend(effects), lambda: None, lambda: None)
-    put, left = accepted(3), list[int]()
+    desk = Desk()
+    performed, put, left = leaving(desk), accepted(3), list[int]()
     numbers = [desk.outbox.put(led_to([effect]), desk.now) for effect in put]
     for number in numbers:
         desk.journal.commit(number)

@@ -196,12 +196,12 @@ class Outbox:
         return number
 
     def _release(self) -> None:
-        """Perform what is kept, in order and for the time of a slice; the rest follows in the next turns."""
-        if self._is_releasing or self._resume is not None:
-            return  # performing an effect may put further ones; the next slice has what is left, and one runs in a pass
-        self._release_slice()
+        """Perform what is kept, unless that is under way, or the next slice of it is due: one runs in a pass."""
+        if not self._is_releasing and self._resume is None:
+            self._release_slice()
 
     def _release_slice(self) -> None:
+        """Perform effects in order and for the time of a slice, also those that performing one leads to."""
         self._resume = None
         self._is_releasing, until = True, time.perf_counter() + SLICE_TIME
         try:

@@ -12,7 +12,7 @@ COARSE_TICKS = 64 * TICKS_PER_SECOND
 """Deadlines further away are kept in coarse ticks, and popped up to this many ticks early."""
 NO_TICK = -1
 STALE_SLACK = 1024
-"""Entries allowed beyond two per row."""
+"""Entries allowed beyond two per row; the stale ones are swept from 7/4 per row on, and some come meanwhile."""
 SWEPT = 4
 """Entries that are dropped, or kept, with each row that is scheduled while that goes on."""
 
@@ -27,7 +27,7 @@ class Wheel:
     def __init__(self) -> None:
         self._rows: dict[int, list[int]] = {}
         self._former: dict[int, list[int]] = {}
-        """What is left to be swept, by tick; none of it is younger than an entry of ``_rows``."""
+        """What is left to be swept, by tick."""
         self._ticks: list[int] = []
         """At least the keys of both, as a heap."""
         self._tick_of = array("q")
@@ -100,7 +100,9 @@ class Wheel:
 
     def _place(self, tick: int) -> dict[int, list[int]] | None:
         """Where the next entries of a tick are; None: there are none."""
-        return next((place for place in (self._former, self._rows) if tick in place), None)
+        if tick in self._former:
+            return self._former
+        return self._rows if tick in self._rows else None
 
     def pop(self, now: float, most: int | None = None) -> list[int]:
         """Remove and return the rows that are due, earliest first; at most so many entries, stale ones included."""
