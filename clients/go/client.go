@@ -101,7 +101,8 @@ func (c *Client) Close() error {
 
 // Report says that something happened just now to the device on which the nodes run. It tries until the context ends:
 // with the same request id, so that the service decides once; with the age of the change, so that a late report is
-// known to be late. An error that another attempt cannot mend is returned at once.
+// known to be late. An error that another attempt cannot mend is returned at once; at the deadline the last one that
+// the deadline did not cause, if there was one.
 func (c *Client) Report(
 	ctx context.Context, kind pb.NetworkChangeKind, platform pb.Platform, nodeIDs ...string,
 ) ([]*pb.Decision, error) {
@@ -113,15 +114,24 @@ func (c *Client) Report(
 		Platform:    platform,
 		ParkUnknown: true, // the node may attach later
 	}
+	var reason error
 	for attempt, asked := 0, 1; ; asked++ {
 		request.AgeMs = uint64(time.Since(happened).Milliseconds())
 		number := c.current.Load()
+		end, isLimited := ctx.Deadline()
+		isLimited = isLimited && time.Until(end) < c.attemptTime()
 		response, trailer, err := c.try(ctx, c.servers[number], request)
 		if err == nil {
 			return response.GetDecisions(), nil
 		}
-		if ctx.Err() != nil || !retryable(err) {
+		if !retryable(err) || ctx.Err() == context.Canceled {
 			return nil, err
+		}
+		if isCut := isLimited && status.Code(err) == codes.DeadlineExceeded; reason == nil || !isCut {
+			reason = err
+		}
+		if ctx.Err() != nil {
+			return nil, reason
 		}
 		if isElsewhere(err) {
 			c.current.CompareAndSwap(number, c.next(number, trailer))
@@ -132,7 +142,7 @@ func (c *Client) Report(
 		select {
 		case <-time.After(wait(attempt, err)):
 		case <-ctx.Done():
-			return nil, err
+			return nil, reason
 		}
 		attempt++
 	}
@@ -154,15 +164,18 @@ func (c *Client) next(number int64, trailer metadata.MD) int64 {
 func (c *Client) try(
 	ctx context.Context, asked server, request *pb.ReportNetworkChangeRequest,
 ) (*pb.ReportNetworkChangeResponse, metadata.MD, error) {
-	limit := attemptTime
-	if len(c.servers) > 1 {
-		limit = shortTime
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, c.attemptTime())
 	defer cancel()
 	var trailer metadata.MD
 	response, err := asked.service.ReportNetworkChange(ctx, request, grpc.Trailer(&trailer))
 	return response, trailer, err
+}
+
+func (c *Client) attemptTime() time.Duration {
+	if len(c.servers) > 1 {
+		return shortTime
+	}
+	return attemptTime
 }
 
 // isElsewhere says whether another server may do better.

@@ -68,6 +68,13 @@ async def test_the_deadline_ends_all_attempts(client: Built) -> None:
     assert done.errors
 
 
+async def test_at_the_deadline_the_error_is_one_that_the_deadline_did_not_cause(client: Built) -> None:
+    async with unsteady(grpc.StatusCode.UNAVAILABLE, *[SILENT] * 9) as service:
+        done = await client.report(service.address, "phone", seconds=3)
+    assert (done.code, done.output, len(service.requests)) == (1, "", 2)
+    assert "as the script says" in done.errors
+
+
 async def test_a_service_that_is_not_there_is_an_error_at_the_deadline(client: Built, service: Service) -> None:
     gone = service.tcp
     await service.app.stop()

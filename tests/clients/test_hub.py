@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,9 @@ DISBELIEF = {
     "kotlin": "SSLHandshakeException",
 }
 """What each client says of a service whose certificate another authority signed."""
+ENDED = "connection error|broken pipe|connection reset by peer"
+"""What Go says where the hub refuses a certificate. The hub ends the connection after the handshake, without a word
+(TLS 1.3), and the client sees that as it reads, or as it still writes, in the system's words."""
 
 
 @pytest.fixture(scope="session")
@@ -82,25 +86,21 @@ async def test_a_hub_of_another_authority_is_not_believed(
     found_hub(other, ["localhost"], 1, 1)
     shown = running.bearer_credentials(TOKEN)
     shown = Credentials(authority=str(other.path(AUTHORITY, "crt")), token=shown.token)
-    said = ""
-    for _ in range(3):  # the deadline may cut the last attempt, and is the reason then
-        done = await report(client, monkeypatch, running.token_address, "phone", shown, seconds=3)
-        assert (done.code, done.output) == (1, "")
-        said += done.errors
-        if DISBELIEF[client.language.name] in said:
-            break
-    assert DISBELIEF[client.language.name] in said
+    done = await report(client, monkeypatch, running.token_address, "phone", shown, seconds=10)
+    assert (done.code, done.output) == (1, "")
+    assert DISBELIEF[client.language.name] in done.errors
     assert not running.service.lines("decided")
 
 
 async def test_what_must_not_come_in_does_not(go: Built, running: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     running.authority.issue("laptop-9", -0.01)
     for address, shown, why in (
-        (running.address, running.credentials("laptop-9"), "connection error"),
-        (running.address, running.bearer_credentials(TOKEN), "connection error"),
+        (running.address, running.credentials("laptop-9"), ENDED),
+        (running.address, running.bearer_credentials(TOKEN), ENDED),
         (running.address, Credentials(), "unknown authority"),
-        (running.address.removeprefix("tls:"), running.credentials("laptop-1"), "error reading server preface"),
+        (running.address.removeprefix("tls:"), running.credentials("laptop-1"), ENDED),
     ):
         done = await report(go, monkeypatch, address, "laptop-1", shown)
-        assert done.code == 1
-        assert why in done.errors
+        assert (done.code, done.output) == (1, "")
+        assert re.search(f"code = Unavailable .*({why})", done.errors), done.errors
+    assert not running.service.lines("decided")

@@ -54,7 +54,7 @@ export class Reporter {
    *
    * Tries until `deadline` milliseconds have passed: with the same request id, so that the service decides once; with
    * the age of the change, so that a late report is known to be late. Throws a ConnectError that another attempt cannot
-   * mend at once.
+   * mend at once; at the deadline the last one that the deadline did not cause, if there was one.
    */
   async report(kind: NetworkChangeKind, platform: Platform, nodeIds: string[], deadline: number): Promise<Decision[]> {
     const happened = performance.now();
@@ -67,23 +67,30 @@ export class Reporter {
       parkUnknown: true, // the node may attach later
     };
     const limit = this.servers.length > 1 ? shortTime : attemptTime;
+    let reason: ConnectError | undefined;
     for (let attempt = 0, asked = 1; ; asked++) {
       const number = this.current;
+      const left = deadline - elapsed();
       try {
         const message = create(ReportNetworkChangeRequestSchema, { ...request, ageMs: BigInt(Math.round(elapsed())) });
-        const timeoutMs = Math.ceil(Math.max(1, Math.min(limit, deadline - elapsed())));
+        const timeoutMs = Math.ceil(Math.max(1, Math.min(limit, left)));
         return (await this.servers[number]!.service.reportNetworkChange(message, { timeoutMs })).decisions;
       } catch (cause) {
         const error = failure(cause);
-        if (!retryable.has(error.code) || elapsed() >= deadline) {
+        if (!retryable.has(error.code)) {
           throw error;
+        }
+        const isCut = left < limit && error.code === Code.DeadlineExceeded;
+        reason = (isCut && reason) || error;
+        if (elapsed() >= deadline) {
+          throw reason;
         }
         if (this.moveOn(number, error) && asked % this.servers.length !== 0) {
           continue; // another server may serve
         }
         const wait = waitTime(attempt++, error);
         if (elapsed() + wait >= deadline) {
-          throw error;
+          throw reason;
         }
         await new Promise((resolve) => setTimeout(resolve, wait));
       }

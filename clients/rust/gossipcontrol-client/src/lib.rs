@@ -80,7 +80,7 @@ impl Client {
     ///
     /// Tries until `deadline` has passed: with the same request id, so that the service decides once; with the age of
     /// the change, so that a late report is known to be late. An error that another attempt cannot mend is returned at
-    /// once.
+    /// once; at the deadline the last one that the deadline did not cause, if there was one.
     pub async fn report(
         &self,
         kind: NetworkChangeKind,
@@ -98,6 +98,7 @@ impl Client {
             ..Default::default()
         };
         let mut attempt = 0;
+        let mut reason = None;
         for asked in 1.. {
             let mut message = message.clone();
             message.age_ms = happened.elapsed().as_millis() as u64;
@@ -120,9 +121,15 @@ impl Client {
             } else {
                 Duration::ZERO
             };
-            if !retryable(status.code()) || happened.elapsed() + wait >= deadline {
+            if !retryable(status.code()) {
                 return Err(status);
             }
+            let is_cut = left < self.attempt_time() && is_late(status.code());
+            let told = reason.take().filter(|_| is_cut).unwrap_or(status);
+            if happened.elapsed() + wait >= deadline {
+                return Err(told);
+            }
+            reason = Some(told);
             attempt += u32::from(is_round_over);
             tokio::time::sleep(wait).await;
         }
@@ -142,17 +149,21 @@ impl Client {
             .unwrap_or((number + 1) % self.servers.len())
     }
 
+    fn attempt_time(&self) -> Duration {
+        if self.servers.len() > 1 {
+            SHORT_TIME
+        } else {
+            ATTEMPT_TIME
+        }
+    }
+
     async fn try_once(
         &self,
         number: usize,
         message: ReportNetworkChangeRequest,
         left: Duration,
     ) -> Result<Vec<Decision>, Status> {
-        let limit = left.min(if self.servers.len() > 1 {
-            SHORT_TIME
-        } else {
-            ATTEMPT_TIME
-        });
+        let limit = left.min(self.attempt_time());
         let mut request = Request::new(message);
         request.set_timeout(limit);
         let mut service = self.servers[number].1.clone();
@@ -169,11 +180,12 @@ fn is_elsewhere(code: Code) -> bool {
 }
 
 fn retryable(code: Code) -> bool {
-    // Cancelled is what tonic calls a deadline of its own that has passed.
-    matches!(
-        code,
-        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled
-    )
+    is_late(code) || matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+}
+
+/// Whether time was over; Cancelled is what tonic calls a deadline of its own that has passed.
+fn is_late(code: Code) -> bool {
+    matches!(code, Code::DeadlineExceeded | Code::Cancelled)
 }
 
 /// What the service asks for (RetryInfo), or exponential backoff with full jitter.

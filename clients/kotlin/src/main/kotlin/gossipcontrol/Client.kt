@@ -57,6 +57,8 @@ class Client private constructor(private val servers: List<Server>) : AutoClosea
     /** The number of the server to ask next. */
     private val current = AtomicInteger()
 
+    private val attemptTime = if (servers.size > 1) SHORT_TIME else ATTEMPT_TIME
+
     /**
      * The service at host:port over TLS without a certificate, or its replicas, of which the one that serves is found;
      * `plain`: without TLS, on loopback or through a tunnel.
@@ -87,7 +89,7 @@ class Client private constructor(private val servers: List<Server>) : AutoClosea
      *
      * Tries until [deadline] has passed: with the same request id, so that the service decides once; with the age of
      * the change, so that a late report is known to be late. Throws a StatusException that another attempt cannot mend
-     * at once.
+     * at once; at the deadline the last one that the deadline did not cause, if there was one.
      */
     suspend fun report(
         kind: NetworkChangeKind,
@@ -105,20 +107,26 @@ class Client private constructor(private val servers: List<Server>) : AutoClosea
                 .setParkUnknown(true) // the node may attach later
         var attempt = 0
         var asked = 0
+        var reason: StatusException? = null
         while (true) {
             val number = current.get()
+            val left = deadline - happened.elapsedNow()
             try {
                 request.ageMs = happened.elapsedNow().inWholeMilliseconds
-                return tryOnce(servers[number], request.build(), deadline - happened.elapsedNow()).decisionsList
+                return tryOnce(servers[number], request.build(), left).decisionsList
             } catch (error: StatusException) {
-                if (error.status.code !in RETRYABLE || happened.elapsedNow() >= deadline) throw error
+                if (error.status.code !in RETRYABLE) throw error
+                val isCut = left < attemptTime && error.status.code == Status.Code.DEADLINE_EXCEEDED
+                val told = reason?.takeIf { isCut } ?: error
+                reason = told
+                if (happened.elapsedNow() >= deadline) throw told
                 asked++
                 if (error.status.code in ELSEWHERE) {
                     current.compareAndSet(number, next(number, error))
                     if (asked % servers.size != 0) continue // another server may serve
                 }
                 val wait = waitTime(attempt++, error)
-                if (happened.elapsedNow() + wait >= deadline) throw error
+                if (happened.elapsedNow() + wait >= deadline) throw told
                 delay(wait)
             }
         }
@@ -136,8 +144,7 @@ class Client private constructor(private val servers: List<Server>) : AutoClosea
         request: ReportNetworkChangeRequest,
         left: Duration,
     ): ReportNetworkChangeResponse {
-        val most = if (servers.size > 1) SHORT_TIME else ATTEMPT_TIME
-        val limit = minOf(left, most).inWholeMilliseconds.coerceAtLeast(1)
+        val limit = minOf(left, attemptTime).inWholeMilliseconds.coerceAtLeast(1)
         return server.service.withDeadlineAfter(limit, TimeUnit.MILLISECONDS).reportNetworkChange(request)
     }
 
