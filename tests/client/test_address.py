@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from gossipcontrol.client import AddressError
-from gossipcontrol.client.address import DEFAULT_TCP, check_address, default_address
+from gossipcontrol.client.address import DEFAULT_TCP, TLS, check_address, default_address
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 SOCKETS = [] if sys.platform == "win32" else ["unix:/run/x.sock"]
 
@@ -24,6 +27,20 @@ def test_an_address_is_taken(address: str) -> None:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(AddressError):
         check_address(address)
+
+
+@given(st.one_of(st.text(max_size=80), st.text("a.-:[]\0 é", max_size=80)))
+@example("a..b")
+@example("x" * 64)
+def test_what_is_taken_can_be_looked_up(host: str) -> None:
+    """A name with an empty or a long label ended a command with a traceback, and an agent."""
+    try:
+        address = check_address(f"{host}:1")
+    except AddressError:
+        return
+    found = address.removeprefix(TLS).rpartition(":")[0].strip("[]")
+    with suppress(OSError):  # that there is no such host
+        socket.getaddrinfo(found, 1, flags=socket.AI_NUMERICHOST)
 
 
 def test_a_url_is_no_address() -> None:

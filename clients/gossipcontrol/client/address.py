@@ -35,7 +35,17 @@ def check_address(address: str) -> str:
     host, _, port = address.removeprefix(TLS).rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise AddressError(f"{address!r} is neither unix:/path nor [tls:]host:port")
+    if not _can_be_looked_up(host.strip("[]")):
+        raise AddressError(f"{address!r}: {host!r} cannot be the name of a host")
     return address
+
+
+def _can_be_looked_up(name: str) -> bool:
+    try:
+        encoded = name.encode("idna")
+    except UnicodeError:  # an empty or a long label, or characters that no name has
+        return False
+    return bool(encoded) and b"\0" not in encoded
 
 
 def split_addresses(text: str) -> tuple[str, ...]:
