@@ -167,6 +167,7 @@ async def test_a_process_with_open_streams_ends_without_its_drain_time(tmp_path:
             watching = health.Watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == SERVING
             last = asyncio.create_task(watching.read())  # gRPC drops a message that nobody waits for when a call ends
+            await asyncio.sleep(0)  # from here on it waits, however late this process runs again
             assert await running.stop(signal.SIGTERM) == 0
             assert [(await agent.ended())[0] for agent in agents] == [grpc.StatusCode.UNAVAILABLE] * 2
             assert (await last).status == NOT_SERVING

@@ -26,7 +26,16 @@ backend = "memory"
 
 @asynccontextmanager
 async def configured(tmp_path: Path, more: str = "") -> AsyncGenerator[tuple[ServiceProcess, Path]]:
-    """The service with a configuration file, which is returned too."""
+    """The service with a configuration file, which is returned too; it stops in order."""
+    async with started(tmp_path, more) as (running, file):
+        yield running, file
+        assert await running.stop() == 0
+        assert not running.socket.exists()
+
+
+@asynccontextmanager
+async def started(tmp_path: Path, more: str = "") -> AsyncGenerator[tuple[ServiceProcess, Path]]:
+    """The same; however it ends."""
     file, socket = tmp_path / "gc.toml", tmp_path / "gc.sock"
     file.write_text(BASE.format(socket=socket) + more, encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
@@ -37,8 +46,6 @@ async def configured(tmp_path: Path, more: str = "") -> AsyncGenerator[tuple[Ser
     try:
         await running.until_serving()
         yield running, file
-        assert await running.stop() == 0
-        assert not socket.exists()
     finally:
         if process.returncode is None:
             process.kill()
@@ -90,3 +97,14 @@ async def test_the_tasks_are_dumped_with_where_they_wait(tmp_path: Path) -> None
         assert 'event="state of tasks"' in lines[0]
         assert "agents=0" in lines[0]
         assert "waits_at=" in lines[1]
+
+
+async def test_a_crash_says_where_each_thread_was(tmp_path: Path) -> None:
+    """As when the core of gRPC ends the process: it writes nothing itself."""
+    async with started(tmp_path) as (running, _):
+        running.process.send_signal(signal.SIGABRT)
+        assert await running.process.wait() == -signal.SIGABRT
+        await running.drain()
+    log = "".join(running.lines)
+    assert "Fatal Python error: Aborted" in log
+    assert "gossipcontrol/server/__main__.py" in log

@@ -10,6 +10,7 @@ import click
 from gossipcontrol.cli.extra import missing_package
 from gossipcontrol.cli.output import guard_logging
 from gossipcontrol.system.printable import printable
+from gossipcontrol.system.quiet import quiet_grpc
 from gossipcontrol.system.stream import write_utf8
 
 COMMANDS = {
@@ -59,6 +60,7 @@ class LateGroup(click.Group):
         if cmd_name not in self._late:
             return super().get_command(ctx, cmd_name)
         module, line = self._late[cmd_name]
+        quiet_grpc()
         try:
             command: click.Command = getattr(import_module(f"gossipcontrol.cli.{module}"), cmd_name)
         except ModuleNotFoundError as error:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 from gossipcontrol.server.config import Config, ConfigError, overrides, read_config
 from gossipcontrol.system.printable import printable
+from gossipcontrol.system.quiet import quiet_grpc
 from gossipcontrol.system.stream import write_utf8
 
 LOST = 75
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 def main(context: click.Context, path: Path | None) -> None:
     """Serve GossipControl until SIGTERM or SIGINT."""
     write_utf8()
+    quiet_grpc()
     if context.invoked_subcommand is None:
         sys.exit(_serve(_read(path), lambda: read_config(path)))
 
@@ -270,6 +274,8 @@ def _serve(config: Config, read: Callable[[], Config]) -> int:
     from gossipcontrol.server.process import serve
     from gossipcontrol.server.runtime.event_loop import new_event_loop
 
+    with suppress(OSError, RuntimeError):  # standard error may be no file
+        faulthandler.enable()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(config, make_logger(config.log), read))
