@@ -98,6 +98,14 @@ def test_the_library_says_it_in_plain_words() -> None:
         assert why_unreachable(address, str(client_error(refused))).endswith("gives no answer in time")
 
 
+async def test_the_proxy_that_gives_no_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOSSIPCONTROL_PROXY", "http://127.0.0.1:1")
+    told = await run("hub.invalid:7443", "status", "--timeout", "0.5")
+    assert told.exit_code == 3
+    assert "through the proxy http://127.0.0.1:1: " in told.stderr
+    assert "is not known" not in told.stderr, "the proxy looks up names"
+
+
 @needs_nobody
 async def test_refused_permission_is_no_missing_service(service: Service) -> None:
     path = service.address.removeprefix("unix:")

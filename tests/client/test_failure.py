@@ -13,7 +13,7 @@ from gossipcontrol.client import (
     UnreachableError,
     UnsupportedError,
 )
-from gossipcontrol.client.failure import client_error
+from gossipcontrol.client.failure import client_error, plain_words
 
 
 def failed(code: grpc.StatusCode) -> grpc.aio.AioRpcError:
@@ -34,3 +34,18 @@ def test_every_status_has_an_error_that_carries_it(status: grpc.StatusCode) -> N
         StatusCode.UNIMPLEMENTED: UnsupportedError,
     }  # fmt: skip
     assert type(error) is kinds.get(error.code, ClientError)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ("Failed to connect to remote host: Connection refused", "Connection refused"),
+        (
+            "SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired: OK",
+            "certificate has expired",
+        ),
+    ],
+)
+def test_of_what_the_core_says_the_reason_is_kept(last: str, words: str) -> None:
+    details = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: {last}"
+    assert plain_words(details) == f"no service answers ({words})"

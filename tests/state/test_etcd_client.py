@@ -6,18 +6,21 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gossipcontrol.etcd.v3 import etcd_pb2
 from gossipcontrol.server.access.authority import AUTHORITY, Authority
+from gossipcontrol.server.config import Etcd
+from gossipcontrol.server.replicas.replica import read_access
 from gossipcontrol.server.state import etcd_client
 from gossipcontrol.server.state.etcd_client import EtcdAccess, EtcdClient
 from gossipcontrol.server.state.ledger import Late
 
 from tests.kit.etcd import needs_etcd, running_etcd
-from tests.kit.until import until
+from tests.kit.until import DEADLINE, until
 
 pytestmark = needs_etcd
 
@@ -97,6 +100,36 @@ async def test_certificates_are_needed_and_can_be_replaced_while_the_client_runs
         async with client(files.access(etcd.endpoints, "")) as stranger:
             with pytest.raises(Late):
                 await stranger.put(b"a", b"stranger")
+
+
+async def test_why_etcd_and_a_replica_do_not_come_together_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The core of gRPC says "Unwrap failed (TSI_DATA_CORRUPTED)" of a certificate that has expired."""
+    monkeypatch.setattr(etcd_client, "PATIENCE", 0.1)
+    files, authority = Files(tmp_path / "pki"), Authority(tmp_path / "first")
+    files.replace(authority)
+    authority.issue("old", -0.01)
+    (other := Authority(tmp_path / "other")).found()
+    believed, foreign = str(authority.path(AUTHORITY, "crt")), str(other.path(AUTHORITY, "crt"))
+    old, key = (str(authority.path("old", kind)) for kind in ("crt", "key"))
+    async with running_etcd(tmp_path, 1, *files.flags, access=files.access) as etcd:
+        for given, why in (
+            (Etcd(authority=believed, certificate=old, key=key), f"it refuses the certificate in {old}, which has exp"),
+            (Etcd(authority=believed), "it wants a certificate, and none is shown; set etcd.certificate and etcd.key"),
+            (
+                Etcd(authority=foreign),
+                f"the authority in {foreign} did not sign its certificate; take the one that did",
+            ),
+            (Etcd(), "it speaks TLS; set etcd.authority"),
+        ):
+            access = read_access(replace(given, endpoints=",".join(etcd.endpoints)))
+            async with client(access) as refused, asyncio.timeout(DEADLINE):
+                said = ""
+                while f"etcd at {etcd.endpoints[0]}: {why}" not in said:
+                    with pytest.raises(Late) as late:
+                        await refused.put(b"a", b"refused")
+                    said = str(late.value)
 
 
 async def test_a_token_that_is_over_is_asked_for_again_and_so_is_one_of_a_changed_password(

@@ -23,10 +23,11 @@ from gossipcontrol.client.channel import is_serving, open_channel_to
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.credentials import Credentials
 from gossipcontrol.client.errors import CredentialsError
-from gossipcontrol.client.failure import failure, plain_words
+from gossipcontrol.client.failure import failure, is_gone, plain_words
 from gossipcontrol.client.lookup import look_up
 from gossipcontrol.client.presence import Peer, PeerChange
 from gossipcontrol.client.race import run_until_first
+from gossipcontrol.client.refusal import why_unserved
 from gossipcontrol.client.retry import LONGEST_WAIT
 from gossipcontrol.client.servers import Search, Server, Servers
 
@@ -37,6 +38,8 @@ PROBE_TIMEOUT = 1.0
 """Seconds within which the service must answer after the network changed."""
 STEADY = 10.0
 """Seconds after which a stream counts as having worked: one that ends sooner makes the next wait longer."""
+LOOK_INTERVAL = 60.0
+"""Seconds between two looks at why a server refuses, for each costs it a handshake."""
 SPREAD = 2.0
 """Seconds over which the agents of a server that is gone come to the others: 2,000 would else come at once."""
 _logger = logging.getLogger("gossipcontrol.agent")
@@ -87,6 +90,8 @@ class Agent:
         """What the last stream ended with, as far as its server said."""
         self._last_reason = ""
         """Why it is not attached, as last logged."""
+        self._looks: dict[str, tuple[float, str]] = {}
+        """By address: when a server that refuses was last looked at, and what was seen."""
         self._task: asyncio.Task[None] | None = None
         self.attached = asyncio.Event()
         """Set while the service has the node registered."""
@@ -220,6 +225,7 @@ class Agent:
             steady = self.attached.is_set() and time.monotonic() - self._attached_at >= STEADY
             is_here = steady or self._network_changed.is_set()
             wait = self._search.lose() if is_here else self._search.wait(self._failure)
+            reason = await self._look(server) or reason
             if self._servers.current != server:
                 reason = f"{reason}; reconnecting to {self._servers.current.address}"
             self._detached(server.address, reason)
@@ -268,6 +274,7 @@ class Agent:
     async def _register(self, attachment: Attachment, address: str) -> None:
         answer = await attachment.register()
         self._attached_at, self._last_reason = time.monotonic(), ""
+        self._looks.clear()
         self._search.note_answered()
         self.stats.attached += 1
         self.attached.set()
@@ -281,6 +288,23 @@ class Agent:
             self._network_changed.clear()
             if not self._state.leaving:
                 await is_serving(channel, PROBE_TIMEOUT)
+
+    async def _look(self, server: Server) -> str:
+        """Why a server ends this client's connections, as a handshake shows; "" if it does not, or says why itself.
+
+        Of one reason gRPC tells now this and now that, and each would be logged.
+        """
+        is_told = self._failure is not None and not is_gone(self._failure)
+        if self.attached.is_set() or self._network_changed.is_set() or is_told:
+            return ""
+
+        async def look() -> None:
+            seen = await asyncio.to_thread(why_unserved, server, self._credentials)
+            self._looks[server.address] = (time.monotonic(), seen)
+
+        if time.monotonic() - self._looks.get(server.address, (-math.inf, ""))[0] >= LOOK_INTERVAL:
+            await run_until_first(look(), self._network_changed.wait())
+        return self._looks.get(server.address, (0.0, ""))[1]
 
     def _detached(self, address: str, reason: str) -> None:
         if self.attached.is_set():

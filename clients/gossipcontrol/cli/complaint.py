@@ -10,7 +10,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from gossipcontrol.client.address import DEFAULT_TCP, TLS, split_addresses
+from gossipcontrol.client.channel import proxy_for
 from gossipcontrol.client.errors import ClientError, UnreachableError, UnsupportedError
+from gossipcontrol.client.refusal import why_refused
 
 if sys.platform != "win32":
     import pwd
@@ -68,9 +70,11 @@ def why_unreachable(address: str, otherwise: str) -> str:
     path = address.removeprefix("unix:")
     if path != address:
         return _why_no_socket(path) or _unanswered(otherwise)
+    if proxy := proxy_for(address):
+        return f"through the proxy {proxy}: {_unanswered(otherwise) or 'no answer'}"
     host, _, port = address.removeprefix(TLS).rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIME).close()
+        connection = socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIME)
     except socket.gaierror as error:
         return f"the name {host} is not known ({error.strerror})"
     except TimeoutError:
@@ -82,7 +86,7 @@ def why_unreachable(address: str, otherwise: str) -> str:
             missing = f", and there is no {SYSTEM_SOCKET}" if address == DEFAULT_TCP else ""
             return f"nothing listens there{missing}; start gossipcontrol-server, or name another --address"
         return str(error.strerror or error)
-    return _unanswered(otherwise)
+    return why_refused(address, connection) or _unanswered(otherwise)
 
 
 def _unanswered(otherwise: str) -> str:

@@ -86,7 +86,8 @@ async def _repeat(
         try:
             stores, complaint = [store async for store in client.list_stores()], ""
         except UnreachableError as error:
-            complaint = f"no service at {client.address}: {words_of(client.address, error)}"
+            words = await asyncio.to_thread(words_of, client.address, error)
+            complaint = f"no service at {client.address}: {words}"
 
 
 def _lines(as_json: bool) -> Show:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from gossipcontrol.cli.address_help import ADDRESS_HELP
+from gossipcontrol.cli.complaint import words_of
 from gossipcontrol.cli.output import say_event
 from gossipcontrol.cli.watch_recording import FILE, recorder_into, show_replay, show_self_test
 from gossipcontrol.client.address import check_addresses, default_address
@@ -90,6 +91,8 @@ class _Run:
         self._nodes = nodes
         self._as_json = as_json
         self._failing = False
+        self._looking: asyncio.Task[None] | None = None
+        """Looks at why reports fail."""
         self._moving = False
         """Whether another server is looked for."""
 
@@ -150,8 +153,13 @@ class _Run:
 
     def _failed(self, error: ClientError) -> None:
         if not self._failing:
-            self._say("undelivered", f"service unreachable, will retry: {error}", error=str(error))
-        self._failing = True
+            self._failing = True
+            self._looking = asyncio.create_task(self._say_why(error))
+
+    async def _say_why(self, error: ClientError) -> None:
+        why = await asyncio.to_thread(words_of, self._address, error)
+        if self._failing:
+            self._say("undelivered", f"service unreachable, will retry: {why}", error=why)
 
     def _refused(self, change: Change, error: ClientError) -> None:
         text = f"the service refused the report of a {change.kind.label}; it is dropped: {error}"

@@ -84,10 +84,15 @@ def channel_options(address: str, environ: Mapping[str, str] | None = None) -> l
     gRPC would send every call through ``http_proxy``, ``https_proxy`` or ``grpc_proxy``, loopback included: the proxy
     would connect to its own host's loopback (https://github.com/grpc/grpc/issues/29718). So those are never obeyed.
     """
-    environ = os.environ if environ is None else environ
-    proxy = "" if is_local(address) else environ.get(PROXY, "")
+    proxy = proxy_for(address, environ)
     chosen: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", int(bool(proxy)))]
     return [*OPTIONS, *chosen, *([("grpc.http_proxy", proxy)] if proxy else [])]
+
+
+def proxy_for(address: str, environ: Mapping[str, str] | None = None) -> str:
+    """The proxy through which this address is reached, as http://host:port; "" if it is reached directly."""
+    environ = os.environ if environ is None else environ
+    return "" if is_local(address) else environ.get(PROXY, "")
 
 
 async def is_serving(channel: grpc.aio.Channel, timeout: float) -> bool:

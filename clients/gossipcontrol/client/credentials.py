@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 from gossipcontrol.client.errors import CredentialsError
+from gossipcontrol.system.handshake import FilesError, check_files
 
 PREFIX = "GOSSIPCONTROL_TLS_"
 
@@ -38,7 +39,11 @@ class Credentials:
 
 
 def channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials:
-    """The same for gRPC; raises CredentialsError for a file that cannot be read."""
+    """The same for gRPC; raises CredentialsError for files that cannot be read, or not be used together."""
+    try:
+        check_files(credentials)
+    except FilesError as error:
+        raise CredentialsError(str(error)) from error
     channel = grpc.ssl_channel_credentials(
         root_certificates=_read(credentials.authority),
         private_key=_read(credentials.key),

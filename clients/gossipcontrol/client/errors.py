@@ -49,7 +49,7 @@ class AddressError(ClientError, ValueError):
 
 
 class CredentialsError(ClientError, ValueError):
-    """A file of credentials cannot be read, or one of two that belong together is missing."""
+    """A file of credentials cannot be read or used, or one of two that belong together is missing."""
 
     code = StatusCode.UNAUTHENTICATED
 

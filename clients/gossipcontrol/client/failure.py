@@ -70,7 +70,15 @@ def client_error(error: grpc.RpcError) -> ClientError:
 
 def plain_words(details: str) -> str:
     """What gRPC says where nobody answers, without the words of its core: what the system said stands last."""
-    return f"no service answers ({details.rpartition(': ')[2]})" if details.startswith("failed to connect") else details
+    if not details.startswith("failed to connect"):
+        return details
+    return f"no service answers ({details.removesuffix(': OK').rpartition(': ')[2]})"
+
+
+def is_gone(error: grpc.RpcError) -> bool:
+    """Whether nobody answered: no service says UNAVAILABLE without saying more."""
+    failed = failure(error)
+    return failed.code() is grpc.StatusCode.UNAVAILABLE and not failed.trailing_metadata()
 
 
 def owner_of(error: grpc.RpcError) -> str | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 
-from gossipcontrol.client.address import is_local
-from gossipcontrol.client.channel import PROXY
+from gossipcontrol.client.channel import proxy_for
 from gossipcontrol.client.servers import Server, Servers
 
 LOOKUP_TIME = 2.0
@@ -35,7 +33,7 @@ def look_up_blocking(servers: Servers) -> None:
 
 def _addresses(server: Server) -> list[str]:
     """In the system's order; none if it has none, or where a proxy looks up names."""
-    if not is_local(server.address) and os.environ.get(PROXY):
+    if proxy_for(server.address):
         return []
     try:
         found = socket.getaddrinfo(server.host, None, type=socket.SOCK_STREAM)

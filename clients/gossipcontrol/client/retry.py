@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import tenacity
-from gossipcontrol.client.failure import failure, retry_delay
+from gossipcontrol.client.failure import failure, is_gone, retry_delay
 
 if TYPE_CHECKING:
     from gossipcontrol.client.servers import Search
@@ -90,8 +90,7 @@ class _Policy:
 
     def telling(self, error: grpc.RpcError) -> grpc.RpcError:
         """The last error, or one before it that says more: a standby answered, and then there was nobody."""
-        is_gone = failure(error).code() is grpc.StatusCode.UNAVAILABLE and not failure(error).trailing_metadata()
-        if is_gone and self._refusal is not None:
+        if self._refusal is not None and is_gone(error):
             return self._refusal
         is_cut = failure(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._had < LITTLE
         return self._before if is_cut and self._before is not None else error

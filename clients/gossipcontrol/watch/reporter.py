@@ -12,7 +12,7 @@ from gossipcontrol.client.client import Client
 from gossipcontrol.client.clock import boottime
 from gossipcontrol.client.decision import NetworkChange, TriggerResult
 from gossipcontrol.client.enumeration import Platform
-from gossipcontrol.client.errors import ClientError, OverloadedError, UnreachableError
+from gossipcontrol.client.errors import ClientError, CredentialsError, OverloadedError, UnreachableError
 from gossipcontrol.client.retry import reconnect_wait
 from gossipcontrol.watch.change import Change, ChangeKind
 
@@ -79,7 +79,7 @@ class Reporter:
             try:
                 await self._deliver(change, request_id)
                 failures = 0
-            except (UnreachableError, OverloadedError) as error:
+            except (UnreachableError, OverloadedError, CredentialsError) as error:  # files can be replaced
                 self._on_failure(error)
                 failures += 1
                 await self._wait(max(reconnect_wait(failures), getattr(error, "retry_in", 0.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import ssl
@@ -10,11 +11,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gossipcontrol.server.access.authority import AUTHORITY
+from gossipcontrol.client import Credentials
+from gossipcontrol.client.refusal import why_unserved
+from gossipcontrol.client.servers import Server
+from gossipcontrol.server.access.authority import AUTHORITY, Authority
+from gossipcontrol.server.access.hub import found_hub
 from gossipcontrol.server.access.tls import TlsError, TlsFiles, server_credentials
 
 from tests.kit.http2_client import header_block
 from tests.kit.hub import Hub, hub
+from tests.kit.ports import free_ports
+from tests.kit.process import service
 from tests.kit.tls import greet, trusting
 from tests.kit.until import DEADLINE
 
@@ -59,6 +66,42 @@ async def test_openssl_verifies_the_hub(running: Hub) -> None:
     output = (await process.communicate())[0].decode(errors="replace")  # the hub's first bytes of HTTP/2 follow
     assert process.returncode == 0, output
     assert "Verification: OK" in output
+
+
+async def test_strangers_write_nothing_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core of gRPC wrote a line for each handshake that failed, and for each record that was none."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    authority = Authority(tmp_path / "hub")
+    found_hub(authority, ["localhost"], 1, 1)
+    certified, tokens = free_ports(2)
+    stranger = Credentials(authority=str(authority.path(AUTHORITY, "crt")))
+    async with service(
+        None, tmp_path, listen_tls=f"127.0.0.1:{certified}", listen_tls_tokens=f"127.0.0.1:{tokens}",
+        access_certificate=str(authority.path("hub", "crt")), access_key=str(authority.path("hub", "key")),
+        access_authority=stranger.authority, access_identities=str(tmp_path / "hub" / "identities.toml"),
+    ) as process:  # fmt: skip
+        await process.wait_for("serving", DEADLINE)
+        for _ in range(3):
+            said = await asyncio.to_thread(why_unserved, Server(f"tls:localhost:{certified}"), stranger)
+            assert "none is shown" in said
+            await asyncio.to_thread(garble, tokens, stranger.authority)
+    assert process.all("line") == []
+
+
+def garble(port: int, authority: str) -> None:
+    """Shake hands, send what is no record of TLS, and wait for the end of the connection."""
+    context = ssl.create_default_context(cafile=authority)
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", port), DEADLINE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as wrapped,
+        socket.socket(fileno=os.dup(wrapped.fileno())) as raw,
+    ):
+        assert wrapped.recv(1)
+        raw.settimeout(DEADLINE)
+        raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        while raw.recv(4096):
+            pass
 
 
 def files(running: Hub, **others: Path) -> TlsFiles:

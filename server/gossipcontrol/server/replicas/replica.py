@@ -42,7 +42,7 @@ class Replica:
         self, etcd: Etcd, state: State, parameters: CoreParameters, trouble: Callable[[str], None], log: Logger
     ) -> None:
         self._max_bytes = state.max_bytes
-        client = EtcdClient(_access(etcd), lambda: _read_access(etcd))
+        client = EtcdClient(_access(etcd), lambda: read_access(etcd))
         self._ledger = EtcdLedger(client, etcd.cell)
         self._holder = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._address = etcd.address
@@ -181,12 +181,12 @@ class Replica:
 
 def _access(etcd: Etcd) -> EtcdAccess:
     try:
-        return _read_access(etcd)
+        return read_access(etcd)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"etcd: {error}") from error
 
 
-def _read_access(etcd: Etcd) -> EtcdAccess:
+def read_access(etcd: Etcd) -> EtcdAccess:
     """What the files say now; raises OSError, UnicodeDecodeError."""
     return EtcdAccess(
         endpoints=members(etcd.endpoints),
@@ -195,6 +195,7 @@ def _read_access(etcd: Etcd) -> EtcdAccess:
         key=_read(etcd.key),
         user=etcd.user,
         password=(_read(etcd.password_file) or b"").decode().strip(),
+        files=etcd,
     )
 
 

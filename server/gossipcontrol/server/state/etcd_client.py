@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
@@ -13,6 +15,7 @@ import grpc
 from google.protobuf.message import Message
 from gossipcontrol.etcd.v3 import etcd_pb2
 from gossipcontrol.server.state.ledger import Late
+from gossipcontrol.system import handshake
 
 CALL_TIME = 0.3
 """Seconds in which an endpoint must answer; then the next one is asked the same."""
@@ -22,6 +25,8 @@ AUTHENTICATE_TIME = 1.0
 """Seconds in which an endpoint must answer to a password: it hashes it, which takes a tenth of a second or more."""
 RENEW_INTERVAL = 5.0
 """Seconds between two looks at the files of certificates and password."""
+LOOK_INTERVAL = 10.0
+"""Seconds between two looks at why an endpoint refuses."""
 PAUSE = 0.05
 """Seconds between two tries that failed at once."""
 MESSAGE_BYTES = 64 << 20
@@ -35,6 +40,7 @@ _NO_DELETIONS = 1
 _FULL = "database space exceeded"
 _OLD_TOKENS = ("invalid auth token", "revision of auth store is old")
 """What etcd says to a token that is too old, or that was given before users or roles changed."""
+_SETTINGS = handshake.Settings("etcd.authority", "etcd.certificate and etcd.key", "leave out etcd.authority")
 _COMPACTED = "required revision has been compacted"
 
 
@@ -53,6 +59,8 @@ class EtcdAccess:
     user: str = ""
     """Name of a user of etcd; empty: none is asked for."""
     password: str = ""
+    files: handshake.Files | None = None
+    """Where these certificates come from; None: nowhere, and why an endpoint refuses is not looked at."""
 
 
 class EtcdClient:
@@ -70,6 +78,9 @@ class EtcdClient:
         self._token = ""
         self._authenticating = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._looks: dict[int, tuple[float, str]] = {}
+        """By number: when it was looked at why an endpoint refuses, and what was seen."""
 
     async def range(self, request: etcd_pb2.RangeRequest) -> etcd_pb2.RangeResponse:
         """Read keys, as they are by the will of a majority."""
@@ -137,9 +148,10 @@ class EtcdClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        for one in (self._renewing, self._looking):
+            if one is not None:
+                one.cancel()
+                await asyncio.gather(one, return_exceptions=True)
         await _close(self._channels)
 
     async def _ask(self, method: str, request: Message, kind: type[Any]) -> Any:
@@ -156,6 +168,8 @@ class EtcdClient:
                 if not _is_old_token(said) and error.code() not in _ELSEWHERE:
                     raise Late(why) from error
                 self._distrust(said, number, token)
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    why = self._seen(number) or why
             except (asyncio.CancelledError, asyncio.InvalidStateError):
                 if _is_being_cancelled():
                     raise
@@ -163,6 +177,20 @@ class EtcdClient:
             if time.monotonic() >= until:
                 raise Late(why)
             await asyncio.sleep(PAUSE)
+
+    def _seen(self, number: int) -> str:
+        """Why an endpoint refuses, as the last look showed; "" if that showed nothing. A look delays no call."""
+        at, seen = self._looks.get(number, (-math.inf, ""))
+        age = time.monotonic() - at
+        is_free = self._looking is None or self._looking.done()
+        if age >= LOOK_INTERVAL and is_free and self._access.files is not None:
+            self._looking = asyncio.get_running_loop().create_task(self._look(number, self._access.files))
+        return seen if age < 2 * LOOK_INTERVAL else ""
+
+    async def _look(self, number: int, files: handshake.Files) -> None:
+        endpoint = self._access.endpoints[number]
+        why = await asyncio.to_thread(_why_refused, endpoint, files)
+        self._looks[number] = (time.monotonic(), why and f"etcd at {endpoint}: {why}")
 
     def _distrust(self, why: str, number: int, token: str) -> None:
         """Ask another endpoint, or with another token, from now on, unless another call has seen to that."""
@@ -282,6 +310,20 @@ def _explain(error: grpc.aio.AioRpcError, endpoint: str) -> str:
             "then run `etcdctl alarm disarm`"
         )
     return f"etcd at {endpoint}: {said}"
+
+
+def _why_refused(endpoint: str, files: handshake.Files) -> str:
+    host, _, port = endpoint.rpartition(":")
+    try:
+        connection = socket.create_connection((host.strip("[]"), int(port)), handshake.LOOK_TIME)
+    except (OSError, ValueError):  # the latter for a name that cannot be one
+        return ""
+    if not files.authority:
+        return "it speaks TLS; set etcd.authority" if handshake.speaks_tls(connection) else ""
+    try:
+        return handshake.why_refused(connection, host.strip("[]"), files, _SETTINGS)
+    except handshake.FilesError as error:
+        return str(error)
 
 
 def _open(access: EtcdAccess, endpoint: str) -> grpc.aio.Channel:
