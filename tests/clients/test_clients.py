@@ -112,5 +112,5 @@ async def test_a_watcher_finds_the_replica_that_serves(typescript: Built, tmp_pa
 async def test_that_none_serves_is_an_error_at_the_deadline(finding: Built, tmp_path: Path) -> None:
     async with replicas(tmp_path) as three:
         await three.serve(None)
-        done = await finding.report(three.listed, "phone", seconds=1)
+        done = await finding.report(three.listed, "phone", seconds=3)
         assert (done.code, "this replica stands by" in done.errors) == (1, True)

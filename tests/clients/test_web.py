@@ -33,7 +33,7 @@ async def test_over_http_the_next_address_is_asked_where_nobody_listens(
     gone, port = free_ports(1)[0], service.app.http_port
     done = await typescript.report(f"{scheme}127.0.0.1:{gone},{scheme}127.0.0.1:{port}", "page")
     assert (done.code, done.output.split()[-1]) == (0, "DECISION_KIND_PARKED"), done.errors
-    alone = await typescript.report(f"{scheme}127.0.0.1:{gone}", "page", seconds=0.5)
+    alone = await typescript.report(f"{scheme}127.0.0.1:{gone}", "page", seconds=3)
     assert (alone.code, "[unavailable]" in alone.errors) == (1, True)
 
 
