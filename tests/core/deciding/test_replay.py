@@ -382,7 +382,7 @@ ATTRIBUTES = {
     "NamingRate": "_most _named",
     "Intake": "_sizes _registry _history _policy _answers _expansion _output _rest has_more",
     "Answers": "_requests _generations",
-    "Admission": "_limiter _queue _at_once _room",
+    "Admission": "_limiter _queue _at_once _room _passed _to_pass",
     "Gcra": "interval _tolerance _arrival_at",
     "FairQueue": "_nodes _order _pushes length",
     "Timers": "_heap _former _pushes _stood",

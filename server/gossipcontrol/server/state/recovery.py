@@ -9,7 +9,7 @@ from dataclasses import replace
 from gossipcontrol.server.core.codec import CodecError, Plain, decode, encode
 from gossipcontrol.server.core.core import Core, CoreParameters
 from gossipcontrol.server.core.deciding.parameter import Parameters
-from gossipcontrol.server.core.deciding.turn_size import FORMER, TurnSizes
+from gossipcontrol.server.core.deciding.turn_size import FORMER, LATER, TurnSizes
 from gossipcontrol.server.core.knowledge.codec import read_event
 from gossipcontrol.server.core.knowledge.event import IntentionsRecorded
 from gossipcontrol.server.core.knowledge.parameter import KnowledgeParameters
@@ -67,7 +67,7 @@ def written_with(loaded: Loaded, parameters: CoreParameters) -> CoreParameters:
         return replace(parameters, sizes=FORMER) if loaded.entries else parameters
     plain = {name: one for name, one in loaded.snapshot["parameters"].items() if name not in MOVED}
     mark = plain.pop(SIZES, None)
-    sizes = FORMER if mark is None else decode(mark, TurnSizes)
+    sizes = FORMER if mark is None else decode(LATER | mark, TurnSizes)
     return replace(parameters, deciding=decode(plain, Parameters), sizes=sizes)
 
 

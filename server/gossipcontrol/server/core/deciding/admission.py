@@ -104,6 +104,23 @@ class FairQueue:
             rejoin.queued = False
             self.length -= 1
 
+    def pass_over(self, most: int) -> int:
+        """Drop removed entries before the next rejoin, so many at most; returns how many.
+
+        Unless all were dropped that may be, ``pop`` then drops none of them.
+        """
+        left = most
+        while left and self._order and not _waits((queue := self._order[0]).entries[0]):
+            about_to_change(queue)
+            entries = queue.entries
+            while left and entries and not _waits(entries[0]):
+                heapq.heappop(entries)
+                left -= 1
+            if not entries:
+                self._order.popleft()
+                del self._nodes[queue.node_id]
+        return most - left
+
     def pop(self) -> Rejoin:
         """The next rejoin; raises IndexError when there is none."""
         while self._order:
@@ -140,10 +157,16 @@ class FairQueue:
     @staticmethod
     def _pop_entry(entries: list[Entry]) -> Rejoin | None:
         while entries:
-            _, place, rejoin = heapq.heappop(entries)
-            if rejoin.queued and rejoin.place == place:
-                return rejoin
+            entry = heapq.heappop(entries)
+            if _waits(entry):
+                return entry[2]
         return None
+
+
+def _waits(entry: Entry) -> bool:
+    """Whether its rejoin was neither taken out nor moved to another place."""
+    _, place, rejoin = entry
+    return rejoin.queued and rejoin.place == place
 
 
 def _order(entry: Entry) -> tuple[int, int]:
@@ -195,11 +218,13 @@ class DryLane:
 class Admission:
     """Says when a due rejoin may start: at once, or in its turn when the limiter allows."""
 
-    def __init__(self, rate: float, burst: int, at_once: int) -> None:
+    def __init__(self, rate: float, burst: int, at_once: int, passed: int) -> None:
         self._limiter = Gcra(rate, burst)
         self._queue = FairQueue()
         self._at_once = self._room = at_once
         """Most that start at once with one event, and how many more may with this one."""
+        self._passed = self._to_pass = passed
+        """Most removed entries that are dropped with one event, and how many more may be with this one."""
 
     def __len__(self) -> int:
         return self._queue.length
@@ -210,7 +235,7 @@ class Admission:
 
     def begin(self) -> None:
         """An event begins."""
-        self._room = self._at_once
+        self._room, self._to_pass = self._at_once, self._passed
 
     def take(self, now: float) -> bool:
         """Whether a rejoin may start at once: nobody waits, not too many did with this event, the limiter allows it."""
@@ -228,10 +253,14 @@ class Admission:
         self._queue.remove(rejoin)
 
     def pop(self, now: float) -> Rejoin | None:
-        """The next rejoin that may start now, if any."""
-        if self._queue.length and self._limiter.take(now):
-            return self._queue.pop()
-        return None
+        """The next rejoin that may start now, if any; one behind very many that were removed may need another event."""
+        if not self._queue.length or now < self._limiter.next_at():
+            return None
+        self._to_pass -= self._queue.pass_over(self._to_pass)
+        if not self._to_pass:
+            return None
+        self._limiter.take(now)
+        return self._queue.pop()
 
     def next_at(self) -> float | None:
         """When the next queued rejoin may start; None when nobody waits."""

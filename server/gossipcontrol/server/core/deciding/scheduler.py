@@ -76,7 +76,7 @@ class Scheduler:
         self._history = history
         self._reads = reads
         self._output = output
-        self.admission = Admission(parameters.rate, parameters.burst, sizes.trigger_starts)
+        self.admission = Admission(parameters.rate, parameters.burst, sizes.trigger_starts, sizes.passed)
         self.lifecycle = Lifecycle(self.admission, registry, history, output)
         self._bootstrap = Bootstrap(registry, parameters.fanout, parameters.spread, parameters.fresh)
         self._probation = Probation(parameters.trial_time, self.lifecycle)

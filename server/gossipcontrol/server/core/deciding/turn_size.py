@@ -21,7 +21,13 @@ class TurnSizes:
     """Most attempts that begin because they are due, or because their turn has come."""
     trigger_starts: int = 20
     """Most attempts that begin with their trigger; further ones queue, and begin in the next turns."""
+    passed: int = 2000
+    """Most entries of rejoins that wait no more which are dropped before the next one that waits."""
 
 
-FORMER = TurnSizes(decisions=1000, splits_nodes=False, due=1000, due_starts=50, trigger_starts=UNBOUNDED)
+FORMER = TurnSizes(
+    decisions=1000, splits_nodes=False, due=1000, due_starts=50, trigger_starts=UNBOUNDED, passed=UNBOUNDED
+)
 """Those of logs without a mark: of earlier versions."""
+LATER = {"passed": UNBOUNDED}
+"""What a mark from before there was such a size leaves out."""
