@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -47,7 +48,8 @@ class BoundedHealth(health.aio.HealthServicer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the limit of {most} Watch calls is reached")
         self._watches[peer] += 1
         try:
-            await super().Watch(request, cast("Context", _WatchContext(context, self)))
+            with suppress(_LastWord):
+                await super().Watch(request, cast("Context", _WatchContext(context, self)))
         finally:
             self._watches[peer] -= 1
             if not self._watches[peer]:
@@ -59,6 +61,10 @@ class BoundedHealth(health.aio.HealthServicer):
         await super().enter_graceful_shutdown()
 
 
+class _LastWord(Exception):
+    """NOT_SERVING was sent. The call ends with OK: of one that ends with an error gRPC may drop what was not read."""
+
+
 class _WatchContext:
     """What a Watch gets for gRPC's context, of which it only writes."""
 
@@ -67,10 +73,10 @@ class _WatchContext:
         self._health = health
 
     async def write(self, message: health_pb2.HealthCheckResponse) -> None:
-        """Send one message, which ends the call if the service is stopping."""
+        """Send one message; raises _LastWord if the service is stopping."""
         await self._context.write(message)
         if self._health.is_stopping:
-            await self._context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
+            raise _LastWord
 
 
 OnDenied = Callable[[str, str, str, Unauthenticated], None]
